@@ -1,0 +1,112 @@
+package main
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func loadRecords(t *testing.T) []record {
+	t.Helper()
+	all, err := records()
+	require.NoError(t, err)
+	return all
+}
+
+func TestRecordsAreAtLeastTenThousand(t *testing.T) {
+	require.GreaterOrEqual(t, len(loadRecords(t)), 10_000)
+}
+
+func TestRecordsAreTheSameAtEveryRun(t *testing.T) {
+	require.Equal(t, loadRecords(t), loadRecords(t))
+}
+
+func TestRecordKeysAreUniqueAndValid(t *testing.T) {
+	// The server's rule: printable ASCII without space, '*' and '>', in tokens that are not empty.
+	valid := regexp.MustCompile(`^[!-)+-\-/-=?-~]+(\.[!-)+-\-/-=?-~]+)*$`)
+	seen := make(map[string]bool)
+	for _, r := range loadRecords(t) {
+		require.True(t, valid.MatchString(r.key), r.key)
+		require.LessOrEqual(t, len(r.key), 255, r.key)
+		require.LessOrEqual(t, strings.Count(r.key, ".")+1, 16, r.key)
+		require.False(t, seen[r.key], "%s is there twice", r.key)
+		seen[r.key] = true
+	}
+}
+
+func TestRecordKeysLetFiltersPickAPartOfTheWorld(t *testing.T) {
+	for _, prefix := range []string{"tz.america.", "tz.europe.", "tz.america.argentina."} {
+		n := 0
+		for _, r := range loadRecords(t) {
+			if strings.HasPrefix(r.key, prefix) {
+				n++
+			}
+		}
+		require.Positive(t, n, prefix)
+		require.Less(t, n, len(loadRecords(t)), prefix)
+	}
+}
+
+func TestRecordTellsWhatTheClocksShowed(t *testing.T) {
+	byKey := make(map[string]string)
+	for _, r := range loadRecords(t) {
+		byKey[r.key] = r.data
+	}
+	for _, tc := range []struct{ what, key, data string }{
+		{"the first summer time of a country", "tz.europe.berlin.1916-04-30",
+			`{"zone":"Europe/Berlin","from":"1916-04-30T22:00:00Z","to":"1916-09-30T23:00:00Z",
+			"offset_seconds":7200,"abbreviation":"CEST","dst":true}`},
+		{"war time, which became peace time: the name alone changes", "tz.america.new_york.1945-08-14",
+			`{"zone":"America/New_York","from":"1945-08-14T23:00:00Z","to":"1945-09-30T06:00:00Z",
+			"offset_seconds":-14400,"abbreviation":"EPT","dst":true}`},
+		{"summer time that was declared standard: the flag alone changes", "tz.europe.london.1968-10-26",
+			`{"zone":"Europe/London","from":"1968-10-26T23:00:00Z","to":"1971-10-31T02:00:00Z",
+			"offset_seconds":3600,"abbreviation":"BST","dst":false}`},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			require.Contains(t, byKey, tc.key)
+			require.JSONEq(t, tc.data, byKey[tc.key])
+		})
+	}
+}
+
+func TestRecordsOfAZoneFollowOneAnotherUntilTheEndOfHistory(t *testing.T) {
+	var previous period
+	for _, r := range loadRecords(t) {
+		var p period
+		require.NoError(t, json.Unmarshal([]byte(r.data), &p))
+		require.True(t, p.From.Before(historyEnd), r.data)
+		switch {
+		case p.Zone != previous.Zone:
+			require.Nil(t, previous.To, "the last period of %s", previous.Zone)
+		default:
+			require.NotNil(t, previous.To, r.key)
+			require.Equal(t, *previous.To, p.From, r.key)
+			changed := p.Offset != previous.Offset || p.Abbreviation != previous.Abbreviation || p.DST != previous.DST
+			require.True(t, changed, "%s changes nothing", r.key)
+		}
+		previous = p
+	}
+}
+
+// Beyond 2037 the database is a rule alone, where ZoneBounds also answers moments at which no clock changes.
+func TestPeriodsByRuleAreTheTwoChangesOfEachYear(t *testing.T) {
+	newYork, err := time.LoadLocation("America/New_York")
+	require.NoError(t, err)
+
+	changes := make(map[int]int)
+	for _, p := range periods(newYork, time.Date(2101, time.January, 1, 0, 0, 0, 0, time.UTC)) {
+		changes[p.From.Year()]++
+	}
+	for year := 2038; year <= 2100; year++ {
+		require.Equal(t, 2, changes[year], "changes in %d", year)
+	}
+}
+
+func TestPeriodsOfAZoneThatNeverChangedAreNone(t *testing.T) {
+	require.Empty(t, periods(time.UTC, historyEnd))
+}
