@@ -1,0 +1,104 @@
+package jscan
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAppendStringEscapesOnlyWhatJSONRequires(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{``, `""`},
+		{`plain`, `"plain"`},
+		{`{"qty":4}`, `"{\"qty\":4}"`},
+		{`a\b`, `"a\\b"`},
+		{"\b\f\n\r\t", `"\b\f\n\r\t"`},
+		{"\x00\x01\x1f", `"\u0000\u0001\u001f"`},
+		{"<a href='x'>&/\x7f", "\"<a href='x'>&/\x7f\""},
+		{"grüße, 世界 🙂 \u2028\u2029", "\"grüße, 世界 🙂 \u2028\u2029\""},
+		{"\xff", "\"\uFFFD\""},
+		{"a\xe4\xb8", "\"a\uFFFD\uFFFD\""},
+		{"\xed\xa0\x80", "\"\uFFFD\uFFFD\uFFFD\""},
+		{strings.Repeat("x", 7) + `"` + strings.Repeat("y", 9), `"xxxxxxx\"yyyyyyyyy"`},
+	} {
+		require.Equal(t, c.want, string(AppendString(nil, c.in)), "%q", c.in)
+		require.Equal(t, "before "+c.want, string(AppendStringBytes([]byte("before "), []byte(c.in))), "%q", c.in)
+	}
+}
+
+func TestStringSizeIsThatOfTheAppendedString(t *testing.T) {
+	for _, s := range []string{"", "plain", "\"\\\n\x01\x1f\x7f", "grüße 世界 🙂", strings.Repeat("12345678", 9) + "\""} {
+		size, ok := StringSize(s)
+		require.True(t, ok, "%q", s)
+		require.Equal(t, len(AppendString(nil, s)), size, "%q", s)
+	}
+}
+
+func TestStringSizeRefusesWhatDoesNotSurvive(t *testing.T) {
+	for _, s := range []string{"\x00", "0123456789\x00", "\xff", "0123456789\xff", "\xe4\xb8", "\xed\xa0\x80", "\xc0\x80"} {
+		size, ok := StringSize(s)
+		require.False(t, ok, "%q", s)
+		require.Zero(t, size, "%q", s)
+	}
+}
+
+// Every byte at every distance from the eight-byte grid: the word at a time and the byte at a time must agree.
+func TestEveryByteAtEveryOffset(t *testing.T) {
+	for b := range 256 {
+		for offset := range 18 {
+			s := strings.Repeat("a", offset) + string([]byte{byte(b)}) + strings.Repeat("\xc3\xa9", 5)
+			quoted := AppendString(nil, s)
+			var back string
+			require.NoError(t, json.Unmarshal(quoted, &back), "%q", quoted)
+			require.Equal(t, strings.ToValidUTF8(s, "\uFFFD"), back)
+
+			var scan Scanner
+			scan.Reset([]byte(`"` + s + `"`))
+			valid := json.Valid([]byte(`"` + s + `"`))
+			scan.String()
+			require.Equal(t, valid, scan.Done() == nil, "%q", s)
+			scan.Reset([]byte(`"` + s + `"`))
+			scan.Skip()
+			require.Equal(t, valid, scan.Done() == nil, "%q", s)
+		}
+	}
+}
+
+func FuzzAppendString(f *testing.F) {
+	for _, seed := range []string{"", "plain ASCII of more than eight bytes", "\"\\/\b\f\n\r\t\x00\x1f\x7f", "é世🙂\u2028", "a\xffb\xe4\xb8"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		quoted := AppendString(nil, s)
+		if string(quoted) != string(AppendStringBytes(nil, []byte(s))) {
+			t.Fatalf("%q: a string and its bytes are written differently", s)
+		}
+		var got, want string
+		if err := json.Unmarshal(quoted, &got); err != nil {
+			t.Fatalf("%q → %s: %v", s, quoted, err)
+		}
+		theirs, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(theirs, &want); err != nil {
+			t.Fatal(err)
+		}
+		if got != want {
+			t.Fatalf("%q comes back as %q, from encoding/json as %q", s, got, want)
+		}
+		if !utf8.Valid(quoted) {
+			t.Fatalf("%q: not UTF-8", quoted)
+		}
+		size, ok := StringSize(s)
+		if survives := utf8.ValidString(s) && !strings.Contains(s, "\x00"); ok != survives {
+			t.Fatalf("%q: ok is %t", s, ok)
+		}
+		if ok && size != len(quoted) {
+			t.Fatalf("%q: size %d, written %d", s, size, len(quoted))
+		}
+	})
+}

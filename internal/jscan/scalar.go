@@ -1,0 +1,238 @@
+package jscan
+
+import (
+	"math"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// String consumes a string and returns its characters, unescaped. The result aliases the text when nothing in it had to
+// change, else a scratch that the next call overwrites. Lone surrogates and bytes that are not UTF-8 become U+FFFD.
+func (s *Scanner) String() []byte {
+	if !s.begin(String) {
+		return nil
+	}
+	value := s.unquote()
+	if s.err != nil {
+		return nil
+	}
+	s.consumed()
+	return value
+}
+
+// unquote reads the quoted string that begins here and moves past it.
+func (s *Scanner) unquote() []byte {
+	start := s.pos + 1
+	for i := plainEnd(s.data, start); i < len(s.data); i = plainEnd(s.data, i) {
+		switch b := s.data[i]; {
+		case b == '"':
+			s.pos = i + 1
+			return s.data[start:i:i]
+		case b >= utf8.RuneSelf:
+			size, valid := runeAt(s.data, i)
+			if !valid {
+				return s.rewrite(start, i)
+			}
+			i += size
+		case b == '\\':
+			return s.rewrite(start, i)
+		default:
+			s.pos = i
+			s.fail("control character in a string")
+			return nil
+		}
+	}
+	s.pos = len(s.data)
+	s.fail("the text ends inside a string")
+	return nil
+}
+
+// rewrite goes on where unquote met the first character at i that does not stand for itself.
+func (s *Scanner) rewrite(start, i int) []byte {
+	out := append(s.scratch[:0], s.data[start:i]...)
+	for i < len(s.data) {
+		switch b := s.data[i]; {
+		case b == '"':
+			s.pos, s.scratch = i+1, out
+			return out
+		case b == '\\':
+			r, next, ok := s.escape(i)
+			if !ok {
+				return nil
+			}
+			out, i = utf8.AppendRune(out, r), next
+		case b < 0x20:
+			s.pos = i
+			s.fail("control character in a string")
+			return nil
+		case b >= utf8.RuneSelf:
+			r, size := utf8.DecodeRune(s.data[i:])
+			out, i = utf8.AppendRune(out, r), i+size
+		default:
+			end := plainEnd(s.data, i)
+			out, i = append(out, s.data[i:end]...), end
+		}
+	}
+	s.pos = len(s.data)
+	s.fail("the text ends inside a string")
+	return nil
+}
+
+// unescaped maps the letter after a backslash to what it stands for; 0 is not an escape, or 'u'.
+var unescaped = [256]byte{
+	'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t',
+}
+
+// escape decodes the escape whose backslash is at i; next is the index behind it.
+func (s *Scanner) escape(i int) (r rune, next int, ok bool) {
+	if i+1 < len(s.data) {
+		if b := unescaped[s.data[i+1]]; b != 0 {
+			return rune(b), i + 2, true
+		}
+	}
+	r = s.unit(i)
+	switch {
+	case r < 0:
+		s.pos = i
+		s.fail("invalid escape in a string")
+		return 0, 0, false
+	case !utf16.IsSurrogate(r):
+		return r, i + 6, true
+	}
+	// Only a pair makes a character. The second half of what is no pair stays: it is an escape of its own.
+	if pair := utf16.DecodeRune(r, s.unit(i+6)); pair != utf8.RuneError {
+		return pair, i + 12, true
+	}
+	return utf8.RuneError, i + 6, true
+}
+
+// unit returns the UTF-16 unit of the \uXXXX at i, -1 when there is none.
+func (s *Scanner) unit(i int) rune {
+	if i+6 > len(s.data) || s.data[i] != '\\' || s.data[i+1] != 'u' {
+		return -1
+	}
+	var r rune
+	for _, b := range s.data[i+2 : i+6] {
+		digit := unhex(b)
+		if digit < 0 {
+			return -1
+		}
+		r = r<<4 | digit
+	}
+	return r
+}
+
+func unhex(b byte) rune {
+	switch {
+	case '0' <= b && b <= '9':
+		return rune(b - '0')
+	case 'a' <= b && b <= 'f':
+		return rune(b-'a') + 10
+	case 'A' <= b && b <= 'F':
+		return rune(b-'A') + 10
+	}
+	return -1
+}
+
+// skipQuoted moves past the quoted string that begins here. Bytes that are not UTF-8 need no look: they are accepted.
+func (s *Scanner) skipQuoted() {
+	for i := inertEnd(s.data, s.pos+1); i < len(s.data); i = inertEnd(s.data, i) {
+		switch s.data[i] {
+		case '"':
+			s.pos = i + 1
+			return
+		case '\\':
+			_, next, ok := s.escape(i)
+			if !ok {
+				return
+			}
+			i = next
+		default:
+			s.pos = i
+			s.fail("control character in a string")
+			return
+		}
+	}
+	s.pos = len(s.data)
+	s.fail("the text ends inside a string")
+}
+
+// Int consumes a number without fraction and exponent that fits an int64, as encoding/json demands for one.
+func (s *Scanner) Int() int64 {
+	if !s.begin(Number) {
+		return 0
+	}
+	start := s.pos
+	text, integer := s.number()
+	if s.err != nil {
+		return 0
+	}
+	value, fits := parseInt(text)
+	if !integer || !fits {
+		s.pos = start
+		s.fail("expected an integer of 64 bits")
+		return 0
+	}
+	return value
+}
+
+// parseInt reads digits after an optional minus. It counts below zero, where an int64 has one value more.
+func parseInt(text []byte) (value int64, fits bool) {
+	digits := text
+	if text[0] == '-' {
+		digits = text[1:]
+	}
+	for _, b := range digits {
+		digit := int64(b - '0')
+		if value < (math.MinInt64+digit)/10 {
+			return 0, false
+		}
+		value = value*10 - digit
+	}
+	if text[0] == '-' {
+		return value, true
+	}
+	return -value, value != math.MinInt64
+}
+
+// number consumes a number by the grammar and tells whether it has neither fraction nor exponent.
+func (s *Scanner) number() (text []byte, integer bool) {
+	i := s.pos
+	if s.data[i] == '-' {
+		i++
+	}
+	whole := s.digits(i)
+	if whole > i+1 && s.data[i] == '0' {
+		whole = i + 1 // a zero ends the number; the digit behind it is refused where a comma should be
+	}
+	end, ok := whole, whole > i
+	if ok && end < len(s.data) && s.data[end] == '.' {
+		fraction := s.digits(end + 1)
+		end, ok = fraction, fraction > end+1
+	}
+	if ok && end < len(s.data) && s.data[end]|0x20 == 'e' {
+		exponent := end + 1
+		if exponent < len(s.data) && (s.data[exponent] == '+' || s.data[exponent] == '-') {
+			exponent++
+		}
+		end = s.digits(exponent)
+		ok = end > exponent
+	}
+	if !ok {
+		s.pos = end
+		s.fail("expected a digit, found " + s.found())
+		return nil, false
+	}
+	text = s.data[s.pos:end]
+	s.pos = end
+	s.consumed()
+	return text, end == whole
+}
+
+// digits returns the first index from i on that is no digit.
+func (s *Scanner) digits(i int) int {
+	for i < len(s.data) && '0' <= s.data[i] && s.data[i] <= '9' {
+		i++
+	}
+	return i
+}

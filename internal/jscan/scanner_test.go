@@ -1,0 +1,262 @@
+package jscan
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// decode walks a text with every method of the Scanner and builds what encoding/json builds with UseNumber.
+func decode(s *Scanner) any {
+	switch s.Kind() {
+	case Object:
+		object := map[string]any{}
+		s.Object()
+		for {
+			key, ok := s.Key()
+			if !ok {
+				return object
+			}
+			name := string(key)
+			object[name] = decode(s)
+		}
+	case Array:
+		array := []any{}
+		for s.Array(); s.Elem(); {
+			array = append(array, decode(s))
+		}
+		return array
+	case String:
+		return string(s.String())
+	case Number:
+		return json.Number(s.Raw())
+	case Bool:
+		return s.Bool()
+	case Null:
+		s.Null()
+		return nil
+	default:
+		s.Skip()
+		return nil
+	}
+}
+
+func expect(data []byte) (any, error) {
+	if !json.Valid(data) {
+		return nil, errors.New("not JSON")
+	}
+	var want any
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	err := d.Decode(&want)
+	return want, err
+}
+
+// texts are seeds for the fuzzer and rows for the tests: each rule of the grammar from both sides.
+var texts = []string{
+	``, ` `, `null`, ` true `, "\tfalse\r\n", `nul`, `nullx`, `truefalse`, `True`, `"`, `""`, `"a`, `"\`, `"\u12`,
+	`0`, `-0`, `-`, `01`, `-01`, `1.`, `.5`, `1.5`, `1e`, `1e+`, `1E-7`, `1.5e+10`, `+1`, `1 2`, `0x1`, `9223372036854775808`,
+	`[]`, `[ ]`, `[1]`, `[1,]`, `[,1]`, `[1 2]`, `[`, `[1`, `[1,`, `]`, `[]]`, `[[],[[]],{}]`, `[{]}`, `{[}]`,
+	`{}`, `{ }`, `{"a":1}`, `{"a":1,}`, `{,"a":1}`, `{"a"}`, `{"a" 1}`, `{"a":}`, `{a:1}`, `{1:1}`, `{"a":1 "b":2}`, `{"a":1,"a":2}`,
+	`{"a":{"b":[1,{"c":null}]},"d":"e"}`, "\xef\xbb\xbf{}", "[\"\xff\"]", "{\"\xff\":1}", "\"\x00\"", "\"\x1f\"", "\"\x7f\"", "\"a\nb\"",
+	`"\"\\\/\b\f\n\r\t"`, `"\a"`, `"\u0041\u00e9\u4E16"`, `"\uD83D\uDE42"`, `"\ud83d"`, `"\ude42\ud83d"`, `"\ud83d\ud83d\ude42"`,
+	`"\ud83dx"`, `"\ud83d\n"`, `"\ud83d\u0041"`, `"\ud83d\uZZZZ"`, `"\uGGGG"`, `"\U0041"`, `{"\u006bey":"v"}`, `{"k\`, "[1\v]", "[\"é世🙂\"]",
+}
+
+func compare(t *testing.T, data []byte) {
+	t.Helper()
+	want, wantErr := expect(data)
+	var walked, skipped, raw Scanner
+
+	walked.Reset(data)
+	got := decode(&walked)
+	err := walked.Done()
+	if (err == nil) != (wantErr == nil) {
+		t.Fatalf("%q walked: %v, encoding/json: %v", data, err, wantErr)
+	}
+	if err == nil && !reflect.DeepEqual(got, want) {
+		t.Fatalf("%q gives %#v, encoding/json %#v", data, got, want)
+	}
+	if err != walked.Err() {
+		t.Fatalf("%q: Done says %v, Err %v", data, err, walked.Err())
+	}
+
+	skipped.Reset(data)
+	skipped.Skip()
+	if err := skipped.Done(); (err == nil) != (wantErr == nil) {
+		t.Fatalf("%q skipped: %v, encoding/json: %v", data, err, wantErr)
+	}
+	raw.Reset(data)
+	text := raw.Raw()
+	if raw.Done() == nil && string(text) != string(bytes.Trim(data, " \t\r\n")) {
+		t.Fatalf("%q: raw is %q", data, text)
+	}
+}
+
+func TestScannerAgreesWithEncodingJSON(t *testing.T) {
+	for _, text := range texts {
+		compare(t, []byte(text))
+	}
+}
+
+func FuzzScanner(f *testing.F) {
+	for _, text := range texts {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(compare)
+}
+
+func FuzzInt(f *testing.F) {
+	for _, text := range []string{`0`, `-0`, `1.0`, `1e2`, `9223372036854775807`, `9223372036854775808`, `-9223372036854775808`, `-9223372036854775809`, `01`, `"1"`} {
+		f.Add(text)
+	}
+	f.Fuzz(compareInt)
+}
+
+func compareInt(t *testing.T, text string) {
+	var want int64
+	wantErr := json.Unmarshal([]byte(text), &want)
+	var s Scanner
+	s.Reset([]byte(text))
+	if s.Kind() == Null { // encoding/json lets a null stand for "leave it alone"
+		return
+	}
+	got := s.Int()
+	if err := s.Done(); (err == nil) != (wantErr == nil) {
+		t.Fatalf("%q: %v, encoding/json: %v", text, err, wantErr)
+	}
+	if wantErr == nil && got != want {
+		t.Fatalf("%q is %d, encoding/json says %d", text, got, want)
+	}
+}
+
+func TestIntTakesWhatFitsAndNothingElse(t *testing.T) {
+	for _, text := range []string{
+		`0`, `-0`, `7`, `-7`, `9223372036854775807`, `9223372036854775808`, `-9223372036854775808`, `-9223372036854775809`,
+		`92233720368547758070`, `18446744073709551617`, `1.0`, `1e2`, `-`, `--1`, `"1"`, `[1]`, `true`,
+	} {
+		compareInt(t, text)
+	}
+}
+
+func TestNestingIsCapped(t *testing.T) {
+	for _, brackets := range [][2]string{{`[`, `]`}, {`{"k":`, `}`}} {
+		for _, depth := range []int{63, 64, 65, 128, 129, maxDepth, maxDepth + 1} {
+			data := []byte(strings.Repeat(brackets[0], depth) + "1" + strings.Repeat(brackets[1], depth))
+			var s Scanner
+			s.Reset(data)
+			s.Skip()
+			require.Equal(t, json.Valid(data), s.Done() == nil, "%d × %s", depth, brackets[0])
+		}
+	}
+	mixed := []byte(strings.Repeat(`[{"k":`, 150) + `1` + strings.Repeat(`}]`, 150))
+	compare(t, mixed)
+	compare(t, bytes.Replace(mixed, []byte(`}]`), []byte(`]}`), 1))
+}
+
+func TestErrorsTellWhereAndWhat(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		read func(*Scanner)
+		want string
+	}{
+		{`{"a": 1}`, func(s *Scanner) { s.Array() }, "json: expected an array, found an object at offset 0"},
+		{` "x"`, func(s *Scanner) { s.Int() }, "json: expected a number, found a string at offset 1"},
+		{`1.5`, func(s *Scanner) { s.Int() }, "json: expected an integer of 64 bits at offset 0"},
+		{`[1 2]`, (*Scanner).Skip, "json: expected a comma or the end of an array, found '2' at offset 3"},
+		{`{"a" 1}`, (*Scanner).Skip, "json: expected a colon, found '1' at offset 5"},
+		{`{"a":1,}`, (*Scanner).Skip, "json: expected a key, found '}' at offset 7"},
+		{`{"a":`, (*Scanner).Skip, "json: the text ends where a value should begin at offset 5"},
+		{`{"a":1`, (*Scanner).Skip, "json: the text ends inside an object at offset 6"},
+		{`"abc`, (*Scanner).Skip, "json: the text ends inside a string at offset 4"},
+		{"\"a\nb\"", func(s *Scanner) { _ = s.String() }, "json: control character in a string at offset 2"},
+		{`"a\x"`, func(s *Scanner) { _ = s.String() }, "json: invalid escape in a string at offset 2"},
+		{`-x`, (*Scanner).Skip, "json: expected a digit, found 'x' at offset 1"},
+		{`?`, (*Scanner).Skip, "json: no value begins with '?' at offset 0"},
+		{`nil`, func(s *Scanner) { s.Null() }, "json: expected null at offset 0"},
+		{`1 1`, (*Scanner).Skip, "json: text after the value at offset 2"},
+		{`[1]`, func(s *Scanner) { s.Array() }, "json: the value was not read to its end at offset 1"},
+		{`[1]`, func(s *Scanner) { s.Array(); s.Key() }, "json: a member was asked for where none can stand at offset 1"},
+		{`[1]`, func(s *Scanner) { s.Array(); s.Elem(); s.Elem() }, "json: a member was asked for where none can stand at offset 1"},
+		{`[1]`, func(s *Scanner) { s.Array(); s.Int() }, "json: a value was asked for where none can stand at offset 1"},
+		{`1`, func(s *Scanner) { s.Elem() }, "json: a member was asked for where none can stand at offset 0"},
+	} {
+		var s Scanner
+		s.Reset([]byte(c.text))
+		c.read(&s)
+		require.EqualError(t, s.Done(), c.want)
+		require.Equal(t, s.Done(), s.Err())
+	}
+}
+
+func TestAnErrorSticks(t *testing.T) {
+	var s Scanner
+	s.Reset([]byte(`{"a": 1}`))
+	require.False(t, s.Array())
+	first := s.Err()
+	require.Error(t, first)
+
+	require.Equal(t, Invalid, s.Kind())
+	require.False(t, s.Object())
+	require.False(t, s.Elem())
+	_, ok := s.Key()
+	require.False(t, ok)
+	require.Nil(t, s.String())
+	require.Nil(t, s.Raw())
+	require.Zero(t, s.Int())
+	require.False(t, s.Bool())
+	require.False(t, s.Null())
+	s.Skip()
+	require.Same(t, first, s.Done())
+
+	s.Reset([]byte(`7`))
+	require.EqualValues(t, 7, s.Int())
+	require.NoError(t, s.Done())
+}
+
+func TestStringAliasesTheTextWhenNothingHadToChange(t *testing.T) {
+	var s Scanner
+	data := []byte(`["plain ASCII, long", "grüße 世界 🙂", "a\n", "b\n"]`)
+	s.Reset(data)
+	s.Array()
+	for range 2 {
+		require.True(t, s.Elem())
+		value := s.String()
+		at := bytes.Index(data, value)
+		require.Same(t, &data[at], &value[0])
+		require.Equal(t, len(value), cap(value), "an append to it must not reach the text")
+	}
+	require.True(t, s.Elem())
+	first := s.String()
+	require.Equal(t, "a\n", string(first))
+	require.True(t, s.Elem())
+	second := s.String()
+	require.Equal(t, "b\n", string(second))
+	require.Same(t, &first[0], &second[0], "one scratch serves all")
+}
+
+func TestKindDoesNotConsume(t *testing.T) {
+	var s Scanner
+	s.Reset([]byte(`[{}, [], "", -1, 2, true, false, null] `))
+	require.Equal(t, Array, s.Kind())
+	s.Array()
+	require.Equal(t, Invalid, s.Kind(), "Elem comes first")
+	for _, want := range []Kind{Object, Array, String, Number, Number, Bool, Bool, Null} {
+		require.True(t, s.Elem())
+		require.Equal(t, want, s.Kind())
+		require.Equal(t, want, s.Kind())
+		require.Equal(t, want == Null, s.Null(), "a null alone is consumed")
+		if want != Null {
+			s.Skip()
+		}
+	}
+	require.False(t, s.Elem())
+	require.Equal(t, End, s.Kind())
+	require.NoError(t, s.Done())
+	require.Equal(t, "no value", Kind(99).String())
+}

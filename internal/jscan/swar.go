@@ -1,0 +1,68 @@
+package jscan
+
+import "math/bits"
+
+// Eight bytes are looked at in one word. Each mask below has the high bit of a byte set where the byte is sought. The
+// subtractions may borrow into the bytes above a hit, never below the first one, so only the lowest set bit is exact: it
+// is the only one used.
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// text is what a JSON string can be made from; one body serves both, as converting would copy.
+type text interface{ ~string | ~[]byte }
+
+// load reads eight bytes at i, the first one lowest. The compiler makes one load of it.
+func load[T text](s T, i int) uint64 {
+	b := s[i : i+8]
+	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+		uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+}
+
+// notPlain marks control bytes, '"', '\' and bytes of 0x80 and above.
+func notPlain(w uint64) uint64 {
+	return ((w - ones*0x20) | ((w ^ ones*'"') - ones) | ((w ^ ones*'\\') - ones) | w) & highs
+}
+
+// notInert marks control bytes, '"' and '\': what a validating reader of a string has to look at.
+func notInert(w uint64) uint64 {
+	return ((w - ones*0x20) | ((w ^ ones*'"') - ones) | ((w ^ ones*'\\') - ones)) &^ w & highs
+}
+
+// firstByte turns a mask that is not zero into the index of its lowest marked byte.
+func firstByte(mask uint64) int { return bits.TrailingZeros64(mask) >> 3 }
+
+// plainEnd returns the first index from i on whose byte is not plain ASCII, or len(s).
+func plainEnd[T text](s T, i int) int {
+	for ; i+8 <= len(s); i += 8 {
+		if mask := notPlain(load(s, i)); mask != 0 {
+			return i + firstByte(mask)
+		}
+	}
+	for i < len(s) && plain[s[i]] {
+		i++
+	}
+	return i
+}
+
+// inertEnd returns the first index from i on whose byte is a control byte, '"' or '\', or len(s).
+func inertEnd(s []byte, i int) int {
+	for ; i+8 <= len(s); i += 8 {
+		if mask := notInert(load(s, i)); mask != 0 {
+			return i + firstByte(mask)
+		}
+	}
+	for i < len(s) && (plain[s[i]] || s[i] >= 0x80) {
+		i++
+	}
+	return i
+}
+
+// plain holds the bytes that stand for themselves in a JSON string and are a whole character.
+var plain = func() (table [256]bool) {
+	for b := 0x20; b < 0x80; b++ {
+		table[b] = b != '"' && b != '\\'
+	}
+	return table
+}()
