@@ -80,9 +80,11 @@ quickstart: ## see it work: a real data set through the whole library
 bench: ## run the benchmarks that match BENCH (all) for BENCHTIME (1s)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...
 
-# A backlog of a million messages takes longer to lay in than a check of whether the benchmarks run is worth.
+# A backlog of a million messages takes longer to lay in than a check of whether the benchmarks run is worth. go test
+# matches the elements of a sub-benchmark's name one by one: the size may be the first or the second of them.
+MILLION := (^|=)(1e6|1000000)$$
 bench-smoke: ## run each benchmark once, those over a backlog of 10^6 excepted
-	go test -run '^$$' -bench . -benchtime 1x -skip '/(.*=)?(1e6|1000000)$$' ./...
+	go test -run '^$$' -bench . -benchtime 1x -skip '/$(MILLION)|//$(MILLION)' ./...
 
 .PHONY: ci
 ci: ## everything that a change must pass
