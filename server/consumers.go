@@ -1,0 +1,170 @@
+package server
+
+import (
+	"errors"
+	"time"
+
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// Defaults of a consumer, as the recorded server has them.
+const (
+	defaultAckWait       = 30 * time.Second
+	defaultMaxAckPending = 10_000
+	defaultMaxWaiting    = 20
+)
+
+// maxNames is how long the names of a stream and its consumer may be together on the 2024 server.
+const maxNames = 44
+
+type consumerJSON struct {
+	ID             string  `json:"id"`
+	Name           string  `json:"name"`
+	AccountID      string  `json:"account_id"`
+	StreamID       string  `json:"stream_id"`
+	Filter         string  `json:"filter_key_pattern"`
+	Kind           string  `json:"kind"`
+	Status         string  `json:"status"`
+	AckWaitMS      int64   `json:"ack_wait_ms"`
+	MaxAckPending  int     `json:"max_ack_pending"`
+	MaxDeliver     *int    `json:"max_deliver"`
+	MaxWaiting     int     `json:"max_waiting"`
+	HTTPEndpointID *string `json:"http_endpoint_id"` // always null: of push consumers, which this server has not
+	InsertedAt     string  `json:"inserted_at"`
+	UpdatedAt      string  `json:"updated_at"`
+}
+
+func (s *Server) consumerJSON(i store.ConsumerInfo) consumerJSON {
+	return consumerJSON{
+		ID: i.ID, Name: i.Name, AccountID: s.accountID, StreamID: i.StreamID, Filter: i.Filter,
+		Kind: "pull", Status: "active",
+		AckWaitMS: i.AckWait.Milliseconds(), MaxAckPending: i.MaxAckPending,
+		MaxDeliver: orNull(i.MaxDeliver), MaxWaiting: i.MaxWaiting,
+		InsertedAt: seconds(i.InsertedAt), UpdatedAt: seconds(i.UpdatedAt),
+	}
+}
+
+func (c *call) listConsumers() error {
+	s, err := c.store.Stream(c.stream)
+	if err != nil {
+		return err
+	}
+	out := list[consumerJSON]{[]consumerJSON{}}
+	for _, consumer := range s.Consumers() {
+		out.Data = append(out.Data, c.consumerJSON(consumer.Info()))
+	}
+	return c.ok(out)
+}
+
+func (c *call) createConsumer() error {
+	p, err := c.params()
+	if err != nil {
+		return err
+	}
+	s, err := c.store.Stream(c.stream)
+	if err != nil {
+		return err
+	}
+	f := form{params: p}
+	o := store.ConsumerOptions{Name: f.text("name"), Filter: f.text("filter_key_pattern")}
+	o.ConsumerLimits = store.ConsumerLimits{AckWait: defaultAckWait, MaxAckPending: defaultMaxAckPending, MaxWaiting: defaultMaxWaiting}
+	if kind, given := p["kind"]; given && kind != nil && kind != "pull" {
+		f.reject("kind", "is invalid")
+	}
+	c.checkConsumer(&f, o, s.Info().Name)
+	readLimits(&f, &o.ConsumerLimits)
+	if err := f.err(); err != nil {
+		return err
+	}
+	consumer, err := s.CreateConsumer(o)
+	if errors.Is(err, store.ErrNameTaken) {
+		return invalidField("name", "has already been taken")
+	}
+	if err != nil {
+		return err
+	}
+	return c.ok(c.consumerJSON(consumer.Info()))
+}
+
+func (c *call) checkConsumer(f *form, o store.ConsumerOptions, stream string) {
+	if o.Name != "" {
+		if text := c.checkName(o.Name); text != "" {
+			f.reject("name", text)
+		} else if c.compat == Aug2024 && len(stream)+len(o.Name) > maxNames {
+			f.reject("name", "must be at most 44 characters together with the stream's name")
+		}
+	}
+	// The 2024 server takes any pattern; one that is malformed matches nothing.
+	if o.Filter != "" && c.compat != Aug2024 {
+		if text := checkPattern(o.Filter); text != "" {
+			f.reject("filter_key_pattern", text)
+		}
+	}
+}
+
+func readLimits(f *form, l *store.ConsumerLimits) {
+	ms := int(l.AckWait.Milliseconds())
+	f.positive("ack_wait_ms", &ms, false)
+	l.AckWait = time.Duration(ms) * time.Millisecond
+	f.positive("max_ack_pending", &l.MaxAckPending, false)
+	f.positive("max_deliver", &l.MaxDeliver, true)
+	f.positive("max_waiting", &l.MaxWaiting, false)
+}
+
+// scopedConsumer finds the consumer in the stream that the path names.
+func (c *call) scopedConsumer() (store.Consumer, error) {
+	s, err := c.store.Stream(c.stream)
+	if err != nil {
+		return nil, err
+	}
+	return s.Consumer(c.consumer)
+}
+
+// workingConsumer finds the consumer for receive, ack and nack, where the 2024 server does not look at the stream.
+func (c *call) workingConsumer() (store.Consumer, error) {
+	if c.compat == Aug2024 {
+		return c.store.Consumer(c.consumer)
+	}
+	return c.scopedConsumer()
+}
+
+func (c *call) getConsumer() error {
+	consumer, err := c.scopedConsumer()
+	if err != nil {
+		return err
+	}
+	return c.ok(c.consumerJSON(consumer.Info()))
+}
+
+func (c *call) updateConsumer() error {
+	p, err := c.params()
+	if err != nil {
+		return err
+	}
+	consumer, err := c.scopedConsumer()
+	if err != nil {
+		return err
+	}
+	f := form{params: p}
+	limits := consumer.Info().ConsumerLimits
+	readLimits(&f, &limits)
+	if err := f.err(); err != nil {
+		return err
+	}
+	info, err := consumer.Update(limits)
+	if err != nil {
+		return err
+	}
+	return c.ok(c.consumerJSON(info))
+}
+
+func (c *call) deleteConsumer() error {
+	consumer, err := c.scopedConsumer()
+	if err != nil {
+		return err
+	}
+	if err := consumer.Delete(); err != nil {
+		return err
+	}
+	return c.ok(deletedJSON{consumer.Info().ID, true})
+}

@@ -1,0 +1,119 @@
+package server
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"strconv"
+	"time"
+
+	"github.com/sequin-go/sequin/internal/jscan"
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// microsLayout is how messages show times.
+const microsLayout = "2006-01-02T15:04:05.000000Z"
+
+// encoder writes messages as JSON. By hand, because a batch of a thousand is the common answer and the time goes here.
+type encoder struct {
+	buf   []byte
+	count bool // deliver_count beside the message
+
+	scratch []byte
+
+	// The last time that was written: the messages of a batch mostly share theirs.
+	at     int64
+	atText []byte
+}
+
+func (e *encoder) raw(text string) { e.buf = append(e.buf, text...) }
+
+func (e *encoder) deliveries(streamID string, all []store.Delivery) {
+	e.raw(`{"data":[`)
+	for i := range all {
+		d := &all[i]
+		if i > 0 {
+			e.raw(",")
+		}
+		e.raw(`{"ack_id":"`)
+		e.buf = d.ID.Append(e.buf)
+		if e.count {
+			e.raw(`","deliver_count":`)
+			e.buf = strconv.AppendInt(e.buf, int64(d.Count), 10)
+			e.raw(`,"message":`)
+		} else {
+			e.raw(`","message":`)
+		}
+		e.message(streamID, &d.Message)
+		e.raw("}")
+	}
+	e.raw("]}")
+}
+
+func (e *encoder) messages(streamID string, all []store.Message) {
+	e.raw(`{"data":[`)
+	for i := range all {
+		if i > 0 {
+			e.raw(",")
+		}
+		e.message(streamID, &all[i])
+	}
+	e.raw("]}")
+}
+
+func (e *encoder) message(streamID string, m *store.Message) {
+	e.raw(`{"key":`)
+	e.buf = jscan.AppendString(e.buf, m.Key)
+	e.raw(`,"stream_id":"`)
+	e.raw(streamID)
+	e.raw(`","data_hash":"`)
+	e.hash(m.Data)
+	e.raw(`","data":`)
+	e.buf = jscan.AppendString(e.buf, m.Data)
+	e.raw(`,"seq":`)
+	e.buf = strconv.AppendInt(e.buf, m.Seq, 10)
+	e.raw(`,"inserted_at":`)
+	e.time(m.InsertedAt)
+	e.raw(`,"updated_at":`)
+	e.time(m.UpdatedAt)
+	e.raw("}")
+}
+
+// hash is worked out for each answer: most messages are read once, and many are never read.
+func (e *encoder) hash(data string) {
+	e.scratch = append(e.scratch[:0], data...)
+	sum := sha256.Sum256(e.scratch)
+	e.buf = base64.StdEncoding.AppendEncode(e.buf, sum[:])
+}
+
+// time writes a time, or null for none.
+func (e *encoder) time(micros int64) {
+	if micros == 0 {
+		e.raw("null")
+		return
+	}
+	if micros != e.at || e.atText == nil {
+		e.at = micros
+		e.atText = time.UnixMicro(micros).UTC().AppendFormat(append(e.atText[:0], '"'), microsLayout)
+		e.atText = append(e.atText, '"')
+	}
+	e.buf = append(e.buf, e.atText...)
+}
+
+// delivery writes what peek and consumer_info tell about one.
+func (e *encoder) delivery(v *store.View, state string) {
+	e.raw(`"ack_id":`)
+	if v.ID.IsZero() {
+		e.raw("null")
+	} else {
+		e.buf = append(v.ID.Append(append(e.buf, '"')), '"')
+	}
+	e.raw(`,"deliver_count":`)
+	e.buf = strconv.AppendInt(e.buf, int64(v.Count), 10)
+	e.raw(`,"last_delivered_at":`)
+	e.time(v.LastDeliveredAt)
+	e.raw(`,"not_visible_until":`)
+	e.time(v.NotVisibleUntil)
+	e.raw(`,"state":"`)
+	e.raw(state)
+	e.raw(`"`)
+}

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"math"
+	"time"
+
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// StreamState is what a stream holds: a copy, for tests and tools.
+type StreamState struct {
+	ID, Name  string
+	Messages  []MessageState  // by ascending seq
+	Consumers []ConsumerState // in the order of their creation
+}
+
+// MessageState is a message of a stream.
+type MessageState struct {
+	Key, Data             string
+	Seq                   int64
+	InsertedAt, UpdatedAt time.Time
+}
+
+// ConsumerState is what a consumer has of its stream.
+type ConsumerState struct {
+	ID, Name, Filter string
+	Waiting          int // receives in a long poll
+	Available        int // messages that a receive could get now, were there no max_ack_pending
+	Outstanding      []OutstandingState
+}
+
+// OutstandingState is a message that was delivered and is neither settled nor expired.
+type OutstandingState struct {
+	AckID, Key, Data string
+	Seq              int64
+	DeliverCount     int
+	Until            time.Time // end of the lease
+}
+
+// Streams returns the names of all streams, newest first.
+func (s *Server) Streams() []string {
+	names := []string{}
+	for _, stream := range s.store.Streams() {
+		names = append(names, stream.Info().Name)
+	}
+	return names
+}
+
+// Inspect returns a copy of a stream, found by name or id; false when there is none. It looks at every message, and the
+// parts are copied one after the other: requests that run meanwhile may show in one and not in another.
+func (s *Server) Inspect(stream string) (StreamState, bool) {
+	found, err := s.store.Stream(stream)
+	if err != nil {
+		return StreamState{}, false
+	}
+	state := StreamState{ID: found.ID(), Name: found.Info().Name}
+	for _, m := range found.List(store.ListQuery{Limit: math.MaxInt}) {
+		state.Messages = append(state.Messages, MessageState{
+			Key: m.Key, Data: m.Data, Seq: m.Seq,
+			InsertedAt: time.UnixMicro(m.InsertedAt).UTC(), UpdatedAt: time.UnixMicro(m.UpdatedAt).UTC(),
+		})
+	}
+	for _, c := range found.Consumers() {
+		state.Consumers = append(state.Consumers, consumerState(c.State()))
+	}
+	return state, true
+}
+
+func consumerState(c store.ConsumerState) ConsumerState {
+	state := ConsumerState{
+		ID: c.Info.ID, Name: c.Info.Name, Filter: c.Info.Filter,
+		Waiting: c.Waiting, Available: c.Available,
+	}
+	for _, o := range c.Outstanding {
+		state.Outstanding = append(state.Outstanding, OutstandingState{
+			AckID: o.ID.String(), Key: o.Key, Data: o.Data, Seq: o.Seq, DeliverCount: o.Count, Until: o.Until,
+		})
+	}
+	return state
+}

@@ -1,0 +1,68 @@
+package store
+
+import (
+	crand "crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"math/rand/v2"
+)
+
+// ID is an ack id: a UUID of version 4 whose first four bytes are a slot number that finds its lease without a map.
+type ID [16]byte
+
+// ParseID reads the 36-character form in either case. Versions other than 4 are refused: no store makes them.
+func ParseID(s []byte) (id ID, ok bool) {
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return ID{}, false
+	}
+	var digits [32]byte
+	n := copy(digits[:], s[:8])
+	n += copy(digits[n:], s[9:13])
+	n += copy(digits[n:], s[14:18])
+	n += copy(digits[n:], s[19:23])
+	copy(digits[n:], s[24:])
+	if _, err := hex.Decode(id[:], digits[:]); err != nil {
+		return ID{}, false
+	}
+	return id, id[6]>>4 == 4 && id[8]>>6 == 2
+}
+
+// Append appends the 36-character form in lower case.
+func (id ID) Append(dst []byte) []byte {
+	dst = hex.AppendEncode(dst, id[:4])
+	dst = hex.AppendEncode(append(dst, '-'), id[4:6])
+	dst = hex.AppendEncode(append(dst, '-'), id[6:8])
+	dst = hex.AppendEncode(append(dst, '-'), id[8:10])
+	return hex.AppendEncode(append(dst, '-'), id[10:])
+}
+
+func (id ID) String() string { return string(id.Append(make([]byte, 0, 36))) }
+
+// IsZero tells an id that was never given.
+func (id ID) IsZero() bool { return id == ID{} }
+
+func (id ID) slot() uint32 { return binary.BigEndian.Uint32(id[:4]) }
+
+// idSource makes ids. It is seeded by the system and then needs no system call an id; its owner's lock guards it.
+type idSource struct{ r *rand.ChaCha8 }
+
+func newIDSource() idSource {
+	var seed [32]byte
+	// Read never fails: since Go 1.24 the program ends instead.
+	_, _ = crand.Read(seed[:])
+	return idSource{rand.NewChaCha8(seed)}
+}
+
+func (s idSource) next() (id ID) {
+	binary.BigEndian.PutUint64(id[:8], s.r.Uint64())
+	binary.BigEndian.PutUint64(id[8:], s.r.Uint64())
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+func (s idSource) forSlot(slot uint32) ID {
+	id := s.next()
+	binary.BigEndian.PutUint32(id[:4], slot)
+	return id
+}

@@ -1,0 +1,110 @@
+package server
+
+import "strings"
+
+// Rules of keys and patterns.
+const (
+	maxKey    = 255
+	maxTokens = 16
+)
+
+// maxName bounds the names of the documented mode, where nothing says how long they may be.
+const maxName = 255
+
+// checkName returns what is wrong with the name of a stream or consumer, "" when nothing is.
+func (s *Server) checkName(name string) string {
+	dash := s.compat != Aug2024
+	for i := range len(name) {
+		b := name[i]
+		if !(b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '_' || dash && b == '-') {
+			if dash {
+				return "must contain only alphanumeric characters, underscores or dashes"
+			}
+			return "must contain only alphanumeric characters or underscores"
+		}
+	}
+	if len(name) > maxName {
+		return "should be at most 255 character(s)"
+	}
+	return ""
+}
+
+// keyFault is what can be wrong with a key.
+type keyFault uint8
+
+const (
+	keyFine keyFault = iota
+	keyEmpty
+	keyNUL
+	keyLong
+	keyEnds
+	keyHole
+	keyTokens
+	keyCharacters
+	keyUnprintable // no ASCII, or a control character: only the 2024 server's database notices
+)
+
+func (f keyFault) String() string {
+	return [...]string{
+		"is fine", "must not be empty", "must not contain null characters", "must not be longer than 255 characters",
+		"must not start or end with a delimiter", "must not contain empty tokens", "must not contain more than 16 tokens",
+		"contains invalid characters", "contains invalid characters",
+	}[f]
+}
+
+// checkKey looks at a key once, which is what nearly every key needs.
+func checkKey(key string) keyFault {
+	tokens, clean := 1, true
+	for i := range len(key) {
+		switch b := key[i]; {
+		case b == '.':
+			tokens++
+			clean = clean && i > 0 && key[i-1] != '.'
+		case b <= ' ' || b > '~' || b == '*' || b == '>':
+			clean = false
+		}
+	}
+	if n := len(key); clean && n > 0 && n <= maxKey && tokens <= maxTokens && key[n-1] != '.' {
+		return keyFine
+	}
+	return keyFaultOf(key, tokens)
+}
+
+// keyFaultOf names the fault that the 2024 server names when there are several.
+func keyFaultOf(key string, tokens int) keyFault {
+	switch {
+	case key == "":
+		return keyEmpty
+	case strings.Contains(key, "\x00"):
+		return keyNUL
+	case len(key) > maxKey:
+		return keyLong
+	case key[0] == '.' || key[len(key)-1] == '.':
+		return keyEnds
+	case strings.Contains(key, ".."):
+		return keyHole
+	case tokens > maxTokens:
+		return keyTokens
+	case strings.ContainsAny(key, " *>"):
+		return keyCharacters
+	}
+	return keyUnprintable
+}
+
+// checkPattern returns what is wrong with a pattern, "" when nothing is. But for the wildcards a pattern is a key.
+func checkPattern(pattern string) string {
+	tokens := strings.Split(pattern, ".")
+	for i, token := range tokens {
+		if token == "*" || token == ">" && i == len(tokens)-1 {
+			tokens[i] = "x"
+		}
+	}
+	switch fault := checkKey(strings.Join(tokens, ".")); {
+	case fault == keyFine:
+		return ""
+	case fault == keyCharacters && strings.ContainsAny(pattern, "*>"):
+		return "Key pattern must use `*` as a whole token only, and `>` as the last token only"
+	default:
+		return "Key pattern " + fault.String()
+	}
+}

@@ -1,0 +1,154 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/sequin-go/sequin/internal/jscan"
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// Limits of a list's length.
+const (
+	defaultLimit = 100
+	maxLimit     = 10_000
+)
+
+// stateWords are what peek calls a message's state. A message behind an unsettled one of its key has a word of its own;
+// the 2024 server, which keeps one message per key, needs none.
+var stateWords = [...]string{store.Available: "available", store.Delivered: "delivered", store.Withheld: "withheld", store.Acked: "acked"}
+
+// infoWords are what consumer_info calls it.
+var infoWords = [...]string{store.Available: "available", store.Delivered: "pending", store.Withheld: "withheld", store.Acked: "acked"}
+
+func (c *call) listMessages() error {
+	s, err := c.store.Stream(c.stream)
+	if err != nil {
+		return err
+	}
+	q, err := listQuery(c.query())
+	if err != nil {
+		return err
+	}
+	return c.encode(func(e *encoder) { e.messages(s.ID(), s.List(q)) })
+}
+
+func (c *call) query() params {
+	p := params{}
+	p.addValues(c.r.URL.Query())
+	return p
+}
+
+func listQuery(p params) (store.ListQuery, error) {
+	q := store.ListQuery{Limit: defaultLimit}
+	switch p["sort"] {
+	case nil, "seq_asc":
+	case "seq_desc":
+		q.Desc = true
+	default:
+		return q, badRequest("Invalid sort parameter")
+	}
+	if v, given := p["limit"]; given {
+		n, ok := integer(v)
+		if !ok || n < 1 || n > maxLimit {
+			return q, badRequest("Invalid limit parameter")
+		}
+		q.Limit = int(n)
+	}
+	if v, given := p["key_pattern"]; given {
+		q.Pattern, _ = v.(string)
+		if text := checkPattern(q.Pattern); text != "" {
+			return q, badRequest("Invalid key pattern: %s", text)
+		}
+	}
+	return q, nil
+}
+
+func (c *call) encode(f func(*encoder)) error {
+	buf := getBuffer()
+	defer putBuffer(buf)
+	e := encoder{buf: (*buf)[:0]}
+	f(&e)
+	*buf = e.buf
+	c.w.Header().Set("Content-Type", jsonType)
+	_ = c.write(http.StatusOK, *buf)
+	return nil
+}
+
+func (c *call) getMessage() error {
+	s, err := c.store.Stream(c.stream)
+	if err != nil {
+		return err
+	}
+	m, err := s.Get(c.key)
+	if err != nil {
+		return err
+	}
+	return c.encode(func(e *encoder) { e.message(s.ID(), &m) })
+}
+
+func (c *call) messageInfo() error {
+	s, err := c.store.Stream(c.stream)
+	if err != nil {
+		return err
+	}
+	m, views, err := s.States(c.key)
+	if err != nil {
+		return err
+	}
+	return c.encode(func(e *encoder) {
+		e.raw(`{"data":{"consumer_info":[`)
+		for i := range views {
+			v := &views[i]
+			if i > 0 {
+				e.raw(",")
+			}
+			e.raw(`{"consumer_id":"` + v.ConsumerID + `","consumer_name":"` + v.Name + `","consumer_filter_key_pattern":`)
+			e.buf = jscan.AppendString(e.buf, v.Filter)
+			e.raw(",")
+			e.delivery(&v.View, infoWords[v.State])
+			e.raw("}")
+		}
+		e.raw(`],"message":`)
+		e.message(s.ID(), &m)
+		e.raw("}}")
+	})
+}
+
+func (c *call) peek() error {
+	s, err := c.store.Stream(c.stream)
+	if err != nil {
+		return err
+	}
+	consumer, err := s.Consumer(c.consumer)
+	if err != nil {
+		return err
+	}
+	p := c.query()
+	list, err := listQuery(p)
+	if err != nil {
+		return err
+	}
+	q := store.PeekQuery{ListQuery: list}
+	switch v := p["visible"]; v {
+	case nil:
+	case "true", "false":
+		visible := v == "true"
+		q.Visible = &visible
+	default:
+		return badRequest("Invalid visible parameter")
+	}
+	return c.encode(func(e *encoder) {
+		e.raw(`{"data":[`)
+		for i, v := range consumer.Peek(q) {
+			if i > 0 {
+				e.raw(",")
+			}
+			e.raw(`{"info":{`)
+			e.delivery(&v, stateWords[v.State])
+			e.raw(`},"message":`)
+			e.message(s.ID(), &v.Message)
+			e.raw("}")
+		}
+		e.raw("]}")
+	})
+}
