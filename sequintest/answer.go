@@ -1,0 +1,83 @@
+package sequintest
+
+import (
+	"net/http"
+	"slices"
+)
+
+// answer passes an answer on as it comes, and keeps a copy.
+type answer struct {
+	http.ResponseWriter
+	keep   bool
+	status int
+	body   []byte
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 && status >= 200 { // what comes before, such as 100 Continue, is no answer yet
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	if a.keep {
+		a.body = append(a.body, b...)
+	}
+	return a.ResponseWriter.Write(b)
+}
+
+// Flush makes the answer a plain http.Flusher too.
+func (a *answer) Flush() { _ = http.NewResponseController(a.ResponseWriter).Flush() }
+
+// Unwrap lets http.ResponseController reach the connection's deadlines.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// heldAnswer takes an answer in, so that a fault decides what becomes of it. To the server behind it has been sent.
+type heldAnswer struct {
+	behind http.ResponseWriter
+	header http.Header
+	status int
+	body   []byte
+}
+
+func (h *heldAnswer) Header() http.Header { return h.header }
+
+func (h *heldAnswer) WriteHeader(status int) {
+	if h.status == 0 && status >= 200 {
+		h.status = status
+	}
+}
+
+func (h *heldAnswer) Write(b []byte) (int, error) {
+	h.WriteHeader(http.StatusOK)
+	h.body = append(h.body, b...)
+	return len(b), nil
+}
+
+func (h *heldAnswer) Flush() {}
+
+func (h *heldAnswer) FlushError() error { return nil }
+
+func (h *heldAnswer) Unwrap() http.ResponseWriter { return h.behind }
+
+// reply is the answer that a client gets in the end.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (h *heldAnswer) reply() reply {
+	h.WriteHeader(http.StatusOK)
+	return reply{status: h.status, header: h.header, body: h.body}
+}
+
+func (r reply) copyHeader(to http.Header) {
+	for name, values := range r.header {
+		to[name] = slices.Clone(values)
+	}
+}

@@ -1,0 +1,180 @@
+package sequintest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// maxBody is one byte more than the API takes, so that a body over the limit is still seen as one.
+const maxBody = 8_000_001
+
+// connKey finds a request's connection in its context.
+type connKey struct{}
+
+// exchange is one request on its way through the faults.
+type exchange struct {
+	server *Server
+	w      http.ResponseWriter
+	r      *http.Request
+	conn   conn
+	record *Request
+
+	status int // what left for the client
+	acted  bool
+	answer []byte // of the server behind
+}
+
+// serve is the http.Handler in front of the embedded server.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	c := r.Context().Value(connKey{}).(conn)
+	if !s.network.working(c, r.Method, r.URL.RequestURI()) {
+		panic(http.ErrAbortHandler) // cut while net/http read its header: nothing may act on it now
+	}
+	body, rest := readBody(r)
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(body), rest), r.Body}
+
+	e := &exchange{server: s, w: w, r: r, conn: c, record: &Request{
+		Op: classify(r), Method: r.Method, Path: r.URL.RequestURI(), Header: r.Header, Body: body, At: time.Now(),
+	}}
+	if s.journal.keep > 0 {
+		e.record.Header = r.Header.Clone()
+	}
+	entry := s.journal.begin(e.record)
+	// In a defer, because a cut ends the handler by a panic.
+	defer func() { s.journal.end(entry, e.status, e.acted, e.answer) }()
+	if fault := s.faults.strike(e.record); fault != nil {
+		e.suffer(fault)
+		return
+	}
+	e.pass()
+}
+
+// readBody takes in what faults may look at and the journal keeps; rest goes on where it stopped, also with its error.
+func readBody(r *http.Request) (body []byte, rest io.Reader) {
+	var buf bytes.Buffer
+	if r.ContentLength > 0 {
+		buf.Grow(int(min(r.ContentLength, maxBody)) + bytes.MinRead)
+	}
+	if _, err := buf.ReadFrom(io.LimitReader(r.Body, maxBody)); err != nil {
+		return buf.Bytes(), failingReader{err}
+	}
+	return buf.Bytes(), r.Body
+}
+
+type failingReader struct{ err error }
+
+func (f failingReader) Read([]byte) (int, error) { return 0, f.err }
+
+// pass lets the server answer undisturbed.
+func (e *exchange) pass() {
+	a := &answer{ResponseWriter: e.w, keep: e.server.journal.keep > 0}
+	e.acted = true
+	defer func() { e.status, e.answer = a.status, a.body }()
+	e.server.embedded.ServeHTTP(a, e.r)
+	if a.status == 0 {
+		a.status = http.StatusOK // net/http answers for a handler that said nothing
+	}
+}
+
+// suffer does to the request what the fault says.
+func (e *exchange) suffer(h *FaultHandle) {
+	f := h.fault
+	if !f.strikesAfter() {
+		h.hit()
+	}
+	e.delay(f.Delay, h)
+	own := reply{status: f.Status, header: f.Header, body: []byte(f.Body)}
+	switch {
+	case f.CutBefore:
+		e.cut()
+	case f.strikesAfter():
+		own = e.act(f, own)
+		h.hit()
+		e.delay(f.DelayAfter, h)
+		if f.CutAfter {
+			e.cut()
+		}
+	case f.Status == 0:
+		e.pass()
+		return
+	}
+	e.send(own, f.Truncate)
+}
+
+// act lets the server answer in private and returns what the client shall get instead of that.
+func (e *exchange) act(f Fault, own reply) reply {
+	held := &heldAnswer{behind: e.w, header: make(http.Header)}
+	e.acted = true
+	e.server.embedded.ServeHTTP(held, e.r)
+	theirs := held.reply()
+	e.answer = theirs.body
+	switch {
+	case f.Garble:
+		return reply{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, body: []byte(garbage)}
+	case f.Status != 0:
+		return own
+	}
+	return theirs
+}
+
+// delay waits, until the client is gone, the fault is removed or the server closes. Of a client that is gone nothing more
+// is done.
+func (e *exchange) delay(d time.Duration, h *FaultHandle) {
+	if d == 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-h.removed:
+	case <-e.r.Context().Done():
+		e.cut()
+	}
+}
+
+// send answers; with truncate the body breaks off, after the header has promised all of it.
+func (e *exchange) send(r reply, truncate int) {
+	r.copyHeader(e.w.Header())
+	if bodyAllowed(r.status) {
+		e.w.Header().Set("Content-Length", strconv.Itoa(len(r.body)))
+	}
+	e.status = r.status
+	e.w.WriteHeader(r.status)
+	body := r.body
+	if truncate > 0 {
+		body = body[:min(truncate, max(len(body)-1, 0))]
+	}
+	if _, err := e.w.Write(body); err != nil && bodyAllowed(r.status) {
+		e.cut() // nobody is there to read it
+	}
+	if truncate > 0 {
+		_ = http.NewResponseController(e.w).Flush()
+		// The handler ends by net/http's own way of breaking a connection off: what was flushed still arrives.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// bodyAllowed is RFC 9110's rule, which net/http enforces with an error.
+func bodyAllowed(status int) bool {
+	return status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// cut breaks the connection and ends the handler.
+func (e *exchange) cut() {
+	e.conn.reset()
+	panic(http.ErrAbortHandler)
+}
+
+// remember puts a connection into its requests' contexts.
+func remember(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
