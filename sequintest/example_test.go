@@ -1,0 +1,121 @@
+package sequintest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sequin-go/sequin/sequintest"
+)
+
+// exampleTB stands in for the testing.T that a test has and an example has not.
+type exampleTB struct {
+	testing.TB
+	cleanups []func()
+}
+
+func (tb *exampleTB) Helper()                   {}
+func (tb *exampleTB) Cleanup(f func())          { tb.cleanups = append(tb.cleanups, f) }
+func (tb *exampleTB) Errorf(f string, a ...any) { fmt.Printf(f+"\n", a...) }
+func (tb *exampleTB) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
+
+func (tb *exampleTB) end() {
+	for _, f := range tb.cleanups {
+		f()
+	}
+}
+
+func post(client *http.Client, url, body string) (string, error) {
+	resp, err := client.Post(url, "application/json", strings.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	return resp.Status + " " + string(answer), err
+}
+
+func ExampleNewServer() {
+	t := &exampleTB{} // in a test: its testing.T
+	defer t.end()
+
+	srv := sequintest.NewServer(t, sequintest.Config{})
+	client := srv.Client()
+	_, _ = post(client, srv.URL+"/api/streams", `{"name":"orders"}`)
+	fmt.Println(post(client, srv.URL+"/api/streams/orders/messages", `{"messages":[{"key":"orders.1","data":"{}"}]}`))
+
+	state, _ := srv.Stream("orders")
+	for _, m := range state.Messages {
+		fmt.Println("stored:", m.Key)
+	}
+	// Output:
+	// 200 OK {"data":{"published":1}} <nil>
+	// stored: orders.1
+}
+
+// The answer to the first send is lost: the client cannot know that the server has the message.
+func ExampleServer_Fault() {
+	t := &exampleTB{}
+	defer t.end()
+	srv := sequintest.NewServer(t, sequintest.Config{})
+	client := srv.Client()
+	_, _ = post(client, srv.URL+"/api/streams", `{"name":"orders"}`)
+
+	lost := srv.Fault(sequintest.Fault{Op: sequintest.Send, CutAfter: true, Count: 1})
+	_, err := post(client, srv.URL+"/api/streams/orders/messages", `{"messages":[{"key":"orders.1","data":"{}"}]}`)
+	fmt.Println("the client saw an error:", err != nil)
+	fmt.Println("hits:", lost.Hits())
+	for _, r := range srv.Requests(sequintest.Send) {
+		fmt.Println("the server acted:", r.Acted, r.Messages())
+	}
+	// Output:
+	// the client saw an error: true
+	// hits: 1
+	// the server acted: true [{orders.1 {}}]
+}
+
+// A gate: a long delay that the test ends.
+func ExampleFaultHandle_Remove() {
+	t := &exampleTB{}
+	defer t.end()
+	srv := sequintest.NewServer(t, sequintest.Config{})
+
+	gate := srv.Fault(sequintest.Fault{Op: sequintest.CreateStream, Delay: time.Hour})
+	answer := make(chan string)
+	go func() {
+		_, err := post(srv.Client(), srv.URL+"/api/streams", `{"name":"orders"}`)
+		answer <- fmt.Sprint("created, error ", err)
+	}()
+	_ = gate.Wait(context.Background(), 1)
+	fmt.Println("held, streams:", srv.Streams())
+	gate.Remove()
+	fmt.Println(<-answer)
+	fmt.Println("streams:", srv.Streams())
+	// Output:
+	// held, streams: []
+	// created, error <nil>
+	// streams: [orders]
+}
+
+func ExampleServer_Down() {
+	t := &exampleTB{}
+	defer t.end()
+	srv := sequintest.NewServer(t, sequintest.Config{})
+	client := srv.Client()
+	_, _ = post(client, srv.URL+"/api/streams", `{"name":"orders"}`)
+
+	srv.Down()
+	_, err := client.Get(srv.URL + "/api/streams/orders")
+	fmt.Println("refused:", errors.Is(err, syscall.ECONNREFUSED))
+	srv.Up()
+	fmt.Println("still there:", srv.Streams())
+	// Output:
+	// refused: true
+	// still there: [orders]
+}
