@@ -2,6 +2,8 @@ package server
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sequin-go/sequin/server/internal/store"
@@ -52,6 +54,9 @@ func (c *call) listConsumers() error {
 	out := list[consumerJSON]{[]consumerJSON{}}
 	for _, consumer := range s.Consumers() {
 		out.Data = append(out.Data, c.consumerJSON(consumer.Info()))
+	}
+	if c.compat == Aug2024 {
+		slices.SortFunc(out.Data, func(a, b consumerJSON) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return c.ok(out)
 }

@@ -2,6 +2,8 @@ package server
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sequin-go/sequin/server/internal/store"
@@ -71,6 +73,11 @@ func (c *call) listStreams() error {
 	out := list[streamJSON]{[]streamJSON{}}
 	for _, s := range c.store.Streams() {
 		out.Data = append(out.Data, c.streamJSON(s.Info()))
+	}
+	if c.compat == Aug2024 {
+		// Newest first by a time in whole seconds; within one second the oldest came first.
+		slices.Reverse(out.Data)
+		slices.SortStableFunc(out.Data, func(a, b streamJSON) int { return strings.Compare(b.InsertedAt, a.InsertedAt) })
 	}
 	return c.ok(out)
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,6 +15,7 @@ import (
 type Memory struct {
 	// rows selects how consumers work: leases with an id of their own, or the rows of the server of August 2024.
 	rows bool
+	seq  atomic.Int64 // of all streams, with rows
 
 	mu      sync.RWMutex // guards what follows; a stream's own lock is never taken inside it
 	byID    map[string]*stream

@@ -169,10 +169,9 @@ func (s *stream) roomFor(b *batch) (drop int, ok bool) {
 
 func (s *stream) store(b *batch) {
 	at := now()
-	s.seq += b.burned
-	for _, e := range b.add {
-		s.seq++
-		e.seq, e.updatedAt = s.seq, at
+	first := s.nextSeqs(b.burned + int64(len(b.add)))
+	for i, e := range b.add {
+		e.seq, e.updatedAt = first+b.burned+int64(i), at
 		if e.insertedAt == 0 {
 			e.insertedAt = at
 		}
@@ -187,6 +186,15 @@ func (s *stream) store(b *batch) {
 	for _, e := range b.replaced {
 		s.tellLost(e)
 	}
+}
+
+// nextSeqs takes n consecutive seqs and returns the first. On the 2024 server all streams share one sequence.
+func (s *stream) nextSeqs(n int64) int64 {
+	if s.memory.rows {
+		return s.memory.seq.Add(n) - n + 1
+	}
+	s.seq += n
+	return s.seq - n + 1
 }
 
 // drop takes a message away for retention's sake.
