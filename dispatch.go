@@ -1,0 +1,280 @@
+package sequin
+
+import (
+	"slices"
+	"time"
+)
+
+// maxHold is the longest that a partial batch waits for company beside a lane that stalls. It is the price of few, full
+// requests when the server is slow: a person does not notice it, and 20 small requests a second a lane cost little.
+const maxHold = 50 * time.Millisecond
+
+// dispatchLocked lets leave what may. A lane with a free slot, not in backoff, leaves
+//
+//   - at once: what is to be run again, a full batch, and what is in a hurry;
+//   - when its head has waited twice the recent median time of a run, at most maxHold: so that a lane that stalls holds
+//     back nobody;
+//   - when nothing is in flight, or something just ended (slack): the one lane whose head has waited longest.
+//
+// With a linger, a partial batch that is in no hurry stays until its head has waited that long.
+func (b *batcher[T, W]) dispatchLocked(slack bool) {
+	if b.aborted || b.refusal != nil {
+		b.setTimerLocked(time.Time{}) // resume looks again
+		return
+	}
+	now := time.Now()
+	var wake time.Time
+	soonest := func(t time.Time) {
+		if wake.IsZero() || t.Before(wake) {
+			wake = t
+		}
+	}
+	lim := b.cfg.limits()
+	var oldest *lane[T, W] // of the partial ones that could leave if there were slack
+	for i := range b.lanes {
+		l := &b.lanes[i]
+		for l.inFlight < b.cfg.slots && l.waiting() {
+			if now.Before(l.resume) {
+				soonest(l.resume)
+				break
+			}
+			if l.forced(lim) {
+				b.leaveLocked(l, now, lim)
+				continue
+			}
+			ready := l.since.Add(b.cfg.linger)
+			if now.Before(ready) {
+				soonest(ready)
+				break
+			}
+			due := l.since.Add(b.pace.hold())
+			if !now.Before(due) {
+				b.leaveLocked(l, now, lim)
+				continue
+			}
+			soonest(due)
+			if oldest == nil || l.since.Before(oldest.since) {
+				oldest = l
+			}
+			break
+		}
+	}
+	if oldest != nil && (slack || b.inFlight == 0) {
+		b.leaveLocked(oldest, now, lim)
+	}
+	b.setTimerLocked(wake)
+}
+
+// waiting reports whether the lane has anything to run.
+func (l *lane[T, W]) waiting() bool {
+	return l.stuck != nil || len(l.redo) > 0 || len(l.queue) > l.head
+}
+
+// forced reports whether the lane leaves without regard to others.
+func (l *lane[T, W]) forced(lim limits) bool {
+	return l.stuck != nil || len(l.redo) > 0 || l.hurry > 0 || len(l.pending()) >= lim.count || l.bytes >= lim.bytes-lim.overhead
+}
+
+func (b *batcher[T, W]) leaveLocked(l *lane[T, W], now time.Time, lim limits) {
+	next := b.nextLocked(l, now, lim)
+	l.inFlight++
+	b.inFlight++
+	go b.exec(next)
+}
+
+// nextLocked takes the lane's next batch: what is to be run again comes first, and a stuck batch takes turns with others.
+func (b *batcher[T, W]) nextLocked(l *lane[T, W], now time.Time, lim limits) *batch[T, W] {
+	if l.stuck != nil {
+		if !l.turn {
+			l.turn = true
+			if w := b.witnessLocked(l, now, lim); w != nil {
+				return w
+			}
+		}
+		l.turn = false
+		stuck := l.stuck
+		l.stuck = nil
+		return stuck
+	}
+	if again := l.takeRedo(); again != nil {
+		again.witness = false
+		return again
+	}
+	return b.cutLocked(l, now, lim, 0)
+}
+
+// witnessLocked takes a batch that does not hold the stuck batch's id, or nil when the lane has none.
+func (b *batcher[T, W]) witnessLocked(l *lane[T, W], now time.Time, lim limits) *batch[T, W] {
+	w := l.takeRedo()
+	if w == nil && len(l.pending()) > 0 {
+		lim.distinct = true // it is what makes cut look at ids
+		w = b.cutLocked(l, now, lim, l.stuck.items[0].id())
+	}
+	if w != nil {
+		w.witness = true
+	}
+	return w
+}
+
+func (l *lane[T, W]) takeRedo() *batch[T, W] {
+	if len(l.redo) == 0 {
+		return nil
+	}
+	next := l.redo[0]
+	l.redo = slices.Delete(l.redo, 0, 1)
+	return next
+}
+
+// cutLocked cuts a batch off the lane's queue. Only with an id to avoid it may find none.
+func (b *batcher[T, W]) cutLocked(l *lane[T, W], now time.Time, lim limits, avoid uint64) *batch[T, W] {
+	pending := l.pending()
+	if b.cfg.first != nil && len(pending) > lim.count {
+		slices.SortStableFunc(pending, func(x, y entry[T]) int { return b.cfg.first(x.item, y.item) })
+	}
+	items, rest, skipped := cut(&b.cutter, pending, lim, avoid, l.spare[:0])
+	l.spare = nil
+	if len(items) == 0 {
+		l.spare = items
+		return nil
+	}
+	for i := range items {
+		l.bytes -= items[i].cost()
+	}
+	// What was passed over keeps its order, so that what is in a hurry stays in front; how much of it was taken is not
+	// counted where something was passed over: a little too much hurry does no harm.
+	if skipped == 0 {
+		l.hurry = max(0, l.hurry-len(items))
+	}
+	l.hurry = min(l.hurry, len(rest))
+	if l.head = len(l.queue) - len(rest); len(rest) == 0 {
+		l.queue, l.head = l.queue[:0], 0
+	}
+	// The time of each item is not kept: it would cost more than all the rest of an admission. What stays behind has
+	// waited at least since now.
+	l.since = now
+	return &batch[T, W]{items: items, skipped: skipped > 0, lane: l}
+}
+
+// exec runs a batch and applies its verdict.
+func (b *batcher[T, W]) exec(x *batch[T, W]) {
+	began := time.Now()
+	v := b.cfg.run(b.ctx, x)
+	took := time.Since(began)
+	// Outside mu, because done may be anybody's code, and before the room is free, so that a Flush which returns has
+	// seen every receipt complete.
+	if len(v.done) > 0 {
+		b.cfg.done(v.done, nil)
+	}
+	if len(v.failed) > 0 {
+		b.cfg.done(v.failed, v.err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := x.lane
+	l.inFlight--
+	b.inFlight--
+	if len(v.done)+len(v.failed) > 0 {
+		b.pace.note(took)
+	}
+	b.completeLocked(v.done, true)
+	b.completeLocked(v.failed, false)
+	b.putBackLocked(l, v)
+	if len(v.done) == len(x.items) && cap(x.items) > cap(l.spare) {
+		clear(x.items)
+		l.spare = x.items[:0]
+	}
+	b.turnEpochsLocked()
+	b.grantLocked()
+	b.dispatchLocked(true)
+	b.checkDrainedLocked()
+}
+
+// completeLocked takes items off the books; their room is free only where free says so.
+func (b *batcher[T, W]) completeLocked(items []entry[T], free bool) {
+	for i := range items {
+		items[i].epoch.live--
+		if free {
+			b.bytes -= items[i].cost()
+		}
+	}
+	b.live -= len(items)
+	if free {
+		b.buffered -= len(items)
+	}
+}
+
+// putBackLocked takes back what is to be run again.
+func (b *batcher[T, W]) putBackLocked(l *lane[T, W], v verdict[T, W]) {
+	if v.wait > 0 {
+		l.resume = time.Now().Add(v.wait)
+	}
+	for _, again := range v.again {
+		again.lane = l
+	}
+	l.redo = slices.Concat(v.again, l.redo)
+	if v.stuck != nil {
+		v.stuck.lane = l
+		l.stuck = v.stuck
+		// The pieces that wait behind it are cut anew, without its id: they are its witnesses.
+		for _, piece := range l.redo {
+			v.requeue = append(v.requeue, piece.items...)
+		}
+		l.redo = nil
+	}
+	if len(v.requeue) > 0 {
+		for i := range v.requeue {
+			l.bytes += v.requeue[i].cost()
+		}
+		if l.hurry > 0 {
+			l.hurry += len(v.requeue)
+		}
+		l.queue, l.head = slices.Concat(v.requeue, l.pending()), 0
+	}
+}
+
+// setTimerLocked lets tick run at wake, or never when it is zero.
+func (b *batcher[T, W]) setTimerLocked(wake time.Time) {
+	if wake.Equal(b.wake) {
+		return
+	}
+	switch b.wake = wake; {
+	case wake.IsZero():
+		b.timer.Stop()
+	case b.timer == nil:
+		b.timer = time.AfterFunc(time.Until(wake), b.tick)
+	default:
+		b.timer.Reset(time.Until(wake))
+	}
+}
+
+// tick is the timer's. One that fires while it is being set anew finds nothing due, and sets it again.
+func (b *batcher[T, W]) tick() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wake = time.Time{}
+	b.dispatchLocked(false)
+}
+
+// pace is how long runs took lately.
+type pace struct {
+	last [15]time.Duration // few enough to follow a change within a second, odd for a median that was measured
+	n    int
+	held time.Duration
+}
+
+func (p *pace) note(took time.Duration) {
+	p.last[p.n%len(p.last)] = took
+	p.n++
+	sorted := p.last
+	known := sorted[:min(p.n, len(sorted))]
+	slices.Sort(known)
+	p.held = min(2*known[len(known)/2], maxHold)
+}
+
+// hold is how long a partial batch waits for company at most: twice the median.
+func (p *pace) hold() time.Duration {
+	if p.n == 0 {
+		return maxHold
+	}
+	return p.held
+}
