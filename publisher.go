@@ -1,0 +1,321 @@
+package sequin
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// PublisherConfig of NewPublisher. The zero value works. It is copied.
+type PublisherConfig struct {
+	// Lanes is how many requests may travel at once. A key always goes to the same lane, and a lane has one request in
+	// flight, so that versions of a key do not overtake one another. 1 to 64, default 4.
+	Lanes int
+	// MaxBatch is the most messages in a request. 1 to 1,000, default 1,000.
+	MaxBatch int
+	// MaxBatchBytes is the most bytes of JSON in a request; a larger message travels alone. 1 KiB to 7,999,999, default
+	// 1 MiB. It shrinks by itself where a server, or a proxy before it, answers 413.
+	MaxBatchBytes int
+	// MaxBuffered is the most messages that the Publisher holds: waiting, in flight, or failed and not yet collected.
+	// Send waits while it is reached. Default 10,000.
+	MaxBuffered int
+	// MaxBufferedBytes is the most bytes of JSON that these take. At least 8,000,000, default 64 MiB.
+	MaxBufferedBytes int
+	// Linger lets a batch that is not full wait for company. It never delays Flush, Close, SendSync, Receipt.Wait, or a
+	// full buffer. Default 0: batches gather while others are in flight, which costs an idle Publisher nothing.
+	Linger time.Duration
+	// RetryFor is how long a batch is tried when the server, or the way to it, is in trouble; then its messages fail with
+	// the last error. Default 0: without end, the buffer fills and Send waits.
+	RetryFor time.Duration
+	// OnFailure is told of every failed message that has no Receipt, one at a time, on a goroutine that lives while there
+	// are any. It may call Send; it must not call Flush or Close. Default: Flush and Close return the failures.
+	OnFailure func(MessageError)
+}
+
+// The bounds of PublisherConfig. 64 lanes keep 64,000 messages in flight: past that a server is the limit, not the way to it.
+const (
+	maxLanes         = 64
+	minBatchBytes    = 1 << 10
+	defaultBuffered  = 10_000   // two full batches a lane, one in flight and one behind it, and a little more
+	defaultBufferMem = 64 << 20 // room for MaxBuffered messages of 6 KB
+)
+
+func (c PublisherConfig) withDefaults() PublisherConfig {
+	defaults := []struct {
+		field *int
+		value int
+	}{{&c.Lanes, 4}, {&c.MaxBatch, MaxBatch}, {&c.MaxBatchBytes, 1 << 20}, {&c.MaxBuffered, defaultBuffered}, {&c.MaxBufferedBytes, defaultBufferMem}}
+	for _, d := range defaults {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	return c
+}
+
+func (c PublisherConfig) validate() error {
+	const unbounded = int(^uint(0) >> 1)
+	for _, limit := range []struct {
+		name         string
+		value        int
+		least, most  int
+		whyNotBeyond string
+	}{
+		{"Lanes", c.Lanes, 1, maxLanes, ""},
+		{"MaxBatch", c.MaxBatch, 1, MaxBatch, " (the API's limit)"},
+		{"MaxBatchBytes", c.MaxBatchBytes, minBatchBytes, MaxRequestBytes - 1, " (the server answers 413 beyond)"},
+		{"MaxBuffered", c.MaxBuffered, 1, unbounded, ""},
+		{"MaxBufferedBytes", c.MaxBufferedBytes, MaxRequestBytes, unbounded, ""}, // any single message must fit
+	} {
+		if limit.value < limit.least || limit.value > limit.most {
+			return fmt.Errorf("%w: PublisherConfig.%s is %d, must be %d to %d%s", ErrInvalidConfig, limit.name, limit.value, limit.least, limit.most, limit.whyNotBeyond)
+		}
+	}
+	if c.Linger < 0 || c.RetryFor < 0 {
+		return fmt.Errorf("%w: PublisherConfig.Linger %v and RetryFor %v must not be negative", ErrInvalidConfig, c.Linger, c.RetryFor)
+	}
+	return nil
+}
+
+// Publisher buffers messages and sends them in batches, in the background. It is safe for concurrent use. Close it: what
+// is buffered is lost with the process otherwise.
+//
+// Sends are at least once: see the package comment for what that means on which server. Every accepted message has one
+// fate: sent, failed (reported once: to its Receipt, else to OnFailure, else by Flush or Close) or unsent (listed by Close).
+type Publisher struct {
+	client *Client
+	stream string
+	cfg    PublisherConfig
+	seed   maphash.Seed
+
+	batcher   *batcher[outgoing, sending]
+	receipts  receiptBook
+	failures  failures
+	side      sideJobs
+	batchSize atomic.Int64  // MaxBatchBytes, or what 413s have shown to be the limit
+	doubled   atomic.Bool   // whether a batch may hold a key twice; false until the stream has shown it
+	successes atomic.Uint64 // batches that the server took
+	counts    publisherCounts
+
+	closing sync.Once
+	outcome error
+}
+
+// NewPublisher returns a Publisher for the stream with that name or id. It makes no request and starts no goroutine;
+// the first Send does both. The error is ErrInvalidConfig or ErrInvalidArgument.
+func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, error) {
+	if err := checkName("stream", stream); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	p := &Publisher{client: c, stream: stream, cfg: cfg, seed: maphash.MakeSeed()}
+	p.batchSize.Store(int64(cfg.MaxBatchBytes))
+	p.batcher = newBatcher(batcherConfig[outgoing, sending]{
+		lanes: cfg.Lanes, slots: 1, limits: p.limits, maxItems: cfg.MaxBuffered, maxBytes: cfg.MaxBufferedBytes,
+		linger: cfg.Linger, run: p.run, done: p.done,
+	})
+	p.failures.release, p.failures.report = p.batcher.release, cfg.OnFailure
+	return p, nil
+}
+
+// outgoing is a message on its way. Its strings are the caller's own, which nobody can change.
+type outgoing struct {
+	Message
+	size int
+	hash uint64
+	// to learns the message's fate, under the number slot; nil is nobody.
+	to   completer
+	slot int
+}
+
+func (o outgoing) cost() int  { return o.size }
+func (o outgoing) id() uint64 { return o.hash }
+
+// completer is told once how each of its messages ended.
+type completer interface{ complete(slot int, err error) }
+
+func (p *Publisher) limits() limits {
+	return limits{count: p.cfg.MaxBatch, bytes: int(p.batchSize.Load()), overhead: sendOverhead, distinct: !p.doubled.Load()}
+}
+
+// Send accepts a message: it is buffered, and will be sent, reported as failed, or listed by Close. While the buffer is
+// full it waits for room, first come first served; ctx bounds that wait and nothing else.
+//
+// Errors, none of which accepts the message: ErrInvalidKey, ErrInvalidData, ErrTooLarge, ctx's, ErrClosed,
+// ErrFailuresPending, and an *APIError (say ErrNotFound for a mistyped stream) from a refusal of the stream until a look
+// at it, at backoff pace, succeeds.
+func (p *Publisher) Send(ctx context.Context, key, data string) error {
+	return p.admit(ctx, Message{key, data}, true)
+}
+
+// TrySend is Send that never waits: ErrBufferFull instead.
+func (p *Publisher) TrySend(key, data string) error {
+	return p.admit(context.Background(), Message{key, data}, false)
+}
+
+// SendReceipt is Send with a Receipt that tells the message's fate.
+func (p *Publisher) SendReceipt(ctx context.Context, m Message) (Receipt, error) {
+	return p.admitReceipt(ctx, m, false)
+}
+
+// SendSync sends a message and returns when the server has it, or why it has not. It waits for no company and no other
+// lane. When ctx ends first, the message may already be accepted, and will then be sent all the same.
+func (p *Publisher) SendSync(ctx context.Context, m Message) error {
+	r, err := p.admitReceipt(ctx, m, true)
+	if err != nil {
+		return err
+	}
+	return r.Wait(ctx)
+}
+
+func (p *Publisher) admitReceipt(ctx context.Context, m Message, hurry bool) (Receipt, error) {
+	o, err := p.prepare(m)
+	if err != nil {
+		return Receipt{}, err
+	}
+	r := p.receipts.next()
+	r.publisher, r.lane = p, p.lane(o)
+	o.to, o.slot = r.block, r.slot
+	if err := p.batcher.admit(ctx, o, r.lane, hurry, true); err != nil {
+		return Receipt{}, err
+	}
+	return r, nil
+}
+
+func (p *Publisher) admit(ctx context.Context, m Message, wait bool) error {
+	o, err := p.prepare(m)
+	if err != nil {
+		return err
+	}
+	return p.batcher.admit(ctx, o, p.lane(o), false, wait)
+}
+
+// prepare checks a message, so that nothing invalid can spoil a batch, and measures it.
+func (p *Publisher) prepare(m Message) (outgoing, error) {
+	size, err := checkMessage(m)
+	return outgoing{Message: m, size: size, hash: max(1, maphash.String(p.seed, m.Key))}, err // 0 would name nothing
+}
+
+func (p *Publisher) lane(o outgoing) int { return int(o.hash % uint64(p.cfg.Lanes)) }
+
+// done tells each message's fate to whoever is to know it.
+func (p *Publisher) done(items []entry[outgoing], err error) {
+	p.counts.ended(len(items), err)
+	if err == nil {
+		p.failures.sent(items)
+	}
+	for i := range items {
+		if o := &items[i].item; o.to != nil {
+			o.to.complete(o.slot, err)
+		}
+	}
+	if err != nil && err != ErrClosed { // what Close left is listed by it
+		p.failures.add(items, err)
+	}
+}
+
+// Flush waits until everything that was accepted before the call is sent or has failed, without waiting for company. It
+// returns the failures that nobody else was told of as *UnsentError with Failed only, joined with ctx's error when ctx
+// ended first: what is pending then stays accepted.
+func (p *Publisher) Flush(ctx context.Context) error {
+	err := p.batcher.flush(ctx)
+	failed := p.failures.collect()
+	if len(failed) == 0 {
+		return err
+	}
+	return join(&UnsentError{Failed: failed}, err)
+}
+
+// Close refuses further sends and sends what is pending, until ctx ends. It returns nil, or an *UnsentError with what
+// failed and was not reported, and what was left: in order per key, ready to be sent by another Publisher. The last
+// attempt at what was left may nevertheless have stored some of it. No goroutine, timer or request remains.
+//
+// Close may be called beside Send, Flush and itself; the first ctx that ends counts, and every call returns the same value.
+func (p *Publisher) Close(ctx context.Context) error {
+	left, cause := p.batcher.close(ctx)
+	p.side.stop()
+	p.failures.await(ctx)
+	p.closing.Do(func() {
+		failed := p.failures.collect()
+		if len(left) == 0 && len(failed) == 0 {
+			return
+		}
+		unsent := &UnsentError{Failed: failed, Unsent: make([]Message, len(left)), cause: cause}
+		for i, o := range left {
+			unsent.Unsent[i] = o.Message
+		}
+		p.outcome = unsent
+	})
+	return p.outcome
+}
+
+// PublisherStats are totals since NewPublisher. Accepted = Sent + Failed + Buffered, and what Close left unsent.
+type PublisherStats struct {
+	Accepted, Sent, Failed uint64
+	// Buffered is how many messages wait or are in flight now, and BufferedBytes what room is taken, with uncollected failures.
+	Buffered, BufferedBytes int
+	// Batches and Bytes count successful requests and the JSON in them; Retries the attempts that were made again.
+	Batches, Bytes, Retries uint64
+	// Blocked is how long calls have waited for room, in sum.
+	Blocked time.Duration
+	// LastError is the last that an attempt ended with, nil when there was none.
+	LastError error
+}
+
+// Stats returns the totals so far. It may be called at any time.
+func (p *Publisher) Stats() PublisherStats {
+	s := p.counts.snapshot()
+	p.batcher.mu.Lock()
+	defer p.batcher.mu.Unlock()
+	s.Accepted, s.Buffered, s.BufferedBytes, s.Blocked = p.batcher.admitted, p.batcher.live, p.batcher.bytes, p.batcher.blocked
+	return s
+}
+
+// publisherCounts are the counts that runs make.
+type publisherCounts struct {
+	mu sync.Mutex
+	s  PublisherStats
+}
+
+func (c *publisherCounts) snapshot() PublisherStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.s
+}
+
+func (c *publisherCounts) ended(n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch err {
+	case nil:
+		c.s.Sent += uint64(n)
+	case ErrClosed: // unsent
+	default:
+		c.s.Failed += uint64(n)
+	}
+}
+
+func (c *publisherCounts) attempt(bytes int, err error, again bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if again {
+		c.s.Retries++
+	}
+	if err != nil {
+		c.s.LastError = err
+		return
+	}
+	c.s.Batches++
+	c.s.Bytes += uint64(bytes)
+}
+
+func (p *Publisher) log(level slog.Level, what string, args ...any) {
+	p.client.cfg.Logger.Log(context.Background(), level, "sequin: publisher "+what, append([]any{"stream", p.stream}, args...)...)
+}
