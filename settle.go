@@ -1,0 +1,176 @@
+package sequin
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// settling is an ack or a nack on its way. Acks and nacks travel by the same batcher as messages.
+type settling struct {
+	Delivery
+	told        chan error // AckSync's; nil for the others
+	undelivered bool       // no program has seen the message
+}
+
+// settleCost is what an ack id takes in a request; 1,000 of them are far from any limit of bytes.
+const settleCost = len(`"00000000-0000-0000-0000-000000000000",`)
+
+func (s settling) cost() int  { return settleCost }
+func (s settling) id() uint64 { return 0 }
+
+func (s settling) before(o settling) int { return s.Deadline.Compare(o.Deadline) }
+
+// The nacks that a program made, and those of what it never saw, travel in different requests.
+const (
+	laneProgram = iota
+	laneUndelivered
+)
+
+// settler is the Acknowledger of a Subscriber's deliveries, and sends what they settle.
+type settler struct {
+	sub         *Subscriber
+	acks, nacks *batcher[settling, struct{}]
+	repeatAcks  bool // the stream is known to append: a repeated ack can hit nothing newer
+	failures    [Nack + 1]atomic.Int32
+}
+
+func newSettler(sub *Subscriber) *settler {
+	s := &settler{sub: sub}
+	limits := func() limits { return limits{count: MaxBatch, bytes: MaxRequestBytes} }
+	config := func(kind SettlementKind, lanes, slots int) batcherConfig[settling, struct{}] {
+		return batcherConfig[settling, struct{}]{lanes: lanes, slots: slots, limits: limits, first: settling.before,
+			run: func(ctx context.Context, b *batch[settling, struct{}]) verdict[settling, struct{}] {
+				return s.run(ctx, kind, b)
+			},
+			done: func(items []entry[settling], err error) { s.done(kind, items, err) }}
+	}
+	s.acks = newBatcher(config(Ack, 1, 2))
+	s.nacks = newBatcher(config(Nack, 2, 1))
+	return s
+}
+
+// Settle implements Acknowledger. Past the deadline nothing is sent: on the 2024 server an ack id survives redelivery,
+// and a late ack would settle somebody else's work, even a newer version of the message.
+func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error {
+	if d.state == nil || d.state.lease.cut != s.sub.cut {
+		return ErrNotDelivered
+	}
+	if d.state.settled.Load() {
+		return ErrSettled
+	}
+	now := time.Now()
+	if past(now, d.state.lease.deadline) {
+		s.sub.counts.refusedLate.Add(1)
+		return fmt.Errorf("%w: key %q, %v ago", ErrLeaseExpired, clip(d.Key), now.Sub(d.state.lease.deadline))
+	}
+	// Two settles at once both come here; one of them wins.
+	if !d.state.settled.CompareAndSwap(false, true) {
+		return ErrSettled
+	}
+	x := settling{Delivery: d}
+	if how.Kind == Nack {
+		return s.nack(x, now, how.Delay)
+	}
+	if how.Sync {
+		x.told = make(chan error, 1)
+	}
+	if err := s.acks.admit(context.Background(), x, 0, how.Sync, true); err != nil || !how.Sync {
+		return err
+	}
+	select {
+	case err := <-x.told:
+		return err
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+}
+
+// nack sends a nack now, or gives it to intake to hold back.
+func (s *settler) nack(x settling, now time.Time, delay time.Duration) error {
+	if delay > 0 && s.sub.hold(x, now.Add(delay)) {
+		return nil
+	}
+	return s.nacks.admit(context.Background(), x, laneProgram, false, true)
+}
+
+// giveBack nacks what no program has seen.
+func (s *settler) giveBack(d Delivery) {
+	if d.state.settled.CompareAndSwap(false, true) {
+		// The batcher is closed after the last giveBack: see Subscriber.wind.
+		_ = s.nacks.admit(context.Background(), settling{Delivery: d, undelivered: true}, laneUndelivered, false, true)
+	}
+}
+
+// run makes one attempt at a batch of acks or nacks.
+func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch[settling, struct{}]) verdict[settling, struct{}] {
+	if in, late := splitExpired(b.items, time.Now()); len(late) > 0 {
+		v := verdict[settling, struct{}]{failed: late, err: ErrLeaseExpired}
+		if len(in) > 0 {
+			v.again = []*batch[settling, struct{}]{{items: in}}
+		}
+		return v
+	}
+	body := bodies.get(len(b.items)*settleCost + 64)
+	body.json = appendSettleHead(body.json)
+	for i := range b.items {
+		body.json = appendAckID(body.json, b.items[i].item.AckID)
+	}
+	body.json = appendSettleTail(body.json, b.items[0].item.undelivered)
+	verb := "ack"
+	if kind == Nack {
+		verb = "nack"
+	}
+	err := s.sub.client.settle(ctx, s.sub.stream, s.sub.consumer, verb, body, s.sub.terms().margin, once)
+	if err == nil {
+		bodies.put(body)
+		s.failures[kind].Store(0)
+		return verdict[settling, struct{}]{done: b.items}
+	}
+	s.sub.counts.note(err)
+	if ctx.Err() == nil && (surelyNotActed(err) || kind == Ack && s.repeatAcks && maybeActed(err)) {
+		wait := s.sub.client.cfg.Retry.wait(int(s.failures[kind].Add(1)-1), err)
+		// A wait longer than half the margin would let more leases end than the server's trouble does.
+		return verdict[settling, struct{}]{requeue: b.items, wait: min(wait, s.sub.terms().margin/2)}
+	}
+	if maybeActed(err) || ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+	}
+	return verdict[settling, struct{}]{failed: b.items, err: err}
+}
+
+// splitExpired parts what may still be settled from what may not. Both keep their order.
+func splitExpired(items []entry[settling], now time.Time) (in, late []entry[settling]) {
+	expired := func(e entry[settling]) bool { return past(now, e.item.state.lease.deadline) }
+	if !slices.ContainsFunc(items, expired) {
+		return items, nil
+	}
+	for _, e := range items {
+		if expired(e) {
+			late = append(late, e)
+		} else {
+			in = append(in, e)
+		}
+	}
+	return in, late
+}
+
+// done tells everybody concerned what became of settles.
+func (s *settler) done(kind SettlementKind, items []entry[settling], err error) {
+	s.sub.settled(kind, items, err)
+	for i := range items {
+		x := &items[i].item
+		switch {
+		case x.told != nil:
+			x.told <- err
+		case err != nil && !x.undelivered:
+			s.sub.ackFailed(x.Delivery, err)
+		}
+	}
+	if err != nil {
+		s.sub.log(slog.LevelWarn, "could not settle", "deliveries", len(items), "error", err)
+	}
+}

@@ -1,0 +1,346 @@
+package sequin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// SubscriberConfig of Subscribe. The zero value works. It is copied.
+type SubscriberConfig struct {
+	// MaxInFlight is the most deliveries that are buffered, or handed out and neither settled on the server nor expired.
+	// It bounds memory, and with it how much a crash lets wait for a lease to end. 1 to 100,000, default 1,000.
+	MaxInFlight int
+	// Pollers is how many receives may be made at once. One of them may wait in a long poll; the others run only while
+	// receives come back full. 1 to 16, default 2.
+	Pollers int
+	// WaitFor is how long a receive may wait at the server for a message. 500 ms to 5 min, default 20 s, less where
+	// HTTPClient.Timeout asks for it. Where the server refuses to wait, and where the lease is too short to be spent
+	// waiting (see the package comment), the Subscriber polls.
+	WaitFor time.Duration
+	// PollMin and PollMax bound the pause between receives that find nothing at a server which does not wait: it grows
+	// from one to the other. Defaults 10 ms and 1 s.
+	PollMin, PollMax time.Duration
+	// LeaseMargin is the part of the lease that is kept for a settle to travel; a Delivery's Deadline is that much before
+	// the server's. At most half of ack_wait. Default a quarter of ack_wait, at most 2 s.
+	LeaseMargin time.Duration
+	// DrainTimeout bounds how long a cancelled ctx waits for deliveries that are handed out. Close replaces it by its
+	// own ctx. Default 10 s.
+	DrainTimeout time.Duration
+	// OnAckError is told of each ack and nack that failed after its call had returned: ErrOutcomeUnknown, ErrLeaseExpired
+	// or an *APIError. One call at a time, on a goroutine of the Subscriber; it must return soon and not call Close.
+	// AckSync's failures are its own.
+	OnAckError func(Delivery, error)
+}
+
+// The bounds of SubscriberConfig.
+const (
+	maxPollers  = 16
+	maxInFlight = 100_000 // ten times the server's default max_ack_pending
+)
+
+func (c SubscriberConfig) withDefaults(limit time.Duration) SubscriberConfig {
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = 1000
+	}
+	if c.Pollers == 0 {
+		c.Pollers = 2
+	}
+	if c.WaitFor == 0 {
+		c.WaitFor = 20 * time.Second
+		if limit > 0 {
+			c.WaitFor = min(c.WaitFor, max(minWaitFor, (limit-time.Second).Truncate(time.Millisecond)))
+		}
+	}
+	if c.PollMin == 0 {
+		c.PollMin = 10 * time.Millisecond
+	}
+	if c.PollMax == 0 {
+		c.PollMax = max(time.Second, c.PollMin)
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 10 * time.Second
+	}
+	return c
+}
+
+func (c SubscriberConfig) validate() error {
+	switch {
+	case c.MaxInFlight < 1 || c.MaxInFlight > maxInFlight:
+		return fmt.Errorf("%w: SubscriberConfig.MaxInFlight is %d, must be 1 to %d", ErrInvalidConfig, c.MaxInFlight, maxInFlight)
+	case c.Pollers < 1 || c.Pollers > maxPollers:
+		return fmt.Errorf("%w: SubscriberConfig.Pollers is %d, must be 1 to %d", ErrInvalidConfig, c.Pollers, maxPollers)
+	case c.PollMin < time.Millisecond || c.PollMax < c.PollMin:
+		return fmt.Errorf("%w: SubscriberConfig.PollMin %v and PollMax %v, must be 1ms <= PollMin <= PollMax", ErrInvalidConfig, c.PollMin, c.PollMax)
+	case c.LeaseMargin < 0 || c.DrainTimeout < 0:
+		return fmt.Errorf("%w: SubscriberConfig.LeaseMargin %v and DrainTimeout %v must not be negative", ErrInvalidConfig, c.LeaseMargin, c.DrainTimeout)
+	}
+	return nil
+}
+
+// Subscriber receives a consumer's messages into a channel. Its methods are safe for concurrent use.
+type Subscriber struct {
+	client   *Client
+	cfg      SubscriberConfig
+	stream   string
+	consumer string // its id: names are not scoped to streams on the 2024 server
+
+	deliveries chan Delivery   // sent on, and closed, by intake alone
+	stop       context.Context // the caller's, or ended by Close: no new receive
+	halt       context.CancelFunc
+	cut        context.Context // ends when waiting for handed-out deliveries is over
+	sever      context.CancelFunc
+	settler    *settler
+	kick       chan struct{} // room, a held nack or a Close: intake looks again
+	done       chan struct{} // closed when nothing of the Subscriber is left
+
+	leaseTerms atomic.Pointer[leaseTerms]
+	counts     subscriberCounts
+	ackErrors  sync.Mutex // one OnAckError at a time
+
+	mu       sync.Mutex // guards all below; held for arithmetic only
+	inFlight int        // room taken by deliveries
+	leases   leases     // whose room is not all given back
+	held     []settling // nacks to send later, by Deadline of their delay: see hold
+	heldAt   []time.Time
+	stopping bool
+	closing  bool // Close was called: its ctx replaces DrainTimeout
+	cause    error
+	err      error // why the channel closed
+	outcome  error // what Close returns
+}
+
+// Subscribe starts receiving the messages of a consumer, named or by id, of a stream. ctx is the subscription's life:
+// when it ends, the Subscriber stops as by Close, waiting at most DrainTimeout for what is handed out.
+//
+// It reads the consumer and the stream first, repeating as Config.Retry says, and uses the consumer's id from then on.
+// The errors are ErrNotFound, ErrUnauthorized, ErrUnreachable, ErrInvalidConfig, ErrInvalidArgument and ErrLeaseTooShort.
+// Started are one goroutine, one for each receive that runs, and those of the acks and nacks that travel.
+func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg SubscriberConfig) (*Subscriber, error) {
+	cfg = cfg.withDefaults(c.limit)
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if err := c.checkWaitFor(cfg.WaitFor); err != nil {
+		return nil, fmt.Errorf("%w: SubscriberConfig: %w", ErrInvalidConfig, err)
+	}
+	found, err := c.GetConsumer(ctx, stream, consumer)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkLease(found.AckWait); err != nil {
+		return nil, err
+	}
+	if cfg.LeaseMargin > found.AckWait/2 {
+		return nil, fmt.Errorf("%w: SubscriberConfig.LeaseMargin is %v, more than half of the consumer's ack_wait %v", ErrInvalidConfig, cfg.LeaseMargin, found.AckWait)
+	}
+	where, err := c.GetStream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	s := &Subscriber{client: c, cfg: cfg, stream: stream, consumer: found.ID, deliveries: make(chan Delivery, cfg.MaxInFlight),
+		kick: make(chan struct{}, 1), done: make(chan struct{})}
+	s.stop, s.halt = context.WithCancel(ctx)
+	s.cut, s.sever = context.WithCancel(context.WithoutCancel(ctx))
+	s.setTerms(found.AckWait)
+	s.settler = newSettler(s)
+	s.settler.repeatAcks = where.appends()
+	go newIntake(s).run()
+	return s, nil
+}
+
+func checkLease(ackWait time.Duration) error {
+	if ackWait < minLease {
+		return fmt.Errorf("%w: the consumer's ack_wait is %v, a Subscriber needs %v", ErrLeaseTooShort, ackWait, minLease)
+	}
+	return nil
+}
+
+func (s *Subscriber) setTerms(ackWait time.Duration) {
+	terms := newLeaseTerms(ackWait, s.cfg.LeaseMargin)
+	s.leaseTerms.Store(&terms)
+}
+
+func (s *Subscriber) terms() leaseTerms { return *s.leaseTerms.Load() }
+
+// Deliveries returns the channel of deliveries, the same at every call. It is closed when the Subscriber stops; Err
+// then says why. Any number of goroutines may range over it.
+func (s *Subscriber) Deliveries() <-chan Delivery { return s.deliveries }
+
+// Err returns nil while the Subscriber runs, and after Close or a cancelled ctx; otherwise why it stopped: an *APIError
+// with ErrNotFound (the consumer is gone) or ErrUnauthorized, or ErrLeaseTooShort.
+func (s *Subscriber) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// DrainError says what a stop had to leave, because the ctx of Close, or DrainTimeout, ended first.
+type DrainError struct {
+	// Unsettled counts deliveries that were handed out and not settled. They come again when their leases end.
+	Unsettled int
+	// Unknown counts deliveries whose ack or nack was on its way.
+	Unknown int
+
+	cause error
+}
+
+// Error counts what was left.
+func (e *DrainError) Error() string {
+	return fmt.Sprintf("sequin: stopped with %d deliveries unsettled and %d settles of unknown outcome: %v", e.Unsettled, e.Unknown, e.cause)
+}
+
+// Unwrap returns the error of the ctx that ended.
+func (e *DrainError) Unwrap() error { return e.cause }
+
+// Close stops receiving, closes the channel, nacks at once what was not handed out, and waits until what was is settled
+// or expired, or ctx ends; then the last settles go out. It returns nil or a *DrainError, every call the same. It may be
+// called at any time, by several goroutines, also from inside the range loop, whose current delivery it then waits for:
+// settle that first. Afterwards no goroutine, timer or request of the Subscriber remains.
+func (s *Subscriber) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	s.halt()
+	s.nudge()
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		s.giveUp(ended(ctx))
+		<-s.done
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outcome
+}
+
+// giveUp ends the waiting for handed-out deliveries.
+func (s *Subscriber) giveUp(cause error) {
+	s.mu.Lock()
+	if s.cause == nil {
+		s.cause = cause
+	}
+	s.mu.Unlock()
+	s.sever()
+	s.nudge()
+}
+
+// nudge lets intake look again. One token is enough: it looks at everything.
+func (s *Subscriber) nudge() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// hold keeps a nack until at, cut to what its lease allows: half a margin before the deadline, so that it is still sent
+// in time. It reports false when the nack should go now.
+func (s *Subscriber) hold(x settling, at time.Time) bool {
+	if latest := x.state.lease.deadline.Add(-s.terms().margin / 2); at.After(latest) {
+		at = latest
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping || !time.Now().Before(at) {
+		return false
+	}
+	i, _ := slices.BinarySearchFunc(s.heldAt, at, time.Time.Compare)
+	s.held, s.heldAt = slices.Insert(s.held, i, x), slices.Insert(s.heldAt, i, at)
+	s.nudge()
+	return true
+}
+
+// settled frees the room of settles that have ended, however they did.
+func (s *Subscriber) settled(kind SettlementKind, items []entry[settling], err error) {
+	n := uint64(len(items))
+	switch {
+	case err == nil && kind == Ack:
+		s.counts.acked.Add(n)
+	case err == nil && !items[0].item.undelivered:
+		s.counts.nacked.Add(n)
+	case errors.Is(err, ErrOutcomeUnknown):
+		s.counts.unknown.Add(n)
+	case errors.Is(err, ErrLeaseExpired):
+		s.counts.refusedLate.Add(n)
+	}
+	s.mu.Lock()
+	for i := range items {
+		s.freeLocked(items[i].item.state.lease, 1)
+	}
+	s.mu.Unlock()
+	s.nudge()
+}
+
+// freeLocked gives back room, unless the lease's end has done so already.
+func (s *Subscriber) freeLocked(l *lease, n int) {
+	if l.ended {
+		return
+	}
+	l.open -= n
+	s.inFlight -= n
+}
+
+func (s *Subscriber) ackFailed(d Delivery, err error) {
+	if s.cfg.OnAckError != nil {
+		s.ackErrors.Lock()
+		defer s.ackErrors.Unlock()
+		s.cfg.OnAckError(d, err)
+	}
+}
+
+// SubscriberStats are totals since Subscribe.
+type SubscriberStats struct {
+	// Received counts messages in answers; HandedOut those that left the channel.
+	Received, HandedOut uint64
+	// Acked and Nacked count settles that the server confirmed, without nacks of what was never handed out.
+	Acked, Nacked uint64
+	// ExpiredInBuffer counts messages that were given back because nobody took them in time.
+	ExpiredInBuffer uint64
+	// RefusedLate counts settles that were not sent because the lease was over.
+	RefusedLate uint64
+	// UnknownOutcomes counts settles whose answer was lost.
+	UnknownOutcomes uint64
+	// Polls counts receives; EmptyPolls those that brought nothing.
+	Polls, EmptyPolls uint64
+	// InFlight is how many deliveries are buffered, or handed out and not settled, now.
+	InFlight int
+	// LastError is the last that a request ended with, nil when there was none.
+	LastError error
+}
+
+// Stats returns the totals so far. It may be called at any time.
+func (s *Subscriber) Stats() SubscriberStats {
+	c := &s.counts
+	stats := SubscriberStats{Received: c.received.Load(), Acked: c.acked.Load(), Nacked: c.nacked.Load(),
+		ExpiredInBuffer: c.expired.Load(), RefusedLate: c.refusedLate.Load(), UnknownOutcomes: c.unknown.Load(),
+		Polls: c.polls.Load(), EmptyPolls: c.emptyPolls.Load()}
+	// Read in this order, so that what is handed out in between is missed and not counted twice.
+	taken := c.takenBack.Load()
+	pushed := c.pushed.Load()
+	stats.HandedOut = pushed - min(pushed, taken+uint64(len(s.deliveries)))
+	if err := c.last.Load(); err != nil {
+		stats.LastError = *err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stats.InFlight = s.inFlight
+	return stats
+}
+
+type subscriberCounts struct {
+	received, pushed, takenBack, acked, nacked, expired, refusedLate, unknown, polls, emptyPolls atomic.Uint64
+
+	last atomic.Pointer[error]
+}
+
+func (c *subscriberCounts) note(err error) { c.last.Store(&err) }
+
+func (s *Subscriber) log(level slog.Level, what string, args ...any) {
+	s.client.cfg.Logger.Log(context.Background(), level, "sequin: subscriber "+what,
+		append([]any{"stream", s.stream, "consumer", s.consumer}, args...)...)
+}
