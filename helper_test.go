@@ -1,0 +1,58 @@
+package sequin_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+// world is a server in memory and a client of it, in virtual time.
+type world struct {
+	*sequintest.Server
+	client *sequin.Client
+	ctx    context.Context
+	mode   server.Compat
+}
+
+// inBothModes runs a promise against the documented behaviour and against that of the 2024 server.
+func inBothModes(t *testing.T, promise func(t *testing.T, w *world)) {
+	t.Helper()
+	t.Run("documented", func(t *testing.T) { inMode(t, server.Documented, promise) })
+	t.Run("aug2024", func(t *testing.T) { inMode(t, server.Aug2024, promise) })
+}
+
+// inMode runs a promise in a bubble of virtual time; a goroutine that is left when it returns fails the test.
+func inMode(t *testing.T, mode server.Compat, promise func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		promise(t, newWorld(t, sequintest.Config{Compat: mode}, sequin.Config{}))
+	})
+}
+
+func newWorld(t *testing.T, cfg sequintest.Config, client sequin.Config) *world {
+	t.Helper()
+	srv := sequintest.NewServer(t, cfg)
+	client.BaseURL, client.Token = srv.URL, cfg.Token
+	if client.HTTPClient == nil {
+		client.HTTPClient = srv.Client()
+	}
+	c, err := sequin.NewClient(client)
+	require.NoError(t, err)
+	return &world{Server: srv, client: c, ctx: t.Context(), mode: cfg.Compat}
+}
+
+// stream makes a stream with a consumer of everything.
+func (w *world) stream(t *testing.T, name string, opts sequin.ConsumerOptions) (*sequin.Stream, *sequin.Consumer) {
+	t.Helper()
+	s, err := w.client.CreateStream(w.ctx, name, sequin.StreamOptions{})
+	require.NoError(t, err)
+	c, err := w.client.CreateConsumer(w.ctx, name, "all", ">", opts)
+	require.NoError(t, err)
+	return s, c
+}
