@@ -1,1 +1,86 @@
+// Package sequin is a Go client for Sequin streams: keyed messages on Postgres behind an HTTP API, sent in batches,
+// received by named consumers under a lease, and acked one by one.
+//
+// It has the complete request/response API ([Client]), a [Publisher] that buffers sends into batches, and a [Subscriber]
+// that receives into a channel of deliveries:
+//
+//	client, err := sequin.NewClient(sequin.Config{}) // $SEQUIN_URL, else http://localhost:7376
+//
+//	pub, err := client.NewPublisher("orders", sequin.PublisherConfig{})
+//	err = pub.Send(ctx, "orders.cus_a.1", `{"qty":4}`) // buffered; waits only when the buffer is full
+//	err = pub.Close(ctx)                               // sends what is pending, and lists what it could not
+//
+//	sub, err := client.Subscribe(ctx, "orders", "billing", sequin.SubscriberConfig{})
+//	for d := range sub.Deliveries() {
+//		if err := charge(d.Key, d.Data); err != nil {
+//			d.Nack() // available again, at once
+//			continue
+//		}
+//		d.Ack() // queued; travels with others
+//	}
+//	err = sub.Err() // nil after Close or a cancelled ctx
+//
+// Package server is a Sequin server to embed, package sequintest that server for tests, with faults and virtual time.
+//
+// # Delivery
+//
+// Sends are at least once. An attempt whose answer is lost is repeated with the same bytes and the same
+// Idempotency-Key. A server that knows that header (the embedded one) stores it once. Elsewhere the repeat may duplicate
+// a message on a stream that appends, and on one that keeps one message per key it may put back an older version, which
+// another producer has replaced in the meantime.
+//
+// Receives are at least once. After AckSync has returned nil, or OnAckError was not told of an ack, the message is not
+// delivered to that consumer again. After anything else assume that it will be: a crash, a lease that ended, an ack
+// whose answer was lost. Handlers must be able to see a message twice.
+//
+// A settle (ack or nack) is repeated only when the server surely did not act on it: the connection was refused, or it
+// answered 429 or 503. On the 2024 server an ack id stays the same over redeliveries and new versions, so that a repeated
+// or late settle could remove what another worker holds. For the same reason nothing is sent after a delivery's Deadline.
+// What is in doubt ends as [ErrOutcomeUnknown], and the lease decides: a duplicate at worst, never a loss. Acks on a
+// stream known to append are the exception: there a repeated ack can hit nothing newer.
+//
+// # Ordering
+//
+// A key always travels in the same lane of a Publisher, one request at a time, so that the versions of a key are stored
+// in the order of their Sends, over retries and splits too. Different keys travel in parallel, in no order. Two
+// Publishers, or a request that outlives its client's time-out in a proxy, know nothing of each other.
+//
+// Deliveries of one receive come by Seq, except around a lease that ends in the buffer. Versions of one key come in
+// order. The 2024 server stores a batch in reverse, so that different keys of one batch come in reverse there.
+//
+// # Leases
+//
+// A message is leased for the consumer's ack_wait, counted by the server from the hand-out. [Delivery.Deadline] ends the
+// lease a margin earlier (a quarter of ack_wait, at most 2 s), the time that a settle gets to travel. What a program does
+// not take from the channel in time is given back before that. Leases cannot be extended: choose an ack_wait of several
+// times what the slowest message takes, with the wait in the buffer; the price is how long a crash keeps messages away
+// from other workers. 30 s, the default, suits handlers of up to a few seconds.
+//
+// A server that tells how long it waited before it answered (the Sequin-Waited-Ms header of the embedded one) lets a
+// Subscriber wait at it for SubscriberConfig.WaitFor. Otherwise all of the wait must be counted against the lease: it is
+// cut to a third of ack_wait, and to polling where that is under 500 ms. A consumer's ack_wait may be changed; a running
+// Subscriber notices within a minute, and until then may hand out leases that a shorter ack_wait has ended already.
+//
+// # Closing
+//
+// [Publisher.Close] refuses new messages, sends what is pending until its ctx ends, and returns what was not sent,
+// message by message. [Subscriber.Close], like the end of the ctx given to Subscribe, stops receiving, nacks at once what
+// was not handed out, closes the channel, and waits for what was. Both may be called at any time, repeatedly, beside
+// anything. Afterwards no goroutine, timer or request is left.
+//
+// One window remains at a stop: an answer that the server writes at the very moment at which a long poll is cut. Its
+// messages wait for the end of their lease. The embedded server, which sees that its client has gone, gives them back.
+//
+// # Errors
+//
+// Every answer other than success is an [*APIError], also with a body of HTML or none; errors.Is answers for its status:
+// [ErrNotFound], [ErrValidation], [ErrUnauthorized], [ErrTooLarge], [ErrStreamFull], [ErrRateLimited]. No connection is
+// [ErrUnreachable]. Bad arguments have errors of their own and cost no request. Background parts never give up what is
+// transient: they back off, and say so in their Stats and to Config.Logger.
+//
+// # Goroutines
+//
+// A Client starts none. A Publisher has one for each request in flight, at most one a lane, and none while it is idle.
+// A Subscriber has one, one for each receive that runs, and one for each settle request in flight. Config structs are
+// copied; everything exported is safe for concurrent use unless its comment says otherwise.
 package sequin
