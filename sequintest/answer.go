@@ -14,7 +14,7 @@ type answer struct {
 }
 
 func (a *answer) WriteHeader(status int) {
-	if a.status == 0 && status >= 200 { // what comes before, such as 100 Continue, is no answer yet
+	if a.status == 0 {
 		a.status = status
 	}
 	a.ResponseWriter.WriteHeader(status)
@@ -47,7 +47,7 @@ type heldAnswer struct {
 func (h *heldAnswer) Header() http.Header { return h.header }
 
 func (h *heldAnswer) WriteHeader(status int) {
-	if h.status == 0 && status >= 200 {
+	if h.status == 0 {
 		h.status = status
 	}
 }

@@ -173,7 +173,7 @@ func (f *faults) add(fault Fault) *FaultHandle {
 		close(h.removed)
 		return h
 	}
-	f.active = append(slices.Clone(f.active), h) // cloned: strike reads it without the lock
+	f.active = append(f.active, h)
 	return h
 }
 
@@ -181,6 +181,7 @@ func (f *faults) remove(h *FaultHandle) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if i := slices.Index(f.active, h); i >= 0 {
+		// Cloned, because a strike that waits in a Match goes on in the list that it began with.
 		f.active = slices.Delete(slices.Clone(f.active), i, i+1)
 		close(h.removed)
 	}

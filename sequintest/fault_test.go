@@ -36,6 +36,52 @@ var calls = []struct {
 	{sequintest.GetStream, "GET", "/api/streams/orders", "", `{`},
 }
 
+func TestARefusalOfTheServerSurvivesAFault(t *testing.T) {
+	for _, fault := range []sequintest.Fault{{}, {Delay: time.Second}, {DelayAfter: time.Second}} {
+		synctest.Test(t, func(t *testing.T) {
+			srv := newOrders(t, sequintest.Config{})
+			srv.Fault(fault)
+			resp, err := srv.Client().Get(srv.URL + "/api/streams/nowhere")
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			require.Equal(t, 404, resp.StatusCode)
+			require.Contains(t, resp.Header.Get("Content-Type"), "application/json")
+			body, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			require.Contains(t, string(body), "summary")
+		})
+	}
+}
+
+func TestAFaultIsFoundWhileAnotherIsRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newOrders(t, sequintest.Config{})
+		matching := make(chan struct{})
+		first := srv.Fault(sequintest.Fault{Match: func(*sequintest.Request) bool { <-matching; return false }})
+		srv.Fault(sequintest.Fault{Status: 503})
+		answered := make(chan int, 1)
+		go func() {
+			status, _, _ := dial(srv).do("GET", "/api/streams", "")
+			answered <- status
+		}()
+		synctest.Wait()
+		first.Remove()
+		close(matching)
+		require.Equal(t, 503, <-answered)
+	})
+}
+
+func TestAStatusWithoutABody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newOrders(t, sequintest.Config{})
+		srv.Fault(sequintest.Fault{Status: 204, Body: "not sent"})
+		status, answer, err := dial(srv).do("GET", "/api/streams", "")
+		require.NoError(t, err)
+		require.Equal(t, 204, status)
+		require.Empty(t, answer)
+	})
+}
+
 // effects are what a fault does, seen from both sides.
 var effects = []struct {
 	name  string
@@ -125,9 +171,13 @@ func TestATruncatedAnswerIsNeverWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		srv.Fault(sequintest.Fault{Op: sequintest.Send, Truncate: 1 << 20})
-		status, answer, err := dial(srv).do("POST", sendPath, messages("a.1"))
-		require.Equal(t, 200, status)
-		require.Equal(t, `{"data":{"published":1}`, answer)
+		resp, err := srv.Client().Post(srv.URL+sendPath, "application/json", strings.NewReader(messages("a.1")))
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		require.Equal(t, 200, resp.StatusCode)
+		require.EqualValues(t, len(`{"data":{"published":1}}`), resp.ContentLength, "the header promises all of it")
+		answer, err := io.ReadAll(resp.Body)
+		require.Equal(t, `{"data":{"published":1}`, string(answer))
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	})
 }

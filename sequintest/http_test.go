@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
 )
 
 // rawDial opens a bare connection to the server, in memory or over loopback TCP: what one shows the other must show too.
@@ -177,5 +179,23 @@ func TestOptionsReachTheServer(t *testing.T) {
 		status, _, err := dial(srv).do("GET", "/api/streams", "")
 		require.NoError(t, err)
 		require.Equal(t, http.StatusUnauthorized, status)
+
+		srv = newOrders(t, sequintest.Config{Compat: server.Aug2024})
+		status, answer, err := dial(srv).do("POST", idlePath, longPoll)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusBadRequest, status)
+		require.Contains(t, answer, "wait_for")
+	})
+}
+
+func TestTheLoggerHearsOfPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var heard strings.Builder
+		srv := sequintest.NewServer(t, sequintest.Config{Logger: slog.New(slog.NewTextHandler(&heard, nil))})
+		srv.Fault(sequintest.Fault{Match: func(*sequintest.Request) bool { panic("in a Match") }})
+		_, _, err := dial(srv).do("GET", "/api/streams", "")
+		require.Error(t, err)
+		srv.Close()
+		require.Contains(t, heard.String(), "in a Match")
 	})
 }

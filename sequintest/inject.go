@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// maxBody is one byte more than the API takes, so that a body over the limit is still seen as one.
+// maxBody is one byte more than the API takes: of a longer body the server behind gets as much as shows it too long.
 const maxBody = 8_000_001
 
 // connKey finds a request's connection in its context.
@@ -35,18 +35,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if !s.network.working(c, r.Method, r.URL.RequestURI()) {
 		panic(http.ErrAbortHandler) // cut while net/http read its header: nothing may act on it now
 	}
-	body, rest := readBody(r)
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(body), rest), r.Body}
-
+	body := readBody(r)
 	e := &exchange{server: s, w: w, r: r, conn: c, record: &Request{
 		Op: classify(r), Method: r.Method, Path: r.URL.RequestURI(), Header: r.Header, Body: body, At: time.Now(),
 	}}
-	if s.journal.keep > 0 {
-		e.record.Header = r.Header.Clone()
-	}
 	entry := s.journal.begin(e.record)
 	// In a defer, because a cut ends the handler by a panic.
 	defer func() { s.journal.end(entry, e.status, e.acted, e.answer) }()
@@ -57,16 +49,23 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	e.pass()
 }
 
-// readBody takes in what faults may look at and the journal keeps; rest goes on where it stopped, also with its error.
-func readBody(r *http.Request) (body []byte, rest io.Reader) {
-	var buf bytes.Buffer
+// readBody takes in what faults may look at and the journal keeps, and leaves the request as if nobody had: a body that
+// broke off breaks off again.
+func readBody(r *http.Request) []byte {
+	var body bytes.Buffer
 	if r.ContentLength > 0 {
-		buf.Grow(int(min(r.ContentLength, maxBody)) + bytes.MinRead)
+		body.Grow(int(min(r.ContentLength, maxBody)) + bytes.MinRead)
 	}
-	if _, err := buf.ReadFrom(io.LimitReader(r.Body, maxBody)); err != nil {
-		return buf.Bytes(), failingReader{err}
+	_, err := body.ReadFrom(io.LimitReader(r.Body, maxBody))
+	again := io.Reader(bytes.NewReader(body.Bytes()))
+	if err != nil {
+		again = io.MultiReader(again, failingReader{err})
 	}
-	return buf.Bytes(), r.Body
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{again, r.Body}
+	return body.Bytes()
 }
 
 type failingReader struct{ err error }
@@ -79,9 +78,6 @@ func (e *exchange) pass() {
 	e.acted = true
 	defer func() { e.status, e.answer = a.status, a.body }()
 	e.server.embedded.ServeHTTP(a, e.r)
-	if a.status == 0 {
-		a.status = http.StatusOK // net/http answers for a handler that said nothing
-	}
 }
 
 // suffer does to the request what the fault says.
@@ -144,28 +140,19 @@ func (e *exchange) delay(d time.Duration, h *FaultHandle) {
 // send answers; with truncate the body breaks off, after the header has promised all of it.
 func (e *exchange) send(r reply, truncate int) {
 	r.copyHeader(e.w.Header())
-	if bodyAllowed(r.status) {
-		e.w.Header().Set("Content-Length", strconv.Itoa(len(r.body)))
-	}
+	e.w.Header().Set("Content-Length", strconv.Itoa(len(r.body)))
 	e.status = r.status
 	e.w.WriteHeader(r.status)
 	body := r.body
 	if truncate > 0 {
 		body = body[:min(truncate, max(len(body)-1, 0))]
 	}
-	if _, err := e.w.Write(body); err != nil && bodyAllowed(r.status) {
-		e.cut() // nobody is there to read it
-	}
+	_, _ = e.w.Write(body) // it fails for a client that is gone, and for a status that has no body: both may be
 	if truncate > 0 {
 		_ = http.NewResponseController(e.w).Flush()
 		// The handler ends by net/http's own way of breaking a connection off: what was flushed still arrives.
 		panic(http.ErrAbortHandler)
 	}
-}
-
-// bodyAllowed is RFC 9110's rule, which net/http enforces with an error.
-func bodyAllowed(status int) bool {
-	return status != http.StatusNoContent && status != http.StatusNotModified
 }
 
 // cut breaks the connection and ends the handler.

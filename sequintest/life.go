@@ -50,14 +50,11 @@ func (s *Server) Close() {
 	s.http.SetKeepAlivesEnabled(false)
 	s.faults.end()
 	s.embedded.Close()
-	hanging := s.network.await(s.timeout, active)
-	s.report("Close", hanging)
-	// 3. The rest is closed, or cut where closing was not enough. It ends by itself, apart from a Match that never returns.
-	if len(hanging) > 0 {
-		s.network.cut()
-	}
+	s.report("Close", s.network.await(s.timeout, active))
+	// 3. The rest is closed and ends by itself, apart from a Match that never returns.
 	_ = s.http.Close() // the error is that of a listener that is closed already
-	s.report("Close, its connection gone,", s.network.await(s.timeout, connected))
+	s.network.close()
+	s.report("Close, its connection gone", s.network.await(s.timeout, connected))
 	for _, ended := range s.serving {
 		<-ended
 	}

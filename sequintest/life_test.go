@@ -131,20 +131,23 @@ func TestCloseEndsIdleConnections(t *testing.T) {
 
 func TestCloseFromEverywhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := newOrders(t, sequintest.Config{})
-		polling := poll(t, srv, dial(srv))
-		closed := make(chan struct{})
+		tb := &spy{}
+		srv := newOrders(tb, sequintest.Config{})
+		end, _ := stuckSend(t, srv)
+		begin := time.Now()
+		closed := make(chan time.Duration)
 		for range 10 {
 			go func() {
 				srv.Close()
-				closed <- struct{}{}
+				closed <- time.Since(begin)
 			}()
 		}
 		for range 10 {
-			<-closed
+			require.Equal(t, 5*time.Second, <-closed, "none returns before all is over")
 		}
-		require.NoError(t, <-polling)
 		srv.Close()
+		require.Len(t, tb.failures, 1, "reported once")
+		end()
 	})
 }
 
@@ -181,6 +184,40 @@ func TestCloseNamesWhoHangs(t *testing.T) {
 		}, tb.failures)
 		end() // net/http waits for the body it reads
 		require.Error(t, <-sent, "it was cut off")
+	})
+}
+
+func TestCloseGivesUpOnAMatchThatNeverReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tb := &spy{}
+		srv := sequintest.NewServer(tb, sequintest.Config{})
+		stuck := make(chan struct{})
+		defer close(stuck)
+		srv.Fault(sequintest.Fault{Match: func(*sequintest.Request) bool { <-stuck; return false }})
+		go func() { _, _, _ = dial(srv).do("GET", "/api/streams", "") }()
+		synctest.Wait()
+		srv.Close()
+		require.Equal(t, []string{
+			"sequintest: GET /api/streams has been running for 5s and did not end within 5s of Close",
+			"sequintest: GET /api/streams has been running for 10s and did not end within 5s of Close, its connection gone",
+		}, tb.failures)
+	})
+}
+
+func TestNobodyGetsInOnceCloseHasBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newOrders(&spy{}, sequintest.Config{})
+		end, _ := stuckSend(t, srv) // holds Close up
+		connected := dial(srv)
+		connected.send(t, "a")
+		go srv.Close()
+		synctest.Wait()
+		for _, a := range []api{connected, dial(srv)} {
+			_, _, err := a.do("GET", "/api/streams", "")
+			require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		}
+		srv.Close()
+		end()
 	})
 }
 

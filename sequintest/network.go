@@ -158,6 +158,16 @@ func (n *network) cutLocked() {
 	}
 }
 
+// close ends every connection in good order: what was written still arrives. It reaches those too that the http.Server
+// has not got to know yet, which its own Close would miss: every one is registered before it is handed over.
+func (n *network) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, a := range n.conns {
+		_ = a.conn.Close() // the error is that it was closed already
+	}
+}
+
 // end refuses every later connection.
 func (n *network) end() {
 	n.mu.Lock()

@@ -97,9 +97,6 @@ func (p *pipe) take(b []byte) (n int) {
 		p.size -= moved
 		p.start = (p.start + moved) % len(p.ring)
 	}
-	if p.size == 0 {
-		p.start = 0 // the next write is contiguous
-	}
 	return n
 }
 
@@ -152,7 +149,6 @@ func (p *pipe) closeRead(gone error) (unread bool) {
 		if p.readerGone == nil {
 			p.readerGone = gone
 		}
-		p.ring, p.start, p.size = nil, 0, 0
 		p.read.set(time.Time{}, &p.cond)
 	})
 	return unread
@@ -160,10 +156,7 @@ func (p *pipe) closeRead(gone error) (unread bool) {
 
 // cut breaks the direction for both sides; what is under way is lost.
 func (p *pipe) cut(err error) {
-	p.change(func() {
-		p.broken = err
-		p.ring, p.start, p.size = nil, 0, 0
-	})
+	p.change(func() { p.broken = err })
 }
 
 func (p *pipe) setDeadline(d *deadline, at time.Time) {
@@ -190,7 +183,7 @@ func (d *deadline) over() bool { return !d.at.IsZero() && !time.Now().Before(d.a
 func (d *deadline) set(at time.Time, cond *sync.Cond) {
 	d.at = at
 	if d.timer != nil {
-		d.timer.Stop()
+		d.timer.Stop() // or it would keep a closed connection, and its buffer, in memory
 	}
 	switch wait := time.Until(at); {
 	case at.IsZero() || wait <= 0:
