@@ -18,6 +18,8 @@ type consumerKind interface {
 	consumer
 	receive(n int, dst []Delivery) ([]Delivery, error)
 	settleAll(ids []ID, how Settlement)
+	// limited tells that the limits changed.
+	limited()
 	// views calls f with every message that is not settled, by ascending seq, until it returns false.
 	views(f func(View) bool)
 	// outstanding lists the leases by ascending seq.
@@ -41,6 +43,7 @@ func (b *base) Update(limits ConsumerLimits) (ConsumerInfo, error) {
 	}
 	b.info.ConsumerLimits = limits
 	b.info.UpdatedAt = time.Now()
+	b.self.limited()
 	b.changed()
 	return b.info, nil
 }

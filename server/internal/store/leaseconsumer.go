@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // leaseConsumer is a consumer as Sequin documents it.
 //
@@ -72,21 +75,17 @@ func (c *leaseConsumer) skim() *entry {
 // hasWork tells whether a receive would get something.
 func (c *leaseConsumer) hasWork(now time.Time) bool {
 	c.expire(now)
-	return c.leases.count < c.info.MaxAckPending && (c.readyTop() != nil || c.skim() != nil)
+	return c.leases.count < c.info.MaxAckPending && (len(c.ready) > 0 || c.skim() != nil)
 }
 
-// readyTop returns the item that is delivered again next. One that is out of deliveries since the limit was lowered
-// makes way for the next of its key.
-func (c *leaseConsumer) readyTop() *item {
-	for len(c.ready) > 0 {
-		it := c.ready[0]
-		if !c.exhausted(it) {
-			return it
+// limited gives up what a lowered max_deliver leaves no delivery. What is on lease is looked at when that ends.
+func (c *leaseConsumer) limited() {
+	for _, it := range slices.Clone(c.ready) {
+		if c.exhausted(it) {
+			c.ready.remove(it)
+			c.advance(it)
 		}
-		c.ready.remove(it)
-		c.advance(it)
 	}
-	return nil
 }
 
 func (c *leaseConsumer) exhausted(it *item) bool {
@@ -101,11 +100,8 @@ func (c *leaseConsumer) receive(n int, dst []Delivery) ([]Delivery, error) {
 	c.expire(at)
 	n = min(n, c.info.MaxAckPending-c.leases.count)
 	// What was met before comes first: its seqs are all below next.
-	for ; n > 0; n-- {
-		it := c.readyTop()
-		if it == nil {
-			break
-		}
+	for ; n > 0 && len(c.ready) > 0; n-- {
+		it := c.ready[0]
 		c.ready.remove(it)
 		dst = append(dst, c.lease(it, at))
 	}

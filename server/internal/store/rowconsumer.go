@@ -23,6 +23,7 @@ type rowConsumer struct {
 	leases    leases
 	pending   map[*item]struct{} // replaced since they were delivered, until settled or delivered again
 	acked     int                // acked rows that are kept
+	strays    map[*item]struct{} // those of them that were acked while they were available
 	keepUntil time.Time
 }
 
@@ -31,6 +32,7 @@ func newRowConsumer(s *stream, info ConsumerInfo) *rowConsumer {
 		base:      base{stream: s, info: info, filter: newFilter(info.Filter)},
 		rows:      map[string]*item{},
 		pending:   map[*item]struct{}{},
+		strays:    map[*item]struct{}{},
 		keepUntil: info.InsertedAt.Add(keepAcked),
 	}
 	c.line = line{stream: s, hasWork: c.hasWork, nextExpiry: c.leases.nextEnd}
@@ -41,6 +43,7 @@ func newRowConsumer(s *stream, info ConsumerInfo) *rowConsumer {
 
 // stored makes rows of new messages and brings the rows of replaced ones up to date.
 func (c *rowConsumer) stored(entries []*entry) {
+	c.expire(time.Now())
 	for _, e := range entries {
 		if e.dead || !c.filter.match(e.key) {
 			continue
@@ -59,44 +62,54 @@ func (c *rowConsumer) stored(entries []*entry) {
 }
 
 func (c *rowConsumer) replace(it *item, e *entry) {
+	// A row that was delivered and not settled stays so when its lease is over, until it is delivered again.
+	if !it.until.IsZero() {
+		c.pending[it] = struct{}{}
+	}
 	switch {
 	case it.leased():
 		it.entry = e
-		c.pending[it] = struct{}{}
+		return
 	case it.inHeap():
 		c.ready.remove(it)
-		it.entry = e
-		c.ready.push(it)
 	default:
 		c.acked--
-		it.entry = e
-		c.ready.push(it)
+		delete(c.strays, it)
 	}
+	it.entry = e
+	c.ready.push(it)
 }
 
 // lost needs nothing: a row follows its key, and nothing is dropped.
 func (c *rowConsumer) lost(*entry) {}
+
+// limited needs nothing: max_deliver is stored and never looked at, the other limits are looked at when they matter.
+func (c *rowConsumer) limited() {}
 
 func (c *rowConsumer) hasWork(now time.Time) bool {
 	c.expire(now)
 	return len(c.ready) > 0 && c.window().admits(c.ready[0])
 }
 
-// window is what of max_ack_pending is used: rows before a candidate that it cannot pass. Rows that were acked or are on
-// lease were among the first when they were delivered, and so still are; only a replaced one has moved to the end.
+// window is what of max_ack_pending is used: rows before a candidate that it cannot pass. Most rows on lease, and those
+// acked from a lease, were among the first when they were delivered, and so still are. Where the others stand has to be
+// looked at: a replaced one has moved to the end, one acked while available can be anywhere.
 type window struct {
 	room  int
-	moved []int64 // seqs of replaced rows on lease, ascending
+	moved []int64 // seqs of the others, ascending
 }
 
 func (c *rowConsumer) window() *window {
 	w := &window{room: c.info.MaxAckPending - c.acked - c.leases.count}
 	for it := range c.pending {
 		if it.leased() {
-			w.room++
 			w.moved = append(w.moved, it.entry.seq)
 		}
 	}
+	for it := range c.strays {
+		w.moved = append(w.moved, it.entry.seq)
+	}
+	w.room += len(w.moved)
 	slices.Sort(w.moved)
 	return w
 }
@@ -139,26 +152,30 @@ func (c *rowConsumer) settleAll(ids []ID, how Settlement) {
 		}
 		_, moved := c.pending[it]
 		delete(c.pending, it)
-		if it.leased() {
-			c.leases.remove(it)
-		} else {
+		stray := it.inHeap()
+		if stray {
 			c.ready.remove(it)
+		} else {
+			c.leases.remove(it)
 		}
 		it.until = time.Time{}
 		if how == Ack && !moved {
-			c.ack(it)
+			c.ack(it, stray)
 		} else {
 			c.ready.push(it)
 		}
 	}
 }
 
-func (c *rowConsumer) ack(it *item) {
-	if time.Now().Before(c.keepUntil) {
-		c.acked++
+func (c *rowConsumer) ack(it *item, stray bool) {
+	if !time.Now().Before(c.keepUntil) {
+		c.drop(it)
 		return
 	}
-	c.drop(it)
+	c.acked++
+	if stray {
+		c.strays[it] = struct{}{}
+	}
 }
 
 func (c *rowConsumer) drop(it *item) {
@@ -181,6 +198,7 @@ func (c *rowConsumer) expire(now time.Time) {
 		}
 	}
 	c.acked = 0
+	clear(c.strays)
 }
 
 func (c *rowConsumer) views(f func(View) bool) {

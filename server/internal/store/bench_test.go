@@ -1,0 +1,203 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+const benchBatch = 1_000
+
+var benchData = strings.Repeat("x", 100)
+
+// benchBacklogs shows whether anything gets slower as a stream grows.
+var benchBacklogs = []int{1_000, 100_000, 1_000_000}
+
+func benchMessages(batch int) []Message {
+	messages := make([]Message, benchBatch)
+	for i := range messages {
+		messages[i] = Message{Key: fmt.Sprintf("orders.%d.%d", batch, i), Data: benchData}
+	}
+	return messages
+}
+
+// benchStream is a stream with a backlog, and a consumer that has all of it before it.
+func benchStream(b *testing.B, backlog int, o StreamOptions) (*stream, Consumer) {
+	b.Helper()
+	o.Name = "s"
+	s, err := NewMemory().CreateStream(o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, err := s.CreateConsumer(ConsumerOptions{Name: "c", Filter: "orders.>", ConsumerLimits: ConsumerLimits{
+		AckWait: time.Hour, MaxAckPending: 1 << 30, MaxWaiting: 20,
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range backlog / benchBatch {
+		benchSend(b, s, i)
+	}
+	return s.(*stream), c
+}
+
+func benchSend(b *testing.B, s Stream, batch int) {
+	b.Helper()
+	if _, err := s.Send(benchMessages(batch)); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func benchReceive(b *testing.B, c Consumer, dst []Delivery) []Delivery {
+	b.Helper()
+	dst, err := c.Receive(benchBatch, dst[:0])
+	if err != nil || len(dst) != benchBatch {
+		b.Fatal(len(dst), err)
+	}
+	return dst
+}
+
+func benchSettle(b *testing.B, c Consumer, all []Delivery, how Settlement) {
+	b.Helper()
+	ids := make([]ID, len(all))
+	for i, d := range all {
+		ids[i] = d.ID
+	}
+	if err := c.Settle(ids, how); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func overBacklogs(b *testing.B, f func(b *testing.B, backlog int)) {
+	for _, backlog := range benchBacklogs {
+		b.Run(fmt.Sprintf("backlog=%d", backlog), func(b *testing.B) {
+			b.ReportAllocs()
+			f(b, backlog)
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchBatch, "ns/msg")
+		})
+	}
+}
+
+// BenchmarkSend appends batches of 1,000.
+func BenchmarkSend(b *testing.B) {
+	overBacklogs(b, func(b *testing.B, backlog int) {
+		s, _ := benchStream(b, backlog, StreamOptions{})
+		messages := benchMessages(backlog)
+		for b.Loop() {
+			if _, err := s.Send(messages); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkSendRetained appends batches of 1,000 to a stream that drops as many.
+func BenchmarkSendRetained(b *testing.B) {
+	overBacklogs(b, func(b *testing.B, backlog int) {
+		s, _ := benchStream(b, backlog, StreamOptions{RetainUpTo: backlog})
+		messages := benchMessages(backlog)
+		for b.Loop() {
+			if _, err := s.Send(messages); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkSendReplacing replaces 1,000 keys among the backlog's.
+func BenchmarkSendReplacing(b *testing.B) {
+	overBacklogs(b, func(b *testing.B, backlog int) {
+		s, _ := benchStream(b, backlog, StreamOptions{OneMessagePerKey: true, ProcessUnmodified: true})
+		messages := benchMessages(0)
+		for b.Loop() {
+			if _, err := s.Send(messages); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkReceiveAck receives and acks batches of 1,000; as much is sent, untimed, so that the backlog stays.
+func BenchmarkReceiveAck(b *testing.B) {
+	overBacklogs(b, func(b *testing.B, backlog int) {
+		s, c := benchStream(b, backlog, StreamOptions{RetainUpTo: 2 * backlog})
+		var got []Delivery
+		for i := backlog; b.Loop(); i++ {
+			got = benchReceive(b, c, got)
+			benchSettle(b, c, got, Ack)
+			b.StopTimer()
+			benchSend(b, s, i)
+			b.StartTimer()
+		}
+	})
+}
+
+// BenchmarkReceiveNack receives and nacks the same 1,000 again and again, while the rest of the backlog is on lease.
+func BenchmarkReceiveNack(b *testing.B) {
+	overBacklogs(b, func(b *testing.B, backlog int) {
+		_, c := benchStream(b, backlog, StreamOptions{})
+		var got []Delivery
+		for range backlog / benchBatch {
+			got = benchReceive(b, c, got)
+		}
+		benchSettle(b, c, got, Nack)
+		for b.Loop() {
+			got = benchReceive(b, c, got)
+			benchSettle(b, c, got, Nack)
+		}
+	})
+}
+
+// BenchmarkExpire lets leases of 1,000 messages run out and receives them again, with the rest on longer leases.
+func BenchmarkExpire(b *testing.B) {
+	overBacklogs(b, func(b *testing.B, backlog int) {
+		_, c := benchStream(b, backlog, StreamOptions{})
+		var got []Delivery
+		for range backlog/benchBatch - 1 {
+			got = benchReceive(b, c, got)
+		}
+		limits := c.Info().ConsumerLimits
+		limits.AckWait = 0
+		if _, err := c.Update(limits); err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			got = benchReceive(b, c, got)
+		}
+	})
+}
+
+// BenchmarkHundredConsumers sends 1,000 messages to a stream with a hundred consumers, each of which gets ten of them.
+func BenchmarkHundredConsumers(b *testing.B) {
+	s, _ := benchStream(b, 0, StreamOptions{RetainUpTo: 100_000})
+	consumers := make([]Consumer, 100)
+	for i := range consumers {
+		c, err := s.CreateConsumer(ConsumerOptions{Name: fmt.Sprint(i), Filter: fmt.Sprintf("orders.*.*.%d", i), ConsumerLimits: ConsumerLimits{
+			AckWait: time.Hour, MaxAckPending: 1 << 30, MaxWaiting: 20,
+		}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		consumers[i] = c
+	}
+	messages := benchMessages(0)
+	for i := range messages {
+		messages[i].Key += fmt.Sprintf(".%d", i%100)
+	}
+	b.ReportAllocs()
+	var got []Delivery
+	for b.Loop() {
+		if _, err := s.Send(messages); err != nil {
+			b.Fatal(err)
+		}
+		for _, c := range consumers {
+			got, _ = c.Receive(benchBatch, got[:0])
+			if len(got) != benchBatch/100 {
+				b.Fatal(len(got))
+			}
+			benchSettle(b, c, got, Ack)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchBatch, "ns/msg")
+}

@@ -1,0 +1,356 @@
+package store
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// model is the documented behaviour written down naively: every question is answered by looking at every message.
+type model struct {
+	options  StreamOptions
+	messages []*modelMessage // also dead ones
+	seq      int64
+}
+
+type modelMessage struct {
+	key, data string
+	seq       int64
+	dead      bool
+	dropped   bool
+}
+
+// modelConsumer keeps what it has done with each message; a message that is not there is new to it.
+type modelConsumer struct {
+	model  *model
+	filter filter
+	limits ConsumerLimits
+	states map[int64]*modelState
+}
+
+type modelState struct {
+	message *modelMessage
+	count   int
+	id      ID // while on lease
+	until   time.Time
+	done    bool
+}
+
+func (m *model) live() []*modelMessage {
+	return slices.DeleteFunc(slices.Clone(m.messages), func(x *modelMessage) bool { return x.dead })
+}
+
+func (m *model) bytes() (n int64) {
+	for _, x := range m.live() {
+		n += int64(len(x.key) + len(x.data))
+	}
+	return n
+}
+
+// send stores one message after the other, and takes all of it back when it does not fit.
+func (m *model) send(batch []Message) (published int, err error) {
+	before := make([]modelMessage, len(m.messages))
+	for i, x := range m.messages {
+		before[i] = *x
+	}
+	first := m.seq
+	var mine []*modelMessage
+	for _, in := range batch {
+		if m.options.OneMessagePerKey {
+			i := slices.IndexFunc(m.messages, func(x *modelMessage) bool { return !x.dead && x.key == in.Key })
+			if i >= 0 && m.messages[i].data == in.Data && !m.options.ProcessUnmodified {
+				continue
+			}
+			if i >= 0 {
+				m.messages[i].dead = true
+			}
+		}
+		m.seq++
+		x := &modelMessage{key: in.Key, data: in.Data, seq: m.seq}
+		m.messages = append(m.messages, x)
+		mine = append(mine, x)
+		published++
+	}
+	// Of one batch's messages with one key only the last is ever seen, and only it takes a seq.
+	m.messages = slices.DeleteFunc(m.messages, func(x *modelMessage) bool { return x.dead && slices.Contains(mine, x) })
+	m.seq = first
+	for _, x := range mine {
+		if !x.dead {
+			m.seq++
+			x.seq = m.seq
+		}
+	}
+	for m.options.MaxBytes > 0 && m.bytes() > m.options.MaxBytes {
+		oldest := m.live()[0]
+		if slices.Contains(mine, oldest) || len(m.live()) <= m.options.RetainAtLeast {
+			m.messages = m.messages[:len(before)]
+			for i := range before {
+				*m.messages[i] = before[i]
+			}
+			m.seq = first
+			return 0, ErrFull
+		}
+		oldest.dead, oldest.dropped = true, true
+	}
+	for m.options.RetainUpTo > 0 && len(m.live()) > m.options.RetainUpTo {
+		oldest := m.live()[0]
+		oldest.dead, oldest.dropped = true, true
+	}
+	return published, nil
+}
+
+// tidy ends leases that are over or whose message was dropped.
+func (c *modelConsumer) tidy() {
+	now := time.Now()
+	for _, s := range c.states {
+		if s.onLease() && (!s.until.After(now) || s.message.dropped) {
+			c.release(s, Nack)
+		}
+	}
+}
+
+func (s *modelState) onLease() bool { return !s.id.IsZero() }
+
+func (c *modelConsumer) release(s *modelState, how Settlement) {
+	s.id = ID{}
+	if how == Return {
+		s.count--
+	}
+	s.done = s.done || how == Ack || s.message.dead || c.limits.MaxDeliver > 0 && s.count >= c.limits.MaxDeliver
+}
+
+func (c *modelConsumer) outstanding() (n int) {
+	for _, s := range c.states {
+		if s.onLease() {
+			n++
+		}
+	}
+	return n
+}
+
+// deliverable tells whether x could be handed out now: it is unsettled, and so is no older message of its key.
+func (c *modelConsumer) deliverable(x *modelMessage) bool {
+	if !c.filter.match(x.key) || x.dead {
+		return false
+	}
+	for _, older := range c.model.messages {
+		s := c.states[older.seq]
+		if older.seq > x.seq || older.key != x.key {
+			continue
+		}
+		if s != nil && !s.done && !s.onLease() && c.limits.MaxDeliver > 0 && s.count >= c.limits.MaxDeliver {
+			s.done = true // the limit was lowered
+		}
+		unsettled := s == nil && !older.dead || s != nil && !s.done && (s.onLease() || !older.dead)
+		if older != x && unsettled {
+			return false
+		}
+		if older == x && (!unsettled || s != nil && s.onLease()) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *modelConsumer) receive(n int) (got []*modelState) {
+	c.tidy()
+	for _, x := range c.model.messages {
+		if len(got) == n || c.outstanding() >= c.limits.MaxAckPending {
+			break
+		}
+		if !c.deliverable(x) {
+			continue
+		}
+		s := c.states[x.seq]
+		if s == nil {
+			s = &modelState{message: x}
+			c.states[x.seq] = s
+		}
+		s.count++
+		s.id[0] = 1 // until the store tells its id
+		s.until = time.Now().Add(c.limits.AckWait)
+		got = append(got, s)
+	}
+	return got
+}
+
+func (c *modelConsumer) settle(ids []ID, how Settlement) {
+	c.tidy()
+	for _, id := range ids {
+		for _, s := range c.states {
+			if s.id == id {
+				c.release(s, how)
+			}
+		}
+	}
+}
+
+func (c *modelConsumer) available() (n int) {
+	c.tidy()
+	for _, x := range c.model.messages {
+		if c.deliverable(x) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestTheStoreDoesWhatTheNaiveModelDoes runs the same random story on both.
+func TestTheStoreDoesWhatTheNaiveModelDoes(t *testing.T) {
+	kinds := map[string]StreamOptions{
+		"appending":            {},
+		"appending, retained":  {RetainUpTo: 12},
+		"appending, bounded":   {MaxBytes: 60, RetainAtLeast: 5},
+		"one per key":          {OneMessagePerKey: true},
+		"one per key, all":     {OneMessagePerKey: true, ProcessUnmodified: true},
+		"one per key, bounded": {OneMessagePerKey: true, MaxBytes: 16, RetainAtLeast: 2, RetainUpTo: 5},
+	}
+	for name, options := range kinds {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(25) {
+				synctest.Test(t, func(t *testing.T) { newStory(t, options, seed).run(150) })
+			}
+		})
+	}
+}
+
+// story is one run: a stream and two consumers, each beside its model.
+type story struct {
+	t         *testing.T
+	random    *rand.Rand
+	what      string
+	stream    Stream
+	model     *model
+	consumers []*pair
+}
+
+type pair struct {
+	store Consumer
+	model *modelConsumer
+	ids   []ID // all that were ever given
+}
+
+func newStory(t *testing.T, o StreamOptions, seed uint64) *story {
+	t.Helper()
+	o.Name = "s"
+	s, err := NewMemory().CreateStream(o)
+	require.NoError(t, err)
+	st := &story{t: t, random: rand.New(rand.NewPCG(seed, 1)), stream: s, model: &model{options: o}}
+	for i, pattern := range []string{">", "a.*"} {
+		limits := ConsumerLimits{AckWait: 3 * time.Second, MaxAckPending: 7, MaxDeliver: 3 * i, MaxWaiting: 1}
+		c, err := s.CreateConsumer(ConsumerOptions{Name: fmt.Sprint(i), Filter: pattern, ConsumerLimits: limits})
+		require.NoError(t, err)
+		st.consumers = append(st.consumers, &pair{store: c, model: &modelConsumer{
+			model: st.model, filter: newFilter(pattern), limits: limits, states: map[int64]*modelState{},
+		}})
+	}
+	st.what = fmt.Sprintf("seed %d:", seed)
+	return st
+}
+
+func (s *story) run(steps int) {
+	for range steps {
+		p := s.consumers[s.random.IntN(len(s.consumers))]
+		switch s.random.IntN(10) {
+		case 0, 1, 2:
+			s.send()
+		case 3, 4, 5:
+			s.receive(p)
+		case 6, 7:
+			s.settle(p)
+		case 8:
+			wait := time.Duration(s.random.IntN(2000)) * time.Millisecond
+			s.what += fmt.Sprint(" wait ", wait)
+			time.Sleep(wait)
+		case 9:
+			s.update(p)
+		}
+		s.check()
+	}
+}
+
+func (s *story) send() {
+	batch := make([]Message, 1+s.random.IntN(4))
+	for i := range batch {
+		batch[i] = Message{
+			Key:  []string{"a.1", "a.2", "a.3", "b.1", "b.2", "c"}[s.random.IntN(6)],
+			Data: []string{"x", "y", "zz"}[s.random.IntN(3)],
+		}
+	}
+	s.what += fmt.Sprint(" send ", batch)
+	want, wantErr := s.model.send(batch)
+	got, err := s.stream.Send(batch)
+	require.Equal(s.t, wantErr, err, s.what)
+	require.Equal(s.t, want, got, s.what)
+}
+
+func (s *story) receive(p *pair) {
+	n := 1 + s.random.IntN(5)
+	s.what += fmt.Sprint(" receive ", p.store.Info().Name, " ", n)
+	want := p.model.receive(n)
+	got, err := p.store.Receive(n, nil)
+	require.NoError(s.t, err, s.what)
+	require.Len(s.t, got, len(want), s.what)
+	for i, d := range got {
+		w := want[i]
+		require.Equal(s.t, []any{w.message.seq, w.message.key, w.message.data, w.count}, []any{d.Seq, d.Key, d.Data, d.Count}, s.what)
+		w.id = d.ID
+		p.ids = append(p.ids, d.ID)
+	}
+}
+
+// settle takes any ids that were ever given, most of them settled or expired.
+func (s *story) settle(p *pair) {
+	var ids []ID
+	for range s.random.IntN(4) {
+		if len(p.ids) > 0 {
+			recent := p.ids[max(0, len(p.ids)-8):]
+			ids = append(ids, recent[s.random.IntN(len(recent))])
+		}
+	}
+	how := Settlement(s.random.IntN(3))
+	s.what += fmt.Sprint(" settle ", p.store.Info().Name, " ", how, " ", ids)
+	p.model.settle(ids, how)
+	require.NoError(s.t, p.store.Settle(ids, how), s.what)
+}
+
+func (s *story) update(p *pair) {
+	p.model.tidy() // ends by the limits that were in force
+	limits := ConsumerLimits{
+		AckWait:       time.Duration(1+s.random.IntN(4)) * time.Second,
+		MaxAckPending: 1 + s.random.IntN(8),
+		MaxDeliver:    s.random.IntN(4),
+		MaxWaiting:    1,
+	}
+	s.what += fmt.Sprint(" update ", p.store.Info().Name, " ", limits)
+	_ = p.store.State() // the store looks at the clock, too
+	p.model.limits = limits
+	_, err := p.store.Update(limits)
+	require.NoError(s.t, err, s.what)
+	p.model.available() // a lowered limit takes effect at once
+}
+
+func (s *story) check() {
+	s.t.Helper()
+	var want, got []string
+	for _, x := range s.model.live() {
+		want = append(want, fmt.Sprint(x.seq, x.key, x.data))
+	}
+	for _, m := range s.stream.List(ListQuery{Limit: 1000}) {
+		got = append(got, fmt.Sprint(m.Seq, m.Key, m.Data))
+	}
+	require.Equal(s.t, want, got, s.what)
+	require.Equal(s.t, s.model.bytes(), s.stream.Info().Bytes, s.what)
+	require.Equal(s.t, len(want), s.stream.Info().Messages, s.what)
+	for _, p := range s.consumers {
+		available := p.model.available()
+		state := p.store.State()
+		require.Equal(s.t, available, state.Available, s.what)
+		require.Len(s.t, state.Outstanding, p.model.outstanding(), s.what)
+	}
+}
