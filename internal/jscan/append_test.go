@@ -67,6 +67,33 @@ func TestEveryByteAtEveryOffset(t *testing.T) {
 	}
 }
 
+// Every way in which up to three bytes begin a character, or do not.
+func TestWideCharactersAgreeWithPackageUTF8(t *testing.T) {
+	marks := []byte{0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff}
+	check := func(s string) {
+		end, valid := wideEnd(s, 0)
+		require.True(t, utf8.ValidString(s[:end]), "%q", s)
+		require.Equal(t, utf8Broken(s[end:]), !valid, "%q", s)
+		require.True(t, !valid || end == len(s) || s[end] < utf8.RuneSelf, "%q", s)
+	}
+	for lead := range 256 {
+		check(string([]byte{byte(lead)}))
+		for _, second := range marks {
+			check(string([]byte{byte(lead), second}))
+			for _, third := range marks {
+				check(string([]byte{byte(lead), second, third}))
+				check(string([]byte{byte(lead), second, third, 0x80, 'x'}))
+			}
+		}
+	}
+}
+
+// utf8Broken reports that s begins with a byte that begins no character.
+func utf8Broken(s string) bool {
+	r, size := utf8.DecodeRuneInString(s)
+	return r == utf8.RuneError && size == 1
+}
+
 func FuzzAppendString(f *testing.F) {
 	for _, seed := range []string{"", "plain ASCII of more than eight bytes", "\"\\/\b\f\n\r\t\x00\x1f\x7f", "é世🙂\u2028", "a\xffb\xe4\xb8"} {
 		f.Add(seed)

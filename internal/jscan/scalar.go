@@ -29,11 +29,11 @@ func (s *Scanner) unquote() []byte {
 			s.pos = i + 1
 			return s.data[start:i:i]
 		case b >= utf8.RuneSelf:
-			size, valid := runeAt(s.data, i)
+			end, valid := wideEnd(s.data, i)
 			if !valid {
-				return s.rewrite(start, i)
+				return s.rewrite(start, end)
 			}
-			i += size
+			i = end
 		case b == '\\':
 			return s.rewrite(start, i)
 		default:
@@ -56,6 +56,10 @@ func (s *Scanner) rewrite(start, i int) []byte {
 			s.pos, s.scratch = i+1, out
 			return out
 		case b == '\\':
+			if b := s.simpleEscape(i); b != 0 {
+				out, i = append(out, b), i+2
+				continue
+			}
 			r, next, ok := s.escape(i)
 			if !ok {
 				return nil
@@ -69,8 +73,14 @@ func (s *Scanner) rewrite(start, i int) []byte {
 			r, size := utf8.DecodeRune(s.data[i:])
 			out, i = utf8.AppendRune(out, r), i+size
 		default:
-			end := plainEnd(s.data, i)
-			out, i = append(out, s.data[i:end]...), end
+			near := min(i+crowd, len(s.data))
+			for ; i < near && plain[s.data[i]]; i++ {
+				out = append(out, s.data[i])
+			}
+			if i == near {
+				end := plainEnd(s.data, i)
+				out, i = append(out, s.data[i:end]...), end
+			}
 		}
 	}
 	s.pos = len(s.data)
@@ -83,13 +93,16 @@ var unescaped = [256]byte{
 	'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t',
 }
 
-// escape decodes the escape whose backslash is at i; next is the index behind it.
-func (s *Scanner) escape(i int) (r rune, next int, ok bool) {
+// simpleEscape returns what the two bytes at i stand for, 0 when they are not a short escape.
+func (s *Scanner) simpleEscape(i int) byte {
 	if i+1 < len(s.data) {
-		if b := unescaped[s.data[i+1]]; b != 0 {
-			return rune(b), i + 2, true
-		}
+		return unescaped[s.data[i+1]]
 	}
+	return 0
+}
+
+// escape decodes the \u escape whose backslash is at i; next is the index behind it.
+func (s *Scanner) escape(i int) (r rune, next int, ok bool) {
 	r = s.unit(i)
 	switch {
 	case r < 0:
@@ -142,6 +155,10 @@ func (s *Scanner) skipQuoted() {
 			s.pos = i + 1
 			return
 		case '\\':
+			if s.simpleEscape(i) != 0 {
+				i += 2
+				continue
+			}
 			_, next, ok := s.escape(i)
 			if !ok {
 				return
