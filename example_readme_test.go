@@ -1,0 +1,157 @@
+package sequin_test
+
+// What the README shows stands here, so that it compiles and runs.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+// exampleServer starts the embedded server on loopback, with a stream "orders" and a consumer "billing" of it.
+func exampleServer(ctx context.Context) (client *sequin.Client, stop func()) {
+	srv := server.New(server.Config{})
+	web := httptest.NewServer(srv)
+	client, err := sequin.NewClient(sequin.Config{BaseURL: web.URL})
+	if err == nil {
+		_, err = client.EnsureStream(ctx, "orders", sequin.StreamOptions{})
+	}
+	if err == nil {
+		_, err = client.EnsureConsumer(ctx, "orders", "billing", "orders.>", sequin.ConsumerOptions{})
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	return client, func() { client.Close(); srv.Close(); web.Close() }
+}
+
+var errDeclined = errors.New("card declined")
+
+// charge stands for a program's own work.
+func charge(ctx context.Context, key, data string) error {
+	if key == "" {
+		return errDeclined
+	}
+	fmt.Println(key, data)
+	return ctx.Err()
+}
+
+// application is the README's first user: code that works on messages as they come.
+func application(ctx context.Context, client *sequin.Client) error {
+	sub, err := client.Subscribe(ctx, "orders", "billing", sequin.SubscriberConfig{})
+	if err != nil {
+		return err
+	}
+	for d := range sub.Deliveries() {
+		if err := charge(d.Context(), d.Key, d.Data); err != nil {
+			d.Nack() // available again at once, to any worker
+			continue
+		}
+		d.Ack() // queued: acks travel together
+	}
+	return sub.Err() // nil after ctx was cancelled: what was not handed out has been nacked
+}
+
+func Example_application() {
+	ctx, cancel := context.WithCancel(context.Background())
+	client, stop := exampleServer(ctx)
+	defer stop()
+	if _, err := client.SendMessage(ctx, "orders", "orders.cus_a.1", `{"qty":4}`); err != nil {
+		log.Fatal(err)
+	}
+	go func() {
+		// A program would wait for a signal here.
+		for {
+			if left, err := client.PeekMessages(ctx, "orders", "billing", sequin.ListOptions{}); err == nil && len(left) == 0 {
+				cancel()
+				return
+			}
+		}
+	}()
+	fmt.Println(application(ctx, client))
+	// Output:
+	// orders.cus_a.1 {"qty":4}
+	// <nil>
+}
+
+// producer is the README's third user: many messages, fast.
+func producer(ctx context.Context, client *sequin.Client, readings <-chan sequin.Message) error {
+	pub, err := client.NewPublisher("orders", sequin.PublisherConfig{
+		OnFailure: func(e sequin.MessageError) { slog.Error("given up", "key", e.Message.Key, "error", e.Err) },
+	})
+	if err != nil {
+		return err
+	}
+	for m := range readings {
+		if err := pub.Send(ctx, m.Key, m.Data); err != nil { // waits only when the buffer is full
+			slog.Error("not accepted", "key", m.Key, "error", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	err = pub.Close(ctx) // sends what is pending
+	if unsent := new(sequin.UnsentError); errors.As(err, &unsent) {
+		return fmt.Errorf("%d messages to spool: %w", len(unsent.Unsent), err)
+	}
+	return err
+}
+
+func Example_producer() {
+	ctx := context.Background()
+	client, stop := exampleServer(ctx)
+	defer stop()
+	readings := make(chan sequin.Message)
+	go func() {
+		defer close(readings)
+		for i := range 25_000 {
+			readings <- sequin.Message{Key: fmt.Sprintf("orders.%d", i), Data: `{"celsius":21.5}`}
+		}
+	}()
+	fmt.Println(producer(ctx, client, readings))
+	stream, err := client.GetStream(ctx, "orders")
+	fmt.Println(stream.Stats.MessageCount, err)
+	// Output:
+	// <nil>
+	// 25000 <nil>
+}
+
+// A worker that crashes keeps its messages until their lease ends: 30 s, which take no time in a bubble.
+func TestWorkIsDoneAgainAfterACrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := sequintest.NewServer(t, sequintest.Config{})
+		client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: srv.Client()})
+		require.NoError(t, err)
+		_, err = client.CreateStream(t.Context(), "orders", sequin.StreamOptions{})
+		require.NoError(t, err)
+		_, err = client.CreateConsumer(t.Context(), "orders", "billing", ">", sequin.ConsumerOptions{AckWait: 30 * time.Second})
+		require.NoError(t, err)
+		_, err = client.SendMessage(t.Context(), "orders", "orders.1", "{}")
+		require.NoError(t, err)
+
+		crashed, err := client.ReceiveMessage(t.Context(), "orders", "billing") // received, and never settled
+		require.NoError(t, err)
+		begin := time.Now()
+
+		srv.Fault(sequintest.Fault{Op: sequintest.Receive, Status: 503, Count: 3}) // and the server is in trouble, too
+		sub, err := client.Subscribe(t.Context(), "orders", "billing", sequin.SubscriberConfig{})
+		require.NoError(t, err)
+		d := <-sub.Deliveries()
+		require.Equal(t, crashed.Key, d.Key)
+		require.Equal(t, 2, d.Attempt)
+		require.Equal(t, 30*time.Second, time.Since(begin))
+		require.NoError(t, d.AckSync(t.Context()))
+		require.NoError(t, sub.Close(t.Context()))
+	})
+}
