@@ -65,20 +65,25 @@ func (c *call) mediaType() mediaType {
 	return otherMedia
 }
 
+func (c *call) hasBody() bool {
+	return c.r.Body != nil && c.r.Body != http.NoBody && c.r.ContentLength != 0
+}
+
+// setBodyDeadline limits the time for the body. It is set for every request that has one, read or not: what a handler
+// leaves unread net/http reads after it. Writers without deadlines have their own protection or none to offer.
+func (c *call) setBodyDeadline(t time.Time) {
+	_ = http.NewResponseController(c.w).SetReadDeadline(t)
+}
+
 // readBody reads the body into a buffer from the pool, which the caller puts back.
 func (c *call) readBody() (*[]byte, error) {
 	buf := getBuffer()
-	body := c.r.Body
-	if body == nil || body == http.NoBody || c.r.ContentLength == 0 {
+	if !c.hasBody() {
 		return buf, nil
 	}
 	if c.r.ContentLength > maxBody {
 		return buf, errTooLarge
 	}
-	control := http.NewResponseController(c.w)
-	// Writers without deadlines (tests, other servers) have their own protection or none to offer.
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
-	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 	if want := int(min(max(c.r.ContentLength, 512), firstRead)); cap(*buf) < want {
 		*buf = make([]byte, 0, want)
 	}
@@ -86,12 +91,13 @@ func (c *call) readBody() (*[]byte, error) {
 		if len(*buf) == cap(*buf) {
 			*buf = append(*buf, 0)[:len(*buf)]
 		}
-		n, err := body.Read((*buf)[len(*buf):cap(*buf)])
+		n, err := c.r.Body.Read((*buf)[len(*buf):cap(*buf)])
 		*buf = (*buf)[:len(*buf)+n]
 		switch {
 		case len(*buf) > maxBody:
 			return buf, errTooLarge
 		case err == io.EOF:
+			c.setBodyDeadline(time.Time{})
 			return buf, nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return buf, errSlowBody

@@ -59,7 +59,7 @@ type served struct {
 	client   *http.Client
 }
 
-// serve starts a server and stops it at the end of the test, also inside a bubble.
+// serve starts a server and stops it at the end of the test, inside a bubble.
 func serve(t *testing.T, cfg server.Config) *served {
 	t.Helper()
 	s := &served{
@@ -78,6 +78,8 @@ func serve(t *testing.T, cfg server.Config) *served {
 		s.client.CloseIdleConnections()
 		_ = s.http.Close()
 		<-done
+		// After an answer that came before the request's end net/http keeps a connection for half a second.
+		time.Sleep(time.Second)
 	})
 	return s
 }

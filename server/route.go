@@ -31,6 +31,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id = uuid.NewString()
 	}
 	w.Header().Set("X-Request-Id", id)
+	if c.hasBody() {
+		c.setBodyDeadline(c.arrived.Add(bodyTimeout))
+	}
 	switch {
 	case s.closed.Load():
 		c.fail(errClosed)

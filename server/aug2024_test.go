@@ -1,0 +1,135 @@
+package server_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/server"
+)
+
+func newAug2024(t *testing.T) *api {
+	t.Helper()
+	return newAPI(t, server.Config{Compat: server.Aug2024}).withStream("", `,"ack_wait_ms":10000`)
+}
+
+// TestALateAckSettlesWhoeverHoldsTheMessageNow is what a client of that server must not cause.
+func TestALateAckSettlesWhoeverHoldsTheMessageNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAug2024(t)
+		a.send("a=1")
+		first := a.receive(`{}`)
+		time.Sleep(10 * time.Second)
+		a.send("a=2")
+		second := a.receive(`{}`)
+		require.Equal(t, []string{"a=2"}, second.pairs())
+		require.Equal(t, first[0].AckID, second[0].AckID, "an ack id never changes")
+		a.ack(first)
+		time.Sleep(time.Hour)
+		require.Empty(t, a.receive(`{}`))
+	})
+}
+
+func TestAnAckOfAReplacedMessageMakesTheNewOneAvailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAug2024(t)
+		a.send("a=1")
+		old := a.receive(`{}`)
+		a.send("a=2")
+		require.Empty(t, a.receive(`{}`))
+		a.ack(old)
+		require.Equal(t, []string{"a=2"}, a.receive(`{}`).pairs())
+	})
+}
+
+func TestMaxDeliverIsNotEnforced(t *testing.T) {
+	a := newAug2024(t)
+	a.ok("PATCH", "/api/streams/s/consumers/c", `{"max_deliver":1}`)
+	a.send("a=1")
+	for range 3 {
+		got := a.receive(`{}`)
+		require.Len(t, got, 1)
+		a.nack(got)
+	}
+}
+
+// TestAckedRowsFillTheWindowForFiveMinutes counts from the consumer's creation.
+func TestAckedRowsFillTheWindowForFiveMinutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAug2024(t)
+		a.ok("PATCH", "/api/streams/s/consumers/c", `{"max_ack_pending":2}`)
+		a.send("a=1", "b=2", "c=3", "d=4")
+		a.ack(a.receive(`{"batch_size":10}`))
+		time.Sleep(5*time.Minute - time.Second)
+		require.Empty(t, a.receive(`{"batch_size":10}`))
+		time.Sleep(time.Second)
+		a.ack(a.receive(`{"batch_size":10}`))
+		require.Equal(t, []string{"b=2", "a=1"}, messagesLeft(a), "later acks leave the window at once")
+	})
+}
+
+func messagesLeft(a *api) []string {
+	a.t.Helper()
+	left := []string{}
+	for _, one := range messages(a.t, a) {
+		if strings.HasPrefix(one, "a") || strings.HasPrefix(one, "b") {
+			left = append(left, one)
+		}
+	}
+	return left
+}
+
+func TestANameInTwoStreamsCrashesReceiveAckAndNack(t *testing.T) {
+	a := newAug2024(t)
+	a.send("a=1")
+	first := a.consumer().ID
+	a.ok("POST", "/api/streams", `{"name":"other"}`)
+	require.Len(t, parseDeliveries(t, a.ok("POST", "/api/streams/other/consumers/c/receive", `{}`)), 1, "the stream of the path is not looked at")
+	a.ok("POST", "/api/streams/other/consumers", `{"name":"c","filter_key_pattern":">"}`)
+	for path, body := range map[string]string{"receive": `{}`, "ack": `{"ack_ids":["7b1e4c9e-3a0f-4f0e-9d3a-0f6f2f1d2c3b"]}`, "nack": `{"ack_ids":["7b1e4c9e-3a0f-4f0e-9d3a-0f6f2f1d2c3b"]}`} {
+		require.Equal(t, http.StatusInternalServerError, a.call("POST", "/api/streams/s/consumers/c/"+path, body).status)
+		require.Equal(t, http.StatusOK, a.call("POST", "/api/streams/s/consumers/"+first+"/"+path, body).status, "by id all is right")
+	}
+	require.Equal(t, http.StatusOK, a.call("GET", "/api/streams/s/consumers/c", "").status, "get is scoped")
+}
+
+func TestNamesAreTogetherAtMost44Characters(t *testing.T) {
+	a := newAug2024(t)
+	consumer := func(length int) reply {
+		return a.call("POST", "/api/streams/s/consumers", `{"name":"`+strings.Repeat("x", length)+`","filter_key_pattern":">"}`)
+	}
+	require.Equal(t, http.StatusOK, consumer(43).status)
+	require.Equal(t, http.StatusUnprocessableEntity, consumer(44).status)
+}
+
+func TestTheExtrasAreAbsent(t *testing.T) {
+	a := newAug2024(t)
+	a.send("a=1")
+	got := a.call("POST", "/api/streams/s/consumers/c/receive", `{}`)
+	require.Empty(t, got.header.Get("Sequin-Waited-Ms"))
+	require.NotContains(t, got.body, "deliver_count")
+	a.ok("POST", "/api/streams/s/consumers/c/nack", parseDeliveries(t, got.body).ids(`,"undelivered":true`))
+	require.Contains(t, a.ok("GET", "/api/streams/s/consumers/c/messages", ""), `"deliver_count":1`, "the nack counts")
+	require.NotContains(t, a.ok("GET", "/api/streams/s", ""), "one_message_per_key")
+}
+
+func TestConsumerInfoTellsOfAckedAndAvailableMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAug2024(t)
+		info := func() string { return a.ok("GET", "/api/streams/s/messages/a/consumer_info", "") }
+		a.send("a=1")
+		require.Contains(t, info(), `"state":"available"`)
+		got := a.receive(`{}`)
+		require.Contains(t, info(), `"state":"pending"`)
+		time.Sleep(10 * time.Second)
+		require.Contains(t, info(), `"state":"available"`)
+		a.ack(got)
+		require.Contains(t, info(), `"state":"acked"`)
+		time.Sleep(5 * time.Minute)
+		require.Contains(t, info(), `"consumer_info":[]`, "the row is gone")
+	})
+}

@@ -1,0 +1,43 @@
+package server
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestAFullStreamRefusesTheWholeBatch counts a gigabyte as 100 bytes, so that it can be filled.
+func TestAFullStreamRefusesTheWholeBatch(t *testing.T) {
+	s := New(Config{})
+	defer s.Close()
+	s.gigabyte = 100
+	post := func(path, body string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("POST", path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		return w
+	}
+	created := post("/api/streams", `{"name":"s","max_storage_gb":1,"retain_at_least":2}`)
+	require.Contains(t, created.Body.String(), `"max_storage_gb":1,"retain_up_to":null,"retain_at_least":2`)
+	message := func(key string, size int) string {
+		return `{"key":"` + key + `","data":"` + strings.Repeat("x", size-len(key)) + `"}`
+	}
+	send := func(messages ...string) *httptest.ResponseRecorder {
+		return post("/api/streams/s/messages", `{"messages":[`+strings.Join(messages, ",")+`]}`)
+	}
+	require.Equal(t, http.StatusOK, send(message("a", 40), message("b", 40)).Code)
+	require.Equal(t, http.StatusOK, send(message("c", 40)).Code, "the oldest goes")
+
+	refused := send(message("d", 20), message("e", 90))
+	require.Equal(t, http.StatusConflict, refused.Code)
+	require.Contains(t, refused.Body.String(), `"summary":"Stream is full`)
+
+	state, _ := s.Inspect("s")
+	require.Len(t, state.Messages, 2, "nothing of the refused batch is stored, and nothing has gone")
+	require.Equal(t, "b", state.Messages[0].Key)
+	require.Equal(t, "c", state.Messages[1].Key)
+}
