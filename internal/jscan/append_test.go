@@ -38,7 +38,7 @@ func TestStringSizeIsThatOfTheAppendedString(t *testing.T) {
 }
 
 func TestStringSizeRefusesWhatDoesNotSurvive(t *testing.T) {
-	for _, s := range []string{"\x00", "0123456789\x00", "\xff", "0123456789\xff", "\xe4\xb8", "\xed\xa0\x80", "\xc0\x80"} {
+	for _, s := range []string{"\x00", "0123456789\x00", "\"\x00", "\n1234567\x00", "\n12345678\x00", "\"\xff", "\xff", "0123456789\xff", "\xe4\xb8", "\xed\xa0\x80", "\xc0\x80"} {
 		size, ok := StringSize(s)
 		require.False(t, ok, "%q", s)
 		require.Zero(t, size, "%q", s)

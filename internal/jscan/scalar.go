@@ -13,9 +13,6 @@ func (s *Scanner) String() []byte {
 		return nil
 	}
 	value := s.unquote()
-	if s.err != nil {
-		return nil
-	}
 	s.consumed()
 	return value
 }

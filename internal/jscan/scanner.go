@@ -183,7 +183,7 @@ func (s *Scanner) toValue() bool {
 		return false
 	}
 	s.skipQuoted()
-	return s.err == nil && s.colon()
+	return s.colon()
 }
 
 // begin stands at a value of the wanted kind, or fails.
@@ -329,9 +329,5 @@ func (s *Scanner) found() string {
 	return fmt.Sprintf("%q", s.data[s.pos])
 }
 
-// fail records the first error.
-func (s *Scanner) fail(reason string) {
-	if s.err == nil {
-		s.err = &Error{Offset: s.pos, Reason: reason}
-	}
-}
+// fail records the error. It is the first: whatever may fail has looked at err before.
+func (s *Scanner) fail(reason string) { s.err = &Error{Offset: s.pos, Reason: reason} }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -65,7 +66,7 @@ var texts = []string{
 	`{}`, `{ }`, `{"a":1}`, `{"a":1,}`, `{,"a":1}`, `{"a"}`, `{"a" 1}`, `{"a":}`, `{a:1}`, `{1:1}`, `{"a":1 "b":2}`, `{"a":1,"a":2}`,
 	`{"a":{"b":[1,{"c":null}]},"d":"e"}`, "\xef\xbb\xbf{}", "[\"\xff\"]", "{\"\xff\":1}", "\"\x00\"", "\"\x1f\"", "\"\x7f\"", "\"a\nb\"",
 	`"\"\\\/\b\f\n\r\t"`, `"\a"`, `"\u0041\u00e9\u4E16"`, `"\uD83D\uDE42"`, `"\ud83d"`, `"\ude42\ud83d"`, `"\ud83d\ud83d\ude42"`,
-	`"\ud83dx"`, `"\ud83d\n"`, `"\ud83d\u0041"`, `"\ud83d\uZZZZ"`, `"\uGGGG"`, `"\U0041"`, `{"\u006bey":"v"}`, `{"k\`, "[1\v]", "[\"é世🙂\"]",
+	`"\ud83dx"`, `"\ud83dzude42"`, "\"\\n\x01\"", "\"\\n1234567\x01\"", "\"\\n12345678\x01\"", "\"\\n\xff\"", "\"\\n", `"\ud83d\n"`, `"\ud83d\u0041"`, `"\ud83d\uZZZZ"`, `"\uGGGG"`, `"\U0041"`, `{"\u006bey":"v"}`, `{"k\`, "[1\v]", "[\"é世🙂\"]",
 }
 
 func compare(t *testing.T, data []byte) {
@@ -154,6 +155,16 @@ func TestNestingIsCapped(t *testing.T) {
 			require.Equal(t, json.Valid(data), s.Done() == nil, "%d × %s", depth, brackets[0])
 		}
 	}
+	// Without a pattern, so that no level can stand for another.
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		text := "1"
+		for range 300 {
+			brackets := [][2]string{{`[`, `]`}, {`{"k":`, `}`}}[random.IntN(2)]
+			text = brackets[0] + text + brackets[1]
+		}
+		compare(t, []byte(text))
+	}
 	mixed := []byte(strings.Repeat(`[{"k":`, 150) + `1` + strings.Repeat(`}]`, 150))
 	compare(t, mixed)
 	compare(t, bytes.Replace(mixed, []byte(`}]`), []byte(`]}`), 1))
@@ -231,6 +242,16 @@ func TestStringAliasesTheTextWhenNothingHadToChange(t *testing.T) {
 		require.Same(t, &data[at], &value[0])
 		require.Equal(t, len(value), cap(value), "an append to it must not reach the text")
 	}
+	s.Reset(data)
+	raw := s.Raw()
+	require.Same(t, &data[0], &raw[0])
+	s.Reset(data[:len(data):len(data)])
+	s.Array()
+	for range 2 {
+		s.Elem()
+		raw = s.Raw()
+		require.Equal(t, len(raw), cap(raw), "nor an append to this")
+	}
 	require.True(t, s.Elem())
 	first := s.String()
 	require.Equal(t, "a\n", string(first))
@@ -238,6 +259,38 @@ func TestStringAliasesTheTextWhenNothingHadToChange(t *testing.T) {
 	second := s.String()
 	require.Equal(t, "b\n", string(second))
 	require.Same(t, &first[0], &second[0], "one scratch serves all")
+}
+
+func TestAScannerInUseAllocatesNothing(t *testing.T) {
+	var s Scanner
+	text := []byte(strings.Repeat("[", 200) + `"with \"escapes\" and\u00e9", {"\n": 1}` + strings.Repeat("]", 200))
+	walk := func() {
+		s.Reset(text)
+		for range 200 {
+			s.Array()
+			s.Elem()
+		}
+		_ = s.String()
+		for range 200 {
+			for s.Elem() {
+				s.Object()
+				s.Key()
+				s.Int()
+				s.Key()
+			}
+		}
+		if err := s.Done(); err != nil {
+			t.Error(err)
+		}
+	}
+	walk()
+	require.Zero(t, testing.AllocsPerRun(100, walk))
+
+	plain, dst := strings.Repeat("grüße \"and\" 世界 ", 20), make([]byte, 0, 1000)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		dst = AppendString(dst[:0], plain)
+		StringSize(plain)
+	}))
 }
 
 func TestKindDoesNotConsume(t *testing.T) {

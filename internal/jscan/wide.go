@@ -33,7 +33,7 @@ func wideSize[T text](s T, i int) int {
 	}
 	// Slicing to one character first keeps the conversion on the stack.
 	r, size := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
-	if r == utf8.RuneError && size == 1 {
+	if r == utf8.RuneError { // U+FFFD itself was told above
 		return 0
 	}
 	return size
