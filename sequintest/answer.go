@@ -14,9 +14,7 @@ type answer struct {
 }
 
 func (a *answer) WriteHeader(status int) {
-	if a.status == 0 {
-		a.status = status
-	}
+	a.status = status
 	a.ResponseWriter.WriteHeader(status)
 }
 
@@ -30,15 +28,11 @@ func (a *answer) Write(b []byte) (int, error) {
 	return a.ResponseWriter.Write(b)
 }
 
-// Flush makes the answer a plain http.Flusher too.
-func (a *answer) Flush() { _ = http.NewResponseController(a.ResponseWriter).Flush() }
-
-// Unwrap lets http.ResponseController reach the connection's deadlines.
+// Unwrap lets an http.ResponseController flush: so the server learns that a receive's client is gone.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // heldAnswer takes an answer in, so that a fault decides what becomes of it. To the server behind it has been sent.
 type heldAnswer struct {
-	behind http.ResponseWriter
 	header http.Header
 	status int
 	body   []byte
@@ -58,11 +52,8 @@ func (h *heldAnswer) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (h *heldAnswer) Flush() {}
-
+// FlushError tells an http.ResponseController that all went well: the server is to believe it.
 func (h *heldAnswer) FlushError() error { return nil }
-
-func (h *heldAnswer) Unwrap() http.ResponseWriter { return h.behind }
 
 // reply is the answer that a client gets in the end.
 type reply struct {

@@ -102,23 +102,31 @@ func (h *FaultHandle) Hits() int {
 // Count is smaller, the fault was removed or the server closed.
 func (h *FaultHandle) Wait(ctx context.Context, n int) error {
 	for {
+		ended := h.ended() // asked first: a hit that came before the end is seen
 		hits, changed := h.watch()
 		switch {
 		case hits >= n:
 			return nil
 		case h.fault.Count > 0 && n > h.fault.Count:
 			return fmt.Errorf("sequintest: waiting for %d hits of a fault with Count %d", n, h.fault.Count)
+		case ended:
+			return fmt.Errorf("sequintest: the fault ended after %d of %d hits", hits, n)
 		}
 		select {
 		case <-changed:
 		case <-h.removed:
-			if hits = h.Hits(); hits >= n {
-				return nil
-			}
-			return fmt.Errorf("sequintest: the fault ended after %d of %d hits", hits, n)
 		case <-ctx.Done():
 			return fmt.Errorf("sequintest: %w after %d of %d hits", context.Cause(ctx), hits, n)
 		}
+	}
+}
+
+func (h *FaultHandle) ended() bool {
+	select {
+	case <-h.removed:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -53,6 +53,28 @@ func TestARefusalOfTheServerSurvivesAFault(t *testing.T) {
 	}
 }
 
+// The server has handed the message out, whatever becomes of its answer.
+func TestAReceivedMessageIsLeased(t *testing.T) {
+	for _, fault := range []sequintest.Fault{{}, {CutAfter: true}, {Truncate: 1}, {Garble: true}, {DelayAfter: time.Second}, {Status: 504, Acted: true}} {
+		synctest.Test(t, func(t *testing.T) {
+			srv := newOrders(t, sequintest.Config{})
+			a := dial(srv)
+			a.send(t, "a")
+			fault.Op = sequintest.Receive
+			srv.Fault(fault)
+			_, _, _ = a.do("POST", receivePath, `{"batch_size":10}`)
+			synctest.Wait()
+			state, _ := srv.Stream("orders")
+			for _, c := range state.Consumers {
+				if c.Name == "billing" {
+					require.Len(t, c.Outstanding, 1, "%+v", fault)
+				}
+			}
+			require.Len(t, srv.Requests(sequintest.Receive)[0].Deliveries(), 1)
+		})
+	}
+}
+
 func TestAFaultIsFoundWhileAnotherIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
@@ -171,14 +193,16 @@ func TestATruncatedAnswerIsNeverWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		srv.Fault(sequintest.Fault{Op: sequintest.Send, Truncate: 1 << 20})
-		resp, err := srv.Client().Post(srv.URL+sendPath, "application/json", strings.NewReader(messages("a.1")))
-		require.NoError(t, err)
-		defer resp.Body.Close()
-		require.Equal(t, 200, resp.StatusCode)
-		require.EqualValues(t, len(`{"data":{"published":1}}`), resp.ContentLength, "the header promises all of it")
-		answer, err := io.ReadAll(resp.Body)
-		require.Equal(t, `{"data":{"published":1}`, string(answer))
-		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		srv.Fault(sequintest.Fault{Op: sequintest.Ack, Truncate: 1 << 20, Status: 502, Body: "<html>"})
+		for path, whole := range map[string]string{sendPath: `{"data":{"published":1}}`, ackPath: "<html>"} {
+			resp, err := srv.Client().Post(srv.URL+path, "application/json", strings.NewReader(messages("a.1")))
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			require.EqualValues(t, len(whole), resp.ContentLength, "the header promises all of it")
+			answer, err := io.ReadAll(resp.Body)
+			require.Equal(t, whole[:len(whole)-1], string(answer))
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		}
 	})
 }
 

@@ -107,7 +107,7 @@ func (e *exchange) suffer(h *FaultHandle) {
 
 // act lets the server answer in private and returns what the client shall get instead of that.
 func (e *exchange) act(f Fault, own reply) reply {
-	held := &heldAnswer{behind: e.w, header: make(http.Header)}
+	held := &heldAnswer{header: make(http.Header)}
 	e.acted = true
 	e.server.embedded.ServeHTTP(held, e.r)
 	theirs := held.reply()

@@ -52,7 +52,6 @@ func (s *Server) Close() {
 	s.embedded.Close()
 	s.report("Close", s.network.await(s.timeout, active))
 	// 3. The rest is closed and ends by itself, apart from a Match that never returns.
-	_ = s.http.Close() // the error is that of a listener that is closed already
 	s.network.close()
 	s.report("Close, its connection gone", s.network.await(s.timeout, connected))
 	for _, ended := range s.serving {

@@ -158,8 +158,8 @@ func (n *network) cutLocked() {
 	}
 }
 
-// close ends every connection in good order: what was written still arrives. It reaches those too that the http.Server
-// has not got to know yet, which its own Close would miss: every one is registered before it is handed over.
+// close ends every connection in good order: what was written still arrives. The http.Server's own Close would miss those
+// that it was just handed; here every one is registered before.
 func (n *network) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
