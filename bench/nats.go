@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// peer is NATS JetStream, embedded and over loopback like our own server, with one connection, as its documentation
+// shows: publishing without waiting for each message, and pulling with an explicit ack.
+type peer struct {
+	server *natsserver.Server
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	dir    string
+}
+
+// inFlightAcks is how many publishes may be unconfirmed at once: JetStream's own default, and as many as our four lanes hold.
+const inFlightAcks = 4000
+
+func newPeer(ctx context.Context, storage jetstream.StorageType) (_ *peer, err error) {
+	p := &peer{}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if p.dir, err = os.MkdirTemp("", "jetstream"); err != nil {
+		return nil, err
+	}
+	p.server, err = natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true,
+		StoreDir: p.dir, NoLog: true, NoSigs: true, JetStreamMaxMemory: 8 << 30, JetStreamMaxStore: 8 << 30})
+	if err != nil {
+		return nil, err
+	}
+	p.server.Start()
+	if !p.server.ReadyForConnections(10 * time.Second) {
+		return nil, errors.New("nats-server did not start")
+	}
+	if p.conn, err = nats.Connect(p.server.ClientURL()); err != nil {
+		return nil, err
+	}
+	if p.js, err = jetstream.New(p.conn, jetstream.WithPublishAsyncMaxPending(inFlightAcks)); err != nil {
+		return nil, err
+	}
+	p.stream, err = p.js.CreateStream(ctx, jetstream.StreamConfig{Name: "stream", Subjects: []string{"sensors.>"}, Storage: storage})
+	if err != nil {
+		return nil, err
+	}
+	_, err = p.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{Durable: "consumer", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 1_000_000})
+	return p, err
+}
+
+func (p *peer) close() {
+	if p.conn != nil {
+		p.conn.Close()
+	}
+	if p.server != nil {
+		p.server.Shutdown()
+		p.server.WaitForShutdown()
+	}
+	if p.dir != "" {
+		_ = os.RemoveAll(p.dir)
+	}
+}
+
+func (p *peer) publish(ctx context.Context, n, size int) (time.Duration, error) {
+	keys, data := keys(n), []byte(payload(size))
+	began := time.Now()
+	for i := range n {
+		if _, err := p.js.PublishAsync(keys[i], data); err != nil {
+			return 0, err
+		}
+	}
+	select {
+	case <-p.js.PublishAsyncComplete():
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	return time.Since(began), nil
+}
+
+func (p *peer) consume(ctx context.Context, n int) (time.Duration, error) {
+	consumer, err := p.stream.Consumer(ctx, "consumer")
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(1000))
+	if err != nil {
+		return 0, err
+	}
+	defer messages.Stop()
+	for range n {
+		m, err := messages.Next()
+		if err != nil {
+			return 0, err
+		}
+		if err := m.Ack(); err != nil {
+			return 0, err
+		}
+	}
+	// Acks are sent without an answer: the time ends when the server has taken them, as ours does.
+	if err := p.conn.FlushWithContext(withTimeout(ctx)); err != nil {
+		return 0, err
+	}
+	for {
+		info, err := consumer.Info(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if info.NumAckPending == 0 {
+			return time.Since(began), nil
+		}
+	}
+}
+
+// withTimeout gives FlushWithContext the deadline that it insists on.
+func withTimeout(ctx context.Context) context.Context {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	context.AfterFunc(ctx, cancel)
+	return ctx
+}
+
+func (p *peer) both(ctx context.Context, n, size int) (time.Duration, error) {
+	began := time.Now()
+	published := make(chan error, 1)
+	go func() {
+		_, err := p.publish(ctx, n, size)
+		published <- err
+	}()
+	_, err := p.consume(ctx, n)
+	if failed := <-published; failed != nil {
+		return 0, failed
+	}
+	return time.Since(began), err
+}
+
+// idle measures from a publish to the message's arrival, one message at a time.
+func (p *peer) idle(ctx context.Context, n int) ([]time.Duration, error) {
+	consumer, err := p.stream.Consumer(ctx, "consumer")
+	if err != nil {
+		return nil, err
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return nil, err
+	}
+	defer messages.Stop()
+	arrived := make(chan time.Time)
+	failed := make(chan error, 1)
+	go func() {
+		for range n {
+			m, err := messages.Next()
+			if err != nil {
+				failed <- err
+				return
+			}
+			arrived <- time.Now()
+			_ = m.Ack()
+		}
+	}()
+	took := make([]time.Duration, n)
+	for i := range n {
+		began := time.Now()
+		if _, err := p.js.PublishAsync(key(i), []byte(payload(100))); err != nil {
+			return nil, err
+		}
+		select {
+		case at := <-arrived:
+			took[i] = at.Sub(began)
+		case err := <-failed:
+			return nil, fmt.Errorf("message %d: %w", i, err)
+		}
+		pause()
+	}
+	return took, nil
+}
+
+func storageName(s jetstream.StorageType) string { return "JetStream, " + strings.ToLower(s.String()) }

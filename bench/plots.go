@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"image/color"
+	"path/filepath"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/plotutil"
+	"gonum.org/v1/plot/vg"
+)
+
+// plot draws the rates as bars and each axis as lines, as SVG.
+func (r *results) plot(dir string) error {
+	for _, part := range []struct{ name, file string }{{aloneName, "client"}, {wholeName, "server"}} {
+		if len(r.Rates) == 0 {
+			break
+		}
+		if err := r.bars(part.name, filepath.Join(dir, part.file+".svg")); err != nil {
+			return err
+		}
+	}
+	for _, a := range r.Axes {
+		if err := r.lines(a, filepath.Join(dir, a.Name+".svg")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// colours of the contenders, told apart by people who see red and green alike.
+var colours = map[string]color.Color{
+	limitName: color.RGBA{0x99, 0x99, 0x99, 0xff}, libraryName: color.RGBA{0x00, 0x72, 0xb2, 0xff},
+	singleName: color.RGBA{0xe6, 0x9f, 0x00, 0xff}, peerName: color.RGBA{0x00, 0x9e, 0x73, 0xff},
+	"JetStream, file": color.RGBA{0x56, 0xb4, 0xe9, 0xff},
+}
+
+func (r *results) canvas(title string) *plot.Plot {
+	p := plot.New()
+	p.Title.Text = title + "\n" + r.Machine
+	p.Title.TextStyle.Font.Size = vg.Points(10)
+	p.Y.Label.Text = "messages a second"
+	p.Y.Min = 0
+	p.Y.Tick.Marker = plot.TickerFunc(func(from, to float64) []plot.Tick {
+		ticks := plot.DefaultTicks{}.Ticks(from, to)
+		for i := range ticks {
+			if ticks[i].Label != "" {
+				ticks[i].Label = thousands(ticks[i].Value)
+			}
+		}
+		return ticks
+	})
+	p.Add(plotter.NewGrid())
+	p.Legend.Top = true
+	return p
+}
+
+// bars compares the contenders at 100 bytes.
+func (r *results) bars(part, file string) error {
+	p := r.canvas(part + ", messages of 100 bytes")
+	works := []string{"publish", "consume"}
+	if part == wholeName {
+		works = append(works, "end to end")
+	}
+	var names []string
+	rates := map[string][]float64{}
+	for _, x := range r.Rates {
+		if x.Part != part || x.Size != 100 {
+			continue
+		}
+		if rates[x.Contender] == nil {
+			names = append(names, x.Contender)
+			rates[x.Contender] = make([]float64, len(works))
+		}
+		for i, w := range works {
+			if w == x.Work {
+				rates[x.Contender][i] = x.PerSecond
+			}
+		}
+	}
+	width := vg.Points(24)
+	for i, name := range names {
+		b, err := plotter.NewBarChart(plotter.Values(rates[name]), width)
+		if err != nil {
+			return err
+		}
+		b.Color, b.LineStyle.Width = colours[name], 0
+		b.Offset = width * vg.Length(float64(i)-float64(len(names)-1)/2)
+		p.Add(b)
+		p.Legend.Add(name, b)
+	}
+	p.NominalX(works...)
+	return p.Save(7*vg.Inch, 4*vg.Inch, file)
+}
+
+func (r *results) lines(a axis, file string) error {
+	p := r.canvas("Messages a second over " + a.Unit)
+	p.X.Label.Text = a.Unit
+	var all []any
+	for _, s := range a.Series {
+		xys := make(plotter.XYs, len(s.X))
+		for i := range s.X {
+			xys[i] = plotter.XY{X: s.X[i], Y: s.Y[i]}
+		}
+		all = append(all, s.Name, xys)
+	}
+	if err := plotutil.AddLinePoints(p, all...); err != nil {
+		return err
+	}
+	p.Y.Min = 0 // AddLinePoints has fitted it to the data, which makes a cliff of every wobble
+	if a.Name == "backlog" || a.Name == "subscribers" {
+		p.X.Scale = plot.LogScale{}
+		var ticks []plot.Tick
+		for _, x := range a.Series[0].X {
+			ticks = append(ticks, plot.Tick{Value: x, Label: fmt.Sprintf("%.0f", x)})
+		}
+		p.X.Tick.Marker = plot.ConstantTicks(ticks)
+	}
+	return p.Save(7*vg.Inch, 4*vg.Inch, file)
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sequin-go/sequin/server"
+)
+
+// The names that ratios refer to.
+const (
+	limitName   = "plain net/http"
+	libraryName = "sequin"
+	singleName  = "a request a message"
+	peerName    = "JetStream, memory"
+	aloneName   = "client alone"
+	wholeName   = "with its server"
+)
+
+// contender measures one cell: how long n messages of a size took.
+type contender struct {
+	part, work, name string
+	run              func(ctx context.Context, n, size int) (time.Duration, error)
+}
+
+// contenders are measured in this order, again and again.
+func contenders() []contender {
+	against := func(run func(context.Context, string, int, int) (time.Duration, error)) func(context.Context, int, int) (time.Duration, error) {
+		return func(ctx context.Context, n, size int) (time.Duration, error) {
+			url, stop, err := serve(stubOf(size))
+			if err != nil {
+				return 0, err
+			}
+			defer stop()
+			return run(ctx, url, n, size)
+		}
+	}
+	// A consume measures what a publish has put there, outside the clock.
+	embedded := func(fill bool, run func(context.Context, string, int, int) (time.Duration, error)) func(context.Context, int, int) (time.Duration, error) {
+		return func(ctx context.Context, n, size int) (time.Duration, error) {
+			return onServer(ctx, n, size, fill, run)
+		}
+	}
+	onPeer := func(storage jetstream.StorageType, fill bool, run func(*peer, context.Context, int, int) (time.Duration, error)) func(context.Context, int, int) (time.Duration, error) {
+		return func(ctx context.Context, n, size int) (time.Duration, error) {
+			p, err := newPeer(ctx, storage)
+			if err != nil {
+				return 0, err
+			}
+			defer p.close()
+			if fill {
+				if _, err := p.publish(ctx, n, size); err != nil {
+					return 0, err
+				}
+			}
+			return run(p, ctx, n, size)
+		}
+	}
+	library := settings{}
+	consumePeer := func(p *peer, ctx context.Context, n, _ int) (time.Duration, error) { return p.consume(ctx, n) }
+	all := []contender{
+		{aloneName, "publish", limitName, against(publishPlain)},
+		{aloneName, "publish", libraryName, against(library.publish)},
+		{aloneName, "publish", singleName, against(publishOneByOne)},
+		{aloneName, "consume", limitName, against(consumePlain)},
+		{aloneName, "consume", libraryName, against(library.consume)},
+		{aloneName, "consume", singleName, against(consumeOneByOne)},
+		{wholeName, "publish", libraryName, embedded(false, library.publish)},
+		{wholeName, "publish", singleName, embedded(false, publishOneByOne)},
+		{wholeName, "consume", libraryName, embedded(true, library.consume)},
+		{wholeName, "consume", singleName, embedded(true, consumeOneByOne)},
+		{wholeName, "end to end", libraryName, embedded(false, library.both)},
+	}
+	for _, storage := range []jetstream.StorageType{jetstream.MemoryStorage, jetstream.FileStorage} {
+		all = append(all,
+			contender{wholeName, "publish", storageName(storage), onPeer(storage, false, (*peer).publish)},
+			contender{wholeName, "consume", storageName(storage), onPeer(storage, true, consumePeer)},
+			contender{wholeName, "end to end", storageName(storage), onPeer(storage, false, (*peer).both)})
+	}
+	return all
+}
+
+// onServer runs a measurement against a new embedded server, filled before where asked.
+func onServer(ctx context.Context, n, size int, fill bool, run func(context.Context, string, int, int) (time.Duration, error)) (time.Duration, error) {
+	srv := server.New(server.Config{})
+	url, stop, err := serve(srv)
+	if err != nil {
+		return 0, err
+	}
+	defer stop()
+	defer srv.Close()
+	if err := prepare(ctx, url); err != nil {
+		return 0, err
+	}
+	if fill {
+		if _, err := (settings{}).publish(ctx, url, n, size); err != nil {
+			return 0, err
+		}
+	}
+	return run(ctx, url, n, size)
+}
+
+func measureRates(ctx context.Context, opts options, all *results) error {
+	sizes := slices.Sorted(func(yield func(int) bool) {
+		for s := range opts.counts {
+			if !yield(s) {
+				return
+			}
+		}
+	})
+	cells := contenders()
+	for _, size := range sizes {
+		// Once before the clock: code, stubs' answers and the kernel's buffers are warm for everybody alike.
+		for _, c := range cells {
+			if _, err := c.run(ctx, min(2000, opts.counts[size]), size); err != nil {
+				return fmt.Errorf("%s, %s, %s: %w", c.part, c.work, c.name, err)
+			}
+		}
+		perSecond := make([][]float64, len(cells))
+		for round := range opts.rounds {
+			progress("%s, round %d of %d", sizeName(size), round+1, opts.rounds)
+			for i, c := range cells {
+				n := opts.counts[size]
+				runtime.GC() // what the one before left is not this one's to pay
+				took, err := c.run(ctx, n, size)
+				if err != nil {
+					return fmt.Errorf("%s, %s, %s: %w", c.part, c.work, c.name, err)
+				}
+				perSecond[i] = append(perSecond[i], float64(n)/took.Seconds())
+			}
+		}
+		for i, c := range cells {
+			all.Rates = append(all.Rates, rate{Part: c.part, Work: c.work, Contender: c.name, Size: size, PerSecond: median(perSecond[i]), Rounds: perSecond[i]})
+		}
+	}
+	all.relate()
+	all.printRates()
+	return nil
+}
+
+// relate fills in the ratios.
+func (r *results) relate() {
+	find := func(part, work, name string, size int) float64 {
+		for _, x := range r.Rates {
+			if x.Part == part && x.Work == work && x.Contender == name && x.Size == size {
+				return x.PerSecond
+			}
+		}
+		return 0
+	}
+	for i := range r.Rates {
+		x := &r.Rates[i]
+		if limit := find(x.Part, x.Work, limitName, x.Size); limit > 0 {
+			x.OfLimit = x.PerSecond / limit
+		}
+		if p := find(x.Part, x.Work, peerName, x.Size); p > 0 {
+			x.OfPeer = x.PerSecond / p
+		}
+	}
+}
+
+func (r *results) printRates() {
+	for _, part := range []string{aloneName, wholeName} {
+		var rows [][]string
+		for _, x := range r.Rates {
+			if x.Part != part {
+				continue
+			}
+			ratio := fmt.Sprintf("%.2f", x.OfLimit)
+			if part == wholeName {
+				ratio = fmt.Sprintf("%.2f", x.OfPeer)
+			}
+			rows = append(rows, []string{sizeName(x.Size), x.Work, x.Contender, thousands(x.PerSecond), ratio})
+		}
+		title, ratio := "The client alone, against a server that answers at once", "of the limit"
+		if part == wholeName {
+			title, ratio = "With its server, in one process, over loopback", "of JetStream in memory"
+		}
+		table(title, []string{"size", "work", "contender", "messages/s", ratio}, rows)
+	}
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// results are what a run has measured, as it is written.
+type results struct {
+	Machine string
+	Rounds  int
+	Rates   []rate
+	Latency []latency
+	Axes    []axis
+	Knobs   []knob
+}
+
+// rate is a table's cell: messages a second.
+type rate struct {
+	Part      string // client alone, or end to end with a server
+	Work      string // publish, consume, end to end
+	Contender string
+	Size      int // bytes of a message's data
+	PerSecond float64
+	Rounds    []float64
+	// OfLimit is the ratio to plain net/http, OfPeer that to JetStream in memory, in the same run; 0 where it has none.
+	OfLimit, OfPeer float64
+}
+
+// latency is from the call of Send to the message's arrival in the program, on an idle stream.
+type latency struct {
+	Contender string
+	P50, P99  time.Duration
+	OfLimit   float64 // P50, as a multiple of a plain request's
+}
+
+// axis is a series over one size.
+type axis struct {
+	Name, Unit string
+	Series     []series
+}
+
+type series struct {
+	Name string
+	X    []float64
+	Y    []float64 // messages a second
+}
+
+// knob is a setting, and what it does.
+type knob struct {
+	Name, Value string
+	PerSecond   float64
+	P50         time.Duration
+	PeakHeap    uint64
+}
+
+func (r *results) write(file string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o644)
+}
+
+func median[T float64 | time.Duration](xs []T) T {
+	sorted := slices.Sorted(slices.Values(xs))
+	return sorted[len(sorted)/2]
+}
+
+func thisMachine() string {
+	model := runtime.GOARCH
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%s, %d cores, %s, %s/%s", model, runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// table prints rows under a heading.
+func table(title string, header []string, rows [][]string) {
+	fmt.Printf("\n%s\n", title)
+	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, strings.Join(header, "\t")+"\t")
+	for _, row := range rows {
+		fmt.Fprintln(t, strings.Join(row, "\t")+"\t")
+	}
+	t.Flush()
+}
+
+// progress tells on standard error what is being measured: a run takes minutes.
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "  … "+format+"\n", args...)
+}
+
+func thousands(x float64) string {
+	s := fmt.Sprintf("%.0f", x)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func sizeName(bytes int) string {
+	if bytes >= 1<<10 {
+		return fmt.Sprintf("%d KiB", bytes>>10)
+	}
+	return fmt.Sprintf("%d B", bytes)
+}

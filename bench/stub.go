@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// stub is a server that answers at once, or after a delay that stands for a network and a database: what is measured
+// against it is the client alone. It hands out the same messages again and again.
+type stub struct {
+	delay   time.Duration
+	size    int
+	answers sync.Map // batch size → a receive's answer, ready-made
+}
+
+var stubs sync.Map // size → *stub
+
+// stubOf returns the stub of a size, the same every time, so that its answers are made once.
+func stubOf(size int) *stub {
+	s, _ := stubs.LoadOrStore(size, &stub{size: size})
+	return s.(*stub)
+}
+
+func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var body bytes.Buffer
+	last := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	if last == "receive" {
+		_, _ = body.ReadFrom(r.Body)
+	} else {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
+	if s.delay > 0 {
+		time.Sleep(s.delay)
+	}
+	answer := []byte(`{"success":true}`)
+	switch last {
+	case "messages":
+		answer = []byte(`{"data":{"published":1000}}`)
+	case "receive":
+		answer = s.messages(asked(body.Bytes()))
+	case "stream":
+		answer = []byte(`{"id":"` + uuid.Nil.String() + `","name":"stream","one_message_per_key":false}`)
+	case "consumer":
+		answer = []byte(`{"id":"consumer","name":"consumer","ack_wait_ms":30000,"max_ack_pending":1000000}`)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(answer)))
+	h.Set("Sequin-Waited-Ms", "0")
+	_, _ = w.Write(answer)
+}
+
+var batchSize = regexp.MustCompile(`"batch_size":(\d+)`)
+
+func asked(body []byte) int {
+	if m := batchSize.FindSubmatch(body); m != nil {
+		n, _ := strconv.Atoi(string(m[1]))
+		return n
+	}
+	return 1
+}
+
+func (s *stub) messages(n int) []byte {
+	if ready, ok := s.answers.Load(n); ok {
+		return ready.([]byte)
+	}
+	var b bytes.Buffer
+	b.WriteString(`{"data":[`)
+	now := time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, `{"ack_id":%q,"deliver_count":1,"message":{"key":%q,"stream_id":%q,"data_hash":"5/bAEXdujbfNMwtUF0/Xb30CFrYSOHpf/PuB5vCRloM=","data":%q,"seq":%d,"inserted_at":%q,"updated_at":%q}}`,
+			uuid.NewString(), key(i), uuid.Nil, payload(s.size), i+1, now, now)
+	}
+	b.WriteString(`]}`)
+	ready, _ := s.answers.LoadOrStore(n, b.Bytes())
+	return ready.([]byte)
+}
+
+// serve runs a handler on loopback until stop.
+func serve(h http.Handler) (url string, stop func(), err error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	web := &http.Server{Handler: h}
+	go web.Serve(ln) // ends with Close
+	return "http://" + ln.Addr().String(), func() { _ = web.Close() }, nil
+}
+
+// key and payload are those of every contender.
+func key(i int) string { return "sensors.hall_7." + strconv.Itoa(i) }
+
+func payload(size int) string {
+	const text = "21.5 degrees, 44 percent, 1013 hectopascals; "
+	return strings.Repeat(text, size/len(text)+1)[:size]
+}
