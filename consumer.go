@@ -95,6 +95,8 @@ type consumerJSON struct {
 	UpdatedAt     time.Time `json:"updated_at"`
 }
 
+func (j *consumerJSON) complete() error { return lacks(j.ID == "", "id") }
+
 func (j *consumerJSON) consumer() *Consumer {
 	c := &Consumer{ID: j.ID, Name: j.Name, AccountID: j.AccountID, StreamID: j.StreamID, Filter: j.Filter, Kind: j.Kind,
 		Status: j.Status, AckWait: time.Duration(j.AckWaitMS) * time.Millisecond, MaxAckPending: j.MaxAckPending,
@@ -178,7 +180,7 @@ func (c *Client) DeleteConsumer(ctx context.Context, stream, consumer string) er
 	if err := checkNames(stream, consumer); err != nil {
 		return err
 	}
-	_, err := call[struct{}](ctx, c, http.MethodDelete, path("api", "streams", stream, "consumers", consumer), nil)
+	_, err := call[deleted](ctx, c, http.MethodDelete, path("api", "streams", stream, "consumers", consumer), nil)
 	return err
 }
 
@@ -263,14 +265,9 @@ func (c *Client) MessageInfo(ctx context.Context, stream, key string) (*MessageI
 	if err := checkKey(key); err != nil {
 		return nil, err
 	}
-	answer, err := call[struct {
-		Data *MessageInfo `json:"data"`
-	}](ctx, c, http.MethodGet, path("api", "streams", stream, "messages", key, "consumer_info"), nil)
+	info, err := call[data[MessageInfo]](ctx, c, http.MethodGet, path("api", "streams", stream, "messages", key, "consumer_info"), nil)
 	if err != nil {
 		return nil, err
 	}
-	if answer.Data == nil {
-		return nil, fmt.Errorf("sequin: consumer_info of %q: %w", key, errNoData)
-	}
-	return answer.Data, nil
+	return info.Data, nil
 }

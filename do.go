@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -84,7 +83,7 @@ const maxResponse = 256 << 20
 
 // do is the one way to the server. It makes the attempts that r.repeat allows, each with a timeout, a request id and a
 // body of its own, reads and drains the answer, and calls decode with a 2xx answer's header and body; the body is valid
-// only during that call. nil discards the answer. A decode that fails counts as a lost answer.
+// only during that call. A decode that fails counts as a lost answer: what the server did is as unknown.
 func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, body []byte) error) error {
 	target := *c.base
 	target.RawPath = strings.TrimSuffix(c.base.EscapedPath(), "/") + r.path
@@ -103,6 +102,10 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	}
 	req.GetBody = nil // with it, net/http would re-send a request that has an Idempotency-Key
 	c.setHeader(req.Header, r)
+	if ctx.Err() != nil {
+		// Not left to net/http: a request without a body would count as perhaps sent.
+		return &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, cut: true, cause: ended(ctx)}
+	}
 
 	hc := *c.http
 	hc.Timeout = c.cfg.Timeout
@@ -112,21 +115,27 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	if hc.Timeout += r.wait; c.limit > 0 {
 		hc.Timeout = min(hc.Timeout, c.limit)
 	}
-	lost := func(cause error) error {
-		dial := isDial(cause)
-		return &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, cause: cause, dial: dial,
-			sent: !dial && (r.body == nil || r.body.read.Load())}
-	}
-	l := loop{ctx: ctx, retry: c.cfg.Retry, repeat: r.repeat, lost: lost, started: time.Now()}
-	err = l.run(&hc, req, func(resp *http.Response) error { return readAnswer(resp, r, lost, decode) })
-	if err != nil && l.failures > 1 {
-		c.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "sequin: gave up", slog.String("method", r.method),
-			slog.String("path", r.path), slog.Int("attempts", l.failures), slog.Any("error", err))
-	}
-	if err != nil && r.repeat == ifNotActed && maybeActed(err) {
+	lost := func(cause error) error { return c.lost(ctx, r, cause) }
+	l := loop{ctx: ctx, retry: c.cfg.Retry, repeat: r.repeat, lost: lost, logger: c.cfg.Logger}
+	err = l.run(&hc, req, func(resp *http.Response) error {
+		return c.readAnswer(resp, r, req.Header.Get("X-Request-Id"), lost, decode)
+	})
+	// The latest attempt alone decides: those before it were repeated because the server surely had not acted.
+	if err != nil && r.repeat == ifNotActed && maybeActed(l.last) {
 		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
 	return err
+}
+
+// lost makes the error of an attempt that got no complete answer.
+func (c *Client) lost(ctx context.Context, r request, cause error) error {
+	dial, cut := isDial(cause), ctx.Err() != nil
+	e := &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, cause: cause, dial: dial && !cut, cut: cut,
+		sent: !dial && (r.body == nil || r.body.read.Load())}
+	if cut {
+		e.cause = ended(ctx)
+	}
+	return e
 }
 
 func (c *Client) setHeader(h http.Header, r request) {
@@ -155,7 +164,7 @@ var answers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 const maxPooled = 4 << 20
 
 // readAnswer reads the status first, so that no body can hide it, and the body within its cap.
-func readAnswer(resp *http.Response, r request, lost func(error) error, decode func(http.Header, []byte) error) error {
+func (c *Client) readAnswer(resp *http.Response, r request, requestID string, lost func(error) error, decode func(http.Header, []byte) error) error {
 	defer resp.Body.Close()
 	buf := answers.Get().(*bytes.Buffer)
 	defer func() {
@@ -167,22 +176,21 @@ func readAnswer(resp *http.Response, r request, lost func(error) error, decode f
 	if resp.StatusCode/100 != 2 {
 		// A body that cannot be read costs the summary, never the status.
 		_, _ = buf.ReadFrom(io.LimitReader(resp.Body, maxErrorBody))
-		return newAPIError(r.method, r.path, resp, buf.Bytes())
+		return newAPIError(r, requestID, resp, buf.Bytes())
 	}
-	if n := resp.ContentLength; n > 0 && n <= maxResponse {
+	if n := resp.ContentLength; n > 0 && n <= c.maxResponse {
 		buf.Grow(int(n) + bytes.MinRead) // ReadFrom wants MinRead bytes of room to see the end
 	}
-	n, err := buf.ReadFrom(io.LimitReader(resp.Body, maxResponse+1))
+	n, err := buf.ReadFrom(io.LimitReader(resp.Body, c.maxResponse+1))
 	switch {
-	case n > maxResponse:
-		return fmt.Errorf("%w: %s %s answered more than %d bytes", ErrResponseTooLarge, r.method, r.path, maxResponse)
+	case n > c.maxResponse:
+		return fmt.Errorf("%w: %s %s answered more than %d bytes", ErrResponseTooLarge, r.method, r.path, c.maxResponse)
 	case err != nil:
 		return lost(err)
-	case decode == nil:
-		return nil
 	}
 	if err := decode(resp.Header, buf.Bytes()); err != nil {
-		return lost(fmt.Errorf("its %s answer is not Sequin's: %w", http.StatusText(resp.StatusCode), err))
+		return &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, sent: true,
+			cause: fmt.Errorf("its answer, %d, is not Sequin's: %w", resp.StatusCode, err)}
 	}
 	return nil
 }

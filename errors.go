@@ -100,6 +100,7 @@ type APIError struct {
 
 	retryAfter time.Duration // what Retry-After asks for; 0 when it is absent or unreadable
 	excerpt    string        // the beginning of a body that is not Sequin's, for Error
+	redirect   string        // the Location of a 3xx
 }
 
 // Error names the request, the status, what the server said and the request id.
@@ -107,6 +108,8 @@ func (e *APIError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "sequin: %s %s: %d %s", e.Method, e.Path, e.Status, http.StatusText(e.Status))
 	switch {
+	case e.redirect != "":
+		fmt.Fprintf(&b, ": redirected to %q; set Config.BaseURL to the final address", e.redirect)
 	case e.Summary != "":
 		b.WriteString(": " + e.Summary)
 	case e.excerpt != "":
@@ -162,21 +165,42 @@ func sentinelOf(status int) error {
 // excerptLen is how much of a foreign body an error quotes: enough for a proxy's title, short enough for a log line.
 const excerptLen = 120
 
+// validationErrors reads what a 422 says of each field: a list of texts as a rule. What a server writes instead, a text
+// alone or a structure for a nested field, is kept as it stands: it is for people, and must not cost the other fields.
+func validationErrors(raw json.RawMessage) map[string][]string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) != nil || len(fields) == 0 {
+		return nil
+	}
+	errs := make(map[string][]string, len(fields))
+	for field, said := range fields {
+		var texts []string
+		var text string
+		switch {
+		case json.Unmarshal(said, &texts) == nil:
+		case json.Unmarshal(said, &text) == nil:
+			texts = []string{text}
+		default:
+			texts = []string{string(said)}
+		}
+		errs[field] = texts
+	}
+	return errs
+}
+
 // newAPIError reads the status first and the body second, so that no body can hide the status.
-func newAPIError(method, path string, resp *http.Response, body []byte) *APIError {
-	e := &APIError{Status: resp.StatusCode, Method: method, Path: path,
+func newAPIError(r request, requestID string, resp *http.Response, body []byte) *APIError {
+	e := &APIError{Status: resp.StatusCode, Method: r.method, Path: r.path,
 		RequestID: resp.Header.Get("X-Request-Id"), retryAfter: retryAfter(resp.Header, time.Now())}
 	if e.RequestID == "" {
-		e.RequestID = resp.Request.Header.Get("X-Request-Id")
+		e.RequestID = requestID
 	}
 	var said struct {
 		Summary          string          `json:"summary"`
 		ValidationErrors json.RawMessage `json:"validation_errors"`
 	}
 	if json.Unmarshal(body, &said) == nil {
-		e.Summary = said.Summary
-		// Decoded apart: a shape of a newer server must not cost us the summary.
-		_ = json.Unmarshal(said.ValidationErrors, &e.ValidationErrors)
+		e.Summary, e.ValidationErrors = said.Summary, validationErrors(said.ValidationErrors)
 	}
 	if e.Summary == "" {
 		e.excerpt = strings.Join(strings.Fields(strings.ToValidUTF8(string(body[:min(len(body), 4*excerptLen)]), "")), " ")
@@ -186,7 +210,7 @@ func newAPIError(method, path string, resp *http.Response, body []byte) *APIErro
 	}
 	if location := resp.Header.Get("Location"); location != "" && resp.StatusCode/100 == 3 {
 		// Redirects are not followed: net/http would turn a POST into a GET, whose 200 looks like success.
-		e.excerpt = "redirected to " + location + "; set Config.BaseURL to the final address"
+		e.redirect = location
 	}
 	return e
 }

@@ -2,6 +2,9 @@ package sequin_test
 
 import (
 	"context"
+	"net"
+	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -55,4 +58,16 @@ func (w *world) stream(t *testing.T, name string, opts sequin.ConsumerOptions) (
 	c, err := w.client.CreateConsumer(w.ctx, name, "all", ">", opts)
 	require.NoError(t, err)
 	return s, c
+}
+
+// countingDials is a client of srv's, with connections of its own that are counted.
+func countingDials(srv *sequintest.Server) (*http.Client, *atomic.Int64) {
+	dials := new(atomic.Int64)
+	transport := srv.Client().Transport.(*http.Transport)
+	dial := transport.DialContext
+	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dials.Add(1)
+		return dial(ctx, network, addr)
+	}
+	return &http.Client{Transport: transport}, dials
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -50,7 +51,8 @@ func brokenKeyRule(s string, wildcards bool) string {
 	for i := 0; i <= len(s); i++ {
 		if i < len(s) && s[i] != '.' {
 			if c := s[i]; c <= ' ' || c > '~' {
-				return fmt.Sprintf("holds %q: printable ASCII without spaces only", s[i:min(i+1, len(s))])
+				r, _ := utf8.DecodeRuneInString(s[i:])
+				return fmt.Sprintf("holds %q: printable ASCII without spaces only", r)
 			} else if !wildcards && (c == '*' || c == '>') {
 				return fmt.Sprintf("holds %q, which is for patterns", c)
 			}
@@ -80,7 +82,7 @@ func brokenKeyRule(s string, wildcards bool) string {
 // clip keeps an error's text readable when what it quotes is not.
 func clip(s string) string {
 	if len(s) > 64 {
-		return s[:64] + "…"
+		return strings.ToValidUTF8(s[:64], "") + "…"
 	}
 	return s
 }
@@ -113,8 +115,11 @@ func checkBatch(messages []Message) (size int, err error) {
 	size = sendOverhead
 	for i, m := range messages {
 		n, err := checkMessage(m)
+		if err != nil && len(messages) > 1 {
+			err = fmt.Errorf("message %d: %w", i, err)
+		}
 		if err != nil {
-			return 0, fmt.Errorf("message %d: %w", i, err)
+			return 0, err
 		}
 		size += n
 	}

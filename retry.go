@@ -2,8 +2,11 @@ package sequin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -29,11 +32,14 @@ func (r RetryConfig) withDefaults() RetryConfig {
 	if r.MaxAttempts == 0 {
 		r.MaxAttempts = 4
 	}
-	if r.MinWait == 0 {
-		r.MinWait = 100 * time.Millisecond
-	}
-	if r.MaxWait == 0 {
-		r.MaxWait = max(5*time.Second, r.MinWait)
+	// A bound that the caller set alone moves the other one's default, which is no mistake of the caller's.
+	switch minWait, maxWait := 100*time.Millisecond, 5*time.Second; {
+	case r.MinWait == 0 && r.MaxWait == 0:
+		r.MinWait, r.MaxWait = minWait, maxWait
+	case r.MinWait == 0:
+		r.MinWait = min(minWait, r.MaxWait)
+	case r.MaxWait == 0:
+		r.MaxWait = max(maxWait, r.MinWait)
 	}
 	return r
 }
@@ -42,7 +48,7 @@ func (r RetryConfig) validate() error {
 	switch {
 	case r.MaxAttempts < 1:
 		return fmt.Errorf("%w: Retry.MaxAttempts is %d, must be at least 1", ErrInvalidConfig, r.MaxAttempts)
-	case r.MinWait < 0 || r.MaxWait < r.MinWait:
+	case r.MinWait <= 0 || r.MaxWait < r.MinWait:
 		return fmt.Errorf("%w: Retry.MinWait %v and MaxWait %v, must be 0 < MinWait <= MaxWait", ErrInvalidConfig, r.MinWait, r.MaxWait)
 	}
 	return nil
@@ -52,7 +58,7 @@ func (r RetryConfig) validate() error {
 // clients which failed together do not come back together.
 func (r RetryConfig) wait(n int, cause error) time.Duration {
 	d := r.MaxWait
-	if n < 32 && r.MinWait<<n > 0 {
+	if n < 63 && r.MinWait<<n>>n == r.MinWait { // else the doubling has left the 63 bits of a Duration
 		d = min(r.MinWait<<n, r.MaxWait)
 	}
 	d = d/2 + rand.N(d/2+1)
@@ -123,6 +129,7 @@ type connError struct {
 	method, path, baseURL string
 	dial                  bool // no connection was made
 	sent                  bool // some of the body, or a request without one, may have reached the server
+	cut                   bool // because the caller's context ended
 	cause                 error
 }
 
@@ -137,10 +144,19 @@ func (e *connError) Unwrap() error { return e.cause }
 
 func (e *connError) Is(target error) bool { return e.dial && target == ErrUnreachable }
 
-// isDial reports whether err means that no connection was made. A failed look-up comes as a DNSError inside a dial.
+// isDial reports whether err means that no connection was made. A failed look-up comes as a DNSError inside a dial. A
+// connection whose peer cannot show who it is, or does not speak TLS, was not made either: nothing was sent over it.
 func isDial(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
+	var untrusted *tls.CertificateVerificationError
+	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") ||
+		errors.As(err, &untrusted) || errors.Is(err, http.ErrSchemeMismatch)
+}
+
+// wasCut reports whether an attempt ended because the caller's context did.
+func wasCut(err error) bool {
+	var lost *connError
+	return errors.As(err, &lost) && lost.cut
 }
 
 // retryAfter reads both forms of Retry-After: seconds, and a date.
@@ -149,8 +165,8 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	if v == "" {
 		return 0
 	}
-	if s, err := strconv.ParseInt(v, 10, 32); err == nil { // 32 bits: seconds beyond them would overflow a Duration
-		return max(0, time.Duration(s)*time.Second)
+	if s, err := strconv.ParseUint(v, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(s, math.MaxInt64/uint64(time.Second))) * time.Second
 	}
 	if at, err := http.ParseTime(v); err == nil {
 		return max(0, at.Sub(now))
@@ -162,15 +178,18 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 // how long to wait, is decided here, because its own policy repeats a POST after a 503 and lets Retry-After exceed the
 // maximum.
 type loop struct {
-	ctx     context.Context
-	retry   RetryConfig
-	repeat  repeat
-	lost    func(cause error) error // names the request whose connection failed
-	started time.Time
+	ctx    context.Context
+	retry  RetryConfig
+	repeat repeat
+	lost   func(cause error) error // names the request whose connection failed
+	logger *slog.Logger
 
 	failures int           // attempts that failed so far
 	crashes  int           // of these, bare 500s
-	last     error         // the last of them: what to tell when ctx ends during a wait
+	refused  time.Time     // when the dials that fail now began to; zero when the latest attempt reached the server
+	last     error         // of the latest attempt
+	real     error         // the latest failure that was not the end of ctx: what was wrong when the caller gave up
+	between  bool          // another attempt is wanted and has not ended yet
 	wait     time.Duration // before the next attempt
 }
 
@@ -185,16 +204,20 @@ func (l *loop) run(hc *http.Client, req *retryablehttp.Request, handle func(*htt
 		HTTPClient:   hc,
 		RetryMax:     l.retry.MaxAttempts - 1,
 		CheckRetry:   l.check,
-		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return l.wait },
+		Backoff:      l.backoff,
 		ErrorHandler: func(_ *http.Response, err error, _ int) (*http.Response, error) { return nil, err },
 	}
-	_, err := client.Do(req)
-	if err == nil || l.last == nil {
+	if _, err := client.Do(req); err == nil || l.last == nil {
 		return err
 	}
-	if over := l.ctx.Err(); over != nil && !errors.Is(l.last, over) {
+	switch {
+	case l.between && l.ctx.Err() != nil:
 		// Whoever gave up wants both: that the time was over, and what was wrong meanwhile.
-		return fmt.Errorf("%w (last attempt: %w)", ended(l.ctx), l.last)
+		return fmt.Errorf("%w; the last of %d attempts: %w", ended(l.ctx), l.failures, l.last)
+	case wasCut(l.last) && l.real != nil:
+		return fmt.Errorf("%w; the attempt before: %w", l.last, l.real)
+	case l.failures > 1:
+		return fmt.Errorf("%w (%d attempts)", l.last, l.failures)
 	}
 	return l.last
 }
@@ -202,26 +225,51 @@ func (l *loop) run(hc *http.Client, req *retryablehttp.Request, handle func(*htt
 // check is go-retryablehttp's CheckRetry. It is asked twice for an answer: first before the body is read, where nothing
 // is decided yet, then with the error that handle made of it.
 func (l *loop) check(_ context.Context, _ *http.Response, err error) (again bool, _ error) {
+	l.between = false
 	if err == nil {
 		return false, nil
 	}
-	var failed *url.Error // what http.Client makes of any failure below HTTP
-	if errors.As(err, &failed) {
+	if failed, ok := err.(*url.Error); ok { // what http.Client makes of any failure below HTTP
 		err = l.lost(failed.Err)
 	}
+	l.note(err)
+	l.between = l.mayRepeat(err)
+	return l.between && l.ctx.Err() == nil, nil
+}
+
+// note books a failed attempt.
+func (l *loop) note(err error) {
 	l.last = err
 	l.wait = l.retry.wait(l.failures, err)
 	l.failures++
 	if crashed(err) {
 		l.crashes++
 	}
-	switch {
-	case l.ctx.Err() != nil, l.repeat == once, l.crashes > maxCrashes:
-		return false, nil
-	case l.repeat == ifNotActed && !surelyNotActed(err):
-		return false, nil
-	case errors.Is(err, ErrUnreachable) && time.Since(l.started)+l.wait > unreachableFor:
-		return false, nil
+	if !wasCut(err) {
+		l.real = err
 	}
-	return transient(err), nil
+	switch {
+	case !errors.Is(err, ErrUnreachable):
+		l.refused = time.Time{}
+	case l.refused.IsZero():
+		l.refused = time.Now()
+	}
+}
+
+func (l *loop) mayRepeat(err error) bool {
+	switch {
+	case wasCut(err), l.repeat == once, l.failures >= l.retry.MaxAttempts, l.crashes > maxCrashes:
+		return false
+	case l.repeat == ifNotActed && !surelyNotActed(err):
+		return false
+	case !l.refused.IsZero() && time.Since(l.refused)+l.wait > unreachableFor:
+		return false
+	}
+	return transient(err)
+}
+
+func (l *loop) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Duration {
+	l.logger.LogAttrs(l.ctx, slog.LevelWarn, "sequin: repeats a request", slog.Int("attempts", l.failures),
+		slog.Duration("wait", l.wait), slog.Any("error", l.last))
+	return l.wait
 }

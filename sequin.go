@@ -3,44 +3,13 @@ package sequin
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 )
-
-// Version is the version of this library, as it stands in the User-Agent.
-const Version = "0.1.0"
-
-// DefaultBaseURL is where a Sequin server listens when nothing else is said: the port of Sequin's own docker image.
-const DefaultBaseURL = "http://localhost:7376"
-
-// Config is how a Client reaches its server. The zero Config works. It is copied: changing it after NewClient changes nothing.
-type Config struct {
-	// BaseURL is the server's address, with an optional path prefix. Default $SEQUIN_URL, then http://localhost:7376.
-	BaseURL string
-	// Token is sent as `Authorization: Bearer TOKEN`. Default none.
-	Token string
-	// HTTPClient makes the requests. Default a client of our own, with as many idle connections as the parts of this
-	// library use at once. Redirects are never followed, whatever its CheckRedirect says. Its Transport should keep
-	// idle connections for lanes, pollers and settles together (about 12 for one Publisher and one Subscriber;
-	// http.DefaultTransport keeps 2 a host).
-	HTTPClient *http.Client
-	// Timeout bounds each attempt, from dialling to the last byte of the answer; a receive adds its WaitFor. Default
-	// 30 s. Where HTTPClient.Timeout is set, Timeout is at most that, and a WaitFor at most that minus 1 s.
-	Timeout time.Duration
-	// Retry says how one-shot calls are repeated.
-	Retry RetryConfig
-	// Logger is told about repeats, back-offs and what the background parts cannot return. Default silent.
-	Logger *slog.Logger
-	// UserAgent of every request. Default "sequin-go/" and the version.
-	UserAgent string
-}
 
 // Client calls a Sequin server. It is safe for concurrent use, starts no goroutine of its own, and is meant to be made
 // once and shared. Its methods return an *APIError for an answer other than success; see the errors of this package.
@@ -51,55 +20,24 @@ type Client struct {
 	limit time.Duration        // the caller's HTTPClient.Timeout, 0 when it has none
 	own   *http.Transport      // nil when the caller brought an HTTPClient
 	kind  atomic.Pointer[bool] // whether the server takes a key twice in a batch; nil until it was asked
+
+	maxResponse int64 // the constant, but for tests
 }
 
-// idlePerHost is above all connections that one process should hold: the most lanes and pollers that a config accepts
-// (64 and 16), four settles, and as many one-shot calls again. A smaller pool closes and dials under load.
-const idlePerHost = 2 * (maxLanes + maxPollers + 4)
-
-// bufferSize of a connection, each way: large enough that a batch of 1,000 small messages takes few system calls.
-const bufferSize = 64 << 10
-
-// NewClient returns a Client for cfg. It makes no request. The error is ErrInvalidConfig.
+// NewClient returns a Client for cfg. It makes no request and starts no goroutine. The error is ErrInvalidConfig; its text
+// names the field, its value and what is allowed.
 func NewClient(cfg Config) (*Client, error) {
-	if cfg.BaseURL == "" {
-		cfg.BaseURL = os.Getenv("SEQUIN_URL")
-	}
-	if cfg.BaseURL == "" {
-		cfg.BaseURL = DefaultBaseURL
-	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = 30 * time.Second
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.UserAgent == "" {
-		cfg.UserAgent = "sequin-go/" + Version
-	}
-	cfg.Retry = cfg.Retry.withDefaults()
+	cfg = cfg.withDefaults()
 	base, err := parseBaseURL(cfg.BaseURL)
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Timeout < 0 {
-		return nil, fmt.Errorf("%w: Timeout is %v, must not be negative", ErrInvalidConfig, cfg.Timeout)
-	}
-	if err := cfg.Retry.validate(); err != nil {
+	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, base: base}
+	c := &Client{cfg: cfg, base: base, maxResponse: maxResponse}
 	if cfg.HTTPClient == nil {
-		c.own = &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         (&net.Dialer{Timeout: unreachableFor}).DialContext,
-			ForceAttemptHTTP2:   true,
-			MaxIdleConnsPerHost: idlePerHost,
-			IdleConnTimeout:     90 * time.Second, // as http.DefaultTransport
-			TLSHandshakeTimeout: 10 * time.Second, // as http.DefaultTransport
-			WriteBufferSize:     bufferSize,
-			ReadBufferSize:      bufferSize,
-		}
+		c.own = newTransport(cfg.Timeout)
 		cfg.HTTPClient = &http.Client{Transport: c.own}
 	}
 	hc := *cfg.HTTPClient
@@ -108,31 +46,12 @@ func NewClient(cfg Config) (*Client, error) {
 	}
 	hc.Transport = sharedPool{hc.Transport}
 	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	c.limit, hc.Timeout = hc.Timeout, 0
+	c.limit, hc.Timeout = max(0, hc.Timeout), 0
 	if c.limit > 0 {
 		c.cfg.Timeout = min(c.cfg.Timeout, c.limit)
 	}
 	c.http = &hc
 	return c, nil
-}
-
-// sharedPool hides CloseIdleConnections from go-retryablehttp, which calls it on giving up and would close what other
-// calls, or other users of the caller's HTTPClient, are about to use.
-type sharedPool struct{ http.RoundTripper }
-
-func parseBaseURL(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%w: BaseURL: %w", ErrInvalidConfig, err)
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("%w: BaseURL %q must begin with http:// or https://", ErrInvalidConfig, raw)
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("%w: BaseURL %q names no host", ErrInvalidConfig, raw)
-	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		return nil, fmt.Errorf("%w: BaseURL %q may hold a scheme, a host, a port and a path only", ErrInvalidConfig, u.Redacted())
-	}
-	return u, nil
 }
 
 // Close closes the idle connections of the transport that NewClient made. A caller's HTTPClient is left alone. Close
@@ -311,7 +230,7 @@ func (c *Client) settleMessages(ctx context.Context, stream, consumer, verb stri
 // settle is the request that acks and nacks share, one-shot and of a Subscriber. verb is "ack" or "nack".
 func (c *Client) settle(ctx context.Context, stream, consumer, verb string, body *payload, timeout time.Duration, again repeat) error {
 	return c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, verb),
-		body: body, timeout: timeout, repeat: again}, nil)
+		body: body, timeout: timeout, repeat: again}, decodeJSON(new(settled)))
 }
 
 // takesDoubledKeys reports whether the server takes a key twice in one batch. A server whose streams show no

@@ -34,6 +34,8 @@ type StoredMessage struct {
 	UpdatedAt  time.Time `json:"updated_at"`
 }
 
+func (m *StoredMessage) complete() error { return lacks(m.Key == "", "key") }
+
 // ReceivedMessage is a message leased to the caller of ReceiveMessages.
 type ReceivedMessage struct {
 	// AckID settles the message. On the 2024 server it stays the same over redeliveries and replacements.
@@ -93,6 +95,8 @@ type StreamStats struct {
 	StorageSize   int64 `json:"storage_size"`
 }
 
+func (s *Stream) complete() error { return lacks(s.ID == "", "id") }
+
 // appends reports whether the stream is known to keep every message.
 func (s *Stream) appends() bool { return s.OneMessagePerKey != nil && !*s.OneMessagePerKey }
 
@@ -131,7 +135,7 @@ func (c *Client) DeleteStream(ctx context.Context, stream string) error {
 	if err := checkName("stream", stream); err != nil {
 		return err
 	}
-	_, err := call[struct{}](ctx, c, http.MethodDelete, path("api", "streams", stream), nil)
+	_, err := call[deleted](ctx, c, http.MethodDelete, path("api", "streams", stream), nil)
 	return err
 }
 
@@ -260,7 +264,7 @@ func (c *Client) GetMessage(ctx context.Context, stream, key string) (*StoredMes
 
 // call makes a lifecycle request and decodes the bare object of its answer. in nil sends no body. Reads are repeated
 // after anything transient, the others only when the server surely did not act.
-func call[T any](ctx context.Context, c *Client, method, path string, in any) (*T, error) {
+func call[T any, A answerTo[T]](ctx context.Context, c *Client, method, path string, in any) (*T, error) {
 	r := request{method: method, path: path, repeat: ifNotActed}
 	if method == http.MethodGet {
 		r.repeat = idempotent
@@ -272,17 +276,23 @@ func call[T any](ctx context.Context, c *Client, method, path string, in any) (*
 		}
 		r.body = &payload{json: body}
 	}
-	out := new(T)
-	if err := c.do(ctx, r, decodeJSON(out)); err != nil {
-		return nil, err
-	}
-	return out, nil
+	return decoded[T, A](ctx, c, r)
 }
 
 // callOnce is a read for those who own their loop.
-func callOnce[T any](ctx context.Context, c *Client, path string) (*T, error) {
+func callOnce[T any, A answerTo[T]](ctx context.Context, c *Client, path string) (*T, error) {
+	return decoded[T, A](ctx, c, request{method: http.MethodGet, path: path, repeat: once})
+}
+
+// answerTo is a pointer to T that can be decoded into.
+type answerTo[T any] interface {
+	*T
+	answered
+}
+
+func decoded[T any, A answerTo[T]](ctx context.Context, c *Client, r request) (*T, error) {
 	out := new(T)
-	if err := c.do(ctx, request{method: http.MethodGet, path: path, repeat: once}, decodeJSON(out)); err != nil {
+	if err := c.do(ctx, r, decodeJSON(A(out))); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -290,20 +300,9 @@ func callOnce[T any](ctx context.Context, c *Client, path string) (*T, error) {
 
 // list makes a read and decodes the {"data":[…]} of its answer.
 func list[T any](ctx context.Context, c *Client, path string, query url.Values) ([]T, error) {
-	var answer struct {
-		Data *[]T `json:"data"`
-	}
-	err := c.do(ctx, request{method: http.MethodGet, path: path, query: query, repeat: idempotent}, func(h http.Header, body []byte) error {
-		if err := json.Unmarshal(body, &answer); err != nil {
-			return err
-		}
-		if answer.Data == nil {
-			return errNoData
-		}
-		return nil
-	})
+	got, err := decoded[data[[]T]](ctx, c, request{method: http.MethodGet, path: path, query: query, repeat: idempotent})
 	if err != nil {
 		return nil, err
 	}
-	return *answer.Data, nil
+	return *got.Data, nil
 }

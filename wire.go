@@ -3,6 +3,7 @@ package sequin
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -16,8 +17,8 @@ const (
 	sendHead, sendTail = `{"messages":[`, `]}`
 	messageHead        = `{"key":`
 	messageMiddle      = `,"data":`
-	messageTail        = `},` // the comma of the last message gives way to sendTail
-	sendOverhead       = len(sendHead) + len(sendTail)
+	messageTail        = `},`                              // the comma of the last message gives way to sendTail
+	sendOverhead       = len(sendHead) + len(sendTail) - 1 // less the last message's comma
 	messageOverhead    = len(messageHead) + len(messageMiddle) + len(messageTail)
 )
 
@@ -62,28 +63,67 @@ func appendSettleTail(b []byte, undelivered bool) []byte {
 	return append(b, '}')
 }
 
+// answered is an answer, or an element of one, that can tell whether it is what was asked for. JSON of anybody else
+// decodes without an error, into zeros that a program would take for the server's.
+type answered interface{ complete() error }
+
 // decodeJSON decodes an answer into v. Unknown fields, of newer servers, are passed over.
-func decodeJSON(v any) func(http.Header, []byte) error {
-	return func(_ http.Header, body []byte) error { return json.Unmarshal(body, v) }
+func decodeJSON(v answered) func(http.Header, []byte) error {
+	return func(_ http.Header, body []byte) error {
+		if err := json.Unmarshal(body, v); err != nil {
+			return err
+		}
+		return v.complete()
+	}
 }
+
+// lacks is the complaint of an answer that is JSON and yet not Sequin's, nil unless missing.
+func lacks(missing bool, field string) error {
+	if !missing {
+		return nil
+	}
+	return fmt.Errorf("it holds no %q", field)
+}
+
+// data is an answer of the form {"data":…}. Without it the answer is not Sequin's, and taking it for "nothing" would lose
+// messages.
+type data[T any] struct {
+	Data *T `json:"data"`
+}
+
+func (d *data[T]) complete() error {
+	if d.Data == nil {
+		return errNoData
+	}
+	return nil
+}
+
+var errNoData = lacks(true, "data")
 
 // decodeSent reads a send's answer: {"data":{"published":N}}.
 func decodeSent(result *SendResult) func(http.Header, []byte) error {
-	return func(_ http.Header, body []byte) error {
-		var answer struct{ Data *SendResult }
-		if err := json.Unmarshal(body, &answer); err != nil {
+	return func(h http.Header, body []byte) error {
+		var answer data[struct{ Published *int }]
+		if err := decodeJSON(&answer)(h, body); err != nil {
 			return err
 		}
-		if answer.Data == nil {
-			return errNoData
+		if answer.Data.Published == nil {
+			return lacks(true, "published")
 		}
-		*result = *answer.Data
+		result.Published = *answer.Data.Published
 		return nil
 	}
 }
 
-// errNoData: JSON, but not what every list and every send of Sequin answers. Taking it for "nothing" would lose messages.
-var errNoData = errors.New(`it holds no "data"`)
+// settled is the answer of an ack or nack. A 200 alone may be anybody's, such as the page of a captive portal.
+type settled struct{ Success bool }
+
+func (s *settled) complete() error { return lacks(!s.Success, "success") }
+
+// deleted is the answer of a delete.
+type deleted struct{ Deleted bool }
+
+func (d *deleted) complete() error { return lacks(!d.Deleted, "deleted") }
 
 // receivedDecoder reads a receive's answer, {"data":[{"ack_id":…,"message":{…}},…]}, message by message. The strings of
 // a message share one allocation of their own, so that what a program keeps pins neither the answer nor its neighbours.
@@ -121,7 +161,9 @@ func (d *receivedDecoder) decode(body []byte) error {
 		}
 		found = s.Array()
 		for s.Elem() {
-			d.one()
+			if err := d.one(); err != nil {
+				return err
+			}
 		}
 	}
 	if err := s.Done(); err != nil {
@@ -133,7 +175,7 @@ func (d *receivedDecoder) decode(body []byte) error {
 	return nil
 }
 
-func (d *receivedDecoder) one() {
+func (d *receivedDecoder) one() error {
 	var m ReceivedMessage
 	d.text = d.text[:0]
 	clear(d.spans[:])
@@ -151,14 +193,18 @@ func (d *receivedDecoder) one() {
 			s.Skip()
 		}
 	}
-	if s.Err() != nil {
-		return
+	if err := s.Err(); err != nil {
+		return err
 	}
 	all := string(d.text)
 	for i, into := range [...]*string{&m.AckID, &m.Key, &m.Data, &m.StreamID, &m.DataHash} {
 		*into = all[d.spans[i].from:d.spans[i].to]
 	}
+	if err := errors.Join(lacks(m.AckID == "", "ack_id"), lacks(m.Key == "", "key")); err != nil {
+		return fmt.Errorf("a message of its list: %w", err)
+	}
 	d.each(&m)
+	return nil
 }
 
 func (d *receivedDecoder) message(m *StoredMessage) {
@@ -211,7 +257,11 @@ func scanInt(s *jscan.Scanner) int64 {
 
 // scanTime leaves an unreadable time zero: it must not cost the message.
 func scanTime(s *jscan.Scanner) (t time.Time) {
-	if !s.Null() && t.UnmarshalText(s.String()) != nil {
+	if s.Kind() != jscan.String {
+		s.Skip()
+		return t
+	}
+	if t.UnmarshalText(s.String()) != nil {
 		return time.Time{}
 	}
 	return t

@@ -1,0 +1,47 @@
+package sequin
+
+import (
+	"net/http"
+	"time"
+)
+
+// What the tests of the wire see of the inside.
+var (
+	CheckKey     = checkKey
+	CheckPattern = checkPattern
+	RetryAfter   = retryAfter
+)
+
+// SetMaxResponse makes the cap of an answer testable with small answers.
+func (c *Client) SetMaxResponse(bytes int64) { c.maxResponse = bytes }
+
+// EncodeSend is the body of a send, with the size that was foretold.
+func EncodeSend(messages []Message) (body []byte, foretold int, err error) {
+	foretold, err = checkBatch(messages)
+	if err != nil {
+		return nil, 0, err
+	}
+	body = appendSendHead(nil)
+	for _, m := range messages {
+		body = appendMessage(body, m)
+	}
+	return appendSendTail(body), foretold, nil
+}
+
+// DecodeReceived reads the body of a receive's answer.
+func DecodeReceived(body []byte, bare bool) (got []ReceivedMessage, err error) {
+	d := receivedDecoder{bare: bare, each: func(m *ReceivedMessage) { got = append(got, *m) }}
+	err = d.decode(body)
+	return got, err
+}
+
+// Wait is the pause after the n-th failure in a row.
+func (r RetryConfig) Wait(n int, cause error) (time.Duration, error) {
+	r = r.withDefaults()
+	return r.wait(n, cause), r.validate()
+}
+
+// IdleConnsPerHost is how many idle connections the Client's own transport keeps.
+func (c *Client) IdleConnsPerHost() int {
+	return c.http.Transport.(sharedPool).RoundTripper.(*http.Transport).MaxIdleConnsPerHost
+}
