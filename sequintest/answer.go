@@ -5,26 +5,24 @@ import (
 	"slices"
 )
 
-// answer passes an answer on as it comes, and keeps a copy.
+// answer passes an answer on as it comes, after noting it.
 type answer struct {
 	http.ResponseWriter
-	keep   bool
-	status int
-	body   []byte
+	note func(add func(*Request))
 }
 
 func (a *answer) WriteHeader(status int) {
-	a.status = status
+	a.note(func(r *Request) { r.Status = status })
 	a.ResponseWriter.WriteHeader(status)
 }
 
 func (a *answer) Write(b []byte) (int, error) {
-	if a.status == 0 {
-		a.status = http.StatusOK
-	}
-	if a.keep {
-		a.body = append(a.body, b...)
-	}
+	a.note(func(r *Request) {
+		if r.Status == 0 {
+			r.Status = http.StatusOK
+		}
+		r.Answer = append(r.Answer, b...)
+	})
 	return a.ResponseWriter.Write(b)
 }
 

@@ -22,12 +22,10 @@ type exchange struct {
 	w      http.ResponseWriter
 	r      *http.Request
 	conn   conn
-	record *Request
-
-	status int // what left for the client
-	acted  bool
-	answer []byte // of the server behind
+	entry  *entry
 }
+
+func (e *exchange) note(add func(*Request)) { e.server.journal.note(e.entry, add) }
 
 // serve is the http.Handler in front of the embedded server.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
@@ -36,13 +34,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // cut while net/http read its header: nothing may act on it now
 	}
 	body := readBody(r)
-	e := &exchange{server: s, w: w, r: r, conn: c, record: &Request{
+	record := &Request{
 		Op: classify(r), Method: r.Method, Path: r.URL.RequestURI(), Header: r.Header, Body: body, At: time.Now(),
-	}}
-	entry := s.journal.begin(e.record)
-	// In a defer, because a cut ends the handler by a panic.
-	defer func() { s.journal.end(entry, e.status, e.acted, e.answer) }()
-	if fault := s.faults.strike(e.record); fault != nil {
+	}
+	e := &exchange{server: s, w: w, r: r, conn: c, entry: s.journal.begin(record)}
+	if fault := s.faults.strike(record); fault != nil {
 		e.suffer(fault)
 		return
 	}
@@ -74,10 +70,13 @@ func (f failingReader) Read([]byte) (int, error) { return 0, f.err }
 
 // pass lets the server answer undisturbed.
 func (e *exchange) pass() {
-	a := &answer{ResponseWriter: e.w, keep: e.server.journal.keep > 0}
-	e.acted = true
-	defer func() { e.status, e.answer = a.status, a.body }()
-	e.server.embedded.ServeHTTP(a, e.r)
+	e.serveInto(&answer{ResponseWriter: e.w, note: e.note})
+}
+
+// serveInto lets the server act.
+func (e *exchange) serveInto(w http.ResponseWriter) {
+	e.note(func(r *Request) { r.Acted = true })
+	e.server.embedded.ServeHTTP(w, e.r)
 }
 
 // suffer does to the request what the fault says.
@@ -108,10 +107,9 @@ func (e *exchange) suffer(h *FaultHandle) {
 // act lets the server answer in private and returns what the client shall get instead of that.
 func (e *exchange) act(f Fault, own reply) reply {
 	held := &heldAnswer{header: make(http.Header)}
-	e.acted = true
-	e.server.embedded.ServeHTTP(held, e.r)
+	e.serveInto(held)
 	theirs := held.reply()
-	e.answer = theirs.body
+	e.note(func(r *Request) { r.Answer = theirs.body })
 	switch {
 	case f.Garble:
 		return reply{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}, body: []byte(garbage)}
@@ -141,7 +139,7 @@ func (e *exchange) delay(d time.Duration, h *FaultHandle) {
 func (e *exchange) send(r reply, truncate int) {
 	r.copyHeader(e.w.Header())
 	e.w.Header().Set("Content-Length", strconv.Itoa(len(r.body)))
-	e.status = r.status
+	e.note(func(noted *Request) { noted.Status = r.status })
 	e.w.WriteHeader(r.status)
 	body := r.body
 	if truncate > 0 {

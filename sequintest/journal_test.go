@@ -14,18 +14,22 @@ func request(body int) *Request { return &Request{Op: Send, Body: make([]byte, b
 
 func TestTheJournalChargesWhatItHolds(t *testing.T) {
 	j := journal{keep: 2}
+	answer := func(e *entry, size int) {
+		j.note(e, func(r *Request) { r.Answer = append(r.Answer, make([]byte, size)...) })
+	}
 	first := j.begin(request(1))
 	second := j.begin(request(10))
-	j.end(first, 200, true, make([]byte, 100))
+	answer(first, 40)
+	answer(first, 60)
 	require.Equal(t, 111, j.bytes)
 
 	third := j.begin(request(1000)) // drops the first
 	require.Equal(t, 1010, j.bytes)
 	j.begin(request(1)) // drops the second, which runs
-	j.end(second, 200, true, make([]byte, 100))
+	answer(second, 100)
 	require.Equal(t, 1001, j.bytes)
 
-	j.end(third, 200, true, make([]byte, maxKeptBytes)) // too large to be kept
+	answer(third, maxKeptBytes) // too large to be kept
 	require.Equal(t, 1, j.bytes)
 	require.Len(t, j.requests(nil), 1)
 	require.EqualValues(t, 4, j.counts[Any].Load())
