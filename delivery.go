@@ -104,8 +104,9 @@ type deliveryState struct {
 	settled atomic.Bool
 }
 
-// statesPerBlock states share an allocation: a Delivery that a program keeps pins 1 KB, not its whole batch.
-const statesPerBlock = 64
+// statesPerBlock states share an allocation: a Delivery that a program keeps pins half a kilobyte of them, not its whole
+// batch.
+const statesPerBlock = 32
 
 // stateBlock hands out the states of one receive.
 type stateBlock []deliveryState

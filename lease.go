@@ -2,8 +2,8 @@ package sequin
 
 import (
 	"context"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,26 +27,49 @@ func newLeaseTerms(ackWait, margin time.Duration) leaseTerms {
 }
 
 // lease is what the messages of one receive share: the time they are this program's.
+//
+// The server counts from a moment between began and the answer's arrival. What the program may do is counted from the
+// first and ends a margin early, at deadline; what takes up room is counted from the second, so that nothing is received
+// in place of a message that the server still holds to be out.
 type lease struct {
-	deadline time.Time
-	near     time.Time       // one margin before: nothing is handed over after it
+	began    time.Time
+	deadline time.Time // nothing is settled after it
+	near     time.Time // one margin before: nothing is handed over after it
+	until    time.Time // the server's lease is surely over
+	margin   time.Duration
 	cut      context.Context // ends with the Subscriber
 
 	once sync.Once
 	ctx  context.Context
 
-	// Guarded by the Subscriber's mu.
-	open  int  // messages that hold room
-	ended bool // the deadline has passed and open has been given back
+	// shelved is how long the last of its messages stayed in the channel. Written by intake, read by late settles.
+	shelved atomic.Int64
 
-	to uint64 // intake's: where in the order of handing over its last message stands
+	// Guarded by the Subscriber's mu.
+	room       int // messages that the server may hold to be out
+	open       int // of these, in the channel or handed out, and their fate not known
+	prev, next *lease
+
+	// Intake's own.
+	to      uint64 // where in the order of handing over its last message stands
+	behind  uint64 // where that order stood when its first was put on the channel
+	settles uint64 // how many settles the program had made by then
+	round   int    // of the window, when it was asked for
+	limits  bool   // there was more to receive, and the window did not let it
 }
 
-// newLease counts from the moment the request was sent plus what the server says it waited before the hand-out: both
-// are before the server began to count, so that the lease ends here before it ends there.
-func newLease(sent time.Time, waited time.Duration, terms leaseTerms, cut context.Context) *lease {
-	deadline := sent.Add(waited + terms.ackWait - terms.margin)
-	return &lease{deadline: deadline, near: deadline.Add(-terms.margin), cut: cut}
+// newLease is the lease of an answer to a request that was sent at sent, was held back by the server for waited, and has
+// arrived now. The consumer may have been read again since the request left, and its ack_wait may have changed before or
+// after the hand-out: the shorter one counts for the program and the longer one for the room.
+func newLease(sent time.Time, waited time.Duration, arrived time.Time, then, since leaseTerms, cut context.Context) *lease {
+	short, long := then, since
+	if short.ackWait > long.ackWait {
+		short, long = long, short
+	}
+	began := sent.Add(waited)
+	deadline := began.Add(short.ackWait - short.margin)
+	return &lease{began: began, deadline: deadline, near: deadline.Add(-short.margin), until: arrived.Add(long.ackWait),
+		margin: short.margin, cut: cut}
 }
 
 func (l *lease) context() context.Context {
@@ -64,10 +87,39 @@ func past(now, t time.Time) bool {
 	return !now.Before(t) || !now.Round(0).Before(t.Round(0))
 }
 
-// leases are kept by deadline, earliest first.
-type leases []*lease
+// leases are those that take up room, by the end of the server's lease, earliest first. A list, because every receive
+// adds one, near the end, and every settle may take one out of the middle.
+type leases struct{ first, last *lease }
 
 func (ls *leases) add(l *lease) {
-	i, _ := slices.BinarySearchFunc(*ls, l.deadline, func(x *lease, t time.Time) int { return x.deadline.Compare(t) })
-	*ls = slices.Insert(*ls, i, l)
+	after := ls.last
+	for after != nil && l.until.Before(after.until) {
+		after = after.prev
+	}
+	l.prev = after
+	if after == nil {
+		l.next, ls.first = ls.first, l
+	} else {
+		l.next, after.next = after.next, l
+	}
+	if l.next == nil {
+		ls.last = l
+	} else {
+		l.next.prev = l
+	}
+}
+
+// remove leaves l pointing nowhere: a kept Delivery must not keep the leases of others.
+func (ls *leases) remove(l *lease) {
+	if l.prev == nil {
+		ls.first = l.next
+	} else {
+		l.prev.next = l.next
+	}
+	if l.next == nil {
+		ls.last = l.prev
+	} else {
+		l.next.prev = l.prev
+	}
+	l.prev, l.next = nil, nil
 }

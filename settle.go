@@ -56,21 +56,23 @@ func newSettler(sub *Subscriber) *settler {
 // Settle implements Acknowledger. Past the deadline nothing is sent: on the 2024 server an ack id survives redelivery,
 // and a late ack would settle somebody else's work, even a newer version of the message.
 func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error {
-	if d.state == nil || d.state.lease.cut != s.sub.cut {
+	switch {
+	case d.state == nil || d.state.lease.cut != s.sub.cut:
 		return ErrNotDelivered
-	}
-	if d.state.settled.Load() {
+	case how.Kind != Ack && how.Kind != Nack:
+		return fmt.Errorf("%w: Settlement.Kind is %d, must be Ack or Nack", ErrInvalidArgument, how.Kind)
+	case d.state.settled.Load():
 		return ErrSettled
 	}
-	now := time.Now()
-	if past(now, d.state.lease.deadline) {
-		s.sub.counts.refusedLate.Add(1)
-		return fmt.Errorf("%w: key %q, %v ago", ErrLeaseExpired, clip(d.Key), now.Sub(d.state.lease.deadline))
+	now, l := time.Now(), d.state.lease
+	if past(now, l.deadline) {
+		return s.refuse(d, now)
 	}
 	// Two settles at once both come here; one of them wins.
 	if !d.state.settled.CompareAndSwap(false, true) {
 		return ErrSettled
 	}
+	s.sub.tempo.note(now.Sub(l.began))
 	x := settling{Delivery: d}
 	if how.Kind == Nack {
 		return s.nack(x, now, how.Delay)
@@ -89,6 +91,15 @@ func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error 
 	}
 }
 
+// refuse says that the lease is over, and lets intake learn from it.
+func (s *settler) refuse(d Delivery, now time.Time) error {
+	l := d.state.lease
+	s.sub.counts.refusedLate.Add(1)
+	s.sub.lateLease.Store(l)
+	s.sub.nudge()
+	return fmt.Errorf("%w: key %q, %v ago", ErrLeaseExpired, clip(d.Key), now.Sub(l.deadline))
+}
+
 // nack sends a nack now, or gives it to intake to hold back.
 func (s *settler) nack(x settling, now time.Time, delay time.Duration) error {
 	if delay > 0 && s.sub.hold(x, now.Add(delay)) {
@@ -99,10 +110,12 @@ func (s *settler) nack(x settling, now time.Time, delay time.Duration) error {
 
 // giveBack nacks what no program has seen.
 func (s *settler) giveBack(d Delivery) {
-	if d.state.settled.CompareAndSwap(false, true) {
-		// The batcher is closed after the last giveBack: see Subscriber.wind.
-		_ = s.nacks.admit(context.Background(), settling{Delivery: d, undelivered: true}, laneUndelivered, false, true)
-	}
+	d.state.settled.Store(true)
+	s.sub.mu.Lock()
+	d.state.lease.open--
+	s.sub.mu.Unlock()
+	// The batcher is closed after the last giveBack: see intake.wind.
+	_ = s.nacks.admit(context.Background(), settling{Delivery: d, undelivered: true}, laneUndelivered, false, true)
 }
 
 // run makes one attempt at a batch of acks or nacks.
@@ -114,29 +127,31 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch[settlin
 		}
 		return v
 	}
+	margin := b.items[0].item.state.lease.margin // the shortest: ack_wait may have changed meanwhile
 	body := bodies.get(len(b.items)*settleCost + 64)
 	body.json = appendSettleHead(body.json)
 	for i := range b.items {
 		body.json = appendAckID(body.json, b.items[i].item.AckID)
+		margin = min(margin, b.items[i].item.state.lease.margin)
 	}
 	body.json = appendSettleTail(body.json, b.items[0].item.undelivered)
 	verb := "ack"
 	if kind == Nack {
 		verb = "nack"
 	}
-	err := s.sub.client.settle(ctx, s.sub.stream, s.sub.consumer, verb, body, s.sub.terms().margin, once)
+	err := s.sub.client.settle(ctx, s.sub.stream, s.sub.consumer, verb, body, margin, once)
 	if err == nil {
 		bodies.put(body)
 		s.failures[kind].Store(0)
 		return verdict[settling, struct{}]{done: b.items}
 	}
 	s.sub.counts.note(err)
-	if ctx.Err() == nil && (surelyNotActed(err) || kind == Ack && s.repeatAcks && maybeActed(err)) {
+	if surelyNotActed(err) || kind == Ack && s.repeatAcks && maybeActed(err) && ctx.Err() == nil {
 		wait := s.sub.client.cfg.Retry.wait(int(s.failures[kind].Add(1)-1), err)
 		// A wait longer than half the margin would let more leases end than the server's trouble does.
-		return verdict[settling, struct{}]{requeue: b.items, wait: min(wait, s.sub.terms().margin/2)}
+		return verdict[settling, struct{}]{requeue: b.items, wait: min(wait, margin/2)}
 	}
-	if maybeActed(err) || ctx.Err() != nil {
+	if maybeActed(err) {
 		err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
 	return verdict[settling, struct{}]{failed: b.items, err: err}

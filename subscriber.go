@@ -101,13 +101,14 @@ type Subscriber struct {
 
 	leaseTerms atomic.Pointer[leaseTerms]
 	counts     subscriberCounts
-	ackErrors  sync.Mutex // one OnAckError at a time
+	tempo      tempo
+	lateLease  atomic.Pointer[lease] // of a settle that came late, for intake to learn from
+	ackErrors  sync.Mutex            // one OnAckError at a time
 
 	mu       sync.Mutex // guards all below; held for arithmetic only
-	inFlight int        // room taken by deliveries
-	leases   leases     // whose room is not all given back
-	held     []settling // nacks to send later, by Deadline of their delay: see hold
-	heldAt   []time.Time
+	inFlight int        // room taken by deliveries: the sum over leases
+	leases   leases
+	held     []heldNack // by when they are due
 	stopping bool
 	closing  bool // Close was called: its ctx replaces DrainTimeout
 	cause    error
@@ -182,9 +183,10 @@ func (s *Subscriber) Err() error {
 
 // DrainError says what a stop had to leave, because the ctx of Close, or DrainTimeout, ended first.
 type DrainError struct {
-	// Unsettled counts deliveries that were handed out and not settled. They come again when their leases end.
+	// Unsettled counts deliveries that were handed out and of which the server was told nothing: they were not acked or
+	// nacked, or that could not be sent. They come again when their leases end.
 	Unsettled int
-	// Unknown counts deliveries whose ack or nack was on its way.
+	// Unknown counts deliveries whose ack or nack was on its way: they may come again.
 	Unknown int
 
 	cause error
@@ -238,10 +240,17 @@ func (s *Subscriber) nudge() {
 	}
 }
 
+// heldNack is a nack to be sent later.
+type heldNack struct {
+	settling
+	at time.Time
+}
+
 // hold keeps a nack until at, cut to what its lease allows: half a margin before the deadline, so that it is still sent
 // in time. It reports false when the nack should go now.
 func (s *Subscriber) hold(x settling, at time.Time) bool {
-	if latest := x.state.lease.deadline.Add(-s.terms().margin / 2); at.After(latest) {
+	l := x.state.lease
+	if latest := l.deadline.Add(-l.margin / 2); at.After(latest) {
 		at = latest
 	}
 	s.mu.Lock()
@@ -249,19 +258,21 @@ func (s *Subscriber) hold(x settling, at time.Time) bool {
 	if s.stopping || !time.Now().Before(at) {
 		return false
 	}
-	i, _ := slices.BinarySearchFunc(s.heldAt, at, time.Time.Compare)
-	s.held, s.heldAt = slices.Insert(s.held, i, x), slices.Insert(s.heldAt, i, at)
+	i, _ := slices.BinarySearchFunc(s.held, at, func(h heldNack, at time.Time) int { return h.at.Compare(at) })
+	s.held = slices.Insert(s.held, i, heldNack{x, at})
 	s.nudge()
 	return true
 }
 
-// settled frees the room of settles that have ended, however they did.
+// settled is told how settles ended. One that the server confirmed frees its room; of any other the server may still hold
+// the message to be out, and the room is free when its lease is over.
 func (s *Subscriber) settled(kind SettlementKind, items []entry[settling], err error) {
-	n := uint64(len(items))
+	n, undelivered := uint64(len(items)), items[0].item.undelivered // all are or none is: they travel in lanes of their own
 	switch {
+	case undelivered:
 	case err == nil && kind == Ack:
 		s.counts.acked.Add(n)
-	case err == nil && !items[0].item.undelivered:
+	case err == nil:
 		s.counts.nacked.Add(n)
 	case errors.Is(err, ErrOutcomeUnknown):
 		s.counts.unknown.Add(n)
@@ -270,19 +281,38 @@ func (s *Subscriber) settled(kind SettlementKind, items []entry[settling], err e
 	}
 	s.mu.Lock()
 	for i := range items {
-		s.freeLocked(items[i].item.state.lease, 1)
+		l := items[i].item.state.lease
+		if l.room == 0 {
+			continue // its end has given everything back
+		}
+		if !undelivered {
+			l.open--
+		}
+		if err == nil {
+			s.inFlight--
+			if l.room--; l.room == 0 {
+				s.leases.remove(l)
+			}
+		}
 	}
 	s.mu.Unlock()
 	s.nudge()
 }
 
-// freeLocked gives back room, unless the lease's end has done so already.
-func (s *Subscriber) freeLocked(l *lease, n int) {
-	if l.ended {
-		return
+// openLocked counts the deliveries that are handed out, their fate not known and their leases not over, and says when the
+// first of these leases ends.
+func (s *Subscriber) openLocked(now time.Time) (open int, next time.Time) {
+	next = now.Add(never)
+	for l := s.leases.first; l != nil; l = l.next {
+		if l.open == 0 || past(now, l.deadline) {
+			continue
+		}
+		open += l.open
+		if l.deadline.Before(next) {
+			next = l.deadline
+		}
 	}
-	l.open -= n
-	s.inFlight -= n
+	return open, next
 }
 
 func (s *Subscriber) ackFailed(d Delivery, err error) {
@@ -307,7 +337,7 @@ type SubscriberStats struct {
 	UnknownOutcomes uint64
 	// Polls counts receives; EmptyPolls those that brought nothing.
 	Polls, EmptyPolls uint64
-	// InFlight is how many deliveries are buffered, or handed out and not settled, now.
+	// InFlight is how many deliveries are buffered, or handed out and not settled on the server, now.
 	InFlight int
 	// LastError is the last that a request ended with, nil when there was none.
 	LastError error

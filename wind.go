@@ -2,7 +2,16 @@ package sequin
 
 import (
 	"context"
+	"slices"
 	"time"
+)
+
+const (
+	// cutLongAfter and cutShortAfter are how long a stop lets a receive finish. One in a long poll that has not been
+	// answered for 100 ms is waiting for a message, and cutting it loses nothing in all likelihood; any other is being
+	// answered now, and cutting it would leave what it brings to the end of the lease.
+	cutLongAfter  = 100 * time.Millisecond
+	cutShortAfter = 2 * time.Second
 )
 
 // wind ends a Subscriber:
@@ -18,9 +27,11 @@ func (in *intake) wind() {
 	if in.stop.Err() == nil {
 		in.err = in.fatal
 	}
+	held := in.held
+	in.held = nil
 	in.mu.Unlock()
 	in.halt()
-	in.sendHeld(time.Now().Add(in.terms().ackWait)) // no nack is held longer than its lease
+	in.sendNow(held)
 	for more := true; more; {
 		select {
 		case d := <-in.deliveries:
@@ -41,30 +52,25 @@ func (in *intake) wind() {
 
 // await waits for the receives that run and the deliveries that are handed out.
 func (in *intake) await(began time.Time) {
+	drainUntil := began.Add(in.cfg.DrainTimeout)
 	for {
 		now := time.Now()
-		next := in.expire(now)
 		in.mu.Lock()
-		idle := len(in.polls) == 0 && (in.inFlight == 0 || in.cut.Err() != nil)
-		drainUntil := began.Add(in.cfg.DrainTimeout)
-		overdue := !in.closing && !now.Before(drainUntil)
-		if !in.closing && drainUntil.Before(next) {
-			next = drainUntil
-		}
+		open, next := in.openLocked(now)
+		bounded := !in.closing
 		in.mu.Unlock()
-		if idle {
+		given := in.cut.Err() != nil
+		switch {
+		case len(in.polls) == 0 && (open == 0 || given):
 			return
-		}
-		if overdue && in.cut.Err() == nil {
+		case bounded && !given && !now.Before(drainUntil):
 			in.giveUp(context.DeadlineExceeded)
 			continue
+		case bounded && !given && drainUntil.Before(next):
+			next = drainUntil
 		}
 		for _, p := range in.polls {
-			until := began.Add(cutShortAfter)
-			if p.wait > 0 {
-				until = p.started.Add(cutLongAfter)
-			}
-			if !now.Before(until) {
+			if until := p.patience(began); !now.Before(until) {
 				p.cancel()
 			} else if until.Before(next) {
 				next = until
@@ -74,13 +80,23 @@ func (in *intake) await(began time.Time) {
 		select {
 		case a := <-in.answers:
 			in.book(a)
-			for _, d := range a.deliveries {
-				in.settler.giveBack(d)
+			if a.err == nil {
+				for _, d := range a.deliveries {
+					in.settler.giveBack(d)
+				}
 			}
 		case <-in.kick:
 		case <-in.timer.C:
 		}
 	}
+}
+
+// patience is until when a stop that began lets the receive finish.
+func (p *poll) patience(began time.Time) time.Time {
+	if p.wait > 0 && !p.answered.Load() {
+		return p.started.Add(cutLongAfter)
+	}
+	return began.Add(cutShortAfter)
 }
 
 // finish sends the last settles and says what was left.
@@ -91,11 +107,12 @@ func (in *intake) finish() {
 	acks, _ := in.settler.acks.close(ctx)
 	nacks, _ := in.settler.nacks.close(ctx)
 	in.mu.Lock()
-	if in.cause != nil {
-		e := &DrainError{Unsettled: in.inFlight, Unknown: len(acks) + int(in.counts.unknown.Load()-unknown), cause: in.cause}
-		for _, x := range nacks {
-			if !x.undelivered {
-				e.Unknown++
+	if now := time.Now(); in.cause != nil {
+		e := &DrainError{Unknown: int(in.counts.unknown.Load() - unknown), cause: in.cause}
+		e.Unsettled, _ = in.openLocked(now)
+		for _, x := range slices.Concat(acks, nacks) {
+			if !x.undelivered && !past(now, x.state.lease.deadline) {
+				e.Unsettled++
 			}
 		}
 		if e.Unsettled+e.Unknown > 0 {

@@ -1,65 +1,84 @@
 package sequin
 
 import (
+	"sync/atomic"
 	"time"
 )
 
-// window is how many messages may be buffered or asked for at once. Messages that wait in the buffer use up their lease,
-// so that the window follows the program: it doubles while the buffer empties quickly, and halves when something
-// expires in it.
+// window is how many deliveries may be in flight, up to MaxInFlight. What waits in the channel uses up its lease, so the
+// window follows the program: it doubles while twice as many would be settled in time too, and shrinks to what the
+// program gets through when it does not.
+//
+// The arithmetic is Little's: with twice as many in flight, a program that is busy takes at most twice as long from a
+// message's receive to its settle.
 type window struct {
 	size, most int
-	share      int // of one receive: one of so many parts
-	fills      []fill
-	quietUntil time.Time // no growth: something has just expired
+	share      int // what one receive asks for at most
+	round      int // counts the sizes: what was asked for under another says nothing about this one
+	tempo      *tempo
 
-	level int           // what the buffer held when it was last gauged
+	level int           // what the channel held when it was last gauged
 	pause time.Duration // until it is gauged again
 }
 
-// fill is a full receive that went into the buffer.
-type fill struct {
-	to uint64 // its last message, in the order of handing over
-	at time.Time
+// firstWindow is enough for a batch to be worth its request, few enough that a program which needs seconds for each gives
+// most of them back in time.
+const firstWindow = 32
+
+func newWindow(cfg SubscriberConfig, t *tempo) window {
+	parts := cfg.Pollers + 1 // every poller's receive, and one being worked on
+	return window{size: min(firstWindow, cfg.MaxInFlight), most: cfg.MaxInFlight,
+		share: min(MaxBatch, (cfg.MaxInFlight+parts-1)/parts), tempo: t}
 }
 
-// firstAsk is what the first receive asks for: enough for a batch to be worth its request, few enough that a program
-// which needs seconds for each gives most of them back in time.
-const firstAsk = 32
+// ask is what a receive may ask for, with so much room left.
+func (w *window) ask(room int) int { return min(room, w.share) }
 
-func newWindow(cfg SubscriberConfig) window {
-	share := cfg.Pollers + 1 // every poller's receive, and one being worked on
-	ask := min(MaxBatch, (cfg.MaxInFlight+share-1)/share)
-	return window{size: share * min(firstAsk, ask), most: share * ask, share: share}
-}
+// small reports whether a receive would be hardly worth its request while the program has something else to do.
+func (w *window) small(ask int) bool { return ask < 1 || ask < min(w.share, w.size)/2 }
 
-// ask is what one receive may ask for.
-func (w *window) ask() int { return (w.size + w.share - 1) / w.share }
-
-// filled notes a full receive, whose last message is the to-th.
-func (w *window) filled(now time.Time, to uint64) { w.fills = append(w.fills, fill{to, now}) }
-
-// observe doubles the window for a full receive that was handed over within half of the time that its messages could
-// have waited: twice as many would have been handed over in time, too.
-func (w *window) observe(now time.Time, handed uint64, terms leaseTerms) {
-	usable := terms.ackWait - 2*terms.margin
-	for len(w.fills) > 0 && w.fills[0].to <= handed {
-		if now.Sub(w.fills[0].at) < usable/2 && now.After(w.quietUntil) {
-			w.size = min(2*w.size, w.most)
-		}
-		w.fills = w.fills[1:]
+// taken is told that the last message of l has left the channel. It is a reason for more when the window held l back, and
+// the program would settle what waits twice as long in time.
+func (w *window) taken(now time.Time, l *lease) {
+	took := now.Sub(l.began)
+	l.shelved.Store(int64(took))
+	fastest, slowest := w.tempo.extremes()
+	whole := 2 * max(slowest, took+fastest)
+	if l.limits && l.round == w.round && took < l.near.Sub(l.began)/2 && whole <= l.deadline.Sub(l.began) {
+		w.resize(2 * w.size)
 	}
 }
 
-// shrink halves the window, and lets it be for one lease.
-func (w *window) shrink(now time.Time, terms leaseTerms) {
-	w.size = max(1, w.size/2)
-	w.quietUntil = now.Add(terms.ackWait)
-	w.fills = nil
+// expired is told that a message of l was not taken from the channel in time, and how many were since l was put there.
+func (w *window) expired(l *lease, taken uint64) {
+	if l.round == w.round {
+		w.resize(min(w.size/2, int(min(taken, uint64(w.most)))/2))
+	}
 }
 
-// gauge returns when to look at the buffer again: a channel tells nobody that it was read. 1 ms while it moves, 50 ms
-// when it does not.
+// late is told of a settle that came after the deadline of l. It counts where waiting in the channel took a good part of
+// the lease: a program that is slow by itself is not helped by a smaller window.
+func (w *window) late(l *lease) {
+	if time.Duration(l.shelved.Load()) > l.deadline.Sub(l.began)/4 && l.round == w.round {
+		w.resize(w.size / 2)
+	}
+}
+
+// stuck is told that l ended with deliveries which the program had taken at once, and that it settled nothing at
+// all meanwhile, with the channel empty: it may be waiting for more than the window allows, to settle them together.
+func (w *window) stuck(l *lease) {
+	if l.round == w.round {
+		w.resize(2 * w.size)
+	}
+}
+
+func (w *window) resize(size int) {
+	w.size = max(1, min(size, w.most))
+	w.round++
+}
+
+// gauge returns when to look at the channel again: it tells nobody that it was read. 1 ms while it moves, 50 ms when it
+// does not.
 func (w *window) gauge(level int) time.Duration {
 	if level != w.level {
 		w.pause = time.Millisecond
@@ -68,4 +87,27 @@ func (w *window) gauge(level int) time.Duration {
 	}
 	w.level = level
 	return w.pause
+}
+
+// tempo is how long the program took lately from a message's receive to its settle.
+type tempo struct {
+	settles atomic.Uint64
+	last    [256]atomic.Int64 // enough to see the slow among the fast of 200 workers, few enough to forget a bad minute soon
+}
+
+func (t *tempo) note(took time.Duration) {
+	t.last[(t.settles.Add(1)-1)%uint64(len(t.last))].Store(int64(took))
+}
+
+// extremes returns the shortest and the longest of the last times, zero before the first settle.
+func (t *tempo) extremes() (fastest, slowest time.Duration) {
+	known := min(t.settles.Load(), uint64(len(t.last)))
+	for i := range known {
+		took := time.Duration(t.last[i].Load())
+		if i == 0 || took < fastest {
+			fastest = took
+		}
+		slowest = max(slowest, took)
+	}
+	return fastest, slowest
 }

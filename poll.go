@@ -1,0 +1,211 @@
+package sequin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptrace"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// poll is a receive that runs.
+type poll struct {
+	asked    int
+	round    int           // of the window
+	wait     time.Duration // 0 does not wait
+	started  time.Time
+	cancel   context.CancelFunc
+	answered atomic.Bool // the answer has begun to arrive
+}
+
+// answer is what became of a poll.
+type answer struct {
+	poll        *poll
+	lease       *lease
+	deliveries  []Delivery
+	knowsWaited bool
+	err         error
+}
+
+// startPolls starts the receives that may run now, and returns when to look again.
+func (in *intake) startPolls(now time.Time) (next time.Time) {
+	for {
+		switch {
+		case len(in.polls) > 0 && (!in.full || len(in.polls) >= in.cfg.Pollers):
+			return now.Add(never) // their answers come
+		case now.Before(in.nextPoll):
+			return in.nextPoll
+		}
+		ask := in.window.ask(in.spare())
+		busy := len(in.polls) > 0 || len(in.deliveries) > 0
+		if ask < 1 || busy && in.window.small(ask) {
+			// A settle or the end of a lease makes room, an answer is an event, and the channel is gauged while it
+			// holds anything.
+			return now.Add(never)
+		}
+		p := &poll{asked: ask, round: in.window.round, started: now}
+		if !slices.ContainsFunc(in.polls, func(p *poll) bool { return p.wait > 0 }) {
+			p.wait = in.waitFor(now)
+		}
+		ctx, cancel := context.WithCancel(in.cut)
+		p.cancel = cancel
+		in.polls = append(in.polls, p)
+		go in.receive(ctx, p, in.terms())
+	}
+}
+
+// spare is the room that is neither taken nor reserved.
+func (in *intake) spare() int {
+	room := in.window.size
+	for _, p := range in.polls {
+		room -= p.asked
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return room - in.inFlight
+}
+
+// waitFor is how long the next receive may wait. Without the server's word how long it waited, all of the wait counts
+// against the lease: a third of it is what can be spared.
+func (in *intake) waitFor(now time.Time) time.Duration {
+	wait := in.cfg.WaitFor
+	if !in.knowsWaited {
+		wait = min(wait, (in.terms().ackWait / 3).Truncate(time.Millisecond))
+	}
+	if in.refusesWait || now.Before(in.noWaitUntil) || wait < minWaitFor {
+		return 0
+	}
+	return wait
+}
+
+// waitedHeader tells how long the server waited before it handed the messages out, in milliseconds, rounded down.
+const waitedHeader = "Sequin-Waited-Ms"
+
+// receive makes one receive and reports it.
+func (in *intake) receive(ctx context.Context, p *poll, terms leaseTerms) {
+	defer p.cancel()
+	a := answer{poll: p}
+	var states stateBlock
+	decoder := receivedDecoder{bare: true, each: func(m *ReceivedMessage) {
+		a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, Seq: m.Seq, InsertedAt: m.InsertedAt,
+			UpdatedAt: m.UpdatedAt, AckID: m.AckID, Deadline: a.lease.deadline, Attempt: m.DeliverCount,
+			Acknowledger: in.settler, state: states.next(a.lease)})
+	}}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { p.answered.Store(true) }})
+	sent := time.Now()
+	opts := ReceiveOptions{BatchSize: p.asked, WaitFor: p.wait}
+	a.err = in.client.receive(ctx, in.stream, in.consumer, opts, once, func(h http.Header, body []byte) error {
+		arrived := time.Now()
+		ms, err := strconv.ParseInt(h.Get(waitedHeader), 10, 32)
+		a.knowsWaited = err == nil && ms >= 0
+		waited := time.Duration(0)
+		if a.knowsWaited {
+			waited = min(time.Duration(ms)*time.Millisecond, arrived.Sub(sent))
+		}
+		a.lease = newLease(sent, waited, arrived, terms, in.terms(), in.cut)
+		return decoder.decode(body)
+	})
+	// Within an answer by seq: the 2024 server promises no order, and hands a batch out in reverse.
+	bySeq := func(x, y Delivery) int { return cmp.Compare(x.Seq, y.Seq) }
+	if !slices.IsSortedFunc(a.deliveries, bySeq) {
+		slices.SortStableFunc(a.deliveries, bySeq)
+	}
+	in.answers <- a // has room for every poller
+}
+
+// take deals with an answer.
+func (in *intake) take(a answer) {
+	now := time.Now()
+	in.book(a)
+	if a.err != nil {
+		in.failed(now, a)
+		return
+	}
+	in.failures, in.knowsWaited = 0, a.knowsWaited
+	in.full = len(a.deliveries) >= a.poll.asked
+	if len(a.deliveries) == 0 {
+		in.counts.emptyPolls.Add(1)
+		early := a.poll.wait > 0 && now.Sub(a.poll.started) < a.poll.wait/2
+		if early || in.waitFor(now) == 0 {
+			in.backOff(now)
+		} else {
+			in.empties, in.nextPoll = 0, now
+		}
+		return
+	}
+	in.empties, in.nextPoll = 0, now
+	a.lease.round, a.lease.behind, a.lease.settles = a.poll.round, in.handed(), in.tempo.settles.Load()
+	a.lease.limits = in.full && in.window.small(in.window.ask(in.spare()))
+	for i, d := range a.deliveries {
+		// A server that hands out more than it was asked for must not cost more than was reserved; and an answer that
+		// travelled too long is not worth handing over.
+		if i >= a.poll.asked || past(now, a.lease.near) {
+			in.settler.giveBack(d)
+			continue
+		}
+		in.push(d)
+	}
+}
+
+// book closes a poll's account: its reservation gives way to what it brought. What an answer that was lost had brought is
+// not known, and not counted: nobody here has it.
+func (in *intake) book(a answer) {
+	in.polls = slices.DeleteFunc(in.polls, func(p *poll) bool { return p == a.poll })
+	in.counts.polls.Add(1)
+	n := len(a.deliveries)
+	if a.err != nil || n == 0 {
+		return
+	}
+	in.counts.received.Add(uint64(n))
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	a.lease.room, a.lease.open = n, n
+	in.inFlight += n
+	in.leases.add(a.lease)
+}
+
+// backOff pauses after an answer that brought nothing and did not wait for anything.
+func (in *intake) backOff(now time.Time) {
+	pause := in.cfg.PollMax
+	if in.empties < 32 && in.cfg.PollMin<<in.empties > 0 {
+		pause = min(in.cfg.PollMin<<in.empties, in.cfg.PollMax)
+	}
+	in.empties++
+	in.nextPoll = now.Add(pause/2 + rand.N(pause/2+1))
+}
+
+// failed deals with a receive that failed. Only what will not pass by itself ends the Subscriber.
+func (in *intake) failed(now time.Time, a answer) {
+	in.full = false
+	var api *APIError
+	isAPI := errors.As(a.err, &api)
+	switch {
+	case isAPI && a.poll.wait > 0 && api.Status == http.StatusBadRequest && strings.Contains(api.Summary, "wait_for"):
+		in.refusesWait, in.nextPoll = true, now
+		in.log(slog.LevelInfo, "polls, because the server does not wait", "error", a.err)
+		return
+	case errors.Is(a.err, ErrRateLimited) && a.poll.wait > 0 && api.retryAfter == 0:
+		// More receives wait than max_waiting allows. Somebody else gets the messages first; take part without waiting,
+		// and look for a free place now and then.
+		in.noWaitUntil = now.Add(10*time.Second + rand.N(10*time.Second))
+		in.backOff(now)
+		return
+	case errors.Is(a.err, ErrUnauthorized):
+		in.fatal = a.err
+	case errors.Is(a.err, ErrNotFound) && api.Summary != "":
+		in.missing, in.nextCheck = true, now
+	case errors.Is(a.err, ErrResponseTooLarge):
+		in.window.resize(a.poll.asked / 2)
+	}
+	in.counts.note(a.err)
+	in.nextPoll = now.Add(in.client.cfg.Retry.wait(in.failures, a.err))
+	in.failures++
+	in.log(slog.LevelWarn, "could not receive", "failures", in.failures, "next in", in.nextPoll.Sub(now), "error", a.err)
+}

@@ -1,0 +1,75 @@
+package sequin_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/server"
+)
+
+// workers settles what a Subscriber hands out, so many at once, each taking so long.
+type workers struct {
+	number int
+	each   time.Duration
+}
+
+// A program that is slow beside its lease must not be given more than it gets through: what waits in the channel until
+// its lease is nearly over is received, given back and received again for nothing, and what is handed over with too
+// little of its lease left is worked on for nothing.
+func TestTheWindowFollowsASlowProgram(t *testing.T) {
+	for _, row := range []struct {
+		workers
+		lease     time.Duration
+		burst     time.Duration // pause after every 200 messages
+		wasted    int           // given back or settled late, at most, all of it while the window is learnt
+		processed int           // in ten minutes, at least
+	}{
+		{workers{1, time.Second}, 5 * time.Second, 0, 40, 580},
+		{workers{1, 2 * time.Second}, 5 * time.Second, 0, 40, 290},
+		{workers{1, 3 * time.Second}, 5 * time.Second, 0, 40, 190},
+		{workers{10, 2 * time.Second}, 5 * time.Second, 0, 60, 2800},
+		{workers{1, 10 * time.Second}, 30 * time.Second, 0, 40, 58},
+		{workers{100, 10 * time.Second}, 30 * time.Second, 0, 300, 5500},
+		{workers{1, 100 * time.Millisecond}, time.Second, 0, 60, 5500},
+		{workers{4, time.Second}, 5 * time.Second, time.Minute, 60, 1000},
+	} {
+		t.Run(fmt.Sprintf("%d_workers_of_%v_on_%v_bursts_%v", row.number, row.each, row.lease, row.burst), func(t *testing.T) {
+			inMode(t, server.Documented, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{AckWait: row.lease})
+				total := 10000
+				if row.burst > 0 {
+					total = 200
+				}
+				w.publish(t, "orders", total)
+				sub := w.subscribe(t, sequin.SubscriberConfig{})
+				var group sync.WaitGroup
+				for range row.number {
+					group.Go(func() {
+						for d := range sub.Deliveries() {
+							time.Sleep(row.each)
+							_ = d.Ack() // late ones are counted
+						}
+					})
+				}
+				began := time.Now()
+				for next := 1; time.Since(began) < 10*time.Minute; next++ {
+					time.Sleep(time.Minute)
+					if row.burst > 0 {
+						w.publish(t, fmt.Sprint("burst", next), total)
+					}
+				}
+				require.NoError(t, sub.Close(w.ctx))
+				group.Wait()
+				stats := sub.Stats()
+				t.Logf("%+v", stats)
+				require.LessOrEqual(t, int(stats.ExpiredInBuffer+stats.RefusedLate), row.wasted)
+				require.GreaterOrEqual(t, int(stats.Acked), row.processed)
+			})
+		})
+	}
+}
