@@ -76,6 +76,7 @@ func (e *exchange) pass() {
 // serveInto lets the server act.
 func (e *exchange) serveInto(w http.ResponseWriter) {
 	e.note(func(r *Request) { r.Acted = true })
+	defer e.note(func(r *Request) { r.ActedAt = time.Now() })
 	e.server.embedded.ServeHTTP(w, e.r)
 }
 

@@ -22,6 +22,8 @@ type Request struct {
 	Status int
 	// Acted says whether the request reached the server behind the faults.
 	Acted bool
+	// ActedAt is when that server was done with it: after At by what a receive waited and a fault delayed. Zero until then.
+	ActedAt time.Time
 	// Answer is what that server answered, also where a fault lost or replaced it.
 	Answer []byte
 }

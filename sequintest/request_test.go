@@ -98,6 +98,29 @@ func TestRequestsTellWhatTheServerSaw(t *testing.T) {
 	})
 }
 
+// TestWhenTheServerActedIsKnown tells it from when the request came and from when its answer left.
+func TestWhenTheServerActedIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newOrders(t, sequintest.Config{})
+		dial(srv).must(t, "POST", receivePath, `{"wait_for":"2s"}`)
+		srv.Fault(sequintest.Fault{Op: sequintest.Ack, Delay: 3 * time.Second, Count: 1})
+		dial(srv).must(t, "POST", ackPath, someIDs)
+		srv.Fault(sequintest.Fault{Op: sequintest.Ack, DelayAfter: 4 * time.Second, Count: 1})
+		dial(srv).must(t, "POST", ackPath, someIDs)
+		srv.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503, Count: 1})
+		_, _, err := dial(srv).do("POST", ackPath, someIDs)
+		require.NoError(t, err)
+		synctest.Wait()
+
+		var took []time.Duration
+		for _, r := range srv.Requests(sequintest.Receive, sequintest.Ack)[:3] {
+			took = append(took, r.ActedAt.Sub(r.At))
+		}
+		require.Equal(t, []time.Duration{2 * time.Second, 3 * time.Second, 0}, took)
+		require.Zero(t, srv.Requests(sequintest.Ack)[2].ActedAt)
+	})
+}
+
 func TestRequestsAreCopies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
