@@ -1,0 +1,123 @@
+// Devserver runs a Sequin streams server for programs in any language. It keeps everything in memory: what it holds is
+// gone when it stops.
+//
+//	go run ./examples/devserver -addr 127.0.0.1:7376
+//
+// It prints its URL and requests to try, and stops at an interrupt.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/sequin-go/sequin/server"
+)
+
+// stopWithin is how long a stop waits for requests that run. Long polls are woken, and nothing else takes long.
+const stopWithin = 5 * time.Second
+
+type options struct {
+	addr   string
+	public bool
+	server server.Config
+}
+
+func main() {
+	o, err := parse(os.Args[1:], os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return
+	case err != nil:
+		os.Exit(2) // the flag set has said why
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "devserver:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string, out io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("devserver", flag.ContinueOnError)
+	flags.SetOutput(out)
+	flags.StringVar(&o.addr, "addr", "127.0.0.1:7376", "`host:port` to listen on; port 0 picks a free one")
+	flags.BoolVar(&o.public, "public", false, "allow an address that other machines can reach")
+	flags.StringVar(&o.server.Token, "token", "", "ask every request for \"Authorization: Bearer `TOKEN`\"")
+	flags.Func("compat", "whose behaviour to show: `documented` (the default) or aug2024", func(name string) error {
+		for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
+			if name == compat.String() {
+				o.server.Compat = compat
+				return nil
+			}
+		}
+		return errors.New("want documented or aug2024")
+	})
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		err := fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		fmt.Fprintln(out, err)
+		return o, err
+	}
+	return o, nil
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, o options, out io.Writer) error {
+	listener, err := net.Listen("tcp", o.addr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	if !listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		if !o.public {
+			return fmt.Errorf("%s can be reached from other machines: listen on 127.0.0.1, or say -public", listener.Addr())
+		}
+		fmt.Fprintf(out, "WARNING: other machines can reach this server, %s.\n", guard(o.server.Token))
+	}
+	o.server.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	srv := server.New(o.server)
+	httpServer := srv.HTTPServer()
+	served := make(chan error, 1)
+	go func() { served <- httpServer.Serve(listener) }()
+	printTour(out, "http://"+listener.Addr().String(), o.server)
+
+	select {
+	case err := <-served:
+		srv.Close()
+		return err
+	case <-ctx.Done():
+	}
+	// Waking the long polls first: Shutdown waits for every request, and theirs may have minutes to go.
+	srv.Close()
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	if err := httpServer.Shutdown(bounded); err != nil {
+		_ = httpServer.Close()
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	fmt.Fprintln(out, "stopped")
+	return nil
+}
+
+func guard(token string) string {
+	if token == "" {
+		return "and anyone there can use it: say -token"
+	}
+	return "with the token, which they can read on the way"
+}

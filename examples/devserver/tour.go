@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/sequin-go/sequin/server"
+)
+
+// printTour prints what to paste into a shell: each line works after the ones before it.
+func printTour(out io.Writer, url string, cfg server.Config) {
+	curl := "curl -sS -H 'Content-Type: application/json'"
+	if cfg.Token != "" {
+		curl += " -H 'Authorization: Bearer " + cfg.Token + "'"
+	}
+	fmt.Fprintf(out, "Sequin streams (%s) at %s, in memory. Interrupt to stop. To try it:\n\n", cfg.Compat, url)
+	for _, line := range []struct{ path, body string }{
+		{"", `{"name":"orders"}`},
+		{"/orders/consumers", `{"name":"billing","filter_key_pattern":"orders.>"}`},
+		{"/orders/messages", `{"messages":[{"key":"orders.1.new","data":"hello"}]}`},
+	} {
+		fmt.Fprintf(out, "%s %s/api/streams%s -d '%s'\n", curl, url, line.path, line.body)
+	}
+	consumer := url + "/api/streams/orders/consumers/billing"
+	// The ack needs the id that the receive got, so the two share a variable.
+	fmt.Fprintf(out, "GOT=$(%s %s/receive -d '%s'); echo \"$GOT\"\n", curl, consumer, receiveBody(cfg.Compat))
+	fmt.Fprintf(out, "%s %s/ack -d '{\"ack_ids\":[\"'$(echo \"$GOT\" | sed 's/.*\"ack_id\":\"\\([^\"]*\\)\".*/\\1/')'\"]}'\n\n", curl, consumer)
+}
+
+// receiveBody waits for messages where the server can.
+func receiveBody(compat server.Compat) string {
+	if compat == server.Aug2024 {
+		return `{"batch_size":10}`
+	}
+	return `{"batch_size":10,"wait_for":"20s"}`
+}
