@@ -97,7 +97,7 @@ func (m *rowModel) settle(ids []ID, how Settlement) {
 
 // TestRowsDoWhatTheTableDoes runs the same random story on a consumer of NewAug2024 and on the table.
 func TestRowsDoWhatTheTableDoes(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(30) {
 		synctest.Test(t, func(t *testing.T) { newRowStory(t, seed).run(200) })
 	}
 }
