@@ -22,18 +22,18 @@ type batcher[T item, W any] struct {
 	mu       sync.Mutex // guards all below; held for arithmetic only
 	lanes    []lane[T, W]
 	cutter   cutter
-	buffered int  // items that hold room: live ones, and failed ones that nobody has released
-	bytes    int  // of those
-	live     int  // items that are not complete yet
-	inFlight int  // batches running
-	pace     pace // how long they took lately
+	buffered int // items that hold room: live ones, and failed ones that nobody has released
+	bytes    int // of those
+	live     int // items that are not complete yet
+	inFlight int // batches running
+	totals   totals
+	pace     pace // how long runs took lately
+	relief   relief
 	waiters  []*waiter[T]
 	epochs   []*epoch // of flush, oldest first; the last one takes new items
 	refusal  error    // why nothing is admitted and nothing leaves: see halt
 	closed   bool
 	aborted  bool // close gave up: nothing leaves any more
-	admitted uint64
-	blocked  time.Duration // waited for room, in sum
 	timer    *time.Timer
 	wake     time.Time // when timer fires; zero when it does not
 
@@ -50,6 +50,9 @@ type batcherConfig[T item, W any] struct {
 	maxItems     int           // buffered at most; 0 is unbounded
 	maxBytes     int
 	linger       time.Duration
+	// relieved says that failed items are released by a goroutine of their owner, by way of reporting and release, and
+	// not by whoever admits: an admission may wait for it.
+	relieved bool
 	// first, where set, orders a lane that holds more than a batch: the least go first.
 	first func(a, b T) int
 	// run makes one attempt at a batch, and returns soon after ctx has ended.
@@ -72,7 +75,7 @@ type batch[T item, W any] struct {
 	items   []entry[T]
 	work    W
 	skipped bool // a repeated id was passed over when this was cut
-	witness bool // runs in place of a stuck batch; see verdict
+	witness bool // runs in place of stuck ones; see verdict
 	lane    *lane[T, W]
 }
 
@@ -84,9 +87,11 @@ type verdict[T item, W any] struct {
 
 	// again runs these next, before anything else of the lane, after wait. A batch keeps its work.
 	again []*batch[T, W]
-	// stuck runs this one after wait, alternating with other batches of the lane that share no id with it.
+	// stuck runs this one after wait, alternating with other batches of the lane, its witnesses, which share no id with
+	// anything stuck in it.
 	stuck *batch[T, W]
-	// requeue puts these back at the lane's head, to be cut anew.
+	// requeue puts these back at the lane's head, to be cut anew, and so everything of the lane that is to be run again:
+	// it is later than these.
 	requeue []entry[T]
 	wait    time.Duration
 }
@@ -99,8 +104,8 @@ type lane[T item, W any] struct {
 	since    time.Time // how long its first item has waited at least
 	hurry    int       // so many of its first items wait for nobody
 	redo     []*batch[T, W]
-	stuck    *batch[T, W]
-	turn     bool // the stuck batch is next, not its witness
+	stuck    []*batch[T, W]
+	turn     bool // a stuck batch is next, not a witness
 	inFlight int
 	resume   time.Time // end of the backoff
 	spare    []entry[T]
@@ -116,12 +121,20 @@ type waiter[T item] struct {
 	ready chan struct{} // closed once item is admitted or err is set
 	err   error
 	over  bool
+
+	report uint64 // relief.reports when it came
 }
 
-// epoch counts the items admitted between two flushes.
-type epoch struct {
-	live int
-	done chan struct{}
+// totals of a batcher's life. admitted = done + failed + live; what close leaves stays live.
+type totals struct {
+	admitted, done, failed uint64
+	blocked                time.Duration // waited for room, in sum
+}
+
+// relief is what the batcher knows of the goroutine that releases failed items, where there is one.
+type relief struct {
+	reports uint64 // begun so far
+	running bool   // the last of them has not ended
 }
 
 func newBatcher[T item, W any](cfg batcherConfig[T, W]) *batcher[T, W] {
@@ -130,14 +143,9 @@ func newBatcher[T item, W any](cfg batcherConfig[T, W]) *batcher[T, W] {
 	return b
 }
 
-func newEpoch() *epoch { return &epoch{done: make(chan struct{})} }
-
 // admit takes an item into a lane. Without room it waits for it, first come first served, until ctx ends, or is refused
 // with ErrBufferFull when wait is false. hurry lets the lane leave without waiting for company.
 func (b *batcher[T, W]) admit(ctx context.Context, it T, lane int, hurry, wait bool) error {
-	if err := ctx.Err(); err != nil {
-		return ended(ctx)
-	}
 	b.mu.Lock()
 	if err := b.refusedLocked(); err != nil {
 		b.mu.Unlock()
@@ -148,18 +156,17 @@ func (b *batcher[T, W]) admit(ctx context.Context, it T, lane int, hurry, wait b
 		b.mu.Unlock()
 		return nil
 	}
-	if b.live == 0 {
-		// What fills the buffer has failed and waits to be collected, perhaps by the caller: waiting could last for ever.
+	w := &waiter[T]{item: it, lane: lane, hurry: hurry, ready: make(chan struct{}), report: b.relief.reports}
+	if b.hopelessLocked(w) {
 		b.mu.Unlock()
 		return ErrFailuresPending
 	}
+	b.hurryLocked() // a full buffer waits for nobody
 	if !wait {
 		b.mu.Unlock()
 		return ErrBufferFull
 	}
-	w := &waiter[T]{item: it, lane: lane, hurry: hurry, ready: make(chan struct{})}
 	b.waiters = append(b.waiters, w)
-	b.hurryLocked() // a full buffer waits for nobody
 	b.mu.Unlock()
 	began := time.Now()
 	select {
@@ -168,7 +175,7 @@ func (b *batcher[T, W]) admit(ctx context.Context, it T, lane int, hurry, wait b
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.blocked += time.Since(began)
+	b.totals.blocked += time.Since(began)
 	if w.over {
 		return w.err // it was admitted, or refused, while ctx ended: that stands
 	}
@@ -200,7 +207,7 @@ func (b *batcher[T, W]) enqueueLocked(it T, lane int, hurry bool) {
 	l.bytes += size
 	e.live++
 	b.live++
-	b.admitted++
+	b.totals.admitted++
 	b.buffered++
 	b.bytes += size
 	if hurry {
@@ -209,10 +216,22 @@ func (b *batcher[T, W]) enqueueLocked(it T, lane int, hurry bool) {
 	if was == 0 {
 		l.since = time.Now()
 	}
+	if b.buffered == b.cfg.maxItems {
+		b.hurryLocked()
+		return
+	}
 	// Between the first item and a full batch nothing changes what may leave.
-	if lim := b.cfg.limits(); was == 0 || hurry || was+1 == lim.count || l.bytes >= lim.bytes && l.bytes-size < lim.bytes {
+	lim := b.cfg.limits()
+	filled := was+1 == lim.count || lim.filled(l.bytes) && !lim.filled(l.bytes-size)
+	if was == 0 || hurry || filled {
 		b.dispatchLocked(false)
 	}
+}
+
+// hopelessLocked reports whether w could wait for ever: what fills the buffer has failed, and is to be collected by
+// whoever admits; or by a report that began before w came, and which may be what admits w.
+func (b *batcher[T, W]) hopelessLocked(w *waiter[T]) bool {
+	return b.live == 0 && (!b.cfg.relieved || b.relief.running && b.relief.reports == w.report)
 }
 
 // grantLocked admits waiters while the first one fits. First come first served: a large item is not passed by.
@@ -220,13 +239,12 @@ func (b *batcher[T, W]) grantLocked() {
 	n := 0
 	for ; n < len(b.waiters); n++ {
 		w := b.waiters[n]
-		if !b.fitsLocked(w.item) {
-			if b.live > 0 {
-				break
-			}
+		if b.fitsLocked(w.item) {
+			b.enqueueLocked(w.item, w.lane, w.hurry)
+		} else if b.hopelessLocked(w) {
 			w.err = ErrFailuresPending
 		} else {
-			b.enqueueLocked(w.item, w.lane, w.hurry)
+			break
 		}
 		w.over = true
 		close(w.ready)
@@ -266,9 +284,28 @@ func (b *batcher[T, W]) hurry(lane int) {
 func (b *batcher[T, W]) release(items, bytes int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.releaseLocked(items, bytes)
+}
+
+func (b *batcher[T, W]) releaseLocked(items, bytes int) {
 	b.buffered -= items
 	b.bytes -= bytes
 	b.grantLocked()
+}
+
+// reporting says that the release of a failed item goes with a report of it, which may admit items. It is over when
+// the returned function is called.
+func (b *batcher[T, W]) reporting(bytes int) (over func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.relief.reports++
+	b.relief.running = true
+	b.releaseLocked(1, bytes)
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.relief.running = false
+	}
 }
 
 // halt refuses new items with err, and holds back what is buffered, until resume.
@@ -284,104 +321,4 @@ func (b *batcher[T, W]) resume() {
 	defer b.mu.Unlock()
 	b.refusal = nil
 	b.dispatchLocked(true)
-}
-
-// flush waits until everything that was admitted before the call is complete, without waiting for company. The error is
-// that of ctx, or ErrClosed when close gave up on some of it.
-func (b *batcher[T, W]) flush(ctx context.Context) error {
-	b.mu.Lock()
-	e := b.epochs[len(b.epochs)-1]
-	b.epochs = append(b.epochs, newEpoch())
-	b.turnEpochsLocked()
-	b.hurryLocked()
-	b.mu.Unlock()
-	select {
-	case <-e.done:
-		return nil
-	default:
-	}
-	select {
-	case <-e.done:
-		return nil
-	case <-ctx.Done():
-		return ended(ctx)
-	case <-b.drained:
-	}
-	select {
-	case <-e.done:
-		return nil
-	default:
-		return ErrClosed
-	}
-}
-
-// turnEpochsLocked ends the epochs that have nothing left, in their order.
-func (b *batcher[T, W]) turnEpochsLocked() {
-	for len(b.epochs) > 1 && b.epochs[0].live == 0 {
-		close(b.epochs[0].done)
-		b.epochs[0] = nil
-		b.epochs = b.epochs[1:]
-	}
-}
-
-// close refuses new items and waits until all others are complete or ctx ends. What is left then is returned, lane by
-// lane in order, the same at every call; a batch in flight at that moment is among it unless it succeeded. No goroutine
-// and no timer remains. It may be called at any time, also beside itself: the first ctx that ends counts.
-func (b *batcher[T, W]) close(ctx context.Context) (left []T, cause error) {
-	b.mu.Lock()
-	if !b.closed {
-		b.closed = true
-		b.refuseWaitersLocked(ErrClosed)
-		b.hurryLocked()
-	}
-	b.checkDrainedLocked()
-	b.mu.Unlock()
-	select {
-	case <-b.drained:
-	case <-ctx.Done():
-		b.mu.Lock()
-		if !b.aborted && b.live > 0 {
-			b.aborted, b.cause = true, ended(ctx)
-			b.cancel(ErrClosed)
-		}
-		b.checkDrainedLocked()
-		b.mu.Unlock()
-		<-b.drained
-	}
-	b.gather.Do(b.gatherLeft)
-	return b.left, b.cause
-}
-
-func (b *batcher[T, W]) checkDrainedLocked() {
-	if !b.closed || b.inFlight > 0 || b.live > 0 && !b.aborted {
-		return
-	}
-	select {
-	case <-b.drained:
-	default:
-		b.setTimerLocked(time.Time{})
-		b.cancel(ErrClosed)
-		close(b.drained)
-	}
-}
-
-// gatherLeft runs after drained, when nothing changes any more.
-func (b *batcher[T, W]) gatherLeft() {
-	var left []entry[T]
-	for i := range b.lanes {
-		l := &b.lanes[i]
-		if l.stuck != nil {
-			left = append(left, l.stuck.items...)
-		}
-		for _, again := range l.redo {
-			left = append(left, again.items...)
-		}
-		left = append(left, l.pending()...)
-	}
-	for _, e := range left {
-		b.left = append(b.left, e.item)
-	}
-	if len(left) > 0 {
-		b.cfg.done(left, ErrClosed)
-	}
 }

@@ -17,6 +17,9 @@ type limits struct {
 	distinct bool // no id twice
 }
 
+// filled reports whether items of so many bytes make a full batch.
+func (l limits) filled(bytes int) bool { return bytes >= l.bytes-l.overhead }
+
 // lookahead is how many batches' worth of items a cut looks at to fill a batch past repeated ids. More would make every
 // cut of a stream with one hot key walk its whole backlog; with as many keys as a batch has items, in random order,
 // four fill it to 98 % (1 - 1/e^4).
@@ -30,21 +33,22 @@ type cutter struct {
 
 // cut takes the next batch off pending: in order, as many as the limits allow, never none. Where ids are distinct it
 // passes over an item whose id the batch already holds, or that stands behind one of its id that was passed over.
+// Ids to avoid, where there are any, count as held: only then it may take none.
 // The batch is appended to into. What was passed over keeps its order, at the head of rest, which shares pending's array.
-func cut[T item](c *cutter, pending []T, lim limits, avoid uint64, into []T) (batch, rest []T, skipped int) {
-	window := len(pending)
-	if lim.distinct {
+func cut[T item](c *cutter, pending []T, lim limits, avoid []uint64, into []T) (batch, rest []T, skipped int) {
+	window, distinct := len(pending), lim.distinct || len(avoid) > 0
+	if distinct {
 		window = min(window, lookahead*lim.count)
-		c.seen.reset(window)
+		c.seen.reset(window + len(avoid))
 		c.taken = c.taken[:0]
-		if avoid != 0 {
-			c.seen.add(avoid)
+		for _, id := range avoid {
+			c.seen.add(id)
 		}
 	}
 	bytes, first, last := lim.overhead, len(into), -1
 	for i := 0; i < window && len(into)-first < lim.count; i++ {
 		it := &pending[i]
-		if lim.distinct {
+		if distinct {
 			if id := (*it).id(); id != 0 && !c.seen.add(id) {
 				skipped++
 				continue
@@ -54,7 +58,7 @@ func cut[T item](c *cutter, pending []T, lim limits, avoid uint64, into []T) (ba
 			break
 		}
 		into, last = append(into, *it), i
-		if lim.distinct {
+		if distinct {
 			c.taken = append(c.taken, int32(i))
 		}
 	}

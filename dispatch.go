@@ -31,6 +31,7 @@ func (b *batcher[T, W]) dispatchLocked(slack bool) {
 	}
 	lim := b.cfg.limits()
 	var oldest *lane[T, W] // of the partial ones that could leave if there were slack
+	due := func(l *lane[T, W]) time.Time { return l.since.Add(b.pace.hold()) }
 	for i := range b.lanes {
 		l := &b.lanes[i]
 		for l.inFlight < b.cfg.slots && l.waiting() {
@@ -47,32 +48,38 @@ func (b *batcher[T, W]) dispatchLocked(slack bool) {
 				soonest(ready)
 				break
 			}
-			due := l.since.Add(b.pace.hold())
-			if !now.Before(due) {
+			if !now.Before(due(l)) {
 				b.leaveLocked(l, now, lim)
 				continue
 			}
-			soonest(due)
+			younger := l
 			if oldest == nil || l.since.Before(oldest.since) {
-				oldest = l
+				younger, oldest = oldest, l
+			}
+			if younger != nil {
+				soonest(due(younger))
 			}
 			break
 		}
 	}
-	if oldest != nil && (slack || b.inFlight == 0) {
+	switch {
+	case oldest == nil:
+	case slack || b.inFlight == 0:
 		b.leaveLocked(oldest, now, lim)
+	default:
+		soonest(due(oldest))
 	}
 	b.setTimerLocked(wake)
 }
 
 // waiting reports whether the lane has anything to run.
 func (l *lane[T, W]) waiting() bool {
-	return l.stuck != nil || len(l.redo) > 0 || len(l.queue) > l.head
+	return len(l.stuck) > 0 || len(l.redo) > 0 || len(l.queue) > l.head
 }
 
 // forced reports whether the lane leaves without regard to others.
 func (l *lane[T, W]) forced(lim limits) bool {
-	return l.stuck != nil || len(l.redo) > 0 || l.hurry > 0 || len(l.pending()) >= lim.count || l.bytes >= lim.bytes-lim.overhead
+	return len(l.stuck) > 0 || len(l.redo) > 0 || l.hurry > 0 || len(l.pending()) >= lim.count || lim.filled(l.bytes)
 }
 
 func (b *batcher[T, W]) leaveLocked(l *lane[T, W], now time.Time, lim limits) {
@@ -82,9 +89,9 @@ func (b *batcher[T, W]) leaveLocked(l *lane[T, W], now time.Time, lim limits) {
 	go b.exec(next)
 }
 
-// nextLocked takes the lane's next batch: what is to be run again comes first, and a stuck batch takes turns with others.
+// nextLocked takes the lane's next batch: what is to be run again comes first, and stuck ones take turns with others.
 func (b *batcher[T, W]) nextLocked(l *lane[T, W], now time.Time, lim limits) *batch[T, W] {
-	if l.stuck != nil {
+	if len(l.stuck) > 0 {
 		if !l.turn {
 			l.turn = true
 			if w := b.witnessLocked(l, now, lim); w != nil {
@@ -92,23 +99,30 @@ func (b *batcher[T, W]) nextLocked(l *lane[T, W], now time.Time, lim limits) *ba
 			}
 		}
 		l.turn = false
-		stuck := l.stuck
-		l.stuck = nil
+		stuck := l.stuck[0]
+		l.stuck = slices.Delete(l.stuck, 0, 1)
 		return stuck
 	}
+	l.turn = false
 	if again := l.takeRedo(); again != nil {
 		again.witness = false
 		return again
 	}
-	return b.cutLocked(l, now, lim, 0)
+	return b.cutLocked(l, now, lim, nil)
 }
 
-// witnessLocked takes a batch that does not hold the stuck batch's id, or nil when the lane has none.
+// witnessLocked takes a batch that holds no id of a stuck one, or nil when the lane has none. What is to be run again
+// holds none: it was requeued when the last one got stuck, or has been a witness itself since.
 func (b *batcher[T, W]) witnessLocked(l *lane[T, W], now time.Time, lim limits) *batch[T, W] {
 	w := l.takeRedo()
 	if w == nil && len(l.pending()) > 0 {
-		lim.distinct = true // it is what makes cut look at ids
-		w = b.cutLocked(l, now, lim, l.stuck.items[0].id())
+		var avoid []uint64
+		for _, stuck := range l.stuck {
+			for i := range stuck.items {
+				avoid = append(avoid, stuck.items[i].id())
+			}
+		}
+		w = b.cutLocked(l, now, lim, avoid)
 	}
 	if w != nil {
 		w.witness = true
@@ -125,8 +139,8 @@ func (l *lane[T, W]) takeRedo() *batch[T, W] {
 	return next
 }
 
-// cutLocked cuts a batch off the lane's queue. Only with an id to avoid it may find none.
-func (b *batcher[T, W]) cutLocked(l *lane[T, W], now time.Time, lim limits, avoid uint64) *batch[T, W] {
+// cutLocked cuts a batch off the lane's queue. Only with ids to avoid it may find none.
+func (b *batcher[T, W]) cutLocked(l *lane[T, W], now time.Time, lim limits, avoid []uint64) *batch[T, W] {
 	pending := l.pending()
 	if b.cfg.first != nil && len(pending) > lim.count {
 		slices.SortStableFunc(pending, func(x, y entry[T]) int { return b.cfg.first(x.item, y.item) })
@@ -152,7 +166,7 @@ func (b *batcher[T, W]) cutLocked(l *lane[T, W], now time.Time, lim limits, avoi
 	// The time of each item is not kept: it would cost more than all the rest of an admission. What stays behind has
 	// waited at least since now.
 	l.since = now
-	return &batch[T, W]{items: items, skipped: skipped > 0, lane: l}
+	return &batch[T, W]{items: items, skipped: skipped > 0 && avoid == nil, lane: l}
 }
 
 // exec runs a batch and applies its verdict.
@@ -178,6 +192,8 @@ func (b *batcher[T, W]) exec(x *batch[T, W]) {
 	}
 	b.completeLocked(v.done, true)
 	b.completeLocked(v.failed, false)
+	b.totals.done += uint64(len(v.done))
+	b.totals.failed += uint64(len(v.failed))
 	b.putBackLocked(l, v)
 	if len(v.done) == len(x.items) && cap(x.items) > cap(l.spare) {
 		clear(x.items)
@@ -211,25 +227,27 @@ func (b *batcher[T, W]) putBackLocked(l *lane[T, W], v verdict[T, W]) {
 	for _, again := range v.again {
 		again.lane = l
 	}
-	l.redo = slices.Concat(v.again, l.redo)
+	if len(v.again) > 0 {
+		l.redo = slices.Concat(v.again, l.redo)
+	}
 	if v.stuck != nil {
 		v.stuck.lane = l
-		l.stuck = v.stuck
-		// The pieces that wait behind it are cut anew, without its id: they are its witnesses.
-		for _, piece := range l.redo {
-			v.requeue = append(v.requeue, piece.items...)
-		}
-		l.redo = nil
+		l.stuck = append(l.stuck, v.stuck)
 	}
-	if len(v.requeue) > 0 {
-		for i := range v.requeue {
-			l.bytes += v.requeue[i].cost()
-		}
-		if l.hurry > 0 {
-			l.hurry += len(v.requeue)
-		}
-		l.queue, l.head = slices.Concat(v.requeue, l.pending()), 0
+	if v.stuck == nil && len(v.requeue) == 0 {
+		return
 	}
+	// What waits to be run again is later than what is put back before it, and may hold the id of what is stuck.
+	back := slices.Clip(v.requeue)
+	for _, piece := range l.redo {
+		back = append(back, piece.items...)
+	}
+	l.redo = nil
+	for i := range back {
+		l.bytes += back[i].cost()
+	}
+	l.hurry += len(back) // what left once has had its time to wait for company
+	l.queue, l.head = slices.Concat(back, l.pending()), 0
 }
 
 // setTimerLocked lets tick run at wake, or never when it is zero.

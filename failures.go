@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 )
 
@@ -62,15 +61,16 @@ func (e *UnsentError) Unwrap() []error {
 // failures keeps failed messages until somebody is told of them: OnFailure, by a goroutine that lives while there are
 // any, or whoever calls Flush or Close. What is kept holds its room in the buffer.
 type failures struct {
-	release func(items, bytes int)
-	report  func(MessageError) // OnFailure, or nil
+	batcher *batcher[outgoing, sending] // whose room they hold
+	report  func(MessageError)          // OnFailure, or nil
+	cut     chan struct{}               // closed when a Close's ctx has ended: report no more
 
-	mu        sync.Mutex // guards all below; not held while release or report runs
+	mu        sync.Mutex // guards all below; not held while the batcher or report runs
 	kept      []*failure
 	byKey     map[string][]*failure // to mark what is overtaken; nil while nothing is kept
 	reporting bool
-	stopped   bool          // Close's ctx has ended: report no more
-	idle      chan struct{} // closed when reporting ends; nil while it does not run
+	stopped   bool          // Close has waited for the reports, or its ctx has ended: report no more
+	idle      chan struct{} // closed when reporting ends; nil when there was none
 }
 
 type failure struct {
@@ -102,7 +102,7 @@ func (f *failures) add(items []entry[outgoing], err error) {
 	}
 	f.mu.Unlock()
 	if told > 0 {
-		f.release(told, bytes)
+		f.batcher.release(told, bytes)
 	}
 }
 
@@ -132,23 +132,26 @@ func (f *failures) reportAll(idle chan struct{}) {
 			f.mu.Unlock()
 			return
 		}
-		x := f.kept[0]
-		f.kept = f.kept[1:]
-		f.forgetLocked(x)
+		x := f.takeLocked()
 		told := x.MessageError
 		f.mu.Unlock()
-		f.release(1, x.bytes) // first the room, so that OnFailure may Send
+		over := f.batcher.reporting(x.bytes) // first the room, so that OnFailure may Send
 		f.report(told)
+		over()
 	}
 }
 
-func (f *failures) forgetLocked(x *failure) {
-	others := slices.DeleteFunc(f.byKey[x.Message.Key], func(o *failure) bool { return o == x })
-	if len(others) == 0 {
+// takeLocked takes the oldest failure out, which is the oldest of its key too.
+func (f *failures) takeLocked() *failure {
+	x := f.kept[0]
+	f.kept[0] = nil
+	f.kept = f.kept[1:]
+	if others := f.byKey[x.Message.Key][1:]; len(others) > 0 {
+		f.byKey[x.Message.Key] = others
+	} else {
 		delete(f.byKey, x.Message.Key)
-		return
 	}
-	f.byKey[x.Message.Key] = others
+	return x
 }
 
 // collect hands over what is kept and not OnFailure's to report.
@@ -169,12 +172,12 @@ func (f *failures) collect() []MessageError {
 		out[i] = x.MessageError
 		bytes += x.bytes
 	}
-	f.release(len(kept), bytes)
+	f.batcher.release(len(kept), bytes)
 	return out
 }
 
-// await waits until OnFailure has been told of everything, or ctx ends: then nothing more is reported, and collect
-// hands over the rest. It does not wait for an OnFailure that is running then.
+// await waits until OnFailure has been told of everything, or the ctx of any await ends: then nothing more is reported,
+// and collect hands over the rest. It does not wait for an OnFailure that is running then.
 func (f *failures) await(ctx context.Context) {
 	f.mu.Lock()
 	idle := f.idle
@@ -182,12 +185,16 @@ func (f *failures) await(ctx context.Context) {
 	if idle != nil {
 		select {
 		case <-idle:
+		case <-f.cut:
 		case <-ctx.Done():
 		}
 	}
 	f.mu.Lock()
-	f.stopped = true
-	f.mu.Unlock()
+	defer f.mu.Unlock()
+	if !f.stopped {
+		f.stopped = true
+		close(f.cut)
+	}
 }
 
 // join is errors.Join that leaves a single error as it is.

@@ -28,11 +28,13 @@ type PublisherConfig struct {
 	// Linger lets a batch that is not full wait for company. It never delays Flush, Close, SendSync, Receipt.Wait, or a
 	// full buffer. Default 0: batches gather while others are in flight, which costs an idle Publisher nothing.
 	Linger time.Duration
-	// RetryFor is how long a batch is tried when the server, or the way to it, is in trouble; then its messages fail with
-	// the last error. Default 0: without end, the buffer fills and Send waits.
+	// RetryFor is how long a message is tried when the server, or the way to it, is in trouble; then it fails with the
+	// last error. It counts from the message's first attempt. Default 0: without end, the buffer fills and Send waits.
 	RetryFor time.Duration
 	// OnFailure is told of every failed message that has no Receipt, one at a time, on a goroutine that lives while there
-	// are any. It may call Send; it must not call Flush or Close. Default: Flush and Close return the failures.
+	// are any, and when the message's room in the buffer is free. It may call Send, which returns ErrFailuresPending when
+	// only further calls of OnFailure could make room for it; it must not call Flush or Close. Default: Flush and Close
+	// return the failures.
 	OnFailure func(MessageError)
 }
 
@@ -93,6 +95,7 @@ type Publisher struct {
 	seed   maphash.Seed
 
 	batcher   *batcher[outgoing, sending]
+	started   time.Time // what attempts are counted from
 	receipts  receiptBook
 	failures  failures
 	side      sideJobs
@@ -115,13 +118,13 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	p := &Publisher{client: c, stream: stream, cfg: cfg, seed: maphash.MakeSeed()}
+	p := &Publisher{client: c, stream: stream, cfg: cfg, seed: maphash.MakeSeed(), started: time.Now()}
 	p.batchSize.Store(int64(cfg.MaxBatchBytes))
 	p.batcher = newBatcher(batcherConfig[outgoing, sending]{
 		lanes: cfg.Lanes, slots: 1, limits: p.limits, maxItems: cfg.MaxBuffered, maxBytes: cfg.MaxBufferedBytes,
-		linger: cfg.Linger, run: p.run, done: p.done,
+		linger: cfg.Linger, relieved: cfg.OnFailure != nil, run: p.run, done: p.done,
 	})
-	p.failures.release, p.failures.report = p.batcher.release, cfg.OnFailure
+	p.failures.batcher, p.failures.report, p.failures.cut = p.batcher, cfg.OnFailure, make(chan struct{})
 	return p, nil
 }
 
@@ -130,9 +133,13 @@ type outgoing struct {
 	Message
 	size int
 	hash uint64
+	// tried is when its first attempt was, since Publisher.started. It is kept where RetryFor asks for it; 0 is never.
+	tried time.Duration
 	// to learns the message's fate, under the number slot; nil is nobody.
 	to   completer
 	slot int
+	// lease is that of the delivery which the message comes from; nil is none. See admitFor.
+	lease *lease
 }
 
 func (o outgoing) cost() int  { return o.size }
@@ -146,9 +153,10 @@ func (p *Publisher) limits() limits {
 }
 
 // Send accepts a message: it is buffered, and will be sent, reported as failed, or listed by Close. While the buffer is
-// full it waits for room, first come first served; ctx bounds that wait and nothing else.
+// full it waits for room, first come first served; ctx bounds that wait and nothing else, but one that has ended already
+// is refused before anything is looked at.
 //
-// Errors, none of which accepts the message: ErrInvalidKey, ErrInvalidData, ErrTooLarge, ctx's, ErrClosed,
+// Errors, none of which accepts the message: ctx's, ErrInvalidKey, ErrInvalidData, ErrTooLarge, ErrClosed,
 // ErrFailuresPending, and an *APIError (say ErrNotFound for a mistyped stream) from a refusal of the stream until a look
 // at it, at backoff pace, succeeds.
 func (p *Publisher) Send(ctx context.Context, key, data string) error {
@@ -176,7 +184,7 @@ func (p *Publisher) SendSync(ctx context.Context, m Message) error {
 }
 
 func (p *Publisher) admitReceipt(ctx context.Context, m Message, hurry bool) (Receipt, error) {
-	o, err := p.prepare(m)
+	o, err := p.prepare(ctx, m)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -190,7 +198,7 @@ func (p *Publisher) admitReceipt(ctx context.Context, m Message, hurry bool) (Re
 }
 
 func (p *Publisher) admit(ctx context.Context, m Message, wait bool) error {
-	o, err := p.prepare(m)
+	o, err := p.prepare(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -198,7 +206,10 @@ func (p *Publisher) admit(ctx context.Context, m Message, wait bool) error {
 }
 
 // prepare checks a message, so that nothing invalid can spoil a batch, and measures it.
-func (p *Publisher) prepare(m Message) (outgoing, error) {
+func (p *Publisher) prepare(ctx context.Context, m Message) (outgoing, error) {
+	if ctx.Err() != nil {
+		return outgoing{}, ended(ctx)
+	}
 	size, err := checkMessage(m)
 	return outgoing{Message: m, size: size, hash: max(1, maphash.String(p.seed, m.Key))}, err // 0 would name nothing
 }
@@ -207,7 +218,6 @@ func (p *Publisher) lane(o outgoing) int { return int(o.hash % uint64(p.cfg.Lane
 
 // done tells each message's fate to whoever is to know it.
 func (p *Publisher) done(items []entry[outgoing], err error) {
-	p.counts.ended(len(items), err)
 	if err == nil {
 		p.failures.sent(items)
 	}
@@ -256,10 +266,11 @@ func (p *Publisher) Close(ctx context.Context) error {
 	return p.outcome
 }
 
-// PublisherStats are totals since NewPublisher. Accepted = Sent + Failed + Buffered, and what Close left unsent.
+// PublisherStats are totals since NewPublisher. At any moment Accepted = Sent + Failed + Buffered.
 type PublisherStats struct {
 	Accepted, Sent, Failed uint64
-	// Buffered is how many messages wait or are in flight now, and BufferedBytes what room is taken, with uncollected failures.
+	// Buffered is how many messages wait or are in flight now; what Close left unsent stays. BufferedBytes is what they
+	// take, together with failures that nobody has collected yet.
 	Buffered, BufferedBytes int
 	// Batches and Bytes count successful requests and the JSON in them; Retries the attempts that were made again.
 	Batches, Bytes, Retries uint64
@@ -272,9 +283,11 @@ type PublisherStats struct {
 // Stats returns the totals so far. It may be called at any time.
 func (p *Publisher) Stats() PublisherStats {
 	s := p.counts.snapshot()
-	p.batcher.mu.Lock()
-	defer p.batcher.mu.Unlock()
-	s.Accepted, s.Buffered, s.BufferedBytes, s.Blocked = p.batcher.admitted, p.batcher.live, p.batcher.bytes, p.batcher.blocked
+	b := p.batcher
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.Accepted, s.Sent, s.Failed, s.Blocked = b.totals.admitted, b.totals.done, b.totals.failed, b.totals.blocked
+	s.Buffered, s.BufferedBytes = b.live, b.bytes
 	return s
 }
 
@@ -288,18 +301,6 @@ func (c *publisherCounts) snapshot() PublisherStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.s
-}
-
-func (c *publisherCounts) ended(n int, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch err {
-	case nil:
-		c.s.Sent += uint64(n)
-	case ErrClosed: // unsent
-	default:
-		c.s.Failed += uint64(n)
-	}
 }
 
 func (c *publisherCounts) attempt(bytes int, err error, again bool) {

@@ -17,6 +17,8 @@ type sideJobs struct {
 
 	probing bool // a look is planned or running
 	timer   *time.Timer
+	looks   int    // since the last send that succeeded
+	sent    uint64 // Publisher.successes at the last refusal
 	asking  bool
 	askAt   time.Time // not before: the last question failed
 }
@@ -50,16 +52,22 @@ func (p *Publisher) refused(err error) {
 	defer p.side.mu.Unlock()
 	if !p.side.probing && !p.side.stopped {
 		p.side.probing = true
+		// A stream that can be looked at, and refuses what is sent, must not cost a batch every 100 ms.
+		if now := p.successes.Load(); now > p.side.sent {
+			p.side.looks, p.side.sent = 0, now
+		}
 		p.log(slog.LevelError, "was refused, and waits for the stream", "error", err)
-		p.planProbeLocked(0, err)
+		p.planProbeLocked(err)
 	}
 }
 
-func (p *Publisher) planProbeLocked(n int, err error) {
-	p.side.timer = time.AfterFunc(p.client.cfg.Retry.wait(n, err), func() { p.side.start(func() { p.probe(n) }) })
+func (p *Publisher) planProbeLocked(err error) {
+	wait := p.client.cfg.Retry.wait(p.side.looks, err)
+	p.side.looks++
+	p.side.timer = time.AfterFunc(wait, func() { p.side.start(p.probe) })
 }
 
-func (p *Publisher) probe(n int) {
+func (p *Publisher) probe() {
 	_, err := callOnce[Stream](p.batcher.ctx, p.client, path("api", "streams", p.stream))
 	p.side.mu.Lock()
 	defer p.side.mu.Unlock()
@@ -71,7 +79,7 @@ func (p *Publisher) probe(n int) {
 		// Under side.mu: a batch that leaves now and is refused plans the next look after this one has ended.
 		p.batcher.resume()
 	default:
-		p.planProbeLocked(n+1, err)
+		p.planProbeLocked(err)
 	}
 }
 

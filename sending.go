@@ -15,7 +15,6 @@ import (
 type sending struct {
 	body    *payload // encoded once: a retry sends the same bytes
 	key     string   // Idempotency-Key of these bytes
-	began   time.Time
 	tries   int
 	crashes int    // bare 500s in a row
 	alone   bool   // it holds one message, and has crashed so
@@ -37,6 +36,9 @@ func (p *Publisher) run(ctx context.Context, b *batch[outgoing, sending]) verdic
 	w := &b.work
 	if b.skipped {
 		p.learnKind()
+	}
+	if v, dropped := p.dropLapsed(b, time.Now()); dropped {
+		return v
 	}
 	if w.isRight != nil && w.isRight.taken && len(b.items) > 1 {
 		return p.bisect(b)
@@ -71,7 +73,7 @@ func (p *Publisher) judge(b *batch[outgoing, sending], err error) verdict[outgoi
 		status = api.Status
 	}
 	if !crashed(err) {
-		w.crashes = 0
+		w.crashes, w.alone = 0, false
 	}
 	switch {
 	case status == http.StatusBadRequest || status == http.StatusUnprocessableEntity:
@@ -84,12 +86,33 @@ func (p *Publisher) judge(b *batch[outgoing, sending], err error) verdict[outgoi
 	case !transient(err) && !errors.Is(err, ErrStreamFull) && status < 500 && status != 0:
 		p.refused(err)
 		return p.fail(b, err)
-	case p.cfg.RetryFor > 0 && time.Since(w.began) >= p.cfg.RetryFor:
-		return p.fail(b, err)
-	case crashed(err) && !b.witness:
+	case p.cfg.RetryFor > 0 && p.exhausted(&b.items[0]):
+		return p.giveUp(b, err)
+	case crashed(err):
 		return p.suspect(b, err)
 	}
 	return p.later(b, err)
+}
+
+// exhausted reports whether a message has been tried for RetryFor. In a batch the first one has been tried longest: a
+// lane keeps its order, also over halves and new cuts, unless a repeated key was passed over: then a later one may be
+// given up an attempt late.
+func (p *Publisher) exhausted(e *entry[outgoing]) bool {
+	return time.Since(p.started)-e.item.tried >= p.cfg.RetryFor
+}
+
+// giveUp fails the messages of a batch that have been tried for RetryFor, and keeps the others.
+func (p *Publisher) giveUp(b *batch[outgoing, sending], err error) verdict[outgoing, sending] {
+	var over, rest []entry[outgoing]
+	for i := range b.items {
+		if p.exhausted(&b.items[i]) {
+			over = append(over, b.items[i])
+		} else {
+			rest = append(rest, b.items[i])
+		}
+	}
+	p.log(slog.LevelError, "gives messages up", "messages", len(over), "after", p.cfg.RetryFor, "error", err)
+	return verdict[outgoing, sending]{failed: over, err: err, requeue: rest, wait: p.client.cfg.Retry.wait(b.work.tries-1, err)}
 }
 
 // later tries the same bytes again after a backoff.
@@ -122,7 +145,6 @@ func (p *Publisher) halve(b *batch[outgoing, sending]) (left, right *batch[outgo
 	n := len(b.items) / 2
 	left = &batch[outgoing, sending]{items: b.items[:n:n]}
 	right = &batch[outgoing, sending]{items: b.items[n:]}
-	left.work.began, right.work.began = b.work.began, b.work.began
 	return left, right
 }
 
@@ -141,24 +163,28 @@ func (p *Publisher) shrink(b *batch[outgoing, sending], err error) verdict[outgo
 
 // suspect follows a bare 500, which is given by a server in trouble, and by the 2024 server for a message that it cannot
 // store. The batch is tried again, then halved down to one message; that one fails only when, between two of its
-// crashes, some other send succeeded: so that a server in trouble costs nobody a message.
+// crashes, some other send succeeded: so that a server in trouble costs nobody a message. A witness is halved at once:
+// it may hold another such message, and a smaller one is as good.
 func (p *Publisher) suspect(b *batch[outgoing, sending], err error) verdict[outgoing, sending] {
 	w := &b.work
-	if w.crashes++; w.crashes < crashesBeforeSplit {
+	if w.crashes++; w.crashes < crashesBeforeSplit && !b.witness {
 		return p.later(b, err)
 	}
 	if len(b.items) > 1 {
 		left, right := p.halve(b)
-		left.work.crashes, right.work.crashes = crashesBeforeSplit-1, crashesBeforeSplit-1
+		left.work.crashes = min(w.crashes, crashesBeforeSplit-1)
+		right.work.crashes = left.work.crashes
 		return verdict[outgoing, sending]{again: []*batch[outgoing, sending]{left, right}, wait: p.client.cfg.Retry.wait(0, err)}
 	}
 	// Read before it is compared: a send that succeeds while this line runs counts for the next time only.
 	now := p.successes.Load()
-	if w.alone && now > w.seen {
+	if w.alone && now > w.seen && w.crashes > crashesBeforeSplit {
 		return p.fail(b, err)
 	}
-	w.alone, w.seen = true, now
-	wait := p.client.cfg.Retry.wait(w.crashes-crashesBeforeSplit, err)
+	if !w.alone {
+		w.alone, w.seen = true, now
+	}
+	wait := p.client.cfg.Retry.wait(max(0, w.crashes-crashesBeforeSplit), err)
 	p.log(slog.LevelWarn, "suspects a message to crash the server", "key", b.items[0].item.Key, "wait", wait, "error", err)
 	return verdict[outgoing, sending]{stuck: b, wait: wait}
 }
@@ -169,6 +195,7 @@ func (p *Publisher) encode(b *batch[outgoing, sending]) {
 	for i := range b.items {
 		size += b.items[i].item.size
 	}
+	p.noteFirstAttempt(b.items)
 	w := &b.work
 	w.body = bodies.get(size)
 	body := appendSendHead(w.body.json)
@@ -177,8 +204,17 @@ func (p *Publisher) encode(b *batch[outgoing, sending]) {
 	}
 	w.body.json = appendSendTail(body)
 	w.key = uuid.NewString()
-	if w.began.IsZero() {
-		w.began = time.Now()
+}
+
+func (p *Publisher) noteFirstAttempt(items []entry[outgoing]) {
+	if p.cfg.RetryFor == 0 {
+		return
+	}
+	now := max(1, time.Since(p.started)) // 0 would be never
+	for i := range items {
+		if o := &items[i].item; o.tried == 0 {
+			o.tried = now
+		}
 	}
 }
 

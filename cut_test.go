@@ -1,0 +1,194 @@
+package sequin
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// parcel is an item that tests can tell from any other.
+type parcel struct {
+	n    int
+	key  uint64
+	size int
+}
+
+func (p parcel) cost() int  { return p.size }
+func (p parcel) id() uint64 { return p.key }
+
+// parcels makes one of 10 bytes for each key, numbered from 0.
+func parcels(keys ...uint64) []parcel {
+	made := make([]parcel, len(keys))
+	for i, key := range keys {
+		made[i] = parcel{n: i, key: key, size: 10}
+	}
+	return made
+}
+
+func numbers(items []parcel) []int {
+	ns := make([]int, len(items))
+	for i, it := range items {
+		ns[i] = it.n
+	}
+	return ns
+}
+
+func TestCut(t *testing.T) {
+	sized := func(sizes ...int) []parcel {
+		made := parcels(make([]uint64, len(sizes))...)
+		for i := range made {
+			made[i].size = sizes[i]
+		}
+		return made
+	}
+	three := limits{count: 3, bytes: 1000}
+	threeOnce := limits{count: 3, bytes: 1000, distinct: true}
+	for _, row := range []struct {
+		name    string
+		pending []parcel
+		lim     limits
+		avoid   []uint64
+		batch   []int
+		rest    []int
+		skipped int
+	}{
+		{"nothing pending", nil, three, nil, []int{}, []int{}, 0},
+		{"one less than a batch", parcels(1, 2), three, nil, []int{0, 1}, []int{}, 0},
+		{"exactly a batch", parcels(1, 2, 3), three, nil, []int{0, 1, 2}, []int{}, 0},
+		{"one more than a batch", parcels(1, 2, 3, 4), three, nil, []int{0, 1, 2}, []int{3}, 0},
+		{"bytes reached exactly", sized(40, 50, 10), limits{count: 9, bytes: 100}, nil, []int{0, 1, 2}, []int{}, 0},
+		{"bytes exceeded by one", sized(40, 50, 11), limits{count: 9, bytes: 100}, nil, []int{0, 1}, []int{2}, 0},
+		{"overhead counts", sized(40, 50, 10), limits{count: 9, bytes: 100, overhead: 1}, nil, []int{0, 1}, []int{2}, 0},
+		{"a small item does not pass a large one", sized(60, 50, 10), limits{count: 9, bytes: 100}, nil, []int{0}, []int{1, 2}, 0},
+		{"an oversize item travels alone", sized(500, 10), limits{count: 9, bytes: 100}, nil, []int{0}, []int{1}, 0},
+		{"an oversize item waits for its own batch", sized(10, 500, 10), limits{count: 9, bytes: 100}, nil, []int{0}, []int{1, 2}, 0},
+		{"a limit below the overhead", sized(10, 10), limits{count: 9, bytes: 1, overhead: 5}, nil, []int{0}, []int{1}, 0},
+		{"repeats go together where they may", parcels(1, 1, 1, 2), three, nil, []int{0, 1, 2}, []int{3}, 0},
+		{"a repeat is passed over", parcels(1, 1, 2, 3), threeOnce, nil, []int{0, 2, 3}, []int{1}, 1},
+		{"what is passed over stays in order, in front", parcels(1, 1, 2, 1, 3, 4, 1), threeOnce, nil, []int{0, 2, 4}, []int{1, 3, 5, 6}, 2},
+		{"a repeat at the end is left", parcels(1, 2, 1), threeOnce, nil, []int{0, 1}, []int{2}, 1},
+		{"a hot id goes one by one", parcels(1, 1, 1, 1), threeOnce, nil, []int{0}, []int{1, 2, 3}, 3},
+		{"items without an id never repeat", parcels(0, 0, 0, 0), threeOnce, nil, []int{0, 1, 2}, []int{3}, 0},
+		{"looks past a hot id at four batches' worth", parcels(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 3), threeOnce, nil, []int{0, 11}, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12}, 10},
+		{"an id to avoid counts as held", parcels(7, 1, 7, 2), three, []uint64{7}, []int{1, 3}, []int{0, 2}, 2},
+		{"several ids to avoid", parcels(7, 8, 7, 2), three, []uint64{7, 8}, []int{3}, []int{0, 1, 2}, 3},
+		{"nothing but ids to avoid", parcels(7, 7), three, []uint64{7}, []int{}, []int{0, 1}, 2},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			batch, rest, skipped := cut(new(cutter), slices.Clone(row.pending), row.lim, row.avoid, nil)
+			require.Equal(t, row.batch, numbers(batch))
+			require.Equal(t, row.rest, numbers(rest))
+			require.Equal(t, row.skipped, skipped)
+		})
+	}
+}
+
+func TestCutForgetsWhatHasLeft(t *testing.T) {
+	pending := parcels(1, 1, 2, 3, 4)
+	_, rest, _ := cut(new(cutter), pending, limits{count: 3, bytes: 1000, distinct: true}, nil, nil)
+	require.Equal(t, []int{1, 4}, numbers(rest))
+	require.Equal(t, []parcel{{}, {}, {}}, pending[:3], "what has left must not be kept alive by the queue")
+}
+
+func TestCutAppendsToWhatItIsGiven(t *testing.T) {
+	room := make([]parcel, 1, 8)
+	batch, _, _ := cut(new(cutter), parcels(1, 2), limits{count: 2, bytes: 1000}, nil, room)
+	require.Len(t, batch, 3)
+	require.Same(t, &room[0], &batch[0], "room that is large enough is used")
+}
+
+func TestACutterRemembersNothing(t *testing.T) {
+	c, lim := new(cutter), limits{count: 100, bytes: 1 << 20, distinct: true}
+	for range 3 {
+		batch, rest, skipped := cut(c, parcels(1, 2, 1, 3), lim, nil, nil)
+		require.Equal(t, []int{0, 1, 3}, numbers(batch))
+		require.Equal(t, []int{2}, numbers(rest))
+		require.Equal(t, 1, skipped)
+	}
+}
+
+// FuzzCut cuts a queue to its end and holds every batch against what is promised of it. Each byte of script is an item:
+// its low bits are the id, its high bits the size.
+func FuzzCut(f *testing.F) {
+	f.Add([]byte{}, uint8(3), uint16(100), true, uint8(0))
+	f.Add([]byte{1, 1, 1, 2, 3, 1, 0, 0}, uint8(2), uint16(40), true, uint8(1))
+	f.Add([]byte("any text will do as a queue of items"), uint8(5), uint16(200), false, uint8(0))
+	f.Add([]byte{0xf1, 0x01, 0xf1, 0x02, 0xff, 0x10}, uint8(4), uint16(9), true, uint8(2))
+	f.Fuzz(func(t *testing.T, script []byte, count uint8, bytes uint16, distinct bool, avoid uint8) {
+		pending := make([]parcel, len(script))
+		for i, b := range script {
+			pending[i] = parcel{n: i, key: uint64(b & 7), size: 1 + int(b>>3)*int(b>>3)}
+		}
+		lim := limits{count: max(1, int(count)), bytes: int(bytes), overhead: 3, distinct: distinct}
+		c := new(cutter)
+		if id := uint64(avoid & 7); id != 0 {
+			before := slices.Clone(pending)
+			batch, rest, _ := cut(c, pending, lim, []uint64{id}, nil)
+			require.False(t, slices.ContainsFunc(batch, func(p parcel) bool { return p.key == id }))
+			lim := lim
+			lim.distinct = true
+			checkCut(t, before, lim, batch, rest)
+			pending = rest
+		}
+		for len(pending) > 0 {
+			before := slices.Clone(pending)
+			batch, rest, skipped := cut(c, pending, lim, nil, nil)
+			require.NotEmpty(t, batch)
+			require.True(t, lim.distinct || skipped == 0)
+			checkCut(t, before, lim, batch, rest)
+			pending = rest
+		}
+	})
+}
+
+// checkCut holds one cut against its invariants.
+func checkCut(t *testing.T, before []parcel, lim limits, batch, rest []parcel) {
+	t.Helper()
+	require.LessOrEqual(t, len(batch), lim.count)
+	size, ids := lim.overhead, map[uint64]bool{}
+	for _, p := range batch {
+		size += p.size
+		require.False(t, lim.distinct && p.key != 0 && ids[p.key], "id %d twice", p.key)
+		ids[p.key] = true
+		if lim.distinct {
+			require.Less(t, slices.Index(before, p), lookahead*lim.count, "looks too far")
+		}
+	}
+	require.True(t, size <= lim.bytes || len(batch) <= 1, "%d bytes in %d items", size, len(batch))
+
+	// Nothing is lost or doubled, and both parts keep their order.
+	all := slices.Concat(batch, rest)
+	slices.SortFunc(all, func(a, b parcel) int { return a.n - b.n })
+	require.True(t, slices.Equal(before, all), "%v became %v", before, all)
+	byN := func(a, b parcel) int { return a.n - b.n }
+	require.True(t, slices.IsSortedFunc(batch, byN))
+	require.True(t, slices.IsSortedFunc(rest, byN))
+	// What has left of an id came before what stays of it.
+	for _, p := range batch {
+		for _, q := range rest {
+			require.False(t, p.key != 0 && p.key == q.key && q.n < p.n, "%d overtook %d", p.n, q.n)
+		}
+	}
+}
+
+func BenchmarkCut(b *testing.B) {
+	for _, keys := range []uint64{1, 1000, 1 << 62} {
+		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
+			queue := make([]parcel, lookahead*MaxBatch)
+			var c cutter
+			into := make([]parcel, 0, MaxBatch)
+			lim := limits{count: MaxBatch, bytes: 1 << 20, distinct: true}
+			taken := 0
+			for b.Loop() {
+				for i := range queue {
+					queue[i] = parcel{n: i, key: 1 + uint64(i)*0x9e3779b97f4a7c15%keys, size: 100}
+				}
+				batch, _, _ := cut(&c, queue, lim, nil, into)
+				taken += len(batch)
+			}
+			b.ReportMetric(float64(taken)/float64(b.N), "items/op")
+		})
+	}
+}
