@@ -71,7 +71,8 @@ func (d Delivery) Nack() error {
 }
 
 // NackAfter is Nack after a delay, which is cut to what the lease allows: the API has no longer one. Until then the
-// message stays in flight. A Subscriber that stops sends it at once.
+// message stays in flight. At most half of MaxInFlight is held so: beyond that, what is due first is sent early. A
+// Subscriber that stops sends it at once.
 func (d Delivery) NackAfter(delay time.Duration) error {
 	return d.settle(context.Background(), Settlement{Kind: Nack, Delay: max(0, delay)})
 }

@@ -81,6 +81,9 @@ var (
 	ErrLeaseTooShort = errors.New("sequin: ack_wait too short")
 	// ErrBusy: the deliveries of this Subscriber are already being consumed in another way.
 	ErrBusy = errors.New("sequin: deliveries already in use")
+	// ErrHandlersRunning: Handle, HandleBatch or Pipe has returned while handlers still run, which ignore that their ctx
+	// has ended. The text says how many.
+	ErrHandlersRunning = errors.New("sequin: handlers still running")
 )
 
 // APIError is an answer of the server other than success. It survives whatever the body holds: HTML of a proxy, nothing

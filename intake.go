@@ -62,6 +62,7 @@ func (in *intake) look(now time.Time) {
 			next = t
 		}
 	}
+	in.calm()
 	in.clearShelf(now)
 	if near, ok := in.nearest(); ok && past(now, near) {
 		in.takeBack(now)

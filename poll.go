@@ -37,6 +37,9 @@ type answer struct {
 // startPolls starts the receives that may run now, and returns when to look again.
 func (in *intake) startPolls(now time.Time) (next time.Time) {
 	for {
+		if slow, until := in.throttle.slow(); slow {
+			return in.probe(now, until)
+		}
 		switch {
 		case len(in.polls) > 0 && (!in.full || len(in.polls) >= in.cfg.Pollers):
 			return now.Add(never) // their answers come
@@ -48,22 +51,29 @@ func (in *intake) startPolls(now time.Time) (next time.Time) {
 		if ask < 1 || busy && in.window.small(ask) {
 			// A settle or the end of a lease makes room, an answer is an event, and the channel is gauged while it
 			// holds anything.
+			in.setStalled(ask < 1 && len(in.polls) == 0)
 			return now.Add(never)
 		}
-		p := &poll{asked: ask, round: in.window.round, started: now}
-		if !slices.ContainsFunc(in.polls, func(p *poll) bool { return p.wait > 0 }) {
-			p.wait = in.waitFor(now)
-		}
-		ctx, cancel := context.WithCancel(in.cut)
-		p.cancel = cancel
-		in.polls = append(in.polls, p)
-		go in.receive(ctx, p, in.terms())
+		in.startPoll(now, ask)
 	}
+}
+
+// startPoll starts a receive. One of those that run may wait at the server.
+func (in *intake) startPoll(now time.Time, ask int) {
+	in.setStalled(false)
+	p := &poll{asked: ask, round: in.window.round, started: now}
+	if !slices.ContainsFunc(in.polls, func(p *poll) bool { return p.wait > 0 }) {
+		p.wait = in.waitFor(now)
+	}
+	ctx, cancel := context.WithCancel(in.cut)
+	p.cancel = cancel
+	in.polls = append(in.polls, p)
+	go in.receive(ctx, p, in.terms())
 }
 
 // spare is the room that is neither taken nor reserved.
 func (in *intake) spare() int {
-	room := in.window.size
+	room := max(in.window.size, int(in.needs.Load()))
 	for _, p := range in.polls {
 		room -= p.asked
 	}
@@ -144,9 +154,9 @@ func (in *intake) take(a answer) {
 	a.lease.round, a.lease.behind, a.lease.settles = a.poll.round, in.handed(), in.tempo.settles.Load()
 	a.lease.limits = in.full && in.window.small(in.window.ask(in.spare()))
 	for i, d := range a.deliveries {
-		// A server that hands out more than it was asked for must not cost more than was reserved; and an answer that
-		// travelled too long is not worth handing over.
-		if i >= a.poll.asked || past(now, a.lease.near) {
+		// A server that hands out more than it was asked for must not cost more than was reserved; an answer that
+		// travelled too long is not worth handing over; and handlers that do nothing but fail get a probe alone.
+		if i >= a.poll.asked || past(now, a.lease.near) || !in.throttle.lets(d, now) {
 			in.settler.giveBack(d)
 			continue
 		}

@@ -104,6 +104,7 @@ type Subscriber struct {
 	tempo      tempo
 	lateLease  atomic.Pointer[lease] // of a settle that came late, for intake to learn from
 	ackErrors  sync.Mutex            // one OnAckError at a time
+	*handling
 
 	mu       sync.Mutex // guards all below; held for arithmetic only
 	inFlight int        // room taken by deliveries: the sum over leases
@@ -151,6 +152,7 @@ func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg Sub
 	s.setTerms(found.AckWait)
 	s.settler = newSettler(s)
 	s.settler.repeatAcks = where.appends()
+	s.handling = newHandling(where, found)
 	go newIntake(s).run()
 	return s, nil
 }
@@ -168,10 +170,6 @@ func (s *Subscriber) setTerms(ackWait time.Duration) {
 }
 
 func (s *Subscriber) terms() leaseTerms { return *s.leaseTerms.Load() }
-
-// Deliveries returns the channel of deliveries, the same at every call. It is closed when the Subscriber stops; Err
-// then says why. Any number of goroutines may range over it.
-func (s *Subscriber) Deliveries() <-chan Delivery { return s.deliveries }
 
 // Err returns nil while the Subscriber runs, and after Close or a cancelled ctx; otherwise why it stopped: an *APIError
 // with ErrNotFound (the consumer is gone) or ErrUnauthorized, or ErrLeaseTooShort.
@@ -260,6 +258,10 @@ func (s *Subscriber) hold(x settling, at time.Time) bool {
 	}
 	i, _ := slices.BinarySearchFunc(s.held, at, func(h heldNack, at time.Time) int { return h.at.Compare(at) })
 	s.held = slices.Insert(s.held, i, heldNack{x, at})
+	// Held nacks take up room. At half of it the next one due goes now: messages that fail must not keep away all others.
+	for i := range len(s.held) - max(1, s.cfg.MaxInFlight/2) {
+		s.held[i].at = time.Now()
+	}
 	s.nudge()
 	return true
 }

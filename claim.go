@@ -1,0 +1,66 @@
+package sequin
+
+import "sync/atomic"
+
+// handling is what a Subscriber keeps for Handle, HandleBatch and Pipe.
+type handling struct {
+	origin   origin
+	use      atomic.Int32 // who consumes the deliveries: see claim
+	throttle throttle
+	slowed   bool          // intake has seen that the throttle is on; its own
+	needs    atomic.Int32  // room that a batch takes, whatever the window says
+	isFull   atomic.Bool   // no receive runs, and there is no room for one
+	filled   chan struct{} // told when isFull has become true
+}
+
+// origin is where a Subscriber's messages come from, as Subscribe found it.
+type origin struct {
+	stream   *Stream
+	consumer *Consumer
+}
+
+func newHandling(stream *Stream, consumer *Consumer) *handling {
+	return &handling{origin: origin{stream, consumer}, filled: make(chan struct{}, 1)}
+}
+
+// setStalled notes whether nothing more can come until something is settled.
+func (in *intake) setStalled(stalled bool) {
+	if in.isFull.Swap(stalled) || !stalled {
+		return
+	}
+	select {
+	case in.filled <- struct{}{}:
+	default:
+	}
+}
+
+// The uses that a Subscriber's deliveries can be put to.
+const (
+	usedByNobody int32 = iota
+	usedByProgram
+	usedByHandlers
+)
+
+// claim takes the deliveries for one use. Only a program that ranges over them may claim them again.
+func (s *Subscriber) claim(use int32) bool {
+	return s.use.CompareAndSwap(usedByNobody, use) || use == usedByProgram && s.use.Load() == use
+}
+
+// noDeliveries is the channel of a Subscriber whose deliveries go to handlers.
+var noDeliveries = func() <-chan Delivery { c := make(chan Delivery); close(c); return c }()
+
+// Deliveries returns the channel of deliveries, the same at every call. It is closed when the Subscriber stops; Err
+// then says why. Any number of goroutines may range over it. After Handle, HandleBatch or Pipe, to which the deliveries
+// go instead, it is a closed channel; after Deliveries these return ErrBusy.
+func (s *Subscriber) Deliveries() <-chan Delivery {
+	if !s.claim(usedByProgram) {
+		return noDeliveries
+	}
+	return s.deliveries
+}
+
+// unseen gives back a delivery that was taken from the channel and shown to no program.
+func (s *Subscriber) unseen(d Delivery) {
+	s.counts.takenBack.Add(1)
+	s.settler.giveBack(d)
+}

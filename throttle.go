@@ -1,0 +1,152 @@
+package sequin
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// failuresToSlow is how many handler calls in a row must fail before a Subscriber slows down: enough that a few bad
+// messages in a quiet stream do not do it, few enough that an outage costs little more than what is in flight anyway.
+const failuresToSlow = 10
+
+// throttle slows a Subscriber down while its handlers do nothing but fail, say because a database is down. Then what is
+// buffered is given back, to be had by others, and one message at a time is let through, the probe, at a pace that
+// slows down with each failure. One success lifts it.
+//
+// Only calls that hold a message which never failed before count towards it: one that fails again and again says
+// something about itself.
+type throttle struct {
+	mu    sync.Mutex // guards all below; held for arithmetic only
+	pace  RetryConfig
+	run   int            // failed calls in a row
+	steps int            // how often it slowed down; 0 is full speed
+	until time.Time      // no probe before
+	probe *deliveryState // who is let through
+}
+
+func (t *throttle) setPace(pace RetryConfig) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pace = pace
+}
+
+// slow reports whether the throttle is on, and from when on the next probe may be had.
+func (t *throttle) slow() (on bool, until time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.steps > 0, t.until
+}
+
+// lets reports whether a delivery that has just arrived may be handed over. While the throttle is on it becomes the
+// probe, where one is due. Another one is due when the probe's lease comes near its end without a word of it.
+func (t *throttle) lets(d Delivery, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.steps == 0 {
+		return true
+	}
+	if now.Before(t.until) {
+		return false
+	}
+	t.probe, t.until = d.state, d.state.lease.near
+	return true
+}
+
+// admits reports whether a handler may be called with what was handed over.
+func (t *throttle) admits(d Delivery) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.steps == 0 || d.state == t.probe
+}
+
+// passed notes a call that succeeded. It reports whether that lifted the throttle.
+func (t *throttle) passed() (lifted bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lifted = t.steps > 0
+	t.run, t.steps, t.probe = 0, 0, nil
+	return lifted
+}
+
+// failed notes a call that failed; fresh says that one of its messages had never failed before. A call that began before
+// the throttle's last step says nothing new. It reports whether it made a step, and how long it waits then.
+func (t *throttle) failed(batch []Delivery, fresh bool, now time.Time) (stepped bool, wait time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.steps > 0 && !t.isProbeLocked(batch):
+		return false, 0
+	case t.steps == 0:
+		if fresh {
+			t.run++
+		}
+		if t.run < failuresToSlow {
+			return false, 0
+		}
+	}
+	wait = t.pace.wait(t.steps, nil)
+	t.steps++
+	t.until, t.probe = now.Add(wait), nil
+	return true, wait
+}
+
+// undecided notes a call whose failure was the message's own: another probe may follow at once.
+func (t *throttle) undecided(batch []Delivery, now time.Time) (next bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.steps == 0 || !t.isProbeLocked(batch) {
+		return false
+	}
+	t.until, t.probe = now, nil
+	return true
+}
+
+func (t *throttle) isProbeLocked(batch []Delivery) bool {
+	for _, d := range batch {
+		if d.state == t.probe {
+			return true
+		}
+	}
+	return false
+}
+
+// calm empties the buffer when the throttle has come on. What gets into it after that is probes.
+func (in *intake) calm() {
+	slow, _ := in.throttle.slow()
+	if slow == in.slowed {
+		return
+	}
+	in.slowed = slow
+	if !slow {
+		return
+	}
+	n := 0
+	for more := true; more; n++ {
+		select {
+		case d := <-in.deliveries:
+			in.unseen(d)
+		default:
+			more = false
+		}
+	}
+	in.shelf = nil // nobody took these in good time: no reason to ask for more
+	in.log(slog.LevelWarn, "slows down, because every handler fails", "given back", n-1)
+}
+
+// probe starts the receive of a probe, when one is due, and returns when to look again.
+func (in *intake) probe(now, until time.Time) (next time.Time) {
+	in.mu.Lock()
+	room := in.cfg.MaxInFlight - in.inFlight
+	in.mu.Unlock()
+	switch {
+	case len(in.polls) > 0 || room < 1:
+		return now.Add(never) // an answer, or room, is an event
+	case now.Before(until):
+		return until
+	case now.Before(in.nextPoll):
+		return in.nextPoll
+	}
+	in.startPoll(now, 1)
+	return now.Add(never)
+}
