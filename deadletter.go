@@ -1,0 +1,185 @@
+package sequin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// DeadLetter says where messages go that their handler cannot handle: to another stream, each as a [DeadMessage], and
+// only once that has been confirmed is the original acked. Where it cannot be sent, because the other stream is away or
+// refuses it, the original is held back, comes again, and OnError is told each time: nothing is lost, and nothing is
+// acked that lies nowhere else. See [Client.Redrive] for the way back.
+//
+// It takes the place of the consumer's max_deliver, and does not go together with it: a server that stops delivering
+// leaves nothing to send.
+type DeadLetter struct {
+	// Stream is the name or id of the stream for dead letters; not the one that they come from.
+	Stream string
+	// MaxAttempts is how often the handler may fail for a version of a message, counted by this process, for the 10,000
+	// messages that failed last. Where the server tells a delivery's Attempt, and the stream appends, a message that was
+	// delivered more than three times as often goes without another try: it may be what kills the process. Default 5.
+	MaxAttempts int
+	// Key makes the key of a dead letter. Default dead.<consumer>.<a new UUID>, so that none replaces another.
+	Key func(Delivery) string
+}
+
+// defaultMaxAttempts lasts, with default backoff, for some ten seconds: a restart of what the handler needs.
+const defaultMaxAttempts = 5
+
+// deliveriesAnAttempt is how many deliveries are allowed for each of MaxAttempts. Not all of them reach a handler, and
+// each process counts its own.
+const deliveriesAnAttempt = 3
+
+func (c DeadLetter) withDefaults() DeadLetter {
+	if c.MaxAttempts == 0 {
+		c.MaxAttempts = defaultMaxAttempts
+	}
+	return c
+}
+
+func (c DeadLetter) validate(s *Subscriber) error {
+	o := s.origin
+	switch {
+	case c.Stream == "" || c.Stream == o.stream.Name || c.Stream == o.stream.ID:
+		return fmt.Errorf("%w: DeadLetter.Stream is %q, must name another stream than that of the messages", ErrInvalidConfig, c.Stream)
+	case c.MaxAttempts < 1:
+		return fmt.Errorf("%w: DeadLetter.MaxAttempts is %d, must be at least 1", ErrInvalidConfig, c.MaxAttempts)
+	case o.consumer.MaxDeliver != Unlimited:
+		return fmt.Errorf("%w: DeadLetter with a consumer whose max_deliver is %d: the server would stop delivering before the policy ends; "+
+			"set ConsumerOptions.MaxDeliver to Unlimited", ErrInvalidConfig, o.consumer.MaxDeliver)
+	}
+	return nil
+}
+
+// DeadMessage is what the data of a dead letter holds, as JSON: a message that could not be handled, and why.
+type DeadMessage struct {
+	// Stream and Consumer are the names of where the message came from.
+	Stream   string `json:"stream"`
+	Consumer string `json:"consumer"`
+	// Key, Data and Seq are the message's own.
+	Key  string `json:"key"`
+	Data string `json:"data"`
+	Seq  int64  `json:"seq"`
+	// Attempts counts the failures of the handler or, for a message that was delivered too often, its deliveries.
+	Attempts     int       `json:"attempts"`
+	FirstFailure time.Time `json:"first_failure"`
+	LastFailure  time.Time `json:"last_failure"`
+	// Error is the text of the last failure, of 4 KiB at most.
+	Error string `json:"error"`
+}
+
+// deadLetters sends a pool's dead letters, in the background, by a Publisher of its own.
+type deadLetters struct {
+	*pool
+	cfg DeadLetter
+	pub *Publisher
+}
+
+func newDeadLetters(p *pool) (*deadLetters, error) {
+	// Room for whatever may be in flight, so that a worker never waits for a stream that is away.
+	pub, err := p.client.NewPublisher(p.cfg.DeadLetter.Stream, PublisherConfig{MaxBuffered: p.Subscriber.cfg.MaxInFlight})
+	if err != nil {
+		return nil, err
+	}
+	return &deadLetters{pool: p, cfg: *p.cfg.DeadLetter, pub: pub}, nil
+}
+
+// takes reports whether a delivery belongs to the dead letters without another try.
+func (dl *deadLetters) takes(d Delivery) bool {
+	r := dl.history.of(d)
+	most := deliveriesAnAttempt * dl.cfg.MaxAttempts
+	switch {
+	case r.buried: // but the ack came too late, or was lost
+		dl.ack(d)
+		return true
+	case !r.doomed && (d.Attempt <= most || !dl.origin.stream.appends()):
+		return false
+	case !r.doomed:
+		now := time.Now()
+		r = dl.history.failed(d, func(r *record) {
+			if r.failures == 0 {
+				r.first, r.last = now, now
+				r.text = fmt.Sprintf("delivered %d times and never settled: it may end the process that handles it", d.Attempt)
+			}
+			r.attempts, r.doomed = d.Attempt, true
+		})
+	}
+	dl.send(d, r)
+	return true
+}
+
+// send puts a dead letter on its way. One whose lease is over waits for the next delivery: it could not be acked.
+func (dl *deadLetters) send(d Delivery, r record) {
+	if past(time.Now(), d.state.lease.deadline) {
+		return
+	}
+	m, err := dl.letter(d, r)
+	if err == nil {
+		err = dl.pub.admitFor(context.Background(), d.state.lease, m, deadLetter{dl, d}, false)
+	}
+	if err != nil {
+		dl.heldBack(d, err)
+	}
+}
+
+func (dl *deadLetters) letter(d Delivery, r record) (Message, error) {
+	var data strings.Builder
+	enc := json.NewEncoder(&data)
+	enc.SetEscapeHTML(false) // it would make 6 bytes of a < and with that a large message too large
+	o := dl.origin
+	err := enc.Encode(DeadMessage{Stream: o.stream.Name, Consumer: o.consumer.Name, Key: d.Key, Data: d.Data, Seq: d.Seq,
+		Attempts: r.attempts, FirstFailure: r.first.UTC(), LastFailure: r.last.UTC(), Error: r.text})
+	key := "dead." + o.consumer.Name + "." + uuid.NewString()
+	if dl.cfg.Key != nil {
+		key = dl.cfg.Key(d)
+	} else if checkKey(key) != nil {
+		key = "dead." + o.consumer.ID + "." + uuid.NewString()
+	}
+	return Message{Key: key, Data: strings.TrimSuffix(data.String(), "\n")}, err
+}
+
+// heldBack keeps an original whose dead letter could not be sent. When its lease is over it comes again by itself.
+func (dl *deadLetters) heldBack(d Delivery, err error) {
+	_ = d.NackAfter(dl.pool.cfg.BackoffMax)
+	err = fmt.Errorf("sequin: dead letter of %q to stream %q: %w", clip(d.Key), dl.cfg.Stream, err)
+	dl.log(slog.LevelError, "could not send a dead letter, and keeps the message", "key", clip(d.Key), "error", err)
+	dl.report(d, err)
+}
+
+func (dl *deadLetters) ack(d Delivery) {
+	if err := d.Ack(); err != nil && !errors.Is(err, ErrSettled) {
+		dl.report(d, err)
+	}
+}
+
+// close drops what could not be sent: its originals were not acked, and come again.
+func (dl *deadLetters) close() {
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = dl.pub.Close(over)
+}
+
+// deadLetter is told what became of one.
+type deadLetter struct {
+	*deadLetters
+	d Delivery
+}
+
+// complete implements completer. That it was sent is remembered, so that an ack that comes too late, or is lost, does
+// not make a second one.
+func (l deadLetter) complete(_ int, err error) {
+	if err != nil {
+		l.heldBack(l.d, err)
+		return
+	}
+	l.history.failed(l.d, func(r *record) { r.buried = true })
+	l.log(slog.LevelWarn, "has sent a message to the dead letters", "key", clip(l.d.Key), "to", l.cfg.Stream)
+	l.ack(l.d)
+}

@@ -1,0 +1,144 @@
+package sequin
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// gatherer makes batches of deliveries, on one goroutine, and hands each to the first worker that is free; until then it
+// grows. Messages that have failed before are gathered apart from those that have not, in smaller batches.
+type gatherer struct {
+	*pool
+	size    int
+	wait    time.Duration
+	batches chan []Delivery // unbuffered: a send that succeeds has found a free worker
+	open    []*gathering    // oldest first
+	timer   *time.Timer
+}
+
+// gathering is a batch in the making.
+type gathering struct {
+	items []Delivery
+	limit int       // how many it may hold: what its items have in common
+	since time.Time // when its first item came
+}
+
+func (g *gathering) full() bool { return len(g.items) >= g.limit }
+
+func newGatherer(p *pool, cfg BatchHandlerConfig) *gatherer {
+	p.needs.Store(int32(cfg.Size))
+	return &gatherer{pool: p, size: cfg.Size, wait: cfg.Wait, batches: make(chan []Delivery), timer: time.NewTimer(never)}
+}
+
+func (g *gatherer) run() {
+	defer close(g.batches)
+	defer g.timer.Stop()
+	for {
+		now := time.Now()
+		g.shed(now)
+		ready, wake := g.ready(now)
+		in, out, batch := g.deliveries, g.batches, []Delivery(nil)
+		if slices.ContainsFunc(g.open, (*gathering).full) {
+			in = nil // more would only lie here instead of in the channel
+		}
+		if ready == nil {
+			out = nil
+		} else {
+			batch = ready.items
+		}
+		g.timer.Reset(time.Until(wake))
+		select {
+		case d, ok := <-in:
+			if ok {
+				g.add(d)
+			}
+		case out <- batch:
+			g.open = slices.DeleteFunc(g.open, func(o *gathering) bool { return o == ready })
+		case <-g.filled:
+		case <-g.timer.C:
+		case <-g.stop.Done(): // before the channel closes
+			g.giveUp()
+			return
+		}
+	}
+}
+
+// add puts a delivery to its like.
+func (g *gatherer) add(d Delivery) {
+	limit := g.limit(d)
+	i := slices.IndexFunc(g.open, func(o *gathering) bool { return o.limit == limit })
+	if i < 0 {
+		i = len(g.open)
+		g.open = append(g.open, &gathering{limit: limit, since: time.Now()})
+	}
+	g.open[i].items = append(g.open[i].items, d)
+}
+
+// limit is how many may stand in a batch with d: half as many after each failure, so that a bad message is alone in the
+// end, and alone at once where it is to be told apart from the others.
+func (g *gatherer) limit(d Delivery) int {
+	r := g.history.of(d)
+	switch {
+	case r.failures == 0:
+		return g.size
+	case r.alone, g.dead != nil && r.attempts+1 >= g.dead.cfg.MaxAttempts:
+		return 1
+	}
+	return max(1, g.size>>r.failures)
+}
+
+// ready returns the batch to hand over next, nil when none is ready, and when to look again.
+func (g *gatherer) ready(now time.Time) (next *gathering, wake time.Time) {
+	slow, _ := g.throttle.slow()
+	// What is in the channel can be added, and what a receive brings that runs or may be made.
+	complete := slow || len(g.deliveries) == 0 && g.isFull.Load()
+	wake = now.Add(never)
+	for _, o := range g.open {
+		due := o.since.Add(g.wait)
+		switch {
+		case o.full() && (next == nil || !next.full()):
+			next = o
+		case next == nil && (complete || !now.Before(due)):
+			next = o
+		case due.After(now) && due.Before(wake):
+			wake = due
+		}
+		for _, d := range o.items {
+			if near := d.state.lease.near; near.Before(wake) {
+				wake = near
+			}
+		}
+	}
+	return next, wake
+}
+
+// shed gives back what no worker was free for, before its lease comes to its end.
+func (g *gatherer) shed(now time.Time) {
+	late := 0
+	for _, o := range g.open {
+		o.items = slices.DeleteFunc(o.items, func(d Delivery) bool {
+			if !past(now, d.state.lease.near) {
+				return false
+			}
+			late++
+			g.unseen(d)
+			return true
+		})
+	}
+	if late == 0 {
+		return
+	}
+	g.open = slices.DeleteFunc(g.open, func(o *gathering) bool { return len(o.items) == 0 })
+	g.counts.expired.Add(uint64(late))
+	g.log(slog.LevelWarn, "gives back what no worker was free for in time", "deliveries", late)
+}
+
+// giveUp gives everything back, at a stop.
+func (g *gatherer) giveUp() {
+	for _, o := range g.open {
+		for _, d := range o.items {
+			g.unseen(d)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package sequin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// HandlerConfig of Subscriber.Handle and Subscriber.Pipe. The zero value works. It is copied.
+type HandlerConfig struct {
+	// Workers is how many handlers may run at once, each on a goroutine of its own. 1 to the Subscriber's MaxInFlight,
+	// default 1, which keeps the order of deliveries. Versions of one key never run at once, unless a lease ends.
+	Workers int
+	// BackoffMin and BackoffMax bound how long a message is held back after its handler failed: it doubles with each of
+	// its failures from one to the other, jittered, and is cut to what the lease allows. They are also the pace at which
+	// a Subscriber whose every handler fails looks whether that is over. Defaults 500 ms and 30 s, the default lease.
+	BackoffMin, BackoffMax time.Duration
+	// DeadLetter says where messages go that cannot be handled. Default nowhere: they come again and again.
+	DeadLetter *DeadLetter
+	// OnError is told of each failure of a handler, a *PanicError among them, once for each delivery concerned, and of
+	// what then goes wrong: an ack that came after the deadline (ErrLeaseExpired), a dead letter that could not be sent.
+	// The delivery is settled already, or lost to its deadline. It is called on the goroutine that found out, several at
+	// once: it must return soon, and not call Close, nor Flush of a pipeline's Publisher.
+	OnError func(Delivery, error)
+}
+
+// The defaults of HandlerConfig.
+const (
+	defaultBackoffMin = 500 * time.Millisecond
+	defaultBackoffMax = 30 * time.Second
+)
+
+func (c HandlerConfig) withDefaults() HandlerConfig {
+	if c.Workers == 0 {
+		c.Workers = 1
+	}
+	if c.BackoffMin == 0 {
+		c.BackoffMin = defaultBackoffMin
+		if c.BackoffMax > 0 {
+			c.BackoffMin = min(c.BackoffMin, c.BackoffMax)
+		}
+	}
+	if c.BackoffMax == 0 {
+		c.BackoffMax = max(defaultBackoffMax, c.BackoffMin)
+	}
+	if c.DeadLetter != nil {
+		dead := c.DeadLetter.withDefaults()
+		c.DeadLetter = &dead
+	}
+	return c
+}
+
+func (c HandlerConfig) validate(s *Subscriber) error {
+	switch {
+	case c.Workers < 1 || c.Workers > s.cfg.MaxInFlight:
+		return fmt.Errorf("%w: HandlerConfig.Workers is %d, must be 1 to the Subscriber's MaxInFlight %d", ErrInvalidConfig, c.Workers, s.cfg.MaxInFlight)
+	case c.BackoffMin < 0 || c.BackoffMax < c.BackoffMin:
+		return fmt.Errorf("%w: HandlerConfig.BackoffMin %v and BackoffMax %v, must be 0 < BackoffMin <= BackoffMax", ErrInvalidConfig, c.BackoffMin, c.BackoffMax)
+	case c.DeadLetter != nil:
+		return c.DeadLetter.validate(s)
+	}
+	return nil
+}
+
+// Handle calls handle for each delivery, on Workers goroutines, until ctx ends or the Subscriber stops. It owns the
+// Subscriber: nothing else may consume its deliveries, and the end of ctx is a Close with DrainTimeout.
+//
+// When handle returns nil the delivery is acked, an error nacks it after a growing delay, and a panic is an error: see
+// [HandlerConfig], [DeadLetter] and [Permanent]. A handler may settle the delivery itself; that then stands. The
+// handler's ctx has the values of Handle's, and ends at the delivery's Deadline, or when DrainTimeout is over.
+//
+// While all handlers fail, ten in a row, the Subscriber slows down: what is buffered is given back, and one message at a
+// time is tried, from BackoffMin apart to BackoffMax. One success, and it is back at full speed.
+//
+// Handle returns when nothing of the Subscriber is left. The error is Err's, nil after a Close or a cancelled ctx, joined
+// with ErrHandlersRunning when handlers ignored the end of their ctx for a second; what had to be left unsettled is
+// Close's to say. Errors before anything is done, after which the Subscriber runs on: ErrInvalidConfig,
+// ErrInvalidArgument, and ErrBusy when its deliveries are consumed in another way.
+func (s *Subscriber) Handle(ctx context.Context, cfg HandlerConfig, handle func(context.Context, Delivery) error) error {
+	if handle == nil {
+		return fmt.Errorf("%w: Handle needs a function", ErrInvalidArgument)
+	}
+	p, err := s.newPool(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	p.handle = func(ctx context.Context, batch []Delivery) ([]Message, error) { return nil, handle(ctx, batch[0]) }
+	return p.run(ctx, p.one)
+}
+
+// PanicError is a handler's panic, as the error that it counts as.
+type PanicError struct {
+	// Value is what panic was called with.
+	Value any
+	// Stack is the handler's, as runtime/debug shows it.
+	Stack []byte
+}
+
+// Error tells the value. The stack is logged, and in Stack.
+func (e *PanicError) Error() string { return fmt.Sprintf("sequin: handler panicked: %v", e.Value) }
+
+// Unwrap returns the value where it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// errExited is a handler that called runtime.Goexit, as a test's FailNow does.
+var errExited = errors.New("runtime.Goexit was called")
