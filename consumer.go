@@ -257,6 +257,8 @@ type MessageInfo struct {
 	Consumers []ConsumerInfo `json:"consumer_info"`
 }
 
+func (m *MessageInfo) complete() error { return m.Message.complete() }
+
 // MessageInfo returns the message with that key and how it stands with the consumers that it matches, or ErrNotFound.
 func (c *Client) MessageInfo(ctx context.Context, stream, key string) (*MessageInfo, error) {
 	if err := checkName("stream", stream); err != nil {

@@ -95,20 +95,24 @@ func (d *data[T]) complete() error {
 	if d.Data == nil {
 		return errNoData
 	}
+	if inner, ok := any(d.Data).(answered); ok {
+		return inner.complete()
+	}
 	return nil
 }
 
 var errNoData = lacks(true, "data")
 
-// decodeSent reads a send's answer: {"data":{"published":N}}.
+// published is the answer of a send, inside its data.
+type published struct{ Published *int }
+
+func (p *published) complete() error { return lacks(p.Published == nil, "published") }
+
 func decodeSent(result *SendResult) func(http.Header, []byte) error {
 	return func(h http.Header, body []byte) error {
-		var answer data[struct{ Published *int }]
+		var answer data[published]
 		if err := decodeJSON(&answer)(h, body); err != nil {
 			return err
-		}
-		if answer.Data.Published == nil {
-			return lacks(true, "published")
 		}
 		result.Published = *answer.Data.Published
 		return nil
