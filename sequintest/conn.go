@@ -58,9 +58,11 @@ func (c *memConn) CloseWrite() error {
 	return nil
 }
 
+// reset is called on the server's end. What goes out is cut first: a handler that learns of the other cut, and answers all
+// the same, must not find a way to the client still open.
 func (c *memConn) reset() {
-	c.in.cut(syscall.ECONNRESET)
 	c.out.cut(syscall.ECONNRESET)
+	c.in.cut(syscall.ECONNRESET)
 }
 
 func (c *memConn) LocalAddr() net.Addr  { return c.local }

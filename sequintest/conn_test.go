@@ -185,6 +185,21 @@ func TestACutLosesWhatIsUnderWay(t *testing.T) {
 	})
 }
 
+func TestACutReachesTheClientFirst(t *testing.T) {
+	client, server := newConnPair(1)
+	cut := make(chan struct{})
+	server.in.mu.Lock() // the server cannot learn of it yet
+	go func() {
+		server.reset()
+		close(cut)
+	}()
+	require.NoError(t, client.SetReadDeadline(time.Now().Add(10*time.Second))) // ends what would hang
+	_, err := client.Read(make([]byte, 1))
+	server.in.mu.Unlock()
+	require.ErrorIs(t, err, syscall.ECONNRESET)
+	<-cut
+}
+
 func TestDeadlinesCanBeMoved(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, server *memConn) {
 		begin := time.Now()

@@ -158,12 +158,16 @@ func (n *network) cutLocked() {
 	}
 }
 
-// close ends every connection in good order: what was written still arrives. The http.Server's own Close would miss those
-// that it was just handed; here every one is registered before.
+// close ends every connection: in good order, so that what was written still arrives, but one that is active is cut. The
+// http.Server's own Close would miss those that it was just handed; here every one is registered before.
 func (n *network) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, a := range n.conns {
+		if a.active {
+			a.conn.reset()
+			continue
+		}
 		_ = a.conn.Close() // the error is that it was closed already
 	}
 }

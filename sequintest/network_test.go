@@ -2,6 +2,7 @@ package sequintest
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"syscall"
@@ -78,12 +79,26 @@ func TestAnIdleConnectionIsNotWaitedFor(t *testing.T) {
 	})
 }
 
-func TestCloseReachesConnectionsThatAreNotServedYet(t *testing.T) {
+func TestCloseReachesEveryConnection(t *testing.T) {
 	n := newNetwork()
-	client, _, _ := n.connect()
+	fresh, _, _ := n.connect()
+	idle, answered, _ := n.connect()
+	busy, hanging, _ := n.connect()
+	for _, c := range []*memConn{answered, hanging} {
+		n.observe(c, http.StateActive)
+		_, err := c.Write([]byte("an answer"))
+		require.NoError(t, err)
+	}
+	n.observe(answered, http.StateIdle)
 	n.close()
-	_, err := client.Write([]byte("x"))
-	require.ErrorIs(t, err, syscall.EPIPE)
+
+	_, err := fresh.Write([]byte("x"))
+	require.ErrorIs(t, err, syscall.EPIPE, "it is not served yet")
+	answer, err := io.ReadAll(idle)
+	require.NoError(t, err)
+	require.Equal(t, "an answer", string(answer))
+	_, err = busy.Read(make([]byte, 1))
+	require.ErrorIs(t, err, syscall.ECONNRESET)
 }
 
 func TestTheLoopbackListenerTurnsLateConnectionsAway(t *testing.T) {
