@@ -39,7 +39,7 @@ type answer struct {
 	Body    string
 }
 
-func recording(t *testing.T) []exchange {
+func recording(t testing.TB) []exchange {
 	t.Helper()
 	f, err := os.Open("testdata/streams-api.jsonl")
 	require.NoError(t, err)

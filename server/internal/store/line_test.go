@@ -208,6 +208,18 @@ func TestTheTimerFollowsTheSoonestLease(t *testing.T) {
 	})
 }
 
+func TestATimerRunsOnlyWhileSomebodyWaits(t *testing.T) {
+	f := newFixture(t, StreamOptions{}, ConsumerLimits{})
+	timer := func() *time.Timer { return f.consumer.(*leaseConsumer).line.timer }
+	f.send("a")
+	f.receive(1)
+	require.Nil(t, timer())
+	p := f.queue()
+	require.NotNil(t, timer())
+	p.Leave()
+	require.Nil(t, timer())
+}
+
 // TestAHotKeyIsWorkedOffInLinearTime acks ten thousand messages of one key one by one: moving what waits behind would
 // show in the benchmark, losing or doubling one shows here.
 func TestAHotKeyIsWorkedOffInLinearTime(t *testing.T) {

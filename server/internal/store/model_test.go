@@ -205,7 +205,7 @@ func TestTheStoreDoesWhatTheNaiveModelDoes(t *testing.T) {
 	kinds := map[string]StreamOptions{
 		"appending":            {},
 		"appending, retained":  {RetainUpTo: 12},
-		"appending, bounded":   {MaxBytes: 60, RetainAtLeast: 5},
+		"appending, bounded":   {MaxBytes: 18, RetainAtLeast: 4},
 		"one per key":          {OneMessagePerKey: true},
 		"one per key, all":     {OneMessagePerKey: true, ProcessUnmodified: true},
 		"one per key, bounded": {OneMessagePerKey: true, MaxBytes: 16, RetainAtLeast: 2, RetainUpTo: 5},
