@@ -1,0 +1,6 @@
+//go:build !race
+
+package sim
+
+// defaultSeeds take less than two minutes on two cores.
+const defaultSeeds = 500
