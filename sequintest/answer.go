@@ -3,6 +3,7 @@ package sequintest
 import (
 	"net/http"
 	"slices"
+	"time"
 )
 
 // answer passes an answer on as it comes, after noting it.
@@ -12,14 +13,14 @@ type answer struct {
 }
 
 func (a *answer) WriteHeader(status int) {
-	a.note(func(r *Request) { r.Status = status })
+	a.note(func(r *Request) { r.Status, r.ActedAt = status, time.Now() })
 	a.ResponseWriter.WriteHeader(status)
 }
 
 func (a *answer) Write(b []byte) (int, error) {
 	a.note(func(r *Request) {
 		if r.Status == 0 {
-			r.Status = http.StatusOK
+			r.Status, r.ActedAt = http.StatusOK, time.Now()
 		}
 		r.Answer = append(r.Answer, b...)
 	})
