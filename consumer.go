@@ -2,9 +2,9 @@ package sequin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -116,9 +116,10 @@ func callConsumer(ctx context.Context, c *Client, method, path string, in any) (
 }
 
 // CreateConsumer creates a pull consumer that gets the stream's messages, from its beginning, whose key matches filter:
-// tokens joined by dots, where * stands for one token and >, as the last, for one or more. The error is
-// ErrInvalidPattern for a malformed filter, ErrValidation for a name that is taken or not allowed, ErrNotFound for an
-// unknown stream, ErrOutcomeUnknown when the answer was lost; see EnsureConsumer.
+// tokens joined by dots, where * stands for one token and >, as the last, for one or more. Errors before anything is sent:
+// ErrInvalidPattern for a malformed filter, ErrInvalidArgument for an option outside its limits. Others: ErrValidation for
+// a name that is taken or not allowed, ErrNotFound for an unknown stream, ErrOutcomeUnknown when the answer was lost; see
+// EnsureConsumer.
 func (c *Client) CreateConsumer(ctx context.Context, stream, name, filter string, opts ConsumerOptions) (*Consumer, error) {
 	if err := checkNames(stream, name); err != nil {
 		return nil, err
@@ -142,7 +143,7 @@ func (c *Client) GetConsumer(ctx context.Context, stream, consumer string) (*Con
 	return callConsumer(ctx, c, http.MethodGet, path("api", "streams", stream, "consumers", consumer), nil)
 }
 
-// ListConsumers returns the stream's consumers.
+// ListConsumers returns the stream's consumers, all of them, or ErrNotFound for an unknown stream.
 func (c *Client) ListConsumers(ctx context.Context, stream string) ([]Consumer, error) {
 	if err := checkName("stream", stream); err != nil {
 		return nil, err
@@ -158,8 +159,10 @@ func (c *Client) ListConsumers(ctx context.Context, stream string) ([]Consumer, 
 	return consumers, nil
 }
 
-// UpdateConsumer changes the options that are set. Name and filter cannot be changed. A running Subscriber notices a new
-// AckWait within about a minute.
+// UpdateConsumer changes the options that are set, and returns the consumer as it is then. Name and filter cannot be
+// changed. A running Subscriber notices a new AckWait within about a minute. The error is ErrInvalidArgument when no option
+// is set or one is outside its limits (nothing was sent), ErrNotFound when there is no such consumer, ErrOutcomeUnknown
+// when the answer was lost: GetConsumer tells.
 func (c *Client) UpdateConsumer(ctx context.Context, stream, consumer string, opts ConsumerOptions) (*Consumer, error) {
 	if err := checkNames(stream, consumer); err != nil {
 		return nil, err
@@ -184,8 +187,10 @@ func (c *Client) DeleteConsumer(ctx context.Context, stream, consumer string) er
 	return err
 }
 
-// EnsureConsumer returns the stream's consumer with that name, and creates it where there is none. The error is
-// ErrMismatch when it exists with another filter, or another value of an option that opts sets.
+// EnsureConsumer returns the stream's consumer with that name, and creates it where there is none. Programs that start
+// together may all call it; a create whose answer was lost is looked for. With the error ErrMismatch, which comes beside
+// the consumer, it exists with another filter, or another value of an option that opts sets. Other errors are those of
+// CreateConsumer.
 func (c *Client) EnsureConsumer(ctx context.Context, stream, name, filter string, opts ConsumerOptions) (*Consumer, error) {
 	if err := checkPattern(filter); err != nil {
 		return nil, err
@@ -200,19 +205,36 @@ func (c *Client) EnsureConsumer(ctx context.Context, stream, name, filter string
 	if err != nil {
 		return nil, err
 	}
-	return k, errors.Join(
-		mismatch("filter_key_pattern", filter, &k.Filter),
-		mismatch("ack_wait", opts.AckWait, &k.AckWait),
-		mismatch("max_ack_pending", opts.MaxAckPending, &k.MaxAckPending),
-		mismatch("max_deliver", opts.MaxDeliver, &k.MaxDeliver),
-		mismatch("max_waiting", opts.MaxWaiting, &k.MaxWaiting),
+	deliveries := deliverLimit(k.MaxDeliver)
+	return k, mismatch("consumer", name,
+		differs("filter_key_pattern", filter, &k.Filter),
+		differs("ack_wait", opts.AckWait, &k.AckWait),
+		differs("max_ack_pending", opts.MaxAckPending, &k.MaxAckPending),
+		differs("max_deliver", deliverLimit(opts.MaxDeliver), &deliveries),
+		differs("max_waiting", opts.MaxWaiting, &k.MaxWaiting),
 	)
 }
 
-// The states of DeliveryInfo.State.
+// deliverLimit is a MaxDeliver for people.
+type deliverLimit int
+
+func (d deliverLimit) String() string {
+	if d == Unlimited {
+		return "unlimited"
+	}
+	return strconv.Itoa(int(d))
+}
+
+// The states of DeliveryInfo.State. The same message may have another word in PeekMessages than in MessageInfo, as the
+// 2024 server was recorded to answer.
 const (
-	StateAvailable         = "available"
-	StateDelivered         = "delivered"
+	StateAvailable = "available" // for delivery
+	StateDelivered = "delivered" // leased, says PeekMessages
+	StatePending   = "pending"   // leased, says MessageInfo
+	StateAcked     = "acked"     // says MessageInfo alone: PeekMessages leaves these out
+	// StateWithheld: on a stream that appends, behind a message of the same key that is not settled yet.
+	StateWithheld = "withheld"
+	// StatePendingRedelivery: on the 2024 server, replaced while it was delivered.
 	StatePendingRedelivery = "pending_redelivery"
 )
 
@@ -231,7 +253,8 @@ type PeekedMessage struct {
 	Info    DeliveryInfo  `json:"info"`
 }
 
-// PeekMessages returns the messages that a consumer has not acked yet, without leasing them.
+// PeekMessages returns the messages that a consumer has not acked yet, without leasing them: 100, or up to 10,000 with
+// opts.Limit. Errors before anything is sent: ErrInvalidArgument (Limit, Sort) and ErrInvalidPattern; else ErrNotFound.
 func (c *Client) PeekMessages(ctx context.Context, stream, consumer string, opts ListOptions) ([]PeekedMessage, error) {
 	if err := checkNames(stream, consumer); err != nil {
 		return nil, err
@@ -259,7 +282,8 @@ type MessageInfo struct {
 
 func (m *MessageInfo) complete() error { return m.Message.complete() }
 
-// MessageInfo returns the message with that key and how it stands with the consumers that it matches, or ErrNotFound.
+// MessageInfo returns the message with that key and how it stands with the consumers that it matches, or ErrNotFound. The
+// error before anything is sent is ErrInvalidKey.
 func (c *Client) MessageInfo(ctx context.Context, stream, key string) (*MessageInfo, error) {
 	if err := checkName("stream", stream); err != nil {
 		return nil, err

@@ -134,12 +134,18 @@ func TestBadInputIsRefusedByNameBeforeAnythingIsSent(t *testing.T) {
 // unnamed are all calls that name a stream, with the name left to the row; two names where a consumer is named too.
 func unnamed(ctx context.Context, c *sequin.Client) map[string]func(stream, consumer string) error {
 	return map[string]func(stream, consumer string) error{
-		"receive":         func(s, k string) error { _, err := c.ReceiveMessage(ctx, s, k); return err },
-		"ack":             func(s, k string) error { return c.AckMessage(ctx, s, k, someID) },
-		"nack":            func(s, k string) error { return c.NackMessage(ctx, s, k, someID) },
-		"create consumer": func(s, k string) error { _, err := c.CreateConsumer(ctx, s, k, ">", sequin.ConsumerOptions{}); return err },
-		"ensure consumer": func(s, k string) error { _, err := c.EnsureConsumer(ctx, s, k, ">", sequin.ConsumerOptions{}); return err },
-		"get consumer":    func(s, k string) error { _, err := c.GetConsumer(ctx, s, k); return err },
+		"receive": func(s, k string) error { _, err := c.ReceiveMessage(ctx, s, k); return err },
+		"ack":     func(s, k string) error { return c.AckMessage(ctx, s, k, someID) },
+		"nack":    func(s, k string) error { return c.NackMessage(ctx, s, k, someID) },
+		"create consumer": func(s, k string) error {
+			_, err := c.CreateConsumer(ctx, s, k, ">", sequin.ConsumerOptions{})
+			return err
+		},
+		"ensure consumer": func(s, k string) error {
+			_, err := c.EnsureConsumer(ctx, s, k, ">", sequin.ConsumerOptions{})
+			return err
+		},
+		"get consumer": func(s, k string) error { _, err := c.GetConsumer(ctx, s, k); return err },
 		"update consumer": func(s, k string) error {
 			_, err := c.UpdateConsumer(ctx, s, k, sequin.ConsumerOptions{MaxWaiting: 1})
 			return err

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -101,8 +103,9 @@ func (s *Stream) complete() error { return lacks(s.ID == "", "id") }
 func (s *Stream) appends() bool { return s.OneMessagePerKey != nil && !*s.OneMessagePerKey }
 
 // CreateStream creates a stream. Which names are allowed is the server's to say: letters, digits and '_', and '-' on
-// servers of today. The error is ErrValidation for a name that is taken or not allowed, and ErrOutcomeUnknown when the
-// answer was lost; see EnsureStream.
+// servers of today; on the 2024 server the names of a stream and of its consumer have at most 44 characters together. The
+// error is ErrValidation for a name that is taken or not allowed, ErrInvalidArgument for a negative option, and
+// ErrOutcomeUnknown when the answer was lost; see EnsureStream.
 func (c *Client) CreateStream(ctx context.Context, name string, opts StreamOptions) (*Stream, error) {
 	if err := checkName("stream", name); err != nil {
 		return nil, err
@@ -124,7 +127,7 @@ func (c *Client) GetStream(ctx context.Context, stream string) (*Stream, error) 
 	return call[Stream](ctx, c, http.MethodGet, path("api", "streams", stream), nil)
 }
 
-// ListStreams returns all streams, newest first.
+// ListStreams returns all streams, newest first. The API knows no limit here.
 func (c *Client) ListStreams(ctx context.Context) ([]Stream, error) {
 	return list[Stream](ctx, c, path("api", "streams"), nil)
 }
@@ -140,8 +143,9 @@ func (c *Client) DeleteStream(ctx context.Context, stream string) error {
 }
 
 // EnsureStream returns the stream with that name, and creates it where there is none. Programs that start together may
-// all call it. The error is ErrMismatch when it exists and shows another value of an option that opts sets; what opts
-// leaves unset, or the server does not show, is not compared.
+// all call it; a create whose answer was lost is looked for. With the error ErrMismatch, which comes beside the stream, it
+// exists and shows another value of an option that opts sets; what opts leaves unset, or the server does not show, is not
+// compared.
 func (c *Client) EnsureStream(ctx context.Context, name string, opts StreamOptions) (*Stream, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
@@ -153,12 +157,12 @@ func (c *Client) EnsureStream(ctx context.Context, name string, opts StreamOptio
 	if err != nil {
 		return nil, err
 	}
-	return s, errors.Join(
-		mismatch("one_message_per_key", opts.OneMessagePerKey, s.OneMessagePerKey),
-		mismatch("process_unmodified", opts.ProcessUnmodified, s.ProcessUnmodified),
-		mismatch("max_storage_gb", opts.MaxStorageGB, s.MaxStorageGB),
-		mismatch("retain_up_to", opts.RetainUpTo, s.RetainUpTo),
-		mismatch("retain_at_least", opts.RetainAtLeast, s.RetainAtLeast),
+	return s, mismatch("stream", name,
+		differs("one_message_per_key", opts.OneMessagePerKey, s.OneMessagePerKey),
+		differs("process_unmodified", opts.ProcessUnmodified, s.ProcessUnmodified),
+		differs("max_storage_gb", opts.MaxStorageGB, s.MaxStorageGB),
+		differs("retain_up_to", opts.RetainUpTo, s.RetainUpTo),
+		differs("retain_at_least", opts.RetainAtLeast, s.RetainAtLeast),
 	)
 }
 
@@ -180,13 +184,22 @@ func ensure[T any](get, create func() (*T, error)) (*T, error) {
 	return nil, err // not taken after all: what create said tells more
 }
 
-// mismatch compares an option that the caller set (not zero) with what the server shows (not nil).
-func mismatch[T comparable](name string, want T, shown *T) error {
+// differs compares an option that the caller set (not zero) with what the server shows (not nil), and is "" when they agree.
+func differs[T comparable](option string, want T, shown *T) string {
 	var unset T
 	if want == unset || shown == nil || *shown == want {
+		return ""
+	}
+	return fmt.Sprintf("%s is %v, not %v", option, *shown, want)
+}
+
+// mismatch is the error of the differences, nil when there are none.
+func mismatch(what, name string, differences ...string) error {
+	differences = slices.DeleteFunc(differences, func(d string) bool { return d == "" })
+	if len(differences) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: %s is %v, not %v", ErrMismatch, name, *shown, want)
+	return fmt.Errorf("%w: %s %q: %s", ErrMismatch, what, name, strings.Join(differences, "; "))
 }
 
 // The orders of ListOptions.Sort.
@@ -236,7 +249,9 @@ func (o ListOptions) query() (url.Values, error) {
 	return q, nil
 }
 
-// ListMessages returns messages of a stream by seq, without leasing them. Opts.Visible is not for streams.
+// ListMessages returns messages of a stream by seq, without leasing them: 100, or up to 10,000 with opts.Limit. There is
+// no way to ask for those behind them but opts.Sort and opts.KeyPattern. Errors before anything is sent:
+// ErrInvalidArgument (Limit, Sort; Visible, which is not for streams) and ErrInvalidPattern; else ErrNotFound.
 func (c *Client) ListMessages(ctx context.Context, stream string, opts ListOptions) ([]StoredMessage, error) {
 	if err := checkName("stream", stream); err != nil {
 		return nil, err
@@ -251,7 +266,7 @@ func (c *Client) ListMessages(ctx context.Context, stream string, opts ListOptio
 	return list[StoredMessage](ctx, c, path("api", "streams", stream, "messages"), q)
 }
 
-// GetMessage returns the message with that key, or ErrNotFound.
+// GetMessage returns the message with that key, or ErrNotFound. The error before anything is sent is ErrInvalidKey.
 func (c *Client) GetMessage(ctx context.Context, stream, key string) (*StoredMessage, error) {
 	if err := checkName("stream", stream); err != nil {
 		return nil, err
