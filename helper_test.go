@@ -2,6 +2,8 @@ package sequin_test
 
 import (
 	"context"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -71,3 +73,6 @@ func countingDials(srv *sequintest.Server) (*http.Client, *atomic.Int64) {
 	}
 	return &http.Client{Transport: transport}, dials
 }
+
+// quiet is for servers that would otherwise write to the test's output what they are meant to suffer.
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

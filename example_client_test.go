@@ -1,0 +1,124 @@
+package sequin_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"time"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/server"
+)
+
+// exampleClient is a client of an embedded server. A program of its own would say sequin.NewClient(sequin.Config{}), and
+// have $SEQUIN_URL name the server.
+func exampleClient() (client *sequin.Client, done func()) {
+	s := server.New(server.Config{})
+	srv := httptest.NewServer(s)
+	client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL})
+	if err != nil {
+		panic(err)
+	}
+	return client, func() { client.Close(); srv.Close() }
+}
+
+// One message, there and back, a request at a time.
+func ExampleClient() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+
+	if _, err := client.EnsureStream(ctx, "orders", sequin.StreamOptions{OneMessagePerKey: true}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	billing, err := client.EnsureConsumer(ctx, "orders", "billing", "orders.>", sequin.ConsumerOptions{AckWait: time.Minute})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	sent, err := client.SendMessage(ctx, "orders", "orders.cus_a.1", `{"qty":4}`)
+	fmt.Println("sent", sent.Published, err)
+
+	m, err := client.ReceiveMessage(ctx, "orders", billing.ID)
+	if err != nil || m == nil {
+		fmt.Println("nothing", err)
+		return
+	}
+	fmt.Println(m.Key, m.Data, "delivery", m.DeliverCount)
+	fmt.Println("acked", client.AckMessage(ctx, "orders", billing.ID, m.AckID))
+	// Output:
+	// sent 1 <nil>
+	// orders.cus_a.1 {"qty":4} delivery 1
+	// acked <nil>
+}
+
+// A batch is all or nothing: what is wrong with one message is told before anything is sent.
+func ExampleClient_SendMessages() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+	if _, err := client.CreateStream(ctx, "orders", sequin.StreamOptions{}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	batch := []sequin.Message{{Key: "orders.1", Data: "one"}, {Key: "orders.2", Data: "two"}}
+	sent, err := client.SendMessages(ctx, "orders", batch)
+	fmt.Println(sent.Published, err)
+
+	batch[1].Key = "orders 2"
+	_, err = client.SendMessages(ctx, "orders", batch)
+	fmt.Println(errors.Is(err, sequin.ErrInvalidKey), err)
+	// Output:
+	// 2 <nil>
+	// true message 1: sequin: invalid key: "orders 2" holds ' ': printable ASCII without spaces only
+}
+
+// A receive may wait at the server until there is something to receive.
+func ExampleClient_ReceiveMessages() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+	if _, err := client.CreateStream(ctx, "orders", sequin.StreamOptions{}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	all, err := client.CreateConsumer(ctx, "orders", "all", ">", sequin.ConsumerOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go func() { _, _ = client.SendMessage(ctx, "orders", "orders.1", "one") }()
+
+	got, err := client.ReceiveMessages(ctx, "orders", all.ID, sequin.ReceiveOptions{BatchSize: 100, WaitFor: 20 * time.Second})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var ids []string
+	for _, m := range got {
+		fmt.Println(m.Key, m.Data)
+		ids = append(ids, m.AckID)
+	}
+	fmt.Println(client.AckMessages(ctx, "orders", all.ID, ids))
+	// Output:
+	// orders.1 one
+	// <nil>
+}
+
+// An error tells what the server said, and answers to the name of what a program can do about it.
+func ExampleAPIError() {
+	client, done := exampleClient()
+	defer done()
+	_, err := client.GetStream(context.Background(), "ordres")
+
+	var api *sequin.APIError
+	if errors.As(err, &api) {
+		fmt.Println(api.Status, api.Summary)
+	}
+	fmt.Println(errors.Is(err, sequin.ErrNotFound))
+	// Output:
+	// 404 Not found: No `stream` found matching the provided ID or name
+	// true
+}

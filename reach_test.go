@@ -1,0 +1,55 @@
+package sequin_test
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+)
+
+// The Client's own transport over real sockets: what dials and TLS make of a server that cannot be reached.
+func TestTheOwnTransportTellsWhyAServerCannotBeReached(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	refusing := "http://" + free.Addr().String()
+	require.NoError(t, free.Close())
+
+	served := 0
+	count := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ })
+	untrusted := httptest.NewUnstartedServer(count)
+	untrusted.Config.ErrorLog = quiet()
+	untrusted.StartTLS()
+	defer untrusted.Close()
+	plain := httptest.NewServer(count)
+	defer plain.Close()
+
+	for _, row := range []struct{ name, url, says string }{
+		{"refused", refusing, "connection refused"},
+		{"impossible port", "http://127.0.0.1:99999", "invalid port"},
+		{"a certificate of nobody we know", untrusted.URL, "certificate"},
+		{"https to an http server", strings.Replace(plain.URL, "http:", "https:", 1), "HTTP response to HTTPS client"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c, err := sequin.NewClient(sequin.Config{BaseURL: row.url, Retry: sequin.RetryConfig{MaxAttempts: 2, MinWait: 1}})
+			require.NoError(t, err)
+			defer c.Close()
+			for _, call := range []func() error{
+				func() error { _, err := c.ListStreams(t.Context()); return err },
+				func() error { return c.DeleteStream(t.Context(), "s") },
+				func() error { return c.AckMessage(t.Context(), "s", "c", someID) },
+			} {
+				err := call()
+				require.ErrorIs(t, err, sequin.ErrUnreachable)
+				require.ErrorContains(t, err, row.url)
+				require.ErrorContains(t, err, row.says)
+				require.NotErrorIs(t, err, sequin.ErrOutcomeUnknown, "what was never connected did not act")
+			}
+		})
+	}
+	require.Zero(t, served)
+}
