@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"time"
 
@@ -22,7 +23,7 @@ func deliveredToAll(h *history) (found []violation) {
 			acks := 0
 			for _, d := range h.isHanded[at] {
 				for _, s := range d.settles {
-					if s.kind == sequin.Ack && s.err == nil {
+					if s.kind == sequin.Ack && (s.err == nil || errors.Is(s.err, sequin.ErrOutcomeUnknown)) {
 						acks++
 					}
 				}
@@ -47,7 +48,7 @@ func ackedStaysAcked(h *history) (found []violation) {
 			for _, x := range h.handouts {
 				if x.consumer == d.consumer && x.Seq == d.Seq && x.at.After(s.at) {
 					found = append(found, h.violation(d.consumer, d.Key, "%s (seq %d) was acked by %s at %v and handed out to %s at %v",
-						idOf(d.Data), d.Seq, d.worker, s.at.Sub(h.begin), x.worker, x.at.Sub(h.begin)))
+						idOf(d.Data), d.Seq, d.worker, s.at.Sub(h.begin), x.worker, x.at.Sub(h.begin)).when(x.at))
 				}
 			}
 		}
@@ -79,10 +80,10 @@ func handedInTime(h *history) (found []violation) {
 	for _, d := range h.handed {
 		switch {
 		case !d.at.Before(d.Deadline):
-			found = append(found, h.violation(d.consumer, d.Key, "%s got %s at %v, its deadline was %v", d.worker, idOf(d.Data), d.at.Sub(h.begin), d.Deadline.Sub(h.begin)))
+			found = append(found, h.violation(d.consumer, d.Key, "%s got %s at %v, its deadline was %v", d.worker, idOf(d.Data), d.at.Sub(h.begin), d.Deadline.Sub(h.begin)).when(d.at))
 		case !covered[d]:
 			found = append(found, h.violation(d.consumer, d.Key, "%s got %s at %v with a deadline of %v, and no hand-out of the server covers that",
-				d.worker, idOf(d.Data), d.at.Sub(h.begin), d.Deadline.Sub(h.begin)))
+				d.worker, idOf(d.Data), d.at.Sub(h.begin), d.Deadline.Sub(h.begin)).when(d.at))
 		}
 	}
 	return found
@@ -94,7 +95,7 @@ func settledInTime(h *history) (found []violation) {
 		for _, id := range s.ids {
 			if !h.justified(s, id) {
 				found = append(found, h.violation(s.consumer, h.keyOfAck(s.consumer, id), "%s sent a settle of %s at %v without a reason",
-					s.worker, id, s.at.Sub(h.begin)))
+					s.worker, id, s.at.Sub(h.begin)).when(s.at))
 			}
 		}
 	}
@@ -141,7 +142,7 @@ func settledOnce(h *history) (found []violation) {
 		for _, id := range s.ids {
 			k := one{s.consumer, id, h.holding(s.consumer, id, s.at)}
 			if times[k]++; times[k] == 2 {
-				found = append(found, h.violation(s.consumer, h.keyOfAck(s.consumer, id), "%s settled %s twice, again at %v", s.worker, id, s.at.Sub(h.begin)))
+				found = append(found, h.violation(s.consumer, h.keyOfAck(s.consumer, id), "%s settled %s twice, again at %v", s.worker, id, s.at.Sub(h.begin)).when(s.at))
 			}
 		}
 	}
@@ -159,7 +160,7 @@ func nobodyElses(h *history) (found []violation) {
 				free := !x.settledAt.IsZero() && x.settledAt.Before(s.actedAt)
 				if x.worker != s.worker && x.at.Before(s.actedAt) && s.actedAt.Before(x.until) && !free {
 					found = append(found, h.violation(s.consumer, x.Key, "%s settled %s (seq %d) at %v, which %s was holding since %v",
-						s.worker, x.Key, x.Seq, s.actedAt.Sub(h.begin), x.worker, x.at.Sub(h.begin)))
+						s.worker, x.Key, x.Seq, s.actedAt.Sub(h.begin), x.worker, x.at.Sub(h.begin)).when(s.actedAt))
 				}
 			}
 		}
@@ -180,7 +181,7 @@ func handedInOrder(h *history) (found []violation) {
 		for i, d := range all[:max(0, len(all)-1)] {
 			if next := all[i+1]; next.Seq < d.Seq && d.at.Before(next.at) {
 				found = append(found, h.violation(k.consumer, k.key, "%s got seq %d of %s at %v, after %s had got seq %d at %v",
-					next.worker, next.Seq, k.key, next.at.Sub(h.begin), d.worker, d.Seq, d.at.Sub(h.begin)))
+					next.worker, next.Seq, k.key, next.at.Sub(h.begin), d.worker, d.Seq, d.at.Sub(h.begin)).when(next.at))
 			}
 		}
 	}
@@ -207,7 +208,7 @@ func inFlightBounded(h *history) (found []violation) {
 				}
 			}
 			if most > 0 && level > most {
-				found = append(found, h.violation(now.consumer, now.Key, "%s held %d deliveries at %v, MaxInFlight is %d", worker, level, moment.ended.Sub(h.begin), most))
+				found = append(found, h.violation(now.consumer, now.Key, "%s held %d deliveries at %v, MaxInFlight is %d", worker, level, moment.ended.Sub(h.begin), most).when(moment.ended))
 				break
 			}
 		}
@@ -253,7 +254,7 @@ func stopsGiveBack(h *history) (found []violation) {
 		for _, x := range h.handouts {
 			if x.worker == end.actor && x.arrived && x.handed == nil && x.settledAt.IsZero() && h.deadlineOf(x).After(end.at) {
 				found = append(found, h.violation(x.consumer, x.Key, "%s stopped at %v and kept %s (seq %d), which no program had got",
-					end.actor, end.at.Sub(h.begin), x.Key, x.Seq))
+					end.actor, end.at.Sub(h.begin), x.Key, x.Seq).when(end.at))
 			}
 		}
 	}

@@ -144,7 +144,7 @@ func storedInOrder(h *history) (found []violation) {
 			}
 			at := line{s.publisher, m.Key}
 			if old := newest[at]; old != nil && old.n > x.n {
-				found = append(found, h.violation("", m.Key, "%s stored %s after %s", s.publisher, x.id, old.id))
+				found = append(found, h.violation("", m.Key, "%s stored %s after %s", s.publisher, x.id, old.id).when(s.at))
 			}
 			newest[at] = x
 		}

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // run plays a schedule and returns what happened. Violations are in the ledger: t fails only for a schedule that makes no
@@ -41,6 +42,7 @@ type violation struct {
 	text     string
 	consumer string // where one is affected
 	key      string // of the affected message
+	at       time.Time
 }
 
 func (v violation) String() string { return v.promise + ": " + v.text }
@@ -90,6 +92,9 @@ var checks = []check{
 	{"room is given back", roomGivenBack},
 	{"the request rate is bounded while the server is away", rateBounded},
 }
+
+// when says at which moment a promise was broken, where there is one.
+func (v violation) when(at time.Time) violation { v.at = at; return v }
 
 func (h *history) violation(consumer, key, format string, args ...any) violation {
 	return violation{text: fmt.Sprintf(format, args...), consumer: consumer, key: key}

@@ -61,6 +61,6 @@ func play(t *testing.T, s schedule) {
 	v := shortest[0]
 	t.Errorf("the shortest schedule that fails, with %v:\n%v", v, short)
 	if v.key != "" {
-		t.Errorf("the last that happened to key %s:\n%s", v.key, tell(l, v.key, v.consumer))
+		t.Errorf("the last that happened to key %s:\n%s", v.key, tell(l, v))
 	}
 }

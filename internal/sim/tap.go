@@ -3,9 +3,9 @@ package sim
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"hash/fnv"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -22,7 +22,7 @@ type tap struct {
 	next  http.RoundTripper
 	gone  context.Context
 	end   context.CancelFunc
-	trips atomic.Int64
+	trips atomic.Uint64
 }
 
 func newTap(l *ledger, actor string, next http.RoundTripper) *tap {
@@ -97,9 +97,10 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 // latency is how long a request travels, or an answer: up to half a millisecond, each time another time. Otherwise all
 // that follows from one another would happen at one moment, and nobody could tell the order.
 func (t *tap) latency() time.Duration {
-	f := fnv.New64a()
-	fmt.Fprintf(f, "%d %s %d", t.l.s.Seed, t.actor, t.trips.Add(1))
-	return time.Duration(f.Sum64() % uint64(500*time.Microsecond))
+	who := fnv.New64a()
+	_, _ = io.WriteString(who, t.actor) // a hash takes everything
+	d := drawer{rand.New(rand.NewPCG(t.l.s.Seed^who.Sum64(), t.trips.Add(1)))}
+	return time.Duration(d.Int64N(int64(500 * time.Microsecond)))
 }
 
 // pass lets time pass, unless ctx ends.

@@ -14,9 +14,9 @@ import (
 // lastEvents is how much is told of an affected message.
 const lastEvents = 40
 
-// tell lists the last things that happened to a key, for whoever has to find out why.
-func tell(l *ledger, key, consumer string) string {
-	h := newHistory(l)
+// tell lists the last things that happened to the key of a violation before it, for whoever has to find out why.
+func tell(l *ledger, v violation) string {
+	h, key, consumer := newHistory(l), v.key, v.consumer
 	type event struct {
 		at   time.Time
 		text string
@@ -64,6 +64,9 @@ func tell(l *ledger, key, consumer string) string {
 		}
 	}
 	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at.UnixNano(), b.at.UnixNano()) })
+	if !v.at.IsZero() {
+		events = slices.DeleteFunc(events, func(e event) bool { return e.at.After(v.at) })
+	}
 	var b strings.Builder
 	for _, e := range events[max(0, len(events)-lastEvents):] {
 		fmt.Fprintf(&b, "  %12v %s\n", e.at.Sub(h.begin), e.text)
