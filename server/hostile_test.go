@@ -68,12 +68,12 @@ func TestWhatCannotBeWrittenIsGivenBackUncounted(t *testing.T) {
 	gone, leave := context.WithCancel(context.Background())
 	leave()
 	tests := map[string]struct {
-		ctx       context.Context
-		failWrite bool
+		ctx context.Context
+		w   http.ResponseWriter
 	}{
-		"gone before the answer":     {ctx: gone},
-		"gone while it is written":   {ctx: context.Background(), failWrite: true},
-		"gone when the last byte is": {ctx: context.Background()},
+		"gone before the answer":     {gone, httptest.NewRecorder()},
+		"gone while it is written":   {context.Background(), brokenWriter{httptest.NewRecorder(), true}},
+		"gone when the last byte is": {context.Background(), brokenWriter{httptest.NewRecorder(), false}},
 	}
 	for name, tt := range tests {
 		for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
@@ -81,7 +81,7 @@ func TestWhatCannotBeWrittenIsGivenBackUncounted(t *testing.T) {
 				a := newAPI(t, server.Config{Compat: compat}).withStream("", "")
 				a.send("a=1", "b=2")
 				r := httptest.NewRequestWithContext(tt.ctx, "GET", "/api/streams/s/consumers/c/receive?batch_size=10", nil)
-				a.ServeHTTP(brokenWriter{httptest.NewRecorder(), tt.failWrite}, r)
+				a.ServeHTTP(tt.w, r)
 				if compat == server.Aug2024 {
 					require.Len(t, a.consumer().Outstanding, 2, "that server knows nothing of its clients")
 					return
@@ -200,6 +200,35 @@ func TestABodyThatIsTooSlowIsAnswered408(t *testing.T) {
 		defer resp.Body.Close()
 		require.Equal(t, http.StatusRequestTimeout, resp.StatusCode)
 		require.True(t, resp.Close)
+	})
+}
+
+// TestALongPollOutlivesTheTimeForItsBody waits longer than a body may take.
+func TestALongPollOutlivesTheTimeForItsBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, server.Config{})
+		a := (&api{t, s.Server}).withStream("", "")
+		time.AfterFunc(4*time.Minute, func() { a.send("a=1") })
+		resp, err := s.client.Post("http://pipe/api/streams/s/consumers/c/receive", "application/json", strings.NewReader(`{"wait_for":"5m"}`))
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.Equal(t, []string{"a=1"}, parseDeliveries(t, string(body)).pairs())
+	})
+}
+
+func TestAnIdleConnectionIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, server.Config{})
+		conn, err := s.listener.dial(t.Context(), "", "")
+		require.NoError(t, err)
+		defer conn.Close()
+		start := time.Now()
+		go func() { _, _ = io.WriteString(conn, "GET /api/streams HTTP/1.1\r\nHost: pipe\r\n\r\n") }()
+		_, err = io.Copy(io.Discard, conn)
+		require.NoError(t, err)
+		require.Equal(t, 2*time.Minute, time.Since(start))
 	})
 }
 

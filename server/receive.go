@@ -129,12 +129,10 @@ func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst 
 			return dst, nil
 		case <-c.r.Context().Done():
 			return dst, nil
-		case <-c.closing:
-			return dst, nil
 		}
 		dst, err = place.Receive(n, dst)
 		if errors.Is(err, store.ErrClosed) {
-			return dst, nil
+			return dst, nil // the server was closed: nothing came
 		}
 		if err != nil || len(dst) > 0 {
 			return dst, err

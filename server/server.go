@@ -80,9 +80,7 @@ type Server struct {
 	store     store.Store
 	replays   sync.Map // stream id to *replays
 
-	closed    atomic.Bool
-	closing   chan struct{}
-	closeOnce sync.Once
+	closed atomic.Bool
 }
 
 // New returns a server without streams. It starts no goroutine.
@@ -93,7 +91,6 @@ func New(cfg Config) *Server {
 		log:       cfg.Logger,
 		accountID: uuid.NewString(),
 		gigabyte:  1_000_000_000,
-		closing:   make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -109,11 +106,8 @@ func New(cfg Config) *Server {
 // Close wakes every receive that waits, which answers an empty list. Every later request is answered 503. It does not
 // wait for requests that run; http.Server.Shutdown does. It may be called more than once.
 func (s *Server) Close() {
-	s.closeOnce.Do(func() {
-		s.closed.Store(true)
-		close(s.closing)
-		s.store.Close()
-	})
+	s.closed.Store(true)
+	s.store.Close()
 }
 
 // HTTPServer returns an http.Server for this handler that clients cannot tie up: who is slow with a request's header is

@@ -41,3 +41,36 @@ func TestAFullStreamRefusesTheWholeBatch(t *testing.T) {
 	require.Equal(t, "b", state.Messages[0].Key)
 	require.Equal(t, "c", state.Messages[1].Key)
 }
+
+// TestNothingOfARequestStaysInThePool looks at what a parsed request leaves for the next one.
+func TestNothingOfARequestStaysInThePool(t *testing.T) {
+	in := new(sending)
+	require.True(t, in.parse([]byte(`{"messages":[{"key":"a","data":"x"},{"key":"b","data":"y"}]}`)))
+	all := in.messages
+	require.Len(t, all, 2)
+	in.release()
+	require.Zero(t, all[0])
+	require.Zero(t, all[1])
+}
+
+func TestADeletedStreamLeavesNoReplays(t *testing.T) {
+	s := New(Config{})
+	defer s.Close()
+	do := func(method, path, body string) {
+		r := httptest.NewRequest(method, path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Idempotency-Key", "k")
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+	}
+	left := func() (n int) {
+		s.replays.Range(func(any, any) bool { n++; return true })
+		return n
+	}
+	do("POST", "/api/streams", `{"name":"s"}`)
+	do("POST", "/api/streams/s/messages", `{"messages":[{"key":"a","data":"x"}]}`)
+	require.Equal(t, 1, left())
+	do("DELETE", "/api/streams/s", "")
+	require.Zero(t, left())
+}
