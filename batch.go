@@ -224,7 +224,7 @@ func (b *batcher[T, W]) enqueueLocked(it T, lane int, hurry bool) {
 	lim := b.cfg.limits()
 	filled := was+1 == lim.count || lim.filled(l.bytes) && !lim.filled(l.bytes-size)
 	if was == 0 || hurry || filled {
-		b.dispatchLocked(false)
+		b.dispatchLocked()
 	}
 }
 
@@ -269,7 +269,7 @@ func (b *batcher[T, W]) hurryLocked() {
 	for i := range b.lanes {
 		b.lanes[i].hurry = len(b.lanes[i].pending())
 	}
-	b.dispatchLocked(false)
+	b.dispatchLocked()
 }
 
 // hurry does so for one lane.
@@ -277,7 +277,7 @@ func (b *batcher[T, W]) hurry(lane int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lanes[lane].hurry = len(b.lanes[lane].pending())
-	b.dispatchLocked(false)
+	b.dispatchLocked()
 }
 
 // release frees the room of failed items that somebody has taken charge of.
@@ -320,5 +320,5 @@ func (b *batcher[T, W]) resume() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.refusal = nil
-	b.dispatchLocked(true)
+	b.dispatchLocked()
 }

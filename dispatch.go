@@ -14,10 +14,13 @@ const maxHold = 50 * time.Millisecond
 //   - at once: what is to be run again, a full batch, and what is in a hurry;
 //   - when its head has waited twice the recent median time of a run, at most maxHold: so that a lane that stalls holds
 //     back nobody;
-//   - when nothing is in flight, or something just ended (slack): the one lane whose head has waited longest.
+//   - when nothing is in flight: the one lane whose head has waited longest.
+//
+// Letting one leave at every completion as well keeps as many in flight as ever were: at 2,000 items a second and 5 ms a
+// run, in four lanes, 594 runs a second of 3.4 items instead of 346 of 5.8, to save 2.5 ms of latency at the median.
 //
 // With a linger, a partial batch that is in no hurry stays until its head has waited that long.
-func (b *batcher[T, W]) dispatchLocked(slack bool) {
+func (b *batcher[T, W]) dispatchLocked() {
 	if b.aborted || b.refusal != nil {
 		b.setTimerLocked(time.Time{}) // resume looks again
 		return
@@ -30,7 +33,7 @@ func (b *batcher[T, W]) dispatchLocked(slack bool) {
 		}
 	}
 	lim := b.cfg.limits()
-	var oldest *lane[T, W] // of the partial ones that could leave if there were slack
+	var oldest *lane[T, W] // of the partial ones that could leave if nothing were in flight
 	due := func(l *lane[T, W]) time.Time { return l.since.Add(b.pace.hold()) }
 	for i := range b.lanes {
 		l := &b.lanes[i]
@@ -64,7 +67,7 @@ func (b *batcher[T, W]) dispatchLocked(slack bool) {
 	}
 	switch {
 	case oldest == nil:
-	case slack || b.inFlight == 0:
+	case b.inFlight == 0:
 		b.leaveLocked(oldest, now, lim)
 	default:
 		soonest(due(oldest))
@@ -112,7 +115,7 @@ func (b *batcher[T, W]) nextLocked(l *lane[T, W], now time.Time, lim limits) *ba
 }
 
 // witnessLocked takes a batch that holds no id of a stuck one, or nil when the lane has none. What is to be run again
-// holds none: it was requeued when the last one got stuck, or has been a witness itself since.
+// holds none, or it would have been requeued when that one got stuck.
 func (b *batcher[T, W]) witnessLocked(l *lane[T, W], now time.Time, lim limits) *batch[T, W] {
 	w := l.takeRedo()
 	if w == nil && len(l.pending()) > 0 {
@@ -201,7 +204,7 @@ func (b *batcher[T, W]) exec(x *batch[T, W]) {
 	}
 	b.turnEpochsLocked()
 	b.grantLocked()
-	b.dispatchLocked(true)
+	b.dispatchLocked()
 	b.checkDrainedLocked()
 }
 
@@ -234,10 +237,11 @@ func (b *batcher[T, W]) putBackLocked(l *lane[T, W], v verdict[T, W]) {
 		v.stuck.lane = l
 		l.stuck = append(l.stuck, v.stuck)
 	}
-	if v.stuck == nil && len(v.requeue) == 0 {
+	// What waits to be run again is later than what is put back before it. And it must not hold the id of what is stuck:
+	// cut anew, without that id, it is a witness. Halves of a witness hold none, and stay halves.
+	if len(v.requeue) == 0 && (v.stuck == nil || !sharesID(v.stuck, l.redo)) {
 		return
 	}
-	// What waits to be run again is later than what is put back before it, and may hold the id of what is stuck.
 	back := slices.Clip(v.requeue)
 	for _, piece := range l.redo {
 		back = append(back, piece.items...)
@@ -248,6 +252,18 @@ func (b *batcher[T, W]) putBackLocked(l *lane[T, W], v verdict[T, W]) {
 	}
 	l.hurry += len(back) // what left once has had its time to wait for company
 	l.queue, l.head = slices.Concat(back, l.pending()), 0
+}
+
+// sharesID reports whether any of the batches holds an id of b's.
+func sharesID[T item, W any](b *batch[T, W], others []*batch[T, W]) bool {
+	for _, e := range b.items {
+		for _, other := range others {
+			if slices.ContainsFunc(other.items, func(o entry[T]) bool { return o.id() == e.id() }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // setTimerLocked lets tick run at wake, or never when it is zero.
@@ -270,7 +286,7 @@ func (b *batcher[T, W]) tick() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.wake = time.Time{}
-	b.dispatchLocked(false)
+	b.dispatchLocked()
 }
 
 // pace is how long runs took lately.

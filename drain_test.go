@@ -1,0 +1,121 @@
+package sequin
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestCloseInEveryState(t *testing.T) {
+	refuse := func(b *parcelBatch) parcelVerdict { return parcelVerdict{again: []*parcelBatch{b}, wait: time.Minute} }
+	for _, row := range []struct {
+		name  string
+		cfg   batcherConfig[parcel, int]
+		begin func(d *depot)
+		ctx   time.Duration // how long close may take; 0 has ended before
+		left  []int
+		ended []int
+		took  time.Duration
+	}{
+		{"idle", batcherConfig[parcel, int]{}, func(*depot) {}, time.Hour, nil, nil, 0},
+		{"idle, ctx ended", batcherConfig[parcel, int]{}, func(*depot) {}, 0, nil, nil, 0},
+		{"idle after work", batcherConfig[parcel, int]{}, func(d *depot) { d.put(1); _ = d.flush(context.Background()) }, 0, nil, []int{1}, 0},
+		{"pending", batcherConfig[parcel, int]{linger: 24 * time.Hour}, func(d *depot) { d.put(1, 2) }, time.Hour, nil, []int{1, 2}, time.Second},
+		{"pending, ctx ended", batcherConfig[parcel, int]{linger: 24 * time.Hour}, func(d *depot) { d.put(1, 2) }, 0, []int{1, 2}, []int{1, 2}, 0},
+		{"in flight", batcherConfig[parcel, int]{}, func(d *depot) { d.put(1); synctest.Wait(); d.put(2) }, time.Hour, nil, []int{1, 2}, 2 * time.Second},
+		{"in flight, ctx ends first", batcherConfig[parcel, int]{}, func(d *depot) { d.put(1); synctest.Wait(); d.put(2) }, time.Millisecond, []int{1, 2}, []int{1, 2}, time.Millisecond},
+		{"failing for good", batcherConfig[parcel, int]{}, func(d *depot) { d.fails(); d.put(1, 2) }, time.Hour, nil, []int{1, 2}, 2 * time.Second},
+		{"failing and trying again", batcherConfig[parcel, int]{}, func(d *depot) { d.judge = refuse; d.put(1, 2) }, time.Hour, []int{1, 2}, []int{1, 2}, time.Hour},
+		{"in backoff, ctx ended", batcherConfig[parcel, int]{}, func(d *depot) { d.judge = refuse; d.put(1); time.Sleep(2 * time.Second) }, 0, []int{1}, []int{1}, 0},
+		{"halted", batcherConfig[parcel, int]{}, func(d *depot) { d.put(1, 2); d.halt(errRefused) }, time.Hour, []int{2}, []int{1, 2}, time.Hour},
+		{"stuck", batcherConfig[parcel, int]{}, func(d *depot) {
+			d.judge = func(b *parcelBatch) parcelVerdict { return parcelVerdict{stuck: b, wait: time.Minute} }
+			d.put(1)
+			synctest.Wait()
+			d.put(2)
+		}, time.Hour, []int{1, 2}, []int{1, 2}, time.Hour},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inDepot(t, row.cfg, func(t *testing.T, d *depot) {
+				row.begin(d)
+				ctx, cancel := context.WithTimeout(t.Context(), row.ctx)
+				defer cancel()
+				began := time.Now()
+				left, err := d.close(ctx)
+				require.Equal(t, row.took, time.Since(began))
+				require.ElementsMatch(t, row.left, numbers(left))
+				if len(row.left) > 0 {
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+				} else {
+					require.NoError(t, err)
+				}
+				d.requireEndedOnce(row.ended...)
+				again, sameErr := d.close(endedCtx())
+				require.Equal(t, left, again, "every call returns the same")
+				require.Equal(t, err, sameErr)
+				d.requireEndedOnce(row.ended...)
+				require.ErrorIs(t, d.admit(t.Context(), parcel{}, 0, false, true), ErrClosed)
+				runs := d.ran()
+				time.Sleep(24 * time.Hour)
+				require.Equal(t, runs, d.ran(), "nothing runs any more")
+			})
+		})
+	}
+}
+
+func TestTheFirstCtxThatEndsEndsEveryClose(t *testing.T) {
+	inDepot(t, batcherConfig[parcel, int]{}, func(t *testing.T, d *depot) {
+		d.judge = func(b *parcelBatch) parcelVerdict { return parcelVerdict{again: []*parcelBatch{b}, wait: time.Minute} }
+		d.put(1)
+		began := time.Now()
+		var all sync.WaitGroup
+		for i := range 5 {
+			all.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(5-i)*time.Hour)
+				defer cancel()
+				left, err := d.close(ctx)
+				require.Equal(t, []int{1}, numbers(left))
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.Equal(t, time.Hour, time.Since(began))
+			})
+		}
+		all.Wait()
+		d.requireEndedOnce(1)
+	})
+}
+
+func TestCloseSendsWaitersAwayAndEndsFlushes(t *testing.T) {
+	inDepot(t, batcherConfig[parcel, int]{maxItems: 2}, func(t *testing.T, d *depot) {
+		d.judge = func(b *parcelBatch) parcelVerdict { return parcelVerdict{again: []*parcelBatch{b}, wait: time.Minute} }
+		d.put(1, 2)
+		sent, flushed := make(chan error, 1), make(chan error, 1)
+		go func() { sent <- d.admit(t.Context(), parcel{n: 3}, 0, false, true) }()
+		go func() { flushed <- d.flush(t.Context()) }()
+		synctest.Wait()
+		left, _ := d.close(endedCtx())
+		require.Equal(t, []int{1, 2}, numbers(left))
+		require.ErrorIs(t, <-sent, ErrClosed)
+		require.ErrorIs(t, <-flushed, ErrClosed)
+		require.ErrorIs(t, d.flush(t.Context()), ErrClosed)
+	})
+}
+
+func TestABatchThatEndsDuringCloseCounts(t *testing.T) {
+	inDepot(t, batcherConfig[parcel, int]{}, func(t *testing.T, d *depot) {
+		d.put(1)
+		synctest.Wait()
+		d.put(2)
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+		defer cancel()
+		left, err := d.close(ctx)
+		require.Equal(t, []int{2}, numbers(left))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NoError(t, d.errs[1])
+		require.ErrorIs(t, d.errs[2], ErrClosed)
+		require.Equal(t, totals{admitted: 2, done: 1}, d.totals)
+	})
+}
