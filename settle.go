@@ -14,6 +14,7 @@ type settling struct {
 	Delivery
 	told        chan error // AckSync's; nil for the others
 	undelivered bool       // no program has seen the message
+	unsure      bool       // an attempt that may have been carried out is being repeated
 }
 
 // settleCost is what an ack id takes in a request; 1,000 of them are far from any limit of bytes.
@@ -146,10 +147,15 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch[settlin
 		return verdict[settling, struct{}]{done: b.items}
 	}
 	s.sub.counts.note(err)
-	if surelyNotActed(err) || kind == Ack && s.repeatAcks && maybeActed(err) && ctx.Err() == nil {
+	repeats := kind == Ack && s.repeatAcks && maybeActed(err)
+	if surelyNotActed(err) || repeats {
+		for i := range b.items {
+			b.items[i].item.unsure = b.items[i].item.unsure || repeats
+		}
 		wait := s.sub.client.cfg.Retry.wait(int(s.failures[kind].Add(1)-1), err)
-		// A wait longer than half the margin would let more leases end than the server's trouble does.
-		return verdict[settling, struct{}]{requeue: b.items, wait: min(wait, margin/2)}
+		// A wait longer than half the margin would let more leases end than the server's trouble does. It goes again as
+		// it is, without company: what is wrong may be wrong with one of its ids, and the lane has another slot.
+		return verdict[settling, struct{}]{again: []*batch[settling, struct{}]{b}, wait: min(wait, margin/2)}
 	}
 	if maybeActed(err) {
 		err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
@@ -173,8 +179,22 @@ func splitExpired(items []entry[settling], now time.Time) (in, late []entry[sett
 	return in, late
 }
 
-// done tells everybody concerned what became of settles.
+// done tells everybody concerned what became of settles. What ended without a further word of the server after an attempt
+// that may have been carried out is of unknown outcome.
 func (s *settler) done(kind SettlementKind, items []entry[settling], err error) {
+	if unsure := func(e entry[settling]) bool { return e.item.unsure }; err != nil && slices.ContainsFunc(items, unsure) {
+		all := slices.Clone(items)
+		s.tell(kind, slices.DeleteFunc(slices.Clone(all), unsure), err)
+		s.tell(kind, slices.DeleteFunc(all, func(e entry[settling]) bool { return !unsure(e) }), fmt.Errorf("%w: %w", ErrOutcomeUnknown, err))
+		return
+	}
+	s.tell(kind, items, err)
+}
+
+func (s *settler) tell(kind SettlementKind, items []entry[settling], err error) {
+	if len(items) == 0 {
+		return
+	}
 	s.sub.settled(kind, items, err)
 	for i := range items {
 		x := &items[i].item

@@ -1,12 +1,20 @@
 package sequin_test
 
 import (
+	"context"
 	"fmt"
+	"net/http"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
 )
 
 // publish sends n messages with keys of their own.
@@ -22,10 +30,290 @@ func (w *world) publish(t *testing.T, prefix string, n int) {
 	}
 }
 
+func (w *world) send(t *testing.T, key, data string) {
+	t.Helper()
+	_, err := w.client.SendMessage(w.ctx, "orders", key, data)
+	require.NoError(t, err)
+}
+
 // subscribe subscribes to the consumer of everything.
 func (w *world) subscribe(t *testing.T, cfg sequin.SubscriberConfig) *sequin.Subscriber {
 	t.Helper()
-	sub, err := w.client.Subscribe(w.ctx, "orders", "all", cfg)
+	return subscribe(t, w.client, cfg)
+}
+
+func subscribe(t *testing.T, client *sequin.Client, cfg sequin.SubscriberConfig) *sequin.Subscriber {
+	t.Helper()
+	sub, err := client.Subscribe(t.Context(), "orders", "all", cfg)
 	require.NoError(t, err)
+	// For a test that fails before it has closed: a bubble that ends with goroutines in it panics and hides the failure.
+	t.Cleanup(func() { _ = sub.Close(t.Context()) })
 	return sub
+}
+
+// consumer is what the server holds of the consumer of everything.
+func (w *world) consumer(t *testing.T) server.ConsumerState {
+	t.Helper()
+	state, ok := w.Stream("orders")
+	require.True(t, ok)
+	require.NotEmpty(t, state.Consumers)
+	return state.Consumers[0]
+}
+
+// requireDone wants the consumer to have nothing left, neither to give nor given.
+func (w *world) requireDone(t *testing.T) {
+	t.Helper()
+	c := w.consumer(t)
+	require.Zero(t, c.Available, "available")
+	require.Empty(t, c.Outstanding, "outstanding")
+}
+
+// as is another program's client of the same server, known by its name in User-Agent.
+func (w *world) as(t *testing.T, name string) *sequin.Client {
+	t.Helper()
+	c, err := sequin.NewClient(sequin.Config{BaseURL: w.URL, HTTPClient: w.Client(), UserAgent: name})
+	require.NoError(t, err)
+	return c
+}
+
+// by matches the requests of a client of that name.
+func by(name string) func(*sequintest.Request) bool {
+	return func(r *sequintest.Request) bool { return r.Header.Get("User-Agent") == name }
+}
+
+// next is the next delivery, which must come within the time.
+func next(t *testing.T, sub *sequin.Subscriber, within time.Duration) sequin.Delivery {
+	t.Helper()
+	select {
+	case d, ok := <-sub.Deliveries():
+		require.True(t, ok, "the channel closed: %v", sub.Err())
+		return d
+	case <-time.After(within):
+		require.Fail(t, "no delivery", "within %v; %+v", within, sub.Stats())
+		panic("unreachable")
+	}
+}
+
+// closeNow stops sub, which must have nothing left.
+func closeNow(t *testing.T, sub *sequin.Subscriber) {
+	t.Helper()
+	require.NoError(t, sub.Close(t.Context()))
+	_, open := <-sub.Deliveries()
+	require.False(t, open, "a delivery after Close")
+}
+
+// through puts a RoundTripper around a world's client.
+func (w *world) through(t *testing.T, wrap func(http.RoundTripper) http.RoundTripper) *sequin.Client {
+	t.Helper()
+	hc := w.Client()
+	hc.Transport = wrap(hc.Transport)
+	c, err := sequin.NewClient(sequin.Config{BaseURL: w.URL, HTTPClient: hc})
+	require.NoError(t, err)
+	return c
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// withoutWaited is a proxy that passes no header on which it does not know.
+func withoutWaited(behind http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		resp, err := behind.RoundTrip(r)
+		if err == nil {
+			resp.Header.Del("Sequin-Waited-Ms")
+		}
+		return resp, err
+	})
+}
+
+func TestSubscribeNamesWhatIsWrong(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 4 * time.Second})
+		_, err := w.client.CreateConsumer(w.ctx, "orders", "hasty", ">", sequin.ConsumerOptions{AckWait: 99 * time.Millisecond})
+		require.NoError(t, err)
+		for _, row := range []struct {
+			stream, consumer string
+			cfg              sequin.SubscriberConfig
+			want             error
+		}{
+			{"nowhere", "all", sequin.SubscriberConfig{}, sequin.ErrNotFound},
+			{"orders", "nobody", sequin.SubscriberConfig{}, sequin.ErrNotFound},
+			{"", "all", sequin.SubscriberConfig{}, sequin.ErrInvalidArgument},
+			{"orders", "hasty", sequin.SubscriberConfig{}, sequin.ErrLeaseTooShort},
+			{"orders", "all", sequin.SubscriberConfig{MaxInFlight: -1}, sequin.ErrInvalidConfig},
+			{"orders", "all", sequin.SubscriberConfig{MaxInFlight: 100_001}, sequin.ErrInvalidConfig},
+			{"orders", "all", sequin.SubscriberConfig{Pollers: -1}, sequin.ErrInvalidConfig},
+			{"orders", "all", sequin.SubscriberConfig{Pollers: 17}, sequin.ErrInvalidConfig},
+			{"orders", "all", sequin.SubscriberConfig{PollMin: 2 * time.Second, PollMax: time.Second}, sequin.ErrInvalidConfig},
+			{"orders", "all", sequin.SubscriberConfig{PollMin: time.Microsecond}, sequin.ErrInvalidConfig},
+			{"orders", "all", sequin.SubscriberConfig{WaitFor: 499 * time.Millisecond}, sequin.ErrInvalidConfig},
+			{"orders", "all", sequin.SubscriberConfig{WaitFor: 5*time.Minute + time.Millisecond}, sequin.ErrInvalidConfig},
+			{"orders", "all", sequin.SubscriberConfig{LeaseMargin: -1}, sequin.ErrInvalidConfig},
+			{"orders", "all", sequin.SubscriberConfig{LeaseMargin: 2001 * time.Millisecond}, sequin.ErrInvalidConfig},
+			{"orders", "all", sequin.SubscriberConfig{DrainTimeout: -1}, sequin.ErrInvalidConfig},
+		} {
+			_, err := w.client.Subscribe(w.ctx, row.stream, row.consumer, row.cfg)
+			require.ErrorIs(t, err, row.want, "%+v", row)
+		}
+		ended, cancel := context.WithCancel(w.ctx)
+		cancel()
+		_, err = w.client.Subscribe(ended, "orders", "all", sequin.SubscriberConfig{})
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
+
+func TestASubscriberGetsItsOwnStreamsMessages(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		got := map[string][]string{}
+		for _, stream := range []string{"orders", "payments"} {
+			w.stream(t, stream, sequin.ConsumerOptions{})
+			for i := range 20 {
+				_, err := w.client.SendMessage(w.ctx, stream, fmt.Sprintf("%s.%d", stream, i), "x")
+				require.NoError(t, err)
+			}
+		}
+		for _, stream := range []string{"orders", "payments"} {
+			sub, err := w.client.Subscribe(w.ctx, stream, "all", sequin.SubscriberConfig{})
+			require.NoError(t, err)
+			for range 20 {
+				d := next(t, sub, time.Second)
+				got[stream] = append(got[stream], d.Key)
+				require.NoError(t, d.Ack())
+			}
+			time.Sleep(time.Minute)
+			require.Equal(t, uint64(20), sub.Stats().Received)
+			closeNow(t, sub)
+		}
+		for stream, keys := range got {
+			for i, key := range keys {
+				require.Equal(t, fmt.Sprintf("%s.%d", stream, i), key, "in order of seq, and of no other stream")
+			}
+		}
+	})
+}
+
+// A consumer that is made again under the old name begins at the stream's beginning: to go on with it in silence would
+// process everything twice.
+func TestADeletedConsumerEndsTheSubscriber(t *testing.T) {
+	for name, again := range map[string]func(t *testing.T, w *world){
+		"consumer": func(t *testing.T, w *world) {
+			require.NoError(t, w.client.DeleteConsumer(w.ctx, "orders", "all"))
+			_, err := w.client.CreateConsumer(w.ctx, "orders", "all", ">", sequin.ConsumerOptions{})
+			require.NoError(t, err)
+		},
+		"stream": func(t *testing.T, w *world) {
+			require.NoError(t, w.client.DeleteStream(w.ctx, "orders"))
+			w.stream(t, "orders", sequin.ConsumerOptions{})
+			w.send(t, "new.1", "x")
+		},
+		"for_good": func(t *testing.T, w *world) {
+			require.NoError(t, w.client.DeleteConsumer(w.ctx, "orders", "all"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{})
+				sub := w.subscribe(t, sequin.SubscriberConfig{})
+				time.Sleep(time.Minute + time.Second)
+				again(t, w)
+				select {
+				case _, open := <-sub.Deliveries():
+					require.False(t, open)
+				case <-time.After(time.Minute):
+					require.Fail(t, "the channel is open")
+				}
+				var api *sequin.APIError
+				require.ErrorAs(t, sub.Err(), &api)
+				require.ErrorIs(t, sub.Err(), sequin.ErrNotFound)
+				require.NotEmpty(t, api.Summary)
+				require.NoError(t, sub.Close(w.ctx))
+			})
+		})
+	}
+}
+
+func TestOnlyWhatIsPermanentEndsTheSubscriber(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		op    sequintest.Op
+		fault sequintest.Fault
+		ends  error
+	}{
+		{"unauthorized", sequintest.Receive, sequintest.Fault{Status: 401, Body: `{"summary":"no"}`}, sequin.ErrUnauthorized},
+		{"forbidden", sequintest.Receive, sequintest.Fault{Status: 403}, sequin.ErrUnauthorized},
+		{"unauthorized_when_read_again", sequintest.GetConsumer, sequintest.Fault{Status: 401}, sequin.ErrUnauthorized},
+		{"a_404_that_the_consumer_refutes", sequintest.Receive, sequintest.Fault{Status: 404, Body: `{"summary":"no"}`, Count: 3}, nil},
+		{"a_proxys_404", sequintest.Receive, sequintest.Fault{Status: 404, Body: "<html>", Count: 5}, nil},
+		{"one_404_when_read_again", sequintest.GetConsumer, sequintest.Fault{Status: 404, Body: `{"summary":"no"}`, Count: 1}, nil},
+		{"a_crash", sequintest.Receive, sequintest.Fault{Status: 500, Body: "{}", Count: 7}, nil},
+		{"a_bad_request", sequintest.Receive, sequintest.Fault{Status: 400, Body: `{"summary":"no"}`, Count: 7}, nil},
+		{"garbage", sequintest.Receive, sequintest.Fault{Garble: true, Count: 3}, nil},
+		{"truncated", sequintest.Receive, sequintest.Fault{Truncate: 5, Count: 3}, nil},
+		{"cut", sequintest.Receive, sequintest.Fault{CutAfter: true, Count: 3}, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{})
+				sub := w.subscribe(t, sequin.SubscriberConfig{})
+				synctest.Wait()
+				row.fault.Op = row.op
+				w.Fault(row.fault)
+				time.Sleep(3 * time.Minute)
+				if row.ends != nil {
+					_, open := <-sub.Deliveries()
+					require.False(t, open)
+					require.ErrorIs(t, sub.Err(), row.ends)
+					require.NoError(t, sub.Close(w.ctx))
+					return
+				}
+				w.send(t, "k.1", "x")
+				require.NoError(t, next(t, sub, 5*time.Second).AckSync(w.ctx))
+				require.NoError(t, sub.Err())
+				closeNow(t, sub)
+			})
+		})
+	}
+}
+
+// An outage is no reason to close the channel, to spin, or to be away longer than the server.
+func TestAServerThatWasAwayComesBackToAWorkingSubscriber(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "before", 3)
+		failed := make(chan error, 10)
+		var attempts atomic.Int32
+		client := w.through(t, func(behind http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				attempts.Add(1)
+				return behind.RoundTrip(r)
+			})
+		})
+		sub := subscribe(t, client, sequin.SubscriberConfig{Pollers: 1, OnAckError: func(_ sequin.Delivery, err error) { failed <- err }})
+		held := next(t, sub, time.Second)
+		require.NoError(t, next(t, sub, time.Second).AckSync(w.ctx))
+
+		w.Down()
+		attempts.Store(0)
+		require.NoError(t, held.Ack())
+		time.Sleep(10 * time.Minute)
+		require.Less(t, attempts.Load(), int32(10*60), "attempts in ten minutes")
+		require.Len(t, failed, 1)
+		require.ErrorIs(t, <-failed, sequin.ErrLeaseExpired)
+		require.NotNil(t, sub.Stats().LastError)
+
+		w.Up()
+		w.publish(t, "after", 3)
+		var keys []string
+		for range 5 { // the three, what was held, and what was in the channel
+			d := next(t, sub, 10*time.Second)
+			keys = append(keys, d.Key)
+			require.NoError(t, d.AckSync(w.ctx))
+		}
+		slices.Sort(keys)
+		require.Equal(t, []string{"after.0", "after.1", "after.2"}, keys[:3])
+		require.NoError(t, sub.Err())
+		closeNow(t, sub)
+		w.requireDone(t)
+	})
 }

@@ -111,7 +111,7 @@ func (in *intake) finish() {
 		e := &DrainError{Unknown: int(in.counts.unknown.Load() - unknown), cause: in.cause}
 		e.Unsettled, _ = in.openLocked(now)
 		for _, x := range slices.Concat(acks, nacks) {
-			if !x.undelivered && !past(now, x.state.lease.deadline) {
+			if !x.undelivered && !x.unsure && !past(now, x.state.lease.deadline) {
 				e.Unsettled++
 			}
 		}

@@ -1,0 +1,188 @@
+package sequin_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+// On the 2024 server an ack id belongs to the key: it survives redelivery and replacement. Whoever settles late, or once
+// more, settles somebody else's work.
+
+func TestALateAckLeavesTheNextVersionToItsWorker(t *testing.T) {
+	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
+		a := subscribe(t, w.as(t, "A"), sequin.SubscriberConfig{MaxInFlight: 1})
+		w.send(t, "k.1", "version 1")
+		first := next(t, a, time.Second)
+		w.send(t, "k.1", "version 2")
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, Match: by("A"), Status: 503}) // B shall have it
+		b := subscribe(t, w.as(t, "B"), sequin.SubscriberConfig{})
+		second := next(t, b, 10*time.Second)
+		require.Equal(t, "version 2", second.Data)
+		require.Equal(t, first.AckID, second.AckID)
+
+		require.ErrorIs(t, first.Ack(), sequin.ErrLeaseExpired)
+		require.ErrorIs(t, first.Nack(), sequin.ErrLeaseExpired)
+		synctest.Wait()
+		require.Len(t, w.consumer(t).Outstanding, 1, "B's")
+		require.NoError(t, second.AckSync(w.ctx))
+		w.requireDone(t)
+		closeNow(t, a)
+		closeNow(t, b)
+	})
+}
+
+// losses are the ways to lose the answer to a settle that was carried out.
+var losses = map[string]sequintest.Fault{
+	"cut":       {CutAfter: true},
+	"crash":     {Acted: true, Status: 500, Body: `{"errors":{"detail":"Internal Server Error"}}`},
+	"proxy":     {Acted: true, Status: 502, Body: "<html>"},
+	"time_out":  {DelayAfter: time.Minute},
+	"truncated": {Acted: true, Status: 504, Body: "<html>"},
+}
+
+func TestAnAckWhoseAnswerWasLostLeavesTheNextVersionAlone(t *testing.T) {
+	for name, loss := range losses {
+		for _, sync := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s_sync_%t", name, sync), func(t *testing.T) {
+				inMode(t, server.Aug2024, func(t *testing.T, w *world) {
+					w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 30 * time.Second})
+					told := make(chan error, 2)
+					a := subscribe(t, w.as(t, "A"), sequin.SubscriberConfig{MaxInFlight: 1, OnAckError: func(_ sequin.Delivery, err error) { told <- err }})
+					w.send(t, "k.1", "version 1")
+					first := next(t, a, time.Second)
+					loss.Op, loss.Match = sequintest.Ack, by("A")
+					w.Fault(loss)
+					w.Fault(sequintest.Fault{Op: sequintest.Receive, Match: by("A"), Status: 503})
+					if sync {
+						require.ErrorIs(t, first.AckSync(w.ctx), sequin.ErrOutcomeUnknown)
+					} else {
+						require.NoError(t, first.Ack())
+						require.ErrorIs(t, <-told, sequin.ErrOutcomeUnknown)
+					}
+					require.Equal(t, uint64(1), a.Stats().UnknownOutcomes)
+					w.send(t, "k.1", "version 2")
+					b := subscribe(t, w.as(t, "B"), sequin.SubscriberConfig{})
+					second := next(t, b, time.Second)
+					require.Equal(t, "version 2", second.Data)
+					require.Less(t, time.Now(), first.Deadline, "within A's lease")
+
+					time.Sleep(time.Until(second.Deadline) - time.Second)
+					require.Len(t, w.consumer(t).Outstanding, 1, "version 2 is B's still")
+					require.Equal(t, 1, w.Count(sequintest.Ack))
+					require.Empty(t, told)
+					require.NoError(t, second.AckSync(w.ctx))
+					closeNow(t, a)
+					closeNow(t, b)
+				})
+			})
+		}
+	}
+}
+
+func TestANackWhoseAnswerWasLostTakesNothingFromItsNextWorker(t *testing.T) {
+	for name, loss := range losses {
+		t.Run(name, func(t *testing.T) {
+			inMode(t, server.Aug2024, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 30 * time.Second})
+				told := make(chan error, 2)
+				a := subscribe(t, w.as(t, "A"), sequin.SubscriberConfig{MaxInFlight: 1, OnAckError: func(_ sequin.Delivery, err error) { told <- err }})
+				w.send(t, "k.1", "x")
+				first := next(t, a, time.Second)
+				loss.Op, loss.Match = sequintest.Nack, by("A")
+				w.Fault(loss)
+				w.Fault(sequintest.Fault{Op: sequintest.Receive, Match: by("A"), Status: 503})
+				require.NoError(t, first.Nack())
+				require.ErrorIs(t, <-told, sequin.ErrOutcomeUnknown)
+
+				b := subscribe(t, w.as(t, "B"), sequin.SubscriberConfig{})
+				second := next(t, b, time.Second)
+				require.Equal(t, first.AckID, second.AckID)
+				time.Sleep(time.Until(second.Deadline) - time.Second)
+				require.Len(t, w.consumer(t).Outstanding, 1, "it is B's still")
+				require.Equal(t, 1, w.Count(sequintest.Nack))
+				require.NoError(t, second.AckSync(w.ctx))
+				w.requireDone(t)
+				closeNow(t, a)
+				closeNow(t, b)
+			})
+		})
+	}
+}
+
+// A message that is nobody's next version can be acked again: on a stream that appends, a lost answer costs no duplicate.
+func TestOnAnAppendingStreamALostAckIsRepeated(t *testing.T) {
+	for name, loss := range losses {
+		t.Run(name, func(t *testing.T) {
+			inMode(t, server.Documented, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{})
+				sub := w.subscribe(t, sequin.SubscriberConfig{})
+				w.send(t, "k.1", "x")
+				loss.Op, loss.Count = sequintest.Ack, 2
+				w.Fault(loss)
+				require.NoError(t, next(t, sub, time.Second).AckSync(w.ctx))
+				require.Equal(t, 3, w.Count(sequintest.Ack))
+				w.requireDone(t)
+				closeNow(t, sub)
+			})
+		})
+	}
+}
+
+// On a stream that keeps one message per key it cannot, whatever the server.
+func TestOnAReplacingStreamALostAckIsNotRepeated(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		_, err := w.client.CreateStream(w.ctx, "orders", sequin.StreamOptions{OneMessagePerKey: true})
+		require.NoError(t, err)
+		_, err = w.client.CreateConsumer(w.ctx, "orders", "all", ">", sequin.ConsumerOptions{})
+		require.NoError(t, err)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		w.send(t, "k.1", "x")
+		w.Fault(sequintest.Fault{Op: sequintest.Ack, CutAfter: true})
+		require.ErrorIs(t, next(t, sub, time.Second).AckSync(w.ctx), sequin.ErrOutcomeUnknown)
+		require.Equal(t, 1, w.Count(sequintest.Ack))
+		closeNow(t, sub)
+	})
+}
+
+// What surely was not carried out is repeated, within the lease, in either mode.
+func TestASettleThatWasNotCarriedOutIsRepeated(t *testing.T) {
+	for name, fault := range map[string]sequintest.Fault{
+		"unavailable":  {Status: 503, Count: 3},
+		"rate_limited": {Status: 429, Count: 3},
+	} {
+		for _, op := range []sequintest.Op{sequintest.Ack, sequintest.Nack} {
+			t.Run(name+"_"+op.String(), func(t *testing.T) {
+				inBothModes(t, func(t *testing.T, w *world) {
+					w.stream(t, "orders", sequin.ConsumerOptions{})
+					sub := w.subscribe(t, sequin.SubscriberConfig{OnAckError: func(_ sequin.Delivery, err error) { t.Error(err) }})
+					w.send(t, "k.1", "x")
+					d := next(t, sub, time.Second)
+					fault.Op = op
+					w.Fault(fault)
+					if op == sequintest.Nack {
+						require.NoError(t, d.Nack())
+						d = next(t, sub, 10*time.Second)
+						synctest.Wait()
+						require.Equal(t, uint64(1), sub.Stats().Nacked)
+					} else {
+						require.NoError(t, d.AckSync(w.ctx))
+						closeNow(t, sub)
+						w.requireDone(t)
+						return
+					}
+					require.NoError(t, d.AckSync(w.ctx))
+					closeNow(t, sub)
+				})
+			})
+		}
+	}
+}

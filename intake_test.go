@@ -1,0 +1,187 @@
+package sequin_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+// most keeps the greatest of what it is shown.
+type most struct{ atomic.Int64 }
+
+func (m *most) show(n int) {
+	for {
+		was := m.Load()
+		if int64(n) <= was || m.CompareAndSwap(was, int64(n)) {
+			return
+		}
+	}
+}
+
+// watching counts, after each of a client's receives, what the server holds to be out.
+func (w *world) watching(t *testing.T) (*sequin.Client, *most) {
+	seen := new(most)
+	return w.through(t, func(behind http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			resp, err := behind.RoundTrip(r)
+			if state, ok := w.Stream("orders"); ok && err == nil {
+				seen.show(len(state.Consumers[0].Outstanding))
+			}
+			return resp, err
+		})
+	}), seen
+}
+
+// TestNoMoreThanMaxInFlightIsOut holds however the program behaves; and it is no less either, where the program takes
+// and keeps.
+func TestNoMoreThanMaxInFlightIsOut(t *testing.T) {
+	for name, handle := range map[string]func(i int, d sequin.Delivery){
+		"acks":                func(_ int, d sequin.Delivery) { _ = d.Ack() },
+		"forgets":             func(int, sequin.Delivery) {},
+		"nacks_every_third":   func(i int, d sequin.Delivery) { settleSome(i, d, func() { _ = d.Nack() }) },
+		"delays_every_third":  func(i int, d sequin.Delivery) { settleSome(i, d, func() { _ = d.NackAfter(3 * time.Second) }) },
+		"forgets_every_third": func(i int, d sequin.Delivery) { settleSome(i, d, func() {}) },
+		"is_late": func(_ int, d sequin.Delivery) {
+			go func() { time.Sleep(time.Until(d.Deadline)); _ = d.Ack() }()
+		},
+	} {
+		for _, cfg := range []sequin.SubscriberConfig{{MaxInFlight: 1}, {MaxInFlight: 7, Pollers: 1}, {MaxInFlight: 50, Pollers: 8}} {
+			t.Run(fmt.Sprintf("%s_%d_in_flight_%d_pollers", name, cfg.MaxInFlight, cfg.Pollers), func(t *testing.T) {
+				inBothModes(t, func(t *testing.T, w *world) {
+					w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 5 * time.Second})
+					w.publish(t, "k", 150)
+					client, out := w.watching(t)
+					w.Fault(sequintest.Fault{Op: sequintest.Ack, Skip: 3, Count: 5, CutAfter: true})
+					w.Fault(sequintest.Fault{Op: sequintest.Ack, Skip: 3, Count: 5, Delay: time.Second})
+					sub := subscribe(t, client, cfg)
+					over := time.After(45 * time.Second)
+					for i, running := 0, true; running; i++ {
+						select {
+						case d := <-sub.Deliveries():
+							time.Sleep(10 * time.Millisecond)
+							handle(i, d)
+							require.LessOrEqual(t, sub.Stats().InFlight, cfg.MaxInFlight)
+						case <-over:
+							running = false
+						}
+					}
+					require.LessOrEqual(t, int(out.Load()), cfg.MaxInFlight)
+					if name == "forgets" {
+						require.Equal(t, cfg.MaxInFlight, int(out.Load()), "a program that takes and keeps")
+						require.Greater(t, sub.Stats().HandedOut, uint64(7*cfg.MaxInFlight), "what is forgotten frees its place")
+					}
+				})
+			})
+		}
+	}
+}
+
+func settleSome(i int, d sequin.Delivery, otherwise func()) {
+	if i%3 == 0 {
+		otherwise()
+		return
+	}
+	_ = d.Ack()
+}
+
+// The program counts too: what it holds, unsettled and unexpired.
+func TestAProgramNeverHoldsMoreThanMaxInFlight(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 3000)
+		sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 20, Pollers: 4})
+		var holds, peak most
+		var group sync.WaitGroup
+		for range 64 {
+			group.Go(func() {
+				for d := range sub.Deliveries() {
+					peak.show(int(holds.Add(1)))
+					time.Sleep(10 * time.Millisecond)
+					holds.Add(-1)
+					_ = d.Ack()
+				}
+			})
+		}
+		time.Sleep(time.Minute)
+		require.Equal(t, uint64(3000), sub.Stats().Acked)
+		require.NoError(t, sub.Close(w.ctx))
+		group.Wait()
+		require.LessOrEqual(t, int(peak.Load()), 20)
+		require.Greater(t, int(peak.Load()), 10, "and the room is used")
+		w.requireDone(t)
+	})
+}
+
+// A program that settles what it has together must get as much as MaxInFlight says, also when it has settled nothing yet.
+func TestAProgramMayCollectAllThatMaxInFlightAllows(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 1000)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		time.Sleep(5 * time.Minute) // it was away: the window is as small as it gets
+		var have []sequin.Delivery
+		keys := map[string]bool{}
+		for over := time.After(10 * time.Minute); len(have) < 900; {
+			select {
+			case d := <-sub.Deliveries():
+				if len(have) > 0 && time.Until(have[0].Deadline) < 0 {
+					have = have[:0] // not enough in time: begin anew
+				}
+				have = append(have, d)
+			case <-over:
+				require.Fail(t, "stuck", "with %d; %+v", len(have), sub.Stats())
+			}
+		}
+		for _, d := range have {
+			require.NoError(t, d.Ack())
+			keys[d.Key] = true
+		}
+		require.Len(t, keys, 900)
+		closeNow(t, sub)
+	})
+}
+
+// One waiting poll must leave the others their part, or what they could have would wait with it.
+func TestAnIdleSubscriberReservesAPartOfItsRoom(t *testing.T) {
+	for _, row := range []struct{ maxInFlight, pollers, want int }{
+		{1, 1, 1}, {1, 2, 1}, {10, 1, 5}, {10, 2, 4}, {90, 2, 30}, {1000, 2, 32}, {100_000, 2, 32},
+	} {
+		inMode(t, server.Documented, func(t *testing.T, w *world) {
+			w.stream(t, "orders", sequin.ConsumerOptions{})
+			sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: row.maxInFlight, Pollers: row.pollers})
+			synctest.Wait()
+			require.Equal(t, 1, w.consumer(t).Waiting)
+			require.Contains(t, string(w.Requests(sequintest.Receive)[0].Body), fmt.Sprintf(`"batch_size":%d,`, row.want))
+			closeNow(t, sub)
+		})
+	}
+}
+
+func TestTheAskGrowsUpToItsPart(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 5000)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		for range 5000 {
+			require.NoError(t, next(t, sub, time.Second).Ack())
+		}
+		w.Fault(sequintest.Fault{Op: sequintest.Ack, Delay: 10 * time.Millisecond})
+		closeNow(t, sub)
+		largest := 0
+		for _, r := range w.Requests(sequintest.Receive) {
+			largest = max(largest, len(r.Deliveries()))
+		}
+		require.Greater(t, largest, 200)
+		require.LessOrEqual(t, largest, 334)
+	})
+}

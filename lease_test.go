@@ -1,0 +1,189 @@
+package sequin_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+// Whenever in a long poll a message arrives, however short the lease, and whether or not the server's word of how long it
+// waited comes through: the message is handed over once, with time left, and its deadline lies a margin before the
+// server's.
+func TestAMessageIsHandedOverOnceAndInTime(t *testing.T) {
+	for _, lease := range []time.Duration{time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second} {
+		for name, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
+			"with_header":    func(behind http.RoundTripper) http.RoundTripper { return behind },
+			"without_header": withoutWaited,
+		} {
+			t.Run(fmt.Sprintf("%v_%s", lease, name), func(t *testing.T) {
+				inBothModes(t, func(t *testing.T, w *world) {
+					w.stream(t, "orders", sequin.ConsumerOptions{AckWait: lease})
+					sub := subscribe(t, w.through(t, wrap), sequin.SubscriberConfig{})
+					margin := min(lease/4, 2*time.Second)
+					for i, moment := range moments(20 * time.Second) {
+						time.Sleep(moment)
+						key := fmt.Sprintf("k.%d", i)
+						w.send(t, key, "x")
+						d := next(t, sub, time.Second+time.Millisecond) // PollMax, where the server does not wait
+						require.Equal(t, key, d.Key)
+						require.GreaterOrEqual(t, time.Until(d.Deadline), margin, "left at hand-over")
+						given := w.consumer(t).Outstanding
+						require.Len(t, given, 1)
+						require.LessOrEqual(t, d.Deadline.Sub(given[0].Until), -margin, "our end of the lease, and the server's")
+						require.NoError(t, d.AckSync(w.ctx))
+						w.requireDone(t)
+					}
+					stats := sub.Stats()
+					require.Equal(t, stats.Received, stats.Acked)
+					require.Zero(t, stats.ExpiredInBuffer)
+					closeNow(t, sub)
+				})
+			})
+		}
+	}
+}
+
+// moments of a wait: its beginning, its end, and what lies between, off the beat of anything else.
+func moments(wait time.Duration) (all []time.Duration) {
+	for m := time.Duration(0); m < wait; m += 1377 * time.Millisecond {
+		all = append(all, m)
+	}
+	return append(all, time.Millisecond, 499*time.Millisecond, 500*time.Millisecond, wait-time.Millisecond, wait, wait+time.Millisecond)
+}
+
+func TestWhatExpiresInTheBufferIsNotHandedOver(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		for pause := range 40 {
+			key := fmt.Sprintf("k.%d", pause)
+			w.send(t, key, "x")
+			time.Sleep(time.Duration(pause) * 497 * time.Millisecond) // up to two and a half leases, off the beat of timers
+			d := next(t, sub, 2*time.Second)
+			require.Equal(t, key, d.Key)
+			require.Positive(t, time.Until(d.Deadline.Add(-2*time.Second)), "handed over within its margin, after %v", time.Since(d.InsertedAt))
+			require.NoError(t, d.AckSync(w.ctx))
+		}
+		require.Positive(t, sub.Stats().ExpiredInBuffer)
+		require.Equal(t, uint64(40), sub.Stats().HandedOut)
+		require.Equal(t, uint64(40), sub.Stats().Acked)
+		closeNow(t, sub)
+		w.requireDone(t)
+	})
+}
+
+// What was given back from the buffer was seen by no program. The documented server does not count it.
+func TestWhatExpiresInTheBufferIsNoDelivery(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second, MaxDeliver: 1})
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		w.send(t, "k.1", "x")
+		time.Sleep(time.Minute)
+		d := next(t, sub, time.Second)
+		require.Equal(t, 1, d.Attempt)
+		require.NoError(t, d.AckSync(w.ctx))
+		closeNow(t, sub)
+	})
+}
+
+func TestALateSettleIsNotSent(t *testing.T) {
+	for name, settle := range map[string]func(sequin.Delivery) error{
+		"ack":        sequin.Delivery.Ack,
+		"nack":       sequin.Delivery.Nack,
+		"ack_sync":   func(d sequin.Delivery) error { return d.AckSync(t.Context()) },
+		"nack_after": func(d sequin.Delivery) error { return d.NackAfter(time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
+				sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 1})
+				w.send(t, "k.1", "x")
+				d := next(t, sub, time.Second)
+				ctx := d.Context()
+				time.Sleep(time.Until(d.Deadline) - 1)
+				require.NoError(t, ctx.Err())
+				time.Sleep(1)
+				synctest.Wait()
+				require.Error(t, ctx.Err())
+				require.ErrorIs(t, settle(d), sequin.ErrLeaseExpired)
+				require.ErrorIs(t, settle(d), sequin.ErrLeaseExpired, "it stays so")
+				require.Zero(t, w.Count(sequintest.Ack)+w.Count(sequintest.Nack))
+				require.Equal(t, uint64(2), sub.Stats().RefusedLate)
+				again := next(t, sub, 10*time.Second)
+				require.Equal(t, "k.1", again.Key)
+				require.NoError(t, again.AckSync(w.ctx))
+				closeNow(t, sub)
+			})
+		})
+	}
+}
+
+// The last moment of a lease is good for a settle: that is what the margin is for.
+func TestASettleAtTheLastMomentCounts(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		w.send(t, "k.1", "x")
+		d := next(t, sub, time.Second)
+		w.Fault(sequintest.Fault{Op: sequintest.Ack, Delay: 1990 * time.Millisecond}) // of a margin of 2 s
+		time.Sleep(time.Until(d.Deadline) - 1)
+		require.NoError(t, d.AckSync(w.ctx))
+		w.requireDone(t)
+		closeNow(t, sub)
+	})
+}
+
+func TestAChangedAckWaitIsFollowed(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		_, consumer := w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 30 * time.Second})
+		sub := w.subscribe(t, sequin.SubscriberConfig{LeaseMargin: 5 * time.Second})
+		for i, row := range []struct{ ackWait, margin time.Duration }{
+			{30 * time.Second, 5 * time.Second},
+			{4 * time.Second, time.Second}, // shorter than twice the config's margin: a quarter
+			{40 * time.Second, 5 * time.Second},
+			{time.Second, 250 * time.Millisecond},
+		} {
+			_, err := w.client.UpdateConsumer(w.ctx, "orders", consumer.ID, sequin.ConsumerOptions{AckWait: row.ackWait})
+			require.NoError(t, err)
+			time.Sleep(time.Minute + time.Second)
+			w.send(t, fmt.Sprintf("k.%d", i), "x")
+			d := next(t, sub, 2*time.Second)
+			until := w.consumer(t).Outstanding[0].Until
+			require.InDelta(t, row.margin, until.Sub(d.Deadline), float64(20*time.Millisecond))
+			require.NoError(t, d.AckSync(w.ctx))
+		}
+		_, err := w.client.UpdateConsumer(w.ctx, "orders", consumer.ID, sequin.ConsumerOptions{AckWait: 50 * time.Millisecond})
+		require.NoError(t, err)
+		time.Sleep(time.Minute + time.Second)
+		_, open := <-sub.Deliveries()
+		require.False(t, open)
+		require.ErrorIs(t, sub.Err(), sequin.ErrLeaseTooShort)
+		require.NoError(t, sub.Close(w.ctx))
+	})
+}
+
+// A receive that left under the old ack_wait may be answered under the new one: the shorter of them counts.
+func TestAnAckWaitShortenedDuringALongPollCounts(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		_, consumer := w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 30 * time.Second})
+		sub := w.subscribe(t, sequin.SubscriberConfig{WaitFor: 5 * time.Minute})
+		time.Sleep(15 * time.Second) // the first receive does not know the header yet; the next waits for five minutes
+		_, err := w.client.UpdateConsumer(w.ctx, "orders", consumer.ID, sequin.ConsumerOptions{AckWait: 2 * time.Second})
+		require.NoError(t, err)
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, 2, w.Count(sequintest.Receive))
+		w.send(t, "k.1", "x")
+		d := next(t, sub, time.Second)
+		require.LessOrEqual(t, time.Until(d.Deadline), 1500*time.Millisecond)
+		require.NoError(t, d.AckSync(w.ctx))
+		closeNow(t, sub)
+	})
+}

@@ -1,0 +1,200 @@
+package sequin_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+func TestAnIdleSubscriberMakesOneRequestPerWaitFor(t *testing.T) {
+	for _, waitFor := range []time.Duration{0, 500 * time.Millisecond, 5 * time.Minute} {
+		inMode(t, server.Documented, func(t *testing.T, w *world) {
+			w.stream(t, "orders", sequin.ConsumerOptions{})
+			sub := w.subscribe(t, sequin.SubscriberConfig{WaitFor: waitFor})
+			before := w.Count(sequintest.Any)
+			const idle = 30 * time.Minute
+			time.Sleep(idle)
+			each := max(waitFor, 500*time.Millisecond)
+			if waitFor == 0 {
+				each = 20 * time.Second
+			}
+			receives, reads := w.Count(sequintest.Receive), w.Count(sequintest.GetConsumer)
+			require.InDelta(t, int(idle/each), receives, 2)
+			require.InDelta(t, 32, reads, 3, "once at first, then about every minute")
+			require.Equal(t, receives+reads-1, w.Count(sequintest.Any)-before, "and nothing else")
+			require.InDelta(t, receives, int(sub.Stats().EmptyPolls), 1)
+			closeNow(t, sub)
+		})
+	}
+}
+
+func TestAMessageReachesTheChannelAtOnce(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		for i := range 50 {
+			time.Sleep(time.Duration(i) * 777 * time.Millisecond)
+			began := time.Now()
+			w.send(t, fmt.Sprintf("k.%d", i), "x")
+			require.NoError(t, next(t, sub, time.Second).Ack())
+			require.Zero(t, time.Since(began))
+		}
+		closeNow(t, sub)
+	})
+}
+
+// Where the server does not wait, a message is seen after PollMax at the latest, and an idle Subscriber asks no more
+// often than that takes.
+func TestWhereTheServerDoesNotWaitTheSubscriberPolls(t *testing.T) {
+	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		time.Sleep(10 * time.Minute)
+		polls := w.Count(sequintest.Receive)
+		require.Greater(t, polls, 600)
+		require.Less(t, polls, 1250)
+		waits := 0
+		for _, r := range w.Requests(sequintest.Receive) {
+			if strings.Contains(string(r.Body), "wait_for") {
+				waits++
+			}
+		}
+		require.LessOrEqual(t, waits, 1, "a refusal is believed")
+
+		w.send(t, "k.1", "x")
+		require.NoError(t, next(t, sub, time.Second+time.Millisecond).Ack())
+		// After a message the next look is soon again.
+		w.send(t, "k.2", "x")
+		require.NoError(t, next(t, sub, 10*time.Millisecond).Ack())
+
+		w.publish(t, "m", 2000)
+		began := time.Now()
+		for range 2000 {
+			require.NoError(t, next(t, sub, time.Second+time.Millisecond).Ack())
+		}
+		require.Less(t, time.Since(began), 2*time.Second, "back to back while messages come")
+		closeNow(t, sub)
+	})
+}
+
+// Today's Sequin answers empty at once while any message is outstanding; so does a proxy with a time-out of its own.
+func TestEarlyEmptyAnswersAreBackedOff(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		synctest.Wait()
+		early := w.Fault(sequintest.Fault{Op: sequintest.Receive, Status: 200, Body: `{"data":[]}`})
+		time.Sleep(10 * time.Minute)
+		require.Greater(t, early.Hits(), 500)
+		require.Less(t, early.Hits(), 1250)
+		early.Remove()
+		w.send(t, "k.1", "x")
+		require.NoError(t, next(t, sub, time.Second+time.Millisecond).Ack())
+		before := w.Count(sequintest.Receive)
+		time.Sleep(10 * time.Minute)
+		require.Less(t, w.Count(sequintest.Receive)-before, 40, "and it waits again where it can")
+		closeNow(t, sub)
+	})
+}
+
+// Of 100 Subscribers 20 may wait. The others poll, so that work which the 20 leave reaches them too.
+func TestManySubscribersShareFewPlacesToWait(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{MaxWaiting: 20})
+		var subs []*sequin.Subscriber
+		for range 100 {
+			subs = append(subs, w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 4}))
+		}
+		time.Sleep(time.Minute)
+		before := w.Count(sequintest.Receive)
+		time.Sleep(5 * time.Minute)
+		rate := float64(w.Count(sequintest.Receive)-before) / (5 * 60)
+		require.Less(t, rate, 150.0, "requests a second while idle")
+		for _, sub := range subs {
+			require.NoError(t, sub.Stats().LastError, "429 is no error here")
+		}
+
+		var group sync.WaitGroup
+		for _, sub := range subs {
+			group.Go(func() {
+				for d := range sub.Deliveries() {
+					time.Sleep(500 * time.Millisecond)
+					_ = d.Ack()
+				}
+			})
+		}
+		before = w.Count(sequintest.Receive)
+		w.publish(t, "k", 5000) // 25 s of work for all, two minutes for twenty
+		time.Sleep(time.Minute)
+		w.requireDone(t)
+		rate = float64(w.Count(sequintest.Receive)-before) / 60
+		require.Less(t, rate, 400.0, "requests a second under load")
+		for i, sub := range subs {
+			require.Greater(t, int(sub.Stats().Acked), 20, "Subscriber %d starves", i)
+			closeNow(t, sub)
+		}
+		group.Wait()
+	})
+}
+
+// A 429 that says how long to stay away is obeyed.
+func TestRetryAfterIsHonoured(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		synctest.Wait()
+		limited := w.Fault(sequintest.Fault{Op: sequintest.Receive, Status: 429, Header: map[string][]string{"Retry-After": {"4"}}})
+		time.Sleep(5 * time.Minute)
+		require.LessOrEqual(t, limited.Hits(), 75)
+		limited.Remove()
+		w.send(t, "k.1", "x")
+		require.NoError(t, next(t, sub, 6*time.Second).Ack())
+		closeNow(t, sub)
+	})
+}
+
+func TestABatchIsHandedOverBySeq(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 32) // the 2024 server stores a batch in reverse, and hands it out in reverse
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		last := int64(0)
+		for range 32 {
+			d := next(t, sub, time.Second)
+			require.Greater(t, d.Seq, last)
+			last = d.Seq
+			require.NoError(t, d.Ack())
+		}
+		closeNow(t, sub)
+	})
+}
+
+func TestAServerThatHandsOutMoreThanAskedGetsTheRestBack(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		var all []string
+		for i := range 5 {
+			all = append(all, fmt.Sprintf(`{"ack_id":"00000000-0000-0000-0000-00000000000%d","message":{"key":"k.%d","data":"x","seq":%d}}`, i, i, i))
+		}
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, Count: 1, Status: 200, Body: `{"data":[` + strings.Join(all, ",") + `]}`})
+		sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 2, Pollers: 1})
+		require.Equal(t, "k.0", next(t, sub, time.Second).Key)
+		synctest.Wait()
+		var back []string
+		for _, r := range w.Requests(sequintest.Nack) {
+			require.Contains(t, string(r.Body), `"undelivered":true`)
+			back = append(back, r.AckIDs()...)
+		}
+		require.Len(t, back, 4)
+		_ = sub.Close(t.Context())
+	})
+}

@@ -1,0 +1,333 @@
+package sequin_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+func TestAcksTravelInBatches(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 3000)
+		sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 5000})
+		var all []sequin.Delivery
+		for range 3000 {
+			all = append(all, next(t, sub, 2*time.Second))
+		}
+		w.Fault(sequintest.Fault{Op: sequintest.Ack, Delay: 5 * time.Millisecond})
+		for _, d := range all {
+			require.NoError(t, d.Ack())
+		}
+		closeNow(t, sub)
+		w.requireDone(t)
+		require.Equal(t, uint64(3000), sub.Stats().Acked)
+		var ids []string
+		for _, r := range w.Requests(sequintest.Ack) {
+			require.LessOrEqual(t, len(r.AckIDs()), 1000)
+			ids = append(ids, r.AckIDs()...)
+		}
+		require.LessOrEqual(t, w.Count(sequintest.Ack), 6)
+		slices.Sort(ids)
+		require.Len(t, slices.Compact(ids), 3000)
+	})
+}
+
+// carries matches the settles of one delivery, which its batch shares.
+func carries(d sequin.Delivery) func(*sequintest.Request) bool {
+	return func(r *sequintest.Request) bool { return slices.Contains(r.AckIDs(), d.AckID) }
+}
+
+// A request that fails, in whatever way, holds up the ids that it carries. All others are settled in time.
+func TestAFailingAckRequestDoesNotDelayOthers(t *testing.T) {
+	for name, fault := range map[string]sequintest.Fault{
+		"hangs":       {Delay: time.Hour},
+		"unavailable": {Status: 503},
+		"crashes":     {Status: 500},
+		"cut":         {CutBefore: true},
+		"refused":     {Status: 400, Body: `{"summary":"no"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
+				w.send(t, "bad", "x")
+				failed := make(chan sequin.Delivery, 200)
+				sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 200, OnAckError: func(d sequin.Delivery, _ error) { failed <- d }})
+				bad := next(t, sub, time.Second)
+				fault.Op, fault.Match = sequintest.Ack, carries(bad)
+				w.Fault(fault)
+				require.NoError(t, bad.Ack())
+				synctest.Wait() // it travels alone
+				w.publish(t, "good", 100)
+				for range 100 {
+					d := next(t, sub, time.Second+time.Millisecond)
+					if d.Key == "bad" {
+						continue
+					}
+					require.NoError(t, d.Ack())
+					time.Sleep(50 * time.Millisecond)
+				}
+				time.Sleep(3 * time.Second)
+				require.GreaterOrEqual(t, int(sub.Stats().Acked), 99)
+				for len(failed) > 0 {
+					require.Equal(t, "bad", (<-failed).Key)
+				}
+			})
+		})
+	}
+}
+
+// While acks cannot be sent, leases end. What is still good goes when they can; the rest is reported and not sent.
+func TestOfABatchThatPartlyExpiredTheRestGoes(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
+		failed := make(chan error, 100)
+		sub := w.subscribe(t, sequin.SubscriberConfig{OnAckError: func(d sequin.Delivery, err error) {
+			if d.Key[:3] != "old" {
+				t.Errorf("%s: %v", d.Key, err)
+			}
+			failed <- err
+		}})
+		w.publish(t, "old", 10)
+		var all []sequin.Delivery
+		for range 10 {
+			all = append(all, next(t, sub, time.Second))
+		}
+		time.Sleep(4 * time.Second)
+		w.publish(t, "new", 10)
+		for range 10 {
+			all = append(all, next(t, sub, 2*time.Second))
+		}
+		away := w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503})
+		for _, d := range all {
+			require.NoError(t, d.Ack())
+		}
+		sub.Stats()
+		time.Sleep(3 * time.Second)
+		require.Len(t, failed, 10)
+		away.Remove()
+		time.Sleep(time.Second)
+		require.Equal(t, uint64(10), sub.Stats().Acked)
+		require.Equal(t, uint64(10), sub.Stats().RefusedLate)
+		for range 10 {
+			require.ErrorIs(t, <-failed, sequin.ErrLeaseExpired)
+		}
+		requests := w.Requests(sequintest.Ack)
+		require.Len(t, requests[len(requests)-1].AckIDs(), 10)
+	})
+}
+
+func TestADeliveryIsSettledOnce(t *testing.T) {
+	settles := map[string]func(sequin.Delivery) error{
+		"ack":        sequin.Delivery.Ack,
+		"nack":       sequin.Delivery.Nack,
+		"ack_sync":   func(d sequin.Delivery) error { return d.AckSync(context.Background()) },
+		"nack_after": func(d sequin.Delivery) error { return d.NackAfter(time.Second) },
+	}
+	for first, settle := range settles {
+		for second, again := range settles {
+			t.Run(first+"_then_"+second, func(t *testing.T) {
+				inMode(t, server.Documented, func(t *testing.T, w *world) {
+					w.stream(t, "orders", sequin.ConsumerOptions{})
+					w.send(t, "k.1", "x")
+					sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 1})
+					d := next(t, sub, time.Second)
+					require.NoError(t, settle(d))
+					require.ErrorIs(t, again(d), sequin.ErrSettled)
+					synctest.Wait()
+					require.ErrorIs(t, again(d), sequin.ErrSettled)
+					time.Sleep(2 * time.Second)
+					require.Equal(t, 1, w.Count(sequintest.Ack)+w.Count(sequintest.Nack))
+					closeNow(t, sub)
+					require.ErrorIs(t, again(d), sequin.ErrSettled)
+				})
+			})
+		}
+	}
+}
+
+func TestOfManySettlesAtOnceOneWins(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 100)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		for range 100 {
+			d := next(t, sub, 2*time.Second)
+			var won atomic.Int32
+			var group sync.WaitGroup
+			for i := range 8 {
+				group.Go(func() {
+					var err error
+					if i%2 == 0 {
+						err = d.AckSync(w.ctx)
+					} else {
+						err = d.Ack()
+					}
+					if err == nil {
+						won.Add(1)
+					} else if !errors.Is(err, sequin.ErrSettled) {
+						t.Error(err)
+					}
+				})
+			}
+			group.Wait()
+			require.Equal(t, int32(1), won.Load())
+		}
+		closeNow(t, sub)
+		w.requireDone(t)
+		require.Equal(t, uint64(100), sub.Stats().Acked)
+	})
+}
+
+func TestASettleAfterCloseIsRefused(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 4)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		var held []sequin.Delivery
+		for range 4 {
+			held = append(held, next(t, sub, time.Second))
+		}
+		ended, cancel := context.WithCancel(w.ctx)
+		cancel()
+		require.Error(t, sub.Close(ended))
+		require.ErrorIs(t, held[0].Ack(), sequin.ErrClosed)
+		require.ErrorIs(t, held[1].Nack(), sequin.ErrClosed)
+		require.ErrorIs(t, held[2].AckSync(w.ctx), sequin.ErrClosed)
+		require.ErrorIs(t, held[3].NackAfter(time.Second), sequin.ErrClosed)
+		require.Zero(t, w.Count(sequintest.Ack)+w.Count(sequintest.Nack))
+	})
+}
+
+func TestASubscriberSettlesItsOwnDeliveriesAlone(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 2)
+		a := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 1})
+		b := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 1})
+		ofA, ofB := next(t, a, time.Second), next(t, b, 2*time.Second)
+		mixed := ofA
+		mixed.Acknowledger = ofB.Acknowledger
+		require.ErrorIs(t, mixed.Ack(), sequin.ErrNotDelivered)
+		literal := sequin.Delivery{AckID: ofA.AckID, Acknowledger: ofA.Acknowledger}
+		require.ErrorIs(t, literal.Ack(), sequin.ErrNotDelivered)
+		require.ErrorIs(t, ofA.Acknowledger.Settle(w.ctx, ofA, sequin.Settlement{}), sequin.ErrInvalidArgument)
+		require.NoError(t, ofA.Ack())
+		require.NoError(t, ofB.Ack())
+		closeNow(t, a)
+		closeNow(t, b)
+		w.requireDone(t)
+	})
+}
+
+// AckSync's ctx bounds the waiting; the ack goes on.
+func TestAnAckOutlivesTheCtxOfAckSync(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.send(t, "k.1", "x")
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		d := next(t, sub, time.Second)
+		w.Fault(sequintest.Fault{Op: sequintest.Ack, Delay: time.Second})
+		short, cancel := context.WithTimeout(w.ctx, 100*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		require.ErrorIs(t, d.AckSync(short), context.DeadlineExceeded)
+		require.Equal(t, 100*time.Millisecond, time.Since(began))
+		require.ErrorIs(t, d.AckSync(w.ctx), sequin.ErrSettled)
+		time.Sleep(time.Second)
+		w.requireDone(t)
+		closeNow(t, sub)
+	})
+}
+
+func TestARefusedSettleIsReportedOnce(t *testing.T) {
+	for _, op := range []sequintest.Op{sequintest.Ack, sequintest.Nack} {
+		t.Run(op.String(), func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{})
+				w.send(t, "k.1", "x")
+				failed := make(chan error, 2)
+				sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 1, OnAckError: func(_ sequin.Delivery, err error) { failed <- err }})
+				d := next(t, sub, time.Second)
+				w.Fault(sequintest.Fault{Op: op, Status: 400, Body: `{"summary":"never"}`})
+				settle := d.Ack
+				if op == sequintest.Nack {
+					settle = d.Nack
+				}
+				require.NoError(t, settle())
+				time.Sleep(time.Second)
+				require.Len(t, failed, 1)
+				var api *sequin.APIError
+				require.ErrorAs(t, <-failed, &api)
+				require.Equal(t, "never", api.Summary)
+				require.Equal(t, 1, w.Count(op))
+				require.Equal(t, 1, sub.Stats().InFlight, "the server holds it to be out")
+				if op == sequintest.Ack {
+					again := next(t, sub, time.Minute)
+					require.Equal(t, "k.1", again.Key, "the lease gave it back, and its room")
+				}
+				require.Empty(t, failed)
+			})
+		})
+	}
+}
+
+func TestNackAfterHoldsBackWithinTheLease(t *testing.T) {
+	for _, row := range []struct{ delay, want time.Duration }{
+		{-time.Second, 0},
+		{0, 0},
+		{time.Second, time.Second},
+		{5 * time.Second, 5 * time.Second},
+		{time.Hour, 6*time.Second - time.Second}, // a lease of 8 s, less the margin of 2 s, less half of that for the way
+	} {
+		t.Run(row.delay.String(), func(t *testing.T) {
+			inMode(t, server.Documented, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
+				sub := w.subscribe(t, sequin.SubscriberConfig{})
+				w.send(t, "k.1", "x")
+				began := time.Now()
+				require.NoError(t, next(t, sub, time.Second).NackAfter(row.delay))
+				d := next(t, sub, 9*time.Second)
+				require.Equal(t, row.want, time.Since(began))
+				require.Equal(t, 2, d.Attempt)
+				require.NoError(t, d.Ack())
+				synctest.Wait()
+				require.Equal(t, uint64(1), sub.Stats().Nacked)
+				closeNow(t, sub)
+			})
+		})
+	}
+}
+
+func TestHeldNacksGoInTheOrderOfTheirTimes(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 10)
+		sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 100})
+		due := map[string]time.Time{}
+		for i := range 10 {
+			d := next(t, sub, time.Second)
+			delay := time.Duration((i*7)%10+1) * time.Second
+			due[d.Key] = time.Now().Add(delay)
+			require.NoError(t, d.NackAfter(delay))
+		}
+		for range 10 {
+			d := next(t, sub, 12*time.Second)
+			require.GreaterOrEqual(t, time.Since(due[d.Key]), time.Duration(0))
+			require.LessOrEqual(t, time.Since(due[d.Key]), time.Second)
+			require.NoError(t, d.Ack())
+		}
+		closeNow(t, sub)
+	})
+}

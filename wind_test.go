@@ -1,0 +1,418 @@
+package sequin_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+// stops are the two ways to stop a Subscriber. Each returns when it has stopped, with what Close says.
+var stops = map[string]func(t *testing.T, sub *sequin.Subscriber, cancel context.CancelFunc) error{
+	"by_close": func(t *testing.T, sub *sequin.Subscriber, _ context.CancelFunc) error {
+		return sub.Close(context.Background())
+	},
+	"by_ctx": func(t *testing.T, sub *sequin.Subscriber, cancel context.CancelFunc) error {
+		cancel()
+		synctest.Wait() // until then a reader may be quicker than the stop
+		drain(sub)
+		return sub.Close(context.Background())
+	},
+}
+
+// drain reads a closing channel to its end, which must hold nothing.
+func drain(sub *sequin.Subscriber) {
+	for d := range sub.Deliveries() {
+		panic("handed over during a stop: " + d.Key)
+	}
+}
+
+// inEveryStop runs a promise for both modes and both ways to stop. Whatever a Subscriber leaves running fails it: the
+// bubble does not end.
+func inEveryStop(t *testing.T, promise func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error)) {
+	t.Helper()
+	for name, way := range stops {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				open := func(cfg sequin.SubscriberConfig) *sequin.Subscriber {
+					sub, err := w.client.Subscribe(ctx, "orders", "all", cfg)
+					require.NoError(t, err)
+					t.Cleanup(cancel)
+					return sub
+				}
+				promise(t, w, open, func(sub *sequin.Subscriber) error { return way(t, sub, cancel) })
+			})
+		})
+	}
+}
+
+func TestAnIdleSubscriberStopsAtOnce(t *testing.T) {
+	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		sub := open(sequin.SubscriberConfig{})
+		time.Sleep(15*time.Second + 150*time.Millisecond)
+		began := time.Now()
+		require.NoError(t, stop(sub))
+		require.LessOrEqual(t, time.Since(began), time.Millisecond)
+		require.NoError(t, sub.Err())
+		synctest.Wait()
+		require.Zero(t, w.consumer(t).Waiting, "a receive that waits at the server")
+	})
+}
+
+// A receive in a long poll that is younger than 100 ms may have its answer on the way.
+func TestAYoungLongPollMayFinish(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		time.Sleep(40 * time.Millisecond)
+		began := time.Now()
+		require.NoError(t, sub.Close(w.ctx))
+		require.Equal(t, 60*time.Millisecond, time.Since(began))
+	})
+}
+
+// One that does not wait has its answer on the way in any case.
+func TestAReceiveThatDoesNotWaitMayFinish(t *testing.T) {
+	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 10)
+		for _, row := range []struct{ takes, want time.Duration }{{time.Second, time.Second}, {time.Minute, 2 * time.Second}} {
+			sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 1})
+			d := next(t, sub, time.Second)
+			slow := w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: row.takes})
+			require.NoError(t, d.AckSync(w.ctx))
+			synctest.Wait() // the next receive has begun
+			began := time.Now()
+			require.NoError(t, sub.Close(w.ctx))
+			require.Equal(t, row.want, time.Since(began))
+			synctest.Wait()
+			slow.Remove()
+			synctest.Wait()
+			require.Empty(t, w.consumer(t).Outstanding, "what it brought is given back")
+		}
+	})
+}
+
+// A deploy must not cost a visibility timeout: what nobody has begun is there for the next at once, a hundred times.
+func TestABusyStopLeavesNothingBehind(t *testing.T) {
+	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 30 * time.Second})
+		w.publish(t, "k", 5000)
+		took := map[string]bool{}
+		for round := range 25 { // times four: both modes, both ways
+			sub, err := w.client.Subscribe(context.Background(), "orders", "all", sequin.SubscriberConfig{})
+			require.NoError(t, err)
+			for range 1 + round*2 {
+				d := next(t, sub, time.Second+time.Millisecond)
+				require.False(t, took[d.Key], "acked, and came again")
+				took[d.Key] = true
+				require.NoError(t, d.Ack())
+				if round%3 == 0 {
+					time.Sleep(time.Duration(round) * time.Millisecond)
+				}
+			}
+			began := time.Now()
+			require.NoError(t, sub.Close(context.Background()))
+			require.Less(t, time.Since(began), 101*time.Millisecond)
+			require.Empty(t, w.consumer(t).Outstanding, "leased to a Subscriber that has stopped")
+		}
+		second := open(sequin.SubscriberConfig{})
+		began := time.Now()
+		for len(took) < 5000 {
+			d := next(t, second, time.Second+time.Millisecond)
+			require.False(t, took[d.Key], "acked, and came again")
+			took[d.Key] = true
+			require.NoError(t, d.Ack())
+		}
+		require.Less(t, time.Since(began), 10*time.Second, "within the lease of the first")
+		require.NoError(t, stop(second))
+		w.requireDone(t)
+	})
+}
+
+func TestAFullBufferThatNobodyReadsStops(t *testing.T) {
+	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 100)
+		sub := open(sequin.SubscriberConfig{MaxInFlight: 20})
+		time.Sleep(time.Second + 200*time.Millisecond)
+		require.Equal(t, 20, sub.Stats().InFlight)
+		began := time.Now()
+		if stop != nil { // nobody reads: not even the stop
+			require.NoError(t, sub.Close(context.Background()))
+		}
+		require.LessOrEqual(t, time.Since(began), time.Millisecond)
+		require.NoError(t, stop(sub))
+		require.Empty(t, w.consumer(t).Outstanding)
+		require.Equal(t, 100, w.consumer(t).Available)
+	})
+}
+
+func TestAStopAwaitsTheHandlersAndSendsTheirAcks(t *testing.T) {
+	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 30)
+		sub := open(sequin.SubscriberConfig{})
+		var group sync.WaitGroup
+		for range 10 {
+			d := next(t, sub, time.Second)
+			group.Go(func() {
+				time.Sleep(5 * time.Second)
+				if err := d.Ack(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		began := time.Now()
+		require.NoError(t, stop(sub))
+		require.Equal(t, 4*time.Second, time.Since(began))
+		group.Wait()
+		require.Equal(t, uint64(10), sub.Stats().Acked)
+		require.Equal(t, 20, w.consumer(t).Available)
+		require.Empty(t, w.consumer(t).Outstanding)
+	})
+}
+
+func TestWhatIsForgottenIsAwaitedUntilItExpires(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
+		w.send(t, "k.1", "x")
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		d := next(t, sub, time.Second)
+		require.NoError(t, sub.Close(context.Background()))
+		require.InDelta(t, 0, time.Since(d.Deadline), float64(time.Millisecond))
+	})
+}
+
+// The two bounds: DrainTimeout for a ctx alone, Close's own ctx for Close. Then DrainError counts what was left.
+func TestAStopIsBounded(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		ctx    bool          // the Subscriber's ctx is cancelled first
+		close  time.Duration // Close's bound; 0 is none
+		after  time.Duration // Close is called so long after ctx
+		bound  time.Duration
+		reason error
+	}{
+		{"by_ctx_alone", true, 0, 7 * time.Second, 3 * time.Second, context.DeadlineExceeded},
+		{"by_close", false, 5 * time.Second, 0, 5 * time.Second, context.DeadlineExceeded},
+		{"close_shortens_drain_timeout", true, time.Second, time.Second, 2 * time.Second, context.DeadlineExceeded},
+		{"close_lengthens_drain_timeout", true, 8 * time.Second, time.Second, 9 * time.Second, context.DeadlineExceeded},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{})
+				w.publish(t, "k", 10)
+				ctx, cancel := context.WithCancel(w.ctx)
+				defer cancel()
+				sub, err := w.client.Subscribe(ctx, "orders", "all", sequin.SubscriberConfig{DrainTimeout: 3 * time.Second})
+				require.NoError(t, err)
+				var held []sequin.Delivery
+				for range 5 {
+					held = append(held, next(t, sub, time.Second))
+				}
+				over := held[0].Context()
+				time.Sleep(200 * time.Millisecond)
+				began := time.Now()
+				if row.ctx {
+					cancel()
+				}
+				require.NoError(t, held[0].Ack())
+				time.Sleep(row.after)
+				bound, stop := context.Background(), context.CancelFunc(func() {})
+				if row.close > 0 {
+					bound, stop = context.WithTimeout(bound, row.close)
+				}
+				defer stop()
+				err = sub.Close(bound)
+				require.Equal(t, max(row.bound, row.after), time.Since(began))
+				var left *sequin.DrainError
+				require.ErrorAs(t, err, &left)
+				require.Equal(t, 4, left.Unsettled)
+				require.Zero(t, left.Unknown)
+				require.ErrorIs(t, err, row.reason)
+				require.Same(t, err, sub.Close(w.ctx), "every Close the same")
+				require.Error(t, over.Err(), "whoever works on a delivery learns that it is over")
+				require.NoError(t, sub.Err())
+				require.Equal(t, uint64(1), sub.Stats().Acked)
+			})
+		})
+	}
+}
+
+// A settle that hangs when the stop gives up may or may not have been carried out.
+func TestAStopCountsSettlesOfUnknownOutcome(t *testing.T) {
+	for _, op := range []sequintest.Op{sequintest.Ack, sequintest.Nack} {
+		inBothModes(t, func(t *testing.T, w *world) {
+			w.stream(t, "orders", sequin.ConsumerOptions{})
+			w.publish(t, "k", 3)
+			sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 3})
+			var held []sequin.Delivery
+			for range 3 {
+				held = append(held, next(t, sub, time.Second))
+			}
+			w.Fault(sequintest.Fault{Op: op, DelayAfter: time.Hour})
+			if op == sequintest.Ack {
+				require.NoError(t, held[0].Ack())
+			} else {
+				require.NoError(t, held[0].Nack())
+			}
+			synctest.Wait()
+			ended, cancel := context.WithCancel(w.ctx)
+			cancel()
+			err := sub.Close(ended)
+			var left *sequin.DrainError
+			require.ErrorAs(t, err, &left)
+			require.Equal(t, 2, left.Unsettled)
+			require.Equal(t, 1, left.Unknown)
+			require.ErrorIs(t, err, context.Canceled)
+		})
+	}
+}
+
+func TestCloseInsideTheLoopAwaitsTheOthers(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 50)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		seen := 0
+		for d := range sub.Deliveries() {
+			require.NoError(t, d.Ack())
+			if seen++; seen == 7 {
+				require.NoError(t, sub.Close(w.ctx))
+			}
+		}
+		require.Equal(t, 7, seen)
+		require.Equal(t, 43, w.consumer(t).Available)
+	})
+}
+
+func TestASettleThatIsPendingAtAStopIsSent(t *testing.T) {
+	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 200)
+		sub := open(sequin.SubscriberConfig{MaxInFlight: 200, Pollers: 1})
+		w.Fault(sequintest.Fault{Op: sequintest.Ack, Delay: time.Second})
+		for range 200 {
+			require.NoError(t, next(t, sub, 2*time.Second).Ack())
+		}
+		require.NoError(t, stop(sub))
+		require.Equal(t, uint64(200), sub.Stats().Acked)
+		w.requireDone(t)
+	})
+}
+
+func TestAHeldNackIsSentAtAStop(t *testing.T) {
+	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
+		_, consumer := w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 20)
+		sub := open(sequin.SubscriberConfig{})
+		for range 20 {
+			require.NoError(t, next(t, sub, time.Second).NackAfter(25*time.Second))
+		}
+		// A shorter ack_wait since: the leases of these are longer than the terms of now.
+		_, err := w.client.UpdateConsumer(w.ctx, "orders", consumer.ID, sequin.ConsumerOptions{AckWait: time.Second})
+		require.NoError(t, err)
+		time.Sleep(500 * time.Millisecond)
+		began := time.Now()
+		require.NoError(t, stop(sub))
+		require.Less(t, time.Since(began), 150*time.Millisecond)
+		require.Empty(t, w.consumer(t).Outstanding)
+		require.Equal(t, 20, w.consumer(t).Available)
+	})
+}
+
+// With the server away nothing can be given back; the stop says what it could not tell, within its bounds.
+func TestAStopWithTheServerAwayEnds(t *testing.T) {
+	for _, held := range []int{0, 3} {
+		t.Run(fmt.Sprintf("%d_handed_out", held), func(t *testing.T) {
+			inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
+				w.stream(t, "orders", sequin.ConsumerOptions{})
+				w.publish(t, "k", 20)
+				sub := open(sequin.SubscriberConfig{})
+				time.Sleep(time.Second)
+				var all []sequin.Delivery
+				for range held {
+					all = append(all, next(t, sub, time.Second))
+				}
+				w.Down()
+				for _, d := range all {
+					require.NoError(t, d.Ack())
+				}
+				began := time.Now()
+				err := stop(sub)
+				if held == 0 {
+					require.NoError(t, err)
+					require.LessOrEqual(t, time.Since(began), 2*time.Second+time.Millisecond, "the margin")
+					return
+				}
+				// By Close without a bound their leases are awaited, by ctx DrainTimeout; then the margin.
+				require.LessOrEqual(t, time.Since(began), 31*time.Second)
+				var left *sequin.DrainError
+				if errors.As(err, &left) {
+					require.Equal(t, held, left.Unsettled+left.Unknown)
+				}
+			})
+		})
+	}
+}
+
+func TestEveryCloseSaysTheSame(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 20)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		next(t, sub, time.Second)
+		errs := make(chan error, 8)
+		var group sync.WaitGroup
+		for i := range cap(errs) {
+			group.Go(func() {
+				ctx, cancel := context.WithTimeout(w.ctx, time.Duration(i+1)*time.Second)
+				defer cancel()
+				errs <- sub.Close(ctx)
+			})
+		}
+		began := time.Now()
+		group.Wait()
+		require.Equal(t, time.Second, time.Since(began), "the first ctx that ends")
+		first := <-errs
+		require.Error(t, first)
+		for range cap(errs) - 1 {
+			require.Same(t, first, <-errs)
+		}
+	})
+}
+
+// A permanent error stops as Close does: what was not handed out goes back, the rest is awaited.
+func TestAPermanentErrorStopsInGoodOrder(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 20)
+		sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 40, Pollers: 1, LeaseMargin: time.Second})
+		d := next(t, sub, time.Second)
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, Status: 401})
+		for sub.Err() == nil {
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		drain(sub)
+		require.ErrorIs(t, sub.Err(), sequin.ErrUnauthorized)
+		require.Equal(t, 19, w.consumer(t).Available)
+		require.NoError(t, d.AckSync(w.ctx))
+		require.NoError(t, sub.Close(w.ctx))
+		require.Empty(t, w.consumer(t).Outstanding)
+	})
+}
