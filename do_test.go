@@ -3,6 +3,7 @@ package sequin_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -273,14 +274,33 @@ func TestAnAnswerThatIsUnderWayWhenTheContextEndsLeavesTheOutcomeOpen(t *testing
 	forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 		before := w.Count(o.op)
 		w.Fault(sequintest.Fault{Op: o.op, DelayAfter: 24 * time.Hour})
-		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
-		defer cancel()
+		stopped := errors.New("stopped by the test")
+		ctx, cancel := context.WithCancelCause(w.ctx)
+		time.AfterFunc(time.Second, func() { cancel(stopped) })
 		began := time.Now()
 		err := o.call(ctx, w.client)
 		require.Equal(t, time.Second, time.Since(began))
-		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, err, stopped)
 		require.Equal(t, o.changes, errors.Is(err, sequin.ErrOutcomeUnknown))
 		time.Sleep(time.Hour)
 		require.Equal(t, 1, w.Count(o.op)-before, "nothing is sent after ctx has ended")
+	})
+}
+
+func TestADialThatTheCallerEndsIsNoUnreachableServer(t *testing.T) {
+	hc := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		<-r.Context().Done()
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: r.Context().Err()}
+	})}
+	synctest.Test(t, func(t *testing.T) {
+		c, err := sequin.NewClient(sequin.Config{HTTPClient: hc})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err = c.AckMessage(ctx, "s", "all", someID)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotErrorIs(t, err, sequin.ErrUnreachable)
+		require.NotErrorIs(t, err, sequin.ErrOutcomeUnknown)
 	})
 }

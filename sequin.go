@@ -12,7 +12,11 @@ import (
 )
 
 // Client calls a Sequin server. It is safe for concurrent use, starts no goroutine of its own, and is meant to be made
-// once and shared. Its methods return an *APIError for an answer other than success; see the errors of this package.
+// once and shared.
+//
+// Every method may return, besides the errors that its comment names: an [*APIError] for an answer other than success,
+// ErrUnreachable when no connection could be made, an error that wraps ctx.Err() and context.Cause(ctx) when ctx ended
+// first, joined with what was wrong until then, and an error without a name when the answer was lost or is not Sequin's.
 type Client struct {
 	cfg   Config // with defaults
 	base  *url.URL
