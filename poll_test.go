@@ -116,8 +116,8 @@ func TestManySubscribersShareFewPlacesToWait(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		before := w.Count(sequintest.Receive)
-		time.Sleep(5 * time.Minute)
-		rate := float64(w.Count(sequintest.Receive)-before) / (5 * 60)
+		time.Sleep(time.Minute)
+		rate := float64(w.Count(sequintest.Receive)-before) / 60
 		require.Less(t, rate, 150.0, "requests a second while idle")
 		for _, sub := range subs {
 			require.NoError(t, sub.Stats().LastError, "429 is no error here")
@@ -133,13 +133,13 @@ func TestManySubscribersShareFewPlacesToWait(t *testing.T) {
 			})
 		}
 		before = w.Count(sequintest.Receive)
-		w.publish(t, "k", 5000) // 25 s of work for all, two minutes for twenty
-		time.Sleep(time.Minute)
+		w.publish(t, "k", 3000) // 15 s of work for all, 75 s for twenty
+		time.Sleep(45 * time.Second)
 		w.requireDone(t)
-		rate = float64(w.Count(sequintest.Receive)-before) / 60
+		rate = float64(w.Count(sequintest.Receive)-before) / 45
 		require.Less(t, rate, 400.0, "requests a second under load")
 		for i, sub := range subs {
-			require.Greater(t, int(sub.Stats().Acked), 20, "Subscriber %d starves", i)
+			require.Greater(t, int(sub.Stats().Acked), 10, "Subscriber %d starves", i)
 			closeNow(t, sub)
 		}
 		group.Wait()

@@ -1,0 +1,195 @@
+package sequin_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/server"
+)
+
+func TestTheZeroDeliveryIsHarmless(t *testing.T) {
+	var d sequin.Delivery
+	require.ErrorIs(t, d.Ack(), sequin.ErrNotDelivered)
+	require.ErrorIs(t, d.AckSync(t.Context()), sequin.ErrNotDelivered)
+	require.ErrorIs(t, d.Nack(), sequin.ErrNotDelivered)
+	require.ErrorIs(t, d.NackAfter(time.Second), sequin.ErrNotDelivered)
+	require.NoError(t, d.Context().Err())
+}
+
+// recorder is an Acknowledger that takes down what it is asked.
+type recorder struct{ calls []string }
+
+func (r *recorder) Settle(_ context.Context, d sequin.Delivery, s sequin.Settlement) error {
+	r.calls = append(r.calls, fmt.Sprintf("%s: %+v", d.Key, s))
+	return nil
+}
+
+func TestALiteralDeliveryPassesEveryCallToItsAcknowledger(t *testing.T) {
+	var got recorder
+	d := sequin.Delivery{Key: "k", Acknowledger: &got}
+	require.NoError(t, d.Ack())
+	require.NoError(t, d.AckSync(t.Context()))
+	require.NoError(t, d.Nack())
+	require.NoError(t, d.NackAfter(time.Second))
+	require.NoError(t, d.NackAfter(-time.Second))
+	require.Equal(t, []string{
+		"k: {Kind:1 Delay:0s Sync:false}",
+		"k: {Kind:1 Delay:0s Sync:true}",
+		"k: {Kind:2 Delay:0s Sync:false}",
+		"k: {Kind:2 Delay:1s Sync:false}",
+		"k: {Kind:2 Delay:0s Sync:false}",
+	}, got.calls)
+}
+
+func TestALiteralDeliverysContextEndsAtItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := sequin.Delivery{Deadline: time.Now().Add(time.Second)}
+		ctx := d.Context()
+		time.Sleep(time.Second - 1)
+		require.NoError(t, ctx.Err())
+		time.Sleep(1)
+		synctest.Wait()
+		require.ErrorIs(t, ctx.Err(), context.DeadlineExceeded)
+	})
+}
+
+func TestADeliveryShowsItsMessage(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 20 * time.Second})
+		text := strings.Repeat("\"ü\n\t€😀\\", 50)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		w.send(t, "orders.1", text)
+		d := next(t, sub, time.Second)
+		m, err := w.client.GetMessage(w.ctx, "orders", "orders.1")
+		require.NoError(t, err)
+		require.Equal(t, "orders.1", d.Key)
+		require.Equal(t, text, d.Data)
+		require.Equal(t, m.Seq, d.Seq)
+		require.Equal(t, m.InsertedAt, d.InsertedAt)
+		require.Equal(t, m.UpdatedAt, d.UpdatedAt)
+		require.Equal(t, w.consumer(t).Outstanding[0].AckID, d.AckID)
+		require.NoError(t, d.Nack())
+		d = next(t, sub, time.Second)
+		attempt := 2
+		if w.mode == server.Aug2024 {
+			attempt = 0 // it does not tell
+		}
+		require.Equal(t, attempt, d.Attempt)
+		require.NoError(t, d.Ack())
+		closeNow(t, sub)
+	})
+}
+
+func TestADeliverysContextEndsWithItsLeaseOrItsSubscriber(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
+		w.publish(t, "k", 2)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		d := next(t, sub, time.Second)
+		ctx := d.Context()
+		deadline, ok := ctx.Deadline()
+		require.True(t, ok)
+		require.Equal(t, d.Deadline, deadline)
+		time.Sleep(time.Until(deadline))
+		synctest.Wait()
+		require.ErrorIs(t, ctx.Err(), context.DeadlineExceeded)
+
+		d = next(t, sub, 10*time.Second)
+		ctx = d.Context()
+		ended, cancel := context.WithCancel(w.ctx)
+		cancel()
+		require.Error(t, sub.Close(ended))
+		require.ErrorIs(t, ctx.Err(), context.Canceled)
+		require.ErrorIs(t, d.Context().Err(), context.Canceled)
+	})
+}
+
+// heap is what is in use after a collection.
+func heap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what pools hold survives one
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// batchOf answers a receive in full.
+func batchOf(r *http.Request, size int) string {
+	var asked struct {
+		BatchSize int `json:"batch_size"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+		return err.Error()
+	}
+	var b strings.Builder
+	for i := range asked.BatchSize {
+		fmt.Fprintf(&b, `,{"ack_id":"00000000-0000-0000-0000-%012d","message":{"key":"k.%d","data":"%s","seq":%d}}`,
+			i, i, strings.Repeat("x", size), i+1)
+	}
+	return `{"data":[` + b.String()[1:] + `]}`
+}
+
+// A program keeps keys in maps and deliveries in lists. What it keeps must not keep what it does not.
+func TestWhatAProgramKeepsPinsNoBatch(t *testing.T) {
+	const batches, perBatch, size = 1000, 50, 300
+	// Its own answers, and not a server's store, which would be in the same heap.
+	hands := func(behind http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			body := `{"success":true}`
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/receive"):
+				body = batchOf(r, size)
+			case r.Method == http.MethodGet:
+				return behind.RoundTrip(r)
+			}
+			r.Body.Close()
+			return &http.Response{StatusCode: http.StatusOK, Request: r, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
+		})
+	}
+	for name, row := range map[string]struct {
+		keep  func(kept *[]any, d sequin.Delivery)
+		bytes int // of one kept
+	}{
+		"key":      {func(kept *[]any, d sequin.Delivery) { *kept = append(*kept, d.Key) }, 800},
+		"delivery": {func(kept *[]any, d sequin.Delivery) { *kept = append(*kept, d) }, 1800},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inMode(t, server.Documented, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{})
+				sub := subscribe(t, w.through(t, hands), sequin.SubscriberConfig{MaxInFlight: 2 * perBatch, Pollers: 1})
+				kept := make([]any, 0, batches)
+				n := 0
+				take := func(of int, keep func(*[]any, sequin.Delivery)) {
+					for range of {
+						d := next(t, sub, time.Second)
+						if n%perBatch == perBatch/2 {
+							keep(&kept, d)
+						}
+						n++
+						require.NoError(t, d.Ack())
+					}
+				}
+				take(2*perBatch, func(*[]any, sequin.Delivery) {})
+				before := heap()
+				take((batches-2)*perBatch, row.keep)
+				each := (heap() - before) / len(kept)
+				t.Logf("%d bytes for each kept %s of a message of %d in a batch of %d", each, name, size, perBatch*size)
+				require.Less(t, each, row.bytes)
+				require.LessOrEqual(t, int(sub.Stats().Polls), 2*batches)
+				runtime.KeepAlive(kept)
+				closeNow(t, sub)
+			})
+		})
+	}
+}
