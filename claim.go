@@ -59,6 +59,16 @@ func (s *Subscriber) Deliveries() <-chan Delivery {
 	return s.deliveries
 }
 
+// maxHeld is how many nacks may be held back: half the room, so that messages that fail leave the rest to others.
+func (s *Subscriber) maxHeld() int { return max(1, s.cfg.MaxInFlight/2) }
+
+// crowded reports whether no more nacks can be held back.
+func (s *Subscriber) crowded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.held) >= s.maxHeld()
+}
+
 // unseen gives back a delivery that was taken from the channel and shown to no program.
 func (s *Subscriber) unseen(d Delivery) {
 	s.counts.takenBack.Add(1)

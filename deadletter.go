@@ -47,7 +47,7 @@ func (c DeadLetter) withDefaults() DeadLetter {
 func (c DeadLetter) validate(s *Subscriber) error {
 	o := s.origin
 	switch {
-	case c.Stream == "" || c.Stream == o.stream.Name || c.Stream == o.stream.ID:
+	case checkName("stream", c.Stream) != nil || c.Stream == o.stream.Name || c.Stream == o.stream.ID:
 		return fmt.Errorf("%w: DeadLetter.Stream is %q, must name another stream than that of the messages", ErrInvalidConfig, c.Stream)
 	case c.MaxAttempts < 1:
 		return fmt.Errorf("%w: DeadLetter.MaxAttempts is %d, must be at least 1", ErrInvalidConfig, c.MaxAttempts)

@@ -189,10 +189,10 @@ func (p *pool) failed(batch []Delivery, err error, counts bool) {
 			r.alone = r.alone || hopeless
 			r.doomed = r.doomed || alone && counts && (hopeless || p.dead != nil && r.attempts >= p.dead.cfg.MaxAttempts)
 		})
-		fresh = fresh || r.failures == 1
 		if !settled {
 			p.retry(d, r, hopeless)
 		}
+		fresh = fresh || r.failures == 1 || p.crowded()
 		p.report(d, err)
 		told = true
 	}

@@ -258,8 +258,7 @@ func (s *Subscriber) hold(x settling, at time.Time) bool {
 	}
 	i, _ := slices.BinarySearchFunc(s.held, at, func(h heldNack, at time.Time) int { return h.at.Compare(at) })
 	s.held = slices.Insert(s.held, i, heldNack{x, at})
-	// Held nacks take up room. At half of it the next one due goes now: messages that fail must not keep away all others.
-	for i := range len(s.held) - max(1, s.cfg.MaxInFlight/2) {
+	for i := range len(s.held) - s.maxHeld() {
 		s.held[i].at = time.Now()
 	}
 	s.nudge()

@@ -15,7 +15,8 @@ const failuresToSlow = 10
 // slows down with each failure. One success lifts it.
 //
 // Only calls that hold a message which never failed before count towards it: one that fails again and again says
-// something about itself.
+// something about itself. Once so many fail that they can no longer be held back, all calls count: they would be tried
+// over and over without a pause.
 type throttle struct {
 	mu    sync.Mutex // guards all below; held for arithmetic only
 	pace  RetryConfig

@@ -1,0 +1,138 @@
+package sequin_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+)
+
+// errDown is a handler's failure that may pass.
+var errDown = errors.New("the database is down")
+
+// backlog makes the stream orders with n messages and a consumer of everything, and subscribes to it.
+func (w *world) backlog(t *testing.T, n int, ackWait time.Duration, cfg sequin.SubscriberConfig) *sequin.Subscriber {
+	t.Helper()
+	w.stream(t, "orders", sequin.ConsumerOptions{AckWait: ackWait})
+	w.publish(t, "k", n)
+	return w.subscribe(t, cfg)
+}
+
+// running is a Handle, HandleBatch or Pipe under way.
+type running struct {
+	t      *testing.T
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error
+}
+
+// start runs what the function runs, until stop.
+func (w *world) start(t *testing.T, run func(context.Context) error) *running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(w.ctx)
+	r := &running{t: t, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.err = run(ctx)
+	}()
+	return r
+}
+
+// wait returns how it ended.
+func (r *running) wait() error {
+	r.t.Helper()
+	select {
+	case <-r.done:
+	case <-time.After(time.Hour):
+		require.FailNow(r.t, "did not end within an hour")
+	}
+	return r.err
+}
+
+// stop ends its ctx, and returns how it ended.
+func (r *running) stop() error {
+	r.t.Helper()
+	r.cancel()
+	return r.wait()
+}
+
+// requireSettled asserts that the first consumer of a stream has nothing left to deliver or to await.
+func (w *world) requireSettled(t *testing.T, stream string) {
+	t.Helper()
+	state, ok := w.Stream(stream)
+	require.True(t, ok)
+	require.Empty(t, state.Consumers[0].Outstanding, "outstanding")
+	require.Zero(t, state.Consumers[0].Available, "available")
+}
+
+// data returns what a stream holds, key by key, in order.
+func (w *world) data(t *testing.T, stream string) map[string][]string {
+	t.Helper()
+	state, ok := w.Stream(stream)
+	require.True(t, ok)
+	all := map[string][]string{}
+	for _, m := range state.Messages {
+		all[m.Key] = append(all[m.Key], m.Data)
+	}
+	return all
+}
+
+// book notes what happens to deliveries, for any number of goroutines.
+type book struct {
+	mu     sync.Mutex
+	began  time.Time // the first call
+	calls  []call
+	errors []error
+}
+
+// call is a handler's call for a delivery.
+type call struct {
+	key, data string
+	at        time.Duration // since the first call
+}
+
+func (b *book) note(d sequin.Delivery) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.calls) == 0 {
+		b.began = time.Now()
+	}
+	b.calls = append(b.calls, call{d.Key, d.Data, time.Since(b.began)})
+}
+
+// failed is an OnError.
+func (b *book) failed(_ sequin.Delivery, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.errors = append(b.errors, err)
+}
+
+// times returns how often each key was handled.
+func (b *book) times() map[string]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := map[string]int{}
+	for _, c := range b.calls {
+		n[c.key]++
+	}
+	return n
+}
+
+// count returns how many calls there were.
+func (b *book) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.calls)
+}
+
+// reported returns what OnError was told.
+func (b *book) reported() []error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]error(nil), b.errors...)
+}

@@ -1,0 +1,184 @@
+package sequin_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+// outage is a handler that fails while down is set.
+func outage(b *book, down *atomic.Bool) func(context.Context, sequin.Delivery) error {
+	return func(_ context.Context, d sequin.Delivery) error {
+		b.note(d)
+		if down.Load() {
+			return errDown
+		}
+		return nil
+	}
+}
+
+func TestAConsumerWhoseEveryHandlerFailsProbes(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 2000, time.Minute, sequin.SubscriberConfig{})
+		var b book
+		var down atomic.Bool
+		down.Store(true)
+		cfg := sequin.HandlerConfig{Workers: 4, BackoffMin: time.Second, BackoffMax: 16 * time.Second, OnError: b.failed}
+		run := w.start(t, func(ctx context.Context) error { return sub.Handle(ctx, cfg, outage(&b, &down)) })
+		time.Sleep(10 * time.Minute)
+
+		// Ten failures slow it down, and those that other workers had begun. After that come the steps of 1, 2, 4 and
+		// 8 s, and one every 8 to 16 s.
+		require.GreaterOrEqual(t, b.count(), 10+5+600/17)
+		require.LessOrEqual(t, b.count(), 10+4+5+600/8)
+		require.Less(t, w.Count(sequintest.Receive), 100, "a receive a probe, and the first ones")
+		require.LessOrEqual(t, sub.Stats().InFlight, 20, "the rest is there for others")
+
+		down.Store(false)
+		recovered := time.Now()
+		time.Sleep(16*time.Second + time.Second) // the next probe, and all others at once
+		require.Len(t, b.times(), 2000)
+		require.GreaterOrEqual(t, sub.Stats().Acked, uint64(1980), "all but those that are held back")
+		require.LessOrEqual(t, time.Since(recovered), 17*time.Second)
+		time.Sleep(time.Minute)
+		require.NoError(t, run.stop())
+		require.EqualValues(t, 2000, sub.Stats().Acked)
+		w.requireSettled(t, "orders")
+	})
+}
+
+func TestAnIdleOutageCostsOneLongPollAProbe(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 12, time.Minute, sequin.SubscriberConfig{})
+		var b book
+		var down atomic.Bool
+		down.Store(true)
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: 10 * time.Second, BackoffMax: 30 * time.Second}, outage(&b, &down))
+		})
+		time.Sleep(30 * time.Minute)
+		require.LessOrEqual(t, w.Count(sequintest.Receive), 2+1800/15)
+		down.Store(false)
+		time.Sleep(time.Minute)
+		require.NoError(t, run.stop())
+		w.requireSettled(t, "orders")
+	})
+}
+
+func TestWhatASlowedDownConsumerHasBufferedIsThereForOthers(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 500, time.Minute, sequin.SubscriberConfig{})
+		var b, healthy book
+		var down, up atomic.Bool
+		down.Store(true)
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: 30 * time.Second}, outage(&b, &down))
+		})
+		time.Sleep(time.Second)
+		other := w.subscribe(t, sequin.SubscriberConfig{})
+		second := w.start(t, func(ctx context.Context) error {
+			return other.Handle(ctx, sequin.HandlerConfig{}, outage(&healthy, &up))
+		})
+		time.Sleep(5 * time.Second)
+		require.Len(t, healthy.times(), 490, "all but the ten that the other holds back")
+		require.NoError(t, run.stop())
+		time.Sleep(5 * time.Second)
+		require.Len(t, healthy.times(), 500)
+		require.NoError(t, second.stop())
+		w.requireSettled(t, "orders")
+	})
+}
+
+func TestFewBadMessagesDoNotSlowAConsumerDown(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 9, 20*time.Second, sequin.SubscriberConfig{})
+		var b book
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: time.Second}, func(_ context.Context, d sequin.Delivery) error {
+				if b.note(d); d.Data != "good" {
+					return errDown
+				}
+				return nil
+			})
+		})
+		time.Sleep(10 * time.Minute) // the nine fail again and again
+		sent := time.Now()
+		_, err := w.client.SendMessage(w.ctx, "orders", "good", "good")
+		require.NoError(t, err)
+		for b.times()["good"] == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.LessOrEqual(t, time.Since(sent), time.Second+10*time.Millisecond, "a poll's pause")
+		require.NoError(t, run.stop())
+	})
+}
+
+func TestAPermanentFailureSaysNothingAboutTheHandler(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 200, time.Minute, sequin.SubscriberConfig{})
+		_, err := w.client.CreateStream(w.ctx, "dead", sequin.StreamOptions{})
+		require.NoError(t, err)
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead"}}, func(context.Context, sequin.Delivery) error {
+				return sequin.Permanent(errDown)
+			})
+		})
+		time.Sleep(10 * time.Second)
+		require.Len(t, w.data(t, "dead"), 200, "they go to the dead letters without slowing anything down")
+		require.NoError(t, run.stop())
+		w.requireSettled(t, "orders")
+	})
+}
+
+func TestAProbeThatIsPermanentlyBadIsFollowedByAnotherAtOnce(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 40, time.Minute, sequin.SubscriberConfig{})
+		var b book
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: 20 * time.Second}, func(_ context.Context, d sequin.Delivery) error {
+				b.note(d)
+				switch n := b.count(); {
+				case n <= 10:
+					return errDown
+				case n <= 15:
+					return sequin.Permanent(errDown)
+				}
+				return nil
+			})
+		})
+		time.Sleep(21 * time.Second)
+		require.Len(t, b.times(), 40, "after one pause")
+		require.NoError(t, run.stop())
+	})
+}
+
+func TestAProbeThatHangsIsFollowedByAnotherWhenItsLeaseEnds(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 40, 10*time.Second, sequin.SubscriberConfig{})
+		var b book
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{Workers: 2, BackoffMin: time.Second}, func(ctx context.Context, d sequin.Delivery) error {
+				b.note(d)
+				switch n := b.count(); {
+				case n <= 10:
+					return errDown
+				case n == 11:
+					time.Sleep(time.Minute) // ignores its ctx
+				}
+				return nil
+			})
+		})
+		time.Sleep(30 * time.Second)
+		require.Len(t, b.times(), 40)
+		time.Sleep(time.Minute)
+		require.NoError(t, run.stop())
+		w.requireSettled(t, "orders")
+	})
+}
