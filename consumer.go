@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Unlimited, as ConsumerOptions.MaxDeliver, sends null: deliver until acked. As Consumer.MaxDeliver it is what null was.
+// Unlimited as ConsumerOptions.MaxDeliver sends null: deliver until acked. As Consumer.MaxDeliver it is what null was.
 const Unlimited = -1
 
 // ConsumerOptions of CreateConsumer and UpdateConsumer. What is not set never reaches the wire; the defaults are the server's.
