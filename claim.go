@@ -10,7 +10,7 @@ type handling struct {
 	slowed   bool          // intake has seen that the throttle is on; its own
 	needs    atomic.Int32  // room that a batch takes, whatever the window says
 	isFull   atomic.Bool   // no receive runs, and there is no room for one
-	filled   chan struct{} // told when isFull has become true
+	filled   chan struct{} // told whenever isFull is noted
 }
 
 // origin is where a Subscriber's messages come from, as Subscribe found it.
@@ -23,9 +23,11 @@ func newHandling(stream *Stream, consumer *Consumer) *handling {
 	return &handling{origin: origin{stream, consumer}, filled: make(chan struct{}, 1)}
 }
 
-// setStalled notes whether nothing more can come until something is settled.
-func (in *intake) setStalled(stalled bool) {
-	if in.isFull.Swap(stalled) || !stalled {
+// setFull notes whether nothing more can be received until room is made. Each time it is so, whoever gathers a batch
+// looks whether that batch is complete: what takes up the room may have changed.
+func (in *intake) setFull(full bool) {
+	in.isFull.Store(full)
+	if !full {
 		return
 	}
 	select {
@@ -61,6 +63,14 @@ func (s *Subscriber) Deliveries() <-chan Delivery {
 
 // maxHeld is how many nacks may be held back: half the room, so that messages that fail leave the rest to others.
 func (s *Subscriber) maxHeld() int { return max(1, s.cfg.MaxInFlight/2) }
+
+// allWith reports whether all that is in flight, held nacks apart, are those n deliveries: none is on its way to the
+// server, to make room for another.
+func (s *Subscriber) allWith(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inFlight-len(s.held) <= n
+}
 
 // crowded reports whether no more nacks can be held back.
 func (s *Subscriber) crowded() bool {

@@ -28,6 +28,8 @@ func (g *gathering) full() bool { return len(g.items) >= g.limit }
 
 func newGatherer(p *pool, cfg BatchHandlerConfig) *gatherer {
 	p.needs.Store(int32(cfg.Size))
+	p.isFull.Store(false) // it was noted for another need
+	p.nudge()
 	return &gatherer{pool: p, size: cfg.Size, wait: cfg.Wait, batches: make(chan []Delivery), timer: time.NewTimer(never)}
 }
 
@@ -90,9 +92,7 @@ func (g *gatherer) limit(d Delivery) int {
 
 // ready returns the batch to hand over next, nil when none is ready, and when to look again.
 func (g *gatherer) ready(now time.Time) (next *gathering, wake time.Time) {
-	slow, _ := g.throttle.slow()
-	// What is in the channel can be added, and what a receive brings that runs or may be made.
-	complete := slow || len(g.deliveries) == 0 && g.isFull.Load()
+	complete := g.complete()
 	wake = now.Add(never)
 	for _, o := range g.open {
 		due := o.since.Add(g.wait)
@@ -111,6 +111,19 @@ func (g *gatherer) ready(now time.Time) (next *gathering, wake time.Time) {
 		}
 	}
 	return next, wake
+}
+
+// complete reports whether nothing can be added: the channel is empty, and there is no room for a receive, nor will there
+// be before what is gathered here, or is with the handlers, is settled. A consumer that has slowed down gets one at a time.
+func (g *gatherer) complete() bool {
+	if slow, _ := g.throttle.slow(); slow {
+		return true
+	}
+	n := int(g.busy.Load())
+	for _, o := range g.open {
+		n += len(o.items)
+	}
+	return len(g.deliveries) == 0 && g.isFull.Load() && g.allWith(n)
 }
 
 // shed gives back what no worker was free for, before its lease comes to its end.

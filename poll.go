@@ -51,7 +51,7 @@ func (in *intake) startPolls(now time.Time) (next time.Time) {
 		if ask < 1 || busy && in.window.small(ask) {
 			// A settle or the end of a lease makes room, an answer is an event, and the channel is gauged while it
 			// holds anything.
-			in.setStalled(ask < 1 && len(in.polls) == 0)
+			in.setFull(ask < 1 && len(in.polls) == 0)
 			return now.Add(never)
 		}
 		in.startPoll(now, ask)
@@ -60,7 +60,7 @@ func (in *intake) startPolls(now time.Time) (next time.Time) {
 
 // startPoll starts a receive. One of those that run may wait at the server.
 func (in *intake) startPoll(now time.Time, ask int) {
-	in.setStalled(false)
+	in.setFull(false)
 	p := &poll{asked: ask, round: in.window.round, started: now}
 	if !slices.ContainsFunc(in.polls, func(p *poll) bool { return p.wait > 0 }) {
 		p.wait = in.waitFor(now)

@@ -18,6 +18,7 @@ type pool struct {
 	values  context.Context // of the handlers' contexts
 	handle  func(context.Context, []Delivery) ([]Message, error)
 	pass    func(Delivery, []Message) // sends what came of a delivery, and settles that; Pipe's
+	busy    atomic.Int64              // deliveries that handlers have
 	history *history
 	dead    *deadLetters // nil without
 	backoff RetryConfig
@@ -141,8 +142,10 @@ func (p *pool) serve(batch []Delivery) {
 		if v := recover(); v != nil {
 			err = &PanicError{Value: v, Stack: debug.Stack()}
 		}
+		p.busy.Add(int64(-len(batch)))
 		p.conclude(batch, out, err)
 	}()
+	p.busy.Add(int64(len(batch)))
 	out, err = p.handle(p.contextOf(batch), batch)
 }
 
