@@ -132,6 +132,20 @@ func TestTheTwoSecondsOfARefusedDialBeginWithIt(t *testing.T) {
 	})
 }
 
+func TestAServerThatAnswersInBetweenStartsTheTwoSecondsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sequintest.Config{}, sequin.Config{Retry: sequin.RetryConfig{MaxAttempts: 100, MaxWait: 500 * time.Millisecond}})
+		w.Down()
+		w.Fault(sequintest.Fault{Status: 503})
+		time.AfterFunc(300*time.Millisecond, w.Up)
+		time.AfterFunc(4*time.Second, w.Down)
+		began := time.Now()
+		_, err := w.client.ListStreams(w.ctx)
+		require.ErrorIs(t, err, sequin.ErrUnreachable)
+		require.Greater(t, time.Since(began), 5*time.Second)
+	})
+}
+
 // waits are the pauses between the requests that the server saw.
 func waits(w *world, op sequintest.Op) []time.Duration {
 	var gaps []time.Duration

@@ -17,13 +17,7 @@ import (
 // messages sent, received, acked and nacked, and all of it deleted. Their names have dashes, which the 2024 server refuses.
 func TestTheTwelveOperationsOfTheSDKs(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
-		stream, consumer := "your-stream-name", "your-consumer-name"
-		if w.mode == server.Aug2024 {
-			_, err := w.client.CreateStream(w.ctx, stream, sequin.StreamOptions{})
-			require.ErrorIs(t, err, sequin.ErrValidation)
-			require.ErrorContains(t, err, "name must contain only alphanumeric characters or underscores")
-			stream, consumer = strings.ReplaceAll(stream, "-", "_"), strings.ReplaceAll(consumer, "-", "_")
-		}
+		stream, consumer := walkNames(t, w)
 		c, ctx := w.client, w.ctx
 
 		created, err := c.CreateStream(ctx, stream, sequin.StreamOptions{})
@@ -74,16 +68,34 @@ func TestTheTwelveOperationsOfTheSDKs(t *testing.T) {
 		require.NoError(t, c.AckMessages(ctx, stream, consumer, []string{redelivered[0].AckID, redelivered[1].AckID}))
 		require.NoError(t, c.AckMessage(ctx, stream, consumer, first.AckID), "settled already: success all the same")
 
-		none, err := c.ReceiveMessage(ctx, stream, consumer)
-		require.NoError(t, err)
-		require.Nil(t, none)
-		empty, err := c.ReceiveMessages(ctx, stream, consumer, sequin.ReceiveOptions{})
-		require.NoError(t, err)
-		require.Equal(t, []sequin.ReceivedMessage{}, empty)
-
+		nothingLeft(t, w, stream, consumer)
 		require.NoError(t, c.DeleteConsumer(ctx, stream, consumer))
 		require.NoError(t, c.DeleteStream(ctx, stream))
 	})
+}
+
+// walkNames are the documentation's names, or what the 2024 server takes instead.
+func walkNames(t *testing.T, w *world) (stream, consumer string) {
+	t.Helper()
+	stream, consumer = "your-stream-name", "your-consumer-name"
+	if w.mode == server.Documented {
+		return stream, consumer
+	}
+	_, err := w.client.CreateStream(w.ctx, stream, sequin.StreamOptions{})
+	require.ErrorIs(t, err, sequin.ErrValidation)
+	require.ErrorContains(t, err, "name must contain only alphanumeric characters or underscores")
+	return strings.ReplaceAll(stream, "-", "_"), strings.ReplaceAll(consumer, "-", "_")
+}
+
+// nothingLeft asserts that a receive finds nothing, and how it says so.
+func nothingLeft(t *testing.T, w *world, stream, consumer string) {
+	t.Helper()
+	none, err := w.client.ReceiveMessage(w.ctx, stream, consumer)
+	require.NoError(t, err)
+	require.Nil(t, none)
+	empty, err := w.client.ReceiveMessages(w.ctx, stream, consumer, sequin.ReceiveOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []sequin.ReceivedMessage{}, empty)
 }
 
 func TestTheErrorsOfTheTwelveOperations(t *testing.T) {
