@@ -1,0 +1,181 @@
+package sequin_test
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+func TestAMistypedStreamIsRefusedAtOnceAndServedOnceItExists(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{Lanes: 1, MaxBatch: 10})
+		require.NoError(t, err)
+		slow := w.Fault(sequintest.Fault{Op: sequintest.Send, Count: 1, Delay: time.Second})
+		require.NoError(t, pub.Send(w.ctx, "first", ""))
+		require.NoError(t, slow.Wait(w.ctx, 1))
+		for i := range 30 {
+			require.NoError(t, pub.Send(w.ctx, "k."+strconv.Itoa(i), ""))
+		}
+		time.Sleep(time.Second + time.Millisecond)
+		require.ErrorIs(t, pub.Send(w.ctx, "later", ""), sequin.ErrNotFound)
+		var api *sequin.APIError
+		require.ErrorAs(t, pub.TrySend("later", ""), &api)
+		time.Sleep(10 * time.Minute)
+		require.ErrorIs(t, pub.SendSync(w.ctx, sequin.Message{Key: "later"}), sequin.ErrNotFound)
+		require.Equal(t, 1, w.Count(sequintest.Send), "nothing else is thrown at it")
+		looks := w.Requests(sequintest.GetStream)
+		require.InDelta(t, 600/3.75, len(looks), 30, "one look at a time, at backoff pace")
+		require.Equal(t, 30, pub.Stats().Buffered, "what was accepted waits")
+
+		_, err = w.client.CreateStream(w.ctx, "orders", sequin.StreamOptions{})
+		require.NoError(t, err)
+		time.Sleep(6 * time.Second)
+		require.NoError(t, pub.Send(w.ctx, "later", ""))
+		gone := failed(t, pub.Close(w.ctx))
+		require.Len(t, gone, 1)
+		require.Equal(t, "first", gone[0].Message.Key)
+		require.Len(t, w.stored(t, "orders"), 31)
+	})
+}
+
+func TestARefusalFailsItsBatchWholeAndNothingElse(t *testing.T) {
+	for status, sentinel := range map[int]error{401: sequin.ErrUnauthorized, 403: sequin.ErrUnauthorized, 404: sequin.ErrNotFound, 405: nil, 302: nil} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				cfg := oneBatch()
+				cfg.MaxBuffered = 3000
+				pub := w.orders(t, cfg)
+				away := w.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: status})
+				w.Fault(sequintest.Fault{Op: sequintest.Send, Status: status, Count: 1, Delay: time.Second})
+				sendAll(t, pub, 2500)
+				time.Sleep(time.Minute)
+				err := pub.Send(w.ctx, "later", "")
+				var api *sequin.APIError
+				require.ErrorAs(t, err, &api)
+				require.Equal(t, status, api.Status)
+				if sentinel != nil {
+					require.ErrorIs(t, err, sentinel)
+				}
+				require.Equal(t, 1, w.Count(sequintest.Send))
+				away.Remove()
+				gone := failed(t, pub.Flush(w.ctx))
+				require.Len(t, gone, 1000)
+				require.NoError(t, pub.Send(w.ctx, "later", ""))
+				require.NoError(t, pub.Close(w.ctx))
+				require.Len(t, w.stored(t, "orders"), 1501)
+			})
+		})
+	}
+}
+
+// A token that may read and not write must not cost a batch every 100 ms.
+func TestAStreamThatOnlyRefusesSendsIsTriedAtBackoffPace(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1, MaxBatch: 1})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 403, Delay: time.Second})
+		sendAll(t, pub, 500)
+		time.Sleep(5*time.Minute + 500*time.Millisecond)
+		require.InDelta(t, 300/(1+3.75), w.Count(sequintest.Send), 15)
+		require.Equal(t, pub.Stats().Failed, uint64(w.Count(sequintest.Send)))
+		require.ErrorIs(t, pub.Close(endedCtx()), sequin.ErrUnauthorized)
+	})
+}
+
+func TestCloseDuringARefusalListsWhatWaits(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub, err := w.client.NewPublisher("nowhere", sequin.PublisherConfig{Lanes: 1, MaxBatch: 1})
+		require.NoError(t, err)
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Count: 1, Delay: time.Second})
+		sendAll(t, pub, 3)
+		time.Sleep(time.Minute)
+		var unsent *sequin.UnsentError
+		require.ErrorAs(t, pub.Close(endedCtx()), &unsent)
+		require.Len(t, unsent.Failed, 1)
+		require.Len(t, unsent.Unsent, 2)
+	})
+}
+
+// doubled counts the sends that hold a key twice.
+func (w *world) doubled() (n int) {
+	for _, r := range w.Requests(sequintest.Send) {
+		seen := map[string]bool{}
+		for _, m := range r.Messages() {
+			if seen[m.Key] {
+				n++
+				break
+			}
+			seen[m.Key] = true
+		}
+	}
+	return n
+}
+
+func TestTheServersKindIsLearnedOnceAndOnlyWhenItMatters(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{MaxBatch: 100})
+		sendAll(t, pub, 1000)
+		require.NoError(t, pub.Flush(w.ctx))
+		require.Zero(t, w.Count(sequintest.GetStream), "no key came twice")
+		w.Fault(sequintest.Fault{Op: sequintest.GetStream, Delay: 100 * time.Millisecond})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Millisecond})
+		began := time.Now()
+		require.NoError(t, pub.Send(w.ctx, "hot", "0"))
+		for i := range 1000 {
+			require.NoError(t, pub.Send(w.ctx, "hot", strconv.Itoa(i+1)))
+		}
+		require.Zero(t, time.Since(began), "no Send waits for the question")
+		require.NoError(t, pub.Close(w.ctx))
+		require.Equal(t, 1, w.Count(sequintest.GetStream))
+		if w.mode == server.Aug2024 {
+			require.Zero(t, w.doubled())
+		} else {
+			require.Positive(t, w.doubled())
+		}
+		stored := w.stored(t, "orders")["hot"]
+		require.Equal(t, "1000", stored[len(stored)-1])
+	})
+}
+
+// A lane holds the keys whose hash it has: four lanes share 1,000 keys at about 250 each, which is the most that a
+// batch without repeats can hold, whatever its limit. One lane can fill batches of 1,000 with them, four lanes those of 250.
+func TestRepeatedKeysDoNotCutBatchesShort(t *testing.T) {
+	for _, cfg := range []sequin.PublisherConfig{{Lanes: 1}, {Lanes: 4, MaxBatch: 250}} {
+		inMode(t, server.Aug2024, func(t *testing.T, w *world) {
+			pub := w.orders(t, cfg)
+			w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: 50 * time.Millisecond})
+			random := rand.New(rand.NewPCG(1, 2))
+			const n = 60_000
+			for i := range n {
+				require.NoError(t, pub.Send(w.ctx, "k."+strconv.Itoa(random.IntN(1000)), strconv.Itoa(i)))
+			}
+			stats := pub.Stats()
+			require.NoError(t, pub.Close(w.ctx))
+			require.Zero(t, w.doubled())
+			most := float64(max(cfg.MaxBatch, 1000/cfg.Lanes))
+			mean := float64(stats.Sent) / float64(stats.Batches)
+			t.Logf("%d lanes, batches of at most %.0f: %.0f on average", cfg.Lanes, most, mean)
+			require.Greater(t, mean, most/2)
+		})
+	}
+}
+
+func TestAHotKeyAloneMovesAtOneMessageARequest(t *testing.T) {
+	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: 5 * time.Millisecond})
+		began := time.Now()
+		for i := range 200 {
+			require.NoError(t, pub.Send(w.ctx, "hot", strconv.Itoa(i)))
+		}
+		require.NoError(t, pub.Close(w.ctx))
+		require.Equal(t, time.Second, time.Since(began), "back to back, and nothing between")
+		require.Equal(t, 200, w.Count(sequintest.Send))
+	})
+}
