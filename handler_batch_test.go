@@ -5,7 +5,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -31,6 +33,13 @@ func (b *batches) note(batch []sequin.Delivery) {
 	defer b.mu.Unlock()
 	b.sizes = append(b.sizes, len(batch))
 	b.at = append(b.at, time.Since(b.began))
+}
+
+// handled returns the sizes of the batches so far.
+func (b *batches) handled() []int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.sizes)
 }
 
 func TestHandleBatchTakesWhatIsThereUpToSize(t *testing.T) {
@@ -271,19 +280,22 @@ func TestABatchHandlersOutageIsProbedWithOneMessage(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 2000, time.Minute, sequin.SubscriberConfig{})
 		var b batches
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		run := w.start(t, func(ctx context.Context) error {
 			return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: 50, BackoffMin: time.Second, BackoffMax: 8 * time.Second}, func(_ context.Context, batch []sequin.Delivery) error {
-				if b.note(batch); down {
+				if b.note(batch); down.Load() {
 					return errDown
 				}
 				return nil
 			})
 		})
 		time.Sleep(5 * time.Minute)
-		require.Equal(t, 1, b.sizes[len(b.sizes)-1])
-		require.LessOrEqual(t, len(b.sizes), 10+4+300/4)
-		down = false
+		synctest.Wait()
+		sizes := b.handled()
+		require.Equal(t, 1, sizes[len(sizes)-1])
+		require.LessOrEqual(t, len(sizes), 10+4+300/4)
+		down.Store(false)
 		time.Sleep(time.Minute)
 		require.NoError(t, run.stop())
 		require.Len(t, b.times(), 2000)

@@ -1,0 +1,356 @@
+package sequin_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+// letters makes the stream dead with a consumer of everything.
+func (w *world) letters(t *testing.T) {
+	t.Helper()
+	_, err := w.client.CreateStream(w.ctx, "dead", sequin.StreamOptions{})
+	require.NoError(t, err)
+	_, err = w.client.CreateConsumer(w.ctx, "dead", "undertaker", ">", sequin.ConsumerOptions{})
+	require.NoError(t, err)
+}
+
+// buried returns what the dead letters hold, by the keys of the originals.
+func (w *world) buried(t *testing.T) map[string][]sequin.DeadMessage {
+	t.Helper()
+	all := map[string][]sequin.DeadMessage{}
+	for key, data := range w.data(t, "dead") {
+		for _, d := range data {
+			var m sequin.DeadMessage
+			require.NoError(t, json.Unmarshal([]byte(d), &m), key)
+			all[m.Key] = append(all[m.Key], m)
+		}
+	}
+	return all
+}
+
+func (w *world) handleFailing(t *testing.T, sub *sequin.Subscriber, b *book, dead sequin.DeadLetter, failure error) *running {
+	t.Helper()
+	cfg := sequin.HandlerConfig{BackoffMin: time.Second, BackoffMax: 4 * time.Second, DeadLetter: &dead, OnError: b.failed}
+	return w.start(t, func(ctx context.Context) error {
+		return sub.Handle(ctx, cfg, func(_ context.Context, d sequin.Delivery) error {
+			b.note(d)
+			return failure
+		})
+	})
+}
+
+func TestADeadLetterTellsTheWholeStory(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.letters(t)
+		sub := w.backlog(t, 0, time.Minute, sequin.SubscriberConfig{})
+		_, err := w.client.SendMessage(w.ctx, "orders", "orders.7", `{"html":"<b>&"}`)
+		require.NoError(t, err)
+		var b book
+		began := time.Now().UTC()
+		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead", MaxAttempts: 3}, errDown)
+		time.Sleep(time.Minute)
+		require.NoError(t, run.stop())
+
+		require.Equal(t, 3, b.count())
+		data := w.data(t, "dead")
+		require.Len(t, data, 1)
+		for key, texts := range data {
+			require.Regexp(t, `^dead\.all\.[0-9a-f-]{36}$`, key)
+			require.Contains(t, texts[0], `\"<b>&\"`, "as short as JSON allows")
+		}
+		m := w.buried(t)["orders.7"][0]
+		require.WithinRange(t, m.FirstFailure, began, began.Add(2*time.Second))
+		require.WithinRange(t, m.LastFailure, began.Add(1500*time.Millisecond), began.Add(6*time.Second))
+		m.FirstFailure, m.LastFailure = time.Time{}, time.Time{}
+		state, _ := w.Stream("orders")
+		require.Equal(t, sequin.DeadMessage{Stream: "orders", Consumer: "all", Key: "orders.7", Data: `{"html":"<b>&"}`,
+			Seq: state.Messages[0].Seq, Attempts: 3, Error: "the database is down"}, m)
+		w.requireSettled(t, "orders")
+		require.Len(t, b.reported(), 3, "each failure was told")
+	})
+}
+
+func TestNoDeadLetterReplacesAnother(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.letters(t)
+		sub := w.backlog(t, 20, time.Minute, sequin.SubscriberConfig{})
+		var b book
+		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
+		for range 4 {
+			time.Sleep(5 * time.Second)
+			w.publish(t, "other", 1)
+			_, err := w.client.SendMessage(w.ctx, "orders", "k.1", time.Now().String()) // another version
+			require.NoError(t, err)
+		}
+		time.Sleep(5 * time.Second)
+		require.NoError(t, run.stop())
+		require.Len(t, w.buried(t)["k.1"], 5)
+		require.Equal(t, 5, b.times()["k.1"], "a permanent failure is not tried again")
+		w.requireSettled(t, "orders")
+	})
+}
+
+func TestAnErrorsTextIsCutAndMadeValid(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.letters(t)
+		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
+		var b book
+		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errors.New("\xff\x00"+strings.Repeat("é", 100_000))))
+		time.Sleep(10 * time.Second)
+		require.NoError(t, run.stop())
+		m := w.buried(t)["k.0"][0]
+		require.True(t, strings.HasPrefix(m.Error, "�\x00é"), "%.10q", m.Error)
+		require.Less(t, len(m.Error), 4200)
+		w.requireSettled(t, "orders")
+	})
+}
+
+// A dead-letter stream that is away, or refuses: nothing is lost, nothing is acked, and it is told.
+func TestWhatCannotBecomeADeadLetterIsKept(t *testing.T) {
+	for _, tc := range []struct {
+		what string
+		dead sequin.DeadLetter
+		fail func(*world) *sequintest.FaultHandle
+		data string
+		is   error
+	}{
+		{what: "away", dead: sequin.DeadLetter{Stream: "dead"}, data: "x", is: sequin.ErrLeaseExpired, fail: func(w *world) *sequintest.FaultHandle {
+			return w.Fault(sequintest.Fault{Op: sequintest.Send, CutBefore: true})
+		}},
+		{what: "not there", dead: sequin.DeadLetter{Stream: "missing"}, data: "x", is: sequin.ErrNotFound},
+		{what: "refusing", dead: sequin.DeadLetter{Stream: "dead"}, data: "x", is: sequin.ErrUnauthorized, fail: func(w *world) *sequintest.FaultHandle {
+			return w.Fault(sequintest.Fault{Op: sequintest.Send, Status: http.StatusForbidden})
+		}},
+		{what: "too large", dead: sequin.DeadLetter{Stream: "dead"}, data: strings.Repeat("\"", 2_100_000), is: sequin.ErrTooLarge},
+		{what: "invalid key", dead: sequin.DeadLetter{Stream: "dead", Key: func(sequin.Delivery) string { return "" }}, data: "x", is: sequin.ErrInvalidKey},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.letters(t)
+				sub := w.backlog(t, 0, 20*time.Second, sequin.SubscriberConfig{})
+				_, err := w.client.SendMessage(w.ctx, "orders", "k", tc.data)
+				require.NoError(t, err)
+				var fault *sequintest.FaultHandle
+				if tc.fail != nil {
+					fault = tc.fail(w)
+				}
+				var b book
+				run := w.handleFailing(t, sub, &b, tc.dead, sequin.Permanent(errDown))
+				time.Sleep(5 * time.Minute)
+				require.Zero(t, w.Count(sequintest.Ack), "nothing is acked that lies nowhere else")
+				require.Equal(t, 1, b.count(), "its handler is not asked again")
+				told := b.reported()
+				require.Greater(t, len(told), 5, "and told each time")
+				require.Less(t, len(told), 100)
+				require.ErrorIs(t, told[len(told)-1], tc.is)
+				require.ErrorContains(t, told[len(told)-1], "dead letter of")
+				require.Empty(t, w.data(t, "dead"))
+				if fault != nil {
+					fault.Remove()
+					time.Sleep(time.Minute)
+					require.Len(t, w.buried(t)["k"], 1)
+					require.NoError(t, run.stop())
+					w.requireSettled(t, "orders")
+					return
+				}
+				require.NoError(t, run.stop())
+			})
+		})
+	}
+}
+
+func TestADeadLetterWhoseAckComesTooLateIsNotSentTwice(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.letters(t)
+		sub := w.backlog(t, 1, 4*time.Second, sequin.SubscriberConfig{})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, DelayAfter: 10 * time.Second, Count: 1}) // longer than the lease
+		var b book
+		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
+		time.Sleep(time.Minute)
+		require.NoError(t, run.stop())
+		require.Equal(t, 1, b.count())
+		require.NotEmpty(t, w.buried(t)["k.0"])
+		w.requireSettled(t, "orders")
+	})
+}
+
+func TestAMessageThatIsDeliveredTooOftenGoesWithoutAnotherTry(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.letters(t)
+		_, consumer := w.stream(t, "orders", sequin.ConsumerOptions{AckWait: time.Minute})
+		w.publish(t, "k", 1)
+		for range 6 { // a process that dies each time it gets the message
+			got, err := w.client.ReceiveMessage(w.ctx, "orders", consumer.ID)
+			require.NoError(t, err)
+			require.NoError(t, w.client.NackMessage(w.ctx, "orders", consumer.ID, got.AckID))
+		}
+		var b book
+		run := w.handleFailing(t, w.subscribe(t, sequin.SubscriberConfig{}), &b, sequin.DeadLetter{Stream: "dead", MaxAttempts: 2}, errDown)
+		time.Sleep(10 * time.Second)
+		require.NoError(t, run.stop())
+		require.Zero(t, b.count(), "the seventh delivery of at most 3·2")
+		m := w.buried(t)["k.0"][0]
+		require.Equal(t, 7, m.Attempts)
+		require.Contains(t, m.Error, "delivered 7 times")
+		require.False(t, m.LastFailure.IsZero())
+		w.requireSettled(t, "orders")
+	})
+}
+
+func TestAHandlerThatAlwaysOutlivesItsLeaseEndsInTheDeadLetters(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.letters(t)
+		sub := w.backlog(t, 1, 4*time.Second, sequin.SubscriberConfig{})
+		var b book
+		run := w.start(t, func(ctx context.Context) error {
+			cfg := sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 3}, OnError: b.failed}
+			return sub.Handle(ctx, cfg, func(ctx context.Context, d sequin.Delivery) error {
+				b.note(d)
+				<-ctx.Done()
+				return ctx.Err()
+			})
+		})
+		time.Sleep(time.Minute)
+		require.NoError(t, run.stop())
+		require.Equal(t, 3, b.count())
+		require.Equal(t, "context deadline exceeded", w.buried(t)["k.0"][0].Error)
+		w.requireSettled(t, "orders")
+	})
+}
+
+func TestDeadLettersAndMaxDeliverExcludeOneAnother(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{MaxDeliver: 5})
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		err := sub.Handle(w.ctx, sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead"}}, func(context.Context, sequin.Delivery) error { return nil })
+		require.ErrorIs(t, err, sequin.ErrInvalidConfig)
+		require.ErrorContains(t, err, "max_deliver is 5")
+		require.NoError(t, sub.Close(w.ctx))
+	})
+}
+
+func TestRedriveSendsDeadLettersBackToWhereTheyCameFrom(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.letters(t)
+		sub := w.backlog(t, 250, time.Minute, sequin.SubscriberConfig{})
+		var b book
+		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
+		time.Sleep(10 * time.Second)
+		require.NoError(t, run.stop())
+		w.requireSettled(t, "orders")
+
+		done, err := w.client.Redrive(w.ctx, "dead", "undertaker")
+		require.NoError(t, err)
+		require.Equal(t, sequin.Redriven{Sent: 250}, done)
+		w.requireSettled(t, "dead")
+		for i := range 250 {
+			require.Equal(t, []string{fmt.Sprint(i), fmt.Sprint(i)}, w.data(t, "orders")[fmt.Sprintf("k.%d", i)])
+		}
+		done, err = w.client.Redrive(w.ctx, "dead", "undertaker")
+		require.NoError(t, err)
+		require.Zero(t, done)
+	})
+}
+
+func TestRedriveKnowsWhatSendingAgainWouldNotDeliver(t *testing.T) {
+	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
+		w.letters(t)
+		sub := w.backlog(t, 3, time.Minute, sequin.SubscriberConfig{})
+		var b book
+		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
+		time.Sleep(10 * time.Second)
+		require.NoError(t, run.stop())
+		_, err := w.client.SendMessage(w.ctx, "orders", "k.1", "newer")
+		require.NoError(t, err)
+
+		done, err := w.client.Redrive(w.ctx, "dead", "undertaker")
+		require.ErrorIs(t, err, sequin.ErrUnmodified)
+		require.Equal(t, sequin.Redriven{Superseded: 1, Left: 2}, done)
+		require.Equal(t, []string{"newer"}, w.data(t, "orders")["k.1"])
+		state, _ := w.Stream("dead")
+		require.Equal(t, 2, state.Consumers[0].Available, "the others are still there")
+	})
+}
+
+func TestRedriveKeepsWhatItCannotSendAndSendsTheOthers(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.letters(t)
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		letter := func(stream, key, data string) sequin.Message {
+			text, err := json.Marshal(sequin.DeadMessage{Stream: stream, Key: key, Data: data})
+			require.NoError(t, err)
+			return sequin.Message{Key: "dead." + key, Data: string(text)}
+		}
+		_, err := w.client.SendMessages(w.ctx, "dead", []sequin.Message{
+			letter("orders", "a", "1"), letter("gone", "b", "2"), {Key: "scribble", Data: "no letter"}, letter("orders", "c", "3"),
+		})
+		require.NoError(t, err)
+		done, err := w.client.Redrive(w.ctx, "dead", "undertaker")
+		require.ErrorIs(t, err, sequin.ErrNotFound)
+		require.ErrorContains(t, err, `"scribble" is no dead letter`)
+		require.Equal(t, sequin.Redriven{Sent: 2, Left: 2}, done)
+		require.Len(t, w.data(t, "orders"), 2)
+		state, _ := w.Stream("dead")
+		require.Equal(t, 2, state.Consumers[0].Available)
+	})
+}
+
+func TestRedriveSortsOutARefusedMessage(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.letters(t)
+		sub := w.backlog(t, 10, time.Minute, sequin.SubscriberConfig{})
+		var b book
+		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
+		time.Sleep(10 * time.Second)
+		require.NoError(t, run.stop())
+		refused := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: `{"summary":"no"}`, Match: func(r *sequintest.Request) bool {
+			return strings.Contains(string(r.Body), `"k.4"`)
+		}})
+		done, err := w.client.Redrive(w.ctx, "dead", "undertaker")
+		require.ErrorIs(t, err, sequin.ErrValidation)
+		require.Equal(t, sequin.Redriven{Sent: 9, Left: 1}, done)
+		refused.Remove()
+		done, err = w.client.Redrive(w.ctx, "dead", "undertaker")
+		require.NoError(t, err)
+		require.Equal(t, sequin.Redriven{Sent: 1}, done)
+		w.requireSettled(t, "dead")
+	})
+}
+
+func TestRedriveAcksNothingThatIsNotConfirmed(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.letters(t)
+		sub := w.backlog(t, 10, time.Minute, sequin.SubscriberConfig{})
+		var b book
+		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
+		time.Sleep(10 * time.Second)
+		require.NoError(t, run.stop())
+		acks := w.Count(sequintest.Ack)
+		away := w.Fault(sequintest.Fault{Op: sequintest.Send, CutBefore: true})
+		done, err := w.client.Redrive(w.ctx, "dead", "undertaker")
+		require.Error(t, err)
+		require.Equal(t, sequin.Redriven{Left: 10}, done)
+		require.Equal(t, acks, w.Count(sequintest.Ack))
+		away.Remove()
+		done, err = w.client.Redrive(w.ctx, "dead", "undertaker")
+		require.NoError(t, err)
+		require.Equal(t, sequin.Redriven{Sent: 10}, done)
+
+		ctx, cancel := context.WithCancel(w.ctx)
+		cancel()
+		_, err = w.client.Redrive(ctx, "dead", "undertaker")
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
