@@ -21,6 +21,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/examples/internal/clocks"
 	"github.com/sequin-go/sequin/server"
 )
 
@@ -34,7 +35,7 @@ func main() {
 }
 
 func run(ctx context.Context) (err error) {
-	all, err := records()
+	all, err := clocks.Records()
 	if err != nil {
 		return err
 	}
@@ -50,7 +51,7 @@ func run(ctx context.Context) (err error) {
 	}
 	fmt.Printf("server   %s\n", where)
 	fmt.Printf("data     %d records: every change of the world's clocks, such as\n         %s %s\n\n",
-		len(all), all[len(all)/2].key, all[len(all)/2].data)
+		len(all), all[len(all)/2].Key, all[len(all)/2].Data)
 
 	// A stream of its own, so that a run disturbs nobody; with an underscore, because the 2024 server takes no dash.
 	stream := "quickstart_" + uuid.NewString()[:8]
@@ -126,7 +127,7 @@ type writer struct {
 	took  time.Duration
 }
 
-func (w *writer) publish(ctx context.Context, client *sequin.Client, stream string, all []record) error {
+func (w *writer) publish(ctx context.Context, client *sequin.Client, stream string, all []clocks.Record) error {
 	pub, err := client.NewPublisher(stream, sequin.PublisherConfig{})
 	if err != nil {
 		return err
@@ -136,7 +137,7 @@ func (w *writer) publish(ctx context.Context, client *sequin.Client, stream stri
 	w.mu.Unlock()
 	began := time.Now()
 	for _, r := range all {
-		if err := pub.Send(ctx, r.key, r.data); err != nil {
+		if err := pub.Send(ctx, r.Key, r.Data); err != nil {
 			return errors.Join(err, pub.Close(ctx))
 		}
 	}
@@ -169,10 +170,10 @@ type reader struct {
 	took                          time.Duration
 }
 
-func newReader(name, filter string, all []record) *reader {
+func newReader(name, filter string, all []clocks.Record) *reader {
 	r := &reader{name: name, filter: filter}
 	for _, rec := range all {
-		if strings.HasPrefix(rec.key, strings.TrimSuffix(filter, ">")) {
+		if strings.HasPrefix(rec.Key, strings.TrimSuffix(filter, ">")) {
 			r.expected++
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package clocks
 
 import (
 	"encoding/json"
@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func loadRecords(t *testing.T) []record {
+func loadRecords(t *testing.T) []Record {
 	t.Helper()
-	all, err := records()
+	all, err := Records()
 	require.NoError(t, err)
 	return all
 }
@@ -31,12 +31,12 @@ func TestRecordKeysAreUniqueAndValid(t *testing.T) {
 	seen := make(map[string]bool)
 	var twice, refused []string
 	for _, r := range loadRecords(t) {
-		if seen[r.key] {
-			twice = append(twice, r.key)
+		if seen[r.Key] {
+			twice = append(twice, r.Key)
 		}
-		seen[r.key] = true
-		if len(r.key) > 255 || strings.Count(r.key, ".")+1 > 16 || !valid.MatchString(r.key) {
-			refused = append(refused, r.key)
+		seen[r.Key] = true
+		if len(r.Key) > 255 || strings.Count(r.Key, ".")+1 > 16 || !valid.MatchString(r.Key) {
+			refused = append(refused, r.Key)
 		}
 	}
 	require.Empty(t, twice)
@@ -48,7 +48,7 @@ func TestRecordKeysLetFiltersPickAPartOfTheWorld(t *testing.T) {
 	for _, prefix := range []string{"tz.america.", "tz.europe.", "tz.america.argentina."} {
 		n := 0
 		for _, r := range all {
-			if strings.HasPrefix(r.key, prefix) {
+			if strings.HasPrefix(r.Key, prefix) {
 				n++
 			}
 		}
@@ -60,7 +60,7 @@ func TestRecordKeysLetFiltersPickAPartOfTheWorld(t *testing.T) {
 func TestRecordTellsWhatTheClocksShowed(t *testing.T) {
 	byKey := make(map[string]string)
 	for _, r := range loadRecords(t) {
-		byKey[r.key] = r.data
+		byKey[r.Key] = r.Data
 	}
 	for _, tc := range []struct{ what, key, data string }{
 		{"the first summer time of a country", "tz.europe.berlin.1916-04-30",
@@ -81,14 +81,14 @@ func TestRecordTellsWhatTheClocksShowed(t *testing.T) {
 }
 
 func TestRecordsOfAZoneFollowOneAnotherUntilTheEndOfHistory(t *testing.T) {
-	byZone := make(map[string][]period)
+	byZone := make(map[string][]Period)
 	for _, r := range loadRecords(t) {
-		var p period
-		require.NoError(t, json.Unmarshal([]byte(r.data), &p))
+		var p Period
+		require.NoError(t, json.Unmarshal([]byte(r.Data), &p))
 		byZone[p.Zone] = append(byZone[p.Zone], p)
 	}
 	for zone, history := range byZone {
-		var gaps, idle []period
+		var gaps, idle []Period
 		last := history[0]
 		for _, p := range history[1:] {
 			if last.To == nil || !last.To.Equal(p.From) {

@@ -1,4 +1,5 @@
-package main
+// Package clocks is a data set for examples: the history of the world's clocks.
+package clocks
 
 import (
 	_ "embed"
@@ -9,14 +10,14 @@ import (
 	_ "time/tzdata" // a machine without a time zone database must give the records too
 )
 
-// A record is one message of the data set: the history of the world's clocks.
-type record struct {
-	key  string // "tz.europe.berlin.1916-04-30": the zone, then the UTC day of the change
-	data string // a period, as JSON
+// A Record is one message of the data set.
+type Record struct {
+	Key  string // "tz.europe.berlin.1916-04-30": the zone, then the UTC day of the change
+	Data string // a Period, as JSON
 }
 
-// A period is the time between two changes of a zone's clocks.
-type period struct {
+// A Period is the time between two changes of a zone's clocks.
+type Period struct {
 	Zone         string     `json:"zone"`
 	From         time.Time  `json:"from"`
 	To           *time.Time `json:"to,omitempty"`   // absent while no later change is known
@@ -37,12 +38,12 @@ var historyEnd = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 // clockStart lies before the first change that the database knows, which is of the 1830s.
 var clockStart = time.Date(1800, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// records returns every change of every zone's clocks before 2026, some 23,500 records of about 140 bytes, zone by zone
+// Records returns every change of every zone's clocks before 2026, some 23,500 records of about 140 bytes, zone by zone
 // and oldest first. No two have the same key. The facts are those of the machine's time zone database, or of the one in
 // the Go distribution where the machine has none: the same at every run, but another release of the database may know a
 // few more or less.
-func records() ([]record, error) {
-	var all []record
+func Records() ([]Record, error) {
+	var all []Record
 	for name := range strings.FieldsSeq(zoneNames) {
 		zone, err := time.LoadLocation(name)
 		if err != nil {
@@ -53,7 +54,7 @@ func records() ([]record, error) {
 			if err != nil {
 				return nil, fmt.Errorf("encode the period of %s from %s: %w", name, p.From, err)
 			}
-			all = append(all, record{key: p.key(), data: string(data)})
+			all = append(all, Record{Key: p.key(), Data: string(data)})
 		}
 	}
 	return all, nil
@@ -61,21 +62,21 @@ func records() ([]record, error) {
 
 // key turns the zone's name into tokens, so that a filter can pick a part of the world: tz.america.> or
 // tz.america.argentina.>. The day is enough to tell changes apart: no clock was ever changed twice on one.
-func (p period) key() string {
+func (p Period) key() string {
 	zone := strings.ToLower(strings.ReplaceAll(p.Zone, "/", "."))
 	return "tz." + zone + "." + p.From.Format(time.DateOnly)
 }
 
 // periods lists what began before end in zone. A zone that never changed has none.
-func periods(zone *time.Location, end time.Time) []period {
-	var all []period
+func periods(zone *time.Location, end time.Time) []Period {
+	var all []Period
 	for at, ok := nextChange(clockStart.In(zone), end); ok; at, ok = nextChange(at, end) {
 		from := at.UTC()
 		if n := len(all); n > 0 {
 			all[n-1].To = &from
 		}
 		abbreviation, offset := at.Zone()
-		all = append(all, period{
+		all = append(all, Period{
 			Zone: zone.String(), From: from, Offset: offset, Abbreviation: abbreviation, DST: at.IsDST(),
 		})
 	}
