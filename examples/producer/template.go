@@ -1,0 +1,129 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// template makes keys: parts of text and fields in turn.
+type template struct {
+	parts    []part
+	sanitize bool
+}
+
+type part struct {
+	text, field string // one of them
+}
+
+func parseTemplate(s string, sanitize bool) (template, error) {
+	t := template{sanitize: sanitize}
+	var text strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case strings.HasPrefix(s[i:], "{{"), strings.HasPrefix(s[i:], "}}"):
+			text.WriteByte(s[i])
+			i++
+		case s[i] == '{':
+			end := strings.IndexByte(s[i:], '}')
+			if end < 2 {
+				return t, fmt.Errorf("-key %q: a { needs a name and a }; {{ is a brace", s)
+			}
+			if text.Len() > 0 {
+				t.parts = append(t.parts, part{text: text.String()})
+				text.Reset()
+			}
+			t.parts = append(t.parts, part{field: s[i+1 : i+end]})
+			i += end
+		case s[i] == '}':
+			return t, fmt.Errorf("-key %q: a } without a {; }} is a brace", s)
+		default:
+			text.WriteByte(s[i])
+		}
+	}
+	if text.Len() > 0 {
+		t.parts = append(t.parts, part{text: text.String()})
+	}
+	if len(t.parts) == 0 {
+		return t, errors.New("-key is empty")
+	}
+	return t, nil
+}
+
+// key makes the record's key.
+func (t template) key(r record) (string, error) {
+	var b strings.Builder
+	for _, p := range t.parts {
+		if p.field == "" {
+			b.WriteString(p.text)
+			continue
+		}
+		value, err := p.value(r)
+		if err == nil {
+			value, err = t.token(value)
+		}
+		if err != nil {
+			return "", fmt.Errorf("{%s}: %w", p.field, err)
+		}
+		b.WriteString(value)
+	}
+	return b.String(), nil
+}
+
+func (p part) value(r record) (string, error) {
+	switch p.field {
+	case "line":
+		return strconv.FormatInt(r.number, 10), nil
+	case "uuid":
+		return uuid.NewString(), nil
+	}
+	return r.field(p.field)
+}
+
+// token checks that a value can stand inside one token of a key, or makes it so. A dot would be the end of the token: with
+// one in a customer's name, a filter on the third token would look at something else.
+func (t template) token(value string) (string, error) {
+	if value == "" {
+		return "", errors.New("is empty")
+	}
+	bad := func(r rune) bool { return r <= ' ' || r > '~' || r == '.' || r == '*' || r == '>' }
+	if !t.sanitize {
+		if i := strings.IndexFunc(value, bad); i >= 0 {
+			return "", fmt.Errorf("%q holds %q, which a token cannot; see -sanitize", value, []rune(value[i:])[0])
+		}
+		return value, nil
+	}
+	return strings.Map(func(r rune) rune {
+		if bad(r) {
+			return '_'
+		}
+		return r
+	}, value), nil
+}
+
+// jsonField finds a.b inside {"a":{"b":…}}; a field whose own name is a.b comes first.
+func jsonField(object map[string]json.RawMessage, name string) (string, error) {
+	raw, ok := object[name]
+	if !ok {
+		if outer, inner, nested := strings.Cut(name, "."); nested {
+			var within map[string]json.RawMessage
+			if json.Unmarshal(object[outer], &within) == nil && within != nil {
+				return jsonField(within, inner)
+			}
+		}
+		return "", errors.New("is missing")
+	}
+	switch raw[0] {
+	case '"':
+		var s string
+		err := json.Unmarshal(raw, &s)
+		return s, err
+	case '{', '[', 'n':
+		return "", fmt.Errorf("is %.40s, not a string, a number or a bool", raw)
+	}
+	return string(raw), nil // as it is written: 1e3 stays 1e3, and a long number keeps its digits
+}
