@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/examples/internal/clocks"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+func TestTheTableAddsUp(t *testing.T) {
+	all, err := clocks.Records()
+	require.NoError(t, err)
+	for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
+		for name, faults := range map[string][]sequintest.Fault{
+			"on a good day": nil,
+			"on a bad day": {
+				{Op: sequintest.Send, Status: 503, Skip: 5, Count: 4},
+				{Op: sequintest.Send, CutAfter: true, Skip: 12, Count: 3},
+				{Op: sequintest.Receive, CutAfter: true, Skip: 10, Count: 3},
+				{Op: sequintest.Ack, Status: 503, Skip: 4, Count: 5},
+				{Op: sequintest.Ack, CutBefore: true, Skip: 20, Count: 1},
+				{Op: sequintest.Ack, CutAfter: true, Skip: 25, Count: 1},
+			},
+		} {
+			t.Run(compat.String()+" "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					srv := sequintest.NewServer(t, sequintest.Config{Compat: compat})
+					var hits []*sequintest.FaultHandle
+					for _, f := range faults {
+						hits = append(hits, srv.Fault(f))
+					}
+					client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: srv.Client()})
+					require.NoError(t, err)
+					file := filepath.Join(t.TempDir(), "europe.ndjson")
+					got, err := fanOut(t.Context(), client, all, file)
+					require.NoError(t, err)
+					require.NoError(t, got.adds())
+					require.Positive(t, got.rows[2].dead)
+					for _, r := range got.rows {
+						require.Greater(t, r.matching, uint64(1000), r.name)
+						require.GreaterOrEqual(t, r.acked+r.unknown, r.matching, r.name)
+					}
+					written, err := os.ReadFile(file)
+					require.NoError(t, err)
+					require.GreaterOrEqual(t, bytes.Count(written, []byte("\n")), int(got.rows[1].matching))
+					require.Empty(t, srv.Streams(), "nothing is left")
+					for i, h := range hits {
+						require.NoError(t, h.Wait(t.Context(), 1), "fault %d", i)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestATableThatDoesNotAddUpSaysSo(t *testing.T) {
+	for what, wrong := range map[string]table{
+		"lost on the way in":  {records: 10, published: 9},
+		"lost in a branch":    {records: 10, published: 10, rows: []row{{matching: 6, done: 4, dead: 1}}, elsewhere: 4},
+		"lost between them":   {records: 10, published: 10, rows: []row{{matching: 6, done: 5, dead: 1}}, elsewhere: 3},
+		"more than there are": {records: 10, published: 10, rows: []row{{matching: 6, done: 7}}, elsewhere: 4},
+	} {
+		require.Error(t, wrong.adds(), what)
+	}
+	require.NoError(t, table{records: 10, published: 10, rows: []row{{matching: 6, done: 5, dead: 1}}, elsewhere: 4}.adds())
+}

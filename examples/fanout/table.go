@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/examples/internal/clocks"
+)
+
+// table says where the records have gone: as the server, the file and the handlers tell, not as the sender hopes.
+type table struct {
+	records   int
+	published int64 // in the source stream
+	rows      []row
+	elsewhere int // records that match no filter
+}
+
+// row is what became of a branch's records.
+type row struct {
+	name, filter string
+	matching     uint64
+	acked        uint64
+	unknown      uint64 // acks whose answer was lost
+	nacked       uint64
+	done         int // second stream, file, or handled
+	dead         int
+	where        string
+}
+
+func newTable(ctx context.Context, client *sequin.Client, s streams, branches []*branch, all []clocks.Record, europe *archive, asia *ledger) (t table, err error) {
+	count := func(name string) int64 {
+		stream, e := client.GetStream(ctx, name)
+		if e != nil {
+			err = e
+			return 0
+		}
+		return stream.Stats.MessageCount
+	}
+	t.records, t.published = len(all), count(s.source)
+	done := []int{int(count(s.lines)), len(europe.keys), len(asia.booked)}
+	dead := []int{0, 0, int(count(s.dead))}
+	where := []string{"messages of the second stream", "lines of the file", "booked"}
+	t.elsewhere = len(all)
+	for i, b := range branches {
+		stats := b.sub.Stats()
+		t.rows = append(t.rows, row{b.name, b.filter, b.matching, stats.Acked, stats.UnknownOutcomes, stats.Nacked, done[i], dead[i], where[i]})
+		t.elsewhere -= int(b.matching)
+	}
+	return t, err
+}
+
+// adds reports the first sum that is not as it should be.
+func (t table) adds() error {
+	if t.published != int64(t.records) {
+		return fmt.Errorf("%d records, %d in the stream", t.records, t.published)
+	}
+	sum := t.elsewhere
+	for _, r := range t.rows {
+		if int(r.matching) != r.done+r.dead {
+			return fmt.Errorf("%s: %d matching, %d done and %d dead letters", r.name, r.matching, r.done, r.dead)
+		}
+		sum += r.done + r.dead
+	}
+	if sum != t.records {
+		return fmt.Errorf("%d records, %d accounted for", t.records, sum)
+	}
+	return nil
+}
+
+func (t table) print(out io.Writer) {
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "consumer\tmatching\tacked\tnacked\tdone\tdead letters\t")
+	var done, dead int
+	for _, r := range t.rows {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t  %s\n", r.filter, r.matching, r.acked, r.nacked, r.done, r.dead, r.where)
+		done += r.done
+		dead += r.dead
+	}
+	w.Flush()
+	fmt.Fprintf(out, "\n%d done + %d dead letters + %d that no filter matches = %d of %d records\n",
+		done, dead, t.elsewhere, done+dead+t.elsewhere, t.published)
+	if err := t.adds(); err != nil {
+		fmt.Fprintln(out, "that does not add up:", err)
+	}
+}
