@@ -61,6 +61,17 @@
 // cut to a third of ack_wait, and to polling where that is under 500 ms. A consumer's ack_wait may be changed; a running
 // Subscriber notices within a minute, and until then may hand out leases that a shorter ack_wait has ended already.
 //
+// # Handlers
+//
+// [Subscriber.Handle], [Subscriber.HandleBatch] and [Subscriber.Pipe] own the Subscriber and settle by what a function
+// returns: nil acks, an error or a panic nacks after a delay that grows with the failures of that message, within its
+// lease, and Pipe acks once the server has what came of the delivery. While everything fails, one message at a time is
+// tried, at backoff pace, and the rest is left to others. With a [DeadLetter] a message that keeps failing goes to another
+// stream, and is acked only when it is there; [Client.Redrive] brings it back. Failures are counted by process.
+//
+// Nacks that are held back take up room: at most half of MaxInFlight. When more messages fail than that, without a
+// DeadLetter, they come again before newer ones, which then have to wait.
+//
 // # Closing
 //
 // [Publisher.Close] refuses new messages, sends what is pending until its ctx ends, and returns what was not sent,
@@ -81,6 +92,7 @@
 // # Goroutines
 //
 // A Client starts none. A Publisher has one for each request in flight, at most one a lane, and none while it is idle.
-// A Subscriber has one, one for each receive that runs, and one for each settle request in flight. Config structs are
+// A Subscriber has one, one for each receive that runs, and one for each settle request in flight. Handle and Pipe start
+// Workers, HandleBatch one more, and all wait for them: what remains is counted by [ErrHandlersRunning]. Config structs are
 // copied; everything exported is safe for concurrent use unless its comment says otherwise.
 package sequin

@@ -365,25 +365,46 @@ func TestHandleRefusesAConfigThatMakesNoSense(t *testing.T) {
 	})
 }
 
-func TestHeldNacksNeverTakeMoreThanHalfTheRoom(t *testing.T) {
+// failFirst is a handler that fails for the n oldest messages of orders.
+func (w *world) failFirst(b *book, n int) func(context.Context, sequin.Delivery) error {
+	state, _ := w.Stream("orders")
+	last := state.Messages[n-1].Seq
+	return func(_ context.Context, d sequin.Delivery) error {
+		if b.note(d); d.Seq <= last {
+			return errDown
+		}
+		return nil
+	}
+}
+
+func TestMessagesThatFailLeaveHalfTheRoomToOthers(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
-		sub := w.backlog(t, 20, time.Minute, sequin.SubscriberConfig{MaxInFlight: 10})
-		state, _ := w.Stream("orders")
-		failing := state.Messages[5].Seq
+		sub := w.backlog(t, 100, time.Minute, sequin.SubscriberConfig{MaxInFlight: 10})
 		var b book
 		run := w.start(t, func(ctx context.Context) error {
-			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: 50 * time.Second}, func(_ context.Context, d sequin.Delivery) error {
-				b.note(d)
-				if d.Seq <= failing {
-					return errDown // six of them, more than half the room
-				}
-				return nil
-			})
+			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: 50 * time.Second}, w.failFirst(&b, 5))
 		})
 		time.Sleep(20 * time.Second)
-		require.Len(t, b.times(), 20, "those that fail do not keep the others away")
-		require.EqualValues(t, 14, sub.Stats().Acked)
-		require.Less(t, b.count(), 40, "and are not tried again and again instead of being held")
+		require.EqualValues(t, 95, sub.Stats().Acked)
+		require.Equal(t, 100, b.count())
+		require.NoError(t, run.stop())
+	})
+}
+
+func TestNacksThatCannotBeHeldDoNotGoRoundWithoutAPause(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 20, time.Minute, sequin.SubscriberConfig{MaxInFlight: 10})
+		var b book
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: 10 * time.Second}, w.failFirst(&b, 8))
+		})
+		for range 60 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			require.LessOrEqual(t, sub.Stats().InFlight, 6, "half the room is held, and a probe")
+		}
+		// At most ten failures in a row at full speed, after each of the twelve that succeed; then one every 5 s at least.
+		require.LessOrEqual(t, b.count(), 12+13*10+60/5)
 		require.NoError(t, run.stop())
 	})
 }

@@ -1,0 +1,120 @@
+package sequin_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/http/httptest"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/server"
+)
+
+// Payment is what the messages of these examples hold.
+type Payment struct {
+	Amount int `json:"amount"`
+}
+
+// payments starts the embedded server with three payments, the second of which is damaged, and subscribes to them.
+func payments(ctx context.Context) (client *sequin.Client, sub *sequin.Subscriber, stop func()) {
+	srv := server.New(server.Config{})
+	web := httptest.NewServer(srv)
+	client, err := sequin.NewClient(sequin.Config{BaseURL: web.URL})
+	for _, stream := range []string{"payments", "large", "dead"} {
+		if err == nil {
+			_, err = client.CreateStream(ctx, stream, sequin.StreamOptions{})
+		}
+	}
+	if err == nil {
+		_, err = client.CreateConsumer(ctx, "payments", "billing", ">", sequin.ConsumerOptions{})
+	}
+	if err == nil {
+		_, err = client.SendMessages(ctx, "payments", []sequin.Message{
+			{Key: "payments.1", Data: `{"amount":40}`}, {Key: "payments.2", Data: `{"amount`}, {Key: "payments.3", Data: `{"amount":2}`},
+		})
+	}
+	if err == nil {
+		sub, err = client.Subscribe(ctx, "payments", "billing", sequin.SubscriberConfig{})
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	return client, sub, func() { client.Close(); srv.Close(); web.Close() }
+}
+
+// A handler acks by returning nil. What it can never handle goes to another stream.
+func ExampleSubscriber_Handle() {
+	ctx, cancel := context.WithCancel(context.Background())
+	client, sub, stop := payments(ctx)
+	defer stop()
+
+	err := sub.Handle(ctx, sequin.HandlerConfig{
+		DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 3},
+		OnError:    func(d sequin.Delivery, _ error) { fmt.Println("failed:", d.Key) },
+	}, func(_ context.Context, d sequin.Delivery) error {
+		p, err := sequin.DecodeJSON[Payment](d)
+		if err != nil {
+			return err // permanent: no retry makes it any better
+		}
+		fmt.Println("charged:", d.Key, p.Amount)
+		if d.Key == "payments.3" {
+			cancel() // a program would wait for a signal
+		}
+		return nil
+	})
+	fmt.Println("stopped:", err)
+
+	letters, err := client.ListMessages(context.Background(), "dead", sequin.ListOptions{})
+	fmt.Println("dead letters:", len(letters), err)
+	// Output:
+	// charged: payments.1 40
+	// failed: payments.2
+	// charged: payments.3 2
+	// stopped: <nil>
+	// dead letters: 1 <nil>
+}
+
+// A batch handler gets as many as are there, say for one insert into a database.
+func ExampleSubscriber_HandleBatch() {
+	ctx, cancel := context.WithCancel(context.Background())
+	_, sub, stop := payments(ctx)
+	defer stop()
+
+	err := sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: 3}, func(_ context.Context, batch []sequin.Delivery) error {
+		fmt.Println("insert", len(batch), "rows")
+		cancel() // a program would wait for a signal
+		return nil
+	})
+	fmt.Println("stopped:", err)
+	// Output:
+	// insert 3 rows
+	// stopped: <nil>
+}
+
+// A pipeline acks its source when the target has what came of it.
+func ExampleSubscriber_Pipe() {
+	ctx, cancel := context.WithCancel(context.Background())
+	client, sub, stop := payments(ctx)
+	defer stop()
+	pub, err := client.NewPublisher("large", sequin.PublisherConfig{})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	err = sub.Pipe(ctx, pub, sequin.HandlerConfig{}, func(_ context.Context, d sequin.Delivery) ([]sequin.Message, error) {
+		if d.Key == "payments.3" {
+			cancel() // a program would wait for a signal
+		}
+		p, err := sequin.DecodeJSON[Payment](d)
+		if err != nil || p.Amount < 10 {
+			return nil, nil // nothing to send: acked at once
+		}
+		return []sequin.Message{{Key: "large." + d.Key, Data: d.Data}}, nil
+	})
+	fmt.Println("stopped:", errors.Join(err, pub.Close(context.Background())))
+	fmt.Println("sent:", pub.Stats().Sent, "acked:", sub.Stats().Acked)
+	// Output:
+	// stopped: <nil>
+	// sent: 1 acked: 3
+}
