@@ -21,6 +21,7 @@ type poll struct {
 	round    int           // of the window
 	wait     time.Duration // 0 does not wait
 	started  time.Time
+	into     []Delivery // empty: the room of an earlier answer, to be used again
 	cancel   context.CancelFunc
 	answered atomic.Bool // the answer has begun to arrive
 }
@@ -65,6 +66,7 @@ func (in *intake) startPoll(now time.Time, ask int) {
 	if !slices.ContainsFunc(in.polls, func(p *poll) bool { return p.wait > 0 }) {
 		p.wait = in.waitFor(now)
 	}
+	p.into, in.used = in.used, nil
 	ctx, cancel := context.WithCancel(in.cut)
 	p.cancel = cancel
 	in.polls = append(in.polls, p)
@@ -101,7 +103,7 @@ const waitedHeader = "Sequin-Waited-Ms"
 // receive makes one receive and reports it.
 func (in *intake) receive(ctx context.Context, p *poll, terms leaseTerms) {
 	defer p.cancel()
-	a := answer{poll: p}
+	a := answer{poll: p, deliveries: p.into}
 	var states stateBlock
 	decoder := receivedDecoder{bare: true, each: func(m *ReceivedMessage) {
 		a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, Seq: m.Seq, InsertedAt: m.InsertedAt,
@@ -162,6 +164,8 @@ func (in *intake) take(a answer) {
 		}
 		in.push(d)
 	}
+	clear(a.deliveries)
+	in.used = a.deliveries[:0]
 }
 
 // book closes a poll's account: its reservation gives way to what it brought. What an answer that was lost had brought is

@@ -9,12 +9,24 @@ import (
 	"time"
 )
 
-// settling is an ack or a nack on its way. Acks and nacks travel by the same batcher as messages.
+// settling is an ack or a nack on its way. Acks and nacks travel by the same batcher as messages. It is copied from queue
+// to batch, and so holds no more of its delivery than it needs.
 type settling struct {
-	Delivery
+	ackID       string
+	state       *deliveryState
+	delivery    *Delivery  // for OnAckError; nil without one
 	told        chan error // AckSync's; nil for the others
 	undelivered bool       // no program has seen the message
 	unsure      bool       // an attempt that may have been carried out is being repeated
+}
+
+func (s *settler) settling(d Delivery) settling {
+	x := settling{ackID: d.AckID, state: d.state}
+	if s.sub.cfg.OnAckError != nil {
+		kept := d // a copy for this case alone: the address of d would put every delivery on the heap
+		x.delivery = &kept
+	}
+	return x
 }
 
 // settleCost is what an ack id takes in a request; 1,000 of them are far from any limit of bytes.
@@ -23,7 +35,9 @@ const settleCost = len(`"00000000-0000-0000-0000-000000000000",`)
 func (s settling) cost() int  { return settleCost }
 func (s settling) id() uint64 { return 0 }
 
-func (s settling) before(o settling) int { return s.Deadline.Compare(o.Deadline) }
+func (s settling) before(o settling) int {
+	return s.state.lease.deadline.Compare(o.state.lease.deadline)
+}
 
 // The nacks that a program made, and those of what it never saw, travel in different requests.
 const (
@@ -74,7 +88,7 @@ func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error 
 		return ErrSettled
 	}
 	s.sub.tempo.note(now.Sub(l.began))
-	x := settling{Delivery: d}
+	x := s.settling(d)
 	if how.Kind == Nack {
 		return s.nack(x, now, how.Delay)
 	}
@@ -116,7 +130,7 @@ func (s *settler) giveBack(d Delivery) {
 	d.state.lease.open--
 	s.sub.mu.Unlock()
 	// The batcher is closed after the last giveBack: see intake.wind.
-	_ = s.nacks.admit(context.Background(), settling{Delivery: d, undelivered: true}, laneUndelivered, false, true)
+	_ = s.nacks.admit(context.Background(), settling{ackID: d.AckID, state: d.state, undelivered: true}, laneUndelivered, false, true)
 }
 
 // run makes one attempt at a batch of acks or nacks.
@@ -132,7 +146,7 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch[settlin
 	body := bodies.get(len(b.items)*settleCost + 64)
 	body.json = appendSettleHead(body.json)
 	for i := range b.items {
-		body.json = appendAckID(body.json, b.items[i].item.AckID)
+		body.json = appendAckID(body.json, b.items[i].item.ackID)
 		margin = min(margin, b.items[i].item.state.lease.margin)
 	}
 	body.json = appendSettleTail(body.json, b.items[0].item.undelivered)
@@ -201,8 +215,8 @@ func (s *settler) tell(kind SettlementKind, items []entry[settling], err error) 
 		switch {
 		case x.told != nil:
 			x.told <- err
-		case err != nil && !x.undelivered:
-			s.sub.ackFailed(x.Delivery, err)
+		case err != nil && x.delivery != nil:
+			s.sub.ackFailed(*x.delivery, err)
 		}
 	}
 	if err != nil {

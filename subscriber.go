@@ -317,11 +317,9 @@ func (s *Subscriber) openLocked(now time.Time) (open int, next time.Time) {
 }
 
 func (s *Subscriber) ackFailed(d Delivery, err error) {
-	if s.cfg.OnAckError != nil {
-		s.ackErrors.Lock()
-		defer s.ackErrors.Unlock()
-		s.cfg.OnAckError(d, err)
-	}
+	s.ackErrors.Lock()
+	defer s.ackErrors.Unlock()
+	s.cfg.OnAckError(d, err)
 }
 
 // SubscriberStats are totals since Subscribe.

@@ -138,7 +138,8 @@ type receivedDecoder struct {
 	bare bool
 
 	scan  jscan.Scanner
-	text  []byte // the strings of one message, one after the other
+	m     ReceivedMessage // the one being read: here, because one that each is shown would be allocated anew each time
+	text  []byte          // the strings of one message, one after the other
 	spans [len(receivedTexts)]struct{ from, to int }
 }
 
@@ -180,7 +181,8 @@ func (d *receivedDecoder) decode(body []byte) error {
 }
 
 func (d *receivedDecoder) one() error {
-	var m ReceivedMessage
+	d.m = ReceivedMessage{}
+	m := &d.m
 	d.text = d.text[:0]
 	clear(d.spans[:])
 	s := &d.scan
@@ -207,7 +209,7 @@ func (d *receivedDecoder) one() error {
 	if err := errors.Join(lacks(m.AckID == "", "ack_id"), lacks(m.Key == "", "key")); err != nil {
 		return fmt.Errorf("a message of its list: %w", err)
 	}
-	d.each(&m)
+	d.each(m)
 	return nil
 }
 
