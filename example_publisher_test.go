@@ -1,0 +1,137 @@
+package sequin_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sequin-go/sequin"
+)
+
+// A producer that hands messages over and goes on; they are sent in batches, in the background.
+func ExamplePublisher() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+	_, _ = client.EnsureStream(ctx, "orders", sequin.StreamOptions{})
+
+	pub, err := client.NewPublisher("orders", sequin.PublisherConfig{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for i := range 5000 {
+		if err := pub.Send(ctx, fmt.Sprintf("orders.cus_a.%d", i), `{"qty":4}`); err != nil {
+			fmt.Println(err) // not accepted
+			return
+		}
+	}
+	fmt.Println("closed:", pub.Close(ctx))
+	fmt.Println("sent:", pub.Stats().Sent)
+	// Output:
+	// closed: <nil>
+	// sent: 5000
+}
+
+// A Receipt tells the fate of one message.
+func ExamplePublisher_SendReceipt() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+	_, _ = client.EnsureStream(ctx, "orders", sequin.StreamOptions{})
+	pub, _ := client.NewPublisher("orders", sequin.PublisherConfig{})
+	defer pub.Close(ctx)
+
+	receipt, err := pub.SendReceipt(ctx, sequin.Message{Key: "orders.cus_a.1", Data: `{"qty":4}`})
+	fmt.Println("accepted:", err)
+	fmt.Println("sent:", receipt.Wait(ctx))
+	// Output:
+	// accepted: <nil>
+	// sent: <nil>
+}
+
+// What cannot be sent before the program must end is spooled to a file, and sent at the next start.
+func ExamplePublisher_Close_spool() {
+	dir, err := os.MkdirTemp("", "spool")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	spool := filepath.Join(dir, "orders.ndjson")
+
+	// The server is away.
+	away := httptest.NewServer(nil)
+	away.Close()
+	client, _ := sequin.NewClient(sequin.Config{BaseURL: away.URL})
+	pub, _ := client.NewPublisher("orders", sequin.PublisherConfig{})
+	for i := range 3 {
+		_ = pub.Send(context.Background(), "orders.cus_a", fmt.Sprintf(`{"version":%d}`, i+1))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	n, err := save(spool, pub.Close(ctx))
+	fmt.Println("spooled:", n, err)
+
+	// The next start finds it well.
+	client, done := exampleClient()
+	defer done()
+	stream, _ := client.EnsureStream(context.Background(), "orders", sequin.StreamOptions{OneMessagePerKey: true})
+	pub, _ = client.NewPublisher(stream.Name, sequin.PublisherConfig{})
+	n, err = load(spool, pub)
+	fmt.Println("loaded:", n, err)
+	fmt.Println("closed:", pub.Close(context.Background()))
+	m, _ := client.GetMessage(context.Background(), stream.Name, "orders.cus_a")
+	fmt.Println(m.Key, m.Data)
+	// Output:
+	// spooled: 3 <nil>
+	// loaded: 3 <nil>
+	// closed: <nil>
+	// orders.cus_a {"version":3}
+}
+
+// save writes what Close has left to a file, a message a line. An error that says something else is passed on.
+func save(path string, closed error) (n int, err error) {
+	var unsent *sequin.UnsentError
+	if !errors.As(closed, &unsent) {
+		return 0, closed
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return 0, err
+	}
+	encode := json.NewEncoder(f)
+	for _, m := range unsent.Unsent {
+		if err := encode.Encode(m); err != nil {
+			return 0, errors.Join(err, f.Close())
+		}
+	}
+	return len(unsent.Unsent), errors.Join(f.Sync(), f.Close())
+}
+
+// load sends what save has written.
+func load(path string, pub *sequin.Publisher) (n int, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	decode := json.NewDecoder(f)
+	for ; ; n++ {
+		var m sequin.Message
+		if err := decode.Decode(&m); errors.Is(err, io.EOF) {
+			return n, nil
+		} else if err != nil {
+			return n, err
+		}
+		if err := pub.Send(context.Background(), m.Key, m.Data); err != nil {
+			return n, err
+		}
+	}
+}
