@@ -13,13 +13,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequin-go/sequin/internal/conformance"
 	"github.com/sequin-go/sequin/server"
 )
 
 // FuzzHandlers sends one arbitrary request to a server that holds a stream s with a consumer c, three messages and one
 // delivery. Nothing panics; the documented mode answers nothing with 5xx; and what is answered 4xx has changed nothing.
 func FuzzHandlers(f *testing.F) {
-	for _, x := range recording(f) {
+	for _, x := range conformance.Recording(f) {
 		body := ""
 		if x.Request.Body != nil {
 			body = *x.Request.Body

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/textproto"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,49 +16,21 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequin-go/sequin/internal/conformance"
 	"github.com/sequin-go/sequin/server"
 )
 
-// exchange is a line of the recording: what was asked of the server of August 2024, and what it answered.
-type exchange struct {
-	N       int
-	Case    string
-	Request struct {
-		Method, Path string
-		Headers      map[string]string
-		Body         *string
-		CurlFlags    []string `json:"curl_flags"`
-	}
-	Response answer
-}
-
-type answer struct {
-	Status  int
-	Headers map[string]string
-	Body    string
-}
-
-func recording(t testing.TB) []exchange {
-	t.Helper()
-	f, err := os.Open("testdata/streams-api.jsonl")
-	require.NoError(t, err)
-	defer f.Close()
-	var all []exchange
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var x exchange
-		require.NoError(t, json.Unmarshal(lines.Bytes(), &x))
-		all = append(all, x)
-	}
-	require.Len(t, all, 132)
-	return all
-}
+type (
+	exchange = conformance.Exchange
+	answer   = conformance.Answer
+)
 
 // TestEveryRecordedExchangeIsAnsweredAsRecorded plays the whole recording against Aug2024: status, content type, texts
 // and shapes are those of the recording; ids, seqs and times are mapped.
 func TestEveryRecordedExchangeIsAnsweredAsRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlayer(t, server.Aug2024)
-		for _, x := range recording(t) {
+		for _, x := range conformance.Recording(t) {
 			p.prepare(x.N)
 			if diff := p.play(x); diff != "" {
 				t.Errorf("n=%d %s: %s", x.N, x.Case, diff)
@@ -73,7 +44,7 @@ func TestEveryRecordedExchangeIsAnsweredAsRecorded(t *testing.T) {
 func TestTheDocumentedModeDiffersFromTheRecordingOnPurposeOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlayer(t, server.Documented)
-		for _, x := range recording(t) {
+		for _, x := range conformance.Recording(t) {
 			p.prepare(x.N)
 			want, differs := documented[x.N]
 			asRecorded := p.play(x)
@@ -220,7 +191,7 @@ func (p *player) send(x exchange) answer {
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(p.t, err)
 	p.learnAcks(string(text), func(ackID, key string) { p.acks[key] = ackID })
-	p.last = answer{resp.StatusCode, map[string]string{"content-type": resp.Header.Get("Content-Type")}, string(text)}
+	p.last = answer{Status: resp.StatusCode, Headers: map[string]string{"content-type": resp.Header.Get("Content-Type")}, Body: string(text)}
 	return p.last
 }
 
@@ -242,7 +213,7 @@ func (p *player) sendHTTP10(method, path string) answer {
 	require.NoError(p.t, err)
 	body, err := io.ReadAll(reader.R)
 	require.NoError(p.t, err)
-	return answer{status, map[string]string{"content-type": header.Get("Content-Type")}, string(body)}
+	return answer{Status: status, Headers: map[string]string{"content-type": header.Get("Content-Type")}, Body: string(body)}
 }
 
 // play sends x and tells how the answer differs from the recorded one, "" when it does not.
