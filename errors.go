@@ -84,6 +84,9 @@ var (
 	// ErrHandlersRunning: Handle, HandleBatch or Pipe has returned while handlers still run, which ignore that their ctx
 	// has ended. The text says how many.
 	ErrHandlersRunning = errors.New("sequin: handlers still running")
+	// ErrUnmodified: Redrive found a message in its stream as it is. The stream keeps one message per key and delivers
+	// only what has changed, so that sending it again would deliver it to nobody.
+	ErrUnmodified = errors.New("sequin: the stream has this message already, and does not deliver it again")
 )
 
 // APIError is an answer of the server other than success. It survives whatever the body holds: HTML of a proxy, nothing

@@ -309,37 +309,6 @@ func TestHandleReturnsWhatErrSays(t *testing.T) {
 	})
 }
 
-func TestASubscribersDeliveriesGoOneWay(t *testing.T) {
-	nothing := func(context.Context, sequin.Delivery) error { return nil }
-	handle := func(ctx context.Context, sub *sequin.Subscriber) error {
-		return sub.Handle(ctx, sequin.HandlerConfig{}, nothing)
-	}
-	batch := func(ctx context.Context, sub *sequin.Subscriber) error {
-		return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{}, func(context.Context, []sequin.Delivery) error { return nil })
-	}
-	for name, run := range map[string]func(context.Context, *sequin.Subscriber) error{"Handle": handle, "HandleBatch": batch} {
-		t.Run(name, func(t *testing.T) {
-			inMode(t, server.Documented, func(t *testing.T, w *world) {
-				sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
-				r := w.start(t, func(ctx context.Context) error { return run(ctx, sub) })
-				time.Sleep(time.Second)
-				require.ErrorIs(t, handle(w.ctx, sub), sequin.ErrBusy)
-				require.ErrorIs(t, batch(w.ctx, sub), sequin.ErrBusy)
-				_, open := <-sub.Deliveries()
-				require.False(t, open)
-				require.NoError(t, r.stop())
-				require.ErrorIs(t, run(w.ctx, sub), sequin.ErrBusy)
-
-				sub = w.subscribe(t, sequin.SubscriberConfig{})
-				ranged := sub.Deliveries()
-				require.ErrorIs(t, run(w.ctx, sub), sequin.ErrBusy)
-				require.Equal(t, ranged, sub.Deliveries(), "the same at every call")
-				require.NoError(t, sub.Close(w.ctx))
-			})
-		})
-	}
-}
-
 func TestHandleRefusesAConfigThatMakesNoSense(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{MaxInFlight: 50})
@@ -362,49 +331,5 @@ func TestHandleRefusesAConfigThatMakesNoSense(t *testing.T) {
 		_, open := <-sub.Deliveries()
 		require.True(t, open, "nothing was claimed")
 		require.NoError(t, sub.Close(w.ctx))
-	})
-}
-
-// failFirst is a handler that fails for the n oldest messages of orders.
-func (w *world) failFirst(b *book, n int) func(context.Context, sequin.Delivery) error {
-	state, _ := w.Stream("orders")
-	last := state.Messages[n-1].Seq
-	return func(_ context.Context, d sequin.Delivery) error {
-		if b.note(d); d.Seq <= last {
-			return errDown
-		}
-		return nil
-	}
-}
-
-func TestMessagesThatFailLeaveHalfTheRoomToOthers(t *testing.T) {
-	inBothModes(t, func(t *testing.T, w *world) {
-		sub := w.backlog(t, 100, time.Minute, sequin.SubscriberConfig{MaxInFlight: 10})
-		var b book
-		run := w.start(t, func(ctx context.Context) error {
-			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: 50 * time.Second}, w.failFirst(&b, 5))
-		})
-		time.Sleep(20 * time.Second)
-		require.EqualValues(t, 95, sub.Stats().Acked)
-		require.Equal(t, 100, b.count())
-		require.NoError(t, run.stop())
-	})
-}
-
-func TestNacksThatCannotBeHeldDoNotGoRoundWithoutAPause(t *testing.T) {
-	inBothModes(t, func(t *testing.T, w *world) {
-		sub := w.backlog(t, 20, time.Minute, sequin.SubscriberConfig{MaxInFlight: 10})
-		var b book
-		run := w.start(t, func(ctx context.Context) error {
-			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: 10 * time.Second}, w.failFirst(&b, 8))
-		})
-		for range 60 {
-			time.Sleep(time.Second)
-			synctest.Wait()
-			require.LessOrEqual(t, sub.Stats().InFlight, 6, "half the room is held, and a probe")
-		}
-		// At most ten failures in a row at full speed, after each of the twelve that succeed; then one every 5 s at least.
-		require.LessOrEqual(t, b.count(), 12+13*10+60/5)
-		require.NoError(t, run.stop())
 	})
 }

@@ -20,10 +20,6 @@ type Redriven struct {
 	Left int
 }
 
-// ErrUnmodified: Redrive found a message in its stream as it is. The stream keeps one message per key and delivers only
-// what has changed, so that sending it again would deliver it to nobody.
-var ErrUnmodified = errors.New("sequin: the stream has this message already, and does not deliver it again")
-
 // Redrive sends what a consumer of a stream of dead letters gets back into the streams that it came from, under its own
 // keys, until nothing is left; each dead letter is acked once its message is confirmed to be sent. All consumers of the
 // original streams get it, not only the one that failed, and get it as a new message.

@@ -1,0 +1,91 @@
+package sequin_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+)
+
+// badDay is what may go wrong on the way, all of it while messages flow.
+func badDay(w *world) {
+	for _, f := range []sequintest.Fault{
+		{Op: sequintest.Receive, CutBefore: true, Skip: 2, Count: 2},
+		{Op: sequintest.Receive, CutAfter: true, Skip: 5, Count: 3},
+		{Op: sequintest.Receive, Garble: true, Skip: 9, Count: 1},
+		{Op: sequintest.Receive, Status: 503, Skip: 12, Count: 3},
+		{Op: sequintest.Ack, Status: 503, Skip: 1, Count: 3},
+		{Op: sequintest.Ack, CutBefore: true, Skip: 5, Count: 2},
+		{Op: sequintest.Ack, CutAfter: true, Skip: 8, Count: 2},
+		{Op: sequintest.Ack, Delay: 9 * time.Second, Skip: 11, Count: 1},
+		{Op: sequintest.Nack, CutAfter: true, Skip: 1, Count: 2},
+		{Op: sequintest.Nack, Status: 500, Skip: 4, Count: 2},
+		{Op: sequintest.Send, CutAfter: true, Skip: 1, Count: 2, Match: to("dead")},
+		{Op: sequintest.Send, Status: 503, Skip: 4, Count: 3, Match: to("dead")},
+	} {
+		w.Fault(f)
+	}
+}
+
+// Whatever goes wrong: each message has been handled, or is a dead letter, before it is acked, and in the end all are.
+func TestNothingIsLostOnABadDay(t *testing.T) {
+	const n = 600
+	dead := &sequin.DeadLetter{Stream: "dead", MaxAttempts: 3}
+	for name, run := range map[string]func(context.Context, *sequin.Subscriber, func(sequin.Delivery) error) error{
+		"Handle": func(ctx context.Context, sub *sequin.Subscriber, handle func(sequin.Delivery) error) error {
+			cfg := sequin.HandlerConfig{Workers: 4, BackoffMin: 100 * time.Millisecond, BackoffMax: time.Second, DeadLetter: dead}
+			return sub.Handle(ctx, cfg, func(_ context.Context, d sequin.Delivery) error { return handle(d) })
+		},
+		"HandleBatch": func(ctx context.Context, sub *sequin.Subscriber, handle func(sequin.Delivery) error) error {
+			cfg := sequin.BatchHandlerConfig{Workers: 2, Size: 20, BackoffMin: 100 * time.Millisecond, BackoffMax: time.Second, DeadLetter: dead}
+			return sub.HandleBatch(ctx, cfg, func(_ context.Context, batch []sequin.Delivery) (err error) {
+				for _, d := range batch {
+					if failure := handle(d); failure != nil {
+						err = failure
+					}
+				}
+				return err
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.letters(t)
+				sub := w.backlog(t, n, 8*time.Second, sequin.SubscriberConfig{MaxInFlight: 60, DrainTimeout: time.Minute})
+				badDay(w)
+				var handled book
+				var calls atomic.Int64
+				r := w.start(t, func(ctx context.Context) error {
+					return run(ctx, sub, func(d sequin.Delivery) error {
+						time.Sleep(10 * time.Millisecond)
+						switch call := calls.Add(1); {
+						case d.Data == "77" || d.Data == "500":
+							return errDown // whenever it is tried
+						case call%50 == 0:
+							panic("a bad moment")
+						}
+						handled.note(d)
+						return nil
+					})
+				})
+				time.Sleep(5 * time.Minute)
+				require.NoError(t, r.stop())
+				w.requireSettled(t, "orders")
+				times, dead := handled.times(), w.buried(t)
+				for i := range n {
+					key := fmt.Sprintf("k.%d", i)
+					require.True(t, times[key] > 0 || len(dead[key]) > 0, "%s is lost", key)
+				}
+				require.NotEmpty(t, dead["k.77"])
+				require.NotEmpty(t, dead["k.500"])
+				require.LessOrEqual(t, len(dead), 5, "a few may have had all their bad moments")
+			})
+		})
+	}
+}
