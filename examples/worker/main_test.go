@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+)
+
+// asWorker makes this test binary the command itself, so that a test can send it signals.
+const asWorker = "SEQUIN_TEST_AS_WORKER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asWorker) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// process is a worker that runs, and what it printed.
+type process struct {
+	cmd    *exec.Cmd
+	lines  chan string // its keys, as they come; closed at its end
+	stderr bytes.Buffer
+}
+
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	p := &process{cmd: exec.CommandContext(t.Context(), exe, args...), lines: make(chan string, 100_000)}
+	p.cmd.Env = append(os.Environ(), asWorker+"=1")
+	p.cmd.Stderr = &p.stderr
+	out, err := p.cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Start())
+	go func() {
+		defer close(p.lines)
+		for scan := bufio.NewScanner(out); scan.Scan(); {
+			key, _, _ := strings.Cut(scan.Text(), "\t")
+			p.lines <- key
+		}
+	}()
+	return p
+}
+
+// read takes n keys off what the worker prints.
+func (p *process) read(t *testing.T, n int) (keys []string) {
+	t.Helper()
+	for range n {
+		key, ok := <-p.lines
+		require.True(t, ok, "it ended: %s", &p.stderr)
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// terminate sends SIGTERM and returns what the worker still printed. It must end well.
+func (p *process) terminate(t *testing.T) (keys []string) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	for key := range p.lines {
+		keys = append(keys, key)
+	}
+	require.NoError(t, p.cmd.Wait(), &p.stderr)
+	return keys
+}
+
+// prepare makes a stream with a consumer and n messages.
+func prepare(t *testing.T, n int) *sequintest.Server {
+	t.Helper()
+	srv := sequintest.NewServer(t, sequintest.Config{KeepRequests: 100_000})
+	client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: srv.Client()})
+	require.NoError(t, err)
+	_, err = client.CreateStream(t.Context(), "orders", sequin.StreamOptions{})
+	require.NoError(t, err)
+	_, err = client.CreateConsumer(t.Context(), "orders", "billing", ">", sequin.ConsumerOptions{AckWait: 10 * time.Minute})
+	require.NoError(t, err)
+	for i := range n {
+		_, err := client.SendMessage(t.Context(), "orders", fmt.Sprintf("orders.%d", i), "x")
+		require.NoError(t, err)
+	}
+	return srv
+}
+
+// acked are the keys that the server was told of, by its own account.
+func acked(srv *sequintest.Server) map[string]int {
+	keyOf, keys := map[string]string{}, map[string]int{}
+	for _, r := range srv.Requests(sequintest.Receive, sequintest.Ack) {
+		for _, d := range r.Deliveries() {
+			keyOf[d.AckID] = d.Key
+		}
+		for _, id := range r.AckIDs() {
+			keys[keyOf[id]]++
+		}
+	}
+	return keys
+}
+
+// A deploy in the midst of work: a worker is stopped by SIGTERM, the next goes on. The lease is ten minutes, so that what
+// the first one left behind in silence would fail the test by time-out.
+func TestADeployUnderLoadLosesAndRepeatsNothing(t *testing.T) {
+	const total = 1500
+	srv := prepare(t, total)
+	args := []string{"-url", srv.Listen(), "-stream", "orders", "-consumer", "billing", "-workers", "8", "-each", "2ms"}
+	seen, ackedBefore := map[string]int{}, map[string]int{}
+	count := func(keys []string) {
+		for _, key := range keys {
+			seen[key]++
+			require.Zero(t, ackedBefore[key], "%s was acked, and came again", key)
+		}
+	}
+	for range 3 {
+		p := start(t, args...)
+		count(p.read(t, 200))
+		count(p.terminate(t))
+		ackedBefore = acked(srv)
+		state, _ := srv.Stream("orders")
+		require.Empty(t, state.Consumers[0].Outstanding, "left to its lease")
+		require.Len(t, seen, total-state.Consumers[0].Available)
+		require.Regexp(t, `\d+ handed out, \d+ acked, 0 nacked, 0 came too late, 0 of unknown outcome`, p.stderr.String())
+	}
+	last := start(t, args...)
+	count(last.read(t, total-len(seen)))
+	count(last.terminate(t))
+	require.Len(t, seen, total, "each at least once")
+	for key, n := range acked(srv) {
+		require.Equal(t, 1, n, key)
+	}
+}
+
+func TestWhatWasLeftIsTold(t *testing.T) {
+	srv := prepare(t, 8)
+	p := start(t, "-url", srv.Listen(), "-stream", "orders", "-consumer", "billing", "-each", "10m", "-grace", "100ms")
+	p.read(t, 1) // one is begun
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	var exit *exec.ExitError
+	for range p.lines { // the others
+	}
+	require.ErrorAs(t, p.cmd.Wait(), &exit)
+	require.Equal(t, exitLeft, exit.ExitCode())
+	require.Regexp(t, `stopped with [1-8] deliveries unsettled`, p.stderr.String())
+}
+
+func TestWrongUsageIsExplained(t *testing.T) {
+	for _, row := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"-h", exitDrained, "exit codes:"},
+		{"", exitUsage, "-stream and -consumer must be given"},
+		{"-stream s -consumer c extra", exitUsage, `what is "extra"?`},
+		{"-stream s -consumer c -workers 0", exitUsage, "-workers is 0"},
+		{"-stream s -consumer c -grace 0s", exitUsage, "-grace 0s"},
+		{"-nonsense", exitUsage, "nonsense"},
+		{"-stream s -consumer c -url ftp://x", exitLeft, "must begin with http"},
+		{"-stream s -consumer c -url http://127.0.0.1:1", exitLeft, "cannot reach"},
+	} {
+		var out, stderr bytes.Buffer
+		require.Equal(t, row.code, run(t.Context(), strings.Fields(row.args), &out, &stderr), row.args)
+		require.Contains(t, stderr.String(), row.want, row.args)
+		require.Empty(t, out.String())
+	}
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// options are what the command line says.
+type options struct {
+	url, token       string
+	stream, consumer string
+	workers          int
+	inFlight         int
+	each, grace      time.Duration
+}
+
+var errHelp = flag.ErrHelp
+
+const usage = `usage: worker -stream NAME -consumer NAME [options]
+
+Prints each message of the consumer as a line, key and data with a tab in between, and acks it.
+ctrl-C or SIGTERM drains: what was begun is finished and acked, the rest is given back at once.
+
+`
+
+const exits = `
+exit codes: 0 all that was begun is settled, 1 something was left or failed, 2 wrong usage
+`
+
+func parseOptions(args []string, stderr io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("worker", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&o.url, "url", "", "the server's `URL` (default $SEQUIN_URL, then http://localhost:7376)")
+	f.StringVar(&o.token, "token", os.Getenv("SEQUIN_TOKEN"), "the server's bearer `token` (default $SEQUIN_TOKEN)")
+	f.StringVar(&o.stream, "stream", "", "the stream's `name`")
+	f.StringVar(&o.consumer, "consumer", "", "the consumer's `name`, or its id")
+	f.IntVar(&o.workers, "workers", 8, "how many goroutines work")
+	f.IntVar(&o.inFlight, "in-flight", 0, "the most messages to have at once (default 1,000)")
+	f.DurationVar(&o.each, "each", 0, "how long the work on each message takes")
+	f.DurationVar(&o.grace, "grace", 10*time.Second, "how long a stop waits for what was begun")
+	err := f.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stderr, usage)
+		f.SetOutput(stderr)
+		f.PrintDefaults()
+		fmt.Fprint(stderr, exits)
+		return o, errHelp
+	}
+	switch {
+	case err != nil:
+		return o, err
+	case f.NArg() > 0:
+		return o, fmt.Errorf("what is %q? See -h", f.Arg(0))
+	case o.stream == "" || o.consumer == "":
+		return o, errors.New("-stream and -consumer must be given; see -h")
+	case o.workers < 1:
+		return o, fmt.Errorf("-workers is %d, must be at least 1", o.workers)
+	case o.each < 0 || o.grace <= 0:
+		return o, fmt.Errorf("-each %v and -grace %v: the first must not be negative, the second must be above 0", o.each, o.grace)
+	}
+	return o, nil
+}
