@@ -261,10 +261,10 @@ func stopsGiveBack(h *history) (found []violation) {
 	return found
 }
 
-// anyTrouble reports whether a settle of the worker failed, so that what it had could not be given back.
+// anyTrouble reports whether a settle failed during the stop, so that what the worker had could not be given back.
 func (h *history) anyTrouble(end stop) bool {
 	return slices.ContainsFunc(h.calls, func(c *call) bool {
-		return c.actor == end.actor && c.kind == settleCall && c.status != 200
+		return c.actor == end.actor && c.kind == settleCall && c.status != 200 && !c.ended.Before(end.asked)
 	})
 }
 

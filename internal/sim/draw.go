@@ -25,7 +25,7 @@ func draw(seed uint64) schedule {
 	for range d.between(1, 3) {
 		s.Publishers = append(s.Publishers, d.publisher())
 	}
-	for range d.between(1, 5) {
+	for range d.between(1, 6) {
 		s.Workers = append(s.Workers, d.worker(s.Consumers))
 	}
 	for range d.IntN(8) {
@@ -114,14 +114,14 @@ func (d drawer) worker(consumers []consumerPlan) workerPlan {
 			DrainTimeout: d.upTo(10*time.Second) + time.Millisecond,
 		},
 		Readers: d.between(1, 3),
-		End:     pick(d, survive, survive, closed, cancelled, vanish),
+		End:     pick(d, survive, closed, cancelled, vanish),
 	}
 	ackWait := consumers[w.Consumer].AckWait
 	if d.chance(20) {
 		w.Config.LeaseMargin = d.upTo(ackWait/2-50*time.Millisecond) + 50*time.Millisecond
 	}
-	w.EndAt, w.Patience = d.upTo(horizon), d.upTo(5*time.Second)
-	w.Habits.Work = pick(d, 0, 0, 10*time.Millisecond, ackWait/10, ackWait/2)
+	w.EndAt, w.Patience = d.upTo(horizon/2), d.upTo(5*time.Second)
+	w.Habits.Work = pick(d, 0, 10*time.Millisecond, ackWait/10, ackWait/5, ackWait/2)
 	for _, percent := range []*int{&w.Habits.AckSync, &w.Habits.Nack, &w.Habits.NackAfter, &w.Habits.Forget, &w.Habits.Overrun, &w.Habits.Twice} {
 		if d.chance(30) {
 			*percent = d.IntN(16)
@@ -136,8 +136,11 @@ func (d drawer) fault() faultPlan {
 		At:    d.upTo(horizon),
 		For:   d.upTo(horizon / 4),
 		Kind:  faultKind(d.IntN(int(tooLarge))),
-		Op:    pick(d, sequintest.Any, sequintest.Send, sequintest.Receive, sequintest.Ack, sequintest.Ack, sequintest.Nack),
+		Op:    pick(d, sequintest.Any, sequintest.Send, sequintest.Receive, sequintest.Receive, sequintest.Ack, sequintest.Ack, sequintest.Nack),
 		Every: pick(d, 1, 1, 2, 3, 7),
+	}
+	if d.chance(30) {
+		f.Kind = pick(d, cutAfter, slow, slow) // what a client can misjudge most
 	}
 	switch f.Kind {
 	case away:

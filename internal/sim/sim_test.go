@@ -29,10 +29,16 @@ func TestNothingIsLost(t *testing.T) {
 	}
 }
 
+// hangs is long after the longest run has ended, on a busy machine with the race detector too. What goes round in circles
+// without virtual time passing can only be ended with the process.
+const hangs = 3 * time.Minute
+
 // play runs a schedule, and when it fails looks for a shorter one and tells everything.
 func play(t *testing.T, s schedule) {
 	t.Helper()
+	watch := time.AfterFunc(hangs, func() { panic(fmt.Sprintf("the simulation has not ended within %v:\n%v", hangs, s)) })
 	found := judge(run(t, s))
+	watch.Stop()
 	if len(found) == 0 {
 		return
 	}
