@@ -3,9 +3,11 @@
 // package comment of sequin, as seen from outside: by the programs, by a tap between each client and its connections, and
 // by the server's journal. A run of minutes takes milliseconds.
 //
-//	go test ./internal/sim                      500 seeds, each run differently by each Go release's random numbers at most
-//	go test ./internal/sim -sim.seeds 10000     more
-//	go test ./internal/sim -sim.seed 1234       one
+//	go test ./internal/sim                        500 seeds, 60 under the race detector
+//	go test ./internal/sim -sim.seeds 10000       more
+//	go test ./internal/sim -sim.seed 1234         one
+//
+// A failure tells the seed, the shortest schedule that still fails, and what happened to the message that it is about.
 //
 // # What is and what is not drawn
 //

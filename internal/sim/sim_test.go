@@ -9,7 +9,8 @@ import (
 )
 
 var (
-	seeds = flag.Int("sim.seeds", defaultSeeds, "how many seeds to run, from 1")
+	seeds = flag.Uint64("sim.seeds", defaultSeeds, "how many seeds to run")
+	from  = flag.Uint64("sim.from", 1, "the first of them")
 	seed  = flag.Uint64("sim.seed", 0, "the one seed to run; 0 runs -sim.seeds")
 )
 
@@ -17,7 +18,7 @@ var (
 const shrinkFor = 30 * time.Second
 
 func TestNothingIsLost(t *testing.T) {
-	first, last := uint64(1), uint64(*seeds)
+	first, last := *from, *from+*seeds-1
 	if *seed != 0 {
 		first, last = *seed, *seed
 	}
