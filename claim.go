@@ -7,7 +7,6 @@ type handling struct {
 	origin   origin
 	use      atomic.Int32 // who consumes the deliveries: see claim
 	throttle throttle
-	slowed   bool          // intake has seen that the throttle is on; its own
 	needs    atomic.Int32  // room that a batch takes, whatever the window says
 	isFull   atomic.Bool   // no receive runs, and there is no room for one
 	filled   chan struct{} // told whenever isFull is noted

@@ -63,7 +63,6 @@ func (in *intake) look(now time.Time) {
 			next = t
 		}
 	}
-	in.calm()
 	in.clearShelf(now)
 	if near, ok := in.nearest(); ok && past(now, near) {
 		in.takeBack(now)

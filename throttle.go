@@ -1,7 +1,6 @@
 package sequin
 
 import (
-	"log/slog"
 	"sync"
 	"time"
 )
@@ -10,9 +9,10 @@ import (
 // messages in a quiet stream do not do it, few enough that an outage costs little more than what is in flight anyway.
 const failuresToSlow = 10
 
-// throttle slows a Subscriber down while its handlers do nothing but fail, say because a database is down. Then what is
-// buffered is given back, to be had by others, and one message at a time is let through, the probe, at a pace that
-// slows down with each failure. One success lifts it.
+// throttle slows a Subscriber down while its handlers do nothing but fail, say because a database is down. Then workers
+// give back what is buffered, to be had by others, and one message at a time is let through, the probe, at a pace that
+// slows down with each failure. One success lifts it. (The worker whose call was the last to fail is free to empty the
+// buffer, however busy the others are.)
 //
 // Only calls that hold a message which never failed before count towards it: one that fails again and again says
 // something about itself. Once so many fail that they can no longer be held back, all calls count: they would be tried
@@ -110,29 +110,6 @@ func (t *throttle) isProbeLocked(batch []Delivery) bool {
 		}
 	}
 	return false
-}
-
-// calm empties the buffer when the throttle has come on. What gets into it after that is probes.
-func (in *intake) calm() {
-	slow, _ := in.throttle.slow()
-	if slow == in.slowed {
-		return
-	}
-	in.slowed = slow
-	if !slow {
-		return
-	}
-	n := 0
-	for more := true; more; n++ {
-		select {
-		case d := <-in.deliveries:
-			in.unseen(d)
-		default:
-			more = false
-		}
-	}
-	in.shelf = nil // nobody took these in good time: no reason to ask for more
-	in.log(slog.LevelWarn, "slows down, because every handler fails", "given back", n-1)
 }
 
 // probe starts the receive of a probe, when one is due, and returns when to look again.
