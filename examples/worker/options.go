@@ -36,7 +36,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f := flag.NewFlagSet("worker", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.StringVar(&o.url, "url", "", "the server's `URL` (default $SEQUIN_URL, then http://localhost:7376)")
-	f.StringVar(&o.token, "token", os.Getenv("SEQUIN_TOKEN"), "the server's bearer `token` (default $SEQUIN_TOKEN)")
+	f.StringVar(&o.token, "token", "", "the server's bearer `token` (default $SEQUIN_TOKEN)")
 	f.StringVar(&o.stream, "stream", "", "the stream's `name`")
 	f.StringVar(&o.consumer, "consumer", "", "the consumer's `name`, or its id")
 	f.IntVar(&o.workers, "workers", 8, "how many goroutines work")
@@ -50,6 +50,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		f.PrintDefaults()
 		fmt.Fprint(stderr, exits)
 		return o, errHelp
+	}
+	if o.token == "" {
+		o.token = os.Getenv("SEQUIN_TOKEN") // not the flag's default, which -h would print
 	}
 	switch {
 	case err != nil:
