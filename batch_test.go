@@ -196,6 +196,7 @@ func TestNoWakeUpIsLostWhenAWaiterGivesUp(t *testing.T) {
 		cancel(errRefused)
 		synctest.Wait()
 		require.ErrorIs(t, <-large, errRefused)
+		require.Len(t, small, 1, "at once, not when the next batch ends")
 		require.NoError(t, <-small)
 		d.mustClose()
 		d.requireEndedOnce(1, 3)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,9 +140,9 @@ func TestOnFailureNeverWaitsForItself(t *testing.T) {
 
 func TestCloseGivesUpASlowOnFailureWithItsCtx(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
-		told := 0
+		var told atomic.Int32
 		pub := w.orders(t, sequin.PublisherConfig{OnFailure: func(sequin.MessageError) {
-			told++
+			told.Add(1)
 			time.Sleep(10 * time.Second)
 		}})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422})
@@ -157,7 +158,7 @@ func TestCloseGivesUpASlowOnFailureWithItsCtx(t *testing.T) {
 		require.Same(t, err, <-patient)
 		require.Equal(t, 25*time.Second, time.Since(began), "the first ctx that ends, ends every Close")
 		time.Sleep(time.Minute)
-		require.Equal(t, 3, told)
+		require.Equal(t, int32(3), told.Load())
 	})
 }
 
