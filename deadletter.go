@@ -101,11 +101,14 @@ func (dl *deadLetters) takes(d Delivery) bool {
 	case r.buried: // but the ack came too late, or was lost
 		dl.ack(d)
 		return true
+	case r.sending: // for an earlier delivery, whose lease is over; its fate is this one's
+		_ = d.NackAfter(dl.pool.cfg.BackoffMax)
+		return true
 	case !r.doomed && (d.Attempt <= most || !dl.origin.stream.appends()):
 		return false
 	case !r.doomed:
 		now := time.Now()
-		r = dl.history.failed(d, func(r *record) {
+		r = dl.history.update(d, func(r *record) {
 			if r.failures == 0 {
 				r.first, r.last = now, now
 				r.text = fmt.Sprintf("delivered %d times and never settled: it may end the process that handles it", d.Attempt)
@@ -124,6 +127,7 @@ func (dl *deadLetters) send(d Delivery, r record) {
 	}
 	m, err := dl.letter(d, r)
 	if err == nil {
+		dl.history.update(d, func(r *record) { r.sending = true }) // before complete can say otherwise
 		err = dl.pub.admitFor(context.Background(), d.state.lease, m, deadLetter{dl, d}, false)
 	}
 	if err != nil {
@@ -149,6 +153,7 @@ func (dl *deadLetters) letter(d Delivery, r record) (Message, error) {
 
 // heldBack keeps an original whose dead letter could not be sent. When its lease is over it comes again by itself.
 func (dl *deadLetters) heldBack(d Delivery, err error) {
+	dl.history.update(d, func(r *record) { r.sending = false })
 	_ = d.NackAfter(dl.pool.cfg.BackoffMax)
 	err = fmt.Errorf("sequin: dead letter of %q to stream %q: %w", clip(d.Key), dl.cfg.Stream, err)
 	dl.log(slog.LevelError, "could not send a dead letter, and keeps the message", "key", clip(d.Key), "error", err)
@@ -181,7 +186,7 @@ func (l deadLetter) complete(_ int, err error) {
 		l.heldBack(l.d, err)
 		return
 	}
-	l.history.failed(l.d, func(r *record) { r.buried = true })
+	l.history.update(l.d, func(r *record) { r.sending, r.buried = false, true })
 	l.log(slog.LevelWarn, "has sent a message to the dead letters", "key", clip(l.d.Key), "to", l.cfg.Stream)
 	l.ack(l.d)
 }

@@ -181,7 +181,7 @@ func TestADeadLetterWhoseAckComesTooLateIsNotSentTwice(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.NoError(t, run.stop())
 		require.Equal(t, 1, b.count())
-		require.NotEmpty(t, w.buried(t)["k.0"])
+		require.Len(t, w.buried(t)["k.0"], 1)
 		w.requireSettled(t, "orders")
 	})
 }
@@ -226,6 +226,7 @@ func TestAHandlerThatAlwaysOutlivesItsLeaseEndsInTheDeadLetters(t *testing.T) {
 		require.NoError(t, run.stop())
 		require.Equal(t, 3, b.count())
 		require.Equal(t, "context deadline exceeded", w.buried(t)["k.0"][0].Error)
+		require.Len(t, b.reported(), 3, "the handler's own, each once")
 		w.requireSettled(t, "orders")
 	})
 }

@@ -28,6 +28,7 @@ type record struct {
 	text        string // of the last error
 	alone       bool   // to be handled without company, because it may be the one at fault
 	doomed      bool   // belongs to the dead letters
+	sending     bool   // is on its way there
 	buried      bool   // is there
 }
 
@@ -69,8 +70,8 @@ func (h *history) of(d Delivery) record {
 	return record{}
 }
 
-// failed changes what is known of a message, and returns it. Whoever failed last is forgotten last.
-func (h *history) failed(d Delivery, change func(r *record)) record {
+// update changes what is known of a message, and returns it. Whoever was changed last is forgotten last.
+func (h *history) update(d Delivery, change func(r *record)) record {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e, ok := h.records[identity{d.Key, d.Seq}]

@@ -11,7 +11,7 @@ import (
 )
 
 func fail(h *history, key string, seq int64) record {
-	return h.failed(Delivery{Key: key, Seq: seq}, func(r *record) { r.note(time.Unix(seq, 0), "why", true) })
+	return h.update(Delivery{Key: key, Seq: seq}, func(r *record) { r.note(time.Unix(seq, 0), "why", true) })
 }
 
 func TestAHistoryCountsVersionsApart(t *testing.T) {
@@ -29,7 +29,7 @@ func TestAHistoryCountsVersionsApart(t *testing.T) {
 func TestAHistoryKeepsTheFirstAndTheLastFailure(t *testing.T) {
 	h := newHistory()
 	for at := range int64(3) {
-		h.failed(Delivery{Key: "k"}, func(r *record) { r.note(time.Unix(at, 0), fmt.Sprint(at), at > 0) })
+		h.update(Delivery{Key: "k"}, func(r *record) { r.note(time.Unix(at, 0), fmt.Sprint(at), at > 0) })
 	}
 	r := h.of(Delivery{Key: "k"})
 	require.Equal(t, record{failures: 3, attempts: 2, first: time.Unix(0, 0), last: time.Unix(2, 0), text: "2"}, r)

@@ -187,7 +187,7 @@ func (p *pool) failed(batch []Delivery, err error, counts bool) {
 		if settled && !alone {
 			continue // of several, those that were settled are not the ones that failed
 		}
-		r := p.history.failed(d, func(r *record) {
+		r := p.history.update(d, func(r *record) {
 			r.note(now, text, counts)
 			r.alone = r.alone || hopeless
 			r.doomed = r.doomed || alone && counts && (hopeless || p.dead != nil && r.attempts >= p.dead.cfg.MaxAttempts)
