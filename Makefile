@@ -7,6 +7,7 @@ NESTED  := $(filter-out ./ ./.ci/%,$(MODULES))
 COUNT     ?= 1
 BENCH     ?= .
 BENCHTIME ?= 1s
+STRESS    ?= 30s
 # Executions, some 5 s of them: a duration ends in a spurious "context deadline exceeded" now and then before Go 1.27
 # (golang/go#75804).
 FUZZTIME  ?= 30000x
@@ -39,6 +40,12 @@ cover: ## tell how much the tests cover; the lines go to coverage.out
 
 fuzz: ## fuzz each target for FUZZTIME (30000x: executions)
 	bash .ci/fuzz $(FUZZTIME)
+
+.PHONY: stress
+stress: ## real processes, killed and cut off at random, for STRESS (30s) in each mode; the accounts must add up
+	go build -o bin/ ./examples/devserver ./internal/stress
+	bin/stress -devserver bin/devserver -for $(STRESS)
+	bin/stress -devserver bin/devserver -for $(STRESS) -compat aug2024
 
 .PHONY: lint gofmt tidy vet staticcheck paths
 lint: gofmt tidy vet staticcheck paths ## gofmt, tidy, vet, staticcheck and paths

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"io"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheProxyPassesOnAndCuts(t *testing.T) {
+	echo, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer echo.Close()
+	go func() {
+		for {
+			c, err := echo.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer c.Close(); _, _ = io.Copy(c, c) }() // until the proxy ends it
+		}
+	}()
+	p, err := newProxy(echo.Addr().String())
+	require.NoError(t, err)
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", p.listener.Addr().String())
+		require.NoError(t, err)
+		return c
+	}
+	say := func(c net.Conn) error {
+		if _, err := c.Write([]byte("hello")); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(c, make([]byte, 5))
+		return err
+	}
+	c := dial()
+	defer c.Close()
+	require.NoError(t, say(c))
+	p.cut()
+	require.Error(t, say(c), "the connection is gone")
+	again := dial()
+	defer again.Close()
+	require.NoError(t, say(again), "a new one works")
+	require.NoError(t, p.close())
+	require.Error(t, say(again))
+}
