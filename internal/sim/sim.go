@@ -25,17 +25,22 @@ import (
 
 // run plays a schedule and returns what happened. Violations are in the ledger: t fails only for a schedule that makes no
 // sense.
-func run(t *testing.T, s schedule) (l *ledger) {
+func run(t *testing.T, s schedule) *ledger {
 	t.Helper()
-	l = newLedger(s)
+	l := newLedger(s)
+	inBubble(t, l, func(t *testing.T) { newWorld(t, l).play() })
+	return l
+}
+
+func inBubble(t *testing.T, l *ledger, f func(*testing.T)) {
+	t.Helper()
 	defer func() {
 		// synctest panics here, on this goroutine, when something is left in the bubble that can never go on.
 		if left := recover(); left != nil {
 			l.violate("no goroutine is left", "%v", left)
 		}
 	}()
-	synctest.Test(t, func(t *testing.T) { newWorld(t, l).play() })
-	return l
+	synctest.Test(t, f)
 }
 
 // violation is a promise that did not hold.
