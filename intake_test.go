@@ -151,6 +151,37 @@ func TestAProgramMayCollectAllThatMaxInFlightAllows(t *testing.T) {
 	})
 }
 
+// What it was seen to take its time for must not keep from it what it waits for to go on.
+func TestAProgramThatCollectsSlowlyIsNotStarved(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 100)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		d := next(t, sub, time.Second)
+		time.Sleep(20 * time.Second) // of a lease of 30 s: no reason for more at once
+		require.NoError(t, d.AckSync(w.ctx))
+		time.Sleep(5 * time.Minute) // it was away: the window is as small as it gets
+		held := map[string]sequin.Delivery{}
+		for over := time.After(10 * time.Minute); len(held) < 4; {
+			select {
+			case d := <-sub.Deliveries():
+				for key, h := range held {
+					if time.Until(h.Deadline) <= 0 {
+						delete(held, key)
+					}
+				}
+				held[d.Key] = d
+			case <-over:
+				require.Fail(t, "stuck", "with %d; %+v", len(held), sub.Stats())
+			}
+		}
+		for _, d := range held {
+			require.NoError(t, d.Ack())
+		}
+		closeNow(t, sub)
+	})
+}
+
 // One waiting poll must leave the others their part, or what they could have would wait with it.
 func TestAnIdleSubscriberReservesAPartOfItsRoom(t *testing.T) {
 	for _, row := range []struct{ maxInFlight, pollers, want int }{
