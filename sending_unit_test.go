@@ -48,7 +48,7 @@ func TestAWitnessThatCrashesTheServerIsHalvedAtOnce(t *testing.T) {
 	p, err := client.NewPublisher("orders", PublisherConfig{})
 	require.NoError(t, err)
 	crash := &APIError{Status: 500}
-	b := &batch[outgoing, sending]{items: make([]entry[outgoing], 4)}
+	b := &batch[outgoing, sending]{items: make([]entry[outgoing], 4), work: sending{tries: 1}}
 	require.Equal(t, []*batch[outgoing, sending]{b}, p.judge(b, crash).again, "others are tried again as they are")
 	b.witness = true
 	halves := p.judge(b, crash).again
