@@ -127,6 +127,9 @@ func (d drawer) worker(consumers []consumerPlan) workerPlan {
 			*percent = d.IntN(16)
 		}
 	}
+	if w.Handle = d.chance(30); w.Handle {
+		w.Readers = min(w.Readers, w.Config.MaxInFlight)
+	}
 	return w
 }
 

@@ -68,7 +68,6 @@ type handed struct {
 	worker, consumer string
 	sequin.Delivery
 	at      time.Time
-	order   int // in which the worker's readers noted it
 	settles []settled
 	told    error // by OnAckError
 }

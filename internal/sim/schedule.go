@@ -70,14 +70,16 @@ type workerPlan struct {
 	Start    time.Duration
 	Timeout  time.Duration // Config.Timeout
 	Config   sequin.SubscriberConfig
-	Readers  int // goroutines that range over the channel
+	Handle   bool // by Subscriber.Handle, with so many workers as there would be readers
+	Readers  int  // goroutines that range over the channel
 	Habits   habits
 	End      endKind
 	EndAt    time.Duration // after Start
 	Patience time.Duration // of Close's ctx
 }
 
-// habits are what a worker does with a delivery, in percent; the rest is acked.
+// habits are what a worker does with a delivery, in percent; the rest is acked. A handler of Handle fails where others
+// nack, and panics where others forget.
 type habits struct {
 	AckSync, Nack, NackAfter, Forget, Overrun, Twice int
 	Work                                             time.Duration // before it settles, at most
@@ -136,17 +138,6 @@ var faultNames = [...]string{"away", "cut all", "cut before", "cut after", "trun
 
 func (k faultKind) String() string { return faultNames[k] }
 
-// size is what shrinking makes smaller.
-func (s schedule) size() int {
-	n := len(s.Consumers) + len(s.Workers) + len(s.Faults)
-	for _, p := range s.Publishers {
-		for _, st := range p.Steps {
-			n += 1 + st.N
-		}
-	}
-	return n
-}
-
 // String shows everything, a line for each part.
 func (s schedule) String() string {
 	var b strings.Builder
@@ -164,8 +155,8 @@ func (s schedule) String() string {
 	}
 	for i, w := range s.Workers {
 		c := w.Config
-		fmt.Fprintf(&b, "  worker w%d of c%d: start %v, timeout %v, in flight %d, pollers %d, wait %v, margin %v, drain %v, %d readers, %+v, %v at %v with %v\n",
-			i, w.Consumer, w.Start, w.Timeout, c.MaxInFlight, c.Pollers, c.WaitFor, c.LeaseMargin, c.DrainTimeout, w.Readers, w.Habits, w.End, w.EndAt, w.Patience)
+		fmt.Fprintf(&b, "  worker w%d of c%d: start %v, timeout %v, in flight %d, pollers %d, wait %v, margin %v, drain %v, Handle %v, %d readers, %+v, %v at %v with %v\n",
+			i, w.Consumer, w.Start, w.Timeout, c.MaxInFlight, c.Pollers, c.WaitFor, c.LeaseMargin, c.DrainTimeout, w.Handle, w.Readers, w.Habits, w.End, w.EndAt, w.Patience)
 	}
 	for _, f := range s.Faults {
 		fmt.Fprintf(&b, "  fault %+v\n", f)

@@ -22,7 +22,6 @@ type worker struct {
 	ctx      context.Context // of the subscription
 	cancel   context.CancelFunc
 	readers  sync.WaitGroup
-	order    int // of hand-overs
 }
 
 // work runs a worker until its end; a survivor is left to the world.
@@ -33,8 +32,12 @@ func (w *world) work(name string, plan workerPlan) {
 	if !x.subscribe() {
 		return
 	}
-	for range plan.Readers {
-		x.readers.Go(x.read)
+	if plan.Handle {
+		x.readers.Go(x.handleAll)
+	} else {
+		for range plan.Readers {
+			x.readers.Go(x.read)
+		}
 	}
 	if plan.End == survive {
 		w.mu.Lock()
@@ -51,13 +54,7 @@ func (w *worker) subscribe() bool {
 	client, tap := w.newTappedClient(w.name, w.plan.Timeout)
 	cfg := w.plan.Config
 	cfg.OnAckError = func(d sequin.Delivery, err error) {
-		w.l.note(func() {
-			for _, h := range w.l.handed {
-				if h.worker == w.name && h.AckID == d.AckID && h.Seq == d.Seq && h.Deadline.Equal(d.Deadline) {
-					h.told = err
-				}
-			}
-		})
+		w.of(d, func(h *handed) { h.told = err })
 	}
 	for began := time.Now(); time.Since(began) < time.Hour; time.Sleep(time.Second) {
 		sub, err := client.Subscribe(w.ctx, streamName, w.consumer, cfg)
@@ -74,8 +71,19 @@ func (w *worker) subscribe() bool {
 	return false
 }
 
-// maxMargin is what the last settles may take: the default margin is no longer.
+// maxMargin is what the last settles may take: the longest margin that is drawn, half of a lease of 30 s.
 const maxMargin = 15 * time.Second
+
+// of finds what was entered of a delivery.
+func (w *worker) of(d sequin.Delivery, do func(*handed)) {
+	w.l.note(func() {
+		for _, h := range w.l.handed {
+			if h.worker == w.name && h.AckID == d.AckID && h.Seq == d.Seq && h.Deadline.Equal(d.Deadline) {
+				do(h)
+			}
+		}
+	})
+}
 
 // stop ends the Subscriber and waits for its readers.
 func (w *worker) stop(how endKind, patience time.Duration) {
@@ -111,20 +119,23 @@ func (w *worker) stop(how endKind, patience time.Duration) {
 
 func (w *worker) read() {
 	for d := range w.sub.Deliveries() {
-		h := &handed{worker: w.name, consumer: w.consumer, Delivery: d, at: time.Now()}
-		var again int
-		w.l.note(func() {
-			w.order++
-			h.order = w.order
-			for _, other := range w.l.handed {
-				if other.worker == w.name && other.Seq == d.Seq {
-					again++
-				}
-			}
-			w.l.handed = append(w.l.handed, h)
-		})
-		w.handle(h, w.drawn(d, again))
+		h, drawn := w.take(d)
+		w.handle(h, drawn)
 	}
+}
+
+// take enters a delivery, and draws what is to be done with it.
+func (w *worker) take(d sequin.Delivery) (*handed, int) {
+	h, again := &handed{worker: w.name, consumer: w.consumer, Delivery: d, at: time.Now()}, 0
+	w.l.note(func() {
+		for _, other := range w.l.handed {
+			if other.worker == w.name && other.Seq == d.Seq {
+				again++
+			}
+		}
+		w.l.handed = append(w.l.handed, h)
+	})
+	return h, w.drawn(d, again)
 }
 
 // drawn is a number that depends on the schedule and on what was delivered, not on who came first.
@@ -142,13 +153,8 @@ func (w *worker) handle(h *handed, drawn int) {
 		return
 	default:
 	}
-	habits := w.plan.Habits
-	if habits.Work > 0 {
-		time.Sleep(time.Duration(drawn) % habits.Work)
-	}
-	percent := drawn / 1000 % 100
-	below := func(share int) bool { percent -= share; return percent < 0 }
-	switch {
+	below := w.choose(drawn)
+	switch habits := w.plan.Habits; {
 	case below(habits.AckSync):
 		w.ack(h, true)
 	case below(habits.Nack):
@@ -165,6 +171,16 @@ func (w *worker) handle(h *handed, drawn int) {
 	default:
 		w.ack(h, false)
 	}
+}
+
+// choose works for a while, and returns what tells which share of the habits was drawn when it is asked for one after
+// the other.
+func (w *worker) choose(drawn int) func(share int) bool {
+	if w.plan.Habits.Work > 0 {
+		time.Sleep(time.Duration(drawn) % w.plan.Habits.Work)
+	}
+	percent := drawn / 1000 % 100
+	return func(share int) bool { percent -= share; return percent < 0 }
 }
 
 func (w *worker) ack(h *handed, sync bool) {
