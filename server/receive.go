@@ -155,7 +155,12 @@ func tooManyWaiting(err error, consumer store.Consumer) error {
 func (c *call) handOut(consumer store.Consumer, got []store.Delivery) {
 	extras := c.compat != Aug2024
 	if extras {
-		c.w.Header().Set("Sequin-Waited-Ms", strconv.FormatInt(time.Since(c.arrived).Milliseconds(), 10))
+		// To the moment that the leases count from, and not to now: whoever adds ack_wait to it must not come out late.
+		handedOut := time.Now()
+		if len(got) > 0 {
+			handedOut = got[0].At
+		}
+		c.w.Header().Set("Sequin-Waited-Ms", strconv.FormatInt(handedOut.Sub(c.arrived).Milliseconds(), 10))
 	}
 	buf := getBuffer()
 	defer putBuffer(buf)

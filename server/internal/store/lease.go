@@ -97,7 +97,7 @@ func (l *leases) list() []Outstanding {
 	out := make([]Outstanding, 0, l.count)
 	for _, q := range l.queues {
 		for it := q.first; it != nil; it = it.next {
-			out = append(out, Outstanding{Delivery{it.entry.message(), it.id, it.count}, it.until})
+			out = append(out, Outstanding{Delivery{Message: it.entry.message(), ID: it.id, Count: it.count, At: it.until.Add(-q.wait)}, it.until})
 		}
 	}
 	slices.SortFunc(out, func(a, b Outstanding) int { return cmp.Compare(a.Seq, b.Seq) })

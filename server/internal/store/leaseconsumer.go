@@ -126,7 +126,7 @@ func (c *leaseConsumer) lease(it *item, at time.Time) Delivery {
 	it.lastAt = at.UnixMicro()
 	it.id = c.stream.ids.forSlot(it.slot)
 	c.leases.add(it, at, c.info.AckWait)
-	return Delivery{Message: it.entry.message(), ID: it.id, Count: it.count}
+	return Delivery{Message: it.entry.message(), ID: it.id, Count: it.count, At: at}
 }
 
 func (c *leaseConsumer) settleAll(ids []ID, how Settlement) {

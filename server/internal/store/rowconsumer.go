@@ -138,7 +138,7 @@ func (c *rowConsumer) receive(n int, dst []Delivery) ([]Delivery, error) {
 		it.count++
 		it.lastAt = at.UnixMicro()
 		c.leases.add(it, at, c.info.AckWait)
-		dst = append(dst, Delivery{Message: it.entry.message(), ID: it.id, Count: it.count})
+		dst = append(dst, Delivery{Message: it.entry.message(), ID: it.id, Count: it.count, At: at})
 	}
 	return dst, nil
 }

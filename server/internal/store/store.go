@@ -145,7 +145,8 @@ type Message struct {
 type Delivery struct {
 	Message
 	ID    ID
-	Count int // deliveries of this version to this consumer, this one included
+	Count int       // deliveries of this version to this consumer, this one included
+	At    time.Time // when the lease began; the same for all of one Receive
 }
 
 // Settlement says how a lease ends.

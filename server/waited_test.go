@@ -1,0 +1,66 @@
+package server
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// slowStore takes its time between leasing messages and handing them to the handler, as a machine under load does.
+type (
+	slowStore    struct{ store.Store }
+	slowStream   struct{ store.Stream }
+	slowConsumer struct{ store.Consumer }
+)
+
+func (s slowStore) Stream(ref string) (store.Stream, error) {
+	stream, err := s.Store.Stream(ref)
+	return slowStream{stream}, err
+}
+
+func (s slowStream) Consumer(ref string) (store.Consumer, error) {
+	consumer, err := s.Stream.Consumer(ref)
+	return slowConsumer{consumer}, err
+}
+
+func (c slowConsumer) Receive(n int, dst []store.Delivery) ([]store.Delivery, error) {
+	time.Sleep(40 * time.Millisecond) // before the lease: time that was waited
+	dst, err := c.Consumer.Receive(n, dst)
+	time.Sleep(300 * time.Millisecond) // after it: the lease runs
+	return dst, err
+}
+
+func TestWhatIsToldAsWaitedIsNoPartOfTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Config{})
+		do := func(path, body string) *httptest.ResponseRecorder {
+			r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, r)
+			require.Equal(t, http.StatusOK, w.Code, w.Body.String())
+			return w
+		}
+		do("/api/streams", `{"name":"s"}`)
+		do("/api/streams/s/consumers", `{"name":"c","filter_key_pattern":">"}`)
+		do("/api/streams/s/messages", `{"messages":[{"key":"a","data":"1"}]}`)
+		s.store = slowStore{s.store}
+
+		sent := time.Now()
+		waited, err := strconv.Atoi(do("/api/streams/s/consumers/c/receive", "").Header().Get("Sequin-Waited-Ms"))
+		require.NoError(t, err)
+		require.Equal(t, 40, waited)
+		state, ok := s.Inspect("s")
+		require.True(t, ok)
+		end := sent.Add(time.Duration(waited)*time.Millisecond + 30*time.Second)
+		require.Equal(t, state.Consumers[0].Outstanding[0].Until, end, "the client's end of the lease is the server's")
+	})
+}
