@@ -3,6 +3,7 @@ package server_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,6 +39,13 @@ func TestAnotherBodyUnderTheSameKeyIsRefused(t *testing.T) {
 	got := a.sendWithKey("k", "a=2")
 	require.Equal(t, http.StatusUnprocessableEntity, got.status)
 	require.Contains(t, got.body, "Idempotency-Key")
+	require.Equal(t, []string{"a=1"}, messages(t, a))
+}
+
+func TestAKeyThatIsTooLongToRememberIsRefused(t *testing.T) {
+	a := newAPI(t, server.Config{}).withStream("", "")
+	require.Equal(t, http.StatusOK, a.sendWithKey(strings.Repeat("k", 255), "a=1").status)
+	require.Equal(t, http.StatusBadRequest, a.sendWithKey(strings.Repeat("k", 256), "a=2").status)
 	require.Equal(t, []string{"a=1"}, messages(t, a))
 }
 

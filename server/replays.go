@@ -11,6 +11,9 @@ import (
 // than a client's attempts at one request take.
 const maxReplays = 10_000
 
+// maxReplayKey bounds what 10,000 of them cost: 2.5 MB a stream. A UUID has 36 characters.
+const maxReplayKey = 255
+
 var (
 	errOtherBody = &failure{status: http.StatusUnprocessableEntity, summary: "Idempotency-Key was used with another body"}
 	errStillRuns = &failure{status: http.StatusServiceUnavailable, summary: "The first request with this Idempotency-Key still runs"}

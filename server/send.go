@@ -243,6 +243,9 @@ func (c *call) once(s store.Stream, body []byte, send func() (int, error)) (int,
 	if key == "" || c.compat == Aug2024 {
 		return send()
 	}
+	if len(key) > maxReplayKey {
+		return 0, badRequest("Invalid Idempotency-Key: it can have at most %d characters", maxReplayKey)
+	}
 	all, _ := c.replays.LoadOrStore(s.ID(), newReplays())
 	return all.(*replays).once(c.r.Context(), key, body, send)
 }

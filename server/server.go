@@ -3,7 +3,9 @@
 //
 //	srv := server.New(server.Config{})
 //	defer srv.Close()
-//	http.ListenAndServe("127.0.0.1:7376", srv)
+//	web := srv.HTTPServer()
+//	web.Addr = "127.0.0.1:7376"
+//	err := web.ListenAndServe()
 //
 // It answers as Sequin is documented, or, with Compat set to Aug2024, as the server of August 2024 was recorded doing.
 // Everything is lost when the process ends.
@@ -15,7 +17,7 @@
 //   - A send may carry an Idempotency-Key header: a repeat of one of the stream's last 10,000 successes with the same body
 //     is answered as the first was and changes nothing.
 //   - Every receive's answer has a Sequin-Waited-Ms header: milliseconds, rounded down, from the request's arrival to the
-//     hand-out. The leases began that much later than the request.
+//     moment at which the leases began.
 //   - Deliveries carry deliver_count, and a fresh ack_id each time: settling with an old one succeeds and does nothing.
 //   - A nack with "undelivered": true does not count the delivery.
 //   - A receive whose client is gone before the answer is written gives its messages back, uncounted.
