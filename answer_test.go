@@ -39,8 +39,58 @@ func TestALostAnswerIsAskedForAgain(t *testing.T) {
 				}
 				fault.Op, fault.Count = o.op, 1
 				w.Fault(fault)
-				require.NoError(t, o.call(w.ctx, w.client))
+				err := o.call(w.ctx, w.client)
+				if o.op == sequintest.Receive && name != "truncated" {
+					require.Error(t, err)
+					require.Equal(t, 1, w.Count(o.op), "a server that cannot be understood would lease another batch each time")
+					return
+				}
+				require.NoError(t, err)
 			})
+		})
+	}
+}
+
+func TestAListWithARowOfSomethingElseIsRefused(t *testing.T) {
+	forEachOperation(t, sequin.Config{Retry: sequin.RetryConfig{MaxAttempts: 1}}, func(t *testing.T, w *world, o operation) {
+		switch o.op {
+		case sequintest.ListStreams, sequintest.ListConsumers, sequintest.ListMessages, sequintest.PeekMessages, sequintest.Receive:
+		default:
+			return
+		}
+		for _, body := range []string{`{"data":[null]}`, `{"data":[{}]}`, `{"data":[{"error":"busy"}]}`} {
+			fault := w.Fault(sequintest.Fault{Op: o.op, Status: 200, Body: body})
+			require.ErrorContains(t, o.call(w.ctx, w.client), "is not Sequin's", body)
+			fault.Remove()
+		}
+	})
+}
+
+func TestATimeThatCannotBeReadCostsNothingElse(t *testing.T) {
+	for text, want := range map[string]time.Time{
+		`"2024-08-01T02:03:04Z"`:         time.Date(2024, 8, 1, 2, 3, 4, 0, time.UTC),
+		`"2024-08-01T02:03:04.000005"`:   time.Date(2024, 8, 1, 2, 3, 4, 5000, time.UTC), // as Elixir writes times without a zone
+		`"2024-08-01T03:03:04+01:00"`:    time.Date(2024, 8, 1, 2, 3, 4, 0, time.UTC),
+		`"yesterday"`:                    {},
+		`null`:                           {},
+		`1722477784`:                     {},
+		`{"iso":"2024-08-01T02:03:04Z"}`: {},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, sequintest.Config{}, sequin.Config{})
+			at := `"inserted_at":` + text + `,"updated_at":` + text
+			w.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: 200, Body: `{"id":"i",` + at + `}`})
+			w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Status: 200, Body: `{"id":"i",` + at + `}`})
+			w.Fault(sequintest.Fault{Op: sequintest.GetMessage, Status: 200, Body: `{"key":"k",` + at + `}`})
+			s, err := w.client.GetStream(w.ctx, "s")
+			require.NoError(t, err)
+			c, err := w.client.GetConsumer(w.ctx, "s", "c")
+			require.NoError(t, err)
+			m, err := w.client.GetMessage(w.ctx, "s", "k")
+			require.NoError(t, err)
+			for _, got := range []time.Time{s.InsertedAt, s.UpdatedAt, c.InsertedAt, c.UpdatedAt, m.InsertedAt, m.UpdatedAt} {
+				require.True(t, want.Equal(got), "%s gave %v", text, got)
+			}
 		})
 	}
 }

@@ -113,14 +113,15 @@ const bufferSize = 64 << 10
 // newTransport is the transport of a Client that brings none.
 func newTransport(timeout time.Duration) *http.Transport {
 	// Half of an attempt at most: the end of the attempt would hide that it was the dial which hung.
-	dialer := net.Dialer{Timeout: min(unreachableFor, timeout/2)}
+	reach := min(unreachableFor, timeout/2)
+	dialer := net.Dialer{Timeout: reach}
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         dialer.DialContext,
 		ForceAttemptHTTP2:   true,
 		MaxIdleConnsPerHost: idlePerHost,
 		IdleConnTimeout:     90 * time.Second, // as http.DefaultTransport
-		TLSHandshakeTimeout: 10 * time.Second, // as http.DefaultTransport
+		TLSHandshakeTimeout: reach,
 		WriteBufferSize:     bufferSize,
 		ReadBufferSize:      bufferSize,
 	}

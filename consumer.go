@@ -80,19 +80,19 @@ type Consumer struct {
 
 // consumerJSON is a Consumer on the wire.
 type consumerJSON struct {
-	ID            string    `json:"id"`
-	Name          string    `json:"name"`
-	AccountID     string    `json:"account_id"`
-	StreamID      string    `json:"stream_id"`
-	Filter        string    `json:"filter_key_pattern"`
-	Kind          string    `json:"kind"`
-	Status        string    `json:"status"`
-	AckWaitMS     int64     `json:"ack_wait_ms"`
-	MaxAckPending int       `json:"max_ack_pending"`
-	MaxDeliver    *int      `json:"max_deliver"`
-	MaxWaiting    int       `json:"max_waiting"`
-	InsertedAt    time.Time `json:"inserted_at"`
-	UpdatedAt     time.Time `json:"updated_at"`
+	ID            string `json:"id"`
+	Name          string `json:"name"`
+	AccountID     string `json:"account_id"`
+	StreamID      string `json:"stream_id"`
+	Filter        string `json:"filter_key_pattern"`
+	Kind          string `json:"kind"`
+	Status        string `json:"status"`
+	AckWaitMS     int64  `json:"ack_wait_ms"`
+	MaxAckPending int    `json:"max_ack_pending"`
+	MaxDeliver    *int   `json:"max_deliver"`
+	MaxWaiting    int    `json:"max_waiting"`
+	InsertedAt    moment `json:"inserted_at"`
+	UpdatedAt     moment `json:"updated_at"`
 }
 
 func (j *consumerJSON) complete() error { return lacks(j.ID == "", "id") }
@@ -100,7 +100,7 @@ func (j *consumerJSON) complete() error { return lacks(j.ID == "", "id") }
 func (j *consumerJSON) consumer() *Consumer {
 	c := &Consumer{ID: j.ID, Name: j.Name, AccountID: j.AccountID, StreamID: j.StreamID, Filter: j.Filter, Kind: j.Kind,
 		Status: j.Status, AckWait: time.Duration(j.AckWaitMS) * time.Millisecond, MaxAckPending: j.MaxAckPending,
-		MaxDeliver: Unlimited, MaxWaiting: j.MaxWaiting, InsertedAt: j.InsertedAt, UpdatedAt: j.UpdatedAt}
+		MaxDeliver: Unlimited, MaxWaiting: j.MaxWaiting, InsertedAt: j.InsertedAt.Time, UpdatedAt: j.UpdatedAt.Time}
 	if j.MaxDeliver != nil {
 		c.MaxDeliver = *j.MaxDeliver
 	}
@@ -252,6 +252,8 @@ type PeekedMessage struct {
 	Message StoredMessage `json:"message"`
 	Info    DeliveryInfo  `json:"info"`
 }
+
+func (m *PeekedMessage) complete() error { return m.Message.complete() }
 
 // PeekMessages returns the messages that a consumer has not acked yet, without leasing them: 100, or up to 10,000 with
 // opts.Limit. Errors before anything is sent: ErrInvalidArgument (Limit, Sort) and ErrInvalidPattern; else ErrNotFound.

@@ -3,9 +3,11 @@ package sequin
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync"
@@ -115,7 +117,12 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	if hc.Timeout += r.wait; c.limit > 0 {
 		hc.Timeout = min(hc.Timeout, c.limit)
 	}
-	lost := func(cause error) error { return c.lost(ctx, r, cause) }
+	var stranger atomic.Bool // the peer did not get through the TLS handshake, in time or at all
+	if c.base.Scheme == "https" {
+		trace := httptrace.ClientTrace{TLSHandshakeDone: func(_ tls.ConnectionState, err error) { stranger.Store(err != nil) }}
+		req = req.WithContext(httptrace.WithClientTrace(ctx, &trace))
+	}
+	lost := func(cause error) error { return c.lost(ctx, r, cause, stranger.Load()) }
 	l := loop{ctx: ctx, retry: c.cfg.Retry, repeat: r.repeat, lost: lost, logger: c.cfg.Logger}
 	err = l.run(&hc, req, func(resp *http.Response) error {
 		return c.readAnswer(resp, r, req.Header.Get("X-Request-Id"), lost, decode)
@@ -128,8 +135,8 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 }
 
 // lost makes the error of an attempt that got no complete answer.
-func (c *Client) lost(ctx context.Context, r request, cause error) error {
-	dial, cut := isDial(cause), ctx.Err() != nil
+func (c *Client) lost(ctx context.Context, r request, cause error, stranger bool) error {
+	dial, cut := isDial(cause) || stranger, ctx.Err() != nil
 	e := &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, cause: cause, dial: dial && !cut, cut: cut,
 		sent: !dial && (r.body == nil || r.body.read.Load())}
 	if cut {
@@ -189,7 +196,7 @@ func (c *Client) readAnswer(resp *http.Response, r request, requestID string, lo
 		return lost(err)
 	}
 	if err := decode(resp.Header, buf.Bytes()); err != nil {
-		return &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, sent: true,
+		return &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, sent: true, unreadable: true,
 			cause: fmt.Errorf("its answer, %d, is not Sequin's: %w", resp.StatusCode, err)}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -28,14 +29,19 @@ func TestTheOwnTransportTellsWhyAServerCannotBeReached(t *testing.T) {
 	plain := httptest.NewServer(count)
 	defer plain.Close()
 
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and never says a word of TLS
+	require.NoError(t, err)
+	defer mute.Close()
+
 	for _, row := range []struct{ name, url, says string }{
+		{"https to somebody who says nothing", "https://" + mute.Addr().String(), "handshake"},
 		{"refused", refusing, "connection refused"},
 		{"impossible port", "http://127.0.0.1:99999", "invalid port"},
 		{"a certificate of nobody we know", untrusted.URL, "certificate"},
 		{"https to an http server", strings.Replace(plain.URL, "http:", "https:", 1), "HTTP response to HTTPS client"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			c, err := sequin.NewClient(sequin.Config{BaseURL: row.url, Retry: sequin.RetryConfig{MaxAttempts: 2, MinWait: 1}})
+			c, err := sequin.NewClient(sequin.Config{BaseURL: row.url, Timeout: 400 * time.Millisecond, Retry: sequin.RetryConfig{MaxAttempts: 2, MinWait: 1}})
 			require.NoError(t, err)
 			defer c.Close()
 			for _, call := range []func() error{

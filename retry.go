@@ -79,6 +79,7 @@ type repeat uint8
 const (
 	once       repeat = iota // never: the caller owns the loop (Publisher, pollers, settles)
 	idempotent               // after anything transient: reads, and sends under their Idempotency-Key
+	unanswered               // so too, but not after a whole answer that cannot be read: each receive leases another batch
 	ifNotActed               // only when the server surely did not act: create, update, delete, ack, nack
 )
 
@@ -130,6 +131,7 @@ type connError struct {
 	dial                  bool // no connection was made
 	sent                  bool // some of the body, or a request without one, may have reached the server
 	cut                   bool // because the caller's context ended
+	unreadable            bool // an answer came, whole, and is not Sequin's
 	cause                 error
 }
 
@@ -151,6 +153,12 @@ func isDial(err error) bool {
 	var untrusted *tls.CertificateVerificationError
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") ||
 		errors.As(err, &untrusted) || errors.Is(err, http.ErrSchemeMismatch)
+}
+
+// unreadable reports whether a whole answer came that nobody can read.
+func unreadable(err error) bool {
+	var lost *connError
+	return errors.As(err, &lost) && lost.unreadable
 }
 
 // wasCut reports whether an attempt ended because the caller's context did.
@@ -186,7 +194,8 @@ type loop struct {
 
 	failures int           // attempts that failed so far
 	crashes  int           // of these, bare 500s
-	refused  time.Time     // when the dials that fail now began to; zero when the latest attempt reached the server
+	began    time.Time     // of the latest attempt
+	refused  time.Time     // when the first of the dials that fail now began; zero when the latest attempt reached the server
 	last     error         // of the latest attempt
 	real     error         // the latest failure that was not the end of ctx: what was wrong when the caller gave up
 	between  bool          // another attempt is wanted and has not ended yet
@@ -201,11 +210,13 @@ const maxCrashes = 2
 func (l *loop) run(hc *http.Client, req *retryablehttp.Request, handle func(*http.Response) error) error {
 	req.SetResponseHandler(handle)
 	client := retryablehttp.Client{
-		HTTPClient:   hc,
-		RetryMax:     l.retry.MaxAttempts - 1,
-		CheckRetry:   l.check,
-		Backoff:      l.backoff,
-		ErrorHandler: func(_ *http.Response, err error, _ int) (*http.Response, error) { return nil, err },
+		HTTPClient: hc,
+		RetryMax:   l.retry.MaxAttempts - 1,
+		CheckRetry: l.check,
+		Backoff:    l.backoff,
+		// Not for a log: it is the only word of an attempt that begins.
+		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) { l.began = time.Now() },
+		ErrorHandler:   func(_ *http.Response, err error, _ int) (*http.Response, error) { return nil, err },
 	}
 	if _, err := client.Do(req); err == nil || l.last == nil {
 		return err
@@ -252,7 +263,7 @@ func (l *loop) note(err error) {
 	case !errors.Is(err, ErrUnreachable):
 		l.refused = time.Time{}
 	case l.refused.IsZero():
-		l.refused = time.Now()
+		l.refused = l.began // and not now: a dial that hangs has used up the time already
 	}
 }
 
@@ -260,7 +271,7 @@ func (l *loop) mayRepeat(err error) bool {
 	switch {
 	case wasCut(err), l.repeat == once, l.failures >= l.retry.MaxAttempts, l.crashes > maxCrashes:
 		return false
-	case l.repeat == ifNotActed && !surelyNotActed(err):
+	case l.repeat == ifNotActed && !surelyNotActed(err), l.repeat == unanswered && unreadable(err):
 		return false
 	case !l.refused.IsZero() && time.Since(l.refused)+l.wait > unreachableFor:
 		return false

@@ -151,7 +151,7 @@ func (c *Client) ReceiveMessages(ctx context.Context, stream, consumer string, o
 	}
 	var got []ReceivedMessage
 	decoder := receivedDecoder{each: func(m *ReceivedMessage) { got = append(got, *m) }}
-	err := c.receive(ctx, stream, consumer, opts, idempotent, func(_ http.Header, body []byte) error {
+	err := c.receive(ctx, stream, consumer, opts, unanswered, func(_ http.Header, body []byte) error {
 		got = []ReceivedMessage{} // anew with each attempt
 		return decoder.decode(body)
 	})

@@ -36,6 +36,19 @@ type StoredMessage struct {
 	UpdatedAt  time.Time `json:"updated_at"`
 }
 
+// UnmarshalJSON reads a message as servers write it; a time that it cannot read stays zero.
+func (m *StoredMessage) UnmarshalJSON(text []byte) error {
+	type plain StoredMessage // without this method
+	read := struct {
+		*plain
+		InsertedAt moment `json:"inserted_at"`
+		UpdatedAt  moment `json:"updated_at"`
+	}{plain: (*plain)(m)}
+	err := json.Unmarshal(text, &read)
+	m.InsertedAt, m.UpdatedAt = read.InsertedAt.Time, read.UpdatedAt.Time
+	return err
+}
+
 func (m *StoredMessage) complete() error { return lacks(m.Key == "", "key") }
 
 // ReceivedMessage is a message leased to the caller of ReceiveMessages.
@@ -95,6 +108,19 @@ type StreamStats struct {
 	MessageCount  int64 `json:"message_count"`
 	ConsumerCount int64 `json:"consumer_count"`
 	StorageSize   int64 `json:"storage_size"`
+}
+
+// UnmarshalJSON reads a stream as servers write it; a time that it cannot read stays zero.
+func (s *Stream) UnmarshalJSON(text []byte) error {
+	type plain Stream // without this method
+	read := struct {
+		*plain
+		InsertedAt moment `json:"inserted_at"`
+		UpdatedAt  moment `json:"updated_at"`
+	}{plain: (*plain)(s)}
+	err := json.Unmarshal(text, &read)
+	s.InsertedAt, s.UpdatedAt = read.InsertedAt.Time, read.UpdatedAt.Time
+	return err
 }
 
 func (s *Stream) complete() error { return lacks(s.ID == "", "id") }
@@ -315,7 +341,7 @@ func decoded[T any, A answerTo[T]](ctx context.Context, c *Client, r request) (*
 
 // list makes a read and decodes the {"data":[…]} of its answer.
 func list[T any](ctx context.Context, c *Client, path string, query url.Values) ([]T, error) {
-	got, err := decoded[data[[]T]](ctx, c, request{method: http.MethodGet, path: path, query: query, repeat: idempotent})
+	got, err := decoded[data[rows[T]]](ctx, c, request{method: http.MethodGet, path: path, query: query, repeat: idempotent})
 	if err != nil {
 		return nil, err
 	}

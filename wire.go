@@ -77,6 +77,20 @@ func decodeJSON(v answered) func(http.Header, []byte) error {
 	}
 }
 
+// rows is the list inside an answer's data.
+type rows[T any] []T
+
+func (r *rows[T]) complete() error {
+	for i := range *r {
+		if row, ok := any(&(*r)[i]).(answered); ok {
+			if err := row.complete(); err != nil {
+				return fmt.Errorf("row %d of its list: %w", i, err)
+			}
+		}
+	}
+	return nil
+}
+
 // lacks is the complaint of an answer that is JSON and yet not Sequin's, nil unless missing.
 func lacks(missing bool, field string) error {
 	if !missing {
@@ -267,8 +281,24 @@ func scanTime(s *jscan.Scanner) (t time.Time) {
 		s.Skip()
 		return t
 	}
-	if t.UnmarshalText(s.String()) != nil {
-		return time.Time{}
+	return parseTime(s.String())
+}
+
+// parseTime reads RFC 3339, with a zone or, as Elixir writes naive times, without: those are UTC too.
+func parseTime(text []byte) (t time.Time) {
+	if t.UnmarshalText(text) == nil {
+		return t
 	}
+	t, _ = time.Parse("2006-01-02T15:04:05.999999999", string(text))
 	return t
+}
+
+// moment is a time that costs nothing but itself when it cannot be read.
+type moment struct{ time.Time }
+
+func (m *moment) UnmarshalJSON(text []byte) error {
+	var s jscan.Scanner
+	s.Reset(text)
+	m.Time = scanTime(&s)
+	return nil
 }
