@@ -56,7 +56,10 @@ func (c SubscriberConfig) withDefaults(limit time.Duration) SubscriberConfig {
 	if c.WaitFor == 0 {
 		c.WaitFor = 20 * time.Second
 		if limit > 0 {
-			c.WaitFor = min(c.WaitFor, max(minWaitFor, (limit-time.Second).Truncate(time.Millisecond)))
+			c.WaitFor = min(c.WaitFor, (limit - time.Second).Truncate(time.Millisecond))
+		}
+		if c.WaitFor < minWaitFor {
+			c.WaitFor = 0 // too little for any wait: polls
 		}
 	}
 	if c.PollMin == 0 {

@@ -317,3 +317,29 @@ func TestAServerThatWasAwayComesBackToAWorkingSubscriber(t *testing.T) {
 		w.requireDone(t)
 	})
 }
+
+// WaitFor is not set: what HTTPClient.Timeout leaves of its default is what is waited, and where that is under 500 ms the
+// Subscriber polls.
+func TestTheDefaultWaitForFitsAnyTimeoutOfTheHTTPClient(t *testing.T) {
+	for timeout, want := range map[time.Duration]string{
+		300 * time.Millisecond:  `{"batch_size":32}`,
+		1200 * time.Millisecond: `{"batch_size":32}`,
+		1600 * time.Millisecond: `{"batch_size":32,"wait_for":600}`,
+		time.Minute:             `{"batch_size":32,"wait_for":10000}`, // a third of the lease, at the first receive
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			srv := sequintest.NewServer(t, sequintest.Config{})
+			hc := srv.Client()
+			hc.Timeout = timeout
+			c, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: hc})
+			require.NoError(t, err)
+			w := &world{Server: srv, client: c, ctx: t.Context()}
+			w.stream(t, "orders", sequin.ConsumerOptions{})
+			sub, err := c.Subscribe(w.ctx, "orders", "all", sequin.SubscriberConfig{})
+			require.NoError(t, err)
+			synctest.Wait()
+			require.Equal(t, want, string(w.Requests(sequintest.Receive)[0].Body))
+			require.NoError(t, sub.Close(w.ctx))
+		})
+	}
+}
