@@ -80,7 +80,7 @@
 // anything. Afterwards no goroutine, timer or request is left.
 //
 // One window remains at a stop: an answer that the server writes at the very moment at which a long poll is cut. Its
-// messages wait for the end of their lease. The embedded server, which sees that its client has gone, gives them back.
+// messages wait for the end of their lease. The embedded server gives back at once what it had not written yet.
 //
 // # Errors
 //
