@@ -83,7 +83,7 @@ func TestAStreamThatOnlyRefusesSendsIsTriedAtBackoffPace(t *testing.T) {
 		sendAll(t, pub, 500)
 		time.Sleep(5*time.Minute + 500*time.Millisecond)
 		require.InDelta(t, 300/(1+3.75), w.Count(sequintest.Send), 15)
-		require.Equal(t, pub.Stats().Failed, uint64(w.Count(sequintest.Send)))
+		require.InDelta(t, w.Count(sequintest.Send), pub.Stats().Failed, 1, "each fails; one may be on its way")
 		require.ErrorIs(t, pub.Close(endedCtx()), sequin.ErrUnauthorized)
 	})
 }
