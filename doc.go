@@ -43,7 +43,8 @@
 //
 // A key always travels in the same lane of a Publisher, one request at a time, so that the versions of a key are stored
 // in the order of their Sends, over retries and splits too. Different keys travel in parallel, in no order. Two
-// Publishers, or a request that outlives its client's time-out in a proxy, know nothing of each other.
+// Publishers, or a request that outlives its client's time-out in a proxy, know nothing of each other. And a server that
+// answers five bare 500s in a row to a batch that it has stored gets the batch's halves once more, older versions first.
 //
 // Deliveries of one receive come by Seq, except around a lease that ends in the buffer. Versions of one key come in
 // order. The 2024 server stores a batch in reverse, so that different keys of one batch come in reverse there.
