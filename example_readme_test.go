@@ -86,6 +86,70 @@ func Example_application() {
 	// <nil>
 }
 
+// pipeline is the README's second user: consume, transform, publish.
+func pipeline(ctx context.Context, client *sequin.Client) error {
+	pub, err := client.NewPublisher("invoices", sequin.PublisherConfig{})
+	if err != nil {
+		return err
+	}
+	sub, err := client.Subscribe(ctx, "orders", "billing", sequin.SubscriberConfig{})
+	if err != nil {
+		return err
+	}
+	cfg := sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "orders_dead", MaxAttempts: 5}}
+	err = sub.Pipe(ctx, pub, cfg, func(ctx context.Context, d sequin.Delivery) ([]sequin.Message, error) {
+		order, err := sequin.DecodeJSON[Order](d)
+		if err != nil {
+			return nil, err // no retry helps: to the dead letters, at once
+		}
+		return []sequin.Message{{Key: "invoices." + d.Key, Data: invoice(order)}}, nil
+	})
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return errors.Join(err, pub.Close(closing))
+}
+
+// Order is what the messages of these examples hold.
+type Order struct {
+	Qty int `json:"qty"`
+}
+
+func invoice(o Order) string { return fmt.Sprintf(`{"pieces":%d}`, o.Qty) }
+
+func Example_pipeline() {
+	ctx, cancel := context.WithCancel(context.Background())
+	client, stop := exampleServer(ctx)
+	defer stop()
+	for _, stream := range []string{"invoices", "orders_dead"} {
+		if _, err := client.CreateStream(ctx, stream, sequin.StreamOptions{}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if _, err := client.SendMessages(ctx, "orders", []sequin.Message{
+		{Key: "orders.1", Data: `{"qty":4}`}, {Key: "orders.2", Data: `not JSON`}, {Key: "orders.3", Data: `{"qty":2}`},
+	}); err != nil {
+		log.Fatal(err)
+	}
+	go func() {
+		// A program would wait for a signal here.
+		for {
+			if left, err := client.PeekMessages(ctx, "orders", "billing", sequin.ListOptions{}); err == nil && len(left) == 0 {
+				cancel()
+				return
+			}
+		}
+	}()
+	fmt.Println(pipeline(ctx, client))
+	for _, stream := range []string{"invoices", "orders_dead"} {
+		stored, err := client.ListMessages(context.Background(), stream, sequin.ListOptions{})
+		fmt.Println(stream, len(stored), err)
+	}
+	// Output:
+	// <nil>
+	// invoices 2 <nil>
+	// orders_dead 1 <nil>
+}
+
 // producer is the README's third user: many messages, fast.
 func producer(ctx context.Context, client *sequin.Client, readings <-chan sequin.Message) error {
 	pub, err := client.NewPublisher("orders", sequin.PublisherConfig{
