@@ -82,6 +82,8 @@
 //
 // One window remains at a stop: an answer that the server writes at the very moment at which a long poll is cut. Its
 // messages wait for the end of their lease. The embedded server gives back at once what it had not written yet.
+// Measured over loopback: of 400 messages sent at the very moment of a stop 108 were in it, of 1,000 sent half a
+// millisecond later none; and none of 1,200 at a server that does not wait, where a Subscriber polls.
 //
 // # Errors
 //
