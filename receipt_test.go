@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -75,6 +76,7 @@ func TestAReceiptCostsNoAllocationOfItsOwn(t *testing.T) {
 		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1, MaxBuffered: 5000})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Second})
 		sendAll(t, pub, 4000) // the queue has grown
+		synctest.Wait()       // what the request on its way allocates is allocated
 		keys := make([]string, 640)
 		for i := range keys {
 			keys[i] = "k." + strconv.Itoa(i)
