@@ -153,7 +153,8 @@ type receivedDecoder struct {
 
 	scan  jscan.Scanner
 	m     ReceivedMessage // the one being read: here, because one that each is shown would be allocated anew each time
-	text  []byte          // the strings of one message, one after the other
+	clock clock
+	text  []byte // the strings of one message, one after the other
 	spans [len(receivedTexts)]struct{ from, to int }
 }
 
@@ -201,6 +202,16 @@ func (d *receivedDecoder) one() error {
 	clear(d.spans[:])
 	s := &d.scan
 	s.Object()
+	// First in the order in which the servers write, then whatever else there is, in any.
+	if s.Member("ack_id") {
+		d.keep(spanAckID)
+	}
+	if s.Member("deliver_count") {
+		m.DeliverCount = int(scanInt(s))
+	}
+	if s.Member("message") {
+		d.message(&m.StoredMessage)
+	}
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
 		switch string(key) {
 		case "ack_id":
@@ -230,6 +241,7 @@ func (d *receivedDecoder) one() error {
 func (d *receivedDecoder) message(m *StoredMessage) {
 	s := &d.scan
 	s.Object()
+	d.inOrder(m)
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
 		switch string(key) {
 		case "key":
@@ -243,18 +255,44 @@ func (d *receivedDecoder) message(m *StoredMessage) {
 		case "seq":
 			m.Seq = scanInt(s)
 		case "inserted_at":
-			m.InsertedAt = scanTime(s)
+			m.InsertedAt = d.clock.scan(s)
 		case "updated_at":
-			m.UpdatedAt = scanTime(s)
+			m.UpdatedAt = d.clock.scan(s)
 		default:
 			s.Skip()
 		}
 	}
 }
 
+// inOrder reads the members that stand where both servers write them.
+func (d *receivedDecoder) inOrder(m *StoredMessage) {
+	s := &d.scan
+	if s.Member("key") {
+		d.keep(spanKey)
+	}
+	if s.Member("stream_id") {
+		d.keepUnlessBare(spanStreamID)
+	}
+	if s.Member("data_hash") {
+		d.keepUnlessBare(spanDataHash)
+	}
+	if s.Member("data") {
+		d.keep(spanData)
+	}
+	if s.Member("seq") {
+		m.Seq = scanInt(s)
+	}
+	if s.Member("inserted_at") {
+		m.InsertedAt = d.clock.scan(s)
+	}
+	if s.Member("updated_at") {
+		m.UpdatedAt = d.clock.scan(s)
+	}
+}
+
 func (d *receivedDecoder) keep(span int) {
 	d.spans[span].from = len(d.text)
-	if !d.scan.Null() {
+	if d.scan.Kind() == jscan.String || !d.scan.Null() { // the kind is known already where it matters how long that takes
 		d.text = append(d.text, d.scan.String()...)
 	}
 	d.spans[span].to = len(d.text)
@@ -275,13 +313,44 @@ func scanInt(s *jscan.Scanner) int64 {
 	return s.Int()
 }
 
-// scanTime leaves an unreadable time zero: it must not cost the message.
-func scanTime(s *jscan.Scanner) (t time.Time) {
+// clock reads the times of messages. It remembers the last second: most of a batch falls into the same few, and the rest
+// of a time, its microseconds, takes a tenth of what package time takes for all of it.
+type clock struct {
+	second [len(secondLayout)]byte
+	at     time.Time
+}
+
+const (
+	secondLayout = "2006-01-02T15:04:05"
+	microLayout  = secondLayout + ".000000Z" // how servers write a message's time
+)
+
+// scan leaves an unreadable time zero: it must not cost the message.
+func (c *clock) scan(s *jscan.Scanner) time.Time {
 	if s.Kind() != jscan.String {
 		s.Skip()
-		return t
+		return time.Time{}
 	}
-	return parseTime(s.String())
+	text := s.String()
+	if len(text) != len(microLayout) || text[len(secondLayout)] != '.' || text[len(text)-1] != 'Z' {
+		return parseTime(text)
+	}
+	var micros time.Duration
+	for _, digit := range text[len(secondLayout)+1 : len(text)-1] {
+		if digit -= '0'; digit > 9 {
+			return parseTime(text)
+		}
+		micros = 10*micros + time.Duration(digit)
+	}
+	if string(text[:len(secondLayout)]) != string(c.second[:]) {
+		var at time.Time
+		if at.UnmarshalText(text) != nil {
+			return parseTime(text)
+		}
+		copy(c.second[:], text)
+		c.at = at.Truncate(time.Second)
+	}
+	return c.at.Add(micros * time.Microsecond)
 }
 
 // parseTime reads RFC 3339, with a zone or, as Elixir writes naive times, without: those are UTC too.
@@ -299,6 +368,6 @@ type moment struct{ time.Time }
 func (m *moment) UnmarshalJSON(text []byte) error {
 	var s jscan.Scanner
 	s.Reset(text)
-	m.Time = scanTime(&s)
+	m.Time = new(clock).scan(&s)
 	return nil
 }

@@ -104,6 +104,29 @@ func (s *Scanner) Key() (key []byte, ok bool) {
 	return key, true
 }
 
+// Member stands at the value of the object's next member and reports true, when that member's key is written as name, to
+// the letter and without white space around it. Otherwise it changes nothing, and Key finds out what is there. A reader
+// that knows in which order a peer writes asks for that first: it costs a fifth of Key.
+func (s *Scanner) Member(name string) bool {
+	if s.err != nil || s.depth == 0 || s.level&1 == 0 || s.place == atValue {
+		return false
+	}
+	rest := s.data[s.pos:]
+	if s.place == atNext {
+		if len(rest) == 0 || rest[0] != ',' {
+			return false
+		}
+		rest = rest[1:]
+	}
+	n := len(name)
+	if len(rest) < n+3 || rest[0] != '"' || string(rest[1:n+1]) != name || rest[n+1] != '"' || rest[n+2] != ':' {
+		return false
+	}
+	s.pos = len(s.data) - len(rest) + n + 3
+	s.place = atValue
+	return true
+}
+
 // Elem stands at the array's next element and reports true, or leaves the array at its end and reports false, as after an
 // error.
 func (s *Scanner) Elem() bool { return s.more(0) }

@@ -313,3 +313,56 @@ func TestKindDoesNotConsume(t *testing.T) {
 	require.NoError(t, s.Done())
 	require.Equal(t, "no value", Kind(99).String())
 }
+
+func TestMemberIsAKeyThatIsWrittenAsExpected(t *testing.T) {
+	for _, row := range []struct {
+		text string
+		ask  []string // members asked for, one after the other
+		got  []bool
+		left string // the keys that are still there
+	}{
+		{`{"a":1,"b":2,"c":3}`, []string{"a", "b", "c"}, []bool{true, true, true}, ""},
+		{`{"a":1,"b":2,"c":3}`, []string{"a", "c", "b"}, []bool{true, false, true}, "c"},
+		{`{"a":1,"b":2,"c":3}`, []string{"b", "c"}, []bool{false, false}, "abc"},
+		{`{"a":1}`, []string{"a", "a", "b"}, []bool{true, false, false}, ""},
+		{`{}`, []string{"a", ""}, []bool{false, false}, ""},
+		{`{"":1,"":2}`, []string{"", ""}, []bool{true, true}, ""},
+		{`{ "a":1,"b":2}`, []string{"a"}, []bool{false}, "ab"},
+		{`{"a" :1}`, []string{"a"}, []bool{false}, "a"},
+		{`{"a":1, "b":2}`, []string{"a", "b"}, []bool{true, false}, "b"},
+		{"{\"\\u0061\":1}", []string{"a"}, []bool{false}, "a"},
+		{`{"ab":1}`, []string{"a", "abc"}, []bool{false, false}, "ab"},
+	} {
+		var s Scanner
+		s.Reset([]byte(row.text))
+		require.False(t, s.Member("a"), "outside of an object")
+		s.Object()
+		for i, name := range row.ask {
+			require.Equal(t, row.got[i], s.Member(name), "%s: %q", row.text, name)
+			if row.got[i] {
+				require.False(t, s.Member(name), "%s: the value of %q has not been read", row.text, name)
+				s.Skip()
+			}
+		}
+		left := ""
+		for key, ok := s.Key(); ok; key, ok = s.Key() {
+			left += string(key)
+			s.Skip()
+		}
+		require.Equal(t, row.left, left, row.text)
+		require.NoError(t, s.Done(), row.text)
+	}
+}
+
+func TestMemberIsNoneOfAnArrayOrAfterAnError(t *testing.T) {
+	var s Scanner
+	s.Reset([]byte(`["a":1]`))
+	s.Array()
+	require.False(t, s.Member("a"))
+	s.Reset([]byte(`{"a":x,"b":1}`))
+	s.Object()
+	require.True(t, s.Member("a"))
+	s.Skip()
+	require.False(t, s.Member("b"))
+	require.Error(t, s.Err())
+}
