@@ -34,7 +34,7 @@ func newLeaseTerms(ackWait, margin time.Duration) leaseTerms {
 type lease struct {
 	began    time.Time
 	deadline time.Time // nothing is settled after it
-	near     time.Time // one margin before: nothing is handed over after it
+	near     time.Time // some time before: nothing is handed over after it
 	until    time.Time // the server's lease is surely over
 	margin   time.Duration
 	cut      context.Context // ends with the Subscriber
@@ -67,8 +67,12 @@ func newLease(sent time.Time, waited time.Duration, arrived time.Time, then, sin
 		short, long = long, short
 	}
 	began := sent.Add(waited)
-	deadline := began.Add(short.ackWait - short.margin)
-	return &lease{began: began, deadline: deadline, near: deadline.Add(-short.margin), until: arrived.Add(long.ackWait),
+	usable := short.ackWait - short.margin
+	deadline := began.Add(usable)
+	// A program that takes a message one margin before its deadline has that long to work. Where the margin is a large part
+	// of the lease this leaves half of what is usable to whoever reads slowly: with none, all would be given back at once.
+	near := deadline.Add(-min(short.margin, usable/2))
+	return &lease{began: began, deadline: deadline, near: near, until: arrived.Add(long.ackWait),
 		margin: short.margin, cut: cut}
 }
 

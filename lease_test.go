@@ -59,6 +59,22 @@ func moments(wait time.Duration) (all []time.Duration) {
 	return append(all, time.Millisecond, 499*time.Millisecond, 500*time.Millisecond, wait-time.Millisecond, wait, wait+time.Millisecond)
 }
 
+// TestTheLargestMarginLeavesTimeToHandOver has a margin of half of ack_wait: twice that would be all of it.
+func TestTheLargestMarginLeavesTimeToHandOver(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})
+		_, err := w.client.SendMessage(w.ctx, "orders", "orders.1", "{}")
+		require.NoError(t, err)
+		sub, err := w.client.Subscribe(w.ctx, "orders", "all", sequin.SubscriberConfig{LeaseMargin: 5 * time.Second})
+		require.NoError(t, err)
+		time.Sleep(2 * time.Second) // in the buffer
+		d := <-sub.Deliveries()
+		require.NoError(t, d.AckSync(w.ctx))
+		require.NoError(t, sub.Close(w.ctx))
+		require.Equal(t, 1, int(sub.Stats().Received))
+	})
+}
+
 func TestWhatExpiresInTheBufferIsNotHandedOver(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
