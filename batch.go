@@ -55,6 +55,8 @@ type batcherConfig[T item, W any] struct {
 	relieved bool
 	// first, where set, orders a lane that holds more than a batch: the least go first.
 	first func(a, b T) int
+	// rush lets what is in a hurry leave while the lane is in backoff: for items whose order is no matter.
+	rush bool
 	// run makes one attempt at a batch, and returns soon after ctx has ended.
 	run func(ctx context.Context, b *batch[T, W]) verdict[T, W]
 	// done is told once of each item how it ended. It is called outside mu, and must not keep the slice.
@@ -250,6 +252,17 @@ func (b *batcher[T, W]) grantLocked() {
 		close(w.ready)
 	}
 	b.waiters = slices.Delete(b.waiters, 0, n)
+	if b.live == 0 {
+		// A report's own admission may stand behind one that waits for the next report: neither would ever come.
+		b.waiters = slices.DeleteFunc(b.waiters, func(w *waiter[T]) bool {
+			if !b.hopelessLocked(w) {
+				return false
+			}
+			w.err, w.over = ErrFailuresPending, true
+			close(w.ready)
+			return true
+		})
+	}
 	if len(b.waiters) > 0 {
 		b.hurryLocked()
 	}

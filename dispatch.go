@@ -39,6 +39,10 @@ func (b *batcher[T, W]) dispatchLocked() {
 		l := &b.lanes[i]
 		for l.inFlight < b.cfg.slots && l.waiting() {
 			if now.Before(l.resume) {
+				if b.cfg.rush && l.hurry > 0 && len(l.pending()) > 0 {
+					b.leaveLocked(l, now, lim)
+					continue
+				}
 				soonest(l.resume)
 				break
 			}
@@ -94,6 +98,9 @@ func (b *batcher[T, W]) leaveLocked(l *lane[T, W], now time.Time, lim limits) {
 
 // nextLocked takes the lane's next batch: what is to be run again comes first, and stuck ones take turns with others.
 func (b *batcher[T, W]) nextLocked(l *lane[T, W], now time.Time, lim limits) *batch[T, W] {
+	if now.Before(l.resume) {
+		return b.cutLocked(l, now, lim, nil) // in a hurry: what is to be run again waits
+	}
 	if len(l.stuck) > 0 {
 		if !l.turn {
 			l.turn = true
@@ -168,7 +175,9 @@ func (b *batcher[T, W]) cutLocked(l *lane[T, W], now time.Time, lim limits, avoi
 	}
 	// The time of each item is not kept: it would cost more than all the rest of an admission. What stays behind has
 	// waited at least since now.
-	l.since = now
+	if skipped == 0 { // what was passed over has waited longer: with a hot key the lane's head is always such
+		l.since = now
+	}
 	return &batch[T, W]{items: items, skipped: skipped > 0 && avoid == nil, lane: l}
 }
 

@@ -189,3 +189,26 @@ func TestUnsentErrorUnwraps(t *testing.T) {
 	var one sequin.MessageError
 	require.ErrorAs(t, err, &one)
 }
+
+// A sender that has waited since before a report stands in line ahead of what that report's own Send brings.
+func TestOnFailureDoesNotWaitBehindThoseWhoWaitForIt(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		var pub *sequin.Publisher
+		calls := 0
+		pub = w.orders(t, sequin.PublisherConfig{MaxBuffered: 2, OnFailure: func(sequin.MessageError) {
+			if calls++; calls <= 3 {
+				if err := pub.Send(context.Background(), "again."+strconv.Itoa(calls), "poison"); err != nil {
+					require.ErrorIs(t, err, sequin.ErrFailuresPending)
+				}
+			}
+		}})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Match: poisoned, Delay: 10 * time.Millisecond})
+		done := make(chan error, 8)
+		for i := range 8 {
+			go func() { done <- pub.Send(context.Background(), "k."+strconv.Itoa(i), "poison") }()
+		}
+		time.Sleep(time.Hour)
+		require.Len(t, done, 8)
+		require.NoError(t, pub.Close(w.ctx))
+	})
+}

@@ -61,6 +61,7 @@ func newSettler(sub *Subscriber) *settler {
 			run: func(ctx context.Context, b *batch[settling, struct{}]) verdict[settling, struct{}] {
 				return s.run(ctx, kind, b)
 			},
+			rush: true,
 			done: func(items []entry[settling], err error) { s.done(kind, items, err) }}
 	}
 	s.acks = newBatcher(config(Ack, 1, 2))
@@ -95,7 +96,7 @@ func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error 
 	if how.Sync {
 		x.told = make(chan error, 1)
 	}
-	if err := s.acks.admit(context.Background(), x, 0, how.Sync, true); err != nil || !how.Sync {
+	if err := s.acks.admit(context.Background(), x, 0, how.Sync || x.urgent(now), true); err != nil || !how.Sync {
 		return err
 	}
 	select {
@@ -120,7 +121,13 @@ func (s *settler) nack(x settling, now time.Time, delay time.Duration) error {
 	if delay > 0 && s.sub.hold(x, now.Add(delay)) {
 		return nil
 	}
-	return s.nacks.admit(context.Background(), x, laneProgram, false, true)
+	return s.nacks.admit(context.Background(), x, laneProgram, x.urgent(time.Now()), true)
+}
+
+// urgent reports whether waiting for company, or for the end of a backoff, could take the settle past its deadline.
+func (s settling) urgent(now time.Time) bool {
+	l := s.state.lease
+	return l.deadline.Sub(now) <= max(maxHold, l.margin/2)
 }
 
 // giveBack nacks what no program has seen.

@@ -331,3 +331,40 @@ func TestHeldNacksGoInTheOrderOfTheirTimes(t *testing.T) {
 		closeNow(t, sub)
 	})
 }
+
+// An ack made shortly before its deadline does not wait for company, nor for another ack's backoff: it would be late.
+func TestAnAckAtTheLastMomentWaitsForNoOther(t *testing.T) {
+	for name, row := range map[string]struct {
+		other  sequintest.Fault // what happens to an ack made ahead of it
+		ahead  time.Duration
+		before time.Duration // the deadline
+	}{
+		"the other hangs, 10 ms left":       {sequintest.Fault{Delay: time.Hour}, 5 * time.Millisecond, 10 * time.Millisecond},
+		"the other hangs, 40 ms left":       {sequintest.Fault{Delay: time.Hour}, 5 * time.Millisecond, 40 * time.Millisecond},
+		"the other is slow, 20 ms left":     {sequintest.Fault{Delay: 200 * time.Millisecond}, 5 * time.Millisecond, 20 * time.Millisecond},
+		"the other is refused, 300 ms left": {sequintest.Fault{Status: 503}, 4 * time.Second, 300 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
+				w.send(t, "good", "x")
+				var failed []string
+				sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 10, Pollers: 1,
+					OnAckError: func(d sequin.Delivery, _ error) { failed = append(failed, d.Key) }})
+				good := next(t, sub, time.Second)
+				time.Sleep(time.Until(good.Deadline) - 5*time.Second)
+				w.send(t, "bad", "x")
+				bad := next(t, sub, time.Second+time.Millisecond)
+				row.other.Op, row.other.Match = sequintest.Ack, carries(bad)
+				w.Fault(row.other)
+				time.Sleep(time.Until(good.Deadline) - row.before - row.ahead)
+				require.NoError(t, bad.Ack())
+				time.Sleep(row.ahead)
+				require.NoError(t, good.Ack())
+				time.Sleep(3 * time.Second)
+				closeNow(t, sub)
+				require.NotContains(t, failed, "good")
+			})
+		})
+	}
+}
