@@ -100,9 +100,11 @@ func (dl *deadLetters) takes(d Delivery) bool {
 	switch {
 	case r.buried: // but the ack came too late, or was lost
 		dl.ack(d)
+		dl.slowDown([]Delivery{d}, false, true, time.Now())
 		return true
 	case r.sending: // for an earlier delivery, whose lease is over; its fate is this one's
 		_ = d.NackAfter(dl.pool.cfg.BackoffMax)
+		dl.slowDown([]Delivery{d}, dl.crowded(), !dl.crowded(), time.Now())
 		return true
 	case !r.doomed && (d.Attempt <= most || !dl.origin.stream.appends()):
 		return false
@@ -155,6 +157,7 @@ func (dl *deadLetters) letter(d Delivery, r record) (Message, error) {
 func (dl *deadLetters) heldBack(d Delivery, err error) {
 	dl.history.update(d, func(r *record) { r.sending = false })
 	_ = d.NackAfter(dl.pool.cfg.BackoffMax)
+	dl.slowDown([]Delivery{d}, dl.crowded(), !dl.crowded(), time.Now())
 	err = fmt.Errorf("sequin: dead letter of %q to stream %q: %w", clip(d.Key), dl.cfg.Stream, err)
 	dl.log(slog.LevelError, "could not send a dead letter, and keeps the message", "key", clip(d.Key), "error", err)
 	dl.report(d, err)

@@ -26,6 +26,17 @@ type gathering struct {
 
 func (g *gathering) full() bool { return len(g.items) >= g.limit }
 
+// usable is how long its first lease still was when its first item came, until it is near its end.
+func (g *gathering) usable() time.Duration {
+	near := g.items[0].state.lease.near
+	for _, d := range g.items[1:] {
+		if n := d.state.lease.near; n.Before(near) {
+			near = n
+		}
+	}
+	return near.Sub(g.since)
+}
+
 func newGatherer(p *pool, cfg BatchHandlerConfig) *gatherer {
 	p.needs.Store(int32(cfg.Size))
 	p.isFull.Store(false) // it was noted for another need
@@ -95,7 +106,7 @@ func (g *gatherer) ready(now time.Time) (next *gathering, wake time.Time) {
 	complete := g.complete()
 	wake = now.Add(never)
 	for _, o := range g.open {
-		due := o.since.Add(g.wait)
+		due := o.since.Add(min(g.wait, o.usable()/2)) // with a free worker none is given back for waiting
 		switch {
 		case o.full() && (next == nil || !next.full()):
 			next = o

@@ -2,6 +2,7 @@ package sequin
 
 import (
 	linked "container/list"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -104,7 +105,7 @@ func (h *history) forget(d Delivery) {
 
 // errorText is what is kept of an error.
 func errorText(err error) string {
-	text := err.Error()
+	text := fmt.Sprint(err) // which survives an Error method that panics, as that of a typed nil
 	if len(text) > maxErrorText {
 		text = text[:maxErrorText] + "…"
 	}

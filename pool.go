@@ -47,7 +47,7 @@ func (s *Subscriber) newPool(ctx context.Context, cfg HandlerConfig) (*pool, err
 	if !s.claim(usedByHandlers) {
 		return nil, ErrBusy
 	}
-	s.throttle.setPace(p.backoff)
+	s.throttle.setPace(p.backoff, func(d Delivery) bool { return p.history.of(d).failures == 0 })
 	return p, nil
 }
 
@@ -202,7 +202,7 @@ func (p *pool) failed(batch []Delivery, err error, counts bool) {
 	if !told {
 		p.report(batch[0], err)
 	}
-	p.slowDown(batch, fresh, alone && hopeless, now)
+	p.slowDown(batch, fresh, alone && hopeless && !p.crowded(), now)
 }
 
 // retry lets a message come again after its backoff, or buries it. What cannot be nacked any more comes again by itself,

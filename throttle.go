@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -20,16 +21,17 @@ const failuresToSlow = 10
 type throttle struct {
 	mu    sync.Mutex // guards all below; held for arithmetic only
 	pace  RetryConfig
-	run   int            // failed calls in a row
-	steps int            // how often it slowed down; 0 is full speed
-	until time.Time      // no probe before
-	probe *deliveryState // who is let through
+	run   int                 // failed calls in a row
+	steps int                 // how often it slowed down; 0 is full speed
+	until time.Time           // no probe before
+	probe *deliveryState      // who is let through
+	fresh func(Delivery) bool // reports whether a message has never failed: such a one makes the better probe
 }
 
-func (t *throttle) setPace(pace RetryConfig) {
+func (t *throttle) setPace(pace RetryConfig, fresh func(Delivery) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.pace = pace
+	t.pace, t.fresh = pace, fresh
 }
 
 // slow reports whether the throttle is on, and from when on the next probe may be had.
@@ -37,6 +39,27 @@ func (t *throttle) slow() (on bool, until time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.steps > 0, t.until
+}
+
+// reach is how many messages a receive asks for to find a probe: more with each step, because those that come first may
+// be those that fail whatever the handler's state.
+func (t *throttle) reach() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return 1 << min(max(t.steps-1, 0), 16)
+}
+
+// best moves the best probe to the front.
+func (t *throttle) best(got []Delivery) {
+	t.mu.Lock()
+	on, fresh := t.steps > 0, t.fresh
+	t.mu.Unlock()
+	if !on || fresh == nil {
+		return
+	}
+	if i := slices.IndexFunc(got, fresh); i > 0 {
+		got[0], got[i] = got[i], got[0]
+	}
 }
 
 // lets reports whether a delivery that has just arrived may be handed over. While the throttle is on it becomes the
@@ -125,6 +148,6 @@ func (in *intake) probe(now, until time.Time) (next time.Time) {
 	case now.Before(in.nextPoll):
 		return in.nextPoll
 	}
-	in.startPoll(now, 1)
+	in.startPoll(now, in.window.ask(min(room, in.throttle.reach())))
 	return now.Add(never)
 }

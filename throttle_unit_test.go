@@ -16,7 +16,7 @@ func delivered(near time.Time) Delivery {
 func slowed(t *testing.T) (*throttle, time.Time) {
 	t.Helper()
 	th, zero := &throttle{}, time.Unix(0, 0)
-	th.setPace(RetryConfig{MinWait: time.Second, MaxWait: 4 * time.Second})
+	th.setPace(RetryConfig{MinWait: time.Second, MaxWait: 4 * time.Second}, nil)
 	for i := range failuresToSlow {
 		stepped, _ := th.failed([]Delivery{delivered(zero)}, true, zero)
 		require.Equal(t, i == failuresToSlow-1, stepped)
