@@ -155,6 +155,7 @@ func (in *intake) take(a answer) {
 	in.empties, in.nextPoll = 0, now
 	a.lease.round, a.lease.behind, a.lease.settles = a.poll.round, in.handed(), in.tempo.settles.Load()
 	a.lease.limits = in.full && in.window.small(in.window.ask(in.spare()))
+	in.throttle.best(a.deliveries)
 	for i, d := range a.deliveries {
 		// A server that hands out more than it was asked for must not cost more than was reserved; an answer that
 		// travelled too long is not worth handing over; and handlers that do nothing but fail get a probe alone.
@@ -205,11 +206,14 @@ func (in *intake) failed(now time.Time, a answer) {
 		in.refusesWait, in.nextPoll = true, now
 		in.log(slog.LevelInfo, "polls, because the server does not wait", "error", a.err)
 		return
-	case errors.Is(a.err, ErrRateLimited) && a.poll.wait > 0 && api.retryAfter == 0:
+	case errors.Is(a.err, ErrRateLimited) && a.poll.wait > 0:
 		// More receives wait than max_waiting allows. Somebody else gets the messages first; take part without waiting,
 		// and look for a free place now and then.
 		in.noWaitUntil = now.Add(10*time.Second + rand.N(10*time.Second))
 		in.backOff(now)
+		if until := now.Add(min(api.retryAfter, in.client.cfg.Retry.MaxWait)); until.After(in.nextPoll) {
+			in.nextPoll = until
+		}
 		return
 	case errors.Is(a.err, ErrUnauthorized):
 		in.fatal = a.err

@@ -2,6 +2,7 @@ package sequin_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +23,8 @@ func TestAnIdleSubscriberMakesOneRequestPerWaitFor(t *testing.T) {
 			before := w.Count(sequintest.Any) // before the first receive, which may run as soon as Subscribe returns
 			sub := w.subscribe(t, sequin.SubscriberConfig{WaitFor: waitFor})
 			const idle = 30 * time.Minute
-			time.Sleep(idle)
+			time.Sleep(idle + 7*time.Millisecond) // not at the very instant at which a wait ends
+			synctest.Wait()
 			each := max(waitFor, 500*time.Millisecond)
 			if waitFor == 0 {
 				each = 20 * time.Second
@@ -196,5 +198,20 @@ func TestAServerThatHandsOutMoreThanAskedGetsTheRestBack(t *testing.T) {
 		}
 		require.Len(t, back, 4)
 		_ = sub.Close(t.Context())
+	})
+}
+
+// A gateway may add a Retry-After to the 429 that says that enough receives are waiting. Short receives are served.
+func TestA429WithRetryAfterDoesNotStarve(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, Status: 429, Body: `{"summary":"too many waiting"}`, Header: http.Header{"Retry-After": {"1"}},
+			Match: func(r *sequintest.Request) bool { return strings.Contains(string(r.Body), "wait_for") }})
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		w.publish(t, "k", 10)
+		for range 10 {
+			require.NoError(t, next(t, sub, 10*time.Second).Ack())
+		}
+		closeNow(t, sub)
 	})
 }
