@@ -118,6 +118,7 @@ func TestAnErrorsTextIsCutAndMadeValid(t *testing.T) {
 
 // A dead-letter stream that is away, or refuses: nothing is lost, nothing is acked, and it is told.
 func TestWhatCannotBecomeADeadLetterIsKept(t *testing.T) {
+	t.Parallel() // one of the longest
 	for _, tc := range []struct {
 		what  string
 		dead  sequin.DeadLetter

@@ -301,6 +301,7 @@ func (r rush) measure(t *testing.T) (result rushResult) {
 }
 
 func TestLanesShareRequestsUnderLoad(t *testing.T) {
+	t.Parallel() // one of the longest
 	one := rush{lanes: 1}.measure(t)
 	four := rush{lanes: 4}.measure(t)
 	apart := rush{lanes: 4, alone: true}.measure(t)

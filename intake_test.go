@@ -45,6 +45,7 @@ func (w *world) watching(t *testing.T) (*sequin.Client, *most) {
 // TestNoMoreThanMaxInFlightIsOut holds however the program behaves; and it is no less either, where the program takes
 // and keeps.
 func TestNoMoreThanMaxInFlightIsOut(t *testing.T) {
+	t.Parallel() // one of the longest
 	for name, handle := range map[string]func(i int, d sequin.Delivery){
 		"acks":                func(_ int, d sequin.Delivery) { _ = d.Ack() },
 		"forgets":             func(int, sequin.Delivery) {},

@@ -18,6 +18,7 @@ import (
 // waited comes through: the message is handed over once, with time left, and its deadline lies a margin before the
 // server's.
 func TestAMessageIsHandedOverOnceAndInTime(t *testing.T) {
+	t.Parallel() // one of the longest
 	for _, lease := range []time.Duration{time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second} {
 		for name, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
 			"with_header":    func(behind http.RoundTripper) http.RoundTripper { return behind },

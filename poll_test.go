@@ -110,6 +110,7 @@ func TestEarlyEmptyAnswersAreBackedOff(t *testing.T) {
 
 // Of 100 Subscribers 20 may wait. The others poll, so that work which the 20 leave reaches them too.
 func TestManySubscribersShareFewPlacesToWait(t *testing.T) {
+	t.Parallel() // one of the longest
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{MaxWaiting: 20})
 		var subs []*sequin.Subscriber

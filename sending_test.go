@@ -51,6 +51,7 @@ func TestATroubledServerCostsNoMessage(t *testing.T) {
 }
 
 func TestAnOutageEndsInNoLossHoweverLongItLasts(t *testing.T) {
+	t.Parallel() // one of the longest
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{MaxBuffered: 100})
 		w.Down()
@@ -144,6 +145,7 @@ func TestAHotKeyThatCrashesTheServerWaitsForAWitness(t *testing.T) {
 }
 
 func TestAServerThatCrashesOnEverythingForAnHourCostsNothing(t *testing.T) {
+	t.Parallel() // one of the longest
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{})
 		crash := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 500})
@@ -223,6 +225,7 @@ func refuse(t *testing.T, status int, bad ...int) (requests int) {
 func bound(k int) int { return int(2*float64(k)*math.Log2(1000)) + 1 }
 
 func TestOneRefusedMessageIsFoundWhereverItStands(t *testing.T) {
+	t.Parallel() // one of the longest
 	worst := 0
 	for i := range 1000 {
 		worst = max(worst, refuse(t, 422, i))
@@ -232,6 +235,7 @@ func TestOneRefusedMessageIsFoundWhereverItStands(t *testing.T) {
 }
 
 func TestRefusedMessagesFailAloneWithinTheBound(t *testing.T) {
+	t.Parallel() // one of the longest
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, k := range []int{0, 2, 3, 5, 10, 30, 100, 300, 999, 1000} {
 		t.Run("k="+strconv.Itoa(k), func(t *testing.T) {

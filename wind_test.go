@@ -107,6 +107,7 @@ func TestAReceiveThatDoesNotWaitMayFinish(t *testing.T) {
 
 // A deploy must not cost a visibility timeout: what nobody has begun is there for the next at once, a hundred times.
 func TestABusyStopLeavesNothingBehind(t *testing.T) {
+	t.Parallel() // one of the longest
 	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 30 * time.Second})
 		w.publish(t, "k", 5000)

@@ -22,6 +22,7 @@ type workers struct {
 // its lease is nearly over is received, given back and received again for nothing, and what is handed over with too
 // little of its lease left is worked on for nothing.
 func TestTheWindowFollowsASlowProgram(t *testing.T) {
+	t.Parallel() // one of the longest
 	for _, row := range []struct {
 		workers
 		lease     time.Duration
