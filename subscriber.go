@@ -206,8 +206,8 @@ func (e *DrainError) Unwrap() error { return e.cause }
 // Close stops receiving, closes the channel, nacks at once what was not handed out, and waits until what was is settled
 // or expired, or ctx ends; then the last settles go out, which takes at most a LeaseMargin more. It returns nil or a
 // *DrainError, every call the same. It may be called at any time, by several goroutines, also from inside the range loop,
-// whose current delivery it then waits for: settle that first. Afterwards no goroutine, timer or request of the Subscriber
-// remains.
+// whose current delivery it then waits for: settle that first. What cannot be nacked within a LeaseMargin waits for the
+// end of its lease. Afterwards no goroutine, timer or request of the Subscriber remains.
 //
 // A message that the server hands out at the very moment at which a waiting receive is cut is lost to its lease: about
 // half a millisecond on loopback.
