@@ -324,3 +324,21 @@ func TestHandleBatchRefusesAConfigThatMakesNoSense(t *testing.T) {
 		require.NoError(t, run.stop(), "the default Size is at most MaxInFlight")
 	})
 }
+
+// Wait may be longer than a lease allows: what is there is handled in good time all the same.
+func TestABatchThatMayWaitLongerThanItsLeaseIsHandled(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 1, 30*time.Second, sequin.SubscriberConfig{})
+		var b batches
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: 10, Wait: time.Minute}, func(_ context.Context, batch []sequin.Delivery) error {
+				b.note(batch)
+				return nil
+			})
+		})
+		time.Sleep(5 * time.Minute)
+		require.NoError(t, run.stop())
+		require.Equal(t, []int{1}, b.sizes)
+		require.Zero(t, sub.Stats().ExpiredInBuffer)
+	})
+}

@@ -182,3 +182,23 @@ func TestAProbeThatHangsIsFollowedByAnotherWhenItsLeaseEnds(t *testing.T) {
 		w.requireSettled(t, "orders")
 	})
 }
+
+// After an outage the few messages that are bad themselves do not keep the others from being tried.
+func TestAfterAnOutageBadMessagesDoNotHideTheGoodOnes(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 200, time.Minute, sequin.SubscriberConfig{})
+		began, good := time.Now(), 0
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{}, func(_ context.Context, d sequin.Delivery) error {
+				if time.Since(began) < 10*time.Minute || d.Key == "k.0" || d.Key == "k.1" || d.Key == "k.2" {
+					return errDown
+				}
+				good++
+				return nil
+			})
+		})
+		time.Sleep(20 * time.Minute)
+		require.NoError(t, run.stop())
+		require.Equal(t, 197, good)
+	})
+}
