@@ -103,12 +103,19 @@ type receivedJSON struct {
 	} `json:"data"`
 }
 
-// looseTime is zero where it cannot be read.
+// looseTime is zero where it cannot be read. A time without a zone, as Elixir writes naive ones, is UTC.
 type looseTime struct{ time.Time }
 
 func (l *looseTime) UnmarshalJSON(text []byte) error {
-	if json.Unmarshal(text, &l.Time) != nil {
-		l.Time = time.Time{}
+	var s string
+	if json.Unmarshal(text, &s) != nil {
+		return nil
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05"} { // Parse takes a fraction where the layout has none
+		if at, err := time.Parse(layout, s); err == nil {
+			l.Time = at
+			return nil
+		}
 	}
 	return nil
 }
@@ -167,6 +174,8 @@ func FuzzDecodeReceived(f *testing.F) {
 		`{"data":[]}`, `{"data":[{"ack_id":"a","message":{"key":"k"}}]}`,
 		`{"data":[{"ack_id":"a","deliver_count":3,"message":{"key":"k","data":"d\u00e9\"","stream_id":"s","data_hash":"h","seq":-9,"inserted_at":"2026-11-23T12:36:41.281190Z","updated_at":null}},{"ack_id":"b","message":{"key":"l","x":{"y":[1,2,{"z":null}]}}}],"more":true}`,
 		`{"data":[{"ack_id":"a","message":null}]}`, `{"data":null}`, ` {"data" : [ ] } `, `{"data":[{"ack_id":1}]}`,
+		`{"data":[{"ack_id":"a","message":{"key":"k","inserted_at":"0000-01-01T00:00:00","updated_at":"2026-11-23T12:36:41.28119\u0030Z"}}]}`,
+		`{"data":[{"ack_id":"a","message":{"key":"k","inserted_at":"2026-11-23T12:36:41,281190","updated_at":"2026-11-23T1:36:41Z"}}]}`,
 		`{"data":[{"ack_id":"a","deliver_count":1e3,"message":{"key":"k","seq":9223372036854775808}}]}`, `{"data":[]`,
 	} {
 		f.Add([]byte(body))
