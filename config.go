@@ -126,7 +126,3 @@ func newTransport(timeout time.Duration) *http.Transport {
 		ReadBufferSize:      bufferSize,
 	}
 }
-
-// sharedPool hides CloseIdleConnections from go-retryablehttp, which calls it on giving up and would close what other
-// calls, or other users of the caller's HTTPClient, are about to use.
-type sharedPool struct{ http.RoundTripper }

@@ -3,15 +3,12 @@ package sequin
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,55 +27,6 @@ type request struct {
 	repeat         repeat
 }
 
-// payload is an encoded body. net/http may go on reading a body after the call has ended (an early answer, a cut
-// connection), so its bytes may be used again only once released says so.
-type payload struct {
-	json []byte
-	open atomic.Int32 // readers that net/http has not closed yet
-	read atomic.Bool  // whether any byte was taken: until then the server cannot have acted
-}
-
-func (p *payload) released() bool { return p.open.Load() == 0 }
-
-// reader is a fresh view of the payload for one attempt.
-func (p *payload) reader() (io.Reader, error) {
-	p.open.Add(1)
-	p.read.Store(false)
-	return &payloadReader{from: p, rest: p.json}, nil
-}
-
-type payloadReader struct {
-	from   *payload
-	rest   []byte
-	closed atomic.Bool
-}
-
-func (r *payloadReader) Len() int { return len(r.rest) }
-
-func (r *payloadReader) Read(b []byte) (int, error) {
-	if len(r.rest) == 0 {
-		return 0, io.EOF
-	}
-	r.from.read.Store(true)
-	n := copy(b, r.rest)
-	r.rest = r.rest[n:]
-	return n, nil
-}
-
-func (r *payloadReader) Close() error {
-	if r.closed.CompareAndSwap(false, true) {
-		r.from.open.Add(-1)
-	}
-	return nil
-}
-
-// noBody is an empty body that is not http.NoBody: for that net/http would re-send a GET by itself when a reused
-// connection ends early, and only our own loops repeat.
-type noBody struct{}
-
-func (noBody) Read([]byte) (int, error) { return 0, io.EOF }
-func (noBody) Close() error             { return nil }
-
 // maxResponse bounds what is read of one answer: 1,000 messages of 250 KB. Only the messages that a server can hold
 // limit an answer otherwise: 1,000 of 8,000,000 bytes.
 const maxResponse = 256 << 20
@@ -91,38 +39,34 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	target.RawPath = strings.TrimSuffix(c.base.EscapedPath(), "/") + r.path
 	target.Path, _ = url.PathUnescape(target.RawPath) // of escaped elements only: it cannot fail
 	target.RawQuery = r.query.Encode()
-	body := func() (io.Reader, error) { return noBody{}, nil }
-	if r.body != nil {
-		body = r.body.reader
+	body := r.body
+	if body == nil {
+		body = new(payload)
 	}
 	req, err := retryablehttp.NewRequestWithContext(ctx, r.method, target.String(), nil)
-	if err != nil {
-		return fmt.Errorf("sequin: %s %s: %w", r.method, r.path, err)
+	if err == nil {
+		err = req.SetBody(body.reader)
 	}
-	if err := req.SetBody(body); err != nil {
+	if err != nil {
 		return fmt.Errorf("sequin: %s %s: %w", r.method, r.path, err)
 	}
 	req.GetBody = nil // with it, net/http would re-send a request that has an Idempotency-Key
 	c.setHeader(req.Header, r)
 	if ctx.Err() != nil {
-		// Not left to net/http: a request without a body would count as perhaps sent.
+		// Not left to net/http, which would ask for no connection, like a RoundTripper that tells nothing.
 		return &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, cut: true, cause: ended(ctx)}
 	}
 
-	hc := *c.http
-	hc.Timeout = c.cfg.Timeout
+	way := attempts{RoundTripper: c.http.Transport, body: body, timeout: c.cfg.Timeout}
 	if r.timeout > 0 {
-		hc.Timeout = r.timeout
+		way.timeout = r.timeout
 	}
-	if hc.Timeout += r.wait; c.limit > 0 {
-		hc.Timeout = min(hc.Timeout, c.limit)
+	if way.timeout += r.wait; c.limit > 0 {
+		way.timeout = min(way.timeout, c.limit)
 	}
-	var stranger atomic.Bool // the peer did not get through the TLS handshake, in time or at all
-	if c.base.Scheme == "https" {
-		trace := httptrace.ClientTrace{TLSHandshakeDone: func(_ tls.ConnectionState, err error) { stranger.Store(err != nil) }}
-		req = req.WithContext(httptrace.WithClientTrace(ctx, &trace))
-	}
-	lost := func(cause error) error { return c.lost(ctx, r, cause, stranger.Load()) }
+	hc := *c.http
+	hc.Transport = &way
+	lost := func(cause error) error { return c.lost(ctx, r, cause, body.sent(), way.stranger.Load()) }
 	l := loop{ctx: ctx, retry: c.cfg.Retry, repeat: r.repeat, lost: lost, logger: c.cfg.Logger}
 	err = l.run(&hc, req, func(resp *http.Response) error {
 		return c.readAnswer(resp, r, req.Header.Get("X-Request-Id"), lost, decode)
@@ -135,10 +79,10 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 }
 
 // lost makes the error of an attempt that got no complete answer.
-func (c *Client) lost(ctx context.Context, r request, cause error, stranger bool) error {
+func (c *Client) lost(ctx context.Context, r request, cause error, sent, stranger bool) error {
 	dial, cut := isDial(cause) || stranger, ctx.Err() != nil
 	e := &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, cause: cause, dial: dial && !cut, cut: cut,
-		sent: !dial && (r.body == nil || r.body.read.Load())}
+		sent: sent && !dial && !cutShort(cause)}
 	if cut {
 		e.cause = ended(ctx)
 	}

@@ -43,5 +43,5 @@ func (r RetryConfig) Wait(n int, cause error) (time.Duration, error) {
 
 // IdleConnsPerHost is how many idle connections the Client's own transport keeps.
 func (c *Client) IdleConnsPerHost() int {
-	return c.http.Transport.(sharedPool).RoundTripper.(*http.Transport).MaxIdleConnsPerHost
+	return c.http.Transport.(*http.Transport).MaxIdleConnsPerHost
 }

@@ -129,7 +129,7 @@ func surelyNotActed(err error) bool {
 type connError struct {
 	method, path, baseURL string
 	dial                  bool // no connection was made
-	sent                  bool // some of the body, or a request without one, may have reached the server
+	sent                  bool // the whole request may have reached the server
 	cut                   bool // because the caller's context ended
 	unreadable            bool // an answer came, whole, and is not Sequin's
 	cause                 error
@@ -153,6 +153,13 @@ func isDial(err error) bool {
 	var untrusted *tls.CertificateVerificationError
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") ||
 		errors.As(err, &untrusted) || errors.Is(err, http.ErrSchemeMismatch)
+}
+
+// cutShort reports whether err means that the end of a request was not written: of a body that is not whole no server
+// makes anything.
+func cutShort(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "write"
 }
 
 // unreadable reports whether a whole answer came that nobody can read.

@@ -48,7 +48,6 @@ func NewClient(cfg Config) (*Client, error) {
 	if hc.Transport == nil {
 		hc.Transport = http.DefaultTransport
 	}
-	hc.Transport = sharedPool{hc.Transport}
 	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.limit, hc.Timeout = max(0, hc.Timeout), 0
 	if c.limit > 0 {
