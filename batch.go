@@ -13,9 +13,10 @@ import (
 // Items of one lane leave in the order they came, a lane having so many batches in flight as it has slots. Batching is
 // natural: an idle batcher runs the first item at once, and while a batch is in flight the next one gathers.
 //
-// There is no standing goroutine. Each batch in flight has one; whoever changes the state (an admission, a batch that
-// ended, the timer) decides under mu which batches leave next. So nothing can be admitted that nobody will run.
-type batcher[T item, W any] struct {
+// There is no standing goroutine. Each batch in flight has one, which ends when no other may leave; whoever changes the
+// state (an admission, a batch that ended, the timer) decides under mu which batches leave next. So nothing can be
+// admitted that nobody will run.
+type batcher[T, W any] struct {
 	cfg batcherConfig[T, W]
 	ctx context.Context // of every run; ends when close gives up
 
@@ -27,7 +28,10 @@ type batcher[T item, W any] struct {
 	live     int // items that are not complete yet
 	inFlight int // batches running
 	totals   totals
-	pace     pace // how long runs took lately
+	lim      limits       // as the latest dispatch found them
+	free     bool         // whoever holds mu runs the next batch that leaves itself
+	next     *batch[T, W] // that batch
+	pace     pace         // how long runs took lately
 	relief   relief
 	waiters  []*waiter[T]
 	epochs   []*epoch // of flush, oldest first; the last one takes new items
@@ -44,9 +48,9 @@ type batcher[T item, W any] struct {
 	cause   error // why close gave up
 }
 
-type batcherConfig[T item, W any] struct {
+type batcherConfig[T, W any] struct {
 	lanes, slots int
-	limits       func() limits // asked at every cut: what the stream takes may become known late
+	limits       func() limits // asked at every dispatch: what the stream takes may become known late
 	maxItems     int           // buffered at most; 0 is unbounded
 	maxBytes     int
 	linger       time.Duration
@@ -63,17 +67,19 @@ type batcherConfig[T item, W any] struct {
 	done func(items []entry[T], err error)
 }
 
-// entry is an item inside the batcher.
-type entry[T item] struct {
-	item  T
-	epoch *epoch
+// entry is an item, and all that the batcher knows of it.
+type entry[T any] struct {
+	item T
+	// size is how many bytes it takes in a request.
+	size int
+	// id names what must not stand twice in one batch and must keep its order; 0 names nothing. Two ids that are equal
+	// by chance (it is a hash) cost one of them a batch's delay, nothing else.
+	id    uint64
+	epoch *epoch // the batcher's own
 }
 
-func (e entry[T]) cost() int  { return e.item.cost() }
-func (e entry[T]) id() uint64 { return e.item.id() }
-
 // batch is what run gets. Work is run's own, zero at first, and kept while the batch is tried again.
-type batch[T item, W any] struct {
+type batch[T, W any] struct {
 	items   []entry[T]
 	work    W
 	skipped bool // a repeated id was passed over when this was cut
@@ -82,7 +88,7 @@ type batch[T item, W any] struct {
 }
 
 // verdict is what became of a batch that ran. Together its lists hold each of the batch's items once.
-type verdict[T item, W any] struct {
+type verdict[T, W any] struct {
 	done   []entry[T] // complete; their room is free
 	failed []entry[T] // complete with err; their room is the owner's to release
 	err    error
@@ -99,7 +105,7 @@ type verdict[T item, W any] struct {
 }
 
 // lane is a queue of items and the batches that come before it.
-type lane[T item, W any] struct {
+type lane[T, W any] struct {
 	queue    []entry[T]
 	head     int       // where queue begins: what is before it has left
 	bytes    int       // of the queue
@@ -116,8 +122,8 @@ type lane[T item, W any] struct {
 func (l *lane[T, W]) pending() []entry[T] { return l.queue[l.head:] }
 
 // waiter is an admission that found no room.
-type waiter[T item] struct {
-	item  T
+type waiter[T any] struct {
+	entry entry[T]
 	lane  int
 	hurry bool
 	ready chan struct{} // closed once item is admitted or err is set
@@ -139,26 +145,26 @@ type relief struct {
 	running bool   // the last of them has not ended
 }
 
-func newBatcher[T item, W any](cfg batcherConfig[T, W]) *batcher[T, W] {
+func newBatcher[T, W any](cfg batcherConfig[T, W]) *batcher[T, W] {
 	b := &batcher[T, W]{cfg: cfg, lanes: make([]lane[T, W], cfg.lanes), drained: make(chan struct{}), epochs: []*epoch{newEpoch()}}
 	b.ctx, b.cancel = context.WithCancelCause(context.Background())
 	return b
 }
 
-// admit takes an item into a lane. Without room it waits for it, first come first served, until ctx ends, or is refused
+// admit takes a copy of an item into a lane. Without room it waits for it, first come first served, until ctx ends, or is refused
 // with ErrBufferFull when wait is false. hurry lets the lane leave without waiting for company.
-func (b *batcher[T, W]) admit(ctx context.Context, it T, lane int, hurry, wait bool) error {
+func (b *batcher[T, W]) admit(ctx context.Context, e *entry[T], lane int, hurry, wait bool) error {
 	b.mu.Lock()
 	if err := b.refusedLocked(); err != nil {
 		b.mu.Unlock()
 		return err
 	}
-	if len(b.waiters) == 0 && b.fitsLocked(it) {
-		b.enqueueLocked(it, lane, hurry)
+	if len(b.waiters) == 0 && b.fitsLocked(e.size) {
+		b.enqueueLocked(e, lane, hurry)
 		b.mu.Unlock()
 		return nil
 	}
-	w := &waiter[T]{item: it, lane: lane, hurry: hurry, ready: make(chan struct{}), report: b.relief.reports}
+	w := &waiter[T]{entry: *e, lane: lane, hurry: hurry, ready: make(chan struct{}), report: b.relief.reports}
 	if b.hopelessLocked(w) {
 		b.mu.Unlock()
 		return ErrFailuresPending
@@ -193,21 +199,22 @@ func (b *batcher[T, W]) refusedLocked() error {
 	return b.refusal
 }
 
-func (b *batcher[T, W]) fitsLocked(it T) bool {
-	return b.cfg.maxItems == 0 || b.buffered < b.cfg.maxItems && b.bytes+it.cost() <= b.cfg.maxBytes
+func (b *batcher[T, W]) fitsLocked(size int) bool {
+	return b.cfg.maxItems == 0 || b.buffered < b.cfg.maxItems && b.bytes+size <= b.cfg.maxBytes
 }
 
-func (b *batcher[T, W]) enqueueLocked(it T, lane int, hurry bool) {
-	l, size, e := &b.lanes[lane], it.cost(), b.epochs[len(b.epochs)-1]
+func (b *batcher[T, W]) enqueueLocked(e *entry[T], lane int, hurry bool) {
+	l, size := &b.lanes[lane], e.size
+	e.epoch = b.epochs[len(b.epochs)-1]
 	was := len(l.queue) - l.head
 	if l.head > was && len(l.queue) == cap(l.queue) {
 		l.queue = append(l.queue[:0], l.pending()...) // rather than grow
 		clear(l.queue[was:cap(l.queue)])
 		l.head = 0
 	}
-	l.queue = append(l.queue, entry[T]{it, e})
+	l.queue = append(l.queue, *e)
 	l.bytes += size
-	e.live++
+	e.epoch.live++
 	b.live++
 	b.totals.admitted++
 	b.buffered++
@@ -223,8 +230,7 @@ func (b *batcher[T, W]) enqueueLocked(it T, lane int, hurry bool) {
 		return
 	}
 	// Between the first item and a full batch nothing changes what may leave.
-	lim := b.cfg.limits()
-	filled := was+1 == lim.count || lim.filled(l.bytes) && !lim.filled(l.bytes-size)
+	filled := was+1 == b.lim.count || b.lim.filled(l.bytes) && !b.lim.filled(l.bytes-size)
 	if was == 0 || hurry || filled {
 		b.dispatchLocked()
 	}
@@ -241,8 +247,8 @@ func (b *batcher[T, W]) grantLocked() {
 	n := 0
 	for ; n < len(b.waiters); n++ {
 		w := b.waiters[n]
-		if b.fitsLocked(w.item) {
-			b.enqueueLocked(w.item, w.lane, w.hurry)
+		if b.fitsLocked(w.entry.size) {
+			b.enqueueLocked(&w.entry, w.lane, w.hurry)
 		} else if b.hopelessLocked(w) {
 			w.err = ErrFailuresPending
 		} else {

@@ -87,6 +87,20 @@ func newDepot(t *testing.T, cfg batcherConfig[parcel, int]) *depot {
 	return d
 }
 
+// admit hands a parcel over.
+func (d *depot) admit(ctx context.Context, p parcel, lane int, hurry, wait bool) error {
+	return d.batcher.admit(ctx, p.entry(), lane, hurry, wait)
+}
+
+// close closes and tells the numbers of what was left.
+func (d *depot) close(ctx context.Context) (left []int, cause error) {
+	parcels, cause := d.batcher.close(ctx)
+	for _, p := range parcels {
+		left = append(left, p.n)
+	}
+	return left, cause
+}
+
 // put admits parcels with these numbers into lane 0; each has its number as its key, and 10 bytes.
 func (d *depot) put(ns ...int) {
 	d.t.Helper()
@@ -451,8 +465,8 @@ func chaos(t *testing.T, d *depot, seed uint64) {
 	time.Sleep(time.Duration(random(200)) * time.Second)
 	left, _ := d.close(ctx)
 	all.Wait()
-	for _, p := range left {
-		require.ErrorIs(t, d.errs[p.n], ErrClosed)
+	for _, n := range left {
+		require.ErrorIs(t, d.errs[n], ErrClosed)
 	}
 	want := []int{}
 	for _, ns := range accepted {

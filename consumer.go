@@ -290,7 +290,7 @@ func (c *Client) MessageInfo(ctx context.Context, stream, key string) (*MessageI
 	if err := checkName("stream", stream); err != nil {
 		return nil, err
 	}
-	if err := checkKey(key); err != nil {
+	if _, err := checkKey(key); err != nil {
 		return nil, err
 	}
 	info, err := call[data[MessageInfo]](ctx, c, http.MethodGet, path("api", "streams", stream, "messages", key, "consumer_info"), nil)

@@ -1,14 +1,5 @@
 package sequin
 
-// item is what a batcher batches.
-type item interface {
-	// cost is how many bytes it takes in a request.
-	cost() int
-	// id names what must not stand twice in one batch and must keep its order; 0 names nothing. Two ids that are equal
-	// by chance (it is a hash) cost one of them a batch's delay, nothing else.
-	id() uint64
-}
-
 // limits of a batch.
 type limits struct {
 	count    int  // most items
@@ -35,7 +26,7 @@ type cutter struct {
 // passes over an item whose id the batch already holds, or that stands behind one of its id that was passed over.
 // Ids to avoid, where there are any, count as held: only then it may take none.
 // The batch is appended to into. What was passed over keeps its order, at the head of rest, which shares pending's array.
-func cut[T item](c *cutter, pending []T, lim limits, avoid []uint64, into []T) (batch, rest []T, skipped int) {
+func cut[T any](c *cutter, pending []entry[T], lim limits, avoid []uint64, into []entry[T]) (batch, rest []entry[T], skipped int) {
 	window, distinct := len(pending), lim.distinct || len(avoid) > 0
 	if distinct {
 		window = min(window, lookahead*lim.count)
@@ -47,17 +38,15 @@ func cut[T item](c *cutter, pending []T, lim limits, avoid []uint64, into []T) (
 	}
 	bytes, first, last := lim.overhead, len(into), -1
 	for i := 0; i < window && len(into)-first < lim.count; i++ {
-		it := &pending[i]
-		if distinct {
-			if id := (*it).id(); id != 0 && !c.seen.add(id) {
-				skipped++
-				continue
-			}
+		e := &pending[i]
+		if distinct && e.id != 0 && !c.seen.add(e.id) {
+			skipped++
+			continue
 		}
-		if bytes += (*it).cost(); bytes > lim.bytes && len(into) > first {
+		if bytes += e.size; bytes > lim.bytes && len(into) > first {
 			break
 		}
-		into, last = append(into, *it), i
+		into, last = append(into, *e), i
 		if distinct {
 			c.taken = append(c.taken, int32(i))
 		}

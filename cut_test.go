@@ -15,28 +15,28 @@ type parcel struct {
 	size int
 }
 
-func (p parcel) cost() int  { return p.size }
-func (p parcel) id() uint64 { return p.key }
+// entry is the parcel for a batcher.
+func (p parcel) entry() *entry[parcel] { return &entry[parcel]{item: p, size: p.size, id: p.key} }
 
 // parcels makes one of 10 bytes for each key, numbered from 0.
-func parcels(keys ...uint64) []parcel {
-	made := make([]parcel, len(keys))
+func parcels(keys ...uint64) []entry[parcel] {
+	made := make([]entry[parcel], len(keys))
 	for i, key := range keys {
-		made[i] = parcel{n: i, key: key, size: 10}
+		made[i] = *parcel{n: i, key: key, size: 10}.entry()
 	}
 	return made
 }
 
-func numbers(items []parcel) []int {
+func numbers(items []entry[parcel]) []int {
 	ns := make([]int, len(items))
-	for i, it := range items {
-		ns[i] = it.n
+	for i, e := range items {
+		ns[i] = e.item.n
 	}
 	return ns
 }
 
 func TestCut(t *testing.T) {
-	sized := func(sizes ...int) []parcel {
+	sized := func(sizes ...int) []entry[parcel] {
 		made := parcels(make([]uint64, len(sizes))...)
 		for i := range made {
 			made[i].size = sizes[i]
@@ -47,7 +47,7 @@ func TestCut(t *testing.T) {
 	threeOnce := limits{count: 3, bytes: 1000, distinct: true}
 	for _, row := range []struct {
 		name    string
-		pending []parcel
+		pending []entry[parcel]
 		lim     limits
 		avoid   []uint64
 		batch   []int
@@ -89,11 +89,11 @@ func TestCutForgetsWhatHasLeft(t *testing.T) {
 	pending := parcels(1, 1, 2, 3, 4)
 	_, rest, _ := cut(new(cutter), pending, limits{count: 3, bytes: 1000, distinct: true}, nil, nil)
 	require.Equal(t, []int{1, 4}, numbers(rest))
-	require.Equal(t, []parcel{{}, {}, {}}, pending[:3], "what has left must not be kept alive by the queue")
+	require.Equal(t, make([]entry[parcel], 3), pending[:3], "what has left must not be kept alive by the queue")
 }
 
 func TestCutAppendsToWhatItIsGiven(t *testing.T) {
-	room := make([]parcel, 1, 8)
+	room := make([]entry[parcel], 1, 8)
 	batch, _, _ := cut(new(cutter), parcels(1, 2), limits{count: 2, bytes: 1000}, nil, room)
 	require.Len(t, batch, 3)
 	require.Same(t, &room[0], &batch[0], "room that is large enough is used")
@@ -118,16 +118,16 @@ func FuzzCut(f *testing.F) {
 	f.Add([]byte{0xf1, 0x01, 0xf1, 0x02, 0xff, 0x10}, uint8(4), uint16(9), true, uint8(2))
 	f.Fuzz(func(t *testing.T, script []byte, count uint8, bytes uint16, distinct bool, avoid uint8) {
 		script = script[:min(len(script), 300)] // the invariants cost its square
-		pending := make([]parcel, len(script))
+		pending := make([]entry[parcel], len(script))
 		for i, b := range script {
-			pending[i] = parcel{n: i, key: uint64(b & 7), size: 1 + int(b>>3)*int(b>>3)}
+			pending[i] = *parcel{n: i, key: uint64(b & 7), size: 1 + int(b>>3)*int(b>>3)}.entry()
 		}
 		lim := limits{count: max(1, int(count)), bytes: int(bytes), overhead: 3, distinct: distinct}
 		c := new(cutter)
 		if id := uint64(avoid & 7); id != 0 {
 			before := slices.Clone(pending)
 			batch, rest, _ := cut(c, pending, lim, []uint64{id}, nil)
-			require.False(t, slices.ContainsFunc(batch, func(p parcel) bool { return p.key == id }))
+			require.False(t, slices.ContainsFunc(batch, func(e entry[parcel]) bool { return e.id == id }))
 			lim := lim
 			lim.distinct = true
 			checkCut(t, before, lim, batch, rest)
@@ -145,14 +145,14 @@ func FuzzCut(f *testing.F) {
 }
 
 // checkCut holds one cut against its invariants.
-func checkCut(t *testing.T, before []parcel, lim limits, batch, rest []parcel) {
+func checkCut(t *testing.T, before []entry[parcel], lim limits, batch, rest []entry[parcel]) {
 	t.Helper()
 	require.LessOrEqual(t, len(batch), lim.count)
 	size, ids := lim.overhead, map[uint64]bool{}
 	for _, p := range batch {
 		size += p.size
-		require.False(t, lim.distinct && p.key != 0 && ids[p.key], "id %d twice", p.key)
-		ids[p.key] = true
+		require.False(t, lim.distinct && p.id != 0 && ids[p.id], "id %d twice", p.id)
+		ids[p.id] = true
 		if lim.distinct {
 			require.Less(t, slices.Index(before, p), lookahead*lim.count, "looks too far")
 		}
@@ -161,15 +161,15 @@ func checkCut(t *testing.T, before []parcel, lim limits, batch, rest []parcel) {
 
 	// Nothing is lost or doubled, and both parts keep their order.
 	all := slices.Concat(batch, rest)
-	slices.SortFunc(all, func(a, b parcel) int { return a.n - b.n })
+	slices.SortFunc(all, func(a, b entry[parcel]) int { return a.item.n - b.item.n })
 	require.True(t, slices.Equal(before, all), "%v became %v", before, all)
-	byN := func(a, b parcel) int { return a.n - b.n }
+	byN := func(a, b entry[parcel]) int { return a.item.n - b.item.n }
 	require.True(t, slices.IsSortedFunc(batch, byN))
 	require.True(t, slices.IsSortedFunc(rest, byN))
 	// What has left of an id came before what stays of it.
 	for _, p := range batch {
 		for _, q := range rest {
-			require.False(t, p.key != 0 && p.key == q.key && q.n < p.n, "%d overtook %d", p.n, q.n)
+			require.False(t, p.id != 0 && p.id == q.id && q.item.n < p.item.n, "%d overtook %d", p.item.n, q.item.n)
 		}
 	}
 }
@@ -177,14 +177,14 @@ func checkCut(t *testing.T, before []parcel, lim limits, batch, rest []parcel) {
 func BenchmarkCut(b *testing.B) {
 	for _, keys := range []uint64{1, 1000, 1 << 62} {
 		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
-			queue := make([]parcel, lookahead*MaxBatch)
+			queue := make([]entry[parcel], lookahead*MaxBatch)
 			var c cutter
-			into := make([]parcel, 0, MaxBatch)
+			into := make([]entry[parcel], 0, MaxBatch)
 			lim := limits{count: MaxBatch, bytes: 1 << 20, distinct: true}
 			taken := 0
 			for b.Loop() {
 				for i := range queue {
-					queue[i] = parcel{n: i, key: 1 + uint64(i)*0x9e3779b97f4a7c15%keys, size: 100}
+					queue[i] = *parcel{n: i, key: 1 + uint64(i)*0x9e3779b97f4a7c15%keys, size: 100}.entry()
 				}
 				batch, _, _ := cut(&c, queue, lim, nil, into)
 				taken += len(batch)

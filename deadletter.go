@@ -147,7 +147,7 @@ func (dl *deadLetters) letter(d Delivery, r record) (Message, error) {
 	key := "dead." + o.consumer.Name + "." + uuid.NewString()
 	if dl.cfg.Key != nil {
 		key = dl.cfg.Key(d)
-	} else if checkKey(key) != nil {
+	} else if _, err := checkKey(key); err != nil {
 		key = "dead." + o.consumer.ID + "." + uuid.NewString()
 	}
 	return Message{Key: key, Data: strings.TrimSuffix(data.String(), "\n")}, err

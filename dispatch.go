@@ -32,7 +32,7 @@ func (b *batcher[T, W]) dispatchLocked() {
 			wake = t
 		}
 	}
-	lim := b.cfg.limits()
+	b.lim = b.cfg.limits()
 	var oldest *lane[T, W] // of the partial ones that could leave if nothing were in flight
 	due := func(l *lane[T, W]) time.Time { return l.since.Add(b.pace.hold()) }
 	for i := range b.lanes {
@@ -40,14 +40,14 @@ func (b *batcher[T, W]) dispatchLocked() {
 		for l.inFlight < b.cfg.slots && l.waiting() {
 			if now.Before(l.resume) {
 				if b.cfg.rush && l.hurry > 0 && len(l.pending()) > 0 {
-					b.leaveLocked(l, now, lim)
+					b.leaveLocked(l, now)
 					continue
 				}
 				soonest(l.resume)
 				break
 			}
-			if l.forced(lim) {
-				b.leaveLocked(l, now, lim)
+			if l.forced(b.lim) {
+				b.leaveLocked(l, now)
 				continue
 			}
 			ready := l.since.Add(b.cfg.linger)
@@ -56,7 +56,7 @@ func (b *batcher[T, W]) dispatchLocked() {
 				break
 			}
 			if !now.Before(due(l)) {
-				b.leaveLocked(l, now, lim)
+				b.leaveLocked(l, now)
 				continue
 			}
 			younger := l
@@ -72,7 +72,7 @@ func (b *batcher[T, W]) dispatchLocked() {
 	switch {
 	case oldest == nil:
 	case b.inFlight == 0:
-		b.leaveLocked(oldest, now, lim)
+		b.leaveLocked(oldest, now)
 	default:
 		soonest(due(oldest))
 	}
@@ -89,22 +89,26 @@ func (l *lane[T, W]) forced(lim limits) bool {
 	return len(l.stuck) > 0 || len(l.redo) > 0 || l.hurry > 0 || len(l.pending()) >= lim.count || lim.filled(l.bytes)
 }
 
-func (b *batcher[T, W]) leaveLocked(l *lane[T, W], now time.Time, lim limits) {
-	next := b.nextLocked(l, now, lim)
+func (b *batcher[T, W]) leaveLocked(l *lane[T, W], now time.Time) {
+	next := b.nextLocked(l, now)
 	l.inFlight++
 	b.inFlight++
+	if b.free {
+		b.free, b.next = false, next
+		return
+	}
 	go b.exec(next)
 }
 
 // nextLocked takes the lane's next batch: what is to be run again comes first, and stuck ones take turns with others.
-func (b *batcher[T, W]) nextLocked(l *lane[T, W], now time.Time, lim limits) *batch[T, W] {
+func (b *batcher[T, W]) nextLocked(l *lane[T, W], now time.Time) *batch[T, W] {
 	if now.Before(l.resume) {
-		return b.cutLocked(l, now, lim, nil) // in a hurry: what is to be run again waits
+		return b.cutLocked(l, now, nil) // in a hurry: what is to be run again waits
 	}
 	if len(l.stuck) > 0 {
 		if !l.turn {
 			l.turn = true
-			if w := b.witnessLocked(l, now, lim); w != nil {
+			if w := b.witnessLocked(l, now); w != nil {
 				return w
 			}
 		}
@@ -118,21 +122,21 @@ func (b *batcher[T, W]) nextLocked(l *lane[T, W], now time.Time, lim limits) *ba
 		again.witness = false
 		return again
 	}
-	return b.cutLocked(l, now, lim, nil)
+	return b.cutLocked(l, now, nil)
 }
 
 // witnessLocked takes a batch that holds no id of a stuck one, or nil when the lane has none. What is to be run again
 // holds none, or it would have been requeued when that one got stuck.
-func (b *batcher[T, W]) witnessLocked(l *lane[T, W], now time.Time, lim limits) *batch[T, W] {
+func (b *batcher[T, W]) witnessLocked(l *lane[T, W], now time.Time) *batch[T, W] {
 	w := l.takeRedo()
 	if w == nil && len(l.pending()) > 0 {
 		var avoid []uint64
 		for _, stuck := range l.stuck {
 			for i := range stuck.items {
-				avoid = append(avoid, stuck.items[i].id())
+				avoid = append(avoid, stuck.items[i].id)
 			}
 		}
-		w = b.cutLocked(l, now, lim, avoid)
+		w = b.cutLocked(l, now, avoid)
 	}
 	if w != nil {
 		w.witness = true
@@ -150,19 +154,19 @@ func (l *lane[T, W]) takeRedo() *batch[T, W] {
 }
 
 // cutLocked cuts a batch off the lane's queue. Only with ids to avoid it may find none.
-func (b *batcher[T, W]) cutLocked(l *lane[T, W], now time.Time, lim limits, avoid []uint64) *batch[T, W] {
+func (b *batcher[T, W]) cutLocked(l *lane[T, W], now time.Time, avoid []uint64) *batch[T, W] {
 	pending := l.pending()
-	if b.cfg.first != nil && len(pending) > lim.count {
+	if b.cfg.first != nil && len(pending) > b.lim.count {
 		slices.SortStableFunc(pending, func(x, y entry[T]) int { return b.cfg.first(x.item, y.item) })
 	}
-	items, rest, skipped := cut(&b.cutter, pending, lim, avoid, l.spare[:0])
+	items, rest, skipped := cut(&b.cutter, pending, b.lim, avoid, l.spare[:0])
 	l.spare = nil
 	if len(items) == 0 {
 		l.spare = items
 		return nil
 	}
 	for i := range items {
-		l.bytes -= items[i].cost()
+		l.bytes -= items[i].size
 	}
 	// What was passed over keeps its order, so that what is in a hurry stays in front; how much of it was taken is not
 	// counted where something was passed over: a little too much hurry does no harm.
@@ -181,8 +185,16 @@ func (b *batcher[T, W]) cutLocked(l *lane[T, W], now time.Time, lim limits, avoi
 	return &batch[T, W]{items: items, skipped: skipped > 0 && avoid == nil, lane: l}
 }
 
-// exec runs a batch and applies its verdict.
+// exec runs a batch, and then whatever leaves when it has ended: a goroutine that has run one has the stack for the next.
 func (b *batcher[T, W]) exec(x *batch[T, W]) {
+	for x != nil {
+		x = b.step(x)
+	}
+}
+
+// step runs a batch and applies its verdict. It returns one of those that leave now, or nil; the others have goroutines
+// of their own.
+func (b *batcher[T, W]) step(x *batch[T, W]) *batch[T, W] {
 	began := time.Now()
 	v := b.cfg.run(b.ctx, x)
 	took := time.Since(began)
@@ -212,9 +224,12 @@ func (b *batcher[T, W]) exec(x *batch[T, W]) {
 		l.spare = x.items[:0]
 	}
 	b.turnEpochsLocked()
+	b.free, b.next = true, nil
 	b.grantLocked()
 	b.dispatchLocked()
+	b.free = false
 	b.checkDrainedLocked()
+	return b.next
 }
 
 // completeLocked takes items off the books; their room is free only where free says so.
@@ -222,7 +237,7 @@ func (b *batcher[T, W]) completeLocked(items []entry[T], free bool) {
 	for i := range items {
 		items[i].epoch.live--
 		if free {
-			b.bytes -= items[i].cost()
+			b.bytes -= items[i].size
 		}
 	}
 	b.live -= len(items)
@@ -257,17 +272,17 @@ func (b *batcher[T, W]) putBackLocked(l *lane[T, W], v verdict[T, W]) {
 	}
 	l.redo = nil
 	for i := range back {
-		l.bytes += back[i].cost()
+		l.bytes += back[i].size
 	}
 	l.hurry += len(back) // what left once has had its time to wait for company
 	l.queue, l.head = slices.Concat(back, l.pending()), 0
 }
 
 // sharesID reports whether any of the batches holds an id of b's.
-func sharesID[T item, W any](b *batch[T, W], others []*batch[T, W]) bool {
+func sharesID[T, W any](b *batch[T, W], others []*batch[T, W]) bool {
 	for _, e := range b.items {
 		for _, other := range others {
-			if slices.ContainsFunc(other.items, func(o entry[T]) bool { return o.id() == e.id() }) {
+			if slices.ContainsFunc(other.items, func(o entry[T]) bool { return o.id == e.id }) {
 				return true
 			}
 		}

@@ -186,7 +186,7 @@ func TestSuspectsTakeTurnsWithWitnesses(t *testing.T) {
 				d.crashing(row.bad...)
 				d.batcher.mu.Lock()
 				for n, key := range row.keys {
-					d.enqueueLocked(parcel{n: n, key: key, size: 10}, 0, false)
+					d.enqueueLocked(parcel{n: n, key: key, size: 10}.entry(), 0, false)
 				}
 				d.batcher.mu.Unlock()
 				time.Sleep(time.Hour)
@@ -288,7 +288,7 @@ func (r rush) measure(t *testing.T) (result rushResult) {
 			sentAt[i] = time.Since(began)
 			mu.Unlock()
 			lane := int(key) % r.lanes
-			require.NoError(t, b.admit(t.Context(), parcel{n: i, key: key, size: 100}, lane, r.alone, true))
+			require.NoError(t, b.admit(t.Context(), parcel{n: i, key: key, size: 100}.entry(), lane, r.alone, true))
 		}
 		_, err := b.close(t.Context())
 		require.NoError(t, err)

@@ -7,10 +7,15 @@ import (
 
 // What the tests of the wire see of the inside.
 var (
-	CheckKey     = checkKey
 	CheckPattern = checkPattern
 	RetryAfter   = retryAfter
 )
+
+// CheckKey reports the first rule that a key breaks.
+func CheckKey(key string) error {
+	_, err := checkKey(key)
+	return err
+}
 
 // SetMaxResponse makes the cap of an answer testable with small answers.
 func (c *Client) SetMaxResponse(bytes int64) { c.maxResponse = bytes }

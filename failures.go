@@ -86,10 +86,10 @@ func (f *failures) add(items []entry[outgoing], err error) {
 		o := &items[i].item
 		if o.to != nil {
 			told++
-			bytes += o.size
+			bytes += items[i].size
 			continue
 		}
-		x := &failure{MessageError{Message: o.Message, Err: err}, o.size}
+		x := &failure{MessageError{Message: o.Message, Err: err}, items[i].size}
 		f.kept = append(f.kept, x)
 		if f.byKey == nil {
 			f.byKey = map[string][]*failure{}

@@ -24,12 +24,17 @@ const (
 	maxKeyTokens = 16
 )
 
-// checkKey reports the first rule that key breaks. The 2024 server answers some of them with a bare 500, for the whole batch.
-func checkKey(key string) error {
-	if reason := brokenKeyRule(key, false); reason != "" {
-		return fmt.Errorf("%w: %q %s", ErrInvalidKey, clip(key), reason)
+// checkKey reports the first rule that key breaks, or how many bytes of JSON it makes. The 2024 server answers some broken
+// rules with a bare 500, for the whole batch.
+func checkKey(key string) (size int, err error) {
+	if isCommon(key) {
+		return len(key) + len(`""`), nil
 	}
-	return nil
+	if reason := brokenKeyRule(key, false); reason != "" {
+		return 0, fmt.Errorf("%w: %q %s", ErrInvalidKey, clip(key), reason)
+	}
+	size, _ = jscan.StringSize(key)
+	return size, nil
 }
 
 // checkPattern reports the first rule that a filter breaks.
@@ -38,6 +43,35 @@ func checkPattern(pattern string) error {
 		return fmt.Errorf("%w: %q %s", ErrInvalidPattern, clip(pattern), reason)
 	}
 	return nil
+}
+
+// What isCommon has to know of a byte.
+const (
+	uncommon = 1 << iota // not allowed in a key, or escaped in JSON
+	dot
+)
+
+var byteClass = func() (class [256]uint8) {
+	for b := range class {
+		if b <= ' ' || b > '~' || strings.IndexByte(`*>"\`, byte(b)) >= 0 {
+			class[b] = uncommon
+		}
+	}
+	class['.'] = dot
+	return class
+}()
+
+// isCommon reports that key breaks no rule and stands for itself in JSON. Every Send asks; the answer takes a quarter of
+// the time that brokenKeyRule and the scanner take together. What is not common may still be right.
+func isCommon(key string) bool {
+	seen, before, dots := uint8(0), uint8(dot), 0
+	for i := range len(key) {
+		class := byteClass[key[i]]
+		seen |= class&uncommon | class&before // a dot after a dot, or in front, makes an empty token
+		before = class
+		dots += int(class / dot)
+	}
+	return seen == 0 && before != dot && dots < maxKeyTokens && len(key) <= maxKeyLen
 }
 
 func brokenKeyRule(s string, wildcards bool) string {
@@ -89,14 +123,14 @@ func clip(s string) string {
 
 // checkMessage returns how many bytes the message takes in a request, its comma included.
 func checkMessage(m Message) (size int, err error) {
-	if err := checkKey(m.Key); err != nil {
+	key, err := checkKey(m.Key)
+	if err != nil {
 		return 0, err
 	}
 	data, ok := jscan.StringSize(m.Data)
 	if !ok {
 		return 0, fmt.Errorf("%w: data of %q is not UTF-8, or holds a NUL; encode it, say as base64", ErrInvalidData, m.Key)
 	}
-	key, _ := jscan.StringSize(m.Key)
 	size = messageOverhead + key + data
 	if sendOverhead+size > MaxRequestBytes {
 		return 0, fmt.Errorf("%w: message %q takes %d bytes of JSON, a request at most %d", ErrTooLarge, m.Key, sendOverhead+size, MaxRequestBytes)

@@ -11,12 +11,12 @@ import (
 // After that the message is made again by whoever gets the delivery next, and this copy is dropped. Its fate is told to
 // to, ErrLeaseExpired when it was dropped.
 func (p *Publisher) admitFor(ctx context.Context, l *lease, m Message, to completer, wait bool) error {
-	o, err := p.prepare(ctx, m)
-	if err != nil {
+	var e entry[outgoing]
+	if err := p.prepare(ctx, m, &e); err != nil {
 		return err
 	}
-	o.lease, o.to = l, to
-	return p.batcher.admit(ctx, o, p.lane(o), false, wait)
+	e.item.lease, e.item.to = l, to
+	return p.batcher.admit(ctx, &e, p.lane(e.id), false, wait)
 }
 
 // lapsed reports whether nobody needs the message any more.

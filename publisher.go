@@ -131,8 +131,6 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 // outgoing is a message on its way. Its strings are the caller's own, which nobody can change.
 type outgoing struct {
 	Message
-	size int
-	hash uint64
 	// tried is when its first attempt was, since Publisher.started. It is kept where RetryFor asks for it; 0 is never.
 	tried time.Duration
 	// to learns the message's fate, under the number slot; nil is nobody.
@@ -141,9 +139,6 @@ type outgoing struct {
 	// lease is that of the delivery which the message comes from; nil is none. See admitFor.
 	lease *lease
 }
-
-func (o outgoing) cost() int  { return o.size }
-func (o outgoing) id() uint64 { return o.hash }
 
 // completer is told once how each of its messages ended.
 type completer interface{ complete(slot int, err error) }
@@ -184,37 +179,39 @@ func (p *Publisher) SendSync(ctx context.Context, m Message) error {
 }
 
 func (p *Publisher) admitReceipt(ctx context.Context, m Message, hurry bool) (Receipt, error) {
-	o, err := p.prepare(ctx, m)
-	if err != nil {
+	var e entry[outgoing]
+	if err := p.prepare(ctx, m, &e); err != nil {
 		return Receipt{}, err
 	}
 	r := p.receipts.next()
-	r.publisher, r.lane = p, p.lane(o)
-	o.to, o.slot = r.block, r.slot
-	if err := p.batcher.admit(ctx, o, r.lane, hurry, true); err != nil {
+	r.publisher, r.lane = p, p.lane(e.id)
+	e.item.to, e.item.slot = r.block, r.slot
+	if err := p.batcher.admit(ctx, &e, r.lane, hurry, true); err != nil {
 		return Receipt{}, err
 	}
 	return r, nil
 }
 
 func (p *Publisher) admit(ctx context.Context, m Message, wait bool) error {
-	o, err := p.prepare(ctx, m)
-	if err != nil {
+	var e entry[outgoing]
+	if err := p.prepare(ctx, m, &e); err != nil {
 		return err
 	}
-	return p.batcher.admit(ctx, o, p.lane(o), false, wait)
+	return p.batcher.admit(ctx, &e, p.lane(e.id), false, wait)
 }
 
 // prepare checks a message, so that nothing invalid can spoil a batch, and measures it.
-func (p *Publisher) prepare(ctx context.Context, m Message) (outgoing, error) {
+func (p *Publisher) prepare(ctx context.Context, m Message, e *entry[outgoing]) (err error) {
 	if ctx.Err() != nil {
-		return outgoing{}, ended(ctx)
+		return ended(ctx)
 	}
-	size, err := checkMessage(m)
-	return outgoing{Message: m, size: size, hash: max(1, maphash.String(p.seed, m.Key))}, err // 0 would name nothing
+	e.item.Message = m
+	e.id = max(1, maphash.String(p.seed, m.Key)) // 0 would name nothing
+	e.size, err = checkMessage(m)
+	return err
 }
 
-func (p *Publisher) lane(o outgoing) int { return int(o.hash % uint64(p.cfg.Lanes)) }
+func (p *Publisher) lane(id uint64) int { return int(id % uint64(p.cfg.Lanes)) }
 
 // done tells each message's fate to whoever is to know it.
 func (p *Publisher) done(items []entry[outgoing], err error) {

@@ -193,7 +193,7 @@ func (p *Publisher) suspect(b *batch[outgoing, sending], err error) verdict[outg
 func (p *Publisher) encode(b *batch[outgoing, sending]) {
 	size := sendOverhead
 	for i := range b.items {
-		size += b.items[i].item.size
+		size += b.items[i].size
 	}
 	p.noteFirstAttempt(b.items)
 	w := &b.work

@@ -233,7 +233,7 @@ func (c *Client) settleMessages(ctx context.Context, stream, consumer, verb stri
 // settle is the request that acks and nacks share, one-shot and of a Subscriber. verb is "ack" or "nack".
 func (c *Client) settle(ctx context.Context, stream, consumer, verb string, body *payload, timeout time.Duration, again repeat) error {
 	return c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, verb),
-		body: body, timeout: timeout, repeat: again}, decodeJSON(new(settled)))
+		body: body, timeout: timeout, repeat: again}, decodeSettled)
 }
 
 // takesDoubledKeys reports whether the server takes a key twice in one batch. A server whose streams show no

@@ -32,8 +32,8 @@ func (s *settler) settling(d Delivery) settling {
 // settleCost is what an ack id takes in a request; 1,000 of them are far from any limit of bytes.
 const settleCost = len(`"00000000-0000-0000-0000-000000000000",`)
 
-func (s settling) cost() int  { return settleCost }
-func (s settling) id() uint64 { return 0 }
+// entry is the settle for its batcher. Its order is no matter, so that it has no id.
+func (s settling) entry() *entry[settling] { return &entry[settling]{item: s, size: settleCost} }
 
 func (s settling) before(o settling) int {
 	return s.state.lease.deadline.Compare(o.state.lease.deadline)
@@ -96,7 +96,7 @@ func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error 
 	if how.Sync {
 		x.told = make(chan error, 1)
 	}
-	if err := s.acks.admit(context.Background(), x, 0, how.Sync || x.urgent(now), true); err != nil || !how.Sync {
+	if err := s.acks.admit(context.Background(), x.entry(), 0, how.Sync || x.urgent(now), true); err != nil || !how.Sync {
 		return err
 	}
 	select {
@@ -121,7 +121,7 @@ func (s *settler) nack(x settling, now time.Time, delay time.Duration) error {
 	if delay > 0 && s.sub.hold(x, now.Add(delay)) {
 		return nil
 	}
-	return s.nacks.admit(context.Background(), x, laneProgram, x.urgent(time.Now()), true)
+	return s.nacks.admit(context.Background(), x.entry(), laneProgram, x.urgent(time.Now()), true)
 }
 
 // urgent reports whether waiting for company, or for the end of a backoff, could take the settle past its deadline.
@@ -137,7 +137,8 @@ func (s *settler) giveBack(d Delivery) {
 	d.state.lease.open--
 	s.sub.mu.Unlock()
 	// The batcher is closed after the last giveBack: see intake.wind.
-	_ = s.nacks.admit(context.Background(), settling{ackID: d.AckID, state: d.state, undelivered: true}, laneUndelivered, false, true)
+	x := settling{ackID: d.AckID, state: d.state, undelivered: true}
+	_ = s.nacks.admit(context.Background(), x.entry(), laneUndelivered, false, true)
 }
 
 // run makes one attempt at a batch of acks or nacks.

@@ -297,7 +297,7 @@ func (c *Client) GetMessage(ctx context.Context, stream, key string) (*StoredMes
 	if err := checkName("stream", stream); err != nil {
 		return nil, err
 	}
-	if err := checkKey(key); err != nil {
+	if _, err := checkKey(key); err != nil {
 		return nil, err
 	}
 	return call[StoredMessage](ctx, c, http.MethodGet, path("api", "streams", stream, "messages", key), nil)

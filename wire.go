@@ -117,26 +117,44 @@ func (d *data[T]) complete() error {
 
 var errNoData = lacks(true, "data")
 
-// published is the answer of a send, inside its data.
-type published struct{ Published *int }
-
-func (p *published) complete() error { return lacks(p.Published == nil, "published") }
-
-func decodeSent(result *SendResult) func(http.Header, []byte) error {
-	return func(h http.Header, body []byte) error {
-		var answer data[published]
-		if err := decodeJSON(&answer)(h, body); err != nil {
-			return err
+// member calls value at each member of that name of the object where s stands, and passes over the others.
+func member(s *jscan.Scanner, name string, value func()) {
+	s.Object()
+	for key, ok := s.Key(); ok; key, ok = s.Key() {
+		if string(key) == name {
+			value()
+		} else {
+			s.Skip()
 		}
-		result.Published = *answer.Data.Published
-		return nil
 	}
 }
 
-// settled is the answer of an ack or nack. A 200 alone may be anybody's, such as the page of a captive portal.
-type settled struct{ Success bool }
+// decodeSent reads a send's answer, {"data":{"published":…}}.
+func decodeSent(result *SendResult) func(http.Header, []byte) error {
+	return func(_ http.Header, body []byte) error {
+		var s jscan.Scanner
+		s.Reset(body)
+		found := false
+		member(&s, "data", func() {
+			member(&s, "published", func() {
+				if found = !s.Null(); found {
+					result.Published = int(s.Int())
+				}
+			})
+		})
+		return errors.Join(s.Done(), lacks(!found, "published"))
+	}
+}
 
-func (s *settled) complete() error { return lacks(!s.Success, "success") }
+// decodeSettled reads the answer of an ack or nack, {"success":true}. A 200 alone may be anybody's, such as the page of a
+// captive portal.
+func decodeSettled(_ http.Header, body []byte) error {
+	var s jscan.Scanner
+	s.Reset(body)
+	success := false
+	member(&s, "success", func() { success = s.Bool() })
+	return errors.Join(s.Done(), lacks(!success, "success"))
+}
 
 // deleted is the answer of a delete.
 type deleted struct{ Deleted bool }
