@@ -35,6 +35,10 @@ func firstByte(mask uint64) int { return bits.TrailingZeros64(mask) >> 3 }
 
 // plainEnd returns the first index from i on whose byte is not plain ASCII, or len(s).
 func plainEnd[T text](s T, i int) int {
+	// Four words at a time where there is nothing to find: that halves the time.
+	for i+32 <= len(s) && notPlain(load(s, i))|notPlain(load(s, i+8))|notPlain(load(s, i+16))|notPlain(load(s, i+24)) == 0 {
+		i += 32
+	}
 	for ; i+8 <= len(s); i += 8 {
 		if mask := notPlain(load(s, i)); mask != 0 {
 			return i + firstByte(mask)
@@ -48,6 +52,9 @@ func plainEnd[T text](s T, i int) int {
 
 // inertEnd returns the first index from i on whose byte is a control byte, '"' or '\', or len(s).
 func inertEnd(s []byte, i int) int {
+	for i+32 <= len(s) && notInert(load(s, i))|notInert(load(s, i+8))|notInert(load(s, i+16))|notInert(load(s, i+24)) == 0 {
+		i += 32
+	}
 	for ; i+8 <= len(s); i += 8 {
 		if mask := notInert(load(s, i)); mask != 0 {
 			return i + firstByte(mask)
