@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 )
 
 const (
@@ -143,7 +142,7 @@ func (p params) addValues(values url.Values) {
 
 // addJSON adds the members of an object. Another kind of value is no error, it just has no members.
 func (p params) addJSON(body []byte) error {
-	if !utf8.Valid(body) {
+	if !isText(body) {
 		return errMalformed
 	}
 	d := json.NewDecoder(bytes.NewReader(body))

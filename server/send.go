@@ -3,7 +3,6 @@ package server
 import (
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/sequin-go/sequin/internal/jscan"
 	"github.com/sequin-go/sequin/server/internal/store"
@@ -81,7 +80,7 @@ func (in *sending) parse(body []byte) bool {
 	if len(body) == 0 {
 		return true
 	}
-	if !utf8.Valid(body) {
+	if !isText(body) {
 		return false
 	}
 	s := &in.scanner

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"unicode/utf8"
-
 	"github.com/sequin-go/sequin/internal/jscan"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
@@ -57,7 +55,7 @@ func (in *settling) parse(body []byte) bool {
 	if len(body) == 0 {
 		return true
 	}
-	if !utf8.Valid(body) {
+	if !isText(body) {
 		return false
 	}
 	var s jscan.Scanner

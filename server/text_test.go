@@ -1,0 +1,59 @@
+package server_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/server"
+)
+
+// TestHalfASurrogatePairIsMalformed sends escapes in every place where a text stands: no server can store half a
+// character, and putting another in its place would change what was sent.
+func TestHalfASurrogatePairIsMalformed(t *testing.T) {
+	half := map[string]string{
+		"first alone": `\ud800`, "second alone": `\udc00`, "upper case": `\uDBFF`, "in a text": `a\ud800b`, "twice the first": `\ud800\ud800`,
+		"pair the wrong way round": `\udc00\ud800`, "then a character": `\ud83d\u0041`, "then no escape": `\ud83dudc00`,
+		"behind a pair": `\ud83d\ude00\ude00`, "behind a backslash": `\\\ud800`, "behind an escaped one": `\\u\ud800`, "cut short": `\ud83d\ude0`,
+	}
+	places := map[string][2]string{
+		"data":         {"/api/streams/s/messages", `{"messages":[{"key":"k","data":"HERE"}]}`},
+		"key":          {"/api/streams/s/messages", `{"messages":[{"key":"HERE","data":""}]}`},
+		"unknown name": {"/api/streams/s/messages", `{"messages":[{"key":"k","data":""}],"HERE":1}`},
+		"ack id":       {"/api/streams/s/consumers/c/ack", `{"ack_ids":["HERE"]}`},
+		"stream name":  {"/api/streams", `{"name":"HERE"}`},
+	}
+	for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
+		a := newAPI(t, server.Config{Compat: compat}).withStream("", "")
+		for name, escape := range half {
+			for place, where := range places {
+				t.Run(compat.String()+" "+name+" as "+place, func(t *testing.T) {
+					got := a.call("POST", where[0], strings.Replace(where[1], "HERE", escape, 1))
+					require.Equal(t, http.StatusBadRequest, got.status)
+					require.Equal(t, "Bad Request", got.body)
+				})
+			}
+		}
+		require.Empty(t, a.receive(`{}`), "nothing was stored")
+	}
+}
+
+func TestWholeCharactersAreStoredHoweverTheyAreWritten(t *testing.T) {
+	for name, escaped := range map[string]string{
+		"pair": `\ud83d\ude00`, "pairs": `\ud83d\ude00\uD83D\uDE00`, "the last one": `\udbff\udfff`, "below": `\ud7ff`, "above": `\ue000`,
+		"a backslash before it": `\\ud800`, "two": `\\\\ud800`, "no escape": `ud800`, "the mark itself": `\ufffd`, "plain": `😀`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var want string
+			require.NoError(t, json.Unmarshal([]byte(`"`+escaped+`"`), &want))
+			for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
+				a := newAPI(t, server.Config{Compat: compat}).withStream("", "")
+				a.ok("POST", "/api/streams/s/messages", strings.Replace(`{"messages":[{"key":"k","data":"HERE"}]}`, "HERE", escaped, 1))
+				require.Equal(t, []string{"k=" + want}, a.receive(`{}`).pairs())
+			}
+		})
+	}
+}
