@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -99,8 +100,17 @@ func parseBaseURL(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("%w: %s %q must begin with http:// or https://", ErrInvalidConfig, what, raw)
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("%w: %s %q names no host", ErrInvalidConfig, what, raw)
+	case !isPort(u.Port()):
+		return nil, fmt.Errorf("%w: %s %q names port %s, must be 1 to 65535", ErrInvalidConfig, what, raw, u.Port())
 	}
 	return u, nil
+}
+
+// isPort reports whether a URL's port, which is digits or empty, can be dialled: to find that out with each request would
+// look like a server that is away. Empty is the scheme's own.
+func isPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 // idlePerHost is above all connections that one process should hold: the most lanes and pollers that a config accepts

@@ -59,6 +59,7 @@ func TestTheServersAddressIsBaseURLThenTheVariableThenTheDefault(t *testing.T) {
 		{"lone slash", "http://a.example/", "", "http://a.example/api/streams"},
 		{"escaped prefix", "http://a.example/x%2Fy", "", "http://a.example/x%2Fy/api/streams"},
 		{"IPv6", "http://[::1]:7376", "", "http://[::1]:7376/api/streams"},
+		{"last port", "http://a.example:65535", "", "http://a.example:65535/api/streams"},
 		{"upper case", "HTTP://a.example", "", "http://a.example/api/streams"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -81,6 +82,9 @@ func TestAnImpossibleConfigIsRefusedByName(t *testing.T) {
 		{"no host", sequin.Config{BaseURL: "http://"}, "names no host"},
 		{"port alone", sequin.Config{BaseURL: "http://:7376"}, "names no host"},
 		{"bad port", sequin.Config{BaseURL: "http://localhost:http"}, "invalid port"},
+		{"port too large", sequin.Config{BaseURL: "http://localhost:65536"}, "65536, must be 1 to 65535"},
+		{"port of no 64 bits", sequin.Config{BaseURL: "http://localhost:99999999999999999999"}, "must be 1 to 65535"},
+		{"port zero", sequin.Config{BaseURL: "http://localhost:0"}, "must be 1 to 65535"},
 		{"space", sequin.Config{BaseURL: "http://local host"}, "invalid character"},
 		{"bad escape", sequin.Config{BaseURL: "http://localhost/%zz"}, "invalid URL escape"},
 		{"newline", sequin.Config{BaseURL: "http://localhost\n"}, "control character"},
