@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/server"
 )
 
 // process is a running devserver.
@@ -149,6 +151,22 @@ func TestThePrintedLinesWorkAndASignalStopsIt(t *testing.T) {
 				require.Equal(t, `{"data":[]}`, <-answered, "the long poll was woken, not cut")
 			}
 		})
+	}
+}
+
+// A curl that prints its arguments stands in for the real one.
+func TestATokenReachesTheServerWhateverIsInIt(t *testing.T) {
+	for _, token := range []string{"plain", "it's", "'", "a'; echo broken out; '", "$HOME `id` \\ \"x\"", "two  spaces"} {
+		var tour strings.Builder
+		printTour(&tour, "http://127.0.0.1:7376", server.Config{Token: token})
+		lines := strings.SplitAfter(strings.SplitN(tour.String(), "\n\n", 3)[1], "\n")
+		require.Len(t, lines, 5)
+		for _, line := range lines {
+			out, err := exec.Command("sh", "-c", `curl() { printf '%s\n' "$@" >&2; }; `+line).CombinedOutput()
+			require.NoErrorf(t, err, "%s", out)
+			require.Contains(t, strings.Split(string(out), "\n"), "Authorization: Bearer "+token)
+			require.NotContains(t, strings.Split(string(out), "\n"), "broken out")
+		}
 	}
 }
 

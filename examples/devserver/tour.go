@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/sequin-go/sequin/server"
 )
@@ -11,7 +12,7 @@ import (
 func printTour(out io.Writer, url string, cfg server.Config) {
 	curl := "curl -sS -H 'Content-Type: application/json'"
 	if cfg.Token != "" {
-		curl += " -H 'Authorization: Bearer " + cfg.Token + "'"
+		curl += " -H " + quoted("Authorization: Bearer "+cfg.Token)
 	}
 	fmt.Fprintf(out, "Sequin streams (%s) at %s, in memory. Interrupt to stop. To try it:\n\n", cfg.Compat, url)
 	for _, line := range []struct{ path, body string }{
@@ -26,6 +27,10 @@ func printTour(out io.Writer, url string, cfg server.Config) {
 	fmt.Fprintf(out, "GOT=$(%s %s/receive -d '%s'); echo \"$GOT\"\n", curl, consumer, receiveBody(cfg.Compat))
 	fmt.Fprintf(out, "%s %s/ack -d '{\"ack_ids\":[\"'$(echo \"$GOT\" | sed 's/.*\"ack_id\":\"\\([^\"]*\\)\".*/\\1/')'\"]}'\n\n", curl, consumer)
 }
+
+// quoted is text as one word of a shell: inside single quotes nothing means anything but a quote, which has to stand
+// outside.
+func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
 // receiveBody waits for messages where the server can.
 func receiveBody(compat server.Compat) string {
