@@ -10,81 +10,117 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// feeder reads records and hands them to the Publisher.
+// feeder reads records and hands them to the ledger.
 type feeder struct {
-	o        options
-	pub      *sequin.Publisher
-	rejects  *rejects
-	read     atomic.Int64 // records read, those passed over by -skip included
-	accepted atomic.Int64 // number of the last record that needs no second look: accepted, rejected or passed over
+	o       options
+	ledger  *ledger
+	rejects *rejects
+	read    atomic.Int64     // messages of the spool, and records of the input that -skip did not pass over
+	rest    []sequin.Message // of these, what the Publisher did not accept, in order
 }
 
-// feedAll sends the spool, then the input. rest is what was not accepted of the spool.
-func (f *feeder) feedAll(ctx context.Context, spooled []sequin.Message, input io.Reader) (rest []sequin.Message, err error) {
-	if rest, err = f.feedSpool(ctx, spooled); err != nil {
-		return rest, err
-	}
-	fed := make(chan error, 1)
-	go func() { fed <- f.feed(ctx, input) }()
-	select {
-	case err = <-fed:
-		return nil, err
-	case <-ctx.Done():
-		// A read of standard input cannot be interrupted. The feeder is left to itself: with ctx its sends have ended.
-		n := f.accepted.Load()
-		return nil, fmt.Errorf("interrupted after record %d; -skip %d goes on there", n, n)
-	}
-}
-
-// feed sends the input, until that ends or ctx does.
-func (f *feeder) feed(ctx context.Context, input io.Reader) error {
-	next, err := formats[f.o.format](input)
-	if err != nil {
-		return fmt.Errorf("reading: %w", err)
-	}
-	for {
-		r, err := next()
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil && !errors.Is(err, errBadRecord):
-			return fmt.Errorf("reading after record %d: %w", f.read.Load(), err)
+// feedAll sends the spool, then the input, until both end or ctx does.
+func (f *feeder) feedAll(ctx context.Context, spooled []sequin.Message, input io.Reader) error {
+	f.read.Add(int64(len(spooled)))
+	for i, m := range spooled {
+		if err := f.send(ctx, m, 0); err != nil {
+			f.rest = append(f.rest, spooled[i+1:]...)
+			return fmt.Errorf("reading ended after message %d of %s: %w", i+1, f.o.spool, err)
 		}
-		r.number = f.read.Add(1)
-		if r.number > f.o.skip {
-			if err := f.send(ctx, r, err); err != nil {
-				return fmt.Errorf("record %d: %w; -skip %d goes on there", r.number, err, r.number-1)
+	}
+	return f.feed(ctx, input)
+}
+
+// feed sends the input.
+func (f *feeder) feed(ctx context.Context, input io.Reader) (err error) {
+	records, last := f.o.records(ctx, input), f.o.skip
+	for err == nil {
+		select {
+		case r := <-records:
+			switch {
+			case errors.Is(r.end, io.EOF):
+				return nil
+			case r.end != nil:
+				return fmt.Errorf("reading after record %d: %w", last, r.end)
+			}
+			last = r.number
+			f.read.Add(1)
+			if r.bad != nil {
+				f.rejects.add(r.message, r.bad, last)
+			} else {
+				err = f.send(ctx, r.message, last)
+			}
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	return fmt.Errorf("reading ended after record %d: %w; -skip %d goes on there", last, err, last)
+}
+
+// send hands over a message that is record number, or of the spool: 0. It may reject it. An error ends the reading; the
+// message itself may be fine, and is kept.
+func (f *feeder) send(ctx context.Context, m sequin.Message, number int64) error {
+	err := f.ledger.send(ctx, m)
+	switch {
+	case err == nil:
+		return nil
+	case hopeless(err):
+		f.rejects.add(m, err, number)
+		return nil
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	}
+	f.rest = append(f.rest, m)
+	return err
+}
+
+// numbered is a record on its way to the feeder.
+type numbered struct {
+	number  int64 // from 1
+	message sequin.Message
+	bad     error // what is wrong with this record
+	end     error // of the input, io.EOF as a rule: no record, and none after it
+}
+
+// records reads the input behind -skip, on a goroutine that ends with the input or with ctx; or else with the process,
+// because nothing can interrupt a read of standard input.
+func (o options) records(ctx context.Context, input io.Reader) <-chan numbered {
+	records := make(chan numbered)
+	put := func(n numbered) (more bool) {
+		select {
+		case records <- n:
+			return n.end == nil
+		case <-ctx.Done():
+			return false
+		}
+	}
+	go func() {
+		next, err := formats[o.format](input)
+		if err != nil {
+			put(numbered{end: err})
+			return
+		}
+		for number := int64(1); ; number++ {
+			if n := o.numbered(number, next); (n.end != nil || number > o.skip) && !put(n) {
+				return
 			}
 		}
-		f.accepted.Store(r.number)
-	}
+	}()
+	return records
 }
 
-// send hands one record over. The error ends the feeding: the record itself may be fine.
-func (f *feeder) send(ctx context.Context, r record, bad error) error {
-	var key string
-	if bad == nil {
-		key, bad = f.o.key.key(r)
-	}
-	if bad == nil {
-		bad = f.pub.Send(ctx, key, r.data)
-	}
+// numbered reads a record and makes a message of it.
+func (o options) numbered(number int64, next func() (record, error)) numbered {
+	r, err := next()
+	r.number = number
+	n := numbered{number: number, message: sequin.Message{Data: r.data}}
 	switch {
-	case bad == nil:
-		return nil
-	case errors.Is(bad, errBadRecord), key == "", errors.Is(bad, sequin.ErrInvalidKey), errors.Is(bad, sequin.ErrInvalidData), errors.Is(bad, sequin.ErrTooLarge):
-		f.rejects.refused(r, key, bad)
-		return nil
+	case errors.Is(err, errBadRecord):
+		n.bad = err
+	case err != nil:
+		n.end = err
+	default:
+		n.message.Key, n.bad = o.key.key(r)
 	}
-	return bad
-}
-
-// feedSpool sends what an earlier run has left, and returns what was not accepted.
-func (f *feeder) feedSpool(ctx context.Context, spooled []sequin.Message) (rest []sequin.Message, err error) {
-	for i, m := range spooled {
-		if err := f.pub.Send(ctx, m.Key, m.Data); err != nil {
-			return spooled[i:], fmt.Errorf("%s, message %d: %w", f.o.spool, i+1, err)
-		}
-	}
-	return nil, nil
+	return n
 }

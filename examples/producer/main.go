@@ -11,9 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
-	"time"
 
 	"github.com/sequin-go/sequin"
 )
@@ -24,6 +22,8 @@ const (
 	exitUnsent = 1
 	exitUsage  = 2
 )
+
+var errInterrupted = errors.New("interrupted")
 
 func main() {
 	// The first ctrl-C ends the input, a second one the program.
@@ -75,44 +75,19 @@ func produce(ctx context.Context, o options, input io.Reader, stderr io.Writer, 
 	if err != nil {
 		return err
 	}
-	pub, err := client.NewPublisher(o.stream, sequin.PublisherConfig{RetryFor: o.retryFor, OnFailure: lost.failed})
+	pub, err := client.NewPublisher(o.stream, sequin.PublisherConfig{RetryFor: o.retryFor})
 	if err != nil {
 		return err
 	}
-	f, m := &feeder{o: o, pub: pub, rejects: lost}, newMeter()
-	shown := showProgress(stderr, live, o.every, func() string { return m.line(pub.Stats(), f.read.Load(), lost.count()) })
-	rest, fed := f.feedAll(ctx, spooled, input)
-	closed := finish(ctx, o, pub, rest, fed != nil)
+	reading, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	defer context.AfterFunc(ctx, func() { stop(errInterrupted) })()
+	sent, m := newLedger(pub, lost, stop), newMeter()
+	f := &feeder{o: o, ledger: sent, rejects: lost}
+	shown := showProgress(stderr, live, o.every, func() string { return m.line(pub.Stats(), f.read.Load(), sent.failed.Load(), lost.count()) })
+	fed := f.feedAll(reading, spooled, input)
+	closed := finish(ctx, o, pub, fed != nil)
+	left := sent.end()
 	shown.end()
-	return errors.Join(fed, closed, lost.close())
-}
-
-// finish closes the Publisher, within the grace time once ctx has ended or something else cut the input short, and spools
-// what is left, with rest after it.
-func finish(ctx context.Context, o options, pub *sequin.Publisher, rest []sequin.Message, cut bool) error {
-	closing, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
-	hurry := func() { time.AfterFunc(o.grace, func() { cancel(errors.New("-grace is over")) }) }
-	if cut {
-		hurry()
-	} else {
-		defer context.AfterFunc(ctx, hurry)()
-	}
-	err := pub.Close(closing)
-	var unsent *sequin.UnsentError
-	left := rest
-	if errors.As(err, &unsent) {
-		left = slices.Concat(unsent.Unsent, rest)
-	}
-	switch spooled := o.spoolAway(left); {
-	case spooled != nil:
-		return errors.Join(err, spooled)
-	case len(left) == 0:
-		return err
-	case o.spool == "":
-		return fmt.Errorf("%w; these were lost, from key %q to key %q: -spool would have kept them", err, left[0].Key, left[len(left)-1].Key)
-	case err == nil:
-		err = errors.New("the spool was not sent")
-	}
-	return fmt.Errorf("%w; %d messages are in %s and will be sent first at the next start", err, len(left), o.spool)
+	return errors.Join(fed, closed, o.putAway(left, f.rest), lost.close())
 }

@@ -2,12 +2,10 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"io"
+	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -17,25 +15,20 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// asProducer makes this test binary the command itself, so that a test can send it signals.
-const asProducer = "SEQUIN_TEST_AS_PRODUCER"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asProducer) != "" {
-		main()
-	}
-	os.Exit(m.Run())
-}
-
 // screen is a stderr that several goroutines write.
 type screen struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu   sync.Mutex
+	b    bytes.Buffer
+	more chan struct{} // closed by the next write; nil while nobody waits
 }
 
 func (s *screen) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.more != nil {
+		close(s.more)
+		s.more = nil
+	}
 	return s.b.Write(p)
 }
 
@@ -43,6 +36,27 @@ func (s *screen) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+// await returns when text is on the screen.
+func (s *screen) await(t *testing.T, text string) {
+	t.Helper()
+	for {
+		s.mu.Lock()
+		if s.more == nil {
+			s.more = make(chan struct{})
+		}
+		shown, more := s.b.String(), s.more
+		s.mu.Unlock()
+		if strings.Contains(shown, text) {
+			return
+		}
+		select {
+		case <-more:
+		case <-t.Context().Done():
+			require.FailNow(t, "never on the screen", "%s\n%s", text, shown)
+		}
+	}
 }
 
 // try runs the command in this process, against a server, and returns its exit code and what it wrote.
@@ -99,13 +113,88 @@ func TestWhatIsRejectedIsToldAndWritten(t *testing.T) {
 	require.Contains(t, string(written), `"key":"k.poison"`)
 }
 
-func TestAMistypedStreamEndsTheRunAndSaysWhereToGoOn(t *testing.T) {
+func TestAMistypedStreamEndsTheRunAndSaysWhatIsLostWithoutASpool(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
 	code, out := try(t, srv, strings.Repeat("x\n", 50_000), "-stream", "typo", "-grace", "1ms")
 	require.Equal(t, exitUnsent, code)
-	require.Contains(t, out, "404 Not Found")
-	require.Regexp(t, `-skip \d+ goes on there`, out)
-	require.Contains(t, out, "-spool would have kept them")
+	require.Regexp(t, `reading ended after record \d+: .*404 Not Found.*; -skip \d+ goes on there`, out)
+	require.Regexp(t, `\d+ failed, the first: message "records.\d+": .*404 Not Found.*; these were lost, from key "records.1" to key .* -spool would have kept them`, out)
+}
+
+func TestAFailureIsNotSentAgainOnceALaterVersionWas(t *testing.T) {
+	srv := sequintest.NewServer(t, sequintest.Config{})
+	spool := filepath.Join(t.TempDir(), "spool")
+	srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503, Count: 1})
+	code, out := try(t, srv, "old\nnew\n", "-stream", "s", "-create", "-key", "k", "-retry-for", "1ns", "-spool", spool)
+	require.Equal(t, exitUnsent, code)
+	require.Contains(t, out, `rejected: key "k": a later message of its key was sent; this one had failed: sequin: POST /api/streams/s/messages: 503`)
+	require.Regexp(t, "2 read, 1 sent .* 0 failed, 1 rejected\n", out)
+	require.Equal(t, map[string]string{"k": "new"}, stored(srv, "s"))
+	require.NoFileExists(t, spool)
+}
+
+func TestASpoolThatIsRefusedAgainStaysAsItIs(t *testing.T) {
+	srv := sequintest.NewServer(t, sequintest.Config{})
+	var text strings.Builder
+	for i := range 30_000 { // several times what a Publisher buffers: the refusal comes in the middle
+		fmt.Fprintf(&text, "{\"key\":\"k\",\"data\":\"%d\"}\n", i)
+	}
+	spool := file(t, "spool", text.String())
+	code, out := try(t, srv, "never read\n", "-stream", "typo", "-spool", spool, "-grace", "1ms")
+	require.Equal(t, exitUnsent, code)
+	require.Regexp(t, `reading ended after message \d+ of \S+: .*404 Not Found`, out)
+	require.Contains(t, out, "30000 read, 0 sent")
+	require.Contains(t, out, "30000 messages were not sent")
+	again, err := os.ReadFile(spool)
+	require.NoError(t, err)
+	require.Equal(t, text.String(), string(again))
+}
+
+func TestAnInputThatBreaksOffInAnOutageEndsWithinGrace(t *testing.T) {
+	srv := sequintest.NewServer(t, sequintest.Config{})
+	srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503})
+	code, out := try(t, srv, "a,b\n1,2\n\"x\"y,3\n", "-stream", "s", "-create", "-format", "csv", "-grace", "1ms")
+	require.Equal(t, exitUnsent, code)
+	require.Contains(t, out, "reading after record 1: parse error on line 3")
+	require.Contains(t, out, "-grace is over")
+	require.Contains(t, out, "1 messages were not sent; these were lost")
+}
+
+func TestManyFailuresEndTheReading(t *testing.T) {
+	srv := sequintest.NewServer(t, sequintest.Config{})
+	outage := srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503})
+	spool := filepath.Join(t.TempDir(), "spool")
+	const n = 3 * mostFailed
+	var input strings.Builder
+	for i := range n {
+		fmt.Fprintln(&input, "line", i+1)
+	}
+	args := []string{"-stream", "s", "-create", "-key", "k.{line}", "-spool", spool, "-retry-for", "1ns", "-grace", "1ms"}
+	code, out := try(t, srv, input.String(), args...)
+	require.Equal(t, exitUnsent, code)
+	went := regexp.MustCompile(`reading ended after record (\d+): 10000 messages have failed; -skip (\d+) goes on there`).FindStringSubmatch(out)
+	require.Lenf(t, went, 3, "%.2000s", out)
+
+	outage.Remove()
+	code, out = try(t, srv, input.String(), append(args, "-skip", went[1])...)
+	require.Zero(t, code, out)
+	require.Contains(t, out, "30000 read, 30000 sent", "a part of the spool, the others of the input")
+	all := stored(srv, "s")
+	require.Len(t, all, n)
+	for i := range n {
+		require.Equal(t, fmt.Sprintf("line %d", i+1), all[fmt.Sprintf("k.%d", i+1)])
+	}
+}
+
+func TestWhatCanNeverBeSentDoesNotStayInTheSpool(t *testing.T) {
+	srv := sequintest.NewServer(t, sequintest.Config{})
+	spool := file(t, "spool", `{"key":"of a hand","data":"1"}{"key":"fine","data":"2"}`)
+	code, out := try(t, srv, "", "-stream", "s", "-create", "-spool", spool)
+	require.Equal(t, exitUnsent, code)
+	require.Contains(t, out, `rejected: key "of a hand"`)
+	require.Contains(t, out, "1 records were rejected")
+	require.Equal(t, map[string]string{"fine": "2"}, stored(srv, "s"))
+	require.NoFileExists(t, spool)
 }
 
 func TestArgumentsThatMakeNoSense(t *testing.T) {
@@ -146,51 +235,4 @@ func TestATerminalShowsOneLine(t *testing.T) {
 	require.Zero(t, run(t.Context(), []string{"-url", srv.Listen(), "-stream", "s", "-create"}, strings.NewReader("x\ny\n"), &out, true))
 	require.Contains(t, out.String(), clearLine+"2 read, 2 sent")
 	require.True(t, strings.HasSuffix(out.String(), "\n"))
-}
-
-// As a process: ctrl-C while the server refuses everything; then a second run sends what the first one spooled.
-func TestCtrlCSpoolsAndTheNextStartSendsIt(t *testing.T) {
-	srv := sequintest.NewServer(t, sequintest.Config{})
-	outage := srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503})
-	spool := filepath.Join(t.TempDir(), "spool.ndjson")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	start := func() (*exec.Cmd, io.WriteCloser, *screen) {
-		cmd := exec.CommandContext(ctx, os.Args[0], "-url", srv.Listen(), "-stream", "s", "-create", "-key", "k.{line}", "-spool", spool, "-grace", "10ms")
-		cmd.Env = append(os.Environ(), asProducer+"=1")
-		stdin, err := cmd.StdinPipe()
-		require.NoError(t, err)
-		out := &screen{}
-		cmd.Stderr = out
-		require.NoError(t, cmd.Start())
-		return cmd, stdin, out
-	}
-
-	first, stdin, out := start()
-	const n = 100
-	for i := range n {
-		_, err := io.WriteString(stdin, "line "+strconv.Itoa(i+1)+"\n")
-		require.NoError(t, err)
-	}
-	require.NoError(t, outage.Wait(ctx, 1))
-	require.NoError(t, first.Process.Signal(os.Interrupt)) // its standard input stays open
-	var exit *exec.ExitError
-	require.ErrorAs(t, first.Wait(), &exit)
-	require.Equal(t, exitUnsent, exit.ExitCode(), out.String())
-	require.Contains(t, out.String(), "-grace is over")
-	require.Regexp(t, `interrupted after record \d+`, out.String())
-	spooled, err := options{spool: spool}.readSpool()
-	require.NoError(t, err)
-	require.NotEmpty(t, spooled)
-	require.Empty(t, stored(srv, "s"))
-
-	outage.Remove()
-	second, stdin, out := start()
-	require.NoError(t, stdin.Close())
-	require.NoError(t, second.Wait(), out.String())
-	require.Len(t, stored(srv, "s"), len(spooled))
-	for _, m := range spooled {
-		require.Equal(t, m.Data, stored(srv, "s")[m.Key])
-	}
-	require.NoFileExists(t, spool)
 }

@@ -29,8 +29,10 @@ record whose value is missing, empty, or holds a dot, a space or another charact
 With -sanitize each such character becomes '_' instead; note that then different values may make the same key.
 
 Messages are sent in batches in the background. While the server is away they are tried again, and reading waits. On
-ctrl-C reading ends and what was read is sent, for -grace at most; what is left goes to the -spool file, which is sent
-first at the next start. A second ctrl-C ends the program at once, and loses what is not sent.
+ctrl-C, and when the server refuses everything (the stream is mistyped, the token wrong), reading ends and what was read
+is sent, for -grace at most. What is left, and what failed for -retry-for, goes to the -spool file, which is sent first at
+the next start. Only what can never be sent is rejected: no key can be made of it, the server calls it invalid, or a later
+message of its key was sent. A second ctrl-C ends the program at once, and loses what is not sent.
 
 Exit code 0: everything was sent. 1: something was not, and the last lines say what. 2: the arguments make no sense.
 
@@ -66,9 +68,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&sanitize, "sanitize", false, "put _ in place of what a key cannot hold")
 	flags.Int64Var(&o.skip, "skip", 0, "pass over so `many` records first")
 	flags.StringVar(&o.spool, "spool", "", "the `file` for what could not be sent; it is sent first at the next start")
-	flags.StringVar(&o.rejects, "rejects", "", "the `file` for what the server, or a rule of keys, refuses; default stderr alone")
-	flags.DurationVar(&o.retryFor, "retry-for", 0, "give a message up after so `long` an outage; default never")
-	flags.DurationVar(&o.grace, "grace", 10*time.Second, "how `long` to go on sending after ctrl-C")
+	flags.StringVar(&o.rejects, "rejects", "", "the `file` for what can never be sent; default stderr alone")
+	flags.DurationVar(&o.retryFor, "retry-for", 0, "leave a message to the spool after so `long` an outage; default never")
+	flags.DurationVar(&o.grace, "grace", 10*time.Second, "how `long` to go on sending after ctrl-C, or while the server refuses everything")
 	flags.DurationVar(&o.every, "every", 5*time.Second, "how `often` to report progress where stderr is no terminal")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return o, errHelp

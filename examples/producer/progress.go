@@ -77,14 +77,15 @@ type meter struct {
 
 func newMeter() *meter { now := time.Now(); return &meter{began: now, last: now} }
 
-// line tells the rate since the line before, and that of the whole.
-func (m *meter) line(s sequin.PublisherStats, read, rejected int64) string {
+// line tells the rate since the line before, and that of the whole. While something is not sent it tells the last error
+// too, which may come from a refusal as well as from a retry.
+func (m *meter) line(s sequin.PublisherStats, read, failed, rejected int64) string {
 	now := time.Now()
 	rate := perSecond(s.Sent-m.sent, now.Sub(m.last))
 	m.sent, m.last = s.Sent, now
-	text := fmt.Sprintf("%d read, %d sent (%d/s, on average %d/s), %d buffered, %d requests, %d retries, %d rejected",
-		read, s.Sent, rate, perSecond(s.Sent, now.Sub(m.began)), s.Buffered, s.Batches, s.Retries, rejected)
-	if s.Retries > 0 && s.Buffered > 0 && s.LastError != nil {
+	text := fmt.Sprintf("%d read, %d sent (%d/s, on average %d/s), %d buffered, %d requests, %d retries, %d failed, %d rejected",
+		read, s.Sent, rate, perSecond(s.Sent, now.Sub(m.began)), s.Buffered, s.Batches, s.Retries, failed, rejected)
+	if s.LastError != nil && (s.Buffered > 0 || failed > 0) {
 		text += fmt.Sprintf("; last error: %.120v", s.LastError)
 	}
 	return text

@@ -38,23 +38,19 @@ func newRejects(path string, stderr io.Writer, live bool) (*rejects, error) {
 	return r, err
 }
 
-// failed is the Publisher's OnFailure.
-func (r *rejects) failed(e sequin.MessageError) { r.add(e.Message, e.Err, "") }
-
-// refused takes a record that nothing was sent of.
-func (r *rejects) refused(rec record, key string, err error) {
-	r.add(sequin.Message{Key: key, Data: rec.data}, err, fmt.Sprintf("record %d: ", rec.number))
-}
-
-func (r *rejects) add(m sequin.Message, why error, where string) {
+// add takes a message, or what was to become one; number is that of its record, 0 when it is known by its key alone.
+func (r *rejects) add(m sequin.Message, why error, number int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.n++; r.n <= shownRejects {
-		key := ""
-		if m.Key != "" {
-			key = fmt.Sprintf("key %.64q: ", m.Key)
+		what := ""
+		if number > 0 {
+			what = fmt.Sprintf("record %d: ", number)
 		}
-		fmt.Fprintf(r.stderr, "%srejected: %s%s%v\n", r.before, where, key, why)
+		if m.Key != "" {
+			what += fmt.Sprintf("key %.64q: ", m.Key)
+		}
+		fmt.Fprintf(r.stderr, "%srejected: %s%v\n", r.before, what, why)
 	}
 	if r.n == shownRejects+1 {
 		fmt.Fprintf(r.stderr, "%smore are rejected; -rejects writes them to a file\n", r.before)

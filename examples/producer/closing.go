@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/sequin-go/sequin"
+)
+
+var (
+	errGraceOver = errors.New("-grace is over")
+	errRefused   = errors.New("the server refuses everything, and -grace is over")
+)
+
+// finish closes the Publisher. An outage is waited for; but only so long as -grace once ctx has ended, or something else
+// has cut the input short, or while the server refuses everything.
+func finish(ctx context.Context, o options, pub *sequin.Publisher, cut bool) error {
+	closing, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	hurry := func() { time.AfterFunc(o.grace, func() { cancel(errGraceOver) }) }
+	if cut {
+		hurry()
+	} else {
+		defer context.AfterFunc(ctx, hurry)()
+	}
+	go awaitRefusal(closing, o.grace, pub, cancel)
+	if pub.Close(closing) != nil { // what is left the ledger knows best
+		return context.Cause(closing)
+	}
+	return nil
+}
+
+// awaitRefusal cancels when the server has refused everything for the grace time. A Publisher waits for a stream to come
+// into being, or for a token to be let in; a command that has read its input must end.
+func awaitRefusal(ctx context.Context, grace time.Duration, pub *sequin.Publisher, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(refresh)
+	defer tick.Stop()
+	sent, since := pub.Stats().Sent, time.Now()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		// The last error stays when sends succeed again.
+		if s := pub.Stats(); s.Sent != sent || !refusal(s.LastError) {
+			sent, since = s.Sent, time.Now()
+		} else if time.Since(since) >= grace {
+			cancel(errRefused)
+		}
+	}
+}
+
+// refusal reports whether err says that the server takes nothing: not with this token, not for this stream, not here.
+// Other answers below 500 are about the moment or about a message.
+func refusal(err error) bool {
+	var api *sequin.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	switch api.Status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge,
+		http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusConflict:
+		return false
+	}
+	return api.Status < 500
+}
+
+// putAway spools what was not sent: what is left of the Publisher, then the rest. It returns nil when there is none.
+func (o options) putAway(left []sequin.MessageError, rest []sequin.Message) error {
+	messages := make([]sequin.Message, 0, len(left)+len(rest))
+	var first sequin.MessageError
+	failed := 0
+	for _, e := range left {
+		messages = append(messages, e.Message)
+		if errors.Is(e.Err, sequin.ErrClosed) {
+			continue
+		}
+		if failed++; failed == 1 {
+			first = e
+		}
+	}
+	messages = append(messages, rest...)
+	spooled := o.spoolAway(messages)
+	if len(messages) == 0 {
+		return spooled
+	}
+	err := fmt.Errorf("%d messages were not sent", len(messages))
+	if failed > 0 {
+		err = fmt.Errorf("%w; %d failed, the first: %w", err, failed, first)
+	}
+	switch {
+	case spooled != nil:
+		return errors.Join(err, spooled)
+	case o.spool == "":
+		return fmt.Errorf("%w; these were lost, from key %q to key %q: -spool would have kept them", err, messages[0].Key, messages[len(messages)-1].Key)
+	}
+	return fmt.Errorf("%w; %d messages are in %s and will be sent first at the next start", err, len(messages), o.spool)
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+// closing runs story in a bubble, in both modes, with a Publisher of one lane and one message a request. The first answer
+// takes a second: until then everything is accepted.
+func closing(t *testing.T, story func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher)) {
+	for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
+		t.Run(compat.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv := sequintest.NewServer(t, sequintest.Config{Compat: compat})
+				srv.Fault(sequintest.Fault{Op: sequintest.Send, Count: 1, Delay: time.Second})
+				client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: srv.Client()})
+				require.NoError(t, err)
+				pub, err := client.NewPublisher("s", sequin.PublisherConfig{Lanes: 1, MaxBatch: 1})
+				require.NoError(t, err)
+				story(t, srv, client, pub)
+			})
+		})
+	}
+}
+
+const buffered = 20
+
+func fill(t *testing.T, pub *sequin.Publisher) {
+	t.Helper()
+	for i := range buffered {
+		require.NoError(t, pub.Send(t.Context(), fmt.Sprintf("k.%d", i), ""))
+	}
+}
+
+func create(t *testing.T, client *sequin.Client) {
+	t.Helper()
+	_, err := client.CreateStream(t.Context(), "s", sequin.StreamOptions{})
+	require.NoError(t, err)
+}
+
+const graceTime = 30 * time.Second
+
+func TestARefusalIsWaitedForAsLongAsGrace(t *testing.T) {
+	closing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
+		fill(t, pub)
+		time.Sleep(2 * time.Second) // it is refused already
+		began := time.Now()
+		require.ErrorIs(t, finish(t.Context(), options{grace: graceTime}, pub, false), errRefused)
+		require.InDelta(t, graceTime, time.Since(began), float64(2*refresh))
+	})
+}
+
+// The error of the refusal stays the last one, while it takes several times grace to send everything.
+func TestAStreamThatComesIntoBeingWithinGraceIsServedToTheEnd(t *testing.T) {
+	closing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
+		fill(t, pub)
+		srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: graceTime / 4})
+		time.AfterFunc(graceTime/2, func() { create(t, client) })
+		require.NoError(t, finish(t.Context(), options{grace: graceTime}, pub, false))
+		require.Equal(t, uint64(buffered-1), pub.Stats().Sent, "the first one was refused")
+	})
+}
+
+func TestAnOutageIsWaitedForWithoutEnd(t *testing.T) {
+	closing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
+		create(t, client)
+		outage := srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: http.StatusServiceUnavailable})
+		fill(t, pub)
+		time.AfterFunc(time.Hour, outage.Remove)
+		require.NoError(t, finish(t.Context(), options{grace: graceTime}, pub, false))
+		require.Equal(t, uint64(buffered), pub.Stats().Sent)
+	})
+}
+
+func TestWhatIsRefusedForGoodAndWhatRefusesEverything(t *testing.T) {
+	for status, want := range map[int]struct{ hopeless, refusal bool }{
+		302: {false, true}, 400: {true, false}, 401: {false, true}, 403: {false, true}, 404: {false, true}, 405: {false, true},
+		408: {false, false}, 409: {false, false}, 413: {true, false}, 422: {true, false}, 429: {false, false}, 500: {false, false}, 503: {false, false},
+	} {
+		err := fmt.Errorf("wrapped: %w", &sequin.APIError{Status: status})
+		require.Equal(t, want.hopeless, hopeless(err), status)
+		require.Equal(t, want.refusal, refusal(err), status)
+	}
+	for _, err := range []error{sequin.ErrInvalidKey, sequin.ErrInvalidData, sequin.ErrTooLarge} {
+		require.True(t, hopeless(err), err)
+	}
+	for _, err := range []error{nil, sequin.ErrClosed, sequin.ErrUnreachable, errors.New("other")} {
+		require.False(t, hopeless(err), err)
+		require.False(t, refusal(err), err)
+	}
+}
+
+func TestProgressTellsTheLastErrorWhileSomethingIsNotSent(t *testing.T) {
+	refused := errors.New("403 Forbidden")
+	for _, row := range []struct {
+		stats  sequin.PublisherStats
+		failed int64
+		tells  bool
+	}{
+		{sequin.PublisherStats{LastError: refused, Buffered: 1}, 0, true},
+		{sequin.PublisherStats{LastError: refused}, 1, true},
+		{sequin.PublisherStats{LastError: refused}, 0, false},
+		{sequin.PublisherStats{Buffered: 1}, 1, false},
+	} {
+		line := newMeter().line(row.stats, 3, row.failed, 0)
+		if row.tells {
+			require.Contains(t, line, "last error: 403 Forbidden")
+		} else {
+			require.NotContains(t, line, "last error")
+		}
+	}
+}
