@@ -15,41 +15,51 @@ var (
 	errRefused   = errors.New("the server refuses everything, and -grace is over")
 )
 
-// finish closes the Publisher. An outage is waited for; but only so long as -grace once ctx has ended, or something else
-// has cut the input short, or while the server refuses everything.
-func finish(ctx context.Context, o options, pub *sequin.Publisher, cut bool) error {
-	closing, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
-	hurry := func() { time.AfterFunc(o.grace, func() { cancel(errGraceOver) }) }
-	if cut {
-		hurry()
-	} else {
-		defer context.AfterFunc(ctx, hurry)()
-	}
-	go awaitRefusal(closing, o.grace, pub, cancel)
-	if pub.Close(closing) != nil { // what is left the ledger knows best
-		return context.Cause(closing)
+// closing is the time that sending still has. An outage is waited for; but only so long as -grace once ctx has ended, or
+// something else has cut the input short, or while the server refuses everything.
+type closing struct {
+	context.Context
+	grace  time.Duration
+	cancel context.CancelCauseFunc
+}
+
+// newClosing starts no goroutine; the caller calls cancel.
+func newClosing(ctx context.Context, grace time.Duration) *closing {
+	c := &closing{grace: grace}
+	c.Context, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, c.hurry)
+	context.AfterFunc(c, func() { stop() })
+	return c
+}
+
+func (c *closing) hurry() { time.AfterFunc(c.grace, func() { c.cancel(errGraceOver) }) }
+
+// finish closes the Publisher, and tells what has cut that short.
+func (c *closing) finish(pub *sequin.Publisher) error {
+	go c.awaitRefusal(pub)
+	if pub.Close(c) != nil { // what is left the ledger knows best
+		return context.Cause(c)
 	}
 	return nil
 }
 
 // awaitRefusal cancels when the server has refused everything for the grace time. A Publisher waits for a stream to come
 // into being, or for a token to be let in; a command that has read its input must end.
-func awaitRefusal(ctx context.Context, grace time.Duration, pub *sequin.Publisher, cancel context.CancelCauseFunc) {
+func (c *closing) awaitRefusal(pub *sequin.Publisher) {
 	tick := time.NewTicker(refresh)
 	defer tick.Stop()
 	sent, since := pub.Stats().Sent, time.Now()
 	for {
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
+		case <-c.Done():
 			return
 		}
 		// The last error stays when sends succeed again.
 		if s := pub.Stats(); s.Sent != sent || !refusal(s.LastError) {
 			sent, since = s.Sent, time.Now()
-		} else if time.Since(since) >= grace {
-			cancel(errRefused)
+		} else if time.Since(since) >= c.grace {
+			c.cancel(errRefused)
 		}
 	}
 }

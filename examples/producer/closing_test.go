@@ -15,9 +15,9 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// closing runs story in a bubble, in both modes, with a Publisher of one lane and one message a request. The first answer
+// inClosing runs story in a bubble, in both modes, with a Publisher of one lane and one message a request. The first answer
 // takes a second: until then everything is accepted.
-func closing(t *testing.T, story func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher)) {
+func inClosing(t *testing.T, story func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher)) {
 	for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
 		t.Run(compat.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -50,34 +50,41 @@ func create(t *testing.T, client *sequin.Client) {
 
 const graceTime = 30 * time.Second
 
+func closeIn(t *testing.T, pub *sequin.Publisher) error {
+	t.Helper()
+	c := newClosing(t.Context(), graceTime)
+	defer c.cancel(nil)
+	return c.finish(pub)
+}
+
 func TestARefusalIsWaitedForAsLongAsGrace(t *testing.T) {
-	closing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
+	inClosing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
 		fill(t, pub)
 		time.Sleep(2 * time.Second) // it is refused already
 		began := time.Now()
-		require.ErrorIs(t, finish(t.Context(), options{grace: graceTime}, pub, false), errRefused)
+		require.ErrorIs(t, closeIn(t, pub), errRefused)
 		require.InDelta(t, graceTime, time.Since(began), float64(2*refresh))
 	})
 }
 
 // The error of the refusal stays the last one, while it takes several times grace to send everything.
 func TestAStreamThatComesIntoBeingWithinGraceIsServedToTheEnd(t *testing.T) {
-	closing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
+	inClosing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
 		fill(t, pub)
 		srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: graceTime / 4})
 		time.AfterFunc(graceTime/2, func() { create(t, client) })
-		require.NoError(t, finish(t.Context(), options{grace: graceTime}, pub, false))
+		require.NoError(t, closeIn(t, pub))
 		require.Equal(t, uint64(buffered-1), pub.Stats().Sent, "the first one was refused")
 	})
 }
 
 func TestAnOutageIsWaitedForWithoutEnd(t *testing.T) {
-	closing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
+	inClosing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
 		create(t, client)
 		outage := srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: http.StatusServiceUnavailable})
 		fill(t, pub)
 		time.AfterFunc(time.Hour, outage.Remove)
-		require.NoError(t, finish(t.Context(), options{grace: graceTime}, pub, false))
+		require.NoError(t, closeIn(t, pub))
 		require.Equal(t, uint64(buffered), pub.Stats().Sent)
 	})
 }

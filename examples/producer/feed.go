@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,21 +20,26 @@ type feeder struct {
 	rest    []sequin.Message // of these, what the Publisher did not accept, in order
 }
 
-// feedAll sends the spool, then the input, until both end or ctx does.
-func (f *feeder) feedAll(ctx context.Context, spooled []sequin.Message, input io.Reader) error {
+// feedAll sends the spool, then the input, until both end or reading does. The message in hand has until sending ends: it
+// was read, and where the server is well it needs no spool.
+func (f *feeder) feedAll(reading, sending context.Context, spooled []sequin.Message, input io.Reader) error {
 	f.read.Add(int64(len(spooled)))
 	for i, m := range spooled {
-		if err := f.send(ctx, m, 0); err != nil {
+		err := f.send(sending, m, 0)
+		if err == nil {
+			err = context.Cause(reading)
+		}
+		if err != nil {
 			f.rest = append(f.rest, spooled[i+1:]...)
-			return fmt.Errorf("reading ended after message %d of %s: %w", i+1, f.o.spool, err)
+			return fmt.Errorf("reading ended after message %d of %s: %w", i+1, f.o.spool, cmp.Or(context.Cause(reading), err))
 		}
 	}
-	return f.feed(ctx, input)
+	return f.feed(reading, sending, input)
 }
 
 // feed sends the input.
-func (f *feeder) feed(ctx context.Context, input io.Reader) (err error) {
-	records, last := f.o.records(ctx, input), f.o.skip
+func (f *feeder) feed(reading, sending context.Context, input io.Reader) (err error) {
+	records, last := f.o.records(reading, input), f.o.skip
 	for err == nil {
 		select {
 		case r := <-records:
@@ -48,12 +54,13 @@ func (f *feeder) feed(ctx context.Context, input io.Reader) (err error) {
 			if r.bad != nil {
 				f.rejects.add(r.message, r.bad, last)
 			} else {
-				err = f.send(ctx, r.message, last)
+				err = f.send(sending, r.message, last)
 			}
-		case <-ctx.Done():
-			err = context.Cause(ctx)
+		case <-reading.Done():
+			err = context.Cause(reading)
 		}
 	}
+	err = cmp.Or(context.Cause(reading), err) // that it was interrupted says more than how its last send ended
 	return fmt.Errorf("reading ended after record %d: %w; -skip %d goes on there", last, err, last)
 }
 
@@ -67,8 +74,6 @@ func (f *feeder) send(ctx context.Context, m sequin.Message, number int64) error
 	case hopeless(err):
 		f.rejects.add(m, err, number)
 		return nil
-	case ctx.Err() != nil:
-		err = context.Cause(ctx)
 	}
 	f.rest = append(f.rest, m)
 	return err

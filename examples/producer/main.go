@@ -79,14 +79,19 @@ func produce(ctx context.Context, o options, input io.Reader, stderr io.Writer, 
 	if err != nil {
 		return err
 	}
+	sending := newClosing(ctx, o.grace)
+	defer sending.cancel(nil)
 	reading, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	defer context.AfterFunc(ctx, func() { stop(errInterrupted) })()
 	sent, m := newLedger(pub, lost, stop), newMeter()
 	f := &feeder{o: o, ledger: sent, rejects: lost}
 	shown := showProgress(stderr, live, o.every, func() string { return m.line(pub.Stats(), f.read.Load(), sent.failed.Load(), lost.count()) })
-	fed := f.feedAll(reading, spooled, input)
-	closed := finish(ctx, o, pub, fed != nil)
+	fed := f.feedAll(reading, sending, spooled, input)
+	if fed != nil {
+		sending.hurry()
+	}
+	closed := sending.finish(pub)
 	left := sent.end()
 	shown.end()
 	return errors.Join(fed, closed, o.putAway(left, f.rest), lost.close())

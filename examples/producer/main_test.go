@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -148,6 +150,25 @@ func TestASpoolThatIsRefusedAgainStaysAsItIs(t *testing.T) {
 	again, err := os.ReadFile(spool)
 	require.NoError(t, err)
 	require.Equal(t, text.String(), string(again))
+}
+
+// The buffer is full when ctrl-C comes, and the server well again right after it.
+func TestTheRecordInHandIsSentAfterCtrlC(t *testing.T) {
+	srv := sequintest.NewServer(t, sequintest.Config{})
+	gate := srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Hour})
+	ctx, interrupt := context.WithCancel(t.Context())
+	var out screen
+	ended := make(chan int)
+	go func() {
+		ended <- run(ctx, []string{"-url", srv.Listen(), "-stream", "s", "-create", "-every", "1ms"}, strings.NewReader(strings.Repeat("x\n", 50_000)), &out, false)
+	}()
+	out.await(t, " 10000 buffered")
+	interrupt()
+	gate.Remove()
+	require.Equal(t, exitUnsent, <-ended)
+	require.Contains(t, out.String(), ": interrupted; -skip")
+	require.NotContains(t, out.String(), "were not sent")
+	require.Regexp(t, fmt.Sprintf(`\b(%d) read, %[1]d sent`, len(stored(srv, "s"))), out.String())
 }
 
 func TestAnInputThatBreaksOffInAnOutageEndsWithinGrace(t *testing.T) {
