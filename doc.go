@@ -25,9 +25,10 @@
 // # Delivery
 //
 // Sends are at least once. An attempt whose answer is lost is repeated with the same bytes and the same
-// Idempotency-Key. A server that knows that header (the embedded one) stores it once. Elsewhere the repeat may duplicate
-// a message on a stream that appends, and on one that keeps one message per key it may put back an older version, which
-// another producer has replaced in the meantime.
+// Idempotency-Key. A server that knows that header (the embedded one) stores it once. Elsewhere, and where a Publisher had
+// to cut the batch anew (RetryFor was over for a part of it, or a lease of Pipe; five bare 500s in a row), the repeat may
+// duplicate a message on a stream that appends, and on one that keeps one message per key it may put back an older
+// version, which another producer has replaced in the meantime.
 //
 // Receives are at least once. After AckSync has returned nil, or OnAckError was not told of an ack, the message is not
 // delivered to that consumer again. After anything else assume that it will be: a crash, a lease that ended, an ack
@@ -78,7 +79,8 @@
 // [Publisher.Close] refuses new messages, sends what is pending until its ctx ends, and returns what was not sent,
 // message by message. [Subscriber.Close], like the end of the ctx given to Subscribe, stops receiving, nacks at once what
 // was not handed out, closes the channel, and waits for what was. Both may be called at any time, repeatedly, beside
-// anything. Afterwards no goroutine, timer or request is left.
+// anything, but not by OnFailure or OnAckError. Afterwards no goroutine, timer or request is left, but for an OnFailure
+// that was running when the ctx of Publisher.Close ended.
 //
 // One window remains at a stop: an answer that the server writes at the very moment at which a long poll is cut. Its
 // messages wait for the end of their lease. The embedded server gives back at once what it had not written yet.
@@ -89,13 +91,16 @@
 //
 // Every answer other than success is an [*APIError], also with a body of HTML or none; errors.Is answers for its status:
 // [ErrNotFound], [ErrValidation], [ErrUnauthorized], [ErrTooLarge], [ErrStreamFull], [ErrRateLimited]. No connection is
-// [ErrUnreachable]. Bad arguments have errors of their own and cost no request. Background parts never give up what is
-// transient: they back off, and say so in their Stats and to Config.Logger.
+// [ErrUnreachable]. Bad arguments have errors of their own and cost no request. What is transient ends neither a
+// Publisher nor a Subscriber: they back off, and say so in their Stats and to Config.Logger.
 //
 // # Goroutines
 //
-// A Client starts none. A Publisher has one for each request in flight, at most one a lane, and none while it is idle.
-// A Subscriber has one, one for each receive that runs, and one for each settle request in flight. Handle and Pipe start
-// Workers, HandleBatch one more, and all wait for them: what remains is counted by [ErrHandlersRunning]. Config structs are
-// copied; everything exported is safe for concurrent use unless its comment says otherwise.
+// A Client starts none. A Publisher has one for each request in flight, at most one a lane, and at most one more for each
+// of these: to ask once whether the stream takes a key twice in a batch, when that first matters; to look whether a
+// stream that refused everything (401, 403, 404 and the like) is back, with a timer alone between two looks; and to call
+// OnFailure. It has none while it has nothing to do. A Subscriber has one, one for each receive that runs, and one for
+// each settle request in flight. Handle and Pipe start Workers, HandleBatch one more, and all wait for them: what remains
+// is counted by [ErrHandlersRunning]. Config structs are copied; everything exported is safe for concurrent use unless its
+// comment says otherwise.
 package sequin

@@ -67,9 +67,9 @@ var (
 	ErrClosed = errors.New("sequin: closed")
 	// ErrBufferFull: TrySend found no room in the Publisher's buffer.
 	ErrBufferFull = errors.New("sequin: buffer full")
-	// ErrFailuresPending: the Publisher's buffer holds nothing but failed messages that nobody has collected. Flush
-	// returns them and makes room. With an OnFailure, Send waits for it instead; except one that comes while OnFailure
-	// runs, because OnFailure itself may be what sends.
+	// ErrFailuresPending: the Publisher has no room, and its buffer holds nothing but failed messages that nobody has
+	// collected. Flush returns them and makes room. With an OnFailure, Send waits for it instead; except one that came
+	// while a call of OnFailure runs, as long as that does, because it may be what sends.
 	ErrFailuresPending = errors.New("sequin: buffer full of uncollected failures")
 	// ErrLeaseExpired: the delivery's deadline has passed; the message is, or will be, delivered again, perhaps to
 	// somebody else. The settle was not sent.

@@ -18,7 +18,8 @@ type PublisherConfig struct {
 	// MaxBatch is the most messages in a request. 1 to 1,000, default 1,000.
 	MaxBatch int
 	// MaxBatchBytes is the most bytes of JSON in a request; a larger message travels alone. 1 KiB to 7,999,999, default
-	// 1 MiB. It shrinks by itself where a server, or a proxy before it, answers 413.
+	// 1 MiB. Where a server, or a proxy before it, answers 413 to several messages, it shrinks to half of what was refused,
+	// again if need be, and stays so for the life of the Publisher.
 	MaxBatchBytes int
 	// MaxBuffered is the most messages that the Publisher holds: waiting, in flight, or failed and not yet collected.
 	// Send waits while it is reached. Default 10,000.
@@ -33,8 +34,8 @@ type PublisherConfig struct {
 	RetryFor time.Duration
 	// OnFailure is told of every failed message that has no Receipt, one at a time, on a goroutine that lives while there
 	// are any, and when the message's room in the buffer is free. It may call Send, which returns ErrFailuresPending when
-	// only further calls of OnFailure could make room for it; it must not call Flush or Close. Default: Flush and Close
-	// return the failures.
+	// only further calls of OnFailure could make room for it; it must not call Flush or Close. Once Close's ctx has ended
+	// no further call begins, and one that runs is not waited for. Default: Flush and Close return the failures.
 	OnFailure func(MessageError)
 }
 
@@ -151,14 +152,18 @@ func (p *Publisher) limits() limits {
 // full it waits for room, first come first served; ctx bounds that wait and nothing else, but one that has ended already
 // is refused before anything is looked at.
 //
-// Errors, none of which accepts the message: ctx's, ErrInvalidKey, ErrInvalidData, ErrTooLarge, ErrClosed,
-// ErrFailuresPending, and an *APIError (say ErrNotFound for a mistyped stream) from a refusal of the stream until a look
-// at it, at backoff pace, succeeds.
+// Errors, none of which accepts the message: ctx's, ErrInvalidKey, ErrInvalidData, ErrTooLarge, ErrClosed, and
+//   - an *APIError (say ErrNotFound for a mistyped stream) from a refusal of the stream until a look at it, at backoff
+//     pace, succeeds;
+//   - ErrFailuresPending when there is no room and nothing in the buffer can still be sent, so that waiting could last
+//     for ever. Without an OnFailure that is when only failures which Flush has not collected are left. With one, Send
+//     waits for its calls; except that a Send which came while one of them runs is refused as long as that one does:
+//     it may come from there.
 func (p *Publisher) Send(ctx context.Context, key, data string) error {
 	return p.admit(ctx, Message{key, data}, true)
 }
 
-// TrySend is Send that never waits: ErrBufferFull instead.
+// TrySend is Send that never waits: ErrBufferFull where Send would.
 func (p *Publisher) TrySend(key, data string) error {
 	return p.admit(context.Background(), Message{key, data}, false)
 }
@@ -230,7 +235,8 @@ func (p *Publisher) done(items []entry[outgoing], err error) {
 
 // Flush waits until everything that was accepted before the call is sent or has failed, without waiting for company. It
 // returns the failures that nobody else was told of as *UnsentError with Failed only, joined with ctx's error when ctx
-// ended first: what is pending then stays accepted.
+// ended first: what is pending then stays accepted. Where a Close gave up while Flush waited, that error is ErrClosed. It
+// does not wait for OnFailure.
 func (p *Publisher) Flush(ctx context.Context) error {
 	err := p.batcher.flush(ctx)
 	failed := p.failures.collect()
@@ -242,7 +248,8 @@ func (p *Publisher) Flush(ctx context.Context) error {
 
 // Close refuses further sends and sends what is pending, until ctx ends. It returns nil, or an *UnsentError with what
 // failed and was not reported, and what was left: in order per key, ready to be sent by another Publisher. The last
-// attempt at what was left may nevertheless have stored some of it. No goroutine, timer or request remains.
+// attempt at what was left may nevertheless have stored some of it. No request and no timer remains, and no goroutine but
+// that of an OnFailure which was running when ctx ended: it is not waited for, and no other call follows it.
 //
 // Close may be called beside Send, Flush and itself; the first ctx that ends counts, and every call returns the same value.
 func (p *Publisher) Close(ctx context.Context) error {
@@ -269,11 +276,12 @@ type PublisherStats struct {
 	// Buffered is how many messages wait or are in flight now; what Close left unsent stays. BufferedBytes is what they
 	// take, together with failures that nobody has collected yet.
 	Buffered, BufferedBytes int
-	// Batches and Bytes count successful requests and the JSON in them; Retries the attempts that were made again.
+	// Batches and Bytes count successful requests and the JSON in them. Retries counts the attempts that repeated a request;
+	// a batch that was cut anew, or halved, makes new ones.
 	Batches, Bytes, Retries uint64
 	// Blocked is how long calls have waited for room, in sum.
 	Blocked time.Duration
-	// LastError is the last that an attempt ended with, nil when there was none.
+	// LastError is the last that an attempt ended with, nil when there was none. A success does not clear it.
 	LastError error
 }
 
