@@ -47,7 +47,7 @@ type lease struct {
 
 	// Guarded by the Subscriber's mu.
 	room       int // messages that the server may hold to be out
-	open       int // of these, in the channel or handed out, and their fate not known
+	open       int // of these, no word of a settle yet
 	prev, next *lease
 
 	// Intake's own.

@@ -56,16 +56,17 @@ type settler struct {
 func newSettler(sub *Subscriber) *settler {
 	s := &settler{sub: sub}
 	limits := func() limits { return limits{count: MaxBatch, bytes: MaxRequestBytes} }
-	config := func(kind SettlementKind, lanes, slots int) batcherConfig[settling, struct{}] {
-		return batcherConfig[settling, struct{}]{lanes: lanes, slots: slots, limits: limits, first: settling.before,
+	config := func(kind SettlementKind, lanes int) batcherConfig[settling, struct{}] {
+		// Two slots, so that a request which hangs, or is tried again and again, does not hold up its whole lane.
+		return batcherConfig[settling, struct{}]{lanes: lanes, slots: 2, limits: limits, first: settling.before,
 			run: func(ctx context.Context, b *batch[settling, struct{}]) verdict[settling, struct{}] {
 				return s.run(ctx, kind, b)
 			},
 			rush: true,
 			done: func(items []entry[settling], err error) { s.done(kind, items, err) }}
 	}
-	s.acks = newBatcher(config(Ack, 1, 2))
-	s.nacks = newBatcher(config(Nack, 2, 1))
+	s.acks = newBatcher(config(Ack, 1))
+	s.nacks = newBatcher(config(Nack, 2))
 	return s
 }
 
@@ -133,11 +134,8 @@ func (s settling) urgent(now time.Time) bool {
 // giveBack nacks what no program has seen.
 func (s *settler) giveBack(d Delivery) {
 	d.state.settled.Store(true)
-	s.sub.mu.Lock()
-	d.state.lease.open--
-	s.sub.mu.Unlock()
-	// The batcher is closed after the last giveBack: see intake.wind.
 	x := settling{ackID: d.AckID, state: d.state, undelivered: true}
+	// It is refused only where a stop was cut off before a handler gave back what it had taken: that counts as unsettled.
 	_ = s.nacks.admit(context.Background(), x.entry(), laneUndelivered, false, true)
 }
 

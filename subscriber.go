@@ -118,8 +118,9 @@ type Subscriber struct {
 	stopping bool
 	closing  bool // Close was called: its ctx replaces DrainTimeout
 	cause    error
-	err      error // why the channel closed
-	outcome  error // what Close returns
+	left     DrainError // what a stop could not settle, so far
+	err      error      // why the channel closed
+	outcome  error      // what Close returns
 }
 
 // Subscribe starts receiving the messages of a consumer, named or by id, of a stream. ctx is the subscription's life:
@@ -184,12 +185,13 @@ func (s *Subscriber) Err() error {
 	return s.err
 }
 
-// DrainError says what a stop had to leave, because the ctx of Close, or DrainTimeout, ended first.
+// DrainError says what a stop had to leave: because the ctx of Close, or DrainTimeout, ended first, or because what was
+// not handed out could not be given back.
 type DrainError struct {
-	// Unsettled counts deliveries that were handed out and of which the server was told nothing: they were not acked or
-	// nacked, or that could not be sent. They come again when their leases end.
+	// Unsettled counts deliveries of which the server was told nothing: they were handed out and not acked or nacked, or
+	// an ack, a nack or the giving back could not be sent. They come again when their leases end.
 	Unsettled int
-	// Unknown counts deliveries whose ack or nack was on its way: they may come again.
+	// Unknown counts deliveries whose ack, nack or giving back was on its way: they may come again.
 	Unknown int
 
 	cause error
@@ -200,14 +202,28 @@ func (e *DrainError) Error() string {
 	return fmt.Sprintf("sequin: stopped with %d deliveries unsettled and %d settles of unknown outcome: %v", e.Unsettled, e.Unknown, e.cause)
 }
 
-// Unwrap returns the error of the ctx that ended.
+// Unwrap returns the error of the ctx that ended, or else why something could not be given back.
 func (e *DrainError) Unwrap() error { return e.cause }
 
-// Close stops receiving, closes the channel, nacks at once what was not handed out, and waits until what was is settled
-// or expired, or ctx ends; then the last settles go out, which takes at most a LeaseMargin more. It returns nil or a
-// *DrainError, every call the same. It may be called at any time, by several goroutines, also from inside the range loop,
-// whose current delivery it then waits for: settle that first. What cannot be nacked within a LeaseMargin waits for the
-// end of its lease. Afterwards no goroutine, timer or request of the Subscriber remains.
+// add counts a settle that ended with err.
+func (e *DrainError) add(err error) {
+	if e.cause == nil {
+		e.cause = err
+	}
+	if errors.Is(err, ErrOutcomeUnknown) {
+		e.Unknown++
+	} else {
+		e.Unsettled++
+	}
+}
+
+// Close stops receiving, closes the channel, gives back at once what was not handed out, and waits until that is
+// confirmed and what was handed out is settled, until their leases end, or until ctx ends; then the last settles get at
+// most a LeaseMargin more. With the server away and a ctx without an end this takes as long as the leases do.
+//
+// It returns nil or a *DrainError, every call the same. It may be called at any time, by several goroutines, also from
+// inside the range loop, whose current delivery it then waits for: settle that first. Afterwards no goroutine, timer or
+// request of the Subscriber remains.
 //
 // A message that the server hands out at the very moment at which a waiting receive is cut is lost to its lease: about
 // half a millisecond on loopback.
@@ -277,9 +293,9 @@ func (s *Subscriber) hold(x settling, at time.Time) bool {
 // settled is told how settles ended. One that the server confirmed frees its room; of any other the server may still hold
 // the message to be out, and the room is free when its lease is over.
 func (s *Subscriber) settled(kind SettlementKind, items []entry[settling], err error) {
-	n, undelivered := uint64(len(items)), items[0].item.undelivered // all are or none is: they travel in lanes of their own
+	n := uint64(len(items))
 	switch {
-	case undelivered:
+	case items[0].item.undelivered: // then all are, or ErrClosed is the error of what two lanes left
 	case err == nil && kind == Ack:
 		s.counts.acked.Add(n)
 	case err == nil:
@@ -291,13 +307,14 @@ func (s *Subscriber) settled(kind SettlementKind, items []entry[settling], err e
 	}
 	s.mu.Lock()
 	for i := range items {
+		if x := &items[i].item; err != nil && s.leftLocked(x, err) {
+			s.left.add(err)
+		}
 		l := items[i].item.state.lease
 		if l.room == 0 {
 			continue // its end has given everything back
 		}
-		if !undelivered {
-			l.open--
-		}
+		l.open--
 		if err == nil {
 			s.inFlight--
 			if l.room--; l.room == 0 {
@@ -309,8 +326,18 @@ func (s *Subscriber) settled(kind SettlementKind, items []entry[settling], err e
 	s.nudge()
 }
 
-// openLocked counts the deliveries that are handed out, their fate not known and their leases not over, and says when the
-// first of these leases ends.
+// leftLocked reports whether a settle that failed is for Close to tell: of what no program has seen nobody else does, and
+// what a program has settled is reported to it, unless the stop was cut off in the midst of it. Of the latter a lease
+// that is over leaves nothing: it was awaited, or refused.
+func (s *Subscriber) leftLocked(x *settling, err error) bool {
+	if x.undelivered {
+		return s.stopping
+	}
+	return s.cut.Err() != nil && (errors.Is(err, ErrOutcomeUnknown) || !past(time.Now(), x.state.lease.deadline))
+}
+
+// openLocked counts the deliveries whose fate is not known and whose leases are not over: in the channel, handed out, or
+// with a settle on its way. It says when the first of these leases ends.
 func (s *Subscriber) openLocked(now time.Time) (open int, next time.Time) {
 	next = now.Add(never)
 	for l := s.leases.first; l != nil; l = l.next {

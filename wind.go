@@ -2,7 +2,6 @@ package sequin
 
 import (
 	"context"
-	"slices"
 	"time"
 )
 
@@ -18,7 +17,7 @@ const (
 //
 //  1. held nacks go out, what the channel holds is taken back and nacked, and the channel is closed;
 //  2. receives that still run finish, or are cut; what they bring is nacked;
-//  3. what is handed out is awaited, until settled, expired, or the waiting is given up;
+//  3. these nacks, and what is handed out, are awaited, until settled, expired, or the waiting is given up;
 //  4. the last settles go out, on a context of their own;
 //  5. whoever waits in Close is told.
 func (in *intake) wind() {
@@ -50,7 +49,7 @@ func (in *intake) wind() {
 	in.finish()
 }
 
-// await waits for the receives that run and the deliveries that are handed out.
+// await waits for the receives that run, and for the fate of each delivery.
 func (in *intake) await(began time.Time) {
 	drainUntil := began.Add(in.cfg.DrainTimeout)
 	for {
@@ -101,23 +100,19 @@ func (p *poll) patience(began time.Time) time.Time {
 
 // finish sends the last settles and says what was left.
 func (in *intake) finish() {
-	unknown := in.counts.unknown.Load()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(in.cut), in.terms().margin)
 	defer cancel()
-	acks, _ := in.settler.acks.close(ctx)
-	nacks, _ := in.settler.nacks.close(ctx)
+	_, _ = in.settler.acks.close(ctx) // what they leave settled has been told of, one by one
+	_, _ = in.settler.nacks.close(ctx)
 	in.mu.Lock()
-	if now := time.Now(); in.cause != nil {
-		e := &DrainError{Unknown: int(in.counts.unknown.Load() - unknown), cause: in.cause}
-		e.Unsettled, _ = in.openLocked(now)
-		for _, x := range slices.Concat(acks, nacks) {
-			if !x.undelivered && !x.unsure && !past(now, x.state.lease.deadline) {
-				e.Unsettled++
-			}
-		}
-		if e.Unsettled+e.Unknown > 0 {
-			in.outcome = e
-		}
+	e := in.left
+	open, _ := in.openLocked(time.Now())
+	e.Unsettled += open
+	if in.cause != nil {
+		e.cause = in.cause
+	}
+	if e.Unsettled+e.Unknown > 0 {
+		in.outcome = &e
 	}
 	in.mu.Unlock()
 	in.sever()

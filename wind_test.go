@@ -2,9 +2,9 @@ package sequin_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -336,38 +336,68 @@ func TestAHeldNackIsSentAtAStop(t *testing.T) {
 	})
 }
 
-// With the server away nothing can be given back; the stop says what it could not tell, within its bounds.
+// With the server away nothing can be given back. The stop ends all the same, and says what it could not tell.
 func TestAStopWithTheServerAwayEnds(t *testing.T) {
-	for _, held := range []int{0, 3} {
-		t.Run(fmt.Sprintf("%d_handed_out", held), func(t *testing.T) {
-			inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
-				w.stream(t, "orders", sequin.ConsumerOptions{})
-				w.publish(t, "k", 20)
-				sub := open(sequin.SubscriberConfig{})
-				time.Sleep(time.Second)
-				var all []sequin.Delivery
-				for range held {
-					all = append(all, next(t, sub, time.Second))
-				}
-				w.Down()
-				for _, d := range all {
-					require.NoError(t, d.Ack())
-				}
-				began := time.Now()
-				err := stop(sub)
-				if held == 0 {
+	const messages, margin = 20, 2 * time.Second
+	forever := func(_ *testing.T, sub *sequin.Subscriber, _ context.CancelFunc) error {
+		return sub.Close(context.Background())
+	}
+	within := func(t *testing.T, sub *sequin.Subscriber, _ context.CancelFunc) error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		return sub.Close(ctx)
+	}
+	byCtx := func(t *testing.T, sub *sequin.Subscriber, cancel context.CancelFunc) error {
+		cancel()
+		time.Sleep(10*time.Second + margin)
+		synctest.Wait()
+		began := time.Now()
+		defer func() { require.Equal(t, began, time.Now(), "it had ended") }()
+		return sub.Close(context.Background())
+	}
+	for _, row := range []struct {
+		name     string
+		stop     func(*testing.T, *sequin.Subscriber, context.CancelFunc) error
+		from, to time.Duration // how long it takes
+		settled  int           // of what the program has settled, how much it was told itself
+		reason   error
+	}{
+		{"by_ctx_alone", byCtx, 10*time.Second + margin, 10*time.Second + margin, 0, context.DeadlineExceeded},
+		{"by_close_within_5s", within, 5*time.Second + margin, 5*time.Second + margin, 0, context.DeadlineExceeded},
+		{"by_close_without_an_end", forever, 26 * time.Second, 30 * time.Second, 1, sequin.ErrLeaseExpired},
+	} {
+		for _, held := range []int{0, 3} {
+			t.Run(fmt.Sprintf("%s_%d_handed_out", row.name, held), func(t *testing.T) {
+				inBothModes(t, func(t *testing.T, w *world) {
+					w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 30 * time.Second})
+					w.publish(t, "k", messages)
+					ctx, cancel := context.WithCancel(w.ctx)
+					defer cancel()
+					var failed atomic.Int32
+					sub, err := w.client.Subscribe(ctx, "orders", "all", sequin.SubscriberConfig{
+						OnAckError: func(sequin.Delivery, error) { failed.Add(1) }})
 					require.NoError(t, err)
-					require.LessOrEqual(t, time.Since(began), 2*time.Second+time.Millisecond, "the margin")
-					return
-				}
-				// By Close without a bound their leases are awaited, by ctx DrainTimeout; then the margin.
-				require.LessOrEqual(t, time.Since(began), 31*time.Second)
-				var left *sequin.DrainError
-				if errors.As(err, &left) {
-					require.Equal(t, held, left.Unsettled+left.Unknown)
-				}
+					time.Sleep(time.Second)
+					var all []sequin.Delivery
+					for range held {
+						all = append(all, next(t, sub, time.Second))
+					}
+					w.Down()
+					for _, d := range all {
+						require.NoError(t, d.Ack())
+					}
+					began := time.Now()
+					var left *sequin.DrainError
+					require.ErrorAs(t, row.stop(t, sub, cancel), &left)
+					require.GreaterOrEqual(t, time.Since(began), row.from)
+					require.LessOrEqual(t, time.Since(began), row.to)
+					require.ErrorIs(t, left, row.reason)
+					require.Equal(t, messages-held*row.settled, left.Unsettled)
+					require.Zero(t, left.Unknown)
+					require.Equal(t, held, int(failed.Load()), "and the program is told of its own")
+				})
 			})
-		})
+		}
 	}
 }
 

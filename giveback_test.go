@@ -1,0 +1,95 @@
+package sequin_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+)
+
+// hoard lets a Subscriber grow its window on messages that are acked at once, and then fill its buffer with what nobody
+// takes. It returns how much that is.
+func (w *world) hoard(t *testing.T, sub *sequin.Subscriber, most int) (buffered int) {
+	t.Helper()
+	w.publish(t, "quick", 3*most)
+	for range 3 * most {
+		require.NoError(t, next(t, sub, time.Second+time.Millisecond).Ack())
+	}
+	w.publish(t, "slow", most)
+	time.Sleep(2 * time.Second)
+	buffered = sub.Stats().InFlight
+	require.Greater(t, buffered, most*2/3)
+	return buffered
+}
+
+// spacious is a consumer for many messages: for five minutes the 2024 server counts acked ones as pending.
+var spacious = sequin.ConsumerOptions{AckWait: 30 * time.Second, MaxAckPending: 100_000}
+
+// What one margin is too short for has the time that is left of its leases.
+func TestAStopGivesBackHoweverMuchItHolds(t *testing.T) {
+	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
+		const most, slow = 6000, 1500 * time.Millisecond
+		w.stream(t, "orders", spacious)
+		sub := open(sequin.SubscriberConfig{MaxInFlight: most})
+		buffered := w.hoard(t, sub, most)
+		w.Fault(sequintest.Fault{Op: sequintest.Nack, Delay: slow})
+		began := time.Now()
+		require.NoError(t, stop(sub))
+		require.Greater(t, time.Since(began), 2*time.Second, "a margin")
+		// Full requests, two at a time, but for the first, which does not wait for company, and the last.
+		require.LessOrEqual(t, time.Since(began), time.Duration(buffered/1000/2+1)*slow)
+		require.LessOrEqual(t, w.Count(sequintest.Nack), buffered/1000+2)
+		require.Empty(t, w.consumer(t).Outstanding)
+		require.Equal(t, most, w.consumer(t).Available)
+		require.Zero(t, sub.Stats().InFlight)
+	})
+}
+
+// Whatever keeps a stop from giving back what nobody has seen, Close says so: nobody else does.
+func TestAStopSaysWhatItCouldNotGiveBack(t *testing.T) {
+	const most = 5000
+	for name, row := range map[string]struct {
+		fault            sequintest.Fault
+		settled, unknown bool          // whether any ends so, beside what Unsettled counts
+		unsettled        bool          // whether Unsettled counts any
+		within           time.Duration // Close's ctx
+		reason           error
+	}{
+		"answers are lost":   {sequintest.Fault{CutAfter: true}, false, true, false, time.Minute, sequin.ErrOutcomeUnknown},
+		"requests hang":      {sequintest.Fault{Delay: time.Hour}, false, true, false, time.Minute, sequin.ErrOutcomeUnknown},
+		"one answer is lost": {sequintest.Fault{CutAfter: true, Skip: 1, Count: 1}, true, true, false, time.Minute, sequin.ErrOutcomeUnknown},
+		"refused":            {sequintest.Fault{Status: 400, Body: `{"summary":"no"}`}, false, false, true, time.Minute, sequin.ErrValidation},
+		"never served":       {sequintest.Fault{Status: 503}, false, false, true, time.Minute, sequin.ErrLeaseExpired},
+		"too slow for ctx":   {sequintest.Fault{Delay: 1600 * time.Millisecond}, true, true, true, time.Millisecond, context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", spacious)
+				sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: most})
+				buffered := w.hoard(t, sub, most)
+				row.fault.Op = sequintest.Nack
+				w.Fault(row.fault)
+				ctx, cancel := context.WithTimeout(w.ctx, row.within)
+				defer cancel()
+				began := time.Now()
+				var left *sequin.DrainError
+				require.ErrorAs(t, sub.Close(ctx), &left)
+				require.LessOrEqual(t, time.Since(began), min(30*time.Second, row.within+2*time.Second), "the lease, or ctx and a margin")
+				settled := 0
+				for _, r := range w.Requests(sequintest.Nack) {
+					if r.Status == 200 {
+						settled += len(r.AckIDs())
+					}
+				}
+				require.Equal(t, buffered, settled+left.Unsettled+left.Unknown)
+				require.Equal(t, []bool{row.settled, row.unknown, row.unsettled}, []bool{settled > 0, left.Unknown > 0, left.Unsettled > 0},
+					"%d settled, %d unknown, %d unsettled", settled, left.Unknown, left.Unsettled)
+				require.ErrorIs(t, left, row.reason)
+			})
+		})
+	}
+}
