@@ -70,7 +70,7 @@ func (g *gatherer) run() {
 			g.open = slices.DeleteFunc(g.open, func(o *gathering) bool { return o == ready })
 		case <-g.filled:
 		case <-g.timer.C:
-		case <-g.stop.Done(): // before the channel closes
+		case <-g.stop.Done():
 			g.giveUp()
 			return
 		}
@@ -158,8 +158,12 @@ func (g *gatherer) shed(now time.Time) {
 	g.log(slog.LevelWarn, "gives back what no worker was free for in time", "deliveries", late)
 }
 
-// giveUp gives everything back, at a stop.
+// giveUp gives everything back, at a stop: once the channel is closed, so that no receive waits any more which could get
+// it and is cut the next moment.
 func (g *gatherer) giveUp() {
+	for d := range g.deliveries {
+		g.unseen(d)
+	}
 	for _, o := range g.open {
 		for _, d := range o.items {
 			g.unseen(d)

@@ -2,13 +2,19 @@ package sequin_test
 
 import (
 	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
 )
 
 // hoard lets a Subscriber grow its window on messages that are acked at once, and then fill its buffer with what nobody
@@ -89,6 +95,56 @@ func TestAStopSaysWhatItCouldNotGiveBack(t *testing.T) {
 				require.Equal(t, []bool{row.settled, row.unknown, row.unsettled}, []bool{settled > 0, left.Unknown > 0, left.Unsettled > 0},
 					"%d settled, %d unknown, %d unsettled", settled, left.Unknown, left.Unsettled)
 				require.ErrorIs(t, left, row.reason)
+			})
+		})
+	}
+}
+
+// What is given back goes to whoever waits for it. That must not be the stopping Subscriber itself, whose receive is cut
+// the next moment: its answer would be lost, and the messages with it until their leases end.
+func TestNoReceiveWaitsWhileAStopGivesBack(t *testing.T) {
+	const messages = 5 // few enough for another receive to be worth its request
+	ends := map[string]func(ctx context.Context, sub *sequin.Subscriber) error{
+		"what is buffered": func(ctx context.Context, sub *sequin.Subscriber) error {
+			<-ctx.Done()
+			return sub.Close(context.WithoutCancel(ctx))
+		},
+		"what gathers": func(ctx context.Context, sub *sequin.Subscriber) error {
+			cfg := sequin.BatchHandlerConfig{Size: 100, Wait: time.Hour}
+			return sub.HandleBatch(ctx, cfg, func(context.Context, []sequin.Delivery) error { return errors.New("handled") })
+		},
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			inMode(t, server.Documented, func(t *testing.T, w *world) {
+				var waiting, nacks atomic.Int32
+				client := w.through(t, func(behind http.RoundTripper) http.RoundTripper {
+					return roundTripper(func(r *http.Request) (*http.Response, error) {
+						switch {
+						case strings.HasSuffix(r.URL.Path, "/receive"):
+							waiting.Add(1)
+							defer waiting.Add(-1)
+							defer time.Sleep(time.Millisecond) // whoever does not wait for its end is seen to be early
+						case strings.HasSuffix(r.URL.Path, "/nack"):
+							nacks.Add(1)
+							if waiting.Load() > 0 {
+								t.Error("a nack beside a receive that waits")
+							}
+						}
+						return behind.RoundTrip(r)
+					})
+				})
+				w.stream(t, "orders", sequin.ConsumerOptions{AckWait: time.Hour})
+				sub := subscribe(t, client, sequin.SubscriberConfig{})
+				w.publish(t, "k", messages)
+				run := w.start(t, func(ctx context.Context) error { return end(ctx, sub) })
+				time.Sleep(time.Second)
+				require.Equal(t, int32(1), waiting.Load())
+				require.NoError(t, run.stop())
+				require.NotZero(t, nacks.Load())
+				synctest.Wait() // for the server, whose receive was cut
+				require.Empty(t, w.consumer(t).Outstanding)
+				require.Equal(t, messages, w.consumer(t).Available)
 			})
 		})
 	}

@@ -267,6 +267,7 @@ func TestWhatAStopFindsGatheringIsGivenBackUncounted(t *testing.T) {
 		stopped := time.Now()
 		require.NoError(t, run.stop())
 		require.Less(t, time.Since(stopped), time.Second)
+		synctest.Wait() // for the server, whose receive was cut
 		got, err := w.client.ReceiveMessages(w.ctx, "orders", "all", sequin.ReceiveOptions{BatchSize: 10})
 		require.NoError(t, err)
 		require.Len(t, got, 7)

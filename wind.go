@@ -15,12 +15,14 @@ const (
 
 // wind ends a Subscriber:
 //
-//  1. held nacks go out, what the channel holds is taken back and nacked, and the channel is closed;
-//  2. receives that still run finish, or are cut; what they bring is nacked;
-//  3. these nacks, and what is handed out, are awaited, until settled, expired, or the waiting is given up;
-//  4. the last settles go out, on a context of their own;
-//  5. whoever waits in Close is told.
+//  1. receives that wait for a message are cut;
+//  2. held nacks go out, what the channel holds is taken back and nacked, and the channel is closed;
+//  3. receives that still run finish, or are cut; what they bring is nacked;
+//  4. these nacks, and what is handed out, are awaited, until settled, expired, or the waiting is given up;
+//  5. the last settles go out, on a context of their own;
+//  6. whoever waits in Close is told.
 func (in *intake) wind() {
+	began := time.Now()
 	in.mu.Lock()
 	in.stopping = true // from here hold refuses, and nacks go out at once
 	if in.stop.Err() == nil {
@@ -30,6 +32,11 @@ func (in *intake) wind() {
 	in.held = nil
 	in.mu.Unlock()
 	in.halt()
+	// First, because what is given back goes to whoever waits: to a receive that is cut a moment later, and with it to the
+	// end of its lease.
+	for _, cut := in.cutPolls(began, began); cut > 0; _, cut = in.cutPolls(began, began) {
+		in.returned(<-in.answers)
+	}
 	in.sendNow(held)
 	for more := true; more; {
 		select {
@@ -41,7 +48,7 @@ func (in *intake) wind() {
 		}
 	}
 	close(in.deliveries)
-	in.await(time.Now())
+	in.await(began)
 	in.timer.Stop()
 	if in.checking {
 		<-in.checks // its ctx has ended
@@ -68,24 +75,43 @@ func (in *intake) await(began time.Time) {
 		case bounded && !given && drainUntil.Before(next):
 			next = drainUntil
 		}
-		for _, p := range in.polls {
-			if until := p.patience(began); !now.Before(until) {
-				p.cancel()
-			} else if until.Before(next) {
-				next = until
-			}
+		if cutNext, _ := in.cutPolls(now, began); cutNext.Before(next) {
+			next = cutNext
 		}
 		in.timer.Reset(time.Until(next))
 		select {
 		case a := <-in.answers:
-			in.book(a)
-			if a.err == nil {
-				for _, d := range a.deliveries {
-					in.settler.giveBack(d)
-				}
-			}
+			in.returned(a)
 		case <-in.kick:
 		case <-in.timer.C:
+		}
+	}
+}
+
+// cutPolls cuts the receives with which the stop that began has lost patience. It returns when to look again, and how many
+// are cut and have not reported yet: they will at once.
+func (in *intake) cutPolls(now, began time.Time) (next time.Time, cut int) {
+	next = now.Add(never)
+	for _, p := range in.polls {
+		if until := p.patience(began); !p.cut && now.Before(until) {
+			if until.Before(next) {
+				next = until
+			}
+			continue
+		}
+		p.cut = true
+		p.cancel()
+		cut++
+	}
+	return next, cut
+}
+
+// returned gives back what a receive has brought.
+func (in *intake) returned(a answer) {
+	in.book(a)
+	if a.err == nil {
+		for _, d := range a.deliveries {
+			in.settler.giveBack(d)
 		}
 	}
 }
