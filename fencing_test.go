@@ -45,8 +45,9 @@ var losses = map[string]sequintest.Fault{
 	"cut":       {CutAfter: true},
 	"crash":     {Acted: true, Status: 500, Body: `{"errors":{"detail":"Internal Server Error"}}`},
 	"proxy":     {Acted: true, Status: 502, Body: "<html>"},
+	"gateway":   {Acted: true, Status: 504, Body: "<html>"},
 	"time_out":  {DelayAfter: time.Minute},
-	"truncated": {Acted: true, Status: 504, Body: "<html>"},
+	"truncated": {Truncate: 5},
 }
 
 func TestAnAckWhoseAnswerWasLostLeavesTheNextVersionAlone(t *testing.T) {

@@ -97,6 +97,20 @@ func TestWhatExpiresInTheBufferIsNotHandedOver(t *testing.T) {
 	})
 }
 
+// An answer that was on its way for most of the lease is not worth handing over: who takes it could not finish.
+func TestWhatTravelledTooLongIsNotHandedOver(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
+		w.send(t, "k.1", "x")
+		sub := subscribe(t, w.through(t, withSlowBody("/receive", 5*time.Second)), sequin.SubscriberConfig{})
+		d := next(t, sub, 7*time.Second)
+		require.GreaterOrEqual(t, time.Until(d.Deadline), 2*time.Second)
+		require.Equal(t, uint64(2), sub.Stats().Received)
+		require.NoError(t, d.AckSync(w.ctx))
+		closeNow(t, sub)
+	})
+}
+
 // What was given back from the buffer was seen by no program. The documented server does not count it.
 func TestWhatExpiresInTheBufferIsNoDelivery(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {

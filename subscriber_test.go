@@ -3,8 +3,11 @@ package sequin_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -125,6 +128,31 @@ func withoutWaited(behind http.RoundTripper) http.RoundTripper {
 		}
 		return resp, err
 	})
+}
+
+// withSlowBody lets the body of the first good answer to a path come so much later than its header.
+func withSlowBody(path string, late time.Duration) func(http.RoundTripper) http.RoundTripper {
+	return func(behind http.RoundTripper) http.RoundTripper {
+		var once sync.Once
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			resp, err := behind.RoundTrip(r)
+			if err == nil && resp.StatusCode == http.StatusOK && strings.HasSuffix(r.URL.Path, path) {
+				once.Do(func() { resp.Body = &slowBody{ReadCloser: resp.Body, late: late} })
+			}
+			return resp, err
+		})
+	}
+}
+
+type slowBody struct {
+	io.ReadCloser
+	late time.Duration
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	time.Sleep(b.late)
+	b.late = 0
+	return b.ReadCloser.Read(p)
 }
 
 func TestSubscribeNamesWhatIsWrong(t *testing.T) {
