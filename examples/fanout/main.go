@@ -11,15 +11,14 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/examples/internal/backend"
 	"github.com/sequin-go/sequin/examples/internal/clocks"
-	"github.com/sequin-go/sequin/server"
 )
 
 func main() {
@@ -38,37 +37,21 @@ func start(ctx context.Context, out string) error {
 	if err != nil {
 		return err
 	}
-	url, where, stopServer, err := findServer()
+	srv, err := backend.Find()
 	if err != nil {
 		return err
 	}
-	defer stopServer()
-	client, err := sequin.NewClient(sequin.Config{BaseURL: url})
+	defer srv.Stop()
+	client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL})
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	fmt.Printf("server   %s\ndata     %d records: every change of the world's clocks\nfile     %s\n\n", where, len(all), out)
+	fmt.Printf("server   %s\ndata     %d records: every change of the world's clocks\nfile     %s\n\n", srv.Where, len(all), out)
 	t, err := fanOut(ctx, client, all, out)
 	if err != nil {
 		return err
 	}
 	t.print(os.Stdout)
 	return nil
-}
-
-// findServer returns a server to use, and starts one where none is named.
-func findServer() (url, where string, stop func(), err error) {
-	if url := os.Getenv("SEQUIN_URL"); url != "" {
-		return url, url + " ($SEQUIN_URL)", func() {}, nil
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", nil, err
-	}
-	srv := server.New(server.Config{})
-	web := srv.HTTPServer()
-	go web.Serve(ln) // ends with web.Close
-	url = "http://" + ln.Addr().String()
-	return url, url + ", inside this process; set SEQUIN_URL to use another", func() { srv.Close(); web.Close() }, nil
 }

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -21,8 +20,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/examples/internal/backend"
 	"github.com/sequin-go/sequin/examples/internal/clocks"
-	"github.com/sequin-go/sequin/server"
 )
 
 func main() {
@@ -39,17 +38,17 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	url, where, stopServer, err := findServer()
+	srv, err := backend.Find()
 	if err != nil {
 		return err
 	}
-	defer stopServer()
+	defer srv.Stop()
 	wire := newWire()
-	client, err := sequin.NewClient(sequin.Config{BaseURL: url, HTTPClient: &http.Client{Transport: wire}})
+	client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: &http.Client{Transport: wire}})
 	if err != nil {
 		return err
 	}
-	fmt.Printf("server   %s\n", where)
+	fmt.Printf("server   %s\n", srv.Where)
 	fmt.Printf("data     %d records: every change of the world's clocks, such as\n         %s %s\n\n",
 		len(all), all[len(all)/2].Key, all[len(all)/2].Data)
 
@@ -102,22 +101,6 @@ func run(ctx context.Context) (err error) {
 	}
 	printTable(&sent, readers, wire)
 	return nil
-}
-
-// findServer returns a server to use, and starts one where none is named.
-func findServer() (url, where string, stop func(), err error) {
-	if url := os.Getenv("SEQUIN_URL"); url != "" {
-		return url, url + " ($SEQUIN_URL)", func() {}, nil
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", nil, err
-	}
-	srv := server.New(server.Config{})
-	web := srv.HTTPServer()
-	go web.Serve(ln) // ends with web.Close
-	url = "http://" + ln.Addr().String()
-	return url, url + ", inside this process; set SEQUIN_URL to use another", func() { srv.Close(); web.Close() }, nil
 }
 
 // writer publishes the records.

@@ -1,6 +1,7 @@
 // Worker works on a consumer's messages with several goroutines, until ctrl-C or SIGTERM. It shows what an application
 // does with a Subscriber: a pool that ranges over the channel, acks after the work and not before, and a stop that
-// finishes what was begun, gives back what was not, and says what was left.
+// finishes what was begun, gives back what was not, and says what was left. It stops by itself when its output fails: to
+// nack, and be given, what it cannot do would use up deliveries and help nobody.
 //
 //	go run ./examples/worker -h
 package main
@@ -27,6 +28,9 @@ const (
 )
 
 func main() {
+	// A reader that has gone away is an error of the output like any other: by itself it would end the program, and leave
+	// what that holds to its leases.
+	signal.Ignore(syscall.SIGPIPE)
 	// The first signal drains, a second one ends the program.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -50,8 +54,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitDrained
 }
 
-// serve works until ctx ends, or the consumer is gone, and drains.
+// serve works until ctx ends, the consumer is gone, or the output fails, and drains.
 func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	client, err := sequin.NewClient(sequin.Config{BaseURL: o.url, Token: o.token})
 	if err != nil {
 		return err
@@ -69,7 +75,7 @@ func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	}
 	fmt.Fprintf(stderr, "working on %s/%s with %d goroutines\n", o.stream, o.consumer, o.workers)
 	began := time.Now()
-	p := &pool{each: o.each, out: bufio.NewWriter(stdout)}
+	p := &pool{each: o.each, stop: stop, out: bufio.NewWriter(stdout)}
 	failed := p.work(sub, o.workers)
 	// The channel is closed: the Subscriber drains, by its ctx and within DrainTimeout. Close tells the outcome.
 	left := sub.Close(context.Background())

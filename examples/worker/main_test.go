@@ -34,13 +34,19 @@ type process struct {
 	stderr bytes.Buffer
 }
 
-func start(t *testing.T, args ...string) *process {
+func command(t *testing.T, args ...string) *process {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	p := &process{cmd: exec.CommandContext(t.Context(), exe, args...), lines: make(chan string, 100_000)}
 	p.cmd.Env = append(os.Environ(), asWorker+"=1")
 	p.cmd.Stderr = &p.stderr
+	return p
+}
+
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := command(t, args...)
 	out, err := p.cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Start())
@@ -150,6 +156,39 @@ func TestWhatWasLeftIsTold(t *testing.T) {
 	require.ErrorAs(t, p.cmd.Wait(), &exit)
 	require.Equal(t, exitLeft, exit.ExitCode())
 	require.Regexp(t, `stopped with [1-8] deliveries unsettled`, p.stderr.String())
+}
+
+// requireStopped wants a worker to have ended because it could not write, with nothing left to its lease, and with few
+// deliveries used up: at most one for each of its goroutines.
+func requireStopped(t *testing.T, srv *sequintest.Server, p *process, reason string, total, workers int) {
+	t.Helper()
+	var exit *exec.ExitError
+	require.ErrorAs(t, p.cmd.Wait(), &exit)
+	require.Equal(t, exitLeft, exit.ExitCode(), &p.stderr)
+	require.Contains(t, p.stderr.String(), reason)
+	state, _ := srv.Stream("orders")
+	require.Empty(t, state.Consumers[0].Outstanding, "left to its lease")
+	require.Equal(t, total-len(acked(srv)), state.Consumers[0].Available)
+	used := 0
+	for _, r := range srv.Requests(sequintest.Nack) {
+		if !strings.Contains(string(r.Body), `"undelivered":true`) {
+			used += len(r.AckIDs())
+		}
+	}
+	require.LessOrEqual(t, used, workers)
+}
+
+func TestAWorkerWhoseReaderIsGoneStops(t *testing.T) {
+	const total, workers = 500, 4
+	srv := prepare(t, total)
+	p := command(t, "-url", srv.Listen(), "-stream", "orders", "-consumer", "billing", "-workers", fmt.Sprint(workers), "-each", "2ms")
+	out, err := p.cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Start())
+	_, err = bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.NoError(t, out.Close())
+	requireStopped(t, srv, p, "broken pipe", total, workers)
 }
 
 func TestWrongUsageIsExplained(t *testing.T) {

@@ -24,6 +24,7 @@ const usage = `usage: worker -stream NAME -consumer NAME [options]
 
 Prints each message of the consumer as a line, key and data with a tab in between, and acks it.
 ctrl-C or SIGTERM drains: what was begun is finished and acked, the rest is given back at once.
+So does an output that fails, such as a full disk or a closed pipe.
 
 `
 

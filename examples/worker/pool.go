@@ -12,19 +12,22 @@ import (
 // pool is the application: what it does with a message is to print it, and to take its time.
 type pool struct {
 	each time.Duration // how long that is
+	stop func()        // of the subscription
 
 	mu  sync.Mutex // guards all below
 	out *bufio.Writer
 	err error // the first that out gave
 }
 
-// work ranges over the deliveries with n goroutines until the channel closes and the last of them is done.
+// work ranges over the deliveries with n goroutines until the channel closes, or out fails, and the last of them is done.
 func (p *pool) work(sub *sequin.Subscriber, n int) error {
 	var workers sync.WaitGroup
 	for range n {
 		workers.Go(func() {
 			for d := range sub.Deliveries() {
-				p.one(d)
+				if !p.one(d) {
+					return // the channel is closed by the stop, and what it holds given back
+				}
 			}
 		})
 	}
@@ -33,17 +36,20 @@ func (p *pool) work(sub *sequin.Subscriber, n int) error {
 }
 
 // one works on a message and settles it: after the work, so that a crash in between costs a repeat and not the message.
-// The errors of Ack and Nack are that the lease is over: somebody else has, or will have, the message.
-func (p *pool) one(d sequin.Delivery) {
+// The errors of Ack and Nack are that the lease is over: somebody else has, or will have, the message. It returns false
+// when there is no point in another one.
+func (p *pool) one(d sequin.Delivery) bool {
 	if err := p.print(d); err != nil {
+		p.stop() // first: what is nacked goes to whoever receives
 		_ = d.Nack()
-		return
+		return false
 	}
 	select {
 	case <-time.After(p.each):
 		_ = d.Ack()
 	case <-d.Context().Done(): // too late, or cut off: not worth finishing
 	}
+	return true
 }
 
 // print writes a line and sees it out of the program: what is only buffered is not done.

@@ -1,0 +1,33 @@
+// Package backend finds the server that an example talks to, and starts one where none is named.
+package backend
+
+import (
+	"net"
+	"os"
+
+	"github.com/sequin-go/sequin/server"
+)
+
+// Server is a server to use.
+type Server struct {
+	URL   string
+	Where string // for people: what URL is
+	Stop  func() // ends it, where Find has started it
+}
+
+// Find returns the server that $SEQUIN_URL names, or else a new one inside this process, on loopback.
+func Find() (Server, error) {
+	if url := os.Getenv("SEQUIN_URL"); url != "" {
+		return Server{URL: url, Where: url + " ($SEQUIN_URL)", Stop: func() {}}, nil
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return Server{}, err
+	}
+	srv := server.New(server.Config{})
+	web := srv.HTTPServer()
+	go web.Serve(ln) // ends with web.Close
+	url := "http://" + ln.Addr().String()
+	return Server{URL: url, Where: url + ", inside this process; set SEQUIN_URL to use another",
+		Stop: func() { srv.Close(); web.Close() }}, nil
+}

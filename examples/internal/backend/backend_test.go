@@ -1,0 +1,33 @@
+package backend_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/examples/internal/backend"
+)
+
+func TestTheServerThatIsNamedIsUsed(t *testing.T) {
+	t.Setenv("SEQUIN_URL", "http://127.0.0.1:1")
+	found, err := backend.Find()
+	require.NoError(t, err)
+	require.Equal(t, "http://127.0.0.1:1", found.URL)
+	require.Contains(t, found.Where, "$SEQUIN_URL")
+	found.Stop()
+}
+
+func TestWhereNoneIsNamedOneRunsInside(t *testing.T) {
+	t.Setenv("SEQUIN_URL", "")
+	found, err := backend.Find()
+	require.NoError(t, err)
+	client, err := sequin.NewClient(sequin.Config{BaseURL: found.URL})
+	require.NoError(t, err)
+	defer client.Close()
+	_, err = client.CreateStream(t.Context(), "orders", sequin.StreamOptions{})
+	require.NoError(t, err)
+	found.Stop()
+	_, err = client.GetStream(t.Context(), "orders")
+	require.ErrorIs(t, err, sequin.ErrUnreachable)
+}
