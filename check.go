@@ -40,8 +40,10 @@ func (in *intake) judge(c check) {
 	switch {
 	case c.err == nil:
 		in.missing = false
-		in.fatal = checkLease(c.consumer.AckWait)
-		in.setTerms(c.consumer.AckWait)
+		if ackWait := c.consumer.AckWait; ackWait != 0 { // an answer that does not tell it changes nothing
+			in.fatal = checkLease(ackWait)
+			in.setTerms(ackWait)
+		}
 	case errors.Is(c.err, ErrUnauthorized):
 		in.fatal = c.err
 	case errors.As(c.err, &api) && api.Status == http.StatusNotFound && api.Summary != "":

@@ -59,8 +59,10 @@ func (d Delivery) Ack() error {
 	return d.settle(context.Background(), Settlement{Kind: Ack})
 }
 
-// AckSync is Ack that waits until the server has confirmed it. ctx bounds the waiting, not the ack. Beside Ack's errors
-// it returns what became of the request: ErrOutcomeUnknown when its answer was lost, an *APIError, or ctx's.
+// AckSync is Ack that waits until the server has confirmed it. Beside Ack's errors it returns what became of the request:
+// ErrOutcomeUnknown when its answer was lost, an *APIError, ErrClosed when a stop was cut off before it could be sent. ctx
+// bounds the waiting, not the ack: when it ends first its error is returned, and the ack goes on as Ack's would, with
+// SubscriberConfig.OnAckError told where it fails.
 func (d Delivery) AckSync(ctx context.Context) error {
 	return d.settle(ctx, Settlement{Kind: Ack, Sync: true})
 }

@@ -77,15 +77,19 @@
 // # Closing
 //
 // [Publisher.Close] refuses new messages, sends what is pending until its ctx ends, and returns what was not sent,
-// message by message. [Subscriber.Close], like the end of the ctx given to Subscribe, stops receiving, nacks at once what
-// was not handed out, closes the channel, and waits for what was. Both may be called at any time, repeatedly, beside
+// message by message. [Subscriber.Close], like the end of the ctx given to Subscribe, stops receiving, closes the channel,
+// nacks at once what was not handed out, and waits for the server's word on that, and for what was handed out: until
+// that is settled, until the leases end, or until Close's ctx or DrainTimeout does. The last settles then get a margin
+// more. What was left in the end is counted by a [DrainError]. Both may be called at any time, repeatedly, beside
 // anything, but not by OnFailure or OnAckError. Afterwards no goroutine, timer or request is left, but for an OnFailure
 // that was running when the ctx of Publisher.Close ended.
 //
-// One window remains at a stop: an answer that the server writes at the very moment at which a long poll is cut. Its
-// messages wait for the end of their lease. The embedded server gives back at once what it had not written yet.
-// Measured over loopback: of 400 messages sent at the very moment of a stop 108 were in it, of 1,000 sent half a
-// millisecond later none; and none of 1,200 at a server that does not wait, where a Subscriber polls.
+// Two windows remain at a stop, in which messages are left to the end of their leases and nobody can tell. One is an
+// answer that the server writes at the very moment at which a long poll is cut. The embedded server gives back at once
+// what it had not written yet. Measured over loopback: of 400 messages sent at the very moment of a stop 108 were in it,
+// of 1,000 sent half a millisecond later none; and none of 1,200 at a server that does not wait, where a Subscriber
+// polls. The other is a receive that does not wait, or whose answer has begun to arrive, and takes longer than another
+// 2 s: it is cut then.
 //
 // # Errors
 //
@@ -99,8 +103,9 @@
 // A Client starts none. A Publisher has one for each request in flight, at most one a lane, and at most one more for each
 // of these: to ask once whether the stream takes a key twice in a batch, when that first matters; to look whether a
 // stream that refused everything (401, 403, 404 and the like) is back, with a timer alone between two looks; and to call
-// OnFailure. It has none while it has nothing to do. A Subscriber has one, one for each receive that runs, and one for
-// each settle request in flight. Handle and Pipe start Workers, HandleBatch one more, and all wait for them: what remains
-// is counted by [ErrHandlersRunning]. Config structs are copied; everything exported is safe for concurrent use unless its
-// comment says otherwise.
+// OnFailure. It has none while it has nothing to do. A Subscriber has one, one for each receive that runs, one for each
+// settle request in flight (two of acks, of nacks, and of what is given back unseen, at most), and one about every minute
+// that reads the consumer again. Handle and Pipe start Workers, HandleBatch one more, and all wait for them: what remains
+// is counted by [ErrHandlersRunning]. Config structs are copied; everything exported is safe for concurrent use unless
+// its comment says otherwise.
 package sequin

@@ -201,6 +201,24 @@ func TestAChangedAckWaitIsFollowed(t *testing.T) {
 	})
 }
 
+// An answer that does not tell the lease is no reason to stop, nor to reckon with another one.
+func TestAConsumerThatIsShownWithoutItsAckWaitKeepsIt(t *testing.T) {
+	for _, shown := range []string{`{"id":"1","ack_wait_ms":null}`, `{"id":"1"}`} {
+		inBothModes(t, func(t *testing.T, w *world) {
+			w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 12 * time.Second})
+			sub := w.subscribe(t, sequin.SubscriberConfig{})
+			reads := w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Status: 200, Body: shown})
+			time.Sleep(3 * time.Minute)
+			require.GreaterOrEqual(t, reads.Hits(), 2)
+			w.send(t, "k.1", "x")
+			d := next(t, sub, time.Second+time.Millisecond)
+			require.InDelta(t, 10*time.Second, time.Until(d.Deadline), float64(10*time.Millisecond))
+			require.NoError(t, d.AckSync(w.ctx))
+			closeNow(t, sub)
+		})
+	}
+}
+
 // A receive that left under the old ack_wait may be answered under the new one: the shorter of them counts.
 func TestAnAckWaitShortenedDuringALongPollCounts(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {

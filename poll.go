@@ -23,7 +23,6 @@ type poll struct {
 	started  time.Time
 	into     []Delivery // empty: the room of an earlier answer, to be used again
 	cancel   context.CancelFunc
-	cut      bool        // by a stop
 	answered atomic.Bool // the answer has begun to arrive
 }
 

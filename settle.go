@@ -14,11 +14,20 @@ import (
 type settling struct {
 	ackID       string
 	state       *deliveryState
-	delivery    *Delivery  // for OnAckError; nil without one
-	told        chan error // AckSync's; nil for the others
-	undelivered bool       // no program has seen the message
-	unsure      bool       // an attempt that may have been carried out is being repeated
+	delivery    *Delivery // for OnAckError; nil without one
+	told        *waiting  // AckSync's; nil for the others
+	undelivered bool      // no program has seen the message
+	unsure      bool      // an attempt that may have been carried out is being repeated
 }
+
+// waiting is an AckSync. Two may decide about it at once: the outcome that comes, and the ctx that ends. Whoever is first
+// says who is told: AckSync, or OnAckError, as of any other ack.
+type waiting struct {
+	decided atomic.Bool
+	outcome chan error
+}
+
+func (w *waiting) decide() bool { return w != nil && w.decided.CompareAndSwap(false, true) }
 
 func (s *settler) settling(d Delivery) settling {
 	x := settling{ackID: d.AckID, state: d.state}
@@ -95,16 +104,19 @@ func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error 
 		return s.nack(x, now, how.Delay)
 	}
 	if how.Sync {
-		x.told = make(chan error, 1)
+		x.told = &waiting{outcome: make(chan error, 1)}
 	}
 	if err := s.acks.admit(context.Background(), x.entry(), 0, how.Sync || x.urgent(now), true); err != nil || !how.Sync {
 		return err
 	}
 	select {
-	case err := <-x.told:
+	case err := <-x.told.outcome:
 		return err
 	case <-ctx.Done():
-		return ended(ctx)
+		if x.told.decide() {
+			return ended(ctx)
+		}
+		return <-x.told.outcome
 	}
 }
 
@@ -219,8 +231,8 @@ func (s *settler) tell(kind SettlementKind, items []entry[settling], err error) 
 	for i := range items {
 		x := &items[i].item
 		switch {
-		case x.told != nil:
-			x.told <- err
+		case x.told.decide():
+			x.told.outcome <- err
 		case err != nil && x.delivery != nil:
 			s.sub.ackFailed(*x.delivery, err)
 		}

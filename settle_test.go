@@ -251,6 +251,61 @@ func TestAnAckOutlivesTheCtxOfAckSync(t *testing.T) {
 	})
 }
 
+// Whoever still waits is told what became of the ack, and if nobody does, OnAckError is.
+func TestTheFailureOfAnAckSyncIsToldOnce(t *testing.T) {
+	for name, row := range map[string]struct {
+		patience time.Duration // of the ctx
+		want     error
+		reported int
+	}{
+		"it waits":        {2 * time.Second, sequin.ErrValidation, 0},
+		"ctx ended first": {100 * time.Millisecond, context.DeadlineExceeded, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{})
+				w.send(t, "k.1", "x")
+				failed := make(chan error, 2)
+				sub := w.subscribe(t, sequin.SubscriberConfig{OnAckError: func(_ sequin.Delivery, err error) { failed <- err }})
+				d := next(t, sub, time.Second)
+				w.Fault(sequintest.Fault{Op: sequintest.Ack, Delay: time.Second, Status: 400, Body: `{"summary":"no"}`})
+				ctx, cancel := context.WithTimeout(w.ctx, row.patience)
+				defer cancel()
+				require.ErrorIs(t, d.AckSync(ctx), row.want)
+				time.Sleep(2 * time.Second)
+				require.Len(t, failed, row.reported)
+				if row.reported > 0 {
+					require.ErrorIs(t, <-failed, sequin.ErrValidation)
+				}
+			})
+		})
+	}
+}
+
+// An ack that a stop had to leave is reported as such.
+func TestAnAckThatAStopCouldNotSendIsReported(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 2)
+		failed := make(chan error, 2)
+		sub := w.subscribe(t, sequin.SubscriberConfig{OnAckError: func(_ sequin.Delivery, err error) { failed <- err }})
+		first, second := next(t, sub, time.Second), next(t, sub, time.Second)
+		w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503})
+		waited := make(chan error, 1)
+		require.NoError(t, first.Ack())
+		go func() { waited <- second.AckSync(context.Background()) }()
+		synctest.Wait()
+		ended, cancel := context.WithCancel(w.ctx)
+		cancel()
+		var left *sequin.DrainError
+		require.ErrorAs(t, sub.Close(ended), &left)
+		require.Equal(t, 2, left.Unsettled)
+		require.ErrorIs(t, <-failed, sequin.ErrClosed)
+		require.ErrorIs(t, <-waited, sequin.ErrClosed)
+		require.Empty(t, failed)
+	})
+}
+
 func TestARefusedSettleIsReportedOnce(t *testing.T) {
 	for _, op := range []sequintest.Op{sequintest.Ack, sequintest.Nack} {
 		t.Run(op.String(), func(t *testing.T) {

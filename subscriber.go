@@ -16,7 +16,8 @@ type SubscriberConfig struct {
 	// MaxInFlight is the most deliveries that are buffered, or handed out and, by the server's reckoning, neither settled
 	// nor expired. It bounds memory, and with it how much a crash lets wait for a lease to end. Within it the Subscriber
 	// has no more in flight than the program settles in time: it begins with 32, takes more while the program is quick
-	// beside its lease, and less when messages expire in the buffer. 1 to 100,000, default 1,000.
+	// beside its lease, and less when messages expire in the buffer. The server may hold more to be out only for as long as
+	// a lengthened ack_wait has not been noticed, a minute at most. 1 to 100,000, default 1,000.
 	MaxInFlight int
 	// Pollers is how many receives may be made at once. One of them may wait in a long poll; the others run only while
 	// receives come back full. 1 to 16, default 2.
@@ -31,12 +32,12 @@ type SubscriberConfig struct {
 	// LeaseMargin is the part of the lease that is kept for a settle to travel; a Delivery's Deadline is that much before
 	// the server's. At most half of ack_wait. Default a quarter of ack_wait, at most 2 s.
 	LeaseMargin time.Duration
-	// DrainTimeout bounds how long a cancelled ctx waits for deliveries that are handed out. Close replaces it by its
-	// own ctx. Default 10 s.
+	// DrainTimeout bounds how long a cancelled ctx waits for deliveries that are handed out, and for the server's word that
+	// what was not has been given back. Close replaces it by its own ctx. Default 10 s.
 	DrainTimeout time.Duration
-	// OnAckError is told of each ack and nack that failed after its call had returned: ErrOutcomeUnknown, ErrLeaseExpired
-	// or an *APIError. One call at a time, on a goroutine of the Subscriber; it must return soon and not call Close.
-	// AckSync's failures are its own.
+	// OnAckError is told of each ack and nack that failed after its call had returned: ErrOutcomeUnknown, ErrLeaseExpired,
+	// an *APIError, or ErrClosed when a stop was cut off before it could be sent. One call at a time, on a goroutine of the
+	// Subscriber; it must return soon and not call Close. What AckSync has returned it is not told of.
 	OnAckError func(Delivery, error)
 }
 
@@ -128,7 +129,8 @@ type Subscriber struct {
 //
 // It reads the consumer and the stream first, repeating as Config.Retry says, and uses the consumer's id from then on.
 // The errors are ErrNotFound, ErrUnauthorized, ErrUnreachable, ErrInvalidConfig, ErrInvalidArgument and ErrLeaseTooShort.
-// Started are one goroutine, one for each receive that runs, and those of the acks and nacks that travel.
+// Started are one goroutine, one for each receive that runs, those of the acks and nacks that travel, and about every
+// minute one that reads the consumer again.
 func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg SubscriberConfig) (*Subscriber, error) {
 	cfg = cfg.withDefaults(c.limit)
 	if err := cfg.validate(); err != nil {
@@ -183,38 +185,6 @@ func (s *Subscriber) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
-}
-
-// DrainError says what a stop had to leave: because the ctx of Close, or DrainTimeout, ended first, or because what was
-// not handed out could not be given back.
-type DrainError struct {
-	// Unsettled counts deliveries of which the server was told nothing: they were handed out and not acked or nacked, or
-	// an ack, a nack or the giving back could not be sent. They come again when their leases end.
-	Unsettled int
-	// Unknown counts deliveries whose ack, nack or giving back was on its way: they may come again.
-	Unknown int
-
-	cause error
-}
-
-// Error counts what was left.
-func (e *DrainError) Error() string {
-	return fmt.Sprintf("sequin: stopped with %d deliveries unsettled and %d settles of unknown outcome: %v", e.Unsettled, e.Unknown, e.cause)
-}
-
-// Unwrap returns the error of the ctx that ended, or else why something could not be given back.
-func (e *DrainError) Unwrap() error { return e.cause }
-
-// add counts a settle that ended with err.
-func (e *DrainError) add(err error) {
-	if e.cause == nil {
-		e.cause = err
-	}
-	if errors.Is(err, ErrOutcomeUnknown) {
-		e.Unknown++
-	} else {
-		e.Unsettled++
-	}
 }
 
 // Close stops receiving, closes the channel, gives back at once what was not handed out, and waits until that is
@@ -324,32 +294,6 @@ func (s *Subscriber) settled(kind SettlementKind, items []entry[settling], err e
 	}
 	s.mu.Unlock()
 	s.nudge()
-}
-
-// leftLocked reports whether a settle that failed is for Close to tell: of what no program has seen nobody else does, and
-// what a program has settled is reported to it, unless the stop was cut off in the midst of it. Of the latter a lease
-// that is over leaves nothing: it was awaited, or refused.
-func (s *Subscriber) leftLocked(x *settling, err error) bool {
-	if x.undelivered {
-		return s.stopping
-	}
-	return s.cut.Err() != nil && (errors.Is(err, ErrOutcomeUnknown) || !past(time.Now(), x.state.lease.deadline))
-}
-
-// openLocked counts the deliveries whose fate is not known and whose leases are not over: in the channel, handed out, or
-// with a settle on its way. It says when the first of these leases ends.
-func (s *Subscriber) openLocked(now time.Time) (open int, next time.Time) {
-	next = now.Add(never)
-	for l := s.leases.first; l != nil; l = l.next {
-		if l.open == 0 || past(now, l.deadline) {
-			continue
-		}
-		open += l.open
-		if l.deadline.Before(next) {
-			next = l.deadline
-		}
-	}
-	return open, next
 }
 
 func (s *Subscriber) ackFailed(d Delivery, err error) {

@@ -137,7 +137,7 @@ func withSlowBody(path string, late time.Duration) func(http.RoundTripper) http.
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
 			resp, err := behind.RoundTrip(r)
 			if err == nil && resp.StatusCode == http.StatusOK && strings.HasSuffix(r.URL.Path, path) {
-				once.Do(func() { resp.Body = &slowBody{ReadCloser: resp.Body, late: late} })
+				once.Do(func() { resp.Body = &slowBody{resp.Body, r.Context(), late} })
 			}
 			return resp, err
 		})
@@ -146,13 +146,18 @@ func withSlowBody(path string, late time.Duration) func(http.RoundTripper) http.
 
 type slowBody struct {
 	io.ReadCloser
+	ctx  context.Context // of the request
 	late time.Duration
 }
 
 func (b *slowBody) Read(p []byte) (int, error) {
-	time.Sleep(b.late)
-	b.late = 0
-	return b.ReadCloser.Read(p)
+	select {
+	case <-time.After(b.late):
+		b.late = 0
+		return b.ReadCloser.Read(p)
+	case <-b.ctx.Done(): // what the transport has read already would still come
+		return 0, b.ctx.Err()
+	}
 }
 
 func TestSubscribeNamesWhatIsWrong(t *testing.T) {
@@ -261,6 +266,12 @@ func TestADeletedConsumerEndsTheSubscriber(t *testing.T) {
 	}
 }
 
+// everySecond matches the first request, the third, and so on.
+func everySecond() func(*sequintest.Request) bool {
+	var n atomic.Int32
+	return func(*sequintest.Request) bool { return n.Add(1)%2 == 1 }
+}
+
 func TestOnlyWhatIsPermanentEndsTheSubscriber(t *testing.T) {
 	for _, row := range []struct {
 		name  string
@@ -274,6 +285,8 @@ func TestOnlyWhatIsPermanentEndsTheSubscriber(t *testing.T) {
 		{"a_404_that_the_consumer_refutes", sequintest.Receive, sequintest.Fault{Status: 404, Body: `{"summary":"no"}`, Count: 3}, nil},
 		{"a_proxys_404", sequintest.Receive, sequintest.Fault{Status: 404, Body: "<html>", Count: 5}, nil},
 		{"one_404_when_read_again", sequintest.GetConsumer, sequintest.Fault{Status: 404, Body: `{"summary":"no"}`, Count: 1}, nil},
+		{"a_proxys_404_when_read_again", sequintest.GetConsumer, sequintest.Fault{Status: 404, Body: "<html>"}, nil},
+		{"404s_with_good_answers_between", sequintest.GetConsumer, sequintest.Fault{Status: 404, Body: `{"summary":"no"}`, Match: everySecond()}, nil},
 		{"a_crash", sequintest.Receive, sequintest.Fault{Status: 500, Body: "{}", Count: 7}, nil},
 		{"a_bad_request", sequintest.Receive, sequintest.Fault{Status: 400, Body: `{"summary":"no"}`, Count: 7}, nil},
 		{"garbage", sequintest.Receive, sequintest.Fault{Garble: true, Count: 3}, nil},

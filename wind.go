@@ -93,13 +93,12 @@ func (in *intake) await(began time.Time) {
 func (in *intake) cutPolls(now, began time.Time) (next time.Time, cut int) {
 	next = now.Add(never)
 	for _, p := range in.polls {
-		if until := p.patience(began); !p.cut && now.Before(until) {
+		if until := p.patience(began); now.Before(until) {
 			if until.Before(next) {
 				next = until
 			}
 			continue
 		}
-		p.cut = true
 		p.cancel()
 		cut++
 	}

@@ -191,6 +191,7 @@ func TestAFullBufferThatNobodyReadsStops(t *testing.T) {
 				}
 				require.NoError(t, sub.Close(context.Background()))
 				require.LessOrEqual(t, time.Since(began), time.Millisecond)
+				require.Zero(t, sub.Stats().HandedOut)
 				require.Empty(t, w.consumer(t).Outstanding)
 				require.Equal(t, 100, w.consumer(t).Available)
 			})
@@ -289,6 +290,27 @@ func TestAStopIsBounded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What happens after DrainTimeout, but within Close, is still awaited.
+func TestCloseReplacesDrainTimeout(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 2)
+		ctx, cancel := context.WithCancel(w.ctx)
+		defer cancel()
+		sub, err := w.client.Subscribe(ctx, "orders", "all", sequin.SubscriberConfig{DrainTimeout: 3 * time.Second})
+		require.NoError(t, err)
+		for _, after := range []time.Duration{4 * time.Second, 5 * time.Second} {
+			d := next(t, sub, time.Second)
+			time.AfterFunc(after, func() { _ = d.Ack() })
+		}
+		began := time.Now()
+		cancel()
+		require.NoError(t, sub.Close(w.ctx))
+		require.Equal(t, 5*time.Second, time.Since(began))
+		w.requireDone(t)
+	})
 }
 
 // A settle that hangs when the stop gives up may or may not have been carried out.
