@@ -3,6 +3,7 @@ package sequin_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -458,6 +459,29 @@ func TestAStopWithTheServerAwayEnds(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Receives and settles are tried everywhere; this is about the look at the consumer too.
+func TestNoRequestRunsOnceCloseHasReturned(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		var running atomic.Int32
+		client := w.through(t, func(behind http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				running.Add(1)
+				defer running.Add(-1)
+				defer time.Sleep(time.Millisecond) // whoever does not wait for its end is seen to be early
+				return behind.RoundTrip(r)
+			})
+		})
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		sub := subscribe(t, client, sequin.SubscriberConfig{})
+		hangs := w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Delay: time.Hour})
+		require.NoError(t, hangs.Wait(w.ctx, 1))
+		time.Sleep(10 * time.Second)
+		require.NotZero(t, running.Load())
+		require.NoError(t, sub.Close(w.ctx))
+		require.Zero(t, running.Load())
+	})
 }
 
 func TestEveryCloseSaysTheSame(t *testing.T) {
