@@ -39,7 +39,7 @@ func (in *intake) judge(c check) {
 	var api *APIError
 	switch {
 	case c.err == nil:
-		in.missing = false
+		in.missing, in.blind = false, 0
 		if ackWait := c.consumer.AckWait; ackWait != 0 { // an answer that does not tell it changes nothing
 			in.fatal = checkLease(ackWait)
 			in.setTerms(ackWait)
@@ -54,7 +54,9 @@ func (in *intake) judge(c check) {
 	default:
 		in.counts.note(c.err)
 		if in.missing {
-			in.nextCheck = time.Now().Add(in.client.cfg.Retry.wait(in.failures, c.err))
+			in.nextCheck = time.Now().Add(in.client.cfg.Retry.wait(in.blind, c.err))
+			in.blind++
+
 		}
 	}
 }

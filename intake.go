@@ -28,6 +28,7 @@ type intake struct {
 	nextCheck time.Time
 	checking  bool
 	missing   bool // the consumer was not found, once
+	blind     int  // looks that failed since
 	fatal     error
 }
 

@@ -317,6 +317,55 @@ func TestOnlyWhatIsPermanentEndsTheSubscriber(t *testing.T) {
 	}
 }
 
+// A look that finds no consumer is repeated at once, and soon again where that cannot be answered: whoever waits for the
+// channel to close should not wait for the next minute.
+func TestAMissingConsumerIsConfirmedSoon(t *testing.T) {
+	for name, row := range map[string]struct {
+		unanswered int // looks after the first
+		within     time.Duration
+	}{
+		"the server answers":      {0, 0},
+		"it is away in the midst": {3, 700 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{})
+				sub := w.subscribe(t, sequin.SubscriberConfig{})
+				missing := sequintest.Fault{Op: sequintest.GetConsumer, Status: 404, Body: `{"summary":"no"}`, Count: 1}
+				first := w.Fault(missing)
+				if row.unanswered > 0 {
+					w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Status: 503, Count: row.unanswered})
+				}
+				w.Fault(missing)
+				require.NoError(t, first.Wait(w.ctx, 1))
+				began := time.Now()
+				_, open := <-sub.Deliveries()
+				require.False(t, open)
+				require.LessOrEqual(t, time.Since(began), row.within)
+				require.ErrorIs(t, sub.Err(), sequin.ErrNotFound)
+				require.NoError(t, sub.Close(w.ctx))
+			})
+		})
+	}
+}
+
+// Where that cannot be answered for long, the looks are backed off.
+func TestLooksForAMissingConsumerAreBackedOff(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Status: 404, Body: `{"summary":"no"}`, Count: 1})
+		away := w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Status: 503})
+		require.NoError(t, away.Wait(w.ctx, 1))
+		time.Sleep(10 * time.Minute)
+		require.Less(t, away.Hits(), 10*60/2) // half of MaxWait apart
+		away.Remove()
+		time.Sleep(10 * time.Second)
+		require.NoError(t, sub.Err(), "it is there")
+		closeNow(t, sub)
+	})
+}
+
 // An outage is no reason to close the channel, to spin, or to be away longer than the server.
 func TestAServerThatWasAwayComesBackToAWorkingSubscriber(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
