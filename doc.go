@@ -18,7 +18,8 @@
 //		}
 //		d.Ack() // queued; travels with others
 //	}
-//	err = sub.Err() // nil after Close or a cancelled ctx
+//	err = sub.Err()      // nil after Close or a cancelled ctx
+//	err = sub.Close(ctx) // awaits the last acks, and gives back what was not handed out
 //
 // Package server is a Sequin server to embed, package sequintest that server for tests, with faults and virtual time.
 //

@@ -61,7 +61,10 @@ func application(ctx context.Context, client *sequin.Client) error {
 		}
 		d.Ack() // queued: acks travel together
 	}
-	return sub.Err() // nil after ctx was cancelled: what was not handed out has been nacked
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	err = sub.Close(closing) // awaits the last acks, and that what was not handed out is given back
+	return errors.Join(sub.Err(), err)
 }
 
 func Example_application() {

@@ -77,8 +77,11 @@ func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	began := time.Now()
 	p := &pool{each: o.each, stop: stop, out: bufio.NewWriter(stdout)}
 	failed := p.work(sub, o.workers)
-	// The channel is closed: the Subscriber drains, by its ctx and within DrainTimeout. Close tells the outcome.
-	left := sub.Close(context.Background())
+	// The channel is closed and what was begun is done, or DrainTimeout has ended it: the last acks are on their way. Without
+	// Close, which awaits them and tells the outcome, the process would end before they have left.
+	closing, cancel := context.WithTimeout(context.Background(), o.grace)
+	defer cancel()
+	left := sub.Close(closing)
 	report(stderr, sub.Stats(), time.Since(began))
 	return errors.Join(failed, sub.Err(), left)
 }

@@ -158,6 +158,21 @@ func TestWhatWasLeftIsTold(t *testing.T) {
 	require.Regexp(t, `stopped with [1-8] deliveries unsettled`, p.stderr.String())
 }
 
+// -grace bounds the wait for the server's word too: not only for the work.
+func TestAServerThatTakesNoAcksDoesNotHoldUpAStop(t *testing.T) {
+	srv := prepare(t, 8)
+	srv.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503})
+	p := start(t, "-url", srv.Listen(), "-stream", "orders", "-consumer", "billing", "-grace", "100ms")
+	p.read(t, 8)
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	hangs := time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Kill() }) // a tenth of the lease
+	defer hangs.Stop()
+	var exit *exec.ExitError
+	require.ErrorAs(t, p.cmd.Wait(), &exit)
+	require.Equal(t, exitLeft, exit.ExitCode())
+	require.Contains(t, p.stderr.String(), "stopped with 8 deliveries unsettled")
+}
+
 // requireStopped wants a worker to have ended because it could not write, with nothing left to its lease, and with few
 // deliveries used up: at most one for each of its goroutines.
 func requireStopped(t *testing.T, srv *sequintest.Server, p *process, reason string, total, workers int) {
