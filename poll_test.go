@@ -216,3 +216,30 @@ func TestA429WithRetryAfterDoesNotStarve(t *testing.T) {
 		closeNow(t, sub)
 	})
 }
+
+// Pollers receives run beside one another while they come back full, and never more.
+func TestAsManyReceivesAsPollersRunAtOnce(t *testing.T) {
+	for _, pollers := range []int{1, 2, 5} {
+		inBothModes(t, func(t *testing.T, w *world) {
+			w.stream(t, "orders", spacious)
+			w.publish(t, "k", 5000)
+			var running, peak most
+			client := w.through(t, func(behind http.RoundTripper) http.RoundTripper {
+				return roundTripper(func(r *http.Request) (*http.Response, error) {
+					if strings.HasSuffix(r.URL.Path, "/receive") {
+						peak.show(int(running.Add(1)))
+						defer running.Add(-1)
+					}
+					return behind.RoundTrip(r)
+				})
+			})
+			sub := subscribe(t, client, sequin.SubscriberConfig{Pollers: pollers})
+			w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 20 * time.Millisecond})
+			for range 5000 {
+				require.NoError(t, next(t, sub, time.Second+time.Millisecond).Ack())
+			}
+			require.Equal(t, pollers, int(peak.Load()))
+			closeNow(t, sub)
+		})
+	}
+}
