@@ -1,6 +1,9 @@
 package sequin
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // handling is what a Subscriber keeps for Handle, HandleBatch and Pipe.
 type handling struct {
@@ -60,7 +63,8 @@ func (s *Subscriber) Deliveries() <-chan Delivery {
 	return s.deliveries
 }
 
-// maxHeld is how many nacks may be held back: half the room, so that messages that fail leave the rest to others.
+// maxHeld is how many nacks may be held back, and dead letters be on their way, together: half the room, so that messages
+// that fail leave the rest to others.
 func (s *Subscriber) maxHeld() int { return max(1, s.cfg.MaxInFlight/2) }
 
 // allWith reports whether all that is in flight, held nacks apart, are those n deliveries: none is on its way to the
@@ -75,7 +79,35 @@ func (s *Subscriber) allWith(n int) bool {
 func (s *Subscriber) crowded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.held) >= s.maxHeld()
+	return len(s.held)+s.leaving >= s.maxHeld()
+}
+
+// makeWayLocked lets the held nacks that are due first go now, when there are too many.
+func (s *Subscriber) makeWayLocked() {
+	for i := range min(len(s.held), len(s.held)+s.leaving-s.maxHeld()) {
+		s.held[i].at = time.Now()
+	}
+}
+
+// depart takes a place for a dead letter, from a held nack where there is no other: what leaves makes room, what is held
+// back does not. It reports false when dead letters have all the places.
+func (s *Subscriber) depart() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leaving >= s.maxHeld() {
+		return false
+	}
+	s.leaving++
+	s.makeWayLocked()
+	s.nudge()
+	return true
+}
+
+// arrive gives the place of a dead letter back, whatever became of it.
+func (s *Subscriber) arrive() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving--
 }
 
 // unseen gives back a delivery that was taken from the channel and shown to no program.

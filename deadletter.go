@@ -27,7 +27,8 @@ type DeadLetter struct {
 	// delivered more than three times as often, not counting failures in this process, goes without another try: it may
 	// be what kills the others. Default 5.
 	MaxAttempts int
-	// Key makes the key of a dead letter. Default dead.<consumer>.<a new UUID>, so that none replaces another.
+	// Key makes the key of a dead letter. Default dead.<consumer>.<a new UUID>, so that none replaces another. Where it
+	// panics there is no dead letter, and the message is held back.
 	Key func(Delivery) string
 }
 
@@ -84,7 +85,7 @@ type deadLetters struct {
 }
 
 func newDeadLetters(p *pool) (*deadLetters, error) {
-	// Room for whatever may be in flight, so that a worker never waits for a stream that is away.
+	// Room for more than may be on its way, so that a worker never waits for a stream that is away.
 	pub, err := p.client.NewPublisher(p.cfg.DeadLetter.Stream, PublisherConfig{MaxBuffered: p.Subscriber.cfg.MaxInFlight})
 	if err != nil {
 		return nil, err
@@ -95,16 +96,12 @@ func newDeadLetters(p *pool) (*deadLetters, error) {
 // takes reports whether a delivery belongs to the dead letters without another try.
 func (dl *deadLetters) takes(d Delivery) bool {
 	r := dl.history.of(d)
-	// Failures that this process has seen did not kill it, and may have been another's fault.
-	most := deliveriesAnAttempt*dl.cfg.MaxAttempts + r.failures
+	// Failures and waits that this process has seen did not kill it, and may have been another's fault.
+	most := deliveriesAnAttempt*dl.cfg.MaxAttempts + r.failures + r.waits
 	switch {
 	case r.buried: // but the ack came too late, or was lost
 		dl.ack(d)
 		dl.slowDown([]Delivery{d}, false, true, time.Now())
-		return true
-	case r.sending: // for an earlier delivery, whose lease is over; its fate is this one's
-		_ = d.NackAfter(dl.pool.cfg.BackoffMax)
-		dl.slowDown([]Delivery{d}, dl.crowded(), !dl.crowded(), time.Now())
 		return true
 	case !r.doomed && (d.Attempt <= most || !dl.origin.stream.appends()):
 		return false
@@ -119,23 +116,36 @@ func (dl *deadLetters) takes(d Delivery) bool {
 		})
 	}
 	dl.send(d, r)
+	dl.slowDown([]Delivery{d}, false, true, time.Now()) // its handler was not asked; where it was held back, that was told
 	return true
 }
 
 // send puts a dead letter on its way. One whose lease is over waits for the next delivery: it could not be acked.
 func (dl *deadLetters) send(d Delivery, r record) {
-	if past(time.Now(), d.state.lease.deadline) {
+	l := d.state.lease
+	if past(time.Now(), l.deadline) {
 		return
 	}
 	m, err := dl.letter(d, r)
-	if err == nil {
-		dl.history.update(d, func(r *record) { r.sending = true }) // before complete can say otherwise
-		err = dl.pub.admitFor(context.Background(), d.state.lease, m, deadLetter{dl, d}, false)
+	if err == nil && !dl.depart() {
+		err = errNoRoom
 	}
 	if err != nil {
 		dl.heldBack(d, err)
+		return
+	}
+	t := dl.setOut(d, 1, dl.arrived)
+	if t == nil {
+		dl.arrive()
+		return
+	}
+	if err := dl.pub.admitFor(context.Background(), l, m, t, false); err != nil {
+		t.end(1, err)
 	}
 }
+
+// errNoRoom is the reason of a dead letter that has to wait for others.
+var errNoRoom = errors.New("sequin: too many dead letters are on their way")
 
 func (dl *deadLetters) letter(d Delivery, r record) (Message, error) {
 	var data strings.Builder
@@ -144,23 +154,35 @@ func (dl *deadLetters) letter(d Delivery, r record) (Message, error) {
 	o := dl.origin
 	err := enc.Encode(DeadMessage{Stream: o.stream.Name, Consumer: o.consumer.Name, Key: d.Key, Data: d.Data, Seq: d.Seq,
 		Attempts: r.attempts, FirstFailure: r.first.UTC(), LastFailure: r.last.UTC(), Error: r.text})
-	key := "dead." + o.consumer.Name + "." + uuid.NewString()
-	if dl.cfg.Key != nil {
-		key = dl.cfg.Key(d)
-	} else if _, err := checkKey(key); err != nil {
-		key = "dead." + o.consumer.ID + "." + uuid.NewString()
+	if err != nil {
+		return Message{}, err
 	}
+	key, err := dl.key(d)
 	return Message{Key: key, Data: strings.TrimSuffix(data.String(), "\n")}, err
+}
+
+func (dl *deadLetters) key(d Delivery) (key string, err error) {
+	if dl.cfg.Key != nil {
+		defer func() {
+			if crash := recovered("DeadLetter.Key", recover()); crash != nil {
+				err = crash
+			}
+		}()
+		return dl.cfg.Key(d), nil
+	}
+	key = "dead." + dl.origin.consumer.Name + "." + uuid.NewString()
+	if _, err := checkKey(key); err != nil {
+		key = "dead." + dl.origin.consumer.ID + "." + uuid.NewString()
+	}
+	return key, nil
 }
 
 // heldBack keeps an original whose dead letter could not be sent. When its lease is over it comes again by itself.
 func (dl *deadLetters) heldBack(d Delivery, err error) {
-	dl.history.update(d, func(r *record) { r.sending = false })
 	_ = d.NackAfter(dl.pool.cfg.BackoffMax)
 	dl.slowDown([]Delivery{d}, dl.crowded(), !dl.crowded(), time.Now())
-	err = fmt.Errorf("sequin: dead letter of %q to stream %q: %w", clip(d.Key), dl.cfg.Stream, err)
-	dl.log(slog.LevelError, "could not send a dead letter, and keeps the message", "key", clip(d.Key), "error", err)
-	dl.report(d, err)
+	dl.logError(slog.LevelError, "could not send a dead letter, and keeps the message", d, err, "to", dl.cfg.Stream)
+	dl.report(d, fmt.Errorf("sequin: dead letter of %q to stream %q: %w", clip(d.Key), dl.cfg.Stream, err))
 }
 
 func (dl *deadLetters) ack(d Delivery) {
@@ -176,20 +198,15 @@ func (dl *deadLetters) close() {
 	_ = dl.pub.Close(over)
 }
 
-// deadLetter is told what became of one.
-type deadLetter struct {
-	*deadLetters
-	d Delivery
-}
-
-// complete implements completer. That it was sent is remembered, so that an ack that comes too late, or is lost, does
-// not make a second one.
-func (l deadLetter) complete(_ int, err error) {
+// arrived is told what became of a dead letter. That it was sent is remembered, so that an ack that comes too late, or is
+// lost, does not make a second one.
+func (dl *deadLetters) arrived(d Delivery, err error) {
+	dl.arrive()
 	if err != nil {
-		l.heldBack(l.d, err)
+		dl.heldBack(d, err)
 		return
 	}
-	l.history.update(l.d, func(r *record) { r.sending, r.buried = false, true })
-	l.log(slog.LevelWarn, "has sent a message to the dead letters", "key", clip(l.d.Key), "to", l.cfg.Stream)
-	l.ack(l.d)
+	dl.history.update(d, func(r *record) { r.buried = true })
+	dl.log(slog.LevelWarn, "has sent a message to the dead letters", "key", clip(d.Key), "to", dl.cfg.Stream)
+	dl.ack(d)
 }

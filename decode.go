@@ -23,7 +23,9 @@ func Permanent(err error) error {
 	return permanent{err}
 }
 
-func isPermanent(err error) bool {
+// isPermanent looks into an error of the program's own, whose methods may panic, as those of a typed nil do.
+func isPermanent(err error) (yes bool) {
+	defer func() { _ = recover() }()
 	var p permanent
 	return errors.As(err, &p)
 }

@@ -1,9 +1,11 @@
 package sequin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 )
 
@@ -21,7 +23,7 @@ type HandlerConfig struct {
 	// OnError is told of each failure of a handler, a *PanicError among them, once for each delivery concerned, and of
 	// what then goes wrong: an ack that came after the deadline (ErrLeaseExpired), a dead letter that could not be sent.
 	// The delivery is settled already, or lost to its deadline. It is called on the goroutine that found out, several at
-	// once: it must return soon, and not call Close, nor Flush of a pipeline's Publisher.
+	// once: it must return soon, and not call Close, nor Flush of a pipeline's Publisher. A panic is recovered, and logged.
 	OnError func(Delivery, error)
 }
 
@@ -89,16 +91,28 @@ func (s *Subscriber) Handle(ctx context.Context, cfg HandlerConfig, handle func(
 	return p.run(ctx, p.one)
 }
 
-// PanicError is a handler's panic, as the error that it counts as.
+// PanicError is a panic of a handler, or of DeadLetter.Key, as the error that it counts as.
 type PanicError struct {
 	// Value is what panic was called with.
 	Value any
-	// Stack is the handler's, as runtime/debug shows it.
+	// Stack is where it was called, as runtime/debug shows it.
 	Stack []byte
+
+	whose string // "" is the handler's
+}
+
+// recovered makes an error of what recover returned; nil is nil.
+func recovered(whose string, v any) error {
+	if v == nil {
+		return nil
+	}
+	return &PanicError{Value: v, Stack: debug.Stack(), whose: whose}
 }
 
 // Error tells the value. The stack is logged, and in Stack.
-func (e *PanicError) Error() string { return fmt.Sprintf("sequin: handler panicked: %v", e.Value) }
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("sequin: %s panicked: %v", cmp.Or(e.whose, "handler"), e.Value)
+}
 
 // Unwrap returns the value where it is an error.
 func (e *PanicError) Unwrap() error {

@@ -29,8 +29,8 @@ type record struct {
 	text        string // of the last error
 	alone       bool   // to be handled without company, because it may be the one at fault
 	doomed      bool   // belongs to the dead letters
-	sending     bool   // is on its way there
 	buried      bool   // is there
+	waits       int    // deliveries that waited for what had come of an earlier one
 }
 
 // note adds a failure; counts says whether it counts towards a dead letter.

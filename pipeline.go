@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 )
 
 // Pipe calls transform for each delivery, sends the messages that it returns by pub, and acks the delivery once the
@@ -13,8 +12,10 @@ import (
 //
 // Otherwise it is Handle: cfg says what becomes of a delivery whose transform fails or whose messages are refused as
 // invalid. A target that is away, or refuses everything, is no fault of a message and brings none to the dead letters:
-// its delivery comes again. What pub could not send before the delivery's Deadline is dropped from its buffer, so that an
-// outage does not pile up copies of what comes again. The messages of a delivery are at least once, all or again.
+// its delivery comes again. (A process that takes over after such an outage knows nothing of it, and may find that the
+// server has delivered a message too often: see [DeadLetter].MaxAttempts.) What pub could not send before the delivery's
+// Deadline is dropped from its buffer, and a delivery that comes again while its messages are still on their way waits for
+// these: no outage piles up copies. The messages of a delivery are at least once, all or again.
 //
 // Versions of a source's key are delivered one after the other, and messages of a key are sent by pub one after the
 // other: order per key is kept from end to end, with any number of Workers, where one source key feeds each target key.
@@ -34,20 +35,12 @@ func (s *Subscriber) Pipe(ctx context.Context, pub *Publisher, cfg HandlerConfig
 	return p.run(ctx, p.one)
 }
 
-// transfer is a delivery whose messages are on their way. The last of them to end decides.
-type transfer struct {
-	*pool
-	pub *Publisher
-	d   Delivery
-
-	mu   sync.Mutex // guards the rest
-	open int        // messages that have not ended
-	err  error      // of the first that failed
-}
-
 // transfer sends what came of a delivery.
 func (p *pool) transfer(pub *Publisher, d Delivery, out []Message) {
-	t := &transfer{pool: p, pub: pub, d: d, open: len(out)}
+	t := p.setOut(d, len(out), func(d Delivery, err error) { p.transferred(pub, d, err) })
+	if t == nil {
+		return
+	}
 	l := d.state.lease
 	for i, m := range out {
 		// The room in pub's buffer is waited for as long as the lease lasts: that is what slows the source down.
@@ -59,40 +52,27 @@ func (p *pool) transfer(pub *Publisher, d Delivery, out []Message) {
 	}
 }
 
-// complete implements completer.
-func (t *transfer) complete(_ int, err error) { t.end(1, err) }
-
-// end notes that n messages have ended, and settles the delivery with the last one.
-func (t *transfer) end(n int, err error) {
-	t.mu.Lock()
-	if t.err == nil {
-		t.err = err
-	}
-	err = t.err
-	t.open -= n
-	open := t.open
-	t.mu.Unlock()
-	if open > 0 || t.cut.Err() != nil { // cut off: the stop has counted it already
-		return
-	}
-	switch batch := []Delivery{t.d}; {
+// transferred settles a delivery as the end of its transfer says.
+func (p *pool) transferred(pub *Publisher, d Delivery, err error) {
+	switch batch := []Delivery{d}; {
+	case p.cut.Err() != nil: // the stop has counted it already
 	case err == nil:
-		t.succeeded(batch)
+		p.succeeded(batch)
 	case errors.Is(err, ErrClosed):
-		_ = t.d.Nack()
-		t.abort(fmt.Errorf("sequin: the pipeline's Publisher: %w", err))
+		_ = d.Nack()
+		p.abort(fmt.Errorf("sequin: the pipeline's Publisher: %w", err))
 	default:
-		t.failed(batch, fmt.Errorf("sequin: send what came of %q: %w", clip(t.d.Key), err), t.blames(err))
+		p.failed(batch, fmt.Errorf("sequin: send what came of %q: %w", clip(d.Key), err), pub.blames(err))
 	}
 }
 
 // blames reports whether err is the messages' own fault. A crash of the server is, where the Publisher has found out
 // that it is this message's: it does when it has no limit of time.
-func (t *transfer) blames(err error) bool {
+func (p *Publisher) blames(err error) bool {
 	for _, own := range []error{ErrInvalidKey, ErrInvalidData, ErrTooLarge, ErrValidation} {
 		if errors.Is(err, own) {
 			return true
 		}
 	}
-	return crashed(err) && t.pub.cfg.RetryFor == 0
+	return crashed(err) && p.cfg.RetryFor == 0
 }

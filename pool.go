@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 )
@@ -20,6 +19,7 @@ type pool struct {
 	pass    func(Delivery, []Message) // sends what came of a delivery, and settles that; Pipe's
 	busy    atomic.Int64              // deliveries that handlers have
 	history *history
+	transit transit
 	dead    *deadLetters // nil without
 	backoff RetryConfig
 	fatal   atomic.Pointer[error]
@@ -36,6 +36,7 @@ func (s *Subscriber) newPool(ctx context.Context, cfg HandlerConfig) (*pool, err
 		return nil, err
 	}
 	p := &pool{Subscriber: s, cfg: cfg, values: context.WithoutCancel(ctx), history: newHistory(),
+		transit: transit{open: map[identity]*transfer{}},
 		backoff: RetryConfig{MinWait: cfg.BackoffMin, MaxWait: cfg.BackoffMax}}
 	if cfg.DeadLetter != nil {
 		dead, err := newDeadLetters(p)
@@ -126,7 +127,7 @@ func (p *pool) serve(batch []Delivery) {
 		switch {
 		case !p.throttle.admits(d):
 			p.unseen(d)
-		case p.dead != nil && p.dead.takes(d):
+		case p.adopts(d), p.dead != nil && p.dead.takes(d):
 		default:
 			batch[n] = d
 			n++
@@ -139,8 +140,8 @@ func (p *pool) serve(batch []Delivery) {
 	var out []Message
 	err := error(&PanicError{Value: errExited}) // unless the handler returns
 	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
+		if crash := recovered("", recover()); crash != nil {
+			err = crash
 		}
 		p.busy.Add(int64(-len(batch)))
 		p.conclude(batch, out, err)
@@ -232,20 +233,30 @@ func (p *pool) slowDown(batch []Delivery, fresh, hopeless bool, now time.Time) {
 	}
 }
 
+// report tells OnError. It may run on a goroutine of a Publisher, which a panic must not end.
 func (p *pool) report(d Delivery, err error) {
-	if p.cfg.OnError != nil {
-		p.cfg.OnError(d, err)
+	if p.cfg.OnError == nil {
+		return
 	}
+	defer func() {
+		if crash := recovered("OnError", recover()); crash != nil {
+			p.logError(slog.LevelError, "recovered a panic of OnError", d, crash)
+		}
+	}()
+	p.cfg.OnError(d, err)
 }
 
 func (p *pool) logFailure(batch []Delivery, err error) {
-	args := []any{"deliveries", len(batch), "key", clip(batch[0].Key), "error", err}
-	var crash *PanicError
-	if errors.As(err, &crash) {
-		p.log(slog.LevelError, "recovered a handler's panic", append(args, "stack", string(crash.Stack))...)
-		return
+	p.logError(slog.LevelWarn, "has a handler that failed", batch[0], err, "deliveries", len(batch))
+}
+
+// logError logs an error, and of a panic the stack. The error may be the program's own: no method of it is called here.
+func (p *pool) logError(level slog.Level, what string, d Delivery, err error, args ...any) {
+	args = append([]any{"key", clip(d.Key), "error", err}, args...)
+	if crash, ok := err.(*PanicError); ok {
+		level, args = slog.LevelError, append(args, "stack", string(crash.Stack))
 	}
-	p.log(slog.LevelWarn, "has a handler that failed", args...)
+	p.log(level, what, args...)
 }
 
 // contextOf returns a handler's context, which ends with the first of the batch's leases.

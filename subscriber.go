@@ -116,6 +116,7 @@ type Subscriber struct {
 	inFlight int        // room taken by deliveries: the sum over leases
 	leases   leases
 	held     []heldNack // by when they are due
+	leaving  int        // dead letters on their way
 	stopping bool
 	closing  bool // Close was called: its ctx replaces DrainTimeout
 	cause    error
@@ -253,9 +254,7 @@ func (s *Subscriber) hold(x settling, at time.Time) bool {
 	}
 	i, _ := slices.BinarySearchFunc(s.held, at, func(h heldNack, at time.Time) int { return h.at.Compare(at) })
 	s.held = slices.Insert(s.held, i, heldNack{x, at})
-	for i := range len(s.held) - s.maxHeld() {
-		s.held[i].at = time.Now()
-	}
+	s.makeWayLocked()
 	s.nudge()
 	return true
 }

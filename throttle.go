@@ -148,6 +148,6 @@ func (in *intake) probe(now, until time.Time) (next time.Time) {
 	case now.Before(in.nextPoll):
 		return in.nextPoll
 	}
-	in.startPoll(now, in.window.ask(min(room, in.throttle.reach())))
+	in.startPoll(now, min(room, in.throttle.reach(), MaxBatch)) // all the room: no other receive runs beside it
 	return now.Add(never)
 }

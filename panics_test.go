@@ -1,0 +1,156 @@
+package sequin_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+)
+
+// logs is what a client logs, for any number of goroutines.
+type logs struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// logged runs a promise against a client whose log is kept.
+func logged(t *testing.T, promise func(t *testing.T, w *world, log *logs)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		var log logs
+		promise(t, newWorld(t, sequintest.Config{}, sequin.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}), &log)
+	})
+}
+
+func TestAPanicOfOnErrorEndsNothing(t *testing.T) {
+	for name, fail := range map[string]struct {
+		with error
+		dead *sequin.DeadLetter
+	}{
+		"of a handler's failure":          {with: errDown},
+		"of a dead letter's, at the door": {with: sequin.Permanent(errDown), dead: &sequin.DeadLetter{Stream: "dead", Key: func(sequin.Delivery) string { return "" }}},
+		"of a dead letter's, on its way":  {with: sequin.Permanent(errDown), dead: &sequin.DeadLetter{Stream: "missing"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			logged(t, func(t *testing.T, w *world, log *logs) {
+				w.letters(t)
+				sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
+				var b book
+				cfg := sequin.HandlerConfig{DeadLetter: fail.dead, OnError: func(d sequin.Delivery, err error) {
+					b.failed(d, err)
+					explode("nobody listens")
+				}}
+				run := w.start(t, func(ctx context.Context) error {
+					return sub.Handle(ctx, cfg, func(context.Context, sequin.Delivery) error { return fail.with })
+				})
+				time.Sleep(5 * time.Minute)
+				require.NoError(t, run.stop())
+				require.GreaterOrEqual(t, len(b.reported()), 5, "and is called again")
+				require.Contains(t, log.String(), "OnError panicked: nobody listens")
+				require.Contains(t, log.String(), "explode", "with its stack")
+			})
+		})
+	}
+}
+
+func TestAPanicOfAPipelinesOnErrorDoesNotHarmItsPublisher(t *testing.T) {
+	logged(t, func(t *testing.T, w *world, log *logs) {
+		sub := w.backlog(t, 3, time.Minute, sequin.SubscriberConfig{})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), Status: 422, Body: `{"summary":"no"}`, Count: 3})
+		_, err := w.client.CreateStream(w.ctx, "target", sequin.StreamOptions{})
+		require.NoError(t, err)
+		pub, err := w.client.NewPublisher("target", sequin.PublisherConfig{})
+		require.NoError(t, err)
+		cfg := sequin.HandlerConfig{OnError: func(sequin.Delivery, error) { explode("nobody listens") }}
+		run := w.start(t, func(ctx context.Context) error { return sub.Pipe(ctx, pub, cfg, copies) })
+		time.Sleep(time.Minute)
+		require.NoError(t, run.stop())
+		require.NoError(t, pub.Close(w.ctx))
+		require.Contains(t, log.String(), "OnError panicked")
+		require.Len(t, w.data(t, "target"), 3)
+		w.requireSettled(t, "orders")
+	})
+}
+
+func TestAPanicOfAKeyHoldsItsMessageBack(t *testing.T) {
+	logged(t, func(t *testing.T, w *world, log *logs) {
+		w.letters(t)
+		sub := w.backlog(t, 2, time.Minute, sequin.SubscriberConfig{})
+		var b book
+		calls := 0
+		dead := sequin.DeadLetter{Stream: "dead", Key: func(d sequin.Delivery) string {
+			if calls++; d.Key == "k.0" && calls < 10 {
+				explode(errDown)
+			}
+			return "dead." + d.Key
+		}}
+		run := w.handleFailing(t, sub, &b, dead, sequin.Permanent(errors.New("bad")))
+		time.Sleep(10 * time.Second)
+		require.Len(t, w.buried(t)["k.1"], 1)
+		require.EqualValues(t, 1, sub.Stats().Acked)
+		told := b.reported()
+		var crash *sequin.PanicError
+		require.ErrorAs(t, told[len(told)-1], &crash)
+		require.ErrorIs(t, crash, errDown)
+		require.Contains(t, string(crash.Stack), "explode")
+		require.ErrorContains(t, crash, "DeadLetter.Key panicked: the database is down")
+		require.Contains(t, log.String(), "explode", "with its stack")
+		time.Sleep(time.Minute)
+		require.NoError(t, run.stop())
+		require.Len(t, w.buried(t)["k.0"], 1, "once there is a key")
+		w.requireSettled(t, "orders")
+	})
+}
+
+// typed is an error whose methods panic when it is nil, as many do.
+type typed struct{ cause error }
+
+func (e *typed) Error() string { return e.cause.Error() }
+func (e *typed) Unwrap() error { return e.cause }
+
+// A nil pointer in an error is none to the compiler, and a failure here.
+func TestATypedNilIsAFailureLikeAnyOther(t *testing.T) {
+	for name, fail := range map[string]func() error{
+		"returned": func() error { return (*typed)(nil) },
+		"panicked": func() error { panic((*typed)(nil)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			logged(t, func(t *testing.T, w *world, log *logs) {
+				w.letters(t)
+				sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
+				var b book
+				cfg := sequin.HandlerConfig{BackoffMax: time.Second, DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 2}, OnError: b.failed}
+				run := w.start(t, func(ctx context.Context) error {
+					return sub.Handle(ctx, cfg, func(context.Context, sequin.Delivery) error { return fail() })
+				})
+				time.Sleep(time.Minute)
+				require.NoError(t, run.stop())
+				require.Len(t, b.reported(), 2)
+				require.Equal(t, 2, w.buried(t)["k.0"][0].Attempts)
+				require.Contains(t, w.buried(t)["k.0"][0].Error, "<nil>")
+				w.requireSettled(t, "orders")
+			})
+		})
+	}
+}

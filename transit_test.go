@@ -1,0 +1,186 @@
+package sequin_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+// hang lets a stream accept sends and answer none, until it is removed.
+func (w *world) hang(stream string) *sequintest.FaultHandle {
+	return w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to(stream), Delay: 24 * time.Hour})
+}
+
+// copiesSent returns how often each message was in a request to a stream.
+func (w *world) copiesSent(stream string) map[string]int {
+	n := map[string]int{}
+	for _, r := range w.Requests(sequintest.Send) {
+		if to(stream)(&r) {
+			for _, m := range r.Messages() {
+				n[m.Key]++
+			}
+		}
+	}
+	return n
+}
+
+func TestATargetThatHangsPilesUpNoCopies(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		const n, minutes = 100, 10
+		sub := w.backlog(t, n, 4*time.Second, sequin.SubscriberConfig{})
+		w.letters(t)
+		hangs := w.hang("target")
+		transformed := 0
+		cfg := sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 1}}
+		p := w.pipe(t, sub, sequin.PublisherConfig{}, cfg, func(ctx context.Context, d sequin.Delivery) ([]sequin.Message, error) {
+			transformed++
+			return copies(ctx, d)
+		})
+		for range minutes * 60 {
+			time.Sleep(time.Second)
+			require.LessOrEqual(t, p.pub.Stats().Buffered, n, "one copy of each")
+		}
+		// An attempt takes Config.Timeout, 30 s, and then what is left of its messages is dropped.
+		for key, times := range w.copiesSent("target") {
+			require.LessOrEqual(t, times, minutes*2, key)
+		}
+		require.LessOrEqual(t, transformed, n*minutes*2)
+		require.LessOrEqual(t, hangs.Hits(), 4*minutes*2, "four lanes")
+		require.Zero(t, sub.Stats().Acked)
+		require.Empty(t, w.data(t, "dead"), "no message's own fault, however often it was delivered")
+
+		hangs.Remove()
+		time.Sleep(3 * time.Minute)
+		p.end(t)
+		require.Len(t, w.data(t, "target"), n)
+		w.requireSettled(t, "orders")
+	})
+}
+
+func TestARedeliveryIsAckedWithWhatIsOnItsWay(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 10, 8*time.Second, sequin.SubscriberConfig{})
+		slow := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), DelayAfter: 12 * time.Second}) // between two leases' ends
+		p := w.pipe(t, sub, sequin.PublisherConfig{Lanes: 1, Linger: time.Second}, sequin.HandlerConfig{}, copies)
+		time.Sleep(time.Minute)
+		require.Equal(t, 1, slow.Hits(), "nothing is sent twice")
+		p.end(t)
+		require.Empty(t, p.reported())
+		require.EqualValues(t, 10, sub.Stats().Acked)
+		for key, data := range w.data(t, "target") {
+			require.Len(t, data, 1, key)
+		}
+		w.requireSettled(t, "orders")
+	})
+}
+
+func TestARedeliveryFailsWithWhatIsOnItsWay(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 1, 8*time.Second, sequin.SubscriberConfig{})
+		w.letters(t)
+		refuses := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), Delay: 10 * time.Second, Status: 422, Body: `{"summary":"no"}`})
+		cfg := sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 1}}
+		p := w.pipe(t, sub, sequin.PublisherConfig{}, cfg, copies)
+		time.Sleep(time.Minute)
+		require.Equal(t, 1, refuses.Hits())
+		p.end(t)
+		require.Len(t, w.buried(t)["k.0"], 1, "by the second delivery")
+		w.requireSettled(t, "orders")
+	})
+}
+
+// Two workers have the same message, because the first needs longer than its lease.
+func TestATransformThatOutlivesItsLeaseSendsNothingTwice(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 1, 8*time.Second, sequin.SubscriberConfig{})
+		slow := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), DelayAfter: 4 * time.Second})
+		calls := 0
+		p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{Workers: 2}, func(_ context.Context, d sequin.Delivery) ([]sequin.Message, error) {
+			if calls++; calls == 1 {
+				time.Sleep(10 * time.Second)
+			}
+			return []sequin.Message{{Key: d.Key, Data: fmt.Sprint(calls)}}, nil
+		})
+		time.Sleep(time.Minute)
+		p.end(t)
+		require.Equal(t, 2, calls)
+		require.Equal(t, 1, slow.Hits())
+		require.EqualValues(t, 1, sub.Stats().Acked)
+		require.Empty(t, p.reported())
+		w.requireSettled(t, "orders")
+	})
+}
+
+// bad says of a message that its handler fails for good.
+func bad(d sequin.Delivery) bool { return strings.HasPrefix(d.Key, "bad") }
+
+func TestDeadLettersOnTheirWayLeaveHalfOfTheRoom(t *testing.T) {
+	for name, fault := range map[string]sequintest.Fault{
+		"hanging": {Op: sequintest.Send, Match: to("dead"), Delay: 24 * time.Hour},
+		"away":    {Op: sequintest.Send, Match: to("dead"), CutBefore: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.letters(t)
+				sub := w.backlog(t, 0, 10*time.Minute, sequin.SubscriberConfig{MaxInFlight: 20})
+				w.publish(t, "down", 8)
+				w.publish(t, "bad", 8)
+				trouble := w.Fault(fault)
+				var b book
+				cfg := sequin.HandlerConfig{BackoffMax: 20 * time.Second, DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 1000}, OnError: b.failed}
+				run := w.start(t, func(ctx context.Context) error {
+					return sub.Handle(ctx, cfg, func(_ context.Context, d sequin.Delivery) error {
+						switch b.note(d); {
+						case bad(d):
+							return sequin.Permanent(errDown)
+						case strings.HasPrefix(d.Key, "down"):
+							return errDown
+						}
+						return nil
+					})
+				})
+				for range 120 {
+					time.Sleep(time.Second)
+					require.LessOrEqual(t, sub.Stats().InFlight, 10, "dead letters and held nacks together")
+				}
+				require.Less(t, w.Count(sequintest.Receive), 200)
+				w.publish(t, "fresh", 100)
+				time.Sleep(3 * time.Minute)
+				for i := range 100 {
+					require.Equal(t, 1, b.times()[fmt.Sprintf("fresh.%d", i)], "fresh.%d", i)
+				}
+				trouble.Remove()
+				time.Sleep(time.Minute)
+				require.Len(t, w.buried(t), 8)
+				require.NoError(t, run.stop())
+			})
+		})
+	}
+}
+
+func TestMoreDeadLettersThanMayLeaveAreHeldBackAndTold(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.letters(t)
+		sub := w.backlog(t, 19, time.Minute, sequin.SubscriberConfig{MaxInFlight: 20})
+		hangs := w.hang("dead")
+		var b book
+		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
+		time.Sleep(20 * time.Second)
+		require.Equal(t, 10, sub.Stats().InFlight, "half of the room")
+		require.ErrorContains(t, errors.Join(b.reported()...), "too many dead letters are on their way")
+		hangs.Remove()
+		time.Sleep(time.Minute)
+		require.Len(t, w.buried(t), 19)
+		require.NoError(t, run.stop())
+		w.requireSettled(t, "orders")
+	})
+}
