@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Redriven is what Redrive did.
@@ -30,20 +31,26 @@ type Redriven struct {
 // been sent and not acked by then is sent again by the next Redrive.
 //
 // A redrive sends 100 messages a request to streams that append, and one after the other, after a look at what is there,
-// to those that keep one message per key. It starts no goroutine.
+// to those that keep one message per key. Fewer at once where an answer of 100 dead letters is too large; the error is
+// ErrResponseTooLarge where a single one is. It starts no goroutine.
+//
+// The consumer wants a MaxAckPending larger than the number of dead letters: what cannot be sent counts against it until
+// the end, and on the 2024 server, for five minutes after the consumer was created, so does what is acked. Where no more
+// is handed out because of that, Redrive takes it for the end; another Redrive later finds the rest.
 func (c *Client) Redrive(ctx context.Context, stream, consumer string) (Redriven, error) {
 	found, err := c.GetConsumer(ctx, stream, consumer)
 	if err != nil {
 		return Redriven{}, err
 	}
-	r := &redrive{client: c, stream: stream, consumer: found.ID, appends: map[string]bool{}, seen: map[string]bool{},
-		reasons: map[string]error{}}
+	r := &redrive{client: c, stream: stream, consumer: found.ID, ackWait: found.AckWait, batch: redriveBatch,
+		appends: map[string]bool{}, left: map[identity]string{}, reasons: map[string]error{}}
 	for more := true; more && err == nil; {
 		more, err = r.round(ctx)
 	}
 	if len(r.left) > 0 {
 		// On a ctx of its own: otherwise they would stay away until their leases end.
-		err = errors.Join(err, r.settle(context.WithoutCancel(ctx), r.client.NackMessages, r.left))
+		ids := slices.Collect(maps.Values(r.left))
+		err = errors.Join(err, r.settle(context.WithoutCancel(ctx), r.client.NackMessages, ids))
 	}
 	r.Left = len(r.left)
 	for _, what := range slices.Sorted(maps.Keys(r.reasons)) {
@@ -59,34 +66,43 @@ type redrive struct {
 	Redriven
 	client           *Client
 	stream, consumer string
-	appends          map[string]bool  // by stream
-	seen             map[string]bool  // dead letters that could not be sent, by key and seq
-	left             []string         // their ack ids
-	reasons          map[string]error // by stream and kind
+	ackWait          time.Duration
+	batch            int                 // how many are asked for
+	lost             time.Time           // when what was in answers that were too large comes again
+	passed           int                 // in answers in a row that brought nothing new
+	appends          map[string]bool     // by stream
+	left             map[identity]string // the ack ids of dead letters that could not be sent
+	reasons          map[string]error    // by stream and kind
 }
 
 // letter is a dead letter that was received.
 type letter struct {
 	DeadMessage
 	ackID string
-	name  string // in seen
+	own   identity // of the dead letter
 }
 
-// round receives dead letters and sends what is in them. more is false when there are none, or only those that could not
-// be sent before: they come again when a round takes longer than their lease.
+// round receives dead letters and sends what is in them. more is false when there are no others.
 func (r *redrive) round(ctx context.Context) (more bool, err error) {
-	got, err := r.client.ReceiveMessages(ctx, r.stream, r.consumer, ReceiveOptions{BatchSize: redriveBatch})
-	if err != nil {
+	got, err := r.client.ReceiveMessages(ctx, r.stream, r.consumer, ReceiveOptions{BatchSize: r.batch})
+	switch {
+	case errors.Is(err, ErrResponseTooLarge) && r.batch > 1:
+		// What was in it is on lease all the same, on most servers, and comes again.
+		r.batch, r.lost = r.batch/2, time.Now().Add(r.ackWait)
+		return true, nil
+	case err != nil:
 		return false, err
 	}
 	byStream := map[string][]letter{}
 	var names []string
+	fresh := false
 	for _, m := range got {
-		l := letter{ackID: m.AckID, name: fmt.Sprint(m.Seq, " ", m.Key)}
-		if r.seen[l.name] {
+		l := letter{ackID: m.AckID, own: identity{m.Key, m.Seq}}
+		if _, again := r.left[l.own]; again {
+			r.left[l.own] = l.ackID
 			continue
 		}
-		more = true
+		fresh = true
 		if err := json.Unmarshal([]byte(m.Data), &l.DeadMessage); err != nil || l.Stream == "" {
 			r.leave(l, fmt.Errorf("sequin: %q is no dead letter: %w", clip(m.Key), errors.Join(ErrInvalidData, err)))
 			continue
@@ -103,7 +119,37 @@ func (r *redrive) round(ctx context.Context) (more bool, err error) {
 			return false, errors.Join(err, settled)
 		}
 	}
-	return more, nil
+	return r.goesOn(ctx, len(got), fresh)
+}
+
+// goesOn reports whether there may be others after an answer of so many. What could not be sent comes again, before
+// others, when a redrive takes longer than its leases: it is passed over, but only once, in case it takes longer than its
+// lease to do that. What was lost in answers that were too large is waited for.
+func (r *redrive) goesOn(ctx context.Context, got int, fresh bool) (more bool, err error) {
+	r.passed += got
+	switch wait := time.Until(r.lost); {
+	case fresh:
+		r.passed = 0
+		return true, nil
+	case got == r.batch && r.passed <= len(r.left):
+		return true, nil
+	case wait > 0:
+		r.passed = 0
+		return true, pause(ctx, wait)
+	}
+	return false, nil
+}
+
+// pause waits for so long, or for the end of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ended(ctx)
+	}
 }
 
 // send sends messages back to one stream, and returns the ack ids of those that are done. The error is ctx's.
@@ -175,8 +221,7 @@ func (r *redrive) sendOne(ctx context.Context, stream string, l letter, appends 
 
 // leave keeps a dead letter, and its reason when the stream has none of that kind yet.
 func (r *redrive) leave(l letter, err error) {
-	r.seen[l.name] = true
-	r.left = append(r.left, l.ackID)
+	r.left[l.own] = l.ackID
 	kind := fmt.Sprintf("%s %T", l.Stream, err)
 	if r.reasons[kind] == nil {
 		r.reasons[kind] = fmt.Errorf("sequin: redrive %q into stream %q: %w", clip(l.Key), l.Stream, err)

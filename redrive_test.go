@@ -128,3 +128,81 @@ func TestRedriveAcksNothingThatIsNotConfirmed(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }
+
+// lettersFor makes the stream dead, with so many letters of each of the streams, one stream after the other.
+func (w *world) lettersFor(t *testing.T, opts sequin.ConsumerOptions, n int, data string, streams ...string) {
+	t.Helper()
+	w.stream(t, "dead", opts)
+	for _, stream := range streams {
+		for i := range n {
+			text, err := json.Marshal(sequin.DeadMessage{Stream: stream, Consumer: "all", Key: fmt.Sprintf("k.%d", i), Data: data})
+			require.NoError(t, err)
+			_, err = w.client.SendMessage(w.ctx, "dead", fmt.Sprintf("%s.%d", stream, i), string(text))
+			require.NoError(t, err)
+		}
+	}
+}
+
+// What cannot be sent comes again before the rest when its lease ends, and fills whole answers.
+func TestRedriveReachesWhatIsBehindThoseThatItLeaves(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.lettersFor(t, sequin.ConsumerOptions{AckWait: time.Second}, 250, "x", "gone", "orders")
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 400 * time.Millisecond}) // the first come again with the fourth
+		done, err := w.client.Redrive(w.ctx, "dead", "all")
+		require.ErrorIs(t, err, sequin.ErrNotFound)
+		require.Equal(t, sequin.Redriven{Sent: 250, Left: 250}, done)
+		require.Len(t, w.data(t, "orders"), 250)
+		state, _ := w.Stream("dead")
+		require.Equal(t, 250, state.Consumers[0].Available, "nacked by their latest ids")
+	})
+}
+
+func TestRedriveEndsAlthoughItsLeasesAreTooShort(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.lettersFor(t, sequin.ConsumerOptions{AckWait: time.Second}, 250, "x", "gone")
+		slow := w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 2 * time.Second})
+		done, err := w.client.Redrive(w.ctx, "dead", "all")
+		require.ErrorIs(t, err, sequin.ErrNotFound)
+		require.LessOrEqual(t, done.Left, 250)
+		require.LessOrEqual(t, slow.Hits(), 10)
+	})
+}
+
+func TestRedriveTakesFewerAtOnceWhereAnAnswerIsTooLarge(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.lettersFor(t, sequin.ConsumerOptions{AckWait: 10 * time.Second}, 120, strings.Repeat("x", 1000), "orders")
+		w.client.SetMaxResponse(20_000)
+		done, err := w.client.Redrive(w.ctx, "dead", "all")
+		require.NoError(t, err)
+		require.Equal(t, sequin.Redriven{Sent: 120}, done)
+		require.Less(t, w.Count(sequintest.Receive), 40)
+		w.requireSettled(t, "dead")
+	})
+}
+
+func TestRedriveSaysThatALetterIsTooLarge(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.lettersFor(t, sequin.ConsumerOptions{}, 1, strings.Repeat("x", 1000), "orders")
+		w.client.SetMaxResponse(900)
+		began := time.Now()
+		done, err := w.client.Redrive(w.ctx, "dead", "all")
+		require.ErrorIs(t, err, sequin.ErrResponseTooLarge)
+		require.Zero(t, done)
+		require.Less(t, time.Since(began), 5*time.Minute)
+	})
+}
+
+func TestRedriveWaitsForWhatWasLostNoLongerThanItsCtx(t *testing.T) {
+	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.lettersFor(t, sequin.ConsumerOptions{AckWait: time.Hour}, 30, strings.Repeat("x", 1000), "orders")
+		w.client.SetMaxResponse(20_000)
+		ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+		defer cancel()
+		_, err := w.client.Redrive(ctx, "dead", "all")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
