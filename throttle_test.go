@@ -202,3 +202,38 @@ func TestAfterAnOutageBadMessagesDoNotHideTheGoodOnes(t *testing.T) {
 		require.Equal(t, 197, good)
 	})
 }
+
+// costsLittle asserts what ten minutes of a consumer cost that can do nothing with any of 200 messages, in a room for 100:
+// 50 of them are held back, for 15 to 30 s each time, and the others are tried one at a time.
+func costsLittle(t *testing.T, w *world, cfg sequin.HandlerConfig) {
+	t.Helper()
+	sub := w.backlog(t, 200, time.Minute, sequin.SubscriberConfig{MaxInFlight: 100})
+	var b book
+	cfg.OnError = b.failed
+	run := w.start(t, func(ctx context.Context) error {
+		return sub.Handle(ctx, cfg, func(_ context.Context, d sequin.Delivery) error {
+			b.note(d)
+			return sequin.Permanent(errDown)
+		})
+	})
+	sends := w.Count(sequintest.Send)
+	time.Sleep(10 * time.Minute)
+	const most = 50*600/15 + 100
+	require.LessOrEqual(t, b.count(), most, "calls")
+	require.LessOrEqual(t, len(b.reported()), most+200, "reports, and one of each message's own failure")
+	require.LessOrEqual(t, w.Count(sequintest.Send)-sends, most, "sends")
+	require.LessOrEqual(t, w.Count(sequintest.Receive), most, "receives")
+	require.LessOrEqual(t, w.Count(sequintest.Nack), 2*most, "nacks, and those of what came with a probe")
+	require.NoError(t, run.stop())
+	require.Zero(t, sub.Stats().Acked)
+}
+
+func TestWhatFailsForGoodIsNotTriedWithoutAPause(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) { costsLittle(t, w, sequin.HandlerConfig{}) })
+}
+
+func TestAMissingStreamOfDeadLettersIsNotAskedForWithoutAPause(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		costsLittle(t, w, sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "missing"}})
+	})
+}
