@@ -67,12 +67,15 @@ func (s *Subscriber) Deliveries() <-chan Delivery {
 // that fail leave the rest to others.
 func (s *Subscriber) maxHeld() int { return max(1, s.cfg.MaxInFlight/2) }
 
-// allWith reports whether all that is in flight, held nacks apart, are those n deliveries: none is on its way to the
-// server, to make room for another.
-func (s *Subscriber) allWith(n int) bool {
+// noneToCome reports whether nothing can be received before one of those n deliveries is settled: there is no room for a
+// receive, or what is in flight is all that the consumer hands out at once, and, held nacks apart, it is those n; none is
+// on its way to the server, to make room for another.
+func (s *Subscriber) noneToCome(n int) bool {
+	most := s.origin.consumer.MaxAckPending // 0 where the server does not say
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.inFlight-len(s.held) <= n
+	full := s.isFull.Load() || most > 0 && s.inFlight >= most
+	return full && s.inFlight-len(s.held) <= n
 }
 
 // crowded reports whether no more nacks can be held back.

@@ -210,6 +210,29 @@ func TestAMessageThatIsDeliveredTooOftenGoesWithoutAnotherTry(t *testing.T) {
 	})
 }
 
+// On a stream that keeps one message per key, how often a key was delivered says nothing about the version of now.
+func TestDeliveriesAreNotCountedWhereVersionsReplaceOneAnother(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.letters(t)
+		_, err := w.client.CreateStream(w.ctx, "orders", sequin.StreamOptions{OneMessagePerKey: true})
+		require.NoError(t, err)
+		consumer, err := w.client.CreateConsumer(w.ctx, "orders", "all", ">", sequin.ConsumerOptions{AckWait: time.Minute})
+		require.NoError(t, err)
+		w.publish(t, "k", 1)
+		for range 6 {
+			got, err := w.client.ReceiveMessage(w.ctx, "orders", consumer.ID)
+			require.NoError(t, err)
+			require.NoError(t, w.client.NackMessage(w.ctx, "orders", consumer.ID, got.AckID))
+		}
+		var b book
+		run := w.handleFailing(t, w.subscribe(t, sequin.SubscriberConfig{}), &b, sequin.DeadLetter{Stream: "dead", MaxAttempts: 2}, errDown)
+		time.Sleep(20 * time.Second)
+		require.NoError(t, run.stop())
+		require.Equal(t, 2, b.count())
+		require.Equal(t, 2, w.buried(t)["k.0"][0].Attempts)
+	})
+}
+
 func TestAHandlerThatAlwaysOutlivesItsLeaseEndsInTheDeadLetters(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.letters(t)

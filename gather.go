@@ -124,8 +124,8 @@ func (g *gatherer) ready(now time.Time) (next *gathering, wake time.Time) {
 	return next, wake
 }
 
-// complete reports whether nothing can be added: the channel is empty, and there is no room for a receive, nor will there
-// be before what is gathered here, or is with the handlers, is settled. A consumer that has slowed down gets one at a time.
+// complete reports whether nothing can be added: the channel is empty, and nothing will come before what is gathered here,
+// or is with the handlers, is settled. A consumer that has slowed down gets one at a time.
 func (g *gatherer) complete() bool {
 	if slow, _ := g.throttle.slow(); slow {
 		return true
@@ -134,7 +134,7 @@ func (g *gatherer) complete() bool {
 	for _, o := range g.open {
 		n += len(o.items)
 	}
-	return len(g.deliveries) == 0 && g.isFull.Load() && g.allWith(n)
+	return len(g.deliveries) == 0 && g.noneToCome(n)
 }
 
 // shed gives back what no worker was free for, before its lease comes to its end.

@@ -11,8 +11,9 @@ import (
 type BatchHandlerConfig struct {
 	// Size is the most deliveries in a batch. 1 to the Subscriber's MaxInFlight, default 100, or that where it is less.
 	Size int
-	// Wait is how long a batch that is not full waits for company, counted from its first delivery. It waits no longer
-	// than anything can come, and never into the last part of its lease. Default 50 ms.
+	// Wait is how long a batch that is not full waits for company, counted from its first delivery. It does not wait where
+	// nothing can come, because all of MaxInFlight, or of the consumer's max_ack_pending, is in it or being handled; and
+	// never into the last part of its lease. Default 50 ms.
 	Wait time.Duration
 	// Workers is how many batches may be handled at once. While all of them are busy the next batch gathers.
 	Workers int

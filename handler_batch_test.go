@@ -78,6 +78,51 @@ func TestHandleBatchTakesWhatIsThereUpToSize(t *testing.T) {
 	}
 }
 
+// A consumer may hand out less at once than a batch could hold.
+func TestABatchDoesNotWaitForMoreThanItsConsumerHandsOut(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 2 * time.Hour, MaxAckPending: 10})
+		w.publish(t, "k", 10)
+		b := batches{began: time.Now()}
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: 50, Wait: time.Hour}, func(_ context.Context, batch []sequin.Delivery) error {
+				b.note(batch)
+				return nil
+			})
+		})
+		time.Sleep(time.Second)
+		require.Equal(t, []int{10}, b.handled())
+		require.NoError(t, run.stop())
+		w.requireSettled(t, "orders")
+	})
+}
+
+// What a handler has settled itself takes up no room, but the handler is still busy with it.
+func TestABatchTakesWhatIsInTheChannelFirst(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 10, time.Hour, sequin.SubscriberConfig{MaxInFlight: 10})
+		b := batches{began: time.Now()}
+		run := w.start(t, func(ctx context.Context) error {
+			cfg := sequin.BatchHandlerConfig{Size: 10, Wait: 10 * time.Minute, Workers: 2}
+			return sub.HandleBatch(ctx, cfg, func(ctx context.Context, batch []sequin.Delivery) error {
+				for _, d := range batch {
+					require.NoError(t, d.AckSync(ctx))
+				}
+				b.note(batch)
+				time.Sleep(time.Minute)
+				return nil
+			})
+		})
+		time.Sleep(time.Second)
+		w.publish(t, "later", 10)
+		time.Sleep(5 * time.Minute)
+		require.NoError(t, run.stop())
+		require.Equal(t, []int{10, 10}, b.handled())
+		w.requireSettled(t, "orders")
+	})
+}
+
 func TestABatchGathersWhileWorkersAreBusy(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -181,6 +182,32 @@ func TestMoreDeadLettersThanMayLeaveAreHeldBackAndTold(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Len(t, w.buried(t), 19)
 		require.NoError(t, run.stop())
+		w.requireSettled(t, "orders")
+	})
+}
+
+// A probe that only waits for what is on its way says nothing about the handler: the next one follows at once.
+func TestARedeliveryThatWaitsIsNoProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sequintest.Config{}, sequin.Config{Timeout: 10 * time.Minute})
+		sub := w.backlog(t, 20, time.Minute, sequin.SubscriberConfig{})
+		hangs := w.hang("target")
+		began, well := time.Now(), 0
+		p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{}, func(ctx context.Context, d sequin.Delivery) ([]sequin.Message, error) {
+			switch {
+			case d.Key == "k.0":
+				return copies(ctx, d) // and comes again after a minute, before the others
+			case time.Since(began) < 61*time.Second:
+				return nil, errDown
+			}
+			well++
+			return nil, nil
+		})
+		time.Sleep(100 * time.Second) // a probe is made every 30 s at least
+		require.Equal(t, 19, well)
+		hangs.Remove()
+		time.Sleep(time.Second)
+		p.end(t)
 		w.requireSettled(t, "orders")
 	})
 }

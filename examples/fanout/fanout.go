@@ -78,8 +78,11 @@ func fanOut(ctx context.Context, client *sequin.Client, all []clocks.Record, fil
 
 // runBranches publishes, and ends the branches once each is through.
 func runBranches(ctx context.Context, client *sequin.Client, source string, branches []*branch, all []clocks.Record) error {
-	for _, b := range branches {
+	for i, b := range branches {
 		if err := b.subscribe(ctx, client, source, all); err != nil {
+			for _, earlier := range branches[:i] {
+				err = errors.Join(err, earlier.sub.Close(ctx))
+			}
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -59,6 +60,22 @@ func TestTheTableAddsUp(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestABranchThatCannotBeginEndsTheOthers(t *testing.T) {
+	all, err := clocks.Records()
+	require.NoError(t, err)
+	synctest.Test(t, func(t *testing.T) {
+		srv := sequintest.NewServer(t, sequintest.Config{})
+		client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: srv.Client()})
+		require.NoError(t, err)
+		srv.Fault(sequintest.Fault{Op: sequintest.CreateConsumer, Skip: 2, Status: 422, Body: `{"summary":"no more"}`})
+		_, err = fanOut(t.Context(), client, all, filepath.Join(t.TempDir(), "europe.ndjson"))
+		require.ErrorIs(t, err, sequin.ErrValidation)
+		requests := srv.Count(sequintest.Any)
+		time.Sleep(time.Hour)
+		require.Equal(t, requests, srv.Count(sequintest.Any), "nobody receives any more")
+	})
 }
 
 func TestATableThatDoesNotAddUpSaysSo(t *testing.T) {
