@@ -168,6 +168,33 @@ func TestDeadLettersOnTheirWayLeaveHalfOfTheRoom(t *testing.T) {
 	}
 }
 
+func TestADeadLetterTakesThePlaceOfAHeldNack(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.letters(t)
+		sub := w.backlog(t, 5, 10*time.Minute, sequin.SubscriberConfig{MaxInFlight: 20})
+		hangs := w.hang("dead")
+		run := w.start(t, func(ctx context.Context) error {
+			cfg := sequin.HandlerConfig{BackoffMin: 5 * time.Minute, DeadLetter: &sequin.DeadLetter{Stream: "dead"}}
+			return sub.Handle(ctx, cfg, func(_ context.Context, d sequin.Delivery) error {
+				if bad(d) {
+					return sequin.Permanent(errDown)
+				}
+				return errDown
+			})
+		})
+		time.Sleep(time.Second)
+		require.Equal(t, 5, sub.Stats().InFlight, "held back")
+		w.publish(t, "bad", 8)
+		time.Sleep(time.Second)
+		require.Positive(t, hangs.Hits())
+		require.LessOrEqual(t, sub.Stats().InFlight, 10)
+		hangs.Remove()
+		time.Sleep(time.Second)
+		require.NotEmpty(t, w.buried(t))
+		require.NoError(t, run.stop())
+	})
+}
+
 func TestMoreDeadLettersThanMayLeaveAreHeldBackAndTold(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.letters(t)

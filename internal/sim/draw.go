@@ -129,6 +129,9 @@ func (d drawer) worker(consumers []consumerPlan) workerPlan {
 	}
 	if w.Handle = d.chance(30); w.Handle {
 		w.Readers = min(w.Readers, w.Config.MaxInFlight)
+		if d.chance(50) {
+			w.Batch = min(pick(d, 1, 2, 5, 30), w.Config.MaxInFlight)
+		}
 	}
 	return w
 }

@@ -11,53 +11,88 @@ import (
 // errFailed is what a handler that fails returns.
 var errFailed = errors.New("the handler fails")
 
-// handleAll lets Subscriber.Handle call the worker's handler until the Subscriber stops.
+// handleAll lets Subscriber.Handle, or HandleBatch, call the worker's handler until the Subscriber stops.
 func (w *worker) handleAll() {
-	cfg := sequin.HandlerConfig{
-		Workers: w.plan.Readers, BackoffMax: 5 * time.Second,
-		OnError: func(d sequin.Delivery, err error) { w.of(d, func(h *handed) { h.refuse(err) }) },
+	onError := func(d sequin.Delivery, err error) { w.of(d, func(h *handed) { h.refuse(err) }) }
+	var err error
+	if w.plan.Batch > 0 {
+		cfg := sequin.BatchHandlerConfig{Size: w.plan.Batch, Workers: w.plan.Readers, BackoffMax: 5 * time.Second, OnError: onError}
+		err = w.sub.HandleBatch(w.ctx, cfg, func(_ context.Context, batch []sequin.Delivery) error { return w.result(batch) })
+	} else {
+		cfg := sequin.HandlerConfig{Workers: w.plan.Readers, BackoffMax: 5 * time.Second, OnError: onError}
+		err = w.sub.Handle(w.ctx, cfg, func(_ context.Context, d sequin.Delivery) error { return w.result([]sequin.Delivery{d}) })
 	}
-	err := w.sub.Handle(w.ctx, cfg, func(_ context.Context, d sequin.Delivery) error {
-		h, drawn := w.take(d)
-		return w.result(h, drawn)
-	})
 	// A handler that overruns its lease pays no heed to its context.
 	if err != nil && !errors.Is(err, sequin.ErrHandlersRunning) {
 		w.l.violate("trouble that passes ends no Handle", "%s: %v", w.name, err)
 	}
 }
 
-// result does with a delivery what the worker's habits say, and enters what Handle is to make of it.
-func (w *worker) result(h *handed, drawn int) error {
+// result does with deliveries what the worker's habits say, and enters what Handle is to make of those that are left to
+// it: all are acked, or, when it failed for one, nacked.
+func (w *worker) result(batch []sequin.Delivery) error {
+	var all, left []*handed
+	var draws []int
+	for _, d := range batch { // all are in its hands before it does anything
+		h, drawn := w.take(d)
+		all, draws = append(all, h), append(draws, drawn)
+	}
+	kind, panics := sequin.Ack, false
+	for i, h := range all {
+		o := w.deal(h, draws[i])
+		if !o.settled {
+			left = append(left, h)
+		}
+		if o.fails || o.panics {
+			kind = sequin.Nack
+		}
+		panics = panics || o.panics
+	}
+	for _, h := range left {
+		w.enter(h, kind)
+	}
+	switch {
+	case panics:
+		panic(errFailed)
+	case kind == sequin.Nack:
+		return errFailed
+	}
+	return nil
+}
+
+// outcome is what a handler makes of a delivery: success, unless it says otherwise.
+type outcome struct {
+	fails, panics bool
+	settled       bool // by itself, or it is too late to
+}
+
+// deal does with a delivery what the worker's habits say; once all is calm, everybody works well.
+func (w *worker) deal(h *handed, drawn int) outcome {
 	select {
 	case <-w.calm:
-		w.enter(h, sequin.Ack)
-		return nil
+		return outcome{}
 	default:
 	}
 	below := w.choose(drawn)
 	switch habits := w.plan.Habits; {
 	case below(habits.AckSync):
 		w.ack(h, true)
-		return nil
+		return outcome{settled: true}
 	case below(habits.Nack):
-		w.enter(h, sequin.Nack)
-		return errFailed
+		return outcome{fails: true}
 	case below(habits.NackAfter):
 		w.settle(h, sequin.Nack, false, func() error { return h.NackAfter(time.Duration(drawn) % (5 * time.Second)) })
-		return nil
+		return outcome{settled: true}
 	case below(habits.Forget):
-		w.enter(h, sequin.Nack)
-		panic(errFailed)
+		return outcome{panics: true}
 	case below(habits.Overrun):
 		time.Sleep(time.Until(h.Deadline) + time.Duration(drawn)%time.Second)
-		return nil // too late to be acked
+		return outcome{settled: true}
 	case below(habits.Twice):
 		w.ack(h, false)
-		return errFailed // the ack stands
+		return outcome{fails: true, settled: true} // the ack stands
 	}
-	w.enter(h, sequin.Ack)
-	return nil
+	return outcome{}
 }
 
 // enter notes the settle that Handle makes of what a handler returns.

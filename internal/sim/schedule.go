@@ -71,6 +71,7 @@ type workerPlan struct {
 	Timeout  time.Duration // Config.Timeout
 	Config   sequin.SubscriberConfig
 	Handle   bool // by Subscriber.Handle, with so many workers as there would be readers
+	Batch    int  // with Handle: by HandleBatch, of so many at most; 0 is one by one
 	Readers  int  // goroutines that range over the channel
 	Habits   habits
 	End      endKind
@@ -155,8 +156,8 @@ func (s schedule) String() string {
 	}
 	for i, w := range s.Workers {
 		c := w.Config
-		fmt.Fprintf(&b, "  worker w%d of c%d: start %v, timeout %v, in flight %d, pollers %d, wait %v, margin %v, drain %v, Handle %v, %d readers, %+v, %v at %v with %v\n",
-			i, w.Consumer, w.Start, w.Timeout, c.MaxInFlight, c.Pollers, c.WaitFor, c.LeaseMargin, c.DrainTimeout, w.Handle, w.Readers, w.Habits, w.End, w.EndAt, w.Patience)
+		fmt.Fprintf(&b, "  worker w%d of c%d: start %v, timeout %v, in flight %d, pollers %d, wait %v, margin %v, drain %v, Handle %v, batch %d, %d readers, %+v, %v at %v with %v\n",
+			i, w.Consumer, w.Start, w.Timeout, c.MaxInFlight, c.Pollers, c.WaitFor, c.LeaseMargin, c.DrainTimeout, w.Handle, w.Batch, w.Readers, w.Habits, w.End, w.EndAt, w.Patience)
 	}
 	for _, f := range s.Faults {
 		fmt.Fprintf(&b, "  fault %+v\n", f)
