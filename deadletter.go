@@ -14,8 +14,8 @@ import (
 
 // DeadLetter says where messages go that their handler cannot handle: to another stream, each as a [DeadMessage], and
 // only once that has been confirmed is the original acked. Where it cannot be sent, because the other stream is away or
-// refuses it, the original is held back, comes again, and OnError is told each time: nothing is lost, and nothing is
-// acked that lies nowhere else. See [Client.Redrive] for the way back.
+// refuses it, or half of MaxInFlight is on its way there, the original is held back, comes again, and OnError is told each
+// time: nothing is lost, and nothing is acked that lies nowhere else. See [Client.Redrive] for the way back.
 //
 // It takes the place of the consumer's max_deliver, and does not go together with it: a server that stops delivering
 // leaves nothing to send.

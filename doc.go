@@ -72,8 +72,9 @@
 // tried, at backoff pace, and the rest is left to others. With a [DeadLetter] a message that keeps failing goes to another
 // stream, and is acked only when it is there; [Client.Redrive] brings it back. Failures are counted by process.
 //
-// Nacks that are held back take up room: at most half of MaxInFlight. When more messages fail than that, without a
-// DeadLetter, they come again before newer ones, which then have to wait.
+// Nacks that are held back and dead letters on their way take up room: together at most half of MaxInFlight. Messages
+// beyond that, because there is no DeadLetter or its stream is away, come again before newer ones, and are tried at backoff
+// pace. Newer ones get what room they leave: with MaxInFlight of them there is none.
 //
 // # Closing
 //
