@@ -70,13 +70,15 @@ type attempts struct {
 	http.RoundTripper
 	body *payload
 	// timeout of each attempt. http.Client, which does not know this type, would start a goroutine for each.
-	timeout  time.Duration
-	stranger atomic.Bool // the peer did not get through the TLS handshake, in time or at all
+	timeout   time.Duration
+	answering func()      // of its request
+	stranger  atomic.Bool // the peer did not get through the TLS handshake, in time or at all
 }
 
 func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeoutCause(req.Context(), a.timeout, noAnswer(a.timeout))
 	trace := a.body.trace()
+	trace.GotFirstResponseByte = a.answering
 	trace.TLSHandshakeDone = func(_ tls.ConnectionState, err error) { a.stranger.Store(err != nil) }
 	resp, err := a.RoundTripper.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, &trace)))
 	if err != nil {

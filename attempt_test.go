@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -72,6 +73,27 @@ func TestARequestWhoseEndWasNotWrittenIsRepeated(t *testing.T) {
 		})
 		require.NoError(t, client.AckMessage(w.ctx, "orders", "all", someID))
 		require.EqualValues(t, 2, writes.Load())
+	})
+}
+
+// A connection may turn out to be closed just when it is used again. That is no attempt.
+func TestARequestOfWhichNothingWasWrittenGoesByAnotherConnection(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		var writes atomic.Int32
+		client := w.overWire(t, func(c net.Conn, b []byte) (int, error) {
+			if writes.Add(1) != 2 {
+				return c.Write(b)
+			}
+			require.NoError(t, c.Close())
+			time.Sleep(time.Millisecond) // net/http sees it closed
+			return 0, errors.New("closed")
+		})
+		require.NoError(t, client.AckMessage(w.ctx, "orders", "all", someID))
+		began := time.Now()
+		require.NoError(t, client.AckMessage(w.ctx, "orders", "all", someID))
+		require.Less(t, time.Since(began), 50*time.Millisecond, "it was repeated after a backoff")
+		require.EqualValues(t, 3, writes.Load())
 	})
 }
 

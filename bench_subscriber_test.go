@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +26,8 @@ type fountain struct {
 	messages []byte // one after the other, each with a comma in front
 	ends     []int
 	acks     []byte // a ready-made body that acks all of them
+
+	receives, settles atomic.Int64
 }
 
 func newFountain(tb testing.TB, size int) *fountain {
@@ -47,6 +50,7 @@ func newFountain(tb testing.TB, size int) *fountain {
 func (f *fountain) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/receive"):
+		f.receives.Add(1)
 		asked, _ := io.ReadAll(r.Body)
 		digits, _, _ := strings.Cut(strings.TrimPrefix(string(asked), `{"batch_size":`), ",")
 		n, err := strconv.Atoi(strings.TrimSuffix(digits, "}"))
@@ -61,7 +65,8 @@ func (f *fountain) serve(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, head)
 		_, _ = w.Write(all)
 		_, _ = io.WriteString(w, tail)
-	case strings.HasSuffix(r.URL.Path, "/ack"):
+	case strings.HasSuffix(r.URL.Path, "/ack"), strings.HasSuffix(r.URL.Path, "/nack"):
+		f.settles.Add(1)
 		_, _ = io.Copy(io.Discard, r.Body)
 		_, _ = io.WriteString(w, `{"success":true}`)
 	case strings.Contains(r.URL.Path, "/consumers/"):
@@ -109,6 +114,8 @@ func BenchmarkSubscriber(b *testing.B) {
 				for range 20_000 { // until the window has grown
 					require.NoError(b, (<-sub.Deliveries()).Ack())
 				}
+				f.receives.Store(0)
+				f.settles.Store(0)
 				b.ReportAllocs()
 				for b.Loop() {
 					if err := (<-sub.Deliveries()).Ack(); err != nil {
@@ -116,6 +123,8 @@ func BenchmarkSubscriber(b *testing.B) {
 					}
 				}
 				b.StopTimer()
+				b.ReportMetric(float64(b.N)/float64(f.receives.Load()), "messages/receive")
+				b.ReportMetric(float64(b.N)/float64(f.settles.Load()), "acks/request")
 				require.NoError(b, sub.Close(context.Background()))
 				client.Close()
 			})

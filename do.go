@@ -25,6 +25,7 @@ type request struct {
 	wait           time.Duration // how long the server may hold the answer back, on top of Config.Timeout
 	timeout        time.Duration // instead of Config.Timeout; 0 is that
 	repeat         repeat
+	answering      func() // called when an answer begins to arrive; nil is nobody
 }
 
 // maxResponse bounds what is read of one answer: 1,000 messages of 250 KB. Only the messages that a server can hold
@@ -50,14 +51,18 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	if err != nil {
 		return fmt.Errorf("sequin: %s %s: %w", r.method, r.path, err)
 	}
-	req.GetBody = nil // with it, net/http would re-send a request that has an Idempotency-Key
+	// With it, net/http would by itself re-send a GET, or a request that has an Idempotency-Key. For all others it serves
+	// those alone of which nothing was written, because their connection turned out to be closed.
+	if r.method == http.MethodGet || r.idempotencyKey != "" {
+		req.GetBody = nil
+	}
 	c.setHeader(req.Header, r)
 	if ctx.Err() != nil {
 		// Not left to net/http, which would ask for no connection, like a RoundTripper that tells nothing.
 		return &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, cut: true, cause: ended(ctx)}
 	}
 
-	way := attempts{RoundTripper: c.http.Transport, body: body, timeout: c.cfg.Timeout}
+	way := attempts{RoundTripper: c.http.Transport, body: body, timeout: c.cfg.Timeout, answering: r.answering}
 	if r.timeout > 0 {
 		way.timeout = r.timeout
 	}
@@ -99,7 +104,7 @@ func (c *Client) setHeader(h http.Header, r request) {
 	if c.cfg.Token != "" {
 		h.Set("Authorization", "Bearer "+c.cfg.Token)
 	}
-	if r.idempotencyKey != "" {
+	if r.method == http.MethodGet || r.idempotencyKey != "" {
 		h.Set("Idempotency-Key", r.idempotencyKey)
 	}
 }

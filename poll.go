@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptrace"
 	"slices"
 	"strconv"
 	"strings"
@@ -110,10 +109,10 @@ func (in *intake) receive(ctx context.Context, p *poll, terms leaseTerms) {
 			UpdatedAt: m.UpdatedAt, AckID: m.AckID, Deadline: a.lease.deadline, Attempt: m.DeliverCount,
 			Acknowledger: in.settler, state: states.next(a.lease)})
 	}}
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { p.answered.Store(true) }})
+	r := receiveRequest(in.stream, in.consumer, ReceiveOptions{BatchSize: p.asked, WaitFor: p.wait})
+	r.answering = func() { p.answered.Store(true) }
 	sent := time.Now()
-	opts := ReceiveOptions{BatchSize: p.asked, WaitFor: p.wait}
-	a.err = in.client.receive(ctx, in.stream, in.consumer, opts, once, func(h http.Header, body []byte) error {
+	a.err = in.client.do(ctx, r, func(h http.Header, body []byte) error {
 		arrived := time.Now()
 		ms, err := strconv.ParseInt(h.Get(waitedHeader), 10, 32)
 		a.knowsWaited = err == nil && ms >= 0

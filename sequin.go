@@ -150,7 +150,9 @@ func (c *Client) ReceiveMessages(ctx context.Context, stream, consumer string, o
 	}
 	var got []ReceivedMessage
 	decoder := receivedDecoder{each: func(m *ReceivedMessage) { got = append(got, *m) }}
-	err := c.receive(ctx, stream, consumer, opts, unanswered, func(_ http.Header, body []byte) error {
+	r := receiveRequest(stream, consumer, opts)
+	r.repeat = unanswered
+	err := c.do(ctx, r, func(_ http.Header, body []byte) error {
 		got = []ReceivedMessage{} // anew with each attempt
 		return decoder.decode(body)
 	})
@@ -160,10 +162,10 @@ func (c *Client) ReceiveMessages(ctx context.Context, stream, consumer string, o
 	return got, nil
 }
 
-// receive is the request that ReceiveMessages and the Subscriber share.
-func (c *Client) receive(ctx context.Context, stream, consumer string, opts ReceiveOptions, again repeat, decode func(http.Header, []byte) error) error {
-	return c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, "receive"),
-		body: &payload{json: appendReceive(nil, opts)}, wait: opts.WaitFor, repeat: again}, decode)
+// receiveRequest is what ReceiveMessages and the Subscriber ask. It is made once where nobody says otherwise.
+func receiveRequest(stream, consumer string, opts ReceiveOptions) request {
+	return request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, "receive"),
+		body: &payload{json: appendReceive(nil, opts)}, wait: opts.WaitFor}
 }
 
 func (c *Client) checkReceive(stream, consumer string, opts ReceiveOptions) error {
