@@ -251,6 +251,23 @@ func TestAnAckOutlivesTheCtxOfAckSync(t *testing.T) {
 	})
 }
 
+// Somebody waits for it: it leaves at once, also beside a request that hangs.
+func TestAnAckSyncWaitsForNoCompany(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 2)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		hangs, quick := next(t, sub, time.Second), next(t, sub, time.Second)
+		w.Fault(sequintest.Fault{Op: sequintest.Ack, Match: carries(hangs), Delay: time.Second})
+		require.NoError(t, hangs.Ack())
+		synctest.Wait()
+		began := time.Now()
+		require.NoError(t, quick.AckSync(w.ctx))
+		require.Zero(t, time.Since(began))
+		closeNow(t, sub)
+	})
+}
+
 // Whoever still waits is told what became of the ack, and if nobody does, OnAckError is.
 func TestTheFailureOfAnAckSyncIsToldOnce(t *testing.T) {
 	for name, row := range map[string]struct {
