@@ -237,3 +237,20 @@ func TestAMissingStreamOfDeadLettersIsNotAskedForWithoutAPause(t *testing.T) {
 		costsLittle(t, w, sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "missing"}})
 	})
 }
+
+func TestWhatFailsForGoodIsHeldBackForTheLongestAtOnce(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
+		var b book
+		run := w.start(t, func(ctx context.Context) error {
+			cfg := sequin.HandlerConfig{BackoffMin: time.Second, BackoffMax: 20 * time.Second}
+			return sub.Handle(ctx, cfg, func(_ context.Context, d sequin.Delivery) error {
+				b.note(d)
+				return sequin.Permanent(errDown)
+			})
+		})
+		time.Sleep(19 * time.Second)
+		require.Equal(t, 1, b.count())
+		require.NoError(t, run.stop())
+	})
+}

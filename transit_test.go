@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,10 +41,10 @@ func TestATargetThatHangsPilesUpNoCopies(t *testing.T) {
 		sub := w.backlog(t, n, 4*time.Second, sequin.SubscriberConfig{})
 		w.letters(t)
 		hangs := w.hang("target")
-		transformed := 0
+		var transformed atomic.Int64
 		cfg := sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 1}}
 		p := w.pipe(t, sub, sequin.PublisherConfig{}, cfg, func(ctx context.Context, d sequin.Delivery) ([]sequin.Message, error) {
-			transformed++
+			transformed.Add(1)
 			return copies(ctx, d)
 		})
 		for range minutes * 60 {
@@ -54,7 +55,7 @@ func TestATargetThatHangsPilesUpNoCopies(t *testing.T) {
 		for key, times := range w.copiesSent("target") {
 			require.LessOrEqual(t, times, minutes*2, key)
 		}
-		require.LessOrEqual(t, transformed, n*minutes*2)
+		require.LessOrEqual(t, transformed.Load(), int64(n*minutes*2))
 		require.LessOrEqual(t, hangs.Hits(), 4*minutes*2, "four lanes")
 		require.Zero(t, sub.Stats().Acked)
 		require.Empty(t, w.data(t, "dead"), "no message's own fault, however often it was delivered")
@@ -104,16 +105,17 @@ func TestATransformThatOutlivesItsLeaseSendsNothingTwice(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, 8*time.Second, sequin.SubscriberConfig{})
 		slow := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), DelayAfter: 4 * time.Second})
-		calls := 0
+		var calls atomic.Int64
 		p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{Workers: 2}, func(_ context.Context, d sequin.Delivery) ([]sequin.Message, error) {
-			if calls++; calls == 1 {
+			call := calls.Add(1)
+			if call == 1 {
 				time.Sleep(10 * time.Second)
 			}
-			return []sequin.Message{{Key: d.Key, Data: fmt.Sprint(calls)}}, nil
+			return []sequin.Message{{Key: d.Key, Data: fmt.Sprint(call)}}, nil
 		})
 		time.Sleep(time.Minute)
 		p.end(t)
-		require.Equal(t, 2, calls)
+		require.EqualValues(t, 2, calls.Load())
 		require.Equal(t, 1, slow.Hits())
 		require.EqualValues(t, 1, sub.Stats().Acked)
 		require.Empty(t, p.reported())
@@ -219,7 +221,8 @@ func TestARedeliveryThatWaitsIsNoProbe(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{Timeout: 10 * time.Minute})
 		sub := w.backlog(t, 20, time.Minute, sequin.SubscriberConfig{})
 		hangs := w.hang("target")
-		began, well := time.Now(), 0
+		began := time.Now()
+		var well atomic.Int64
 		p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{}, func(ctx context.Context, d sequin.Delivery) ([]sequin.Message, error) {
 			switch {
 			case d.Key == "k.0":
@@ -227,11 +230,11 @@ func TestARedeliveryThatWaitsIsNoProbe(t *testing.T) {
 			case time.Since(began) < 61*time.Second:
 				return nil, errDown
 			}
-			well++
+			well.Add(1)
 			return nil, nil
 		})
 		time.Sleep(100 * time.Second) // a probe is made every 30 s at least
-		require.Equal(t, 19, well)
+		require.EqualValues(t, 19, well.Load())
 		hangs.Remove()
 		time.Sleep(time.Second)
 		p.end(t)

@@ -70,6 +70,7 @@ func TestABranchThatCannotBeginEndsTheOthers(t *testing.T) {
 		client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: srv.Client()})
 		require.NoError(t, err)
 		srv.Fault(sequintest.Fault{Op: sequintest.CreateConsumer, Skip: 2, Status: 422, Body: `{"summary":"no more"}`})
+		srv.Fault(sequintest.Fault{Op: sequintest.DeleteStream, Status: 403, Body: `{"summary":"no"}`}) // which would end them
 		_, err = fanOut(t.Context(), client, all, filepath.Join(t.TempDir(), "europe.ndjson"))
 		require.ErrorIs(t, err, sequin.ErrValidation)
 		requests := srv.Count(sequintest.Any)
