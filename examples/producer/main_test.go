@@ -162,7 +162,7 @@ func TestTheRecordInHandIsSentAfterCtrlC(t *testing.T) {
 	go func() {
 		ended <- run(ctx, []string{"-url", srv.Listen(), "-stream", "s", "-create", "-every", "1ms"}, strings.NewReader(strings.Repeat("x\n", 50_000)), &out, false)
 	}()
-	out.await(t, " 10000 buffered")
+	out.await(t, " 20000 buffered")
 	interrupt()
 	gate.Remove()
 	require.Equal(t, exitUnsent, <-ended)
@@ -185,7 +185,7 @@ func TestManyFailuresEndTheReading(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
 	outage := srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503})
 	spool := filepath.Join(t.TempDir(), "spool")
-	const n = 3 * mostFailed
+	const n = 2*mostFailed + mostOpen // more than can be on its way when so many have failed
 	var input strings.Builder
 	for i := range n {
 		fmt.Fprintln(&input, "line", i+1)
@@ -199,7 +199,7 @@ func TestManyFailuresEndTheReading(t *testing.T) {
 	outage.Remove()
 	code, out = try(t, srv, input.String(), append(args, "-skip", went[1])...)
 	require.Zero(t, code, out)
-	require.Contains(t, out, "30000 read, 30000 sent", "a part of the spool, the others of the input")
+	require.Contains(t, out, fmt.Sprintf("%d read, %d sent", n, n), "a part of the spool, the others of the input")
 	all := stored(srv, "s")
 	require.Len(t, all, n)
 	for i := range n {
