@@ -14,8 +14,8 @@ type intake struct {
 	timer   *time.Timer
 	polls   []*poll
 	window  window
-	shelf   []*lease   // of what is in the channel, in its order
-	used    []Delivery // the room of an answer that was dealt with
+	shelf   []*lease     // of what is in the channel, in its order
+	used    [][]Delivery // the room of answers that were dealt with, no more than there were receives at once
 
 	full        bool      // the last receive came back full
 	knowsWaited bool      // the last answer told how long the server had waited

@@ -65,7 +65,9 @@ func (in *intake) startPoll(now time.Time, ask int) {
 	if !slices.ContainsFunc(in.polls, func(p *poll) bool { return p.wait > 0 }) {
 		p.wait = in.waitFor(now)
 	}
-	p.into, in.used = in.used, nil
+	if n := len(in.used); n > 0 {
+		p.into, in.used = in.used[n-1], in.used[:n-1]
+	}
 	ctx, cancel := context.WithCancel(in.cut)
 	p.cancel = cancel
 	in.polls = append(in.polls, p)
@@ -135,6 +137,7 @@ func (in *intake) receive(ctx context.Context, p *poll, terms leaseTerms) {
 func (in *intake) take(a answer) {
 	now := time.Now()
 	in.book(a)
+	defer in.reuse(a.deliveries)
 	if a.err != nil {
 		in.failed(now, a)
 		return
@@ -164,8 +167,12 @@ func (in *intake) take(a answer) {
 		}
 		in.push(d)
 	}
-	clear(a.deliveries)
-	in.used = a.deliveries[:0]
+}
+
+// reuse keeps the room of an answer for the next one, and nothing that is in it.
+func (in *intake) reuse(deliveries []Delivery) {
+	clear(deliveries)
+	in.used = append(in.used, deliveries[:0])
 }
 
 // book closes a poll's account: its reservation gives way to what it brought. What an answer that was lost had brought is
