@@ -19,6 +19,7 @@ func measureLatency(ctx context.Context, opts options, all *results) error {
 	if opts.quick {
 		samples = 50
 	}
+	all.Latency = nil
 	took := map[string][]time.Duration{}
 	names := []string{plainRequest, libraryName, peerName}
 	for round := range opts.rounds {

@@ -28,9 +28,8 @@ func main() {
 	quick := flag.Bool("quick", false, "one round of small counts; nothing is written")
 	rounds := flag.Int("rounds", 5, "rounds, of which the median counts")
 	out := flag.String("out", "results", "folder for JSON and plots")
-	only := flag.String("only", "", "one part alone: rates, latency, axes or knobs")
+	only := flag.String("only", "", "one part alone: rates, latency, axes, knobs or json; the figures of the others are kept")
 	flag.Parse()
-	// One by one takes a minute for 100,000 messages on a slow machine: enough for a rate, and bearable.
 	opts := options{rounds: *rounds, out: *out, quick: *quick, counts: map[int]int{100: 100_000, 1 << 10: 50_000, 10 << 10: 10_000}}
 	if *quick {
 		opts.rounds, opts.counts = 1, map[int]int{100: 10_000, 1 << 10: 5_000, 10 << 10: 1_000}
@@ -44,16 +43,20 @@ func main() {
 }
 
 func run(ctx context.Context, opts options, only string) error {
-	all := results{Machine: thisMachine(), Rounds: opts.rounds}
+	file := filepath.Join(opts.out, "results.json")
+	all, err := startResults(file, opts.rounds, only != "")
+	if err != nil {
+		return err
+	}
 	fmt.Printf("%s, median of %d rounds\n", all.Machine, opts.rounds)
 	for _, part := range []struct {
 		name string
 		run  func(context.Context, options, *results) error
-	}{{"rates", measureRates}, {"latency", measureLatency}, {"axes", measureAxes}, {"knobs", measureKnobs}} {
+	}{{"rates", measureRates}, {"latency", measureLatency}, {"axes", measureAxes}, {"knobs", measureKnobs}, {"json", measureJSON}} {
 		if only != "" && only != part.name {
 			continue
 		}
-		if err := part.run(ctx, opts, &all); err != nil {
+		if err := part.run(ctx, opts, all); err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
@@ -63,7 +66,7 @@ func run(ctx context.Context, opts options, only string) error {
 	if err := os.MkdirAll(opts.out, 0o755); err != nil {
 		return err
 	}
-	if err := all.write(filepath.Join(opts.out, "results.json")); err != nil {
+	if err := all.write(file); err != nil {
 		return err
 	}
 	return all.plot(opts.out)

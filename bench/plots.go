@@ -32,6 +32,7 @@ func (r *results) plot(dir string) error {
 // colours of the contenders, told apart by people who see red and green alike.
 var colours = map[string]color.Color{
 	limitName: color.RGBA{0x99, 0x99, 0x99, 0xff}, libraryName: color.RGBA{0x00, 0x72, 0xb2, 0xff},
+	tunedName:  color.RGBA{0x00, 0x3f, 0x72, 0xff},
 	singleName: color.RGBA{0xe6, 0x9f, 0x00, 0xff}, peerName: color.RGBA{0x00, 0x9e, 0x73, 0xff},
 	"JetStream, file": color.RGBA{0x56, 0xb4, 0xe9, 0xff},
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -19,6 +20,7 @@ type results struct {
 	Latency []latency
 	Axes    []axis
 	Knobs   []knob
+	JSON    []codecCost
 }
 
 // rate is a table's cell: messages a second.
@@ -58,6 +60,33 @@ type knob struct {
 	PerSecond   float64
 	P50         time.Duration
 	PeakHeap    uint64
+}
+
+// codecCost is a message's share of the JSON of a batch.
+type codecCost struct {
+	Codec                      string
+	Encode, Decode             time.Duration
+	EncodeAllocs, DecodeAllocs float64
+}
+
+// startResults begins anew, or, for a run of one part, with what the same machine has measured before.
+func startResults(file string, rounds int, goOn bool) (*results, error) {
+	fresh := &results{Machine: thisMachine(), Rounds: rounds}
+	if !goOn {
+		return fresh, nil
+	}
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return fresh, nil
+	}
+	before := new(results)
+	if err == nil {
+		err = json.Unmarshal(text, before)
+	}
+	if err == nil && before.Machine != fresh.Machine {
+		err = fmt.Errorf("%s was measured on %s, this is %s: run all parts", file, before.Machine, fresh.Machine)
+	}
+	return before, err
 }
 
 func (r *results) write(file string) error {
