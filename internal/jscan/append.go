@@ -1,6 +1,11 @@
 package jscan
 
-import "unicode/utf8"
+import (
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"unicode/utf8"
+)
 
 // replacement is U+FFFD as bytes: what stands for a byte that is not UTF-8, as in encoding/json.
 const replacement = "\uFFFD"
@@ -30,48 +35,74 @@ func AppendStringBytes(dst, s []byte) []byte { return appendText(dst, s) }
 
 func appendText[T text](dst []byte, s T) []byte {
 	dst = append(dst, '"')
-	start := 0 // of what stands for itself and is not appended yet
-	for i := plainEnd(s, 0); i < len(s); i = plainEnd(s, i) {
-		if s[i] < utf8.RuneSelf {
-			dst, i = appendCrowd(append(dst, s[start:i]...), s, i)
-			start = i
-			continue
+	for i := 0; ; {
+		if dst, i = appendASCII(dst, s, i); i == len(s) {
+			return append(dst, '"')
 		}
 		end, valid := wideEnd(s, i)
+		dst = append(dst, s[i:end]...)
 		if i = end; !valid {
-			dst = append(append(dst, s[start:i]...), replacement...)
+			dst = append(dst, replacement...)
 			i++
-			start = i
 		}
 	}
-	dst = append(dst, s[start:]...)
-	return append(dst, '"')
 }
 
-// crowd is how many plain bytes in a row end a stretch that is taken byte by byte. Escapes come in crowds, as data is
-// often JSON itself, where a quote stands every few bytes: finding the next one a word at a time and copying what lies
-// between costs twice as much there.
-const crowd = 8
-
-// appendCrowd appends the ASCII from i on, byte by byte, until crowd bytes in a row needed no escape.
-func appendCrowd[T text](dst []byte, s T, i int) ([]byte, int) {
-	for end := min(i+crowd, len(s)); i < end && s[i] < utf8.RuneSelf; i++ {
-		b := s[i]
-		if plain[b] {
-			dst = append(dst, b)
+// appendASCII appends from i on, up to the first byte that is not ASCII. Escapes come in crowds, as data is often JSON
+// itself, where a quote stands every few bytes. So a word is written whole, before it is known what is in it; an escape
+// overwrites what came too early.
+func appendASCII[T text](dst []byte, s T, i int) ([]byte, int) {
+	for i+8 <= len(s) {
+		dst = roomy(dst, len(s)-i)
+		n, w := len(dst), load(s, i)
+		ahead := dst[n : n+ahead]
+		binary.LittleEndian.PutUint64(ahead, w)
+		mask := notPlain(w)
+		if mask == 0 {
+			dst, i = dst[:n+8], i+8
 			continue
 		}
-		dst = appendEscape(dst, b)
-		end = min(i+1+crowd, len(s))
+		k := firstByte(mask)
+		i += k
+		if s[i] >= utf8.RuneSelf {
+			return dst[:n+k], i
+		}
+		dst = dst[:n+k+putEscape(ahead[k:], s[i])]
+		i++
+	}
+	for ; i < len(s) && s[i] < utf8.RuneSelf; i++ {
+		if b := s[i]; plain[b] {
+			dst = append(dst, b)
+		} else {
+			dst = roomy(dst, 0)
+			n := len(dst)
+			dst = dst[:n+putEscape(dst[n:n+ahead], b)]
+		}
 	}
 	return dst, i
 }
 
-func appendEscape(dst []byte, b byte) []byte {
-	if letter := shortEscape[b]; letter != 0 {
-		return append(dst, '\\', letter)
+// ahead is how much may be written behind the end: a word, or the plain bytes of one and an escape.
+const ahead = 7 + len(`\u0000`)
+
+// roomy makes room to write ahead, and, where that is not there, for so many bytes more.
+func roomy(dst []byte, more int) []byte {
+	if cap(dst)-len(dst) < ahead {
+		return slices.Grow(dst, ahead+more)
 	}
-	return append(dst, '\\', 'u', '0', '0', hex[b>>4], hex[b&0xf])
+	return dst
+}
+
+// putEscape writes the escape of an ASCII byte and returns how long it is.
+func putEscape(dst []byte, b byte) int {
+	dst[0] = '\\'
+	if letter := shortEscape[b]; letter != 0 {
+		dst[1] = letter
+		return 2
+	}
+	copy(dst[1:], `u00`)
+	dst[4], dst[5] = hex[b>>4], hex[b&0xf]
+	return 6
 }
 
 // StringSize returns len(AppendString(nil, s)) without writing it. ok is false, and size 0, when s is not valid UTF-8 or
@@ -79,21 +110,33 @@ func appendEscape(dst []byte, b byte) []byte {
 // second.
 func StringSize(s string) (size int, ok bool) {
 	size = len(s) + len(`""`)
-	for i := plainEnd(s, 0); i < len(s); i = plainEnd(s, i) {
-		switch b := s[i]; {
-		case b == 0:
-			return 0, false
-		case b < utf8.RuneSelf:
-			for end := min(i+crowd, len(s)); i < end && s[i] != 0 && s[i] < utf8.RuneSelf; i++ {
-				size += int(escapeExtra[s[i]])
+	for i := 0; i < len(s); {
+		if i+8 <= len(s) {
+			w := load(s, i)
+			mask := notPlain(w)
+			if mask == 0 {
+				i += 8
+				continue
 			}
-		default:
-			end, valid := wideEnd(s, i)
-			if !valid {
+			if rare(w) == 0 {
+				size += bits.OnesCount64(escaped(w)) // each by one byte
+				i += 8
+				continue
+			}
+			i += firstByte(mask)
+		}
+		b := s[i]
+		if b >= utf8.RuneSelf {
+			if i, ok = wideEnd(s, i); !ok {
 				return 0, false
 			}
-			i = end
+			continue
 		}
+		if b == 0 {
+			return 0, false
+		}
+		size += int(escapeExtra[b])
+		i++
 	}
 	return size, true
 }

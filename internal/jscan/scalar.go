@@ -1,6 +1,7 @@
 package jscan
 
 import (
+	"encoding/binary"
 	"math"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -70,19 +71,31 @@ func (s *Scanner) rewrite(start, i int) []byte {
 			r, size := utf8.DecodeRune(s.data[i:])
 			out, i = utf8.AppendRune(out, r), i+size
 		default:
-			near := min(i+crowd, len(s.data))
-			for ; i < near && plain[s.data[i]]; i++ {
-				out = append(out, s.data[i])
-			}
-			if i == near {
-				end := plainEnd(s.data, i)
-				out, i = append(out, s.data[i:end]...), end
-			}
+			out, i = appendPlain(out, s.data, i)
 		}
 	}
 	s.pos = len(s.data)
 	s.fail("the text ends inside a string")
 	return nil
+}
+
+// appendPlain appends from i on, up to the first byte that is not plain. Words are written whole, as by appendASCII.
+func appendPlain(dst, s []byte, i int) ([]byte, int) {
+	for i+8 <= len(s) {
+		dst = roomy(dst, len(s)-i)
+		n, w := len(dst), load(s, i)
+		binary.LittleEndian.PutUint64(dst[n:n+8], w)
+		mask := notPlain(w)
+		if mask != 0 {
+			k := firstByte(mask)
+			return dst[:n+k], i + k
+		}
+		dst, i = dst[:n+8], i+8
+	}
+	for ; i < len(s) && plain[s[i]]; i++ {
+		dst = append(dst, s[i])
+	}
+	return dst, i
 }
 
 // unescaped maps the letter after a backslash to what it stands for; 0 is not an escape, or 'u'.

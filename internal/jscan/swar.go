@@ -30,6 +30,14 @@ func notInert(w uint64) uint64 {
 	return ((w - ones*0x20) | ((w ^ ones*'"') - ones) | ((w ^ ones*'\\') - ones)) &^ w & highs
 }
 
+// rare is not zero when a byte of w is a control byte, or not ASCII.
+func rare(w uint64) uint64 { return ((w - ones*0x20) | w) & highs }
+
+// escaped marks every '"' and '\' of w, where rare(w) is zero: no byte carries into the next one then.
+func escaped(w uint64) uint64 {
+	return (^((w ^ ones*'"') + ^uint64(highs)) | ^((w ^ ones*'\\') + ^uint64(highs))) & highs
+}
+
 // firstByte turns a mask that is not zero into the index of its lowest marked byte.
 func firstByte(mask uint64) int { return bits.TrailingZeros64(mask) >> 3 }
 
