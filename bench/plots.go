@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image/color"
 	"path/filepath"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -40,7 +41,7 @@ var colours = map[string]color.Color{
 func (r *results) canvas(title string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text = title + "\n" + r.Machine
-	p.Title.TextStyle.Font.Size = vg.Points(10)
+	p.Title.TextStyle.Font.Size = vg.Points(9)
 	p.Y.Label.Text = "messages a second"
 	p.Y.Min = 0
 	p.Y.Tick.Marker = plot.TickerFunc(func(from, to float64) []plot.Tick {
@@ -54,7 +55,40 @@ func (r *results) canvas(title string) *plot.Plot {
 	})
 	p.Add(plotter.NewGrid())
 	p.Legend.Top = true
+	p.Legend.TextStyle.Font.Size = vg.Points(9)
+	p.Legend.Left = true
+	p.Legend.XOffs = vg.Points(6)
 	return p
+}
+
+// headroom leaves the top to the legend.
+func headroom(p *plot.Plot) { p.Y.Min, p.Y.Max = 0, p.Y.Max*1.35 }
+
+// ratio says what the library reaches of what it is compared with, where there is that.
+func (r *results) ratio(part, work string) string {
+	for _, x := range r.Rates {
+		if x.Part == part && x.Work == work && x.Contender == libraryName && x.Size == 100 {
+			if x.OfLimit > 0 {
+				return fmt.Sprintf("%.2f of net/http", x.OfLimit)
+			}
+			return fmt.Sprintf("%.1f × JetStream", x.OfPeer)
+		}
+	}
+	return ""
+}
+
+// limits names what plain net/http reached in the same run.
+func (r *results) limits() string {
+	var parts []string
+	for _, x := range r.Rates {
+		if x.Part == aloneName && x.Contender == limitName && x.Size == 100 {
+			parts = append(parts, x.Work+" "+thousands(x.PerSecond))
+		}
+	}
+	if parts == nil {
+		return ""
+	}
+	return "; " + limitName + ": " + strings.Join(parts, ", ")
 }
 
 // bars compares the contenders at 100 bytes.
@@ -91,12 +125,19 @@ func (r *results) bars(part, file string) error {
 		p.Add(b)
 		p.Legend.Add(name, b)
 	}
-	p.NominalX(works...)
-	return p.Save(7*vg.Inch, 4*vg.Inch, file)
+	labels := make([]string, len(works))
+	for i, w := range works {
+		labels[i] = w + "\n" + r.ratio(part, w)
+	}
+	p.NominalX(labels...)
+	p.X.Min, p.X.Max = -0.6, float64(len(works))-0.4
+	headroom(p)
+	return p.Save(8*vg.Inch, 4*vg.Inch, file)
 }
 
 func (r *results) lines(a axis, file string) error {
-	p := r.canvas("Messages a second over " + a.Unit)
+	p := r.canvas("over " + a.Unit)
+	p.Title.Text += r.limits()
 	p.X.Label.Text = a.Unit
 	var all []any
 	for _, s := range a.Series {
@@ -109,14 +150,15 @@ func (r *results) lines(a axis, file string) error {
 	if err := plotutil.AddLinePoints(p, all...); err != nil {
 		return err
 	}
-	p.Y.Min = 0 // AddLinePoints has fitted it to the data, which makes a cliff of every wobble
+	headroom(p) // and from zero on: AddLinePoints has fitted it to the data, which makes a cliff of every wobble
 	if a.Name == "backlog" || a.Name == "subscribers" {
 		p.X.Scale = plot.LogScale{}
 		var ticks []plot.Tick
 		for _, x := range a.Series[0].X {
-			ticks = append(ticks, plot.Tick{Value: x, Label: fmt.Sprintf("%.0f", x)})
+			ticks = append(ticks, plot.Tick{Value: x, Label: thousands(x)})
 		}
 		p.X.Tick.Marker = plot.ConstantTicks(ticks)
+		p.X.Max *= 1.2 // room for the last label
 	}
-	return p.Save(7*vg.Inch, 4*vg.Inch, file)
+	return p.Save(8*vg.Inch, 4*vg.Inch, file)
 }
