@@ -35,9 +35,10 @@
 // delivered to that consumer again. After anything else assume that it will be: a crash, a lease that ended, an ack
 // whose answer was lost. Handlers must be able to see a message twice.
 //
-// A settle (ack or nack) is repeated only when the server surely did not act on it: the connection was refused, or it
-// answered 429 or 503. On the 2024 server an ack id stays the same over redeliveries and new versions, so that a repeated
-// or late settle could remove what another worker holds. For the same reason nothing is sent after a delivery's Deadline.
+// A settle (ack or nack) is repeated only when the server surely did not act on it: the connection was refused, or broke
+// before the whole request was written, or the answer was 429 or 503. On the 2024 server an ack id stays the same over
+// redeliveries and new versions, so that a repeated or late settle could remove what another worker holds. For the same
+// reason nothing is sent after a delivery's Deadline.
 // What is in doubt ends as [ErrOutcomeUnknown], and the lease decides: a duplicate at worst, never a loss. Acks on a
 // stream known to append are the exception: there a repeated ack can hit nothing newer.
 //
