@@ -2,6 +2,8 @@ package sequin
 
 import (
 	"fmt"
+	"hash/maphash"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -165,18 +167,18 @@ func checkBatch(messages []Message) (size int, err error) {
 
 // doubledKey returns a key that stands twice.
 func doubledKey(messages []Message) (string, bool) {
-	if len(messages) < 2 {
-		return "", false
-	}
-	seen := make(map[string]struct{}, len(messages))
-	for _, m := range messages {
-		if _, ok := seen[m.Key]; ok {
+	var seen idSet // of hashes: a map of keys costs as much as all the rest of a batch's checks
+	seen.reset(len(messages))
+	for i, m := range messages {
+		same := func(o Message) bool { return o.Key == m.Key }
+		if !seen.add(max(1, maphash.String(keySeed, m.Key))) && slices.ContainsFunc(messages[:i], same) {
 			return m.Key, true
 		}
-		seen[m.Key] = struct{}{}
 	}
 	return "", false
 }
+
+var keySeed = maphash.MakeSeed()
 
 func checkAckIDs(ids []string) error {
 	if len(ids) == 0 {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/sequin-go/sequin/internal/jscan"
 )
 
 // sending is what the Publisher keeps of a batch while it is tried.
@@ -223,7 +225,9 @@ var bodies payloadPool
 
 type payloadPool struct{ pool sync.Pool }
 
+// get returns a payload with room for so many bytes of JSON.
 func (pp *payloadPool) get(size int) *payload {
+	size += jscan.Ahead
 	b, _ := pp.pool.Get().(*payload)
 	if b == nil || cap(b.json) < size {
 		b = &payload{json: make([]byte, 0, size)}

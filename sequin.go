@@ -96,12 +96,14 @@ func (c *Client) SendMessages(ctx context.Context, stream string, messages []Mes
 			return result, fmt.Errorf("%w: %q; this server takes a key once a request", ErrDuplicateKey, doubled)
 		}
 	}
-	body := appendSendHead(make([]byte, 0, size))
+	body := bodies.get(size)
+	defer bodies.put(body)
+	body.json = appendSendHead(body.json)
 	for _, m := range messages {
-		body = appendMessage(body, m)
+		body.json = appendMessage(body.json, m)
 	}
-	body = appendSendTail(body)
-	err = c.send(ctx, stream, &payload{json: body}, uuid.NewString(), idempotent, &result)
+	body.json = appendSendTail(body.json)
+	err = c.send(ctx, stream, body, uuid.NewString(), idempotent, &result)
 	return result, err
 }
 

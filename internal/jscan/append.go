@@ -55,7 +55,7 @@ func appendASCII[T text](dst []byte, s T, i int) ([]byte, int) {
 	for i+8 <= len(s) {
 		dst = roomy(dst, len(s)-i)
 		n, w := len(dst), load(s, i)
-		ahead := dst[n : n+ahead]
+		ahead := dst[n : n+Ahead]
 		binary.LittleEndian.PutUint64(ahead, w)
 		mask := notPlain(w)
 		if mask == 0 {
@@ -76,19 +76,20 @@ func appendASCII[T text](dst []byte, s T, i int) ([]byte, int) {
 		} else {
 			dst = roomy(dst, 0)
 			n := len(dst)
-			dst = dst[:n+putEscape(dst[n:n+ahead], b)]
+			dst = dst[:n+putEscape(dst[n:n+Ahead], b)]
 		}
 	}
 	return dst, i
 }
 
-// ahead is how much may be written behind the end: a word, or the plain bytes of one and an escape.
-const ahead = 7 + len(`\u0000`)
+// Ahead is how much may be written behind the end: a word, or the plain bytes of one and an escape. A buffer that has so
+// much more than what is appended takes does not grow.
+const Ahead = 7 + len(`\u0000`)
 
 // roomy makes room to write ahead, and, where that is not there, for so many bytes more.
 func roomy(dst []byte, more int) []byte {
-	if cap(dst)-len(dst) < ahead {
-		return slices.Grow(dst, ahead+more)
+	if cap(dst)-len(dst) < Ahead {
+		return slices.Grow(dst, Ahead+more)
 	}
 	return dst
 }
