@@ -2,6 +2,7 @@ package sequin_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,6 +84,30 @@ func TestNacksThatCannotBeHeldDoNotGoRoundWithoutAPause(t *testing.T) {
 		}
 		// At most ten failures in a row at full speed, after each of the twelve that succeed; then one every 5 s at least.
 		require.LessOrEqual(t, b.count(), 12+13*10+60/5)
+		require.NoError(t, run.stop())
+	})
+}
+
+// A program that is slow beside its lease has a window of a few messages.
+func TestWhatIsHeldBackDoesNotFillTheWindow(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 200, 30*time.Second, sequin.SubscriberConfig{})
+		state, _ := w.Stream("orders")
+		first := state.Messages[0].Seq
+		var passed atomic.Int64
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: 25 * time.Second}, func(_ context.Context, d sequin.Delivery) error {
+				time.Sleep(time.Second)
+				if n := d.Seq - first; n < 30 && n%2 == 0 {
+					return errDown
+				}
+				passed.Add(1)
+				return nil
+			})
+		})
+		time.Sleep(5 * time.Minute)
+		// 15 fail every 25 s or so, which takes three fifths of the worker's time.
+		require.Greater(t, passed.Load(), int64(100), "the worker is never idle")
 		require.NoError(t, run.stop())
 	})
 }

@@ -74,15 +74,17 @@ func (in *intake) startPoll(now time.Time, ask int) {
 	go in.receive(ctx, p, in.terms())
 }
 
-// spare is the room that is neither taken nor reserved.
+// spare is the room that is neither taken nor reserved. What is held back, or leaves as a dead letter, waits for nobody to
+// take it: it takes up MaxInFlight, and not the window, which it would fill for as long as a program is slow.
 func (in *intake) spare() int {
 	room := max(in.window.size, int(in.needs.Load()))
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	room = min(room+len(in.held)+in.leaving, in.cfg.MaxInFlight) - in.inFlight
 	for _, p := range in.polls {
 		room -= p.asked
 	}
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return room - in.inFlight
+	return room
 }
 
 // waitFor is how long the next receive may wait. Without the server's word how long it waited, all of the wait counts

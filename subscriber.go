@@ -15,9 +15,10 @@ import (
 type SubscriberConfig struct {
 	// MaxInFlight is the most deliveries that are buffered, or handed out and, by the server's reckoning, neither settled
 	// nor expired. It bounds memory, and with it how much a crash lets wait for a lease to end. Within it the Subscriber
-	// has no more in flight than the program settles in time: it begins with 32, takes more while the program is quick
-	// beside its lease, and less when messages expire in the buffer. The server may hold more to be out only for as long as
-	// a lengthened ack_wait has not been noticed, a minute at most. 1 to 100,000, default 1,000.
+	// has no more in flight than the program settles in time, not counting nacks that are held back: it begins with 32,
+	// takes more while the program is quick beside its lease, and less when messages expire in the buffer. The server may
+	// hold more to be out only for as long as a lengthened ack_wait has not been noticed, a minute at most. 1 to 100,000,
+	// default 1,000.
 	MaxInFlight int
 	// Pollers is how many receives may be made at once. One of them may wait in a long poll; the others run only while
 	// receives come back full. 1 to 16, default 2.
