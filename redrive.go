@@ -32,7 +32,8 @@ type Redriven struct {
 //
 // A redrive sends 100 messages a request to streams that append, and one after the other, after a look at what is there,
 // to those that keep one message per key. Fewer at once where an answer of 100 dead letters is too large; the error is
-// ErrResponseTooLarge where a single one is. It starts no goroutine.
+// ErrResponseTooLarge where a single one is. What was in an answer that was lost on its way is waited for until its lease
+// ends. It starts no goroutine.
 //
 // The consumer wants a MaxAckPending larger than the number of dead letters: what cannot be sent counts against it until
 // the end, and on the 2024 server, for five minutes after the consumer was created, so does what is acked. Where no more
@@ -68,7 +69,8 @@ type redrive struct {
 	stream, consumer string
 	ackWait          time.Duration
 	batch            int                 // how many are asked for
-	lost             time.Time           // when what was in answers that were too large comes again
+	lost             time.Time           // when what was in answers that were lost, or too large, comes again
+	unheard          int                 // receives in a row whose answer was lost
 	passed           int                 // in answers in a row that brought nothing new
 	appends          map[string]bool     // by stream
 	left             map[identity]string // the ack ids of dead letters that could not be sent
@@ -84,15 +86,22 @@ type letter struct {
 
 // round receives dead letters and sends what is in them. more is false when there are no others.
 func (r *redrive) round(ctx context.Context) (more bool, err error) {
-	got, err := r.client.ReceiveMessages(ctx, r.stream, r.consumer, ReceiveOptions{BatchSize: r.batch})
+	// Repeated only where the server surely handed nothing out: what was in an answer that was lost is to be waited for.
+	got, err := r.client.receive(ctx, r.stream, r.consumer, ReceiveOptions{BatchSize: r.batch}, ifNotActed)
+	retry := r.client.cfg.Retry
 	switch {
 	case errors.Is(err, ErrResponseTooLarge) && r.batch > 1:
 		// What was in it is on lease all the same, on most servers, and comes again.
 		r.batch, r.lost = r.batch/2, time.Now().Add(r.ackWait)
 		return true, nil
+	case errors.Is(err, ErrOutcomeUnknown) && transient(err) && r.unheard+1 < retry.MaxAttempts:
+		r.lost = time.Now().Add(r.ackWait)
+		r.unheard++
+		return true, pause(ctx, retry.wait(r.unheard-1, err))
 	case err != nil:
 		return false, err
 	}
+	r.unheard = 0
 	byStream := map[string][]letter{}
 	var names []string
 	fresh := false
@@ -124,7 +133,7 @@ func (r *redrive) round(ctx context.Context) (more bool, err error) {
 
 // goesOn reports whether there may be others after an answer of so many. What could not be sent comes again, before
 // others, when a redrive takes longer than its leases: it is passed over, but only once, in case it takes longer than its
-// lease to do that. What was lost in answers that were too large is waited for.
+// lease to do that. What was in answers that were lost, or too large, is waited for.
 func (r *redrive) goesOn(ctx context.Context, got int, fresh bool) (more bool, err error) {
 	r.passed += got
 	switch wait := time.Until(r.lost); {

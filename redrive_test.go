@@ -206,3 +206,34 @@ func TestRedriveWaitsForWhatWasLostNoLongerThanItsCtx(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 }
+
+func TestRedriveWaitsForWhatWasInALostAnswer(t *testing.T) {
+	for name, fault := range map[string]sequintest.Fault{
+		"cut":     {Op: sequintest.Receive, CutAfter: true, Count: 1},
+		"garbled": {Op: sequintest.Receive, Garble: true, Count: 1},
+		"last":    {Op: sequintest.Receive, CutAfter: true, Skip: 1, Count: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{})
+				w.lettersFor(t, sequin.ConsumerOptions{AckWait: 10 * time.Second}, 120, "x", "orders")
+				w.Fault(fault)
+				done, err := w.client.Redrive(w.ctx, "dead", "all")
+				require.NoError(t, err)
+				require.Equal(t, sequin.Redriven{Sent: 120}, done)
+				w.requireSettled(t, "dead")
+			})
+		})
+	}
+}
+
+func TestRedriveGivesUpWhereEveryAnswerIsLost(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.lettersFor(t, sequin.ConsumerOptions{}, 1, "x", "orders")
+		lost := w.Fault(sequintest.Fault{Op: sequintest.Receive, CutAfter: true})
+		_, err := w.client.Redrive(w.ctx, "dead", "all")
+		require.ErrorIs(t, err, sequin.ErrOutcomeUnknown)
+		require.Equal(t, 4, lost.Hits())
+	})
+}

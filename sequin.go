@@ -150,10 +150,14 @@ func (c *Client) ReceiveMessages(ctx context.Context, stream, consumer string, o
 	if err := c.checkReceive(stream, consumer, opts); err != nil {
 		return nil, err
 	}
+	return c.receive(ctx, stream, consumer, opts, unanswered)
+}
+
+func (c *Client) receive(ctx context.Context, stream, consumer string, opts ReceiveOptions, again repeat) ([]ReceivedMessage, error) {
 	var got []ReceivedMessage
 	decoder := receivedDecoder{each: func(m *ReceivedMessage) { got = append(got, *m) }}
 	r := receiveRequest(stream, consumer, opts)
-	r.repeat = unanswered
+	r.repeat = again
 	err := c.do(ctx, r, func(_ http.Header, body []byte) error {
 		got = []ReceivedMessage{} // anew with each attempt
 		return decoder.decode(body)
