@@ -24,8 +24,8 @@ type DeadLetter struct {
 	Stream string
 	// MaxAttempts is how often the handler may fail for a version of a message, counted by this process, for the 10,000
 	// messages that failed last. Where the server tells a delivery's Attempt, and the stream appends, a message that was
-	// delivered more than three times as often, not counting failures in this process, goes without another try: it may
-	// be what kills the others. Default 5.
+	// delivered more than three times as often, not counting what its handler in this process returned from in time, goes
+	// without another try: it may be what kills the others. Default 5.
 	MaxAttempts int
 	// Key makes the key of a dead letter. Default dead.<consumer>.<a new UUID>, so that none replaces another. Where it
 	// panics there is no dead letter, and the message is held back.
@@ -96,7 +96,7 @@ func newDeadLetters(p *pool) (*deadLetters, error) {
 // takes reports whether a delivery belongs to the dead letters without another try.
 func (dl *deadLetters) takes(d Delivery) bool {
 	r := dl.history.of(d)
-	// Failures and waits that this process has seen did not kill it, and may have been another's fault.
+	// What this process has seen did not kill it, and may have been another's fault.
 	most := deliveriesAnAttempt*dl.cfg.MaxAttempts + r.failures + r.waits
 	switch {
 	case r.buried: // but the ack came too late, or was lost

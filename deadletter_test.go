@@ -210,6 +210,23 @@ func TestAMessageThatIsDeliveredTooOftenGoesWithoutAnotherTry(t *testing.T) {
 	})
 }
 
+func TestAMessageWhoseAcksAreLostIsNoDeadLetter(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.letters(t)
+		sub := w.backlog(t, 3, 4*time.Second, sequin.SubscriberConfig{})
+		lost := w.Fault(sequintest.Fault{Op: sequintest.Ack, CutBefore: true})
+		var b book
+		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead", MaxAttempts: 2}, nil)
+		time.Sleep(time.Minute)
+		require.Greater(t, b.times()["k.0"], 10)
+		lost.Remove()
+		time.Sleep(10 * time.Second)
+		require.NoError(t, run.stop())
+		require.Empty(t, w.buried(t))
+		w.requireSettled(t, "orders")
+	})
+}
+
 // On a stream that keeps one message per key, how often a key was delivered says nothing about the version of now.
 func TestDeliveriesAreNotCountedWhereVersionsReplaceOneAnother(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {

@@ -30,7 +30,7 @@ type record struct {
 	alone       bool   // to be handled without company, because it may be the one at fault
 	doomed      bool   // belongs to the dead letters
 	buried      bool   // is there
-	waits       int    // deliveries that waited for what had come of an earlier one
+	waits       int    // other deliveries that ended no process: handled, or waiting for what had come of an earlier one
 }
 
 // note adds a failure; counts says whether it counts towards a dead letter.

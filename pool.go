@@ -169,11 +169,21 @@ func (p *pool) succeeded(batch []Delivery) {
 		p.nudge()
 	}
 	for _, d := range batch {
-		p.history.forget(d)
+		p.survived(d)
 		if err := d.Ack(); err != nil && !errors.Is(err, ErrSettled) {
 			p.report(d, err)
 		}
 	}
+}
+
+// survived forgets the failures of a message that its handler has dealt with. Where acks do not arrive it comes again: one
+// that comes often, and could be taken for what ends processes, is remembered as harmless.
+func (p *pool) survived(d Delivery) {
+	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts || past(time.Now(), d.Deadline) {
+		p.history.forget(d)
+		return
+	}
+	p.history.update(d, func(r *record) { *r = record{waits: r.waits + r.failures + 1} })
 }
 
 // failed nacks what the handler has not settled itself, or sends it to the dead letters. counts says whether the failure
