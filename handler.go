@@ -22,8 +22,9 @@ type HandlerConfig struct {
 	DeadLetter *DeadLetter
 	// OnError is told of each failure of a handler, a *PanicError among them, once for each delivery concerned, and of
 	// what then goes wrong: an ack that came after the deadline (ErrLeaseExpired), a dead letter that could not be sent.
-	// The delivery is settled already, or lost to its deadline. It is called on the goroutine that found out, several at
-	// once: it must return soon, and not call Close, nor Flush of a pipeline's Publisher. A panic is recovered, and logged.
+	// The delivery is settled already, or lost to its deadline. Each call has a goroutine of its own, several at once, and
+	// is waited for: it must return soon, and not call Close, nor Flush of a pipeline's Publisher. A panic is recovered, and
+	// logged.
 	OnError func(Delivery, error)
 }
 

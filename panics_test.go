@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -89,6 +90,24 @@ func TestAPanicOfAPipelinesOnErrorDoesNotHarmItsPublisher(t *testing.T) {
 		require.NoError(t, pub.Close(w.ctx))
 		require.Contains(t, log.String(), "OnError panicked")
 		require.Len(t, w.data(t, "target"), 3)
+		w.requireSettled(t, "orders")
+	})
+}
+
+func TestAnOnErrorThatEndsItsGoroutineEndsNothingElse(t *testing.T) {
+	logged(t, func(t *testing.T, w *world, _ *logs) {
+		w.letters(t)
+		sub := w.backlog(t, 3, time.Minute, sequin.SubscriberConfig{})
+		refuses := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: `{"summary":"no"}`, Count: 5})
+		cfg := sequin.HandlerConfig{BackoffMax: time.Second, DeadLetter: &sequin.DeadLetter{Stream: "dead"},
+			OnError: func(sequin.Delivery, error) { runtime.Goexit() }}
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.Handle(ctx, cfg, func(context.Context, sequin.Delivery) error { return sequin.Permanent(errDown) })
+		})
+		time.Sleep(time.Minute)
+		require.NoError(t, run.stop())
+		require.Equal(t, 5, refuses.Hits())
+		require.Len(t, w.buried(t), 3)
 		w.requireSettled(t, "orders")
 	})
 }

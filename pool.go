@@ -243,17 +243,23 @@ func (p *pool) slowDown(batch []Delivery, fresh, hopeless bool, now time.Time) {
 	}
 }
 
-// report tells OnError. It may run on a goroutine of a Publisher, which a panic must not end.
+// report tells OnError, on a goroutine that it may panic on or end, as a test's FailNow does: this one may be a
+// Publisher's, which would never end a batch again.
 func (p *pool) report(d Delivery, err error) {
 	if p.cfg.OnError == nil {
 		return
 	}
-	defer func() {
-		if crash := recovered("OnError", recover()); crash != nil {
-			p.logError(slog.LevelError, "recovered a panic of OnError", d, crash)
-		}
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		defer func() {
+			if crash := recovered("OnError", recover()); crash != nil {
+				p.logError(slog.LevelError, "recovered a panic of OnError", d, crash)
+			}
+		}()
+		p.cfg.OnError(d, err)
 	}()
-	p.cfg.OnError(d, err)
+	<-told
 }
 
 func (p *pool) logFailure(batch []Delivery, err error) {
