@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -170,6 +171,32 @@ func TestWhatCannotBecomeADeadLetterIsKept(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A Publisher that is refused sends nothing. Those whose dead letters are in its buffer learn it all the same.
+func TestEveryDeadLetterThatCannotLeaveIsReported(t *testing.T) {
+	const n = 40
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, n, 20*time.Second, sequin.SubscriberConfig{})
+		var mu sync.Mutex
+		refused := map[string]int{}
+		cfg := sequin.HandlerConfig{Workers: 4, BackoffMax: time.Second, DeadLetter: &sequin.DeadLetter{Stream: "missing"},
+			OnError: func(d sequin.Delivery, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if errors.Is(err, sequin.ErrNotFound) {
+					refused[d.Key]++
+				}
+			}}
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.Handle(ctx, cfg, func(context.Context, sequin.Delivery) error { return sequin.Permanent(errDown) })
+		})
+		time.Sleep(10 * time.Minute)
+		mu.Lock()
+		require.Len(t, refused, n)
+		mu.Unlock()
+		require.NoError(t, run.stop())
+	})
 }
 
 func TestADeadLetterWhoseAckComesTooLateIsNotSentTwice(t *testing.T) {

@@ -2,6 +2,7 @@ package sequin
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -60,6 +61,59 @@ func (b *batcher[T, W]) turnEpochsLocked() {
 		b.epochs[0] = nil
 		b.epochs = b.epochs[1:]
 	}
+}
+
+// drop fails what is queued, or waits to be run again, and unwanted. It is for run to call: close waits for its batch.
+func (b *batcher[T, W]) drop(unwanted func(*T) bool, err error) {
+	var out []entry[T]
+	keep := func(items []entry[T]) []entry[T] {
+		first := slices.IndexFunc(items, func(e entry[T]) bool { return unwanted(&e.item) })
+		if first < 0 {
+			return items
+		}
+		rest := slices.Clone(items[:first])
+		for i := first; i < len(items); i++ {
+			if unwanted(&items[i].item) {
+				out = append(out, items[i])
+			} else {
+				rest = append(rest, items[i])
+			}
+		}
+		return rest
+	}
+	keepOf := func(batches []*batch[T, W]) (rest []*batch[T, W]) {
+		for _, x := range batches {
+			items := keep(x.items)
+			switch {
+			case len(items) == len(x.items):
+				rest = append(rest, x)
+			case len(items) > 0:
+				rest = append(rest, &batch[T, W]{items: items, lane: x.lane}) // another batch, with work of its own
+			}
+		}
+		return rest
+	}
+	b.mu.Lock()
+	for i := range b.lanes {
+		l := &b.lanes[i]
+		if queue := keep(l.pending()); len(queue) < len(l.pending()) {
+			l.queue, l.head, l.bytes, l.hurry = queue, 0, 0, min(l.hurry, len(queue))
+			for j := range queue {
+				l.bytes += queue[j].size
+			}
+		}
+		l.redo, l.stuck = keepOf(l.redo), keepOf(l.stuck)
+	}
+	b.mu.Unlock()
+	if len(out) == 0 {
+		return
+	}
+	b.cfg.done(out, err)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.completeLocked(out, false)
+	b.totals.failed += uint64(len(out))
+	b.turnEpochsLocked()
 }
 
 // close refuses new items and waits until all others are complete or ctx ends. What is left then is returned, lane by

@@ -19,6 +19,12 @@ func (p *Publisher) admitFor(ctx context.Context, l *lease, m Message, to comple
 	return p.batcher.admit(ctx, &e, p.lane(e.id), false, wait)
 }
 
+// dropLeased fails what is buffered for the time of a lease: while the stream refuses everything nothing leaves, and whoever
+// holds those leases would learn nothing until long after their end.
+func (p *Publisher) dropLeased(err error) {
+	p.batcher.drop(func(o *outgoing) bool { return o.lease != nil }, err)
+}
+
 // lapsed reports whether nobody needs the message any more.
 func (o *outgoing) lapsed(now time.Time) bool {
 	return o.lease != nil && (past(now, o.lease.deadline) || o.lease.cut.Err() != nil)

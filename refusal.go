@@ -48,6 +48,7 @@ func (s *sideJobs) stop() {
 // succeeds; there is one look at a time, at backoff pace.
 func (p *Publisher) refused(err error) {
 	p.batcher.halt(err)
+	p.dropLeased(err)
 	p.side.mu.Lock()
 	defer p.side.mu.Unlock()
 	if !p.side.probing && !p.side.stopped {
