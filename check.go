@@ -40,6 +40,7 @@ func (in *intake) judge(c check) {
 	switch {
 	case c.err == nil:
 		in.missing, in.blind = false, 0
+		in.window.widen()
 		if ackWait := c.consumer.AckWait; ackWait != 0 { // an answer that does not tell it changes nothing
 			in.fatal = checkLease(ackWait)
 			in.setTerms(ackWait)
@@ -56,7 +57,6 @@ func (in *intake) judge(c check) {
 		if in.missing {
 			in.nextCheck = time.Now().Add(in.client.cfg.Retry.wait(in.blind, c.err))
 			in.blind++
-
 		}
 	}
 }

@@ -228,7 +228,7 @@ func (in *intake) failed(now time.Time, a answer) {
 	case errors.Is(a.err, ErrNotFound) && api.Summary != "":
 		in.missing, in.nextCheck = true, now
 	case errors.Is(a.err, ErrResponseTooLarge):
-		in.window.resize(a.poll.asked / 2)
+		in.window.tooLarge(a.poll.asked)
 	}
 	in.counts.note(a.err)
 	in.nextPoll = now.Add(in.client.cfg.Retry.wait(in.failures, a.err))

@@ -1,6 +1,7 @@
 package sequin_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -240,6 +241,46 @@ func TestAsManyReceivesAsPollersRunAtOnce(t *testing.T) {
 			}
 			require.Equal(t, pollers, int(peak.Load()))
 			closeNow(t, sub)
+		})
+	}
+}
+
+// Messages that are too large to come together come a few at a time, also where a batch handler wants many; and many
+// again once they are small.
+func TestMessagesThatAreTooLargeTogetherGetThrough(t *testing.T) {
+	const total, most = 100, 9 // in one answer
+	for name, handle := range map[string]func(ctx context.Context, sub *sequin.Subscriber) error{
+		"by one": func(ctx context.Context, sub *sequin.Subscriber) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{}, func(context.Context, sequin.Delivery) error { return nil })
+		},
+		"in batches": func(ctx context.Context, sub *sequin.Subscriber) error {
+			cfg := sequin.BatchHandlerConfig{Size: 5 * most, Wait: time.Second}
+			return sub.HandleBatch(ctx, cfg, func(context.Context, []sequin.Delivery) error { return nil })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})
+				for i := range total {
+					w.send(t, fmt.Sprintf("large.%d", i), strings.Repeat("x", 10_000))
+				}
+				w.client.SetMaxResponse(most * 10_500)
+				sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: total})
+				run := w.start(t, func(ctx context.Context) error { return handle(ctx, sub) })
+				time.Sleep(50 * time.Second)
+				require.EqualValues(t, total, sub.Stats().Acked)
+				time.Sleep(3 * time.Minute) // each of which allows twice as many
+				before := w.Count(sequintest.Receive)
+				w.publish(t, "small", total)
+				time.Sleep(3 * time.Second)
+				require.EqualValues(t, 2*total, sub.Stats().Acked)
+				largest := 0
+				for _, r := range w.Requests(sequintest.Receive)[before:] {
+					largest = max(largest, len(r.Deliveries()))
+				}
+				require.Greater(t, largest, most)
+				require.NoError(t, run.stop())
+			})
 		})
 	}
 }

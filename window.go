@@ -14,6 +14,7 @@ import (
 type window struct {
 	size, most int
 	share      int // what one receive asks for at most
+	part       int // what it may at most, however small the messages
 	round      int // counts the sizes: what was asked for under another says nothing about this one
 	tempo      *tempo
 
@@ -27,12 +28,19 @@ const firstWindow = 32
 
 func newWindow(cfg SubscriberConfig, t *tempo) window {
 	parts := cfg.Pollers + 1 // every poller's receive, and one being worked on
-	return window{size: min(firstWindow, cfg.MaxInFlight), most: cfg.MaxInFlight,
-		share: min(MaxBatch, (cfg.MaxInFlight+parts-1)/parts), tempo: t}
+	part := min(MaxBatch, (cfg.MaxInFlight+parts-1)/parts)
+	return window{size: min(firstWindow, cfg.MaxInFlight), most: cfg.MaxInFlight, share: part, part: part, tempo: t}
 }
 
 // ask is what a receive may ask for, with so much room left.
 func (w *window) ask(room int) int { return min(room, w.share) }
+
+// tooLarge is told that the answer to an ask was. What it had brought is away until its lease ends, so that only now and
+// then more is tried: see widen. The size is another matter: a batch that needs more than it gets it by several receives.
+func (w *window) tooLarge(ask int) { w.share = max(1, min(w.share, ask/2)) }
+
+// widen lets a receive ask for more again: the large messages may be gone.
+func (w *window) widen() { w.share = min(2*w.share, w.part) }
 
 // small reports whether a receive would be hardly worth its request while the program has something else to do.
 func (w *window) small(ask int) bool { return ask < 1 || ask < min(w.share, w.size)/2 }
