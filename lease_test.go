@@ -3,6 +3,8 @@ package sequin_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,6 +111,74 @@ func TestWhatTravelledTooLongIsNotHandedOver(t *testing.T) {
 		require.NoError(t, d.AckSync(w.ctx))
 		closeNow(t, sub)
 	})
+}
+
+// Two receives may be answered in another order than the server handed out in: what stands behind in the channel may be
+// the first whose lease ends.
+func TestWhatStandsBehindIsNotHandedOverTooLate(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
+		w.publish(t, "first", 4)
+		var full atomic.Int32
+		client := w.through(t, func(behind http.RoundTripper) http.RoundTripper {
+			slow := withSlowBody("/receive", 3*time.Second)(behind)
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				if strings.HasSuffix(r.URL.Path, "/receive") && full.Add(1) == 2 {
+					return slow.RoundTrip(r)
+				}
+				return behind.RoundTrip(r)
+			})
+		})
+		sub := subscribe(t, client, sequin.SubscriberConfig{MaxInFlight: 6})
+		for range 2 {
+			require.NoError(t, next(t, sub, time.Second).Ack())
+		}
+		time.Sleep(2900 * time.Millisecond) // the second receive has been handed two, and a third one waits
+		require.Len(t, w.consumer(t).Outstanding, 2)
+		w.publish(t, "later", 2)
+		time.Sleep(200 * time.Millisecond)
+		require.Equal(t, 4, sub.Stats().InFlight, "both are answered")
+		time.Sleep(1500 * time.Millisecond) // past the hand-over of the second's, and long before that of the third's
+		keys := map[string]bool{}
+		for range 4 {
+			d := next(t, sub, time.Second)
+			require.GreaterOrEqual(t, time.Until(d.Deadline), 2*time.Second, d.Key)
+			keys[d.Key] = true
+			require.NoError(t, d.Ack())
+		}
+		require.Len(t, keys, 4)
+		closeNow(t, sub)
+		w.requireDone(t)
+	})
+}
+
+// A server cannot have waited for longer than its answer took, nor for less than nothing. Believed, the first would put
+// the deadline behind the end of the lease, and the second before its beginning.
+func TestNonsenseAboutTheWaitingIsNotBelieved(t *testing.T) {
+	for _, waited := range []string{"60000", "-60000", "60000000000000", "soon", ""} {
+		t.Run(waited, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{})
+				sub := subscribe(t, w.through(t, func(behind http.RoundTripper) http.RoundTripper {
+					return roundTripper(func(r *http.Request) (*http.Response, error) {
+						resp, err := behind.RoundTrip(r)
+						if err == nil && strings.HasSuffix(r.URL.Path, "/receive") {
+							resp.Header.Set("Sequin-Waited-Ms", waited)
+						}
+						return resp, err
+					})
+				}), sequin.SubscriberConfig{})
+				time.Sleep(3 * time.Second)
+				w.send(t, "k.1", "x")
+				d := next(t, sub, time.Second+time.Millisecond)
+				given := w.consumer(t).Outstanding
+				require.Len(t, given, 1)
+				require.LessOrEqual(t, d.Deadline.Sub(given[0].Until), -2*time.Second)
+				require.NoError(t, d.AckSync(w.ctx))
+				closeNow(t, sub)
+			})
+		})
+	}
 }
 
 // What was given back from the buffer was seen by no program. The documented server does not count it.

@@ -203,6 +203,22 @@ func TestAServerThatHandsOutMoreThanAskedGetsTheRestBack(t *testing.T) {
 	})
 }
 
+// A third of a short lease is less than a server may be asked to wait. That is polled at first, and not refused: once the
+// server has told how long it waits, the same Subscriber waits as long as any.
+func TestAShortLeaseIsNoReasonToPollWhereTheServerTells(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: time.Second})
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		for _, r := range w.Requests(sequintest.Receive) {
+			require.NotEqual(t, http.StatusBadRequest, r.Status, "%s", r.Body)
+		}
+		require.InDelta(t, 30, w.Count(sequintest.Receive), 3)
+		closeNow(t, sub)
+	})
+}
+
 // A gateway may add a Retry-After to the 429 that says that enough receives are waiting. Short receives are served.
 func TestA429WithRetryAfterDoesNotStarve(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {

@@ -74,3 +74,35 @@ func TestTheWindowFollowsASlowProgram(t *testing.T) {
 		})
 	}
 }
+
+// A window of three is small enough for nothing to expire in the channel, and too large for a program that takes the
+// last of them with too little time left: only that its settles come late tells.
+func TestTheWindowShrinksWhenSettlesComeLate(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})
+		w.publish(t, "orders", 1000)
+		sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 3})
+		late := 0
+		for began := time.Now(); time.Since(began) < 10*time.Minute; {
+			d := next(t, sub, 20*time.Second)
+			time.Sleep(2900 * time.Millisecond)
+			if d.Ack() != nil {
+				late++
+			}
+		}
+		require.Less(t, late, 10)
+		closeNow(t, sub)
+	})
+}
+
+// A program that was quick and then goes away: what it took before says nothing about what it takes now.
+func TestTheWindowShrinksAtOnceWhenNobodyReadsAnyMore(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", spacious)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		buffered := w.hoard(t, sub, 1000)
+		time.Sleep(5 * time.Minute) // ten leases
+		require.Less(t, int(sub.Stats().ExpiredInBuffer), buffered+30, "once what it held, then a message or two each time")
+		closeNow(t, sub)
+	})
+}
