@@ -89,6 +89,7 @@ func TestALeaseEndsHereBeforeItEndsThere(t *testing.T) {
 		require.Equal(t, row.near, l.near.Sub(sent), name)
 		require.Equal(t, row.deadline, l.deadline.Sub(sent), name)
 		require.Equal(t, row.roomFor, l.until.Sub(sent), name)
+		require.Equal(t, min(row.then.margin, row.since.margin), l.margin, name)
 	}
 }
 

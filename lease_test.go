@@ -181,6 +181,33 @@ func TestNonsenseAboutTheWaitingIsNotBelieved(t *testing.T) {
 	}
 }
 
+// A proxy that was put in between, or an older server: its first answer without the word is where long waits end, or
+// what comes late in one would be given back for ever.
+func TestAServerThatTellsNoMoreIsNotWaitedAtForLong(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})
+		var tellsNot atomic.Bool
+		sub := subscribe(t, w.through(t, func(behind http.RoundTripper) http.RoundTripper {
+			silent := withoutWaited(behind)
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				if tellsNot.Load() {
+					return silent.RoundTrip(r)
+				}
+				return behind.RoundTrip(r)
+			})
+		}), sequin.SubscriberConfig{})
+		time.Sleep(time.Minute)
+		tellsNot.Store(true)
+		time.Sleep(30 * time.Second)
+		for range 20 {
+			time.Sleep(19 * time.Second)
+			w.send(t, "k.1", "x")
+			require.NoError(t, next(t, sub, time.Millisecond).AckSync(w.ctx))
+		}
+		closeNow(t, sub)
+	})
+}
+
 // What was given back from the buffer was seen by no program. The documented server does not count it.
 func TestWhatExpiresInTheBufferIsNoDelivery(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {

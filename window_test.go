@@ -106,3 +106,23 @@ func TestTheWindowShrinksAtOnceWhenNobodyReadsAnyMore(t *testing.T) {
 		closeNow(t, sub)
 	})
 }
+
+// Forgetting some is no sign of waiting for more: whoever goes on settling others has enough.
+func TestTheWindowDoesNotGrowOnWhatIsForgotten(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})
+		w.publish(t, "orders", 1000)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		began := time.Now()
+		for i := 0; time.Since(began) < 20*time.Minute; i++ {
+			d := next(t, sub, 20*time.Second)
+			time.Sleep(2900 * time.Millisecond)
+			if i%5 != 0 {
+				_ = d.Ack()
+			}
+		}
+		stats := sub.Stats()
+		require.LessOrEqual(t, int(stats.ExpiredInBuffer+stats.RefusedLate), 50)
+		closeNow(t, sub)
+	})
+}
