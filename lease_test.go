@@ -119,14 +119,14 @@ func TestWhatStandsBehindIsNotHandedOverTooLate(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
 		w.publish(t, "first", 4)
-		var full atomic.Int32
+		var answers atomic.Int32
 		client := w.through(t, func(behind http.RoundTripper) http.RoundTripper {
-			slow := withSlowBody("/receive", 3*time.Second)(behind)
 			return roundTripper(func(r *http.Request) (*http.Response, error) {
-				if strings.HasSuffix(r.URL.Path, "/receive") && full.Add(1) == 2 {
-					return slow.RoundTrip(r)
+				resp, err := behind.RoundTrip(r)
+				if err == nil && strings.HasSuffix(r.URL.Path, "/receive") && answers.Add(1) == 2 {
+					resp.Body = &slowBody{resp.Body, r.Context(), 3 * time.Second}
 				}
-				return behind.RoundTrip(r)
+				return resp, err
 			})
 		})
 		sub := subscribe(t, client, sequin.SubscriberConfig{MaxInFlight: 6})
