@@ -192,10 +192,8 @@ func TestEveryDeadLetterThatCannotLeaveIsReported(t *testing.T) {
 			return sub.Handle(ctx, cfg, func(context.Context, sequin.Delivery) error { return sequin.Permanent(errDown) })
 		})
 		time.Sleep(10 * time.Minute)
-		mu.Lock()
-		require.Len(t, refused, n)
-		mu.Unlock()
 		require.NoError(t, run.stop())
+		require.Len(t, refused, n)
 	})
 }
 
