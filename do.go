@@ -104,7 +104,7 @@ func (c *Client) setHeader(h http.Header, r request) {
 	if c.cfg.Token != "" {
 		h.Set("Authorization", "Bearer "+c.cfg.Token)
 	}
-	if r.method == http.MethodGet || r.idempotencyKey != "" {
+	if r.idempotencyKey != "" {
 		h.Set("Idempotency-Key", r.idempotencyKey)
 	}
 }

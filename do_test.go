@@ -203,7 +203,7 @@ func TestOnlySendsCarryAnIdempotencyKey(t *testing.T) {
 	forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 		require.NoError(t, o.call(w.ctx, w.client))
 		r := w.Requests(o.op)
-		require.Equal(t, o.op == sequintest.Send, r[len(r)-1].Header.Get("Idempotency-Key") != "")
+		require.Equal(t, o.op == sequintest.Send, len(r[len(r)-1].Header.Values("Idempotency-Key")) > 0, "an empty one counts")
 	})
 }
 
