@@ -97,6 +97,30 @@ func TestARequestOfWhichNothingWasWrittenGoesByAnotherConnection(t *testing.T) {
 	})
 }
 
+// The first attempt was answered with a refusal; the second one never got a connection. It is the second that decides.
+func TestAnAttemptThatGotNoConnectionSentNothing(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		hc := w.Client()
+		transport := hc.Transport.(*http.Transport).Clone()
+		transport.MaxConnsPerHost = 1
+		hc.Transport = transport
+		client, err := sequin.NewClient(sequin.Config{BaseURL: w.URL, HTTPClient: hc})
+		require.NoError(t, err)
+		w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: http.StatusServiceUnavailable, Count: 1})
+		w.Fault(sequintest.Fault{Op: sequintest.ListStreams, Delay: 20 * time.Second})
+		ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
+		defer cancel()
+		time.AfterFunc(time.Millisecond, func() { _, _ = client.ListStreams(w.ctx) }) // takes the connection during the backoff
+		err = client.AckMessage(ctx, "orders", "all", someID)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotErrorIs(t, err, sequin.ErrOutcomeUnknown)
+		require.Equal(t, 1, w.Count(sequintest.Ack))
+		time.Sleep(time.Minute)
+		transport.CloseIdleConnections()
+	})
+}
+
 // Of a RoundTripper that is not net/http's nobody knows how far it came.
 func TestARoundTripperThatTellsNothingMayHaveSent(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
