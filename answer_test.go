@@ -28,6 +28,18 @@ func TestA200OfSomebodyElseIsNoSuccess(t *testing.T) {
 	}
 }
 
+func TestASendWhoseAnswerBreaksOffTellsNoNumber(t *testing.T) {
+	for _, body := range []string{`{"data":{"published":1}`, `{"data":{"published":1}}}`, `{"data":{"published":1},"data":null}`} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, sequintest.Config{}, sequin.Config{})
+			w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 200, Body: body})
+			result, err := w.client.SendMessage(w.ctx, "s", "k", "1")
+			require.Error(t, err)
+			require.Zero(t, result, body)
+		})
+	}
+}
+
 func TestALostAnswerIsAskedForAgain(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
 		"truncated": {Truncate: 9}, "garbled": {Garble: true}, "somebody else's": {Status: 200, Body: "<html>"},

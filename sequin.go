@@ -103,8 +103,10 @@ func (c *Client) SendMessages(ctx context.Context, stream string, messages []Mes
 		body.json = appendMessage(body.json, m)
 	}
 	body.json = appendSendTail(body.json)
-	err = c.send(ctx, stream, body, uuid.NewString(), idempotent, &result)
-	return result, err
+	if err = c.send(ctx, stream, body, uuid.NewString(), idempotent, &result); err != nil {
+		return SendResult{}, err // an answer that broke off may have told a number
+	}
+	return result, nil
 }
 
 // send is the request that SendMessages and the Publisher share.
