@@ -16,7 +16,8 @@ import (
 
 func TestA200OfSomebodyElseIsNoSuccess(t *testing.T) {
 	for _, body := range []string{"", "<html>Please log in</html>", "null", "{}", "[]", `"ok"`, "7", `{"data":null}`,
-		`{"data":{}}`, `{"data":7}`, `{"status":"ok"}`, `{"success":false}`, `{"deleted":false}`, `{"data":{"published":"1"}}`, `{"data":[],`} {
+		`{"data":{}}`, `{"data":7}`, `{"status":"ok"}`, `{"success":false}`, `{"deleted":false}`, `{"data":{"published":"1"}}`, `{"data":{"published":null}}`,
+		`{"success":true}</html>`, `{"data":[],`} {
 		t.Run(body, func(t *testing.T) {
 			forEachOperation(t, sequin.Config{Retry: sequin.RetryConfig{MaxAttempts: 1}}, func(t *testing.T, w *world, o operation) {
 				w.Fault(sequintest.Fault{Op: o.op, Status: 200, Body: body})
