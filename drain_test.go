@@ -2,6 +2,7 @@ package sequin
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -117,5 +118,27 @@ func TestABatchThatEndsDuringCloseCounts(t *testing.T) {
 		require.NoError(t, d.errs[1])
 		require.ErrorIs(t, d.errs[2], ErrClosed)
 		require.Equal(t, totals{admitted: 2, done: 1}, d.totals)
+	})
+}
+
+// What is dropped leaves the queue and the batches that wait to be run again; what stays is run without it.
+func TestDropFailsWhatIsUnwantedWhereverItWaits(t *testing.T) {
+	inDepot(t, batcherConfig[parcel, int]{linger: time.Minute}, func(t *testing.T, d *depot) {
+		d.judge = func(b *parcelBatch) parcelVerdict { return parcelVerdict{again: []*parcelBatch{b}, wait: time.Hour} }
+		d.put(2, 3, 5) // a full batch, which is to be run again
+		time.Sleep(2 * time.Second)
+		d.put(4, 7)
+		d.drop(func(p *parcel) bool { return p.n > 2 && p.n != 4 }, errRefused)
+		for n, want := range map[int]int{2: 0, 3: 1, 4: 0, 5: 1, 7: 1} {
+			require.Equal(t, want, d.ended[n], "parcel %d", n)
+		}
+		require.Equal(t, 2, d.live)
+		d.mu.Lock()
+		d.judge = nil
+		d.mu.Unlock()
+		time.Sleep(2 * time.Hour)
+		d.requireEndedOnce(2, 3, 4, 5, 7)
+		require.NoError(t, errors.Join(d.errs[2], d.errs[4]))
+		require.Zero(t, d.lanes[0].bytes)
 	})
 }
