@@ -10,7 +10,7 @@ import (
 // String consumes a string and returns its characters, unescaped. The result aliases the text when nothing in it had to
 // change, else a scratch that the next call overwrites. Lone surrogates and bytes that are not UTF-8 become U+FFFD.
 func (s *Scanner) String() []byte {
-	if !s.begin(String) {
+	if !s.stands('"') && !s.begin(String) {
 		return nil
 	}
 	value := s.unquote()
@@ -21,7 +21,17 @@ func (s *Scanner) String() []byte {
 // unquote reads the quoted string that begins here and moves past it.
 func (s *Scanner) unquote() []byte {
 	start := s.pos + 1
-	for i := plainEnd(s.data, start); i < len(s.data); i = plainEnd(s.data, i) {
+	i := plainEnd(s.data, start)
+	if i < len(s.data) && s.data[i] == '"' {
+		s.pos = i + 1
+		return s.data[start:i:i]
+	}
+	return s.unquoteWide(start, i)
+}
+
+// unquoteWide goes on where unquote met the first byte at i that is not plain, and not the end.
+func (s *Scanner) unquoteWide(start, i int) []byte {
+	for ; i < len(s.data); i = plainEnd(s.data, i) {
 		switch b := s.data[i]; {
 		case b == '"':
 			s.pos = i + 1
@@ -82,7 +92,7 @@ func (s *Scanner) rewrite(start, i int) []byte {
 // appendPlain appends from i on, up to the first byte that is not plain. Words are written whole, as by appendASCII.
 func appendPlain(dst, s []byte, i int) ([]byte, int) {
 	for i+8 <= len(s) {
-		dst = roomy(dst, len(s)-i)
+		dst = roomy(dst, 0) // len(s) is all of the text, of which this string may be a small part
 		n, w := len(dst), load(s, i)
 		binary.LittleEndian.PutUint64(dst[n:n+8], w)
 		mask := notPlain(w)
@@ -186,6 +196,11 @@ func (s *Scanner) skipQuoted() {
 
 // Int consumes a number without fraction and exponent that fits an int64, as encoding/json demands for one.
 func (s *Scanner) Int() int64 {
+	if value, end := s.digitsAlone(); end > 0 {
+		s.pos = end
+		s.consumed()
+		return value
+	}
 	if !s.begin(Number) {
 		return 0
 	}
@@ -201,6 +216,28 @@ func (s *Scanner) Int() int64 {
 		return 0
 	}
 	return value
+}
+
+// digitsAlone reads a number that is right here and nothing but up to 18 digits, which fit an int64 whatever they are. end
+// is 0 where anything else stands: the grammar is for number to judge.
+func (s *Scanner) digitsAlone() (value int64, end int) {
+	if s.place != atValue || s.err != nil {
+		return 0, 0
+	}
+	first := s.pos
+	for end = first; end < len(s.data); end++ {
+		b := s.data[end]
+		if digit := b - '0'; digit <= 9 {
+			value = 10*value + int64(digit)
+			continue
+		}
+		closed := b == ',' || b == '}' || b == ']'
+		if !closed || end == first || end > first+18 || s.data[first] == '0' && end > first+1 {
+			break
+		}
+		return value, end
+	}
+	return 0, 0
 }
 
 // parseInt reads digits after an optional minus. It counts below zero, where an int64 has one value more.

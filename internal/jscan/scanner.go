@@ -73,6 +73,10 @@ func (s *Scanner) Kind() Kind {
 	if s.err != nil {
 		return Invalid
 	}
+	// Servers write no white space: the value is right here.
+	if s.place == atValue && s.pos < len(s.data) && s.data[s.pos] > ' ' {
+		return kindOf[s.data[s.pos]]
+	}
 	s.space()
 	switch {
 	case s.pos == len(s.data):
@@ -81,6 +85,11 @@ func (s *Scanner) Kind() Kind {
 		return Invalid
 	}
 	return kindOf[s.data[s.pos]]
+}
+
+// stands reports whether a value that begins with b is next, without white space before it. What it denies, begin looks at.
+func (s *Scanner) stands(b byte) bool {
+	return s.place == atValue && s.err == nil && s.pos < len(s.data) && s.data[s.pos] == b
 }
 
 // Object enters the object that is next; Key walks it and leaves it. It reports false, and fails, when the next value is
@@ -108,22 +117,21 @@ func (s *Scanner) Key() (key []byte, ok bool) {
 // the letter and without white space around it. Otherwise it changes nothing, and Key finds out what is there. A reader
 // that knows in which order a peer writes asks for that first: it costs a fifth of Key.
 func (s *Scanner) Member(name string) bool {
-	if s.err != nil || s.depth == 0 || s.level&1 == 0 || s.place == atValue {
+	start := s.pos
+	switch {
+	case s.err != nil || s.level&1 == 0: // outside of all containers too
+		return false
+	case s.place == atFirst:
+	case s.place == atNext && start < len(s.data) && s.data[start] == ',':
+		start++
+	default:
 		return false
 	}
-	rest := s.data[s.pos:]
-	if s.place == atNext {
-		if len(rest) == 0 || rest[0] != ',' {
-			return false
-		}
-		rest = rest[1:]
-	}
-	n := len(name)
-	if len(rest) < n+3 || rest[0] != '"' || string(rest[1:n+1]) != name || rest[n+1] != '"' || rest[n+2] != ':' {
+	end := start + len(name) + len(`"":`)
+	if end > len(s.data) || s.data[start] != '"' || s.data[end-2] != '"' || s.data[end-1] != ':' || string(s.data[start+1:end-2]) != name {
 		return false
 	}
-	s.pos = len(s.data) - len(rest) + n + 3
-	s.place = atValue
+	s.pos, s.place = end, atValue
 	return true
 }
 
@@ -150,6 +158,11 @@ func (s *Scanner) Null() bool {
 
 // Skip consumes the next value, whatever it is, and checks its grammar all the same.
 func (s *Scanner) Skip() {
+	if s.stands('"') {
+		s.skipQuoted()
+		s.consumed()
+		return
+	}
 	base := s.depth
 	for s.err == nil {
 		s.enter()

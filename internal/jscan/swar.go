@@ -44,8 +44,19 @@ func firstByte(mask uint64) int { return bits.TrailingZeros64(mask) >> 3 }
 // plainEnd returns the first index from i on whose byte is not plain ASCII, or len(s).
 func plainEnd[T text](s T, i int) int {
 	// Four words at a time where there is nothing to find: that halves the time.
-	for i+32 <= len(s) && notPlain(load(s, i))|notPlain(load(s, i+8))|notPlain(load(s, i+16))|notPlain(load(s, i+24)) == 0 {
-		i += 32
+	for ; i+32 <= len(s); i += 32 {
+		a, b, c, d := notPlain(load(s, i)), notPlain(load(s, i+8)), notPlain(load(s, i+16)), notPlain(load(s, i+24))
+		switch {
+		case a|b|c|d == 0:
+		case a != 0:
+			return i + firstByte(a)
+		case b != 0:
+			return i + 8 + firstByte(b)
+		case c != 0:
+			return i + 16 + firstByte(c)
+		default:
+			return i + 24 + firstByte(d)
+		}
 	}
 	for ; i+8 <= len(s); i += 8 {
 		if mask := notPlain(load(s, i)); mask != 0 {
