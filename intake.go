@@ -114,16 +114,16 @@ func (in *intake) nearest() (near time.Time, ok bool) {
 }
 
 // push hands d over. It has room: the channel holds MaxInFlight, and whatever is in it is in flight.
-func (in *intake) push(d Delivery) {
+func (in *intake) push(d *Delivery) {
 	select {
-	case in.deliveries <- d:
+	case in.deliveries <- *d:
 		l := d.state.lease
 		l.to = in.counts.pushed.Add(1)
 		if n := len(in.shelf); n == 0 || in.shelf[n-1] != l {
 			in.shelf = append(in.shelf, l)
 		}
 	default:
-		in.settler.giveBack(d)
+		in.settler.giveBack(*d)
 	}
 }
 
@@ -142,13 +142,13 @@ func (in *intake) takeBack(now time.Time) {
 	in.counts.takenBack.Add(uint64(len(all)))
 	in.shelf = nil
 	late := 0
-	for _, d := range all {
-		if past(now, d.state.lease.near) {
+	for i := range all {
+		if d := &all[i]; past(now, d.state.lease.near) {
 			late++
-			in.settler.giveBack(d)
-			continue
+			in.settler.giveBack(*d)
+		} else {
+			in.push(d)
 		}
-		in.push(d)
 	}
 	if late == 0 {
 		return

@@ -160,14 +160,16 @@ func (in *intake) take(a answer) {
 	a.lease.round, a.lease.behind, a.lease.settles = a.poll.round, in.handed(), in.tempo.settles.Load()
 	a.lease.limits = in.full && in.window.small(in.window.ask(in.spare()))
 	in.throttle.best(a.deliveries)
-	for i, d := range a.deliveries {
+	late := past(now, a.lease.near)
+	slow, _ := in.throttle.slow()
+	for i := range a.deliveries {
 		// A server that hands out more than it was asked for must not cost more than was reserved; an answer that
 		// travelled too long is not worth handing over; and handlers that do nothing but fail get a probe alone.
-		if i >= a.poll.asked || past(now, a.lease.near) || !in.throttle.lets(d, now) {
-			in.settler.giveBack(d)
-			continue
+		if d := &a.deliveries[i]; i >= a.poll.asked || late || slow && !in.throttle.lets(*d, now) {
+			in.settler.giveBack(*d)
+		} else {
+			in.push(d)
 		}
-		in.push(d)
 	}
 }
 
