@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,9 +19,13 @@ import (
 // stub is a server that answers at once, or after a delay that stands for a network and a database: what is measured
 // against it is the client alone. It hands out the same messages again and again.
 type stub struct {
-	delay   time.Duration
-	size    int
-	answers sync.Map // batch size → a receive's answer, ready-made
+	delay time.Duration
+	size  int
+
+	once    sync.Once
+	list    []byte    // the longest answer to a receive
+	ends    [1001]int // where so many messages end in it
+	answers sync.Map  // batch size → a receive's answer, ready-made
 }
 
 var stubs sync.Map // size → *stub
@@ -70,22 +75,25 @@ func asked(body []byte) int {
 	return 1
 }
 
+// messages makes an answer when a size is asked for the first time, from the longest: whoever asks for many sizes must not
+// pay for the making.
 func (s *stub) messages(n int) []byte {
 	if ready, ok := s.answers.Load(n); ok {
 		return ready.([]byte)
 	}
-	var b bytes.Buffer
-	b.WriteString(`{"data":[`)
-	now := time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")
-	for i := range n {
-		if i > 0 {
+	s.once.Do(func() {
+		var b bytes.Buffer
+		b.WriteString(`{"data":[`)
+		now := time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")
+		for i := range 1000 {
+			fmt.Fprintf(&b, `{"ack_id":%q,"deliver_count":1,"message":{"key":%q,"stream_id":%q,"data_hash":"5/bAEXdujbfNMwtUF0/Xb30CFrYSOHpf/PuB5vCRloM=","data":%q,"seq":%d,"inserted_at":%q,"updated_at":%q}}`,
+				uuid.NewString(), key(i), uuid.Nil, payload(s.size), i+1, now, now)
+			s.ends[i+1] = b.Len()
 			b.WriteByte(',')
 		}
-		fmt.Fprintf(&b, `{"ack_id":%q,"deliver_count":1,"message":{"key":%q,"stream_id":%q,"data_hash":"5/bAEXdujbfNMwtUF0/Xb30CFrYSOHpf/PuB5vCRloM=","data":%q,"seq":%d,"inserted_at":%q,"updated_at":%q}}`,
-			uuid.NewString(), key(i), uuid.Nil, payload(s.size), i+1, now, now)
-	}
-	b.WriteString(`]}`)
-	ready, _ := s.answers.LoadOrStore(n, b.Bytes())
+		s.list = b.Bytes()
+	})
+	ready, _ := s.answers.LoadOrStore(n, slices.Concat(s.list[:s.ends[n]], []byte(`]}`)))
 	return ready.([]byte)
 }
 
