@@ -59,8 +59,9 @@ type batcherConfig[T, W any] struct {
 	relieved bool
 	// first, where set, orders a lane that holds more than a batch: the least go first.
 	first func(a, b T) int
-	// rush lets what is in a hurry leave while the lane is in backoff: for items whose order is no matter.
-	rush bool
+	// unordered says that the order of items is no matter: what is in a hurry leaves while the lane is in backoff, and
+	// what has just come joins a batch that is about to run.
+	unordered bool
 	// run makes one attempt at a batch, and returns soon after ctx has ended.
 	run func(ctx context.Context, b *batch[T, W]) verdict[T, W]
 	// done is told once of each item how it ended. It is called outside mu, and must not keep the slice.
@@ -85,6 +86,7 @@ type batch[T, W any] struct {
 	skipped bool // a repeated id was passed over when this was cut
 	witness bool // runs in place of stuck ones; see verdict
 	lane    *lane[T, W]
+	fresh   bool // was cut, and has not run
 }
 
 // verdict is what became of a batch that ran. Together its lists hold each of the batch's items once.
@@ -115,8 +117,8 @@ type lane[T, W any] struct {
 	stuck    []*batch[T, W]
 	turn     bool // a stuck batch is next, not a witness
 	inFlight int
-	resume   time.Time // end of the backoff
-	spare    []entry[T]
+	resume   time.Time    // end of the backoff
+	spares   [][]entry[T] // the room of batches that are complete, no more than slots
 }
 
 func (l *lane[T, W]) pending() []entry[T] { return l.queue[l.head:] }

@@ -24,26 +24,32 @@ type cutter struct {
 
 // cut takes the next batch off pending: in order, as many as the limits allow, never none. Where ids are distinct it
 // passes over an item whose id the batch already holds, or that stands behind one of its id that was passed over.
-// Ids to avoid, where there are any, count as held: only then it may take none.
-// The batch is appended to into. What was passed over keeps its order, at the head of rest, which shares pending's array.
+// Ids to avoid, where there are any, count as held. The batch is appended to into, whose items count as taken: only with
+// either it may take none. What was passed over keeps its order, at the head of rest, which shares pending's array.
 func cut[T any](c *cutter, pending []entry[T], lim limits, avoid []uint64, into []entry[T]) (batch, rest []entry[T], skipped int) {
 	window, distinct := len(pending), lim.distinct || len(avoid) > 0
 	if distinct {
 		window = min(window, lookahead*lim.count)
-		c.seen.reset(window + len(avoid))
+		c.seen.reset(window + len(avoid) + len(into))
 		c.taken = c.taken[:0]
 		for _, id := range avoid {
 			c.seen.add(id)
 		}
 	}
-	bytes, first, last := lim.overhead, len(into), -1
-	for i := 0; i < window && len(into)-first < lim.count; i++ {
+	bytes, last := lim.overhead, -1
+	for i := range into {
+		bytes += into[i].size
+		if distinct {
+			c.seen.add(into[i].id)
+		}
+	}
+	for i := 0; i < window && len(into) < lim.count; i++ {
 		e := &pending[i]
 		if distinct && e.id != 0 && !c.seen.add(e.id) {
 			skipped++
 			continue
 		}
-		if bytes += e.size; bytes > lim.bytes && len(into) > first {
+		if bytes += e.size; bytes > lim.bytes && len(into) > 0 {
 			break
 		}
 		into, last = append(into, *e), i

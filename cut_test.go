@@ -94,9 +94,34 @@ func TestCutForgetsWhatHasLeft(t *testing.T) {
 
 func TestCutAppendsToWhatItIsGiven(t *testing.T) {
 	room := make([]entry[parcel], 1, 8)
-	batch, _, _ := cut(new(cutter), parcels(1, 2), limits{count: 2, bytes: 1000}, nil, room)
+	batch, _, _ := cut(new(cutter), parcels(1, 2), limits{count: 3, bytes: 1000}, nil, room)
 	require.Len(t, batch, 3)
 	require.Same(t, &room[0], &batch[0], "room that is large enough is used")
+}
+
+func TestWhatABatchHoldsCountsWhenMoreIsCutForIt(t *testing.T) {
+	held := parcels(1, 2) // 20 bytes
+	for _, row := range []struct {
+		name    string
+		pending []entry[parcel]
+		lim     limits
+		batch   int
+	}{
+		{"there is room", parcels(3, 4), limits{count: 9, bytes: 1000}, 4},
+		{"count", parcels(3, 4), limits{count: 3, bytes: 1000}, 3},
+		{"count reached before", parcels(3, 4), limits{count: 2, bytes: 1000}, 2},
+		{"bytes reached exactly", parcels(3, 4), limits{count: 9, bytes: 30}, 3},
+		{"bytes reached before", parcels(3, 4), limits{count: 9, bytes: 29}, 2},
+		{"ids", parcels(1, 2), limits{count: 9, bytes: 1000, distinct: true}, 2},
+		{"ids that may repeat", parcels(1, 2), limits{count: 9, bytes: 1000}, 4},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			batch, rest, _ := cut(new(cutter), slices.Clone(row.pending), row.lim, nil, slices.Clone(held))
+			require.Len(t, batch, row.batch)
+			require.Equal(t, held, batch[:2])
+			require.Len(t, rest, len(held)+len(row.pending)-row.batch)
+		})
+	}
 }
 
 func TestACutterRemembersNothing(t *testing.T) {

@@ -39,7 +39,7 @@ func (b *batcher[T, W]) dispatchLocked() {
 		l := &b.lanes[i]
 		for l.inFlight < b.cfg.slots && l.waiting() {
 			if now.Before(l.resume) {
-				if b.cfg.rush && l.hurry > 0 && len(l.pending()) > 0 {
+				if b.cfg.unordered && l.hurry > 0 && len(l.pending()) > 0 {
 					b.leaveLocked(l, now)
 					continue
 				}
@@ -97,7 +97,24 @@ func (b *batcher[T, W]) leaveLocked(l *lane[T, W], now time.Time) {
 		b.free, b.next = false, next
 		return
 	}
-	go b.exec(next)
+	go func() {
+		b.topUp(next)
+		b.exec(next)
+	}()
+}
+
+// topUp adds to a batch that was just cut what has come since. A new goroutine may begin only when the one that admits
+// items, in a loop, pauses: an idle batcher would send the loop's first item in a request of its own, and the others
+// would wait for that to end. Another batch of the lane may have left meanwhile: where order matters it is as it was cut.
+func (b *batcher[T, W]) topUp(x *batch[T, W]) {
+	if !b.cfg.unordered {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if x.fresh && len(x.lane.pending()) > 0 {
+		x.items, _ = b.takeLocked(x.lane, time.Now(), nil, x.items)
+	}
 }
 
 // nextLocked takes the lane's next batch: what is to be run again comes first, and stuck ones take turns with others.
@@ -155,23 +172,33 @@ func (l *lane[T, W]) takeRedo() *batch[T, W] {
 
 // cutLocked cuts a batch off the lane's queue. Only with ids to avoid it may find none.
 func (b *batcher[T, W]) cutLocked(l *lane[T, W], now time.Time, avoid []uint64) *batch[T, W] {
+	items, skipped := b.takeLocked(l, now, avoid, l.room(min(len(l.pending()), b.lim.count)))
+	if len(items) == 0 {
+		l.spares = append(l.spares, items)
+		return nil
+	}
+	return &batch[T, W]{items: items, skipped: skipped && avoid == nil, lane: l, fresh: true}
+}
+
+// takeLocked moves items from the lane's queue to a batch, as many as fit beside those that are in it. It reports whether
+// it passed over any.
+func (b *batcher[T, W]) takeLocked(l *lane[T, W], now time.Time, avoid []uint64, into []entry[T]) (items []entry[T], passed bool) {
 	pending := l.pending()
 	if b.cfg.first != nil && len(pending) > b.lim.count {
 		slices.SortStableFunc(pending, func(x, y entry[T]) int { return b.cfg.first(x.item, y.item) })
 	}
-	items, rest, skipped := cut(&b.cutter, pending, b.lim, avoid, l.spare[:0])
-	l.spare = nil
-	if len(items) == 0 {
-		l.spare = items
-		return nil
+	items, rest, skipped := cut(&b.cutter, pending, b.lim, avoid, into)
+	taken := items[len(into):]
+	if len(taken) == 0 {
+		return items, skipped > 0
 	}
-	for i := range items {
-		l.bytes -= items[i].size
+	for i := range taken {
+		l.bytes -= taken[i].size
 	}
 	// What was passed over keeps its order, so that what is in a hurry stays in front; how much of it was taken is not
 	// counted where something was passed over: a little too much hurry does no harm.
 	if skipped == 0 {
-		l.hurry = max(0, l.hurry-len(items))
+		l.hurry = max(0, l.hurry-len(taken))
 	}
 	l.hurry = min(l.hurry, len(rest))
 	if l.head = len(l.queue) - len(rest); len(rest) == 0 {
@@ -182,7 +209,19 @@ func (b *batcher[T, W]) cutLocked(l *lane[T, W], now time.Time, avoid []uint64) 
 	if skipped == 0 { // what was passed over has waited longer: with a hot key the lane's head is always such
 		l.since = now
 	}
-	return &batch[T, W]{items: items, skipped: skipped > 0 && avoid == nil, lane: l}
+	return items, skipped > 0
+}
+
+// room returns an empty list for n items, that of an earlier batch where there is one.
+func (l *lane[T, W]) room(n int) []entry[T] {
+	if last := len(l.spares) - 1; last >= 0 {
+		spare := l.spares[last]
+		l.spares = l.spares[:last]
+		if cap(spare) >= n {
+			return spare
+		}
+	}
+	return make([]entry[T], 0, n)
 }
 
 // exec runs a batch, and then whatever leaves when it has ended: a goroutine that has run one has the stack for the next.
@@ -196,6 +235,7 @@ func (b *batcher[T, W]) exec(x *batch[T, W]) {
 // of their own.
 func (b *batcher[T, W]) step(x *batch[T, W]) *batch[T, W] {
 	began := time.Now()
+	x.fresh = false
 	v := b.cfg.run(b.ctx, x)
 	took := time.Since(began)
 	// Outside mu, because done may be anybody's code, and before the room is free, so that a Flush which returns has
@@ -219,9 +259,9 @@ func (b *batcher[T, W]) step(x *batch[T, W]) *batch[T, W] {
 	b.totals.done += uint64(len(v.done))
 	b.totals.failed += uint64(len(v.failed))
 	b.putBackLocked(l, v)
-	if len(v.done) == len(x.items) && cap(x.items) > cap(l.spare) {
+	if len(v.done) == len(x.items) && len(l.spares) < b.cfg.slots {
 		clear(x.items)
-		l.spare = x.items[:0]
+		l.spares = append(l.spares, x.items[:0])
 	}
 	b.turnEpochsLocked()
 	b.free, b.next = true, nil

@@ -236,6 +236,54 @@ func TestTheHoldFollowsTheMedianOfRuns(t *testing.T) {
 	require.Equal(t, maxHold, p.hold())
 }
 
+// putAtOnce puts parcels as a loop does that no other goroutine interrupts.
+func (d *depot) putAtOnce(ns ...int) {
+	d.batcher.mu.Lock()
+	defer d.batcher.mu.Unlock()
+	for _, n := range ns {
+		d.enqueueLocked(parcel{n: n, key: uint64(n), size: 10}.entry(), 0, false)
+	}
+}
+
+func TestWhatComesBeforeABatchBeginsJoinsIt(t *testing.T) {
+	for _, row := range []struct {
+		name      string
+		unordered bool
+		ran       [][]int
+	}{
+		{"in any order", true, [][]int{{1, 2, 3}, {4}}},
+		{"not where order matters", false, [][]int{{1}, {2, 3, 4}}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inDepot(t, batcherConfig[parcel, int]{unordered: row.unordered}, func(t *testing.T, d *depot) {
+				d.putAtOnce(1, 2, 3, 4)
+				d.mustClose()
+				require.Equal(t, row.ran, d.ran())
+				d.requireEndedOnce(1, 2, 3, 4)
+			})
+		})
+	}
+}
+
+func TestNothingJoinsWhatIsTriedAgain(t *testing.T) {
+	inDepot(t, batcherConfig[parcel, int]{unordered: true}, func(t *testing.T, d *depot) {
+		first := true
+		d.judge = func(b *parcelBatch) parcelVerdict {
+			if first {
+				first = false
+				return parcelVerdict{again: []*parcelBatch{b}, wait: time.Second}
+			}
+			return parcelVerdict{done: b.items}
+		}
+		d.put(1)
+		time.Sleep(1500 * time.Millisecond) // in the midst of the wait
+		d.put(2, 3)
+		time.Sleep(time.Minute) // a close would be in a hurry
+		require.Equal(t, [][]int{{1}, {1}, {2, 3}}, d.ran())
+		d.mustClose()
+	})
+}
+
 // rush sends 2,000 parcels a second for a minute, of as many keys, through lanes to a server that takes 5 ms.
 type rush struct {
 	lanes int

@@ -61,7 +61,7 @@ func TestAStopGivesBackHoweverMuchItHolds(t *testing.T) {
 
 // Whatever keeps a stop from giving back what nobody has seen, Close says so: nobody else does.
 func TestAStopSaysWhatItCouldNotGiveBack(t *testing.T) {
-	const most = 5000
+	const most = 10_000
 	for name, row := range map[string]struct {
 		fault            sequintest.Fault
 		settled, unknown bool          // whether any ends so, beside what Unsettled counts

@@ -71,8 +71,8 @@ func newSettler(sub *Subscriber) *settler {
 			run: func(ctx context.Context, b *batch[settling, struct{}]) verdict[settling, struct{}] {
 				return s.run(ctx, kind, b)
 			},
-			rush: true,
-			done: func(items []entry[settling], err error) { s.done(kind, items, err) }}
+			unordered: true,
+			done:      func(items []entry[settling], err error) { s.done(kind, items, err) }}
 	}
 	s.acks = newBatcher(config(Ack, 1))
 	s.nacks = newBatcher(config(Nack, 2))
@@ -197,15 +197,28 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch[settlin
 
 // splitExpired parts what may still be settled from what may not. Both keep their order.
 func splitExpired(items []entry[settling], now time.Time) (in, late []entry[settling]) {
-	expired := func(e entry[settling]) bool { return past(now, e.item.state.lease.deadline) }
-	if !slices.ContainsFunc(items, expired) {
+	var l *lease // of the last one: they come in runs
+	over := false
+	expired := func(e *entry[settling]) bool {
+		if e.item.state.lease != l {
+			l = e.item.state.lease
+			over = past(now, l.deadline)
+		}
+		return over
+	}
+	first := 0
+	for first < len(items) && !expired(&items[first]) {
+		first++
+	}
+	if first == len(items) {
 		return items, nil
 	}
-	for _, e := range items {
-		if expired(e) {
-			late = append(late, e)
+	in = slices.Clone(items[:first])
+	for i := first; i < len(items); i++ {
+		if e := &items[i]; expired(e) {
+			late = append(late, *e)
 		} else {
-			in = append(in, e)
+			in = append(in, *e)
 		}
 	}
 	return in, late
