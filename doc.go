@@ -109,6 +109,7 @@
 // OnFailure. It has none while it has nothing to do. A Subscriber has one, one for each receive that runs, one for each
 // settle request in flight (two of acks, of nacks, and of what is given back unseen, at most), and one about every minute
 // that reads the consumer again. Handle and Pipe start Workers, HandleBatch one more, and all wait for them: what remains
-// is counted by [ErrHandlersRunning]. Each HandlerConfig.OnError that runs has one. Config structs are copied; everything
-// exported is safe for concurrent use unless its comment says otherwise.
+// is counted by [ErrHandlersRunning]. Each call of OnError, OnAckError and OnFailure has one, so that it may panic, which
+// is logged, or end its goroutine, as a test's FailNow does. Config structs are copied; everything exported is safe for
+// concurrent use unless its comment says otherwise.
 package sequin

@@ -1,11 +1,8 @@
 package sequin
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 )
 
@@ -91,35 +88,3 @@ func (s *Subscriber) Handle(ctx context.Context, cfg HandlerConfig, handle func(
 	p.handle = func(ctx context.Context, batch []Delivery) ([]Message, error) { return nil, handle(ctx, batch[0]) }
 	return p.run(ctx, p.one)
 }
-
-// PanicError is a panic of a handler, or of DeadLetter.Key, as the error that it counts as.
-type PanicError struct {
-	// Value is what panic was called with.
-	Value any
-	// Stack is where it was called, as runtime/debug shows it.
-	Stack []byte
-
-	whose string // "" is the handler's
-}
-
-// recovered makes an error of what recover returned; nil is nil.
-func recovered(whose string, v any) error {
-	if v == nil {
-		return nil
-	}
-	return &PanicError{Value: v, Stack: debug.Stack(), whose: whose}
-}
-
-// Error tells the value. The stack is logged, and in Stack.
-func (e *PanicError) Error() string {
-	return fmt.Sprintf("sequin: %s panicked: %v", cmp.Or(e.whose, "handler"), e.Value)
-}
-
-// Unwrap returns the value where it is an error.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
-}
-
-// errExited is a handler that called runtime.Goexit, as a test's FailNow does.
-var errExited = errors.New("runtime.Goexit was called")

@@ -243,36 +243,24 @@ func (p *pool) slowDown(batch []Delivery, fresh, hopeless bool, now time.Time) {
 	}
 }
 
-// report tells OnError, on a goroutine that it may panic on or end, as a test's FailNow does: this one may be a
-// Publisher's, which would never end a batch again.
 func (p *pool) report(d Delivery, err error) {
 	if p.cfg.OnError == nil {
 		return
 	}
-	told := make(chan struct{})
-	go func() {
-		defer close(told)
-		defer func() {
-			if crash := recovered("OnError", recover()); crash != nil {
-				p.logError(slog.LevelError, "recovered a panic of OnError", d, crash)
-			}
-		}()
-		p.cfg.OnError(d, err)
-	}()
-	<-told
+	if crash := apart("OnError", func() { p.cfg.OnError(d, err) }); crash != nil {
+		p.logError(slog.LevelError, "recovered a panic of OnError", d, crash)
+	}
 }
 
 func (p *pool) logFailure(batch []Delivery, err error) {
 	p.logError(slog.LevelWarn, "has a handler that failed", batch[0], err, "deliveries", len(batch))
 }
 
-// logError logs an error, and of a panic the stack. The error may be the program's own: no method of it is called here.
 func (p *pool) logError(level slog.Level, what string, d Delivery, err error, args ...any) {
-	args = append([]any{"key", clip(d.Key), "error", err}, args...)
-	if crash, ok := err.(*PanicError); ok {
-		level, args = slog.LevelError, append(args, "stack", string(crash.Stack))
+	if _, ok := err.(*PanicError); ok {
+		level = slog.LevelError
 	}
-	p.log(level, what, args...)
+	p.log(level, what, append(crashLog(d.Key, err), args...)...)
 }
 
 // contextOf returns a handler's context, which ends with the first of the batch's leases.

@@ -32,10 +32,11 @@ type PublisherConfig struct {
 	// RetryFor is how long a message is tried when the server, or the way to it, is in trouble; then it fails with the
 	// last error. It counts from the message's first attempt. Default 0: without end, the buffer fills and Send waits.
 	RetryFor time.Duration
-	// OnFailure is told of every failed message that has no Receipt, one at a time, on a goroutine that lives while there
-	// are any, and when the message's room in the buffer is free. It may call Send, which returns ErrFailuresPending when
-	// only further calls of OnFailure could make room for it; it must not call Flush or Close. Once Close's ctx has ended
-	// no further call begins, and one that runs is not waited for. Default: Flush and Close return the failures.
+	// OnFailure is told of every failed message that has no Receipt, one at a time, each call on a goroutine of its own,
+	// and when the message's room in the buffer is free. It may call Send, which returns ErrFailuresPending when only
+	// further calls of OnFailure could make room for it; it must not call Flush or Close. A panic of it is recovered and
+	// logged. Once Close's ctx has ended no further call begins, and one that runs is not waited for. Default: Flush and
+	// Close return the failures.
 	OnFailure func(MessageError)
 }
 
@@ -125,8 +126,20 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 		lanes: cfg.Lanes, slots: 1, limits: p.limits, maxItems: cfg.MaxBuffered, maxBytes: cfg.MaxBufferedBytes,
 		linger: cfg.Linger, relieved: cfg.OnFailure != nil, run: p.run, done: p.done,
 	})
-	p.failures.batcher, p.failures.report, p.failures.cut = p.batcher, cfg.OnFailure, make(chan struct{})
+	p.failures.batcher, p.failures.report, p.failures.cut = p.batcher, p.onFailure(), make(chan struct{})
 	return p, nil
+}
+
+// onFailure is cfg.OnFailure, which may panic, or nil.
+func (p *Publisher) onFailure() func(MessageError) {
+	if p.cfg.OnFailure == nil {
+		return nil
+	}
+	return func(e MessageError) {
+		if crash := apart("OnFailure", func() { p.cfg.OnFailure(e) }); crash != nil {
+			p.log(slog.LevelError, "recovered a panic of OnFailure", crashLog(e.Message.Key, crash)...)
+		}
+	}
 }
 
 // outgoing is a message on its way. Its strings are the caller's own, which nobody can change.

@@ -37,8 +37,9 @@ type SubscriberConfig struct {
 	// what was not has been given back. Close replaces it by its own ctx. Default 10 s.
 	DrainTimeout time.Duration
 	// OnAckError is told of each ack and nack that failed after its call had returned: ErrOutcomeUnknown, ErrLeaseExpired,
-	// an *APIError, or ErrClosed when a stop was cut off before it could be sent. One call at a time, on a goroutine of the
-	// Subscriber; it must return soon and not call Close. What AckSync has returned it is not told of.
+	// an *APIError, or ErrClosed when a stop was cut off before it could be sent. One call at a time, on a goroutine of its
+	// own, which is waited for; it must return soon and not call Close. A panic of it is recovered and logged. What
+	// AckSync has returned it is not told of.
 	OnAckError func(Delivery, error)
 }
 
@@ -299,7 +300,9 @@ func (s *Subscriber) settled(kind SettlementKind, items []entry[settling], err e
 func (s *Subscriber) ackFailed(d Delivery, err error) {
 	s.ackErrors.Lock()
 	defer s.ackErrors.Unlock()
-	s.cfg.OnAckError(d, err)
+	if crash := apart("OnAckError", func() { s.cfg.OnAckError(d, err) }); crash != nil {
+		s.log(slog.LevelError, "recovered a panic of OnAckError", crashLog(d.Key, crash)...)
+	}
 }
 
 // SubscriberStats are totals since Subscribe.
