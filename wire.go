@@ -246,15 +246,19 @@ func (d *receivedDecoder) one() error {
 		return err
 	}
 	all := string(d.text)
-	for i, into := range [...]*string{&m.AckID, &m.Key, &m.Data, &m.StreamID, &m.DataHash} {
-		*into = all[d.spans[i].from:d.spans[i].to]
+	m.AckID, m.Key, m.Data = d.part(all, spanAckID), d.part(all, spanKey), d.part(all, spanData)
+	if !d.bare {
+		m.StreamID, m.DataHash = d.part(all, spanStreamID), d.part(all, spanDataHash)
 	}
-	if err := errors.Join(lacks(m.AckID == "", "ack_id"), lacks(m.Key == "", "key")); err != nil {
-		return fmt.Errorf("a message of its list: %w", err)
+	if m.AckID == "" || m.Key == "" {
+		return fmt.Errorf("a message of its list: %w", errors.Join(lacks(m.AckID == "", "ack_id"), lacks(m.Key == "", "key")))
 	}
 	d.each(m)
 	return nil
 }
+
+// part is one of the strings kept of a message, which stand in all.
+func (d *receivedDecoder) part(all string, span int) string { return all[d.spans[span].from:d.spans[span].to] }
 
 func (d *receivedDecoder) message(m *StoredMessage) {
 	s := &d.scan
