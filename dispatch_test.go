@@ -284,6 +284,21 @@ func TestNothingJoinsWhatIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestTheRoomOfHalvesIsNotKept(t *testing.T) {
+	inDepot(t, batcherConfig[parcel, int]{limits: func() limits { return limits{count: 8, bytes: 1000} }}, func(t *testing.T, d *depot) {
+		d.judge = func(b *parcelBatch) parcelVerdict {
+			half := len(b.items) / 2
+			if half == 0 {
+				return parcelVerdict{done: b.items}
+			}
+			return parcelVerdict{again: []*parcelBatch{{items: b.items[:half:half]}, {items: b.items[half:]}}}
+		}
+		d.put(1, 2, 3, 4, 5, 6, 7, 8, 9)
+		d.mustClose()
+		require.Len(t, d.lanes[0].spares, 1, "one for each slot")
+	})
+}
+
 // rush sends 2,000 parcels a second for a minute, of as many keys, through lanes to a server that takes 5 ms.
 type rush struct {
 	lanes int

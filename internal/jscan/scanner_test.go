@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"reflect"
 	"strings"
 	"testing"
@@ -119,9 +120,10 @@ func FuzzInt(f *testing.F) {
 	f.Fuzz(compareInt)
 }
 
+// compareInt reads a number by itself, and as what a list holds: there the byte behind it may end it.
 func compareInt(t *testing.T, text string) {
-	var want int64
-	wantErr := json.Unmarshal([]byte(text), &want)
+	var want, list = int64(0), []int64(nil)
+	wantErr, wantListErr := json.Unmarshal([]byte(text), &want), json.Unmarshal([]byte("["+text+","+text+"]"), &list)
 	var s Scanner
 	s.Reset([]byte(text))
 	if s.Kind() == Null { // encoding/json lets a null stand for "leave it alone"
@@ -134,12 +136,27 @@ func compareInt(t *testing.T, text string) {
 	if wantErr == nil && got != want {
 		t.Fatalf("%q is %d, encoding/json says %d", text, got, want)
 	}
+	s.Reset([]byte("[" + text + "," + text + "]"))
+	var elements []int64
+	for s.Array(); s.Elem(); {
+		element := int64(0)
+		if !s.Null() {
+			element = s.Int()
+		}
+		elements = append(elements, element)
+	}
+	if err := s.Done(); (err == nil) != (wantListErr == nil) {
+		t.Fatalf("a list of %q: %v, encoding/json: %v", text, err, wantListErr)
+	}
+	if wantListErr == nil && !slices.Equal(elements, list) {
+		t.Fatalf("a list of %q is %d, encoding/json says %d", text, elements, list)
+	}
 }
 
 func TestIntTakesWhatFitsAndNothingElse(t *testing.T) {
 	for _, text := range []string{
 		`0`, `-0`, `7`, `-7`, `9223372036854775807`, `9223372036854775808`, `-9223372036854775808`, `-9223372036854775809`,
-		`92233720368547758070`, `18446744073709551617`, `1.0`, `1e2`, `-`, `--1`, `"1"`, `[1]`, `true`,
+		`92233720368547758070`, `18446744073709551617`, `999999999999999999`, `9999999999999999999`, ``, `00`, `01`, `1 `, `1.0`, `1e2`, `-`, `--1`, `"1"`, `[1]`, `true`,
 	} {
 		compareInt(t, text)
 	}
@@ -352,6 +369,41 @@ func TestMemberIsAKeyThatIsWrittenAsExpected(t *testing.T) {
 		require.Equal(t, row.left, left, row.text)
 		require.NoError(t, s.Done(), row.text)
 	}
+}
+
+func TestNothingIsReadOutOfTurnOrAfterAnError(t *testing.T) {
+	read := map[string]func(*Scanner) any{
+		"a string":  func(s *Scanner) any { return string(s.String()) },
+		"a number":  func(s *Scanner) any { return s.Int() },
+		"anything":  func(s *Scanner) any { s.Skip(); return nil },
+		"a literal": func(s *Scanner) any { return s.Null() },
+	}
+	for what, value := range map[string]string{"a string": `"b"`, "a number": `1`, "anything": `"b"`, "a literal": `null`} {
+		var s Scanner
+		s.Reset([]byte(`[` + value + `,` + value + `]`))
+		s.Array() // and no Elem
+		require.Zero(t, read[what](&s), what)
+		require.Equal(t, what != "a literal", s.Err() != nil, what)
+		s.Reset([]byte(`{"a" ` + value + `,"c":0}`)) // fails where a colon should be, and stands at the value
+		s.Object()
+		s.Key()
+		failed := s.Err()
+		require.Error(t, failed)
+		require.Zero(t, read[what](&s), what)
+		require.Same(t, failed, s.Done())
+		require.False(t, s.Member("c"))
+	}
+	var s Scanner
+	for _, text := range []string{`{"a`, `{"a"`, `{"ax:1}`, `{"a"x1}`} {
+		s.Reset([]byte(text))
+		s.Object()
+		require.False(t, s.Member("a"), text)
+	}
+	s.Reset([]byte(`{"a":1}`))
+	s.Object()
+	s.Bool() // no member was asked for
+	require.Error(t, s.Err())
+	require.False(t, s.Member("a"))
 }
 
 func TestMemberIsNoneOfAnArrayOrAfterAnError(t *testing.T) {
