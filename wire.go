@@ -258,7 +258,9 @@ func (d *receivedDecoder) one() error {
 }
 
 // part is one of the strings kept of a message, which stand in all.
-func (d *receivedDecoder) part(all string, span int) string { return all[d.spans[span].from:d.spans[span].to] }
+func (d *receivedDecoder) part(all string, span int) string {
+	return all[d.spans[span].from:d.spans[span].to]
+}
 
 func (d *receivedDecoder) message(m *StoredMessage) {
 	s := &d.scan
