@@ -108,7 +108,11 @@ func (in *intake) receive(ctx context.Context, p *poll, terms leaseTerms) {
 	defer p.cancel()
 	a := answer{poll: p, deliveries: p.into}
 	var states stateBlock
+	sorted := true
 	decoder := receivedDecoder{bare: true, each: func(m *ReceivedMessage) {
+		if last := len(a.deliveries) - 1; last >= 0 && a.deliveries[last].Seq > m.Seq {
+			sorted = false
+		}
 		a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, Seq: m.Seq, InsertedAt: m.InsertedAt,
 			UpdatedAt: m.UpdatedAt, AckID: m.AckID, Deadline: a.lease.deadline, Attempt: m.DeliverCount,
 			Acknowledger: in.settler, state: states.next(a.lease)})
@@ -128,9 +132,8 @@ func (in *intake) receive(ctx context.Context, p *poll, terms leaseTerms) {
 		return decoder.decode(body)
 	})
 	// Within an answer by seq: the 2024 server promises no order, and hands a batch out in reverse.
-	bySeq := func(x, y Delivery) int { return cmp.Compare(x.Seq, y.Seq) }
-	if !slices.IsSortedFunc(a.deliveries, bySeq) {
-		slices.SortStableFunc(a.deliveries, bySeq)
+	if !sorted {
+		slices.SortStableFunc(a.deliveries, func(x, y Delivery) int { return cmp.Compare(x.Seq, y.Seq) })
 	}
 	in.answers <- a // has room for every poller
 }

@@ -221,13 +221,13 @@ func (d *receivedDecoder) one() error {
 	s := &d.scan
 	s.Object()
 	// First in the order in which the servers write, then whatever else there is, in any.
-	if s.Member("ack_id") {
+	if s.Member(`"ack_id":`) {
 		d.keep(spanAckID)
 	}
-	if s.Member("deliver_count") {
-		m.DeliverCount = int(scanInt(s))
+	if s.Member(`"deliver_count":`) {
+		m.DeliverCount = int(s.IntOrNull())
 	}
-	if s.Member("message") {
+	if s.Member(`"message":`) {
 		d.message(&m.StoredMessage)
 	}
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
@@ -235,7 +235,7 @@ func (d *receivedDecoder) one() error {
 		case "ack_id":
 			d.keep(spanAckID)
 		case "deliver_count":
-			m.DeliverCount = int(scanInt(s))
+			m.DeliverCount = int(s.IntOrNull())
 		case "message":
 			d.message(&m.StoredMessage)
 		default:
@@ -277,7 +277,7 @@ func (d *receivedDecoder) message(m *StoredMessage) {
 		case "data_hash":
 			d.keepUnlessBare(spanDataHash)
 		case "seq":
-			m.Seq = scanInt(s)
+			m.Seq = s.IntOrNull()
 		case "inserted_at":
 			m.InsertedAt = d.clock.scan(s)
 		case "updated_at":
@@ -291,34 +291,32 @@ func (d *receivedDecoder) message(m *StoredMessage) {
 // inOrder reads the members that stand where both servers write them.
 func (d *receivedDecoder) inOrder(m *StoredMessage) {
 	s := &d.scan
-	if s.Member("key") {
+	if s.Member(`"key":`) {
 		d.keep(spanKey)
 	}
-	if s.Member("stream_id") {
+	if s.Member(`"stream_id":`) {
 		d.keepUnlessBare(spanStreamID)
 	}
-	if s.Member("data_hash") {
+	if s.Member(`"data_hash":`) {
 		d.keepUnlessBare(spanDataHash)
 	}
-	if s.Member("data") {
+	if s.Member(`"data":`) {
 		d.keep(spanData)
 	}
-	if s.Member("seq") {
-		m.Seq = scanInt(s)
+	if s.Member(`"seq":`) {
+		m.Seq = s.IntOrNull()
 	}
-	if s.Member("inserted_at") {
+	if s.Member(`"inserted_at":`) {
 		m.InsertedAt = d.clock.scan(s)
 	}
-	if s.Member("updated_at") {
+	if s.Member(`"updated_at":`) {
 		m.UpdatedAt = d.clock.scan(s)
 	}
 }
 
 func (d *receivedDecoder) keep(span int) {
 	d.spans[span].from = len(d.text)
-	if d.scan.Kind() == jscan.String || !d.scan.Null() { // the kind is known already where it matters how long that takes
-		d.text = append(d.text, d.scan.String()...)
-	}
+	d.text = append(d.text, d.scan.StringOrNull()...)
 	d.spans[span].to = len(d.text)
 }
 
@@ -328,13 +326,6 @@ func (d *receivedDecoder) keepUnlessBare(span int) {
 		return
 	}
 	d.keep(span)
-}
-
-func scanInt(s *jscan.Scanner) int64 {
-	if s.Null() {
-		return 0
-	}
-	return s.Int()
 }
 
 // clock reads the times of messages. It remembers the last one, which a message that was never changed has twice, and its

@@ -18,6 +18,14 @@ func (s *Scanner) String() []byte {
 	return value
 }
 
+// StringOrNull is String that takes null for no characters, as encoding/json does.
+func (s *Scanner) StringOrNull() []byte {
+	if !s.stands('"') && s.Null() {
+		return nil
+	}
+	return s.String()
+}
+
 // unquote reads the quoted string that begins here and moves past it.
 func (s *Scanner) unquote() []byte {
 	start := s.pos + 1
@@ -196,9 +204,7 @@ func (s *Scanner) skipQuoted() {
 
 // Int consumes a number without fraction and exponent that fits an int64, as encoding/json demands for one.
 func (s *Scanner) Int() int64 {
-	if value, end := s.digitsAlone(); end > 0 {
-		s.pos = end
-		s.consumed()
+	if value, ok := s.digitsAlone(); ok {
 		return value
 	}
 	if !s.begin(Number) {
@@ -218,14 +224,25 @@ func (s *Scanner) Int() int64 {
 	return value
 }
 
-// digitsAlone reads a number that is right here and nothing but up to 18 digits, which fit an int64 whatever they are. end
-// is 0 where anything else stands: the grammar is for number to judge.
-func (s *Scanner) digitsAlone() (value int64, end int) {
+// IntOrNull is Int that takes null for 0, as encoding/json does.
+func (s *Scanner) IntOrNull() int64 {
+	if value, ok := s.digitsAlone(); ok {
+		return value
+	}
+	if s.Null() {
+		return 0
+	}
+	return s.Int()
+}
+
+// digitsAlone consumes a number that is right here and nothing but up to 18 digits, which fit an int64 whatever they are.
+// It leaves anything else, also what is no number: the grammar is for number to judge.
+func (s *Scanner) digitsAlone() (value int64, ok bool) {
 	if s.place != atValue || s.err != nil {
-		return 0, 0
+		return 0, false
 	}
 	first := s.pos
-	for end = first; end < len(s.data); end++ {
+	for end := first; end < len(s.data); end++ {
 		b := s.data[end]
 		if digit := b - '0'; digit <= 9 {
 			value = 10*value + int64(digit)
@@ -235,9 +252,11 @@ func (s *Scanner) digitsAlone() (value int64, end int) {
 		if !closed || end == first || end > first+18 || s.data[first] == '0' && end > first+1 {
 			break
 		}
-		return value, end
+		s.pos = end
+		s.consumed()
+		return value, true
 	}
-	return 0, 0
+	return 0, false
 }
 
 // parseInt reads digits after an optional minus. It counts below zero, where an int64 has one value more.
