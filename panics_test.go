@@ -157,8 +157,9 @@ func TestAnOnFailureThatCrashesIsToldOfTheNextFailure(t *testing.T) {
 				}})
 				require.NoError(t, err)
 				w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: `{"summary":"no"}`, Count: 3})
-				for i := range 4 { // each waits for the room of the one before
+				for i := range 4 { // there is room for one: that of the one before, which has been told of
 					require.NoError(t, pub.Send(w.ctx, "k."+strconv.Itoa(i), ""))
+					time.Sleep(time.Second)
 				}
 				require.NoError(t, pub.Close(w.ctx))
 				require.EqualValues(t, 3, told.Load())
