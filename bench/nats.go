@@ -72,11 +72,14 @@ func (p *peer) close() {
 	}
 }
 
+// patient waits for a slot in flight as long as the disk takes: a busy one has stalled for more than the default of 200 ms.
+var patient = jetstream.WithStallWait(time.Minute)
+
 func (p *peer) publish(ctx context.Context, n, size int) (time.Duration, error) {
 	keys, data := keys(n), []byte(payload(size))
 	began := time.Now()
 	for i := range n {
-		if _, err := p.js.PublishAsync(keys[i], data); err != nil {
+		if _, err := p.js.PublishAsync(keys[i], data, patient); err != nil {
 			return 0, err
 		}
 	}
@@ -100,7 +103,7 @@ func (p *peer) consume(ctx context.Context, n int) (time.Duration, error) {
 	}
 	defer messages.Stop()
 	for range n {
-		m, err := messages.Next()
+		m, err := next(messages)
 		if err != nil {
 			return 0, err
 		}
@@ -119,6 +122,16 @@ func (p *peer) consume(ctx context.Context, n int) (time.Duration, error) {
 		}
 		if info.NumAckPending == 0 {
 			return time.Since(began), nil
+		}
+	}
+}
+
+// next is the next message. A heartbeat that is late, because the machine stood still, ends nothing.
+func next(messages jetstream.MessagesContext) (jetstream.Msg, error) {
+	for {
+		m, err := messages.Next()
+		if !errors.Is(err, jetstream.ErrNoHeartbeat) {
+			return m, err
 		}
 	}
 }
@@ -159,7 +172,7 @@ func (p *peer) idle(ctx context.Context, n int) ([]time.Duration, error) {
 	failed := make(chan error, 1)
 	go func() {
 		for range n {
-			m, err := messages.Next()
+			m, err := next(messages)
 			if err != nil {
 				failed <- err
 				return
