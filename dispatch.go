@@ -112,7 +112,7 @@ func (b *batcher[T, W]) topUp(x *batch[T, W]) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if x.fresh && len(x.lane.pending()) > 0 {
+	if x.fresh && len(x.items) < b.lim.count && len(x.lane.pending()) > 0 {
 		x.items, _ = b.takeLocked(x.lane, time.Now(), nil, x.items)
 	}
 }

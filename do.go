@@ -117,7 +117,8 @@ const maxErrorBody = 1 << 20
 // that one large answer is not kept for ever.
 var answers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// maxPooled holds the answer of 1,000 messages of 10 KiB: made anew each time, its room cost a quarter of the rate.
+// maxPooled bounds what is kept of answers, and of request bodies, which are no larger than 8 MB. It holds the answer of
+// 1,000 messages of 10 KiB: made anew each time, its room cost a quarter of the rate.
 const maxPooled = 16 << 20
 
 // readAnswer reads the status first, so that no body can hide it, and the body within its cap.

@@ -262,7 +262,7 @@ func (p *Publisher) Flush(ctx context.Context) error {
 // Close refuses further sends and sends what is pending, until ctx ends. It returns nil, or an *UnsentError with what
 // failed and was not reported, and what was left: in order per key, ready to be sent by another Publisher. The last
 // attempt at what was left may nevertheless have stored some of it. No request and no timer remains, and no goroutine but
-// that of an OnFailure which was running when ctx ended: it is not waited for, and no other call follows it.
+// those of an OnFailure call that was running when ctx ended: it is not waited for, and no other call follows it.
 //
 // Close may be called beside Send, Flush and itself; the first ctx that ends counts, and every call returns the same value.
 func (p *Publisher) Close(ctx context.Context) error {

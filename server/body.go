@@ -21,7 +21,7 @@ const (
 	// bodyTimeout is how long a body may take to arrive, so that a client that trickles ties nothing up for long; the
 	// largest body needs 135 kB/s.
 	bodyTimeout = time.Minute
-	// maxPooled keeps the buffers of rare large answers out of the pool. It holds 1,000 messages of 10 KiB.
+	// maxPooled keeps the buffers of rare large answers out of the pool. It holds 1,000 messages of 10 KiB, and any body.
 	maxPooled = 16 << 20
 	// firstRead is what is allocated for a body before any of it has come: a declared length is only a claim.
 	firstRead = 64 << 10
