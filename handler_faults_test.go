@@ -3,7 +3,8 @@ package sequin_test
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -60,14 +61,15 @@ func TestNothingIsLostOnABadDay(t *testing.T) {
 				sub := w.backlog(t, n, 8*time.Second, sequin.SubscriberConfig{MaxInFlight: 60, DrainTimeout: time.Minute})
 				badDay(w)
 				var handled book
-				var calls atomic.Int64
+				var tried sync.Map
 				r := w.start(t, func(ctx context.Context) error {
 					return run(ctx, sub, func(d sequin.Delivery) error {
 						time.Sleep(10 * time.Millisecond)
-						switch call := calls.Add(1); {
+						_, again := tried.LoadOrStore(d.Key, true)
+						switch {
 						case d.Data == "77" || d.Data == "500":
 							return errDown // whenever it is tried
-						case call%50 == 0:
+						case !again && strings.HasSuffix(d.Data, "7"):
 							panic("a bad moment")
 						}
 						handled.note(d)
@@ -84,7 +86,7 @@ func TestNothingIsLostOnABadDay(t *testing.T) {
 				}
 				require.NotEmpty(t, dead["k.77"])
 				require.NotEmpty(t, dead["k.500"])
-				require.LessOrEqual(t, len(dead), 5, "a few may have had all their bad moments")
+				require.LessOrEqual(t, len(dead), 5, "a bad moment passes")
 			})
 		})
 	}
