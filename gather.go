@@ -124,8 +124,11 @@ func (g *gatherer) ready(now time.Time) (next *gathering, wake time.Time) {
 	return next, wake
 }
 
-// complete reports whether nothing can be added: the channel is empty, and nothing will come before what is gathered here,
-// or is with the handlers, is settled. A consumer that has slowed down gets one at a time.
+// complete reports whether nothing can be added: nothing will come before what is gathered here, or is with the handlers,
+// is settled, and the channel is empty. A consumer that has slowed down gets one at a time.
+//
+// In this order: a channel found empty may be filled by the last answer before intake notes that it is full, and with
+// handlers that have settled some of what they hold, n does not tell. Once nothing is to come, whatever came is there.
 func (g *gatherer) complete() bool {
 	if slow, _ := g.throttle.slow(); slow {
 		return true
@@ -134,7 +137,7 @@ func (g *gatherer) complete() bool {
 	for _, o := range g.open {
 		n += len(o.items)
 	}
-	return len(g.deliveries) == 0 && g.noneToCome(n)
+	return g.noneToCome(n) && len(g.deliveries) == 0
 }
 
 // shed gives back what no worker was free for, before its lease comes to its end.
