@@ -83,6 +83,7 @@ func TestAStopSaysWhatItCouldNotGiveBack(t *testing.T) {
 				buffered := w.hoard(t, sub, most)
 				row.fault.Op = sequintest.Nack
 				w.Fault(row.fault)
+				w.Fault(sequintest.Fault{Op: sequintest.Nack, Delay: time.Millisecond}) // the others: time for company to come
 				ctx, cancel := context.WithTimeout(w.ctx, row.within)
 				defer cancel()
 				began := time.Now()

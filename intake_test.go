@@ -204,10 +204,14 @@ func TestTheAskGrowsUpToItsPart(t *testing.T) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "k", 5000)
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
-		for range 5000 {
-			require.NoError(t, next(t, sub, time.Second).Ack())
+		w.Fault(sequintest.Fault{Op: sequintest.Ack, Delay: time.Millisecond}) // room comes in large pieces
+		for taken := 0; taken < 5000; {
+			time.Sleep(10 * time.Millisecond) // a program that is never there before the messages
+			for range len(sub.Deliveries()) {
+				require.NoError(t, next(t, sub, time.Second).Ack())
+				taken++
+			}
 		}
-		w.Fault(sequintest.Fault{Op: sequintest.Ack, Delay: 10 * time.Millisecond})
 		closeNow(t, sub)
 		largest := 0
 		for _, r := range w.Requests(sequintest.Receive) {

@@ -58,6 +58,7 @@ func to(stream string) func(*sequintest.Request) bool {
 func TestAPipelineAcksWhatHasArrived(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1000, time.Minute, sequin.SubscriberConfig{})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Millisecond}) // time for company to come
 		p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{Workers: 4}, func(_ context.Context, d sequin.Delivery) ([]sequin.Message, error) {
 			if d.Data == "7" {
 				return nil, nil // nothing to send: acked at once
