@@ -76,18 +76,31 @@ func publishPlain(ctx context.Context, url string, n, size int) (time.Duration, 
 // batchOf is how many messages the Publisher's default of 1 MiB puts into a request.
 func batchOf(size int) int { return min(1000, (1<<20)/(size+60)) }
 
-// consumePlain receives and acks n messages, one request after the other.
+// consumePlain receives and acks n messages, one request after the other, as many at once as a receive may have.
 func consumePlain(ctx context.Context, url string, n, _ int) (time.Duration, error) {
+	return consumePlainBy(ctx, url, n, 1000)
+}
+
+// defaultAsk is what a receive of a Subscriber with the default config asks for at most: a third of MaxInFlight, rounded
+// up, as each of two pollers has a part and the program one.
+const defaultAsk = 334
+
+// consumePlainSmall receives and acks as many at once as the Subscriber does by default: what these requests cost.
+func consumePlainSmall(ctx context.Context, url string, n, _ int) (time.Duration, error) {
+	return consumePlainBy(ctx, url, n, defaultAsk)
+}
+
+func consumePlainBy(ctx context.Context, url string, n, batch int) (time.Duration, error) {
 	p := newPlain(url)
 	defer p.http.CloseIdleConnections()
-	ids := make([]string, 1000)
+	ids := make([]string, batch)
 	for i := range ids {
 		ids[i] = `"` + uuid.NewString() + `"`
 	}
 	acks := []byte(`{"ack_ids":[` + strings.Join(ids, ",") + `]}`)
-	receive := []byte(`{"batch_size":1000}`)
+	receive := fmt.Appendf(nil, `{"batch_size":%d}`, batch)
 	began := time.Now()
-	for got := 0; got < n; got += 1000 {
+	for got := 0; got < n; got += batch {
 		if err := p.post(ctx, "/api/streams/stream/consumers/consumer/receive", receive); err != nil {
 			return 0, err
 		}

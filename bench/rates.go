@@ -16,6 +16,7 @@ import (
 // The names that ratios refer to.
 const (
 	limitName   = "plain net/http"
+	smallName   = "plain net/http, receives of 334"
 	libraryName = "sequin"
 	tunedName   = "sequin, MaxInFlight 4,000"
 	singleName  = "a request a message"
@@ -96,6 +97,7 @@ func contenders() []contender {
 		{aloneName, "publish", libraryName, against(library.publish)},
 		{aloneName, "publish", singleName, against(publishOneByOne)},
 		{aloneName, "consume", limitName, against(consumePlain)},
+		{aloneName, "consume", smallName, against(consumePlainSmall)},
 		{aloneName, "consume", libraryName, against(library.consume)},
 		{aloneName, "consume", tunedName, against(tuned.consume)},
 		{aloneName, "consume", singleName, against(consumeOneByOne)},
