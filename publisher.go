@@ -296,6 +296,9 @@ type PublisherStats struct {
 	Blocked time.Duration
 	// LastError is the last that an attempt ended with, nil when there was none. A success does not clear it.
 	LastError error
+	// Refusal is why nothing is sent now, and Send refuses what it gets: the answer that refused the stream (see
+	// [Publisher.Send]). nil when there is none, and again once a look has found the stream.
+	Refusal error
 }
 
 // Stats returns the totals so far. It may be called at any time.
@@ -305,7 +308,7 @@ func (p *Publisher) Stats() PublisherStats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.Accepted, s.Sent, s.Failed, s.Blocked = b.totals.admitted, b.totals.done, b.totals.failed, b.totals.blocked
-	s.Buffered, s.BufferedBytes = b.live, b.bytes
+	s.Buffered, s.BufferedBytes, s.Refusal = b.live, b.bytes, b.refusal
 	return s
 }
 

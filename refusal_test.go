@@ -33,10 +33,12 @@ func TestAMistypedStreamIsRefusedAtOnceAndServedOnceItExists(t *testing.T) {
 		looks := w.Requests(sequintest.GetStream)
 		require.InDelta(t, 600/3.75, len(looks), 30, "one look at a time, at backoff pace")
 		require.Equal(t, 30, pub.Stats().Buffered, "what was accepted waits")
+		require.ErrorIs(t, pub.Stats().Refusal, sequin.ErrNotFound)
 
 		_, err = w.client.CreateStream(w.ctx, "orders", sequin.StreamOptions{})
 		require.NoError(t, err)
 		time.Sleep(6 * time.Second)
+		require.NoError(t, pub.Stats().Refusal)
 		require.NoError(t, pub.Send(w.ctx, "later", ""))
 		gone := failed(t, pub.Close(w.ctx))
 		require.Len(t, gone, 1)

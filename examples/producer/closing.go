@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/sequin-go/sequin"
@@ -48,35 +47,27 @@ func (c *closing) finish(pub *sequin.Publisher) error {
 func (c *closing) awaitRefusal(pub *sequin.Publisher) {
 	tick := time.NewTicker(refresh)
 	defer tick.Stop()
-	sent, since := pub.Stats().Sent, time.Now()
+	sent := pub.Stats().Sent
+	var since time.Time // when a refusal was seen that nothing has been sent after; zero without
 	for {
 		select {
 		case <-tick.C:
 		case <-c.Done():
 			return
 		}
-		// The last error stays when sends succeed again.
-		if s := pub.Stats(); s.Sent != sent || !refusal(s.LastError) {
-			sent, since = s.Sent, time.Now()
-		} else if time.Since(since) >= c.grace {
+		s := pub.Stats()
+		if s.Sent != sent {
+			sent, since = s.Sent, time.Time{}
+		}
+		// With a token that may read and not write a refusal ends at every look, and begins again with the next send: only
+		// what is sent ends it here.
+		if since.IsZero() && s.Refusal != nil {
+			since = time.Now()
+		}
+		if !since.IsZero() && time.Since(since) >= c.grace {
 			c.cancel(errRefused)
 		}
 	}
-}
-
-// refusal reports whether err says that the server takes nothing: not with this token, not for this stream, not here.
-// Other answers below 500 are about the moment or about a message.
-func refusal(err error) bool {
-	var api *sequin.APIError
-	if !errors.As(err, &api) {
-		return false
-	}
-	switch api.Status {
-	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge,
-		http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusConflict:
-		return false
-	}
-	return api.Status < 500
 }
 
 // putAway spools what was not sent: what is left of the Publisher, then the rest. It returns nil when there is none.

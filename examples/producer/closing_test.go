@@ -89,21 +89,43 @@ func TestAnOutageIsWaitedForWithoutEnd(t *testing.T) {
 	})
 }
 
-func TestWhatIsRefusedForGoodAndWhatRefusesEverything(t *testing.T) {
-	for status, want := range map[int]struct{ hopeless, refusal bool }{
-		302: {false, true}, 400: {true, false}, 401: {false, true}, 403: {false, true}, 404: {false, true}, 405: {false, true},
-		408: {false, false}, 409: {false, false}, 413: {true, false}, 422: {true, false}, 429: {false, false}, 500: {false, false}, 503: {false, false},
-	} {
-		err := fmt.Errorf("wrapped: %w", &sequin.APIError{Status: status})
-		require.Equal(t, want.hopeless, hopeless(err), status)
-		require.Equal(t, want.refusal, refusal(err), status)
+// The error of a refusal stays the last one: a server that is back, and slow, is an outage like another.
+func TestASlowServerIsNoRefusal(t *testing.T) {
+	inClosing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
+		srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: graceTime / 2})
+		fill(t, pub)
+		time.Sleep(2 * time.Second) // it is refused already
+		create(t, client)
+		time.Sleep(graceTime)
+		require.ErrorIs(t, pub.Stats().LastError, sequin.ErrNotFound)
+		require.NoError(t, pub.Stats().Refusal)
+		c := newClosing(t.Context(), graceTime/4)
+		defer c.cancel(nil)
+		require.NoError(t, c.finish(pub))
+	})
+}
+
+// The stream is found at every look, and each look costs a message.
+func TestATokenThatMayNotWriteIsARefusal(t *testing.T) {
+	inClosing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
+		create(t, client)
+		srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: http.StatusForbidden})
+		fill(t, pub)
+		require.ErrorIs(t, closeIn(t, pub), errRefused)
+		require.Positive(t, pub.Stats().Buffered)
+	})
+}
+
+func TestWhatIsRefusedForGood(t *testing.T) {
+	for status, want := range map[int]bool{302: false, 400: true, 401: false, 403: false, 404: false, 405: false,
+		408: false, 409: false, 413: true, 422: true, 429: false, 500: false, 503: false} {
+		require.Equal(t, want, hopeless(fmt.Errorf("wrapped: %w", &sequin.APIError{Status: status})), status)
 	}
 	for _, err := range []error{sequin.ErrInvalidKey, sequin.ErrInvalidData, sequin.ErrTooLarge} {
 		require.True(t, hopeless(err), err)
 	}
 	for _, err := range []error{nil, sequin.ErrClosed, sequin.ErrUnreachable, errors.New("other")} {
 		require.False(t, hopeless(err), err)
-		require.False(t, refusal(err), err)
 	}
 }
 
