@@ -70,7 +70,7 @@ func (s *Subscriber) HandleBatch(ctx context.Context, cfg BatchHandlerConfig, ha
 		return err
 	}
 	p.handle = func(ctx context.Context, batch []Delivery) ([]Message, error) { return nil, handle(ctx, batch) }
-	g := newGatherer(p, cfg)
+	g := newCollector(p, cfg)
 	go g.run()
 	return p.run(ctx, func() {
 		for batch := range g.batches {

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// pool runs handlers over a Subscriber, and decides what becomes of the deliveries that they get. It knows batches only:
+// handlerPool runs handlers over a Subscriber, and decides what becomes of the deliveries that they get. It knows batches only:
 // those of Handle and Pipe are of one.
-type pool struct {
-	*Subscriber
+type handlerPool struct {
+	sub     *Subscriber
 	cfg     HandlerConfig
 	values  context.Context // of the handlers' contexts
 	handle  func(context.Context, []Delivery) ([]Message, error)
@@ -30,12 +30,12 @@ type pool struct {
 const handlerGrace = time.Second
 
 // newPool claims the Subscriber for handlers.
-func (s *Subscriber) newPool(ctx context.Context, cfg HandlerConfig) (*pool, error) {
+func (s *Subscriber) newPool(ctx context.Context, cfg HandlerConfig) (*handlerPool, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(s); err != nil {
 		return nil, err
 	}
-	p := &pool{Subscriber: s, cfg: cfg, values: context.WithoutCancel(ctx), history: newHistory(),
+	p := &handlerPool{sub: s, cfg: cfg, values: context.WithoutCancel(ctx), history: newHistory(),
 		transit: transit{open: map[identity]*transfer{}},
 		backoff: RetryConfig{MinWait: cfg.BackoffMin, MaxWait: cfg.BackoffMax}}
 	if cfg.DeadLetter != nil {
@@ -53,19 +53,19 @@ func (s *Subscriber) newPool(ctx context.Context, cfg HandlerConfig) (*pool, err
 }
 
 // run starts Workers goroutines that work, and waits until the Subscriber is done and they are, or ignore that it is.
-func (p *pool) run(ctx context.Context, work func()) error {
-	stop := context.AfterFunc(ctx, p.halt)
+func (p *handlerPool) run(ctx context.Context, work func()) error {
+	stop := context.AfterFunc(ctx, p.sub.halt)
 	defer stop()
 	exited := make(chan struct{}, p.cfg.Workers)
 	for range p.cfg.Workers {
 		go p.worker(work, exited)
 	}
-	<-p.done
+	<-p.sub.done
 	left := p.awaitWorkers(exited)
 	if p.dead != nil {
 		p.dead.close()
 	}
-	err := p.Err()
+	err := p.sub.Err()
 	if fatal := p.fatal.Load(); fatal != nil {
 		err = *fatal
 	}
@@ -76,7 +76,7 @@ func (p *pool) run(ctx context.Context, work func()) error {
 }
 
 // awaitWorkers gives the workers a last moment, and returns how many remain.
-func (p *pool) awaitWorkers(exited <-chan struct{}) (left int) {
+func (p *handlerPool) awaitWorkers(exited <-chan struct{}) (left int) {
 	grace := time.NewTimer(handlerGrace)
 	defer grace.Stop()
 	for left = p.cfg.Workers; left > 0; left-- {
@@ -90,7 +90,7 @@ func (p *pool) awaitWorkers(exited <-chan struct{}) (left int) {
 }
 
 // worker works until work returns. A handler that ends its goroutine, as a test's FailNow does, gets a successor.
-func (p *pool) worker(work func(), exited chan<- struct{}) {
+func (p *handlerPool) worker(work func(), exited chan<- struct{}) {
 	returned := false
 	defer func() {
 		if returned {
@@ -104,29 +104,29 @@ func (p *pool) worker(work func(), exited chan<- struct{}) {
 }
 
 // one handles one delivery after another.
-func (p *pool) one() {
+func (p *handlerPool) one() {
 	batch := make([]Delivery, 1)
-	for d := range p.deliveries {
+	for d := range p.sub.deliveries {
 		batch[0] = d
 		p.serve(batch)
 	}
 }
 
 // abort stops the Subscriber for a reason that is not its own. One that is stopping already needs none.
-func (p *pool) abort(err error) {
-	if p.stop.Err() == nil {
+func (p *handlerPool) abort(err error) {
+	if p.sub.stop.Err() == nil {
 		p.fatal.CompareAndSwap(nil, &err)
-		p.halt()
+		p.sub.halt()
 	}
 }
 
 // serve handles a batch, which it may shorten, and settles what is in it.
-func (p *pool) serve(batch []Delivery) {
+func (p *handlerPool) serve(batch []Delivery) {
 	n := 0
 	for _, d := range batch {
 		switch {
-		case !p.throttle.admits(d):
-			p.unseen(d)
+		case !p.sub.throttle.admits(d):
+			p.sub.unseen(d)
 		case p.adopts(d), p.dead != nil && p.dead.takes(d):
 		default:
 			batch[n] = d
@@ -151,7 +151,7 @@ func (p *pool) serve(batch []Delivery) {
 }
 
 // conclude settles a batch as its handler's result says.
-func (p *pool) conclude(batch []Delivery, out []Message, err error) {
+func (p *handlerPool) conclude(batch []Delivery, out []Message, err error) {
 	switch {
 	case err != nil:
 		p.failed(batch, err, true)
@@ -163,10 +163,10 @@ func (p *pool) conclude(batch []Delivery, out []Message, err error) {
 }
 
 // succeeded acks what the handler has not settled itself.
-func (p *pool) succeeded(batch []Delivery) {
-	if p.throttle.passed() {
-		p.log(slog.LevelInfo, "is back at full speed")
-		p.nudge()
+func (p *handlerPool) succeeded(batch []Delivery) {
+	if p.sub.throttle.passed() {
+		p.sub.log(slog.LevelInfo, "is back at full speed")
+		p.sub.nudge()
 	}
 	for _, d := range batch {
 		p.survived(d)
@@ -178,7 +178,7 @@ func (p *pool) succeeded(batch []Delivery) {
 
 // survived forgets the failures of a message that its handler has dealt with. Where acks do not arrive it comes again: one
 // that comes often, and could be taken for what ends processes, is remembered as harmless.
-func (p *pool) survived(d Delivery) {
+func (p *handlerPool) survived(d Delivery) {
 	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts || past(time.Now(), d.Deadline) {
 		p.history.forget(d)
 		return
@@ -188,7 +188,7 @@ func (p *pool) survived(d Delivery) {
 
 // failed nacks what the handler has not settled itself, or sends it to the dead letters. counts says whether the failure
 // may be the messages' own.
-func (p *pool) failed(batch []Delivery, err error, counts bool) {
+func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
 	now, text := time.Now(), errorText(err)
 	alone, hopeless := len(batch) == 1, counts && isPermanent(err)
 	p.logFailure(batch, err)
@@ -206,19 +206,19 @@ func (p *pool) failed(batch []Delivery, err error, counts bool) {
 		if !settled {
 			p.retry(d, r, hopeless)
 		}
-		fresh = fresh || r.failures == 1 || p.crowded()
+		fresh = fresh || r.failures == 1 || p.sub.crowded()
 		p.report(d, err)
 		told = true
 	}
 	if !told {
 		p.report(batch[0], err)
 	}
-	p.slowDown(batch, fresh, alone && hopeless && !p.crowded(), now)
+	p.slowDown(batch, fresh, alone && hopeless && !p.sub.crowded(), now)
 }
 
 // retry lets a message come again after its backoff, or buries it. What cannot be nacked any more comes again by itself,
 // at the end of its lease.
-func (p *pool) retry(d Delivery, r record, hopeless bool) {
+func (p *handlerPool) retry(d Delivery, r record, hopeless bool) {
 	switch {
 	case r.doomed && p.dead != nil:
 		p.dead.send(d, r)
@@ -230,20 +230,20 @@ func (p *pool) retry(d Delivery, r record, hopeless bool) {
 }
 
 // slowDown tells the throttle of a failure.
-func (p *pool) slowDown(batch []Delivery, fresh, hopeless bool, now time.Time) {
+func (p *handlerPool) slowDown(batch []Delivery, fresh, hopeless bool, now time.Time) {
 	if hopeless {
-		if p.throttle.undecided(batch, now) {
-			p.nudge()
+		if p.sub.throttle.undecided(batch, now) {
+			p.sub.nudge()
 		}
 		return
 	}
-	if stepped, wait := p.throttle.failed(batch, fresh, now); stepped {
-		p.log(slog.LevelWarn, "lets one message through, because handlers fail", "after", wait)
-		p.nudge()
+	if stepped, wait := p.sub.throttle.failed(batch, fresh, now); stepped {
+		p.sub.log(slog.LevelWarn, "lets one message through, because handlers fail", "after", wait)
+		p.sub.nudge()
 	}
 }
 
-func (p *pool) report(d Delivery, err error) {
+func (p *handlerPool) report(d Delivery, err error) {
 	if p.cfg.OnError == nil {
 		return
 	}
@@ -252,19 +252,19 @@ func (p *pool) report(d Delivery, err error) {
 	}
 }
 
-func (p *pool) logFailure(batch []Delivery, err error) {
+func (p *handlerPool) logFailure(batch []Delivery, err error) {
 	p.logError(slog.LevelWarn, "has a handler that failed", batch[0], err, "deliveries", len(batch))
 }
 
-func (p *pool) logError(level slog.Level, what string, d Delivery, err error, args ...any) {
+func (p *handlerPool) logError(level slog.Level, what string, d Delivery, err error, args ...any) {
 	if _, ok := err.(*PanicError); ok {
 		level = slog.LevelError
 	}
-	p.log(level, what, append(crashLog(d.Key, err), args...)...)
+	p.sub.log(level, what, append(crashLog(d.Key, err), args...)...)
 }
 
 // contextOf returns a handler's context, which ends with the first of the batch's leases.
-func (p *pool) contextOf(batch []Delivery) context.Context {
+func (p *handlerPool) contextOf(batch []Delivery) context.Context {
 	first := batch[0]
 	for _, d := range batch[1:] {
 		if d.Deadline.Before(first.Deadline) {

@@ -17,7 +17,7 @@ type transit struct {
 
 // transfer is a delivery whose messages are on their way. The last of them to end decides.
 type transfer struct {
-	*pool
+	pool   *handlerPool
 	settle func(Delivery, error) // told once how all of it ended
 
 	// Guarded by transit's mu.
@@ -30,7 +30,7 @@ func identityOf(d Delivery) identity { return identity{d.Key, d.Seq} }
 
 // adopts reports whether what came of an earlier delivery of the same message is still on its way. Then it is this one
 // that is settled in the end. It says nothing about the handler.
-func (p *pool) adopts(d Delivery) bool {
+func (p *handlerPool) adopts(d Delivery) bool {
 	p.transit.mu.Lock()
 	t := p.transit.open[identityOf(d)]
 	if t != nil {
@@ -55,7 +55,7 @@ func (t *transfer) succeedLocked(d Delivery) {
 
 // setOut begins a transfer of so many messages, whose end is told to settle. It returns nil where one is open: two
 // workers may have had the same message, the first for longer than its lease.
-func (p *pool) setOut(d Delivery, count int, settle func(Delivery, error)) *transfer {
+func (p *handlerPool) setOut(d Delivery, count int, settle func(Delivery, error)) *transfer {
 	p.transit.mu.Lock()
 	defer p.transit.mu.Unlock()
 	if t := p.transit.open[identityOf(d)]; t != nil {
@@ -72,16 +72,16 @@ func (t *transfer) complete(_ int, err error) { t.end(1, err) }
 
 // end notes that n messages have ended, and settles the delivery with the last one.
 func (t *transfer) end(n int, err error) {
-	t.transit.mu.Lock()
+	t.pool.transit.mu.Lock()
 	if t.err == nil {
 		t.err = err
 	}
 	t.count -= n
 	d, err, over := t.d, t.err, t.count == 0
 	if over {
-		delete(t.transit.open, identityOf(d))
+		delete(t.pool.transit.open, identityOf(d))
 	}
-	t.transit.mu.Unlock()
+	t.pool.transit.mu.Unlock()
 	if over {
 		t.settle(d, err)
 	}

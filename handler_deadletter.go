@@ -79,14 +79,14 @@ type DeadMessage struct {
 
 // deadLetters sends a pool's dead letters, in the background, by a Publisher of its own.
 type deadLetters struct {
-	*pool
-	cfg DeadLetter
-	pub *Publisher
+	pool *handlerPool
+	cfg  DeadLetter
+	pub  *Publisher
 }
 
-func newDeadLetters(p *pool) (*deadLetters, error) {
+func newDeadLetters(p *handlerPool) (*deadLetters, error) {
 	// Room for more than may be on its way, so that a worker never waits for a stream that is away.
-	pub, err := p.client.NewPublisher(p.cfg.DeadLetter.Stream, PublisherConfig{MaxBuffered: p.Subscriber.cfg.MaxInFlight})
+	pub, err := p.sub.client.NewPublisher(p.cfg.DeadLetter.Stream, PublisherConfig{MaxBuffered: p.sub.cfg.MaxInFlight})
 	if err != nil {
 		return nil, err
 	}
@@ -95,19 +95,19 @@ func newDeadLetters(p *pool) (*deadLetters, error) {
 
 // takes reports whether a delivery belongs to the dead letters without another try.
 func (dl *deadLetters) takes(d Delivery) bool {
-	r := dl.history.of(d)
+	r := dl.pool.history.of(d)
 	// What this process has seen did not kill it, and may have been another's fault.
 	most := deliveriesAnAttempt*dl.cfg.MaxAttempts + r.failures + r.waits
 	switch {
 	case r.buried: // but the ack came too late, or was lost
 		dl.ack(d)
-		dl.slowDown([]Delivery{d}, false, true, time.Now())
+		dl.pool.slowDown([]Delivery{d}, false, true, time.Now())
 		return true
-	case !r.doomed && (d.Attempt <= most || !dl.origin.stream.appends()):
+	case !r.doomed && (d.Attempt <= most || !dl.pool.sub.origin.stream.appends()):
 		return false
 	case !r.doomed:
 		now := time.Now()
-		r = dl.history.update(d, func(r *record) {
+		r = dl.pool.history.update(d, func(r *record) {
 			if r.failures == 0 {
 				r.first, r.last = now, now
 				r.text = fmt.Sprintf("delivered %d times and never settled: it may end the process that handles it", d.Attempt)
@@ -116,7 +116,7 @@ func (dl *deadLetters) takes(d Delivery) bool {
 		})
 	}
 	dl.send(d, r)
-	dl.slowDown([]Delivery{d}, false, true, time.Now()) // its handler was not asked; where it was held back, that was told
+	dl.pool.slowDown([]Delivery{d}, false, true, time.Now()) // its handler was not asked; where it was held back, that was told
 	return true
 }
 
@@ -127,16 +127,16 @@ func (dl *deadLetters) send(d Delivery, r record) {
 		return
 	}
 	m, err := dl.letter(d, r)
-	if err == nil && !dl.depart() {
+	if err == nil && !dl.pool.sub.depart() {
 		err = errNoRoom
 	}
 	if err != nil {
 		dl.heldBack(d, err)
 		return
 	}
-	t := dl.setOut(d, 1, dl.arrived)
+	t := dl.pool.setOut(d, 1, dl.arrived)
 	if t == nil {
-		dl.arrive()
+		dl.pool.sub.arrive()
 		return
 	}
 	if err := dl.pub.admitFor(context.Background(), l, m, t, false); err != nil {
@@ -151,7 +151,7 @@ func (dl *deadLetters) letter(d Delivery, r record) (Message, error) {
 	var data strings.Builder
 	enc := json.NewEncoder(&data)
 	enc.SetEscapeHTML(false) // it would make 6 bytes of a < and with that a large message too large
-	o := dl.origin
+	o := dl.pool.sub.origin
 	err := enc.Encode(DeadMessage{Stream: o.stream.Name, Consumer: o.consumer.Name, Key: d.Key, Data: d.Data, Seq: d.Seq,
 		Attempts: r.attempts, FirstFailure: r.first.UTC(), LastFailure: r.last.UTC(), Error: r.text})
 	if err != nil {
@@ -170,9 +170,9 @@ func (dl *deadLetters) key(d Delivery) (key string, err error) {
 		}()
 		return dl.cfg.Key(d), nil
 	}
-	key = "dead." + dl.origin.consumer.Name + "." + uuid.NewString()
+	key = "dead." + dl.pool.sub.origin.consumer.Name + "." + uuid.NewString()
 	if _, err := checkKey(key); err != nil {
-		key = "dead." + dl.origin.consumer.ID + "." + uuid.NewString()
+		key = "dead." + dl.pool.sub.origin.consumer.ID + "." + uuid.NewString()
 	}
 	return key, nil
 }
@@ -180,14 +180,14 @@ func (dl *deadLetters) key(d Delivery) (key string, err error) {
 // heldBack keeps an original whose dead letter could not be sent. When its lease is over it comes again by itself.
 func (dl *deadLetters) heldBack(d Delivery, err error) {
 	_ = d.NackAfter(dl.pool.cfg.BackoffMax)
-	dl.slowDown([]Delivery{d}, dl.crowded(), !dl.crowded(), time.Now())
-	dl.logError(slog.LevelError, "could not send a dead letter, and keeps the message", d, err, "to", dl.cfg.Stream)
-	dl.report(d, fmt.Errorf("sequin: dead letter of %q to stream %q: %w", clip(d.Key), dl.cfg.Stream, err))
+	dl.pool.slowDown([]Delivery{d}, dl.pool.sub.crowded(), !dl.pool.sub.crowded(), time.Now())
+	dl.pool.logError(slog.LevelError, "could not send a dead letter, and keeps the message", d, err, "to", dl.cfg.Stream)
+	dl.pool.report(d, fmt.Errorf("sequin: dead letter of %q to stream %q: %w", clip(d.Key), dl.cfg.Stream, err))
 }
 
 func (dl *deadLetters) ack(d Delivery) {
 	if err := d.Ack(); err != nil && !errors.Is(err, ErrSettled) {
-		dl.report(d, err)
+		dl.pool.report(d, err)
 	}
 }
 
@@ -201,12 +201,12 @@ func (dl *deadLetters) close() {
 // arrived is told what became of a dead letter. That it was sent is remembered, so that an ack that comes too late, or is
 // lost, does not make a second one.
 func (dl *deadLetters) arrived(d Delivery, err error) {
-	dl.arrive()
+	dl.pool.sub.arrive()
 	if err != nil {
 		dl.heldBack(d, err)
 		return
 	}
-	dl.history.update(d, func(r *record) { r.buried = true })
-	dl.log(slog.LevelWarn, "has sent a message to the dead letters", "key", clip(d.Key), "to", dl.cfg.Stream)
+	dl.pool.history.update(d, func(r *record) { r.buried = true })
+	dl.pool.sub.log(slog.LevelWarn, "has sent a message to the dead letters", "key", clip(d.Key), "to", dl.cfg.Stream)
 	dl.ack(d)
 }

@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// gatherer makes batches of deliveries, on one goroutine, and hands each to the first worker that is free; until then it
+// collector makes batches of deliveries, on one goroutine, and hands each to the first worker that is free; until then it
 // grows. Messages that have failed before are gathered apart from those that have not, in smaller batches.
-type gatherer struct {
-	*pool
+type collector struct {
+	pool    *handlerPool
 	size    int
 	wait    time.Duration
 	batches chan []Delivery // unbuffered: a send that succeeds has found a free worker
-	open    []*gathering    // oldest first
+	open    []*partialBatch // oldest first
 	timer   *time.Timer
 }
 
-// gathering is a batch in the making.
-type gathering struct {
+// partialBatch is a batch in the making.
+type partialBatch struct {
 	items []Delivery
 	limit int       // how many it may hold: what its items have in common
 	since time.Time // when its first item came
 }
 
-func (g *gathering) full() bool { return len(g.items) >= g.limit }
+func (g *partialBatch) full() bool { return len(g.items) >= g.limit }
 
 // usable is how long its first lease still was when its first item came, until it is near its end.
-func (g *gathering) usable() time.Duration {
+func (g *partialBatch) usable() time.Duration {
 	near := g.items[0].state.lease.near
 	for _, d := range g.items[1:] {
 		if n := d.state.lease.near; n.Before(near) {
@@ -37,22 +37,22 @@ func (g *gathering) usable() time.Duration {
 	return near.Sub(g.since)
 }
 
-func newGatherer(p *pool, cfg BatchHandlerConfig) *gatherer {
-	p.needs.Store(int32(cfg.Size))
-	p.isFull.Store(false) // it was noted for another need
-	p.nudge()
-	return &gatherer{pool: p, size: cfg.Size, wait: cfg.Wait, batches: make(chan []Delivery), timer: time.NewTimer(never)}
+func newCollector(p *handlerPool, cfg BatchHandlerConfig) *collector {
+	p.sub.needs.Store(int32(cfg.Size))
+	p.sub.isFull.Store(false) // it was noted for another need
+	p.sub.nudge()
+	return &collector{pool: p, size: cfg.Size, wait: cfg.Wait, batches: make(chan []Delivery), timer: time.NewTimer(never)}
 }
 
-func (g *gatherer) run() {
+func (g *collector) run() {
 	defer close(g.batches)
 	defer g.timer.Stop()
 	for {
 		now := time.Now()
 		g.shed(now)
 		ready, wake := g.ready(now)
-		in, out, batch := g.deliveries, g.batches, []Delivery(nil)
-		if slices.ContainsFunc(g.open, (*gathering).full) {
+		in, out, batch := g.pool.sub.deliveries, g.batches, []Delivery(nil)
+		if slices.ContainsFunc(g.open, (*partialBatch).full) {
 			in = nil // more would only lie here instead of in the channel
 		}
 		if ready == nil {
@@ -67,10 +67,10 @@ func (g *gatherer) run() {
 				g.add(d)
 			}
 		case out <- batch:
-			g.open = slices.DeleteFunc(g.open, func(o *gathering) bool { return o == ready })
-		case <-g.filled:
+			g.open = slices.DeleteFunc(g.open, func(o *partialBatch) bool { return o == ready })
+		case <-g.pool.sub.filled:
 		case <-g.timer.C:
-		case <-g.stop.Done():
+		case <-g.pool.sub.stop.Done():
 			g.giveUp()
 			return
 		}
@@ -78,31 +78,31 @@ func (g *gatherer) run() {
 }
 
 // add puts a delivery to its like.
-func (g *gatherer) add(d Delivery) {
+func (g *collector) add(d Delivery) {
 	limit := g.limit(d)
-	i := slices.IndexFunc(g.open, func(o *gathering) bool { return o.limit == limit })
+	i := slices.IndexFunc(g.open, func(o *partialBatch) bool { return o.limit == limit })
 	if i < 0 {
 		i = len(g.open)
-		g.open = append(g.open, &gathering{limit: limit, since: time.Now()})
+		g.open = append(g.open, &partialBatch{limit: limit, since: time.Now()})
 	}
 	g.open[i].items = append(g.open[i].items, d)
 }
 
 // limit is how many may stand in a batch with d: half as many after each failure, so that a bad message is alone in the
 // end, and alone at once where it is to be told apart from the others.
-func (g *gatherer) limit(d Delivery) int {
-	r := g.history.of(d)
+func (g *collector) limit(d Delivery) int {
+	r := g.pool.history.of(d)
 	switch {
 	case r.failures == 0:
 		return g.size
-	case r.alone, g.dead != nil && r.attempts+1 >= g.dead.cfg.MaxAttempts:
+	case r.alone, g.pool.dead != nil && r.attempts+1 >= g.pool.dead.cfg.MaxAttempts:
 		return 1
 	}
 	return max(1, g.size>>r.failures)
 }
 
 // ready returns the batch to hand over next, nil when none is ready, and when to look again.
-func (g *gatherer) ready(now time.Time) (next *gathering, wake time.Time) {
+func (g *collector) ready(now time.Time) (next *partialBatch, wake time.Time) {
 	complete := g.complete()
 	wake = now.Add(never)
 	for _, o := range g.open {
@@ -129,19 +129,19 @@ func (g *gatherer) ready(now time.Time) (next *gathering, wake time.Time) {
 //
 // In this order: a channel found empty may be filled by the last answer before intake notes that it is full, and with
 // handlers that have settled some of what they hold, n does not tell. Once nothing is to come, whatever came is there.
-func (g *gatherer) complete() bool {
-	if slow, _ := g.throttle.slow(); slow {
+func (g *collector) complete() bool {
+	if slow, _ := g.pool.sub.throttle.slow(); slow {
 		return true
 	}
-	n := int(g.busy.Load())
+	n := int(g.pool.busy.Load())
 	for _, o := range g.open {
 		n += len(o.items)
 	}
-	return g.noneToCome(n) && len(g.deliveries) == 0
+	return g.pool.sub.noneToCome(n) && len(g.pool.sub.deliveries) == 0
 }
 
 // shed gives back what no worker was free for, before its lease comes to its end.
-func (g *gatherer) shed(now time.Time) {
+func (g *collector) shed(now time.Time) {
 	late := 0
 	for _, o := range g.open {
 		o.items = slices.DeleteFunc(o.items, func(d Delivery) bool {
@@ -149,27 +149,27 @@ func (g *gatherer) shed(now time.Time) {
 				return false
 			}
 			late++
-			g.unseen(d)
+			g.pool.sub.unseen(d)
 			return true
 		})
 	}
 	if late == 0 {
 		return
 	}
-	g.open = slices.DeleteFunc(g.open, func(o *gathering) bool { return len(o.items) == 0 })
-	g.counts.expired.Add(uint64(late))
-	g.log(slog.LevelWarn, "gives back what no worker was free for in time", "deliveries", late)
+	g.open = slices.DeleteFunc(g.open, func(o *partialBatch) bool { return len(o.items) == 0 })
+	g.pool.sub.counts.expired.Add(uint64(late))
+	g.pool.sub.log(slog.LevelWarn, "gives back what no worker was free for in time", "deliveries", late)
 }
 
 // giveUp gives everything back, at a stop: once the channel is closed, so that no receive waits any more which could get
 // it and is cut the next moment.
-func (g *gatherer) giveUp() {
-	for d := range g.deliveries {
-		g.unseen(d)
+func (g *collector) giveUp() {
+	for d := range g.pool.sub.deliveries {
+		g.pool.sub.unseen(d)
 	}
 	for _, o := range g.open {
 		for _, d := range o.items {
-			g.unseen(d)
+			g.pool.sub.unseen(d)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func (s *Subscriber) Pipe(ctx context.Context, pub *Publisher, cfg HandlerConfig
 }
 
 // transfer sends what came of a delivery.
-func (p *pool) transfer(pub *Publisher, d Delivery, out []Message) {
+func (p *handlerPool) transfer(pub *Publisher, d Delivery, out []Message) {
 	t := p.setOut(d, len(out), func(d Delivery, err error) { p.transferred(pub, d, err) })
 	if t == nil {
 		return
@@ -53,9 +53,9 @@ func (p *pool) transfer(pub *Publisher, d Delivery, out []Message) {
 }
 
 // transferred settles a delivery as the end of its transfer says.
-func (p *pool) transferred(pub *Publisher, d Delivery, err error) {
+func (p *handlerPool) transferred(pub *Publisher, d Delivery, err error) {
 	switch batch := []Delivery{d}; {
-	case p.cut.Err() != nil: // the stop has counted it already
+	case p.sub.cut.Err() != nil: // the stop has counted it already
 	case err == nil:
 		p.succeeded(batch)
 	case errors.Is(err, ErrClosed):
