@@ -1,489 +1,260 @@
-package sequin
+package sequin_test
 
 import (
-	"context"
-	"errors"
-	"maps"
+	"bytes"
+	"io"
+	"math"
 	"math/rand/v2"
-	"slices"
-	"sync"
+	"net/http"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
 )
 
-var errRefused = errors.New("refused")
-
-// depot is a batcher of parcels that takes a second for each batch and notes everything.
-type depot struct {
-	*batcher[parcel, int]
-	t *testing.T
-
-	mu     sync.Mutex
-	runs   []parcelRun
-	ended  map[int]int // how often each parcel completed
-	errs   map[int]error
-	judge  func(b *batch[parcel, int]) verdict[parcel, int] // default: all done
-	onDone func(err error)
-}
-
-// parcelRun is one attempt at a batch.
-type parcelRun struct {
-	at      time.Duration
-	numbers []int
-}
-
-type parcelBatch = batch[parcel, int]
-type parcelVerdict = verdict[parcel, int]
-
-// inDepot runs a promise in virtual time; a goroutine that is left when it returns fails the test.
-func inDepot(t *testing.T, cfg batcherConfig[parcel, int], promise func(t *testing.T, d *depot)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) { promise(t, newDepot(t, cfg)) })
-}
-
-func newDepot(t *testing.T, cfg batcherConfig[parcel, int]) *depot {
-	d := &depot{t: t, ended: map[int]int{}, errs: map[int]error{}}
-	began := time.Now()
-	cfg.lanes, cfg.slots = max(1, cfg.lanes), max(1, cfg.slots)
-	if cfg.limits == nil {
-		cfg.limits = func() limits { return limits{count: 3, bytes: 1000} }
-	}
-	if cfg.maxBytes == 0 {
-		cfg.maxBytes = 1 << 20
-	}
-	cfg.run = func(ctx context.Context, b *parcelBatch) parcelVerdict {
-		d.mu.Lock()
-		run, judge := parcelRun{at: time.Since(began)}, d.judge
-		for _, e := range b.items {
-			run.numbers = append(run.numbers, e.item.n)
-		}
-		d.runs = append(d.runs, run)
-		d.mu.Unlock()
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return parcelVerdict{again: []*parcelBatch{b}}
-		}
-		if judge == nil {
-			return parcelVerdict{done: b.items}
-		}
-		return judge(b)
-	}
-	cfg.done = func(items []entry[parcel], err error) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		for _, e := range items {
-			d.ended[e.item.n]++
-			d.errs[e.item.n] = err
-		}
-		if d.onDone != nil {
-			d.onDone(err)
-		}
-	}
-	d.batcher = newBatcher(cfg)
-	return d
-}
-
-// admit hands a parcel over.
-func (d *depot) admit(ctx context.Context, p parcel, lane int, hurry, wait bool) error {
-	return d.batcher.admit(ctx, p.entry(), lane, hurry, wait)
-}
-
-// close closes and tells the numbers of what was left.
-func (d *depot) close(ctx context.Context) (left []int, cause error) {
-	parcels, cause := d.batcher.close(ctx)
-	for _, p := range parcels {
-		left = append(left, p.n)
-	}
-	return left, cause
-}
-
-// put admits parcels with these numbers into lane 0; each has its number as its key, and 10 bytes.
-func (d *depot) put(ns ...int) {
-	d.t.Helper()
-	for _, n := range ns {
-		require.NoError(d.t, d.admit(context.Background(), parcel{n: n, key: uint64(n), size: 10}, 0, false, true))
-	}
-}
-
-// fails lets every batch fail.
-func (d *depot) fails() {
-	d.judge = func(b *parcelBatch) parcelVerdict { return parcelVerdict{failed: b.items, err: errRefused} }
-}
-
-func (d *depot) ran() [][]int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var all [][]int
-	for _, r := range d.runs {
-		all = append(all, r.numbers)
-	}
-	return all
-}
-
-// times is when the runs began.
-func (d *depot) times() []time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var all []time.Duration
-	for _, r := range d.runs {
-		all = append(all, r.at)
-	}
-	return all
-}
-
-// requireEndedOnce requires that exactly these parcels completed, each once.
-func (d *depot) requireEndedOnce(ns ...int) {
-	d.t.Helper()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	require.ElementsMatch(d.t, ns, slices.Collect(maps.Keys(d.ended)))
-	for n, times := range d.ended {
-		require.Equal(d.t, 1, times, "parcel %d", n)
-	}
-}
-
-func (d *depot) mustClose() {
-	d.t.Helper()
-	left, err := d.close(context.Background())
-	require.NoError(d.t, err)
-	require.Empty(d.t, left)
-}
-
-// endedCtx is a ctx that has ended.
-func endedCtx() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}
-
-func TestTheFirstItemLeavesAtOnceAndTheNextBatchGathers(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{}, func(t *testing.T, d *depot) {
-		d.put(1)
-		synctest.Wait()
-		d.put(2, 3, 4, 5)
-		require.NoError(t, d.flush(context.Background()))
-		require.Equal(t, [][]int{{1}, {2, 3, 4}, {5}}, d.ran())
-		d.requireEndedOnce(1, 2, 3, 4, 5)
-		// Not closed: an idle batcher has no goroutine that would fail this test.
-	})
-}
-
-func TestAnAdmissionWaitsForRoomFirstComeFirstServed(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{maxItems: 2}, func(t *testing.T, d *depot) {
-		d.put(1, 2)
-		var order []int
-		var all sync.WaitGroup
-		for n := 3; n <= 6; n++ {
-			all.Go(func() {
-				d.put(n)
-				d.mu.Lock()
-				defer d.mu.Unlock()
-				order = append(order, n)
-			})
-			synctest.Wait()
-		}
-		require.ErrorIs(t, d.admit(context.Background(), parcel{n: 7}, 0, false, false), ErrBufferFull)
-		all.Wait()
-		d.mustClose()
-		require.Equal(t, []int{1, 2, 3, 4, 5, 6}, slices.Concat(d.ran()...))
-		require.ElementsMatch(t, []int{3, 4, 5, 6}, order)
-		// 3 waits for the first run, 4 and 5 for the second, 6 for the third.
-		require.Equal(t, (1+2+2+3)*time.Second, d.totals.blocked)
-	})
-}
-
-// A large item at the head of the waiters must not leave those behind it asleep when it goes away.
-func TestNoWakeUpIsLostWhenAWaiterGivesUp(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{maxItems: 100, maxBytes: 100}, func(t *testing.T, d *depot) {
-		require.NoError(t, d.admit(t.Context(), parcel{n: 1, size: 60}, 0, false, true))
-		ctx, cancel := context.WithCancelCause(t.Context())
-		large, small := make(chan error, 1), make(chan error, 1)
-		go func() { large <- d.admit(ctx, parcel{n: 2, size: 90}, 0, false, true) }()
-		synctest.Wait()
-		go func() { small <- d.admit(t.Context(), parcel{n: 3, size: 40}, 0, false, true) }()
-		synctest.Wait()
-		require.Empty(t, small, "a small item does not pass a large one that came first")
-		cancel(errRefused)
-		synctest.Wait()
-		require.ErrorIs(t, <-large, errRefused)
-		require.Len(t, small, 1, "at once, not when the next batch ends")
-		require.NoError(t, <-small)
-		d.mustClose()
-		d.requireEndedOnce(1, 3)
-	})
-}
-
-func TestLimitsHoldUnderManySendersOfMixedSizes(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{lanes: 3, maxItems: 20, maxBytes: 1000}, func(t *testing.T, d *depot) {
-		d.onDone = func(error) {
-			d.batcher.mu.Lock()
-			defer d.batcher.mu.Unlock()
-			require.LessOrEqual(t, d.buffered, 20)
-			require.LessOrEqual(t, d.bytes, 1000)
-		}
-		const senders, each = 30, 40
-		var all sync.WaitGroup
-		gaveUp := make([]int, senders)
-		for s := range senders {
-			all.Go(func() {
-				r := rand.New(rand.NewPCG(uint64(s), 1))
-				for i := range each {
-					ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.IntN(20))*time.Second)
-					it := parcel{n: s*each + i, size: 1 + r.IntN(1000)}
-					if err := d.admit(ctx, it, r.IntN(3), false, true); err != nil {
-						require.ErrorIs(t, err, context.DeadlineExceeded)
-						gaveUp[s]++
+func TestATroubledServerCostsNoMessage(t *testing.T) {
+	for name, fault := range map[string]sequintest.Fault{
+		"connection cut before": {CutBefore: true}, "connection cut after": {CutAfter: true}, "truncated": {Truncate: 5},
+		"garbled": {Garble: true}, "408": {Status: 408}, "409, a full stream": {Status: 409}, "429": {Status: 429},
+		"bare 500": {Status: 500}, "500 that says why": {Status: 500, Body: `{"summary":"out of disk"}`},
+		"502": {Status: 502}, "503": {Status: 503}, "504 of a proxy": {Status: 504, Acted: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				pub := w.orders(t, oneBatch())
+				fault.Op, fault.Count = sequintest.Send, 4
+				w.Fault(fault)
+				sendAll(t, pub, 1000)
+				require.NoError(t, pub.Close(w.ctx))
+				sends := w.Requests(sequintest.Send)
+				require.Len(t, sends, 5)
+				for i, r := range sends {
+					require.Equal(t, sends[0].Body, r.Body, "the same bytes")
+					require.Equal(t, sends[0].Header.Get("Idempotency-Key"), r.Header.Get("Idempotency-Key"))
+					if i > 1 {
+						pause := r.At.Sub(sends[i-1].At)
+						require.GreaterOrEqual(t, pause, 50*time.Millisecond<<(i-1), "it backs off")
+						require.LessOrEqual(t, pause, 100*time.Millisecond<<(i-1))
 					}
-					cancel()
 				}
+				require.Len(t, w.stored(t, "orders"), 1000)
+				require.Equal(t, uint64(4), pub.Stats().Retries)
 			})
-		}
-		all.Wait()
-		d.mustClose()
-		given := 0
-		for _, n := range gaveUp {
-			given += n
-		}
-		require.Positive(t, given)
-		require.Equal(t, senders*each-given, len(d.ended))
-		require.Zero(t, d.bytes)
-		require.Zero(t, d.buffered)
+		})
+	}
+}
+
+func TestAnOutageEndsInNoLossHoweverLongItLasts(t *testing.T) {
+	t.Parallel() // one of the longest
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{MaxBuffered: 100})
+		w.Down()
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			sendAll(t, pub, 500)
+		}()
+		time.Sleep(2 * time.Hour)
+		require.Equal(t, 100, pub.Stats().Buffered, "the buffer is full, Send waits")
+		w.Up()
+		<-sent
+		require.NoError(t, pub.Close(w.ctx))
+		require.Len(t, w.stored(t, "orders"), 500)
 	})
 }
 
-func TestAWaiterIsRefusedWhenNothingCanMakeRoomButItself(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{maxItems: 2}, func(t *testing.T, d *depot) {
-		d.fails()
-		d.put(1, 2)
-		err := d.admit(t.Context(), parcel{n: 3}, 0, false, true) // waits for 1 and 2, which fail
-		require.ErrorIs(t, err, ErrFailuresPending)
-		require.ErrorIs(t, d.admit(t.Context(), parcel{n: 3}, 0, false, true), ErrFailuresPending)
-		d.release(1, 10)
-		d.put(4)
-		d.mustClose()
-		d.requireEndedOnce(1, 2, 4)
-	})
+func TestRetryForBoundsHowLongAMessageIsTried(t *testing.T) {
+	for name, status := range map[string]int{"refused for now": 503, "crashing": 500, "full": 409} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				cfg := oneBatch()
+				cfg.RetryFor = 10 * time.Second
+				pub := w.orders(t, cfg)
+				outage := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: status})
+				sendAll(t, pub, 1000)
+				began := time.Now()
+				gone := failed(t, pub.Flush(w.ctx))
+				require.Len(t, gone, 1000)
+				require.GreaterOrEqual(t, time.Since(began), 10*time.Second)
+				require.LessOrEqual(t, time.Since(began), 30*time.Second, "however the batch was taken apart")
+				outage.Remove()
+				require.NoError(t, pub.SendSync(w.ctx, sequin.Message{Key: "after"}))
+				require.NoError(t, pub.Close(w.ctx))
+			})
+		})
+	}
 }
 
-// With somebody who releases, an admission waits for that; only what the release itself may be waiting for is refused.
-func TestAWaiterWaitsForAReportThatWillMakeRoom(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{maxItems: 1, relieved: true}, func(t *testing.T, d *depot) {
-		d.fails()
-		d.put(1)
-		early := make(chan error, 1)
-		go func() { early <- d.admit(t.Context(), parcel{n: 2}, 0, false, true) }()
-		time.Sleep(2 * time.Second)
-		require.Empty(t, early, "1 has failed and nobody has been told yet")
-		over := d.reporting(10)
-		synctest.Wait()
-		require.NoError(t, <-early)
-		within := make(chan error, 1) // as if the report itself did it
-		go func() { within <- d.admit(t.Context(), parcel{n: 3}, 0, false, true) }()
-		time.Sleep(2 * time.Second)
-		require.ErrorIs(t, <-within, ErrFailuresPending, "2 has failed as well, and only the next report makes room")
-		over()
-		after := make(chan error, 1)
-		go func() { after <- d.admit(t.Context(), parcel{n: 4}, 0, false, true) }()
-		time.Sleep(2 * time.Second)
-		require.Empty(t, after)
-		d.reporting(10)()
-		synctest.Wait()
-		require.NoError(t, <-after)
-		d.mustClose()
-	})
-}
-
-func TestHaltSendsWaitersAwayAndHoldsEverythingBack(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{maxItems: 2}, func(t *testing.T, d *depot) {
-		d.put(1, 2)
-		waiting := make(chan error, 1)
-		go func() { waiting <- d.admit(t.Context(), parcel{n: 3}, 0, false, true) }()
-		synctest.Wait()
-		d.halt(errRefused)
-		require.ErrorIs(t, <-waiting, errRefused)
-		require.ErrorIs(t, d.admit(t.Context(), parcel{n: 3}, 0, false, true), errRefused)
-		time.Sleep(time.Hour)
-		require.Equal(t, [][]int{{1}}, d.ran(), "only what was on its way")
-		d.resume()
-		d.put(3)
-		d.mustClose()
-		d.requireEndedOnce(1, 2, 3)
-	})
-}
-
-func TestALingerDelaysOnlyWhatIsInNoHurry(t *testing.T) {
-	full := func() limits { return limits{count: 3, bytes: 1000, overhead: 10} }
+func TestAMessageThatCrashesTheServerFailsAlone(t *testing.T) {
 	for _, row := range []struct {
 		name string
-		cfg  batcherConfig[parcel, int]
-		do   func(t *testing.T, d *depot)
-		at   time.Duration
+		bad  []int
+		most int // requests: five crashes, two a halving, and for each bad one a witness and a last word
 	}{
-		{"one item", batcherConfig[parcel, int]{}, func(_ *testing.T, d *depot) { d.put(1) }, time.Hour},
-		{"a full batch", batcherConfig[parcel, int]{}, func(_ *testing.T, d *depot) { d.put(1, 2, 3) }, 0},
-		{"a batch that is full by bytes and overhead", batcherConfig[parcel, int]{}, func(t *testing.T, d *depot) {
-			require.NoError(t, d.admit(t.Context(), parcel{n: 1, size: 500}, 0, false, true))
-			require.NoError(t, d.admit(t.Context(), parcel{n: 2, size: 490}, 0, false, true))
-		}, 0},
-		{"an item in a hurry", batcherConfig[parcel, int]{}, func(t *testing.T, d *depot) {
-			d.put(1)
-			require.NoError(t, d.admit(t.Context(), parcel{n: 2}, 0, true, true))
-		}, 0},
-		{"somebody who asks", batcherConfig[parcel, int]{}, func(_ *testing.T, d *depot) { d.put(1); d.hurry(0) }, 0},
-		{"a flush", batcherConfig[parcel, int]{}, func(t *testing.T, d *depot) {
-			d.put(1)
-			require.ErrorIs(t, d.flush(endedCtx()), context.Canceled)
-		}, 0},
-		{"a buffer full of items", batcherConfig[parcel, int]{maxItems: 2}, func(_ *testing.T, d *depot) { d.put(1, 2) }, 0},
-		{"a buffer full of bytes, found by a waiter", batcherConfig[parcel, int]{maxItems: 9, maxBytes: 15}, func(t *testing.T, d *depot) {
-			d.put(1)
-			go d.put(2)
-		}, 0},
-		{"a buffer full of bytes, found by one that does not wait", batcherConfig[parcel, int]{maxItems: 9, maxBytes: 15}, func(t *testing.T, d *depot) {
-			d.put(1)
-			require.ErrorIs(t, d.admit(t.Context(), parcel{n: 2, size: 10}, 0, false, false), ErrBufferFull)
-		}, 0},
+		{"one", []int{501}, 5 + 2*10 + 2},
+		{"the first", []int{0}, 5 + 2*10 + 2},
+		{"two in one batch", []int{10, 990}, 2 * (5 + 2*10 + 2)},
+		{"five in a row", []int{300, 301, 302, 303, 304}, 5 * (5 + 2*10 + 2)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			row.cfg.linger, row.cfg.limits = time.Hour, full
-			inDepot(t, row.cfg, func(t *testing.T, d *depot) {
-				row.do(t, d)
-				time.Sleep(2 * time.Hour)
-				d.mustClose()
-				require.Equal(t, row.at, d.times()[0])
+			inBothModes(t, func(t *testing.T, w *world) {
+				pub := w.orders(t, oneBatch())
+				crash := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 500, Match: poisoned})
+				sendAll(t, pub, 1000, row.bad...)
+				gone := failed(t, pub.Flush(w.ctx))
+				require.Len(t, gone, len(row.bad))
+				for _, f := range gone {
+					require.True(t, strings.HasPrefix(f.Message.Data, "poison"), f.Message.Data)
+				}
+				require.Len(t, w.stored(t, "orders"), 1000-len(row.bad))
+				require.LessOrEqual(t, w.Count(sequintest.Send), row.most)
+				require.GreaterOrEqual(t, crash.Hits(), 7, "five for the batch, two for the message")
+				require.NoError(t, pub.Close(w.ctx))
 			})
 		})
 	}
 }
 
-func TestAFlushWaitsForWhatCameBeforeItAlone(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{}, func(t *testing.T, d *depot) {
-		require.NoError(t, d.flush(endedCtx()), "nothing to wait for")
-		began := time.Now()
-		d.put(1, 2, 3, 4)
-		flushed := make(chan time.Duration, 2)
-		go func() { _ = d.flush(t.Context()); flushed <- time.Since(began) }()
-		synctest.Wait()
-		d.put(5, 6, 7, 8)
-		_ = d.flush(t.Context())
-		require.Equal(t, 2*time.Second, <-flushed)
-		require.Equal(t, 4*time.Second, time.Since(began)) // {1} {2 3 4} {5 6 7} {8}
-		d.mustClose()
+// One key alone has no witness: the message is tried until another key shows that the server is well.
+func TestAHotKeyThatCrashesTheServerWaitsForAWitness(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1})
+		crash := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 500, Match: poisoned})
+		require.NoError(t, pub.Send(w.ctx, "hot", "poison"))
+		require.NoError(t, pub.Send(w.ctx, "hot", "good 1"))
+		require.NoError(t, pub.Send(w.ctx, "hot", "good 2"))
+		time.Sleep(time.Hour)
+		require.Zero(t, pub.Stats().Failed)
+		require.InDelta(t, 3600/3.75, float64(crash.Hits()), 120, "at backoff pace: 2.5 to 5 s")
+		require.Empty(t, w.stored(t, "orders"), "nothing overtakes it")
+		require.NoError(t, pub.Send(w.ctx, "cold", "witness"))
+		gone := failed(t, pub.Flush(w.ctx))
+		require.Len(t, gone, 1)
+		require.Equal(t, "poison", gone[0].Message.Data)
+		require.NoError(t, pub.Flush(w.ctx))
+		stored := w.stored(t, "orders")
+		require.Equal(t, "good 2", stored["hot"][len(stored["hot"])-1])
+		require.NoError(t, pub.Close(w.ctx))
 	})
 }
 
-func TestFlushesThatGiveUpLeaveNothingBehind(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{}, func(t *testing.T, d *depot) {
-		d.put(1, 2)
-		for range 100 {
-			require.ErrorIs(t, d.flush(endedCtx()), context.Canceled)
-		}
-		require.Equal(t, 2, d.epochCount())
-		require.NoError(t, d.flush(t.Context()))
-		require.Equal(t, 1, d.epochCount())
-		d.mustClose()
+func TestAServerThatCrashesOnEverythingForAnHourCostsNothing(t *testing.T) {
+	t.Parallel() // one of the longest
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{})
+		crash := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 500})
+		sendAll(t, pub, 3000)
+		time.Sleep(time.Hour)
+		crash.Remove()
+		require.NoError(t, pub.Flush(w.ctx))
+		require.Len(t, w.stored(t, "orders"), 3000)
+		require.NoError(t, pub.Close(w.ctx))
 	})
 }
 
-func (d *depot) epochCount() int {
-	d.batcher.mu.Lock()
-	defer d.batcher.mu.Unlock()
-	return len(d.epochs)
+func TestA413MakesSmallerBatches(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, oneBatch())
+		const limit = 10_000 // of a proxy; the batch has some 45,000 bytes
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 413, Match: func(r *sequintest.Request) bool { return len(r.Body) > limit }})
+		require.NoError(t, pub.Send(w.ctx, "large", strings.Repeat("x", limit)))
+		sendAll(t, pub, 1000)
+		gone := failed(t, pub.Flush(w.ctx))
+		require.Len(t, gone, 1, "what is too large alone")
+		require.Equal(t, "large", gone[0].Message.Key)
+		require.ErrorIs(t, gone[0], sequin.ErrTooLarge)
+		require.Len(t, w.stored(t, "orders"), 1000)
+		before := w.Count(sequintest.Send)
+		sendAll(t, pub, 1000)
+		require.NoError(t, pub.Flush(w.ctx), "a Flush waits for no linger, whatever was put back")
+		for _, r := range w.Requests(sequintest.Send)[before:] {
+			require.Equal(t, 200, r.Status, "the limit is remembered")
+		}
+		require.NoError(t, pub.Close(w.ctx))
+	})
 }
 
-func TestNoNumberEndsTwiceOrNever(t *testing.T) {
-	for seed := range uint64(25) {
-		inDepot(t, batcherConfig[parcel, int]{lanes: 3, maxItems: 60, limits: func() limits {
-			return limits{count: 7, bytes: 200, overhead: 5, distinct: seed%2 == 0}
-		}}, func(t *testing.T, d *depot) { chaos(t, d, seed) })
-	}
+// refuser is a transport to a server that answers at once, and refuses every batch that holds poison.
+type refuser struct {
+	status         int
+	requests, sent int
 }
 
-// chaos sends from many goroutines into a depot that hands back, halves, requeues, gets stuck and fails at random, and
-// closes it at some random moment.
-func chaos(t *testing.T, d *depot, seed uint64) {
-	var mu sync.Mutex
-	r := rand.New(rand.NewPCG(seed, 2))
-	random := func(n int) int {
-		mu.Lock()
-		defer mu.Unlock()
-		return r.IntN(n)
+func (s *refuser) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
 	}
-	last := map[uint64]int{} // by key: the parcels of one end in their order
-	d.judge = func(b *parcelBatch) parcelVerdict {
-		wait := time.Duration(random(3)) * time.Second
-		half := len(b.items) / 2
-		switch what := random(10); {
-		case what == 0:
-			return parcelVerdict{again: []*parcelBatch{b}, wait: wait}
-		case what == 1 && half > 0:
-			return parcelVerdict{again: []*parcelBatch{{items: b.items[:half:half]}, {items: b.items[half:]}}, wait: wait}
-		case what == 2:
-			return parcelVerdict{requeue: b.items, wait: wait}
-		case what == 3 && len(b.items) == 1 && b.items[0].item.key != 0:
-			return parcelVerdict{stuck: b, wait: wait}
-		case what == 4:
-			noteOrder(t, &mu, last, b.items)
-			return parcelVerdict{failed: b.items, err: errRefused}
-		case what == 5:
-			noteOrder(t, &mu, last, b.items[:half])
-			return parcelVerdict{failed: b.items[:half], err: errRefused, requeue: b.items[half:]}
+	_ = r.Body.Close()
+	s.requests++
+	answer := &http.Response{StatusCode: s.status, Header: http.Header{}, Request: r, Body: io.NopCloser(strings.NewReader(`{"summary":"no"}`))}
+	if !bytes.Contains(body, []byte("poison")) {
+		s.sent += bytes.Count(body, []byte("good"))
+		answer.StatusCode, answer.Body = 200, io.NopCloser(strings.NewReader(`{"data":{"published":1}}`))
+	}
+	return answer, nil
+}
+
+// refuse sends 1,000 messages, these ones bad, and returns how many requests that took.
+func refuse(t *testing.T, status int, bad ...int) (requests int) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		server := &refuser{status: status}
+		client, err := sequin.NewClient(sequin.Config{HTTPClient: &http.Client{Transport: server}})
+		require.NoError(t, err)
+		pub, err := client.NewPublisher("orders", oneBatch())
+		require.NoError(t, err)
+		sendAll(t, pub, 1000, bad...)
+		if gone := pub.Close(t.Context()); len(bad) > 0 {
+			require.Len(t, failed(t, gone), len(bad))
+			require.ErrorIs(t, gone, sequin.ErrValidation)
 		}
-		noteOrder(t, &mu, last, b.items)
-		return parcelVerdict{done: b.items}
+		require.Equal(t, 1000-len(bad), server.sent)
+		requests = server.requests
+	})
+	return requests
+}
+
+// bound is what finding k bad messages among 1,000 may cost.
+func bound(k int) int { return int(2*float64(k)*math.Log2(1000)) + 1 }
+
+func TestOneRefusedMessageIsFoundWhereverItStands(t *testing.T) {
+	t.Parallel() // one of the longest
+	worst := 0
+	for i := range 1000 {
+		worst = max(worst, refuse(t, 422, i))
 	}
-	d.onDone = func(err error) {
-		if errors.Is(err, errRefused) {
-			go d.release(0, 0) // beside everything else
-		}
-	}
-	accepted := make([]map[int]bool, 8)
-	var all sync.WaitGroup
-	for s := range accepted {
-		accepted[s] = map[int]bool{}
-		all.Go(func() {
-			for i := range 60 {
-				key := uint64(random(12)) + 12*uint64(s)
-				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(random(30))*time.Second)
-				n := s*1000 + i
-				if d.admit(ctx, parcel{n: n, key: key, size: 1 + random(80)}, int(key%3), random(5) == 0, random(4) > 0) == nil {
-					accepted[s][n] = true
-				}
-				if random(20) == 0 {
-					_ = d.flush(ctx)
-				}
-				cancel()
+	require.LessOrEqual(t, worst, bound(1))
+	t.Logf("at most %d requests of %d", worst, bound(1))
+}
+
+func TestRefusedMessagesFailAloneWithinTheBound(t *testing.T) {
+	t.Parallel() // one of the longest
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, k := range []int{0, 2, 3, 5, 10, 30, 100, 300, 999, 1000} {
+		t.Run("k="+strconv.Itoa(k), func(t *testing.T) {
+			worst := 0
+			for range 10 {
+				worst = max(worst, refuse(t, 400, random.Perm(1000)[:k]...))
 			}
+			together := make([]int, k)
+			for i := range together {
+				together[i] = i
+			}
+			worst = max(worst, refuse(t, 422, together...))
+			if spread := make([]int, k); k > 0 {
+				for i := range spread {
+					spread[i] = i * (1000 / k)
+				}
+				worst = max(worst, refuse(t, 422, spread...))
+			}
+			require.LessOrEqual(t, worst, bound(k))
 		})
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(random(400))*time.Second)
-	defer cancel()
-	time.Sleep(time.Duration(random(200)) * time.Second)
-	left, _ := d.close(ctx)
-	all.Wait()
-	for _, n := range left {
-		require.ErrorIs(t, d.errs[n], ErrClosed)
-	}
-	want := []int{}
-	for _, ns := range accepted {
-		want = slices.AppendSeq(want, maps.Keys(ns))
-	}
-	d.requireEndedOnce(want...)
-	require.Equal(t, d.totals.admitted, d.totals.done+d.totals.failed+uint64(d.live))
-	require.Equal(t, len(left), d.live)
-}
-
-func noteOrder(t *testing.T, mu *sync.Mutex, last map[uint64]int, items []entry[parcel]) {
-	mu.Lock()
-	defer mu.Unlock()
-	for _, e := range items {
-		if k := e.item.key; k != 0 {
-			require.Greater(t, e.item.n, last[k]-1, "key %d", k)
-			last[k] = e.item.n + 1
-		}
 	}
 }

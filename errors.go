@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/batch"
 )
 
 // Errors that say what the caller's own arguments or settings lack. Nothing has been sent when one of them is returned.
@@ -64,13 +66,13 @@ var (
 // Errors of Publisher, Subscriber and Delivery.
 var (
 	// ErrClosed: the Publisher or Subscriber has been closed.
-	ErrClosed = errors.New("sequin: closed")
+	ErrClosed = batch.ErrClosed
 	// ErrBufferFull: TrySend found no room in the Publisher's buffer.
-	ErrBufferFull = errors.New("sequin: buffer full")
+	ErrBufferFull = batch.ErrBufferFull
 	// ErrFailuresPending: the Publisher has no room, and its buffer holds nothing but failed messages that nobody has
 	// collected. Flush returns them and makes room. With an OnFailure, Send waits for it instead; except one that came
 	// while a call of OnFailure runs, as long as that does, because it may be what sends.
-	ErrFailuresPending = errors.New("sequin: buffer full of uncollected failures")
+	ErrFailuresPending = batch.ErrFailuresPending
 	// ErrLeaseExpired: the delivery's deadline has passed; the message is, or will be, delivered again, perhaps to
 	// somebody else. The settle was not sent.
 	ErrLeaseExpired = errors.New("sequin: lease expired")

@@ -11,6 +11,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sequin-go/sequin/internal/jscan"
+
+	"github.com/sequin-go/sequin/internal/batch"
 )
 
 // MaxBatch is the most messages, and the most ack ids, in one request: the API's own limit.
@@ -167,11 +169,11 @@ func checkBatch(messages []Message) (size int, err error) {
 
 // doubledKey returns a key that stands twice.
 func doubledKey(messages []Message) (string, bool) {
-	var seen idSet // of hashes: a map of keys costs as much as all the rest of a batch's checks
-	seen.reset(len(messages))
+	var seen batch.IDSet // of hashes: a map of keys costs as much as all the rest of a batch's checks
+	seen.Reset(len(messages))
 	for i, m := range messages {
 		same := func(o Message) bool { return o.Key == m.Key }
-		if !seen.add(max(1, maphash.String(keySeed, m.Key))) && slices.ContainsFunc(messages[:i], same) {
+		if !seen.Add(max(1, maphash.String(keySeed, m.Key))) && slices.ContainsFunc(messages[:i], same) {
 			return m.Key, true
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/batch"
 )
 
 // PublisherConfig of NewPublisher. The zero value works. It is copied.
@@ -96,7 +98,7 @@ type Publisher struct {
 	cfg    PublisherConfig
 	seed   maphash.Seed
 
-	batcher   *batcher[outgoing, sending]
+	engine    *batch.Engine[outgoing, sending]
 	started   time.Time // what attempts are counted from
 	receipts  receiptBook
 	failures  failures
@@ -122,11 +124,11 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 	}
 	p := &Publisher{client: c, stream: stream, cfg: cfg, seed: maphash.MakeSeed(), started: time.Now()}
 	p.batchSize.Store(int64(cfg.MaxBatchBytes))
-	p.batcher = newBatcher(batcherConfig[outgoing, sending]{
-		lanes: cfg.Lanes, slots: 1, limits: p.limits, maxItems: cfg.MaxBuffered, maxBytes: cfg.MaxBufferedBytes,
-		linger: cfg.Linger, relieved: cfg.OnFailure != nil, run: p.run, done: p.done,
+	p.engine = batch.New(batch.Config[outgoing, sending]{
+		Lanes: cfg.Lanes, Slots: 1, Limits: p.limits, MaxItems: cfg.MaxBuffered, MaxBytes: cfg.MaxBufferedBytes,
+		Linger: cfg.Linger, AsyncRelease: cfg.OnFailure != nil, Run: p.run, Done: p.done,
 	})
-	p.failures.batcher, p.failures.report, p.failures.cut = p.batcher, p.onFailure(), make(chan struct{})
+	p.failures.engine, p.failures.report, p.failures.cut = p.engine, p.onFailure(), make(chan struct{})
 	return p, nil
 }
 
@@ -157,8 +159,8 @@ type outgoing struct {
 // completer is told once how each of its messages ended.
 type completer interface{ complete(slot int, err error) }
 
-func (p *Publisher) limits() limits {
-	return limits{count: p.cfg.MaxBatch, bytes: int(p.batchSize.Load()), overhead: sendOverhead, distinct: !p.doubled.Load()}
+func (p *Publisher) limits() batch.Limits {
+	return batch.Limits{Count: p.cfg.MaxBatch, Bytes: int(p.batchSize.Load()), Overhead: sendOverhead, Distinct: !p.doubled.Load()}
 }
 
 // Send accepts a message: it is buffered, and will be sent, reported as failed, or listed by Close. While the buffer is
@@ -197,47 +199,47 @@ func (p *Publisher) SendSync(ctx context.Context, m Message) error {
 }
 
 func (p *Publisher) admitReceipt(ctx context.Context, m Message, hurry bool) (Receipt, error) {
-	var e entry[outgoing]
+	var e batch.Entry[outgoing]
 	if err := p.prepare(ctx, m, &e); err != nil {
 		return Receipt{}, err
 	}
 	r := p.receipts.next()
-	r.publisher, r.lane = p, p.lane(e.id)
-	e.item.to, e.item.slot = r.block, r.slot
-	if err := p.batcher.admit(ctx, &e, r.lane, hurry, true); err != nil {
+	r.publisher, r.lane = p, p.lane(e.ID)
+	e.Item.to, e.Item.slot = r.block, r.slot
+	if err := p.engine.Admit(ctx, &e, r.lane, hurry, true); err != nil {
 		return Receipt{}, err
 	}
 	return r, nil
 }
 
 func (p *Publisher) admit(ctx context.Context, m Message, wait bool) error {
-	var e entry[outgoing]
+	var e batch.Entry[outgoing]
 	if err := p.prepare(ctx, m, &e); err != nil {
 		return err
 	}
-	return p.batcher.admit(ctx, &e, p.lane(e.id), false, wait)
+	return p.engine.Admit(ctx, &e, p.lane(e.ID), false, wait)
 }
 
 // prepare checks a message, so that nothing invalid can spoil a batch, and measures it.
-func (p *Publisher) prepare(ctx context.Context, m Message, e *entry[outgoing]) (err error) {
+func (p *Publisher) prepare(ctx context.Context, m Message, e *batch.Entry[outgoing]) (err error) {
 	if ctx.Err() != nil {
 		return ended(ctx)
 	}
-	e.item.Message = m
-	e.id = max(1, maphash.String(p.seed, m.Key)) // 0 would name nothing
-	e.size, err = checkMessage(m)
+	e.Item.Message = m
+	e.ID = max(1, maphash.String(p.seed, m.Key)) // 0 would name nothing
+	e.Size, err = checkMessage(m)
 	return err
 }
 
 func (p *Publisher) lane(id uint64) int { return int(id % uint64(p.cfg.Lanes)) }
 
 // done tells each message's fate to whoever is to know it.
-func (p *Publisher) done(items []entry[outgoing], err error) {
+func (p *Publisher) done(items []batch.Entry[outgoing], err error) {
 	if err == nil {
 		p.failures.sent(items)
 	}
 	for i := range items {
-		if o := &items[i].item; o.to != nil {
+		if o := &items[i].Item; o.to != nil {
 			o.to.complete(o.slot, err)
 		}
 	}
@@ -251,7 +253,7 @@ func (p *Publisher) done(items []entry[outgoing], err error) {
 // ended first: what is pending then stays accepted. Where a Close gave up while Flush waited, that error is ErrClosed. It
 // does not wait for OnFailure.
 func (p *Publisher) Flush(ctx context.Context) error {
-	err := p.batcher.flush(ctx)
+	err := p.engine.Flush(ctx)
 	failed := p.failures.collect()
 	if len(failed) == 0 {
 		return err
@@ -266,7 +268,7 @@ func (p *Publisher) Flush(ctx context.Context) error {
 //
 // Close may be called beside Send, Flush and itself; the first ctx that ends counts, and every call returns the same value.
 func (p *Publisher) Close(ctx context.Context) error {
-	left, cause := p.batcher.close(ctx)
+	left, cause := p.engine.Close(ctx)
 	p.side.stop()
 	p.failures.await(ctx)
 	p.closing.Do(func() {
@@ -304,11 +306,9 @@ type PublisherStats struct {
 // Stats returns the totals so far. It may be called at any time.
 func (p *Publisher) Stats() PublisherStats {
 	s := p.counts.snapshot()
-	b := p.batcher
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s.Accepted, s.Sent, s.Failed, s.Blocked = b.totals.admitted, b.totals.done, b.totals.failed, b.totals.blocked
-	s.Buffered, s.BufferedBytes, s.Refusal = b.live, b.bytes, b.refusal
+	e := p.engine.Stats()
+	s.Accepted, s.Sent, s.Failed, s.Blocked = e.Admitted, e.Done, e.Failed, e.Blocked
+	s.Buffered, s.BufferedBytes, s.Refusal = e.Live, e.Bytes, e.Suspended
 	return s
 }
 

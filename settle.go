@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/batch"
 )
 
 // settling is an ack or a nack on its way. Acks and nacks travel by the same batcher as messages. It is copied from queue
@@ -42,7 +44,9 @@ func (s *settler) settling(d Delivery) settling {
 const settleCost = len(`"00000000-0000-0000-0000-000000000000",`)
 
 // entry is the settle for its batcher. Its order is no matter, so that it has no id.
-func (s settling) entry() *entry[settling] { return &entry[settling]{item: s, size: settleCost} }
+func (s settling) entry() *batch.Entry[settling] {
+	return &batch.Entry[settling]{Item: s, Size: settleCost}
+}
 
 func (s settling) before(o settling) int {
 	return s.state.lease.deadline.Compare(o.state.lease.deadline)
@@ -57,25 +61,25 @@ const (
 // settler is the Acknowledger of a Subscriber's deliveries, and sends what they settle.
 type settler struct {
 	sub         *Subscriber
-	acks, nacks *batcher[settling, struct{}]
+	acks, nacks *batch.Engine[settling, struct{}]
 	repeatAcks  bool // the stream is known to append: a repeated ack can hit nothing newer
 	failures    [Nack + 1]atomic.Int32
 }
 
 func newSettler(sub *Subscriber) *settler {
 	s := &settler{sub: sub}
-	limits := func() limits { return limits{count: MaxBatch, bytes: MaxRequestBytes} }
-	config := func(kind SettlementKind, lanes int) batcherConfig[settling, struct{}] {
+	limits := func() batch.Limits { return batch.Limits{Count: MaxBatch, Bytes: MaxRequestBytes} }
+	config := func(kind SettlementKind, lanes int) batch.Config[settling, struct{}] {
 		// Two slots, so that a request which hangs, or is tried again and again, does not hold up its whole lane.
-		return batcherConfig[settling, struct{}]{lanes: lanes, slots: 2, limits: limits, first: settling.before,
-			run: func(ctx context.Context, b *batch[settling, struct{}]) verdict[settling, struct{}] {
+		return batch.Config[settling, struct{}]{Lanes: lanes, Slots: 2, Limits: limits, Compare: settling.before,
+			Run: func(ctx context.Context, b *batch.Batch[settling, struct{}]) batch.Result[settling, struct{}] {
 				return s.run(ctx, kind, b)
 			},
-			unordered: true,
-			done:      func(items []entry[settling], err error) { s.done(kind, items, err) }}
+			Unordered: true,
+			Done:      func(items []batch.Entry[settling], err error) { s.done(kind, items, err) }}
 	}
-	s.acks = newBatcher(config(Ack, 1))
-	s.nacks = newBatcher(config(Nack, 2))
+	s.acks = batch.New(config(Ack, 1))
+	s.nacks = batch.New(config(Nack, 2))
 	return s
 }
 
@@ -106,7 +110,7 @@ func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error 
 	if how.Sync {
 		x.told = &waiting{outcome: make(chan error, 1)}
 	}
-	if err := s.acks.admit(context.Background(), x.entry(), 0, how.Sync || x.urgent(now), true); err != nil || !how.Sync {
+	if err := s.acks.Admit(context.Background(), x.entry(), 0, how.Sync || x.urgent(now), true); err != nil || !how.Sync {
 		return err
 	}
 	select {
@@ -134,13 +138,13 @@ func (s *settler) nack(x settling, now time.Time, delay time.Duration) error {
 	if delay > 0 && s.sub.hold(x, now.Add(delay)) {
 		return nil
 	}
-	return s.nacks.admit(context.Background(), x.entry(), laneProgram, x.urgent(time.Now()), true)
+	return s.nacks.Admit(context.Background(), x.entry(), laneProgram, x.urgent(time.Now()), true)
 }
 
 // urgent reports whether waiting for company, or for the end of a backoff, could take the settle past its deadline.
 func (s settling) urgent(now time.Time) bool {
 	l := s.state.lease
-	return l.deadline.Sub(now) <= max(maxHold, l.margin/2)
+	return l.deadline.Sub(now) <= max(batch.MaxHold, l.margin/2)
 }
 
 // giveBack nacks what no program has seen.
@@ -148,26 +152,26 @@ func (s *settler) giveBack(d Delivery) {
 	d.state.settled.Store(true)
 	x := settling{ackID: d.AckID, state: d.state, undelivered: true}
 	// It is refused only where a stop was cut off before a handler gave back what it had taken: that counts as unsettled.
-	_ = s.nacks.admit(context.Background(), x.entry(), laneUndelivered, false, true)
+	_ = s.nacks.Admit(context.Background(), x.entry(), laneUndelivered, false, true)
 }
 
 // run makes one attempt at a batch of acks or nacks.
-func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch[settling, struct{}]) verdict[settling, struct{}] {
-	if in, late := splitExpired(b.items, time.Now()); len(late) > 0 {
-		v := verdict[settling, struct{}]{failed: late, err: ErrLeaseExpired}
+func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch.Batch[settling, struct{}]) batch.Result[settling, struct{}] {
+	if in, late := splitExpired(b.Items, time.Now()); len(late) > 0 {
+		v := batch.Result[settling, struct{}]{Failed: late, Err: ErrLeaseExpired}
 		if len(in) > 0 {
-			v.again = []*batch[settling, struct{}]{{items: in}}
+			v.Again = []*batch.Batch[settling, struct{}]{{Items: in}}
 		}
 		return v
 	}
-	margin := b.items[0].item.state.lease.margin // the shortest: ack_wait may have changed meanwhile
-	body := bodies.get(len(b.items)*settleCost + 64)
+	margin := b.Items[0].Item.state.lease.margin // the shortest: ack_wait may have changed meanwhile
+	body := bodies.get(len(b.Items)*settleCost + 64)
 	body.json = appendSettleHead(body.json)
-	for i := range b.items {
-		body.json = appendAckID(body.json, b.items[i].item.ackID)
-		margin = min(margin, b.items[i].item.state.lease.margin)
+	for i := range b.Items {
+		body.json = appendAckID(body.json, b.Items[i].Item.ackID)
+		margin = min(margin, b.Items[i].Item.state.lease.margin)
 	}
-	body.json = appendSettleTail(body.json, b.items[0].item.undelivered)
+	body.json = appendSettleTail(body.json, b.Items[0].Item.undelivered)
 	verb := "ack"
 	if kind == Nack {
 		verb = "nack"
@@ -176,32 +180,32 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch[settlin
 	if err == nil {
 		bodies.put(body)
 		s.failures[kind].Store(0)
-		return verdict[settling, struct{}]{done: b.items}
+		return batch.Result[settling, struct{}]{Done: b.Items}
 	}
 	s.sub.counts.note(err)
 	repeats := kind == Ack && s.repeatAcks && maybeActed(err)
 	if surelyNotActed(err) || repeats {
-		for i := range b.items {
-			b.items[i].item.unsure = b.items[i].item.unsure || repeats
+		for i := range b.Items {
+			b.Items[i].Item.unsure = b.Items[i].Item.unsure || repeats
 		}
 		wait := s.sub.client.cfg.Retry.wait(int(s.failures[kind].Add(1)-1), err)
 		// A wait longer than half the margin would let more leases end than the server's trouble does. It goes again as
 		// it is, without company: what is wrong may be wrong with one of its ids, and the lane has another slot.
-		return verdict[settling, struct{}]{again: []*batch[settling, struct{}]{b}, wait: min(wait, margin/2)}
+		return batch.Result[settling, struct{}]{Again: []*batch.Batch[settling, struct{}]{b}, Wait: min(wait, margin/2)}
 	}
 	if maybeActed(err) {
 		err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
-	return verdict[settling, struct{}]{failed: b.items, err: err}
+	return batch.Result[settling, struct{}]{Failed: b.Items, Err: err}
 }
 
 // splitExpired parts what may still be settled from what may not. Both keep their order.
-func splitExpired(items []entry[settling], now time.Time) (in, late []entry[settling]) {
+func splitExpired(items []batch.Entry[settling], now time.Time) (in, late []batch.Entry[settling]) {
 	var l *lease // of the last one: they come in runs
 	over := false
-	expired := func(e *entry[settling]) bool {
-		if e.item.state.lease != l {
-			l = e.item.state.lease
+	expired := func(e *batch.Entry[settling]) bool {
+		if e.Item.state.lease != l {
+			l = e.Item.state.lease
 			over = past(now, l.deadline)
 		}
 		return over
@@ -226,23 +230,23 @@ func splitExpired(items []entry[settling], now time.Time) (in, late []entry[sett
 
 // done tells everybody concerned what became of settles. What ended without a further word of the server after an attempt
 // that may have been carried out is of unknown outcome.
-func (s *settler) done(kind SettlementKind, items []entry[settling], err error) {
-	if unsure := func(e entry[settling]) bool { return e.item.unsure }; err != nil && slices.ContainsFunc(items, unsure) {
+func (s *settler) done(kind SettlementKind, items []batch.Entry[settling], err error) {
+	if unsure := func(e batch.Entry[settling]) bool { return e.Item.unsure }; err != nil && slices.ContainsFunc(items, unsure) {
 		all := slices.Clone(items)
 		s.tell(kind, slices.DeleteFunc(slices.Clone(all), unsure), err)
-		s.tell(kind, slices.DeleteFunc(all, func(e entry[settling]) bool { return !unsure(e) }), fmt.Errorf("%w: %w", ErrOutcomeUnknown, err))
+		s.tell(kind, slices.DeleteFunc(all, func(e batch.Entry[settling]) bool { return !unsure(e) }), fmt.Errorf("%w: %w", ErrOutcomeUnknown, err))
 		return
 	}
 	s.tell(kind, items, err)
 }
 
-func (s *settler) tell(kind SettlementKind, items []entry[settling], err error) {
+func (s *settler) tell(kind SettlementKind, items []batch.Entry[settling], err error) {
 	if len(items) == 0 {
 		return
 	}
 	s.sub.settled(kind, items, err)
 	for i := range items {
-		x := &items[i].item
+		x := &items[i].Item
 		switch {
 		case x.told.decide():
 			x.told.outcome <- err

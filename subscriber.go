@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/batch"
 )
 
 // SubscriberConfig of Subscribe. The zero value works. It is copied.
@@ -263,10 +265,10 @@ func (s *Subscriber) hold(x settling, at time.Time) bool {
 
 // settled is told how settles ended. One that the server confirmed frees its room; of any other the server may still hold
 // the message to be out, and the room is free when its lease is over.
-func (s *Subscriber) settled(kind SettlementKind, items []entry[settling], err error) {
+func (s *Subscriber) settled(kind SettlementKind, items []batch.Entry[settling], err error) {
 	n := uint64(len(items))
 	switch {
-	case items[0].item.undelivered: // then all are, or ErrClosed is the error of what two lanes left
+	case items[0].Item.undelivered: // then all are, or ErrClosed is the error of what two lanes left
 	case err == nil && kind == Ack:
 		s.counts.acked.Add(n)
 	case err == nil:
@@ -278,10 +280,10 @@ func (s *Subscriber) settled(kind SettlementKind, items []entry[settling], err e
 	}
 	s.mu.Lock()
 	for i := range items {
-		if x := &items[i].item; err != nil && s.leftLocked(x, err) {
+		if x := &items[i].Item; err != nil && s.leftLocked(x, err) {
 			s.left.add(err)
 		}
-		l := items[i].item.state.lease
+		l := items[i].Item.state.lease
 		if l.room == 0 {
 			continue // its end has given everything back
 		}

@@ -127,8 +127,8 @@ func (p *poll) patience(began time.Time) time.Time {
 func (in *intake) finish() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(in.cut), in.terms().margin)
 	defer cancel()
-	_, _ = in.settler.acks.close(ctx) // what they leave settled has been told of, one by one
-	_, _ = in.settler.nacks.close(ctx)
+	_, _ = in.settler.acks.Close(ctx) // what they leave settled has been told of, one by one
+	_, _ = in.settler.nacks.Close(ctx)
 	in.mu.Lock()
 	e := in.left
 	open, _ := in.openLocked(time.Now())

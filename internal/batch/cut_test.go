@@ -1,4 +1,4 @@
-package sequin
+package batch
 
 import (
 	"fmt"
@@ -8,6 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// maxCount is the most messages that the API takes in a request.
+const maxCount = 1000
+
 // parcel is an item that tests can tell from any other.
 type parcel struct {
 	n    int
@@ -16,39 +19,39 @@ type parcel struct {
 }
 
 // entry is the parcel for a batcher.
-func (p parcel) entry() *entry[parcel] { return &entry[parcel]{item: p, size: p.size, id: p.key} }
+func (p parcel) entry() *Entry[parcel] { return &Entry[parcel]{Item: p, Size: p.size, ID: p.key} }
 
 // parcels makes one of 10 bytes for each key, numbered from 0.
-func parcels(keys ...uint64) []entry[parcel] {
-	made := make([]entry[parcel], len(keys))
+func parcels(keys ...uint64) []Entry[parcel] {
+	made := make([]Entry[parcel], len(keys))
 	for i, key := range keys {
 		made[i] = *parcel{n: i, key: key, size: 10}.entry()
 	}
 	return made
 }
 
-func numbers(items []entry[parcel]) []int {
+func numbers(items []Entry[parcel]) []int {
 	ns := make([]int, len(items))
 	for i, e := range items {
-		ns[i] = e.item.n
+		ns[i] = e.Item.n
 	}
 	return ns
 }
 
 func TestCut(t *testing.T) {
-	sized := func(sizes ...int) []entry[parcel] {
+	sized := func(sizes ...int) []Entry[parcel] {
 		made := parcels(make([]uint64, len(sizes))...)
 		for i := range made {
-			made[i].size = sizes[i]
+			made[i].Size = sizes[i]
 		}
 		return made
 	}
-	three := limits{count: 3, bytes: 1000}
-	threeOnce := limits{count: 3, bytes: 1000, distinct: true}
+	three := Limits{Count: 3, Bytes: 1000}
+	threeOnce := Limits{Count: 3, Bytes: 1000, Distinct: true}
 	for _, row := range []struct {
 		name    string
-		pending []entry[parcel]
-		lim     limits
+		pending []Entry[parcel]
+		lim     Limits
 		avoid   []uint64
 		batch   []int
 		rest    []int
@@ -58,13 +61,13 @@ func TestCut(t *testing.T) {
 		{"one less than a batch", parcels(1, 2), three, nil, []int{0, 1}, []int{}, 0},
 		{"exactly a batch", parcels(1, 2, 3), three, nil, []int{0, 1, 2}, []int{}, 0},
 		{"one more than a batch", parcels(1, 2, 3, 4), three, nil, []int{0, 1, 2}, []int{3}, 0},
-		{"bytes reached exactly", sized(40, 50, 10), limits{count: 9, bytes: 100}, nil, []int{0, 1, 2}, []int{}, 0},
-		{"bytes exceeded by one", sized(40, 50, 11), limits{count: 9, bytes: 100}, nil, []int{0, 1}, []int{2}, 0},
-		{"overhead counts", sized(40, 50, 10), limits{count: 9, bytes: 100, overhead: 1}, nil, []int{0, 1}, []int{2}, 0},
-		{"a small item does not pass a large one", sized(60, 50, 10), limits{count: 9, bytes: 100}, nil, []int{0}, []int{1, 2}, 0},
-		{"an oversize item travels alone", sized(500, 10), limits{count: 9, bytes: 100}, nil, []int{0}, []int{1}, 0},
-		{"an oversize item waits for its own batch", sized(10, 500, 10), limits{count: 9, bytes: 100}, nil, []int{0}, []int{1, 2}, 0},
-		{"a limit below the overhead", sized(10, 10), limits{count: 9, bytes: 1, overhead: 5}, nil, []int{0}, []int{1}, 0},
+		{"bytes reached exactly", sized(40, 50, 10), Limits{Count: 9, Bytes: 100}, nil, []int{0, 1, 2}, []int{}, 0},
+		{"bytes exceeded by one", sized(40, 50, 11), Limits{Count: 9, Bytes: 100}, nil, []int{0, 1}, []int{2}, 0},
+		{"overhead counts", sized(40, 50, 10), Limits{Count: 9, Bytes: 100, Overhead: 1}, nil, []int{0, 1}, []int{2}, 0},
+		{"a small item does not pass a large one", sized(60, 50, 10), Limits{Count: 9, Bytes: 100}, nil, []int{0}, []int{1, 2}, 0},
+		{"an oversize item travels alone", sized(500, 10), Limits{Count: 9, Bytes: 100}, nil, []int{0}, []int{1}, 0},
+		{"an oversize item waits for its own batch", sized(10, 500, 10), Limits{Count: 9, Bytes: 100}, nil, []int{0}, []int{1, 2}, 0},
+		{"a limit below the overhead", sized(10, 10), Limits{Count: 9, Bytes: 1, Overhead: 5}, nil, []int{0}, []int{1}, 0},
 		{"repeats go together where they may", parcels(1, 1, 1, 2), three, nil, []int{0, 1, 2}, []int{3}, 0},
 		{"a repeat is passed over", parcels(1, 1, 2, 3), threeOnce, nil, []int{0, 2, 3}, []int{1}, 1},
 		{"what is passed over stays in order, in front", parcels(1, 1, 2, 1, 3, 4, 1), threeOnce, nil, []int{0, 2, 4}, []int{1, 3, 5, 6}, 2},
@@ -87,14 +90,14 @@ func TestCut(t *testing.T) {
 
 func TestCutForgetsWhatHasLeft(t *testing.T) {
 	pending := parcels(1, 1, 2, 3, 4)
-	_, rest, _ := cut(new(cutter), pending, limits{count: 3, bytes: 1000, distinct: true}, nil, nil)
+	_, rest, _ := cut(new(cutter), pending, Limits{Count: 3, Bytes: 1000, Distinct: true}, nil, nil)
 	require.Equal(t, []int{1, 4}, numbers(rest))
-	require.Equal(t, make([]entry[parcel], 3), pending[:3], "what has left must not be kept alive by the queue")
+	require.Equal(t, make([]Entry[parcel], 3), pending[:3], "what has left must not be kept alive by the queue")
 }
 
 func TestCutAppendsToWhatItIsGiven(t *testing.T) {
-	room := make([]entry[parcel], 1, 8)
-	batch, _, _ := cut(new(cutter), parcels(1, 2), limits{count: 3, bytes: 1000}, nil, room)
+	room := make([]Entry[parcel], 1, 8)
+	batch, _, _ := cut(new(cutter), parcels(1, 2), Limits{Count: 3, Bytes: 1000}, nil, room)
 	require.Len(t, batch, 3)
 	require.Same(t, &room[0], &batch[0], "room that is large enough is used")
 }
@@ -103,17 +106,17 @@ func TestWhatABatchHoldsCountsWhenMoreIsCutForIt(t *testing.T) {
 	held := parcels(1, 2) // 20 bytes
 	for _, row := range []struct {
 		name    string
-		pending []entry[parcel]
-		lim     limits
+		pending []Entry[parcel]
+		lim     Limits
 		batch   int
 	}{
-		{"there is room", parcels(3, 4), limits{count: 9, bytes: 1000}, 4},
-		{"count", parcels(3, 4), limits{count: 3, bytes: 1000}, 3},
-		{"count reached before", parcels(3, 4), limits{count: 2, bytes: 1000}, 2},
-		{"bytes reached exactly", parcels(3, 4), limits{count: 9, bytes: 30}, 3},
-		{"bytes reached before", parcels(3, 4), limits{count: 9, bytes: 29}, 2},
-		{"ids", parcels(1, 2), limits{count: 9, bytes: 1000, distinct: true}, 2},
-		{"ids that may repeat", parcels(1, 2), limits{count: 9, bytes: 1000}, 4},
+		{"there is room", parcels(3, 4), Limits{Count: 9, Bytes: 1000}, 4},
+		{"count", parcels(3, 4), Limits{Count: 3, Bytes: 1000}, 3},
+		{"count reached before", parcels(3, 4), Limits{Count: 2, Bytes: 1000}, 2},
+		{"bytes reached exactly", parcels(3, 4), Limits{Count: 9, Bytes: 30}, 3},
+		{"bytes reached before", parcels(3, 4), Limits{Count: 9, Bytes: 29}, 2},
+		{"ids", parcels(1, 2), Limits{Count: 9, Bytes: 1000, Distinct: true}, 2},
+		{"ids that may repeat", parcels(1, 2), Limits{Count: 9, Bytes: 1000}, 4},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			batch, rest, _ := cut(new(cutter), slices.Clone(row.pending), row.lim, nil, slices.Clone(held))
@@ -125,7 +128,7 @@ func TestWhatABatchHoldsCountsWhenMoreIsCutForIt(t *testing.T) {
 }
 
 func TestACutterRemembersNothing(t *testing.T) {
-	c, lim := new(cutter), limits{count: 100, bytes: 1 << 20, distinct: true}
+	c, lim := new(cutter), Limits{Count: 100, Bytes: 1 << 20, Distinct: true}
 	for range 3 {
 		batch, rest, skipped := cut(c, parcels(1, 2, 1, 3), lim, nil, nil)
 		require.Equal(t, []int{0, 1, 3}, numbers(batch))
@@ -143,18 +146,18 @@ func FuzzCut(f *testing.F) {
 	f.Add([]byte{0xf1, 0x01, 0xf1, 0x02, 0xff, 0x10}, uint8(4), uint16(9), true, uint8(2))
 	f.Fuzz(func(t *testing.T, script []byte, count uint8, bytes uint16, distinct bool, avoid uint8) {
 		script = script[:min(len(script), 300)] // the invariants cost its square
-		pending := make([]entry[parcel], len(script))
+		pending := make([]Entry[parcel], len(script))
 		for i, b := range script {
 			pending[i] = *parcel{n: i, key: uint64(b & 7), size: 1 + int(b>>3)*int(b>>3)}.entry()
 		}
-		lim := limits{count: max(1, int(count)), bytes: int(bytes), overhead: 3, distinct: distinct}
+		lim := Limits{Count: max(1, int(count)), Bytes: int(bytes), Overhead: 3, Distinct: distinct}
 		c := new(cutter)
 		if id := uint64(avoid & 7); id != 0 {
 			before := slices.Clone(pending)
 			batch, rest, _ := cut(c, pending, lim, []uint64{id}, nil)
-			require.False(t, slices.ContainsFunc(batch, func(e entry[parcel]) bool { return e.id == id }))
+			require.False(t, slices.ContainsFunc(batch, func(e Entry[parcel]) bool { return e.ID == id }))
 			lim := lim
-			lim.distinct = true
+			lim.Distinct = true
 			checkCut(t, before, lim, batch, rest)
 			pending = rest
 		}
@@ -162,7 +165,7 @@ func FuzzCut(f *testing.F) {
 			before := slices.Clone(pending)
 			batch, rest, skipped := cut(c, pending, lim, nil, nil)
 			require.NotEmpty(t, batch)
-			require.True(t, lim.distinct || skipped == 0)
+			require.True(t, lim.Distinct || skipped == 0)
 			checkCut(t, before, lim, batch, rest)
 			pending = rest
 		}
@@ -170,31 +173,31 @@ func FuzzCut(f *testing.F) {
 }
 
 // checkCut holds one cut against its invariants.
-func checkCut(t *testing.T, before []entry[parcel], lim limits, batch, rest []entry[parcel]) {
+func checkCut(t *testing.T, before []Entry[parcel], lim Limits, batch, rest []Entry[parcel]) {
 	t.Helper()
-	require.LessOrEqual(t, len(batch), lim.count)
-	size, ids := lim.overhead, map[uint64]bool{}
+	require.LessOrEqual(t, len(batch), lim.Count)
+	size, ids := lim.Overhead, map[uint64]bool{}
 	for _, p := range batch {
-		size += p.size
-		require.False(t, lim.distinct && p.id != 0 && ids[p.id], "id %d twice", p.id)
-		ids[p.id] = true
-		if lim.distinct {
-			require.Less(t, slices.Index(before, p), lookahead*lim.count, "looks too far")
+		size += p.Size
+		require.False(t, lim.Distinct && p.ID != 0 && ids[p.ID], "id %d twice", p.ID)
+		ids[p.ID] = true
+		if lim.Distinct {
+			require.Less(t, slices.Index(before, p), lookahead*lim.Count, "looks too far")
 		}
 	}
-	require.True(t, size <= lim.bytes || len(batch) <= 1, "%d bytes in %d items", size, len(batch))
+	require.True(t, size <= lim.Bytes || len(batch) <= 1, "%d bytes in %d items", size, len(batch))
 
 	// Nothing is lost or doubled, and both parts keep their order.
 	all := slices.Concat(batch, rest)
-	slices.SortFunc(all, func(a, b entry[parcel]) int { return a.item.n - b.item.n })
+	slices.SortFunc(all, func(a, b Entry[parcel]) int { return a.Item.n - b.Item.n })
 	require.True(t, slices.Equal(before, all), "%v became %v", before, all)
-	byN := func(a, b entry[parcel]) int { return a.item.n - b.item.n }
+	byN := func(a, b Entry[parcel]) int { return a.Item.n - b.Item.n }
 	require.True(t, slices.IsSortedFunc(batch, byN))
 	require.True(t, slices.IsSortedFunc(rest, byN))
 	// What has left of an id came before what stays of it.
 	for _, p := range batch {
 		for _, q := range rest {
-			require.False(t, p.id != 0 && p.id == q.id && q.item.n < p.item.n, "%d overtook %d", p.item.n, q.item.n)
+			require.False(t, p.ID != 0 && p.ID == q.ID && q.Item.n < p.Item.n, "%d overtook %d", p.Item.n, q.Item.n)
 		}
 	}
 }
@@ -202,10 +205,10 @@ func checkCut(t *testing.T, before []entry[parcel], lim limits, batch, rest []en
 func BenchmarkCut(b *testing.B) {
 	for _, keys := range []uint64{1, 1000, 1 << 62} {
 		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
-			queue := make([]entry[parcel], lookahead*MaxBatch)
+			queue := make([]Entry[parcel], lookahead*maxCount)
 			var c cutter
-			into := make([]entry[parcel], 0, MaxBatch)
-			lim := limits{count: MaxBatch, bytes: 1 << 20, distinct: true}
+			into := make([]Entry[parcel], 0, maxCount)
+			lim := Limits{Count: maxCount, Bytes: 1 << 20, Distinct: true}
 			taken := 0
 			for b.Loop() {
 				for i := range queue {

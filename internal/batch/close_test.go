@@ -1,4 +1,4 @@
-package sequin
+package batch
 
 import (
 	"context"
@@ -12,29 +12,29 @@ import (
 )
 
 func TestCloseInEveryState(t *testing.T) {
-	refuse := func(b *parcelBatch) parcelVerdict { return parcelVerdict{again: []*parcelBatch{b}, wait: time.Minute} }
+	refuse := func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Minute} }
 	for _, row := range []struct {
 		name  string
-		cfg   batcherConfig[parcel, int]
+		cfg   Config[parcel, int]
 		begin func(d *depot)
 		ctx   time.Duration // how long close may take; 0 has ended before
 		left  []int
 		ended []int
 		took  time.Duration
 	}{
-		{"idle", batcherConfig[parcel, int]{}, func(*depot) {}, time.Hour, nil, nil, 0},
-		{"idle, ctx ended", batcherConfig[parcel, int]{}, func(*depot) {}, 0, nil, nil, 0},
-		{"idle after work", batcherConfig[parcel, int]{}, func(d *depot) { d.put(1); _ = d.flush(context.Background()) }, 0, nil, []int{1}, 0},
-		{"pending", batcherConfig[parcel, int]{linger: 24 * time.Hour}, func(d *depot) { d.put(1, 2) }, time.Hour, nil, []int{1, 2}, time.Second},
-		{"pending, ctx ended", batcherConfig[parcel, int]{linger: 24 * time.Hour}, func(d *depot) { d.put(1, 2) }, 0, []int{1, 2}, []int{1, 2}, 0},
-		{"in flight", batcherConfig[parcel, int]{}, func(d *depot) { d.put(1); synctest.Wait(); d.put(2) }, time.Hour, nil, []int{1, 2}, 2 * time.Second},
-		{"in flight, ctx ends first", batcherConfig[parcel, int]{}, func(d *depot) { d.put(1); synctest.Wait(); d.put(2) }, time.Millisecond, []int{1, 2}, []int{1, 2}, time.Millisecond},
-		{"failing for good", batcherConfig[parcel, int]{}, func(d *depot) { d.fails(); d.put(1, 2) }, time.Hour, nil, []int{1, 2}, 2 * time.Second},
-		{"failing and trying again", batcherConfig[parcel, int]{}, func(d *depot) { d.judge = refuse; d.put(1, 2) }, time.Hour, []int{1, 2}, []int{1, 2}, time.Hour},
-		{"in backoff, ctx ended", batcherConfig[parcel, int]{}, func(d *depot) { d.judge = refuse; d.put(1); time.Sleep(2 * time.Second) }, 0, []int{1}, []int{1}, 0},
-		{"halted", batcherConfig[parcel, int]{}, func(d *depot) { d.put(1, 2); d.halt(errRefused) }, time.Hour, []int{2}, []int{1, 2}, time.Hour},
-		{"stuck", batcherConfig[parcel, int]{}, func(d *depot) {
-			d.judge = func(b *parcelBatch) parcelVerdict { return parcelVerdict{stuck: b, wait: time.Minute} }
+		{"idle", Config[parcel, int]{}, func(*depot) {}, time.Hour, nil, nil, 0},
+		{"idle, ctx ended", Config[parcel, int]{}, func(*depot) {}, 0, nil, nil, 0},
+		{"idle after work", Config[parcel, int]{}, func(d *depot) { d.put(1); _ = d.Flush(context.Background()) }, 0, nil, []int{1}, 0},
+		{"pending", Config[parcel, int]{Linger: 24 * time.Hour}, func(d *depot) { d.put(1, 2) }, time.Hour, nil, []int{1, 2}, time.Second},
+		{"pending, ctx ended", Config[parcel, int]{Linger: 24 * time.Hour}, func(d *depot) { d.put(1, 2) }, 0, []int{1, 2}, []int{1, 2}, 0},
+		{"in flight", Config[parcel, int]{}, func(d *depot) { d.put(1); synctest.Wait(); d.put(2) }, time.Hour, nil, []int{1, 2}, 2 * time.Second},
+		{"in flight, ctx ends first", Config[parcel, int]{}, func(d *depot) { d.put(1); synctest.Wait(); d.put(2) }, time.Millisecond, []int{1, 2}, []int{1, 2}, time.Millisecond},
+		{"failing for good", Config[parcel, int]{}, func(d *depot) { d.fails(); d.put(1, 2) }, time.Hour, nil, []int{1, 2}, 2 * time.Second},
+		{"failing and trying again", Config[parcel, int]{}, func(d *depot) { d.judge = refuse; d.put(1, 2) }, time.Hour, []int{1, 2}, []int{1, 2}, time.Hour},
+		{"in backoff, ctx ended", Config[parcel, int]{}, func(d *depot) { d.judge = refuse; d.put(1); time.Sleep(2 * time.Second) }, 0, []int{1}, []int{1}, 0},
+		{"halted", Config[parcel, int]{}, func(d *depot) { d.put(1, 2); d.Suspend(errRefused) }, time.Hour, []int{2}, []int{1, 2}, time.Hour},
+		{"candidate", Config[parcel, int]{}, func(d *depot) {
+			d.judge = func(b *parcelBatch) parcelResult { return parcelResult{Candidate: b, Wait: time.Minute} }
 			d.put(1)
 			synctest.Wait()
 			d.put(2)
@@ -69,8 +69,8 @@ func TestCloseInEveryState(t *testing.T) {
 }
 
 func TestTheFirstCtxThatEndsEndsEveryClose(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{}, func(t *testing.T, d *depot) {
-		d.judge = func(b *parcelBatch) parcelVerdict { return parcelVerdict{again: []*parcelBatch{b}, wait: time.Minute} }
+	inDepot(t, Config[parcel, int]{}, func(t *testing.T, d *depot) {
+		d.judge = func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Minute} }
 		d.put(1)
 		began := time.Now()
 		var all sync.WaitGroup
@@ -90,23 +90,23 @@ func TestTheFirstCtxThatEndsEndsEveryClose(t *testing.T) {
 }
 
 func TestCloseSendsWaitersAwayAndEndsFlushes(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{maxItems: 2}, func(t *testing.T, d *depot) {
-		d.judge = func(b *parcelBatch) parcelVerdict { return parcelVerdict{again: []*parcelBatch{b}, wait: time.Minute} }
+	inDepot(t, Config[parcel, int]{MaxItems: 2}, func(t *testing.T, d *depot) {
+		d.judge = func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Minute} }
 		d.put(1, 2)
 		sent, flushed := make(chan error, 1), make(chan error, 1)
 		go func() { sent <- d.admit(t.Context(), parcel{n: 3}, 0, false, true) }()
-		go func() { flushed <- d.flush(t.Context()) }()
+		go func() { flushed <- d.Flush(t.Context()) }()
 		synctest.Wait()
 		left, _ := d.close(endedCtx())
 		require.Equal(t, []int{1, 2}, left)
 		require.ErrorIs(t, <-sent, ErrClosed)
 		require.ErrorIs(t, <-flushed, ErrClosed)
-		require.ErrorIs(t, d.flush(t.Context()), ErrClosed)
+		require.ErrorIs(t, d.Flush(t.Context()), ErrClosed)
 	})
 }
 
 func TestABatchThatEndsDuringCloseCounts(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{}, func(t *testing.T, d *depot) {
+	inDepot(t, Config[parcel, int]{}, func(t *testing.T, d *depot) {
 		d.put(1)
 		synctest.Wait()
 		d.put(2)
@@ -117,18 +117,18 @@ func TestABatchThatEndsDuringCloseCounts(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.NoError(t, d.errs[1])
 		require.ErrorIs(t, d.errs[2], ErrClosed)
-		require.Equal(t, totals{admitted: 2, done: 1}, d.totals)
+		require.Equal(t, Totals{Admitted: 2, Done: 1}, d.totals)
 	})
 }
 
 // What is dropped leaves the queue and the batches that wait to be run again; what stays is run without it.
 func TestDropFailsWhatIsUnwantedWhereverItWaits(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{linger: time.Minute}, func(t *testing.T, d *depot) {
-		d.judge = func(b *parcelBatch) parcelVerdict { return parcelVerdict{again: []*parcelBatch{b}, wait: time.Hour} }
+	inDepot(t, Config[parcel, int]{Linger: time.Minute}, func(t *testing.T, d *depot) {
+		d.judge = func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Hour} }
 		d.put(2, 3, 5) // a full batch, which is to be run again
 		time.Sleep(2 * time.Second)
 		d.put(4, 7)
-		d.drop(func(p *parcel) bool { return p.n > 2 && p.n != 4 }, errRefused)
+		d.Drop(func(p *parcel) bool { return p.n > 2 && p.n != 4 }, errRefused)
 		for n, want := range map[int]int{2: 0, 3: 1, 4: 0, 5: 1, 7: 1} {
 			require.Equal(t, want, d.ended[n], "parcel %d", n)
 		}

@@ -1,26 +1,26 @@
-package sequin
+package batch
 
 import (
 	"slices"
 	"time"
 )
 
-// maxHold is the longest that a partial batch waits for company beside a lane that stalls. It is the price of few, full
+// MaxHold is the longest that a partial batch waits for more items beside a lane that stalls. It is the price of few, full
 // requests when the server is slow: a person does not notice it, and 20 small requests a second a lane cost little.
-const maxHold = 50 * time.Millisecond
+const MaxHold = 50 * time.Millisecond
 
 // dispatchLocked lets leave what may. A lane with a free slot, not in backoff, leaves
 //
-//   - at once: what is to be run again, a full batch, and what is in a hurry;
-//   - when its head has waited twice the recent median time of a run, at most maxHold: so that a lane that stalls holds
+//   - at once: what is to be run again, a full batch, and what is in a urgent;
+//   - when its head has waited twice the recent median time of a run, at most MaxHold: so that a lane that stalls holds
 //     back nobody;
 //   - when nothing is in flight: the one lane whose head has waited longest.
 //
 // Letting one leave at every completion as well keeps as many in flight as ever were: at 2,000 items a second and 5 ms a
 // run, in four lanes, 594 runs a second of 3.4 items instead of 346 of 5.8, to save 2.5 ms of latency at the median.
 //
-// With a linger, a partial batch that is in no hurry stays until its head has waited that long.
-func (b *batcher[T, W]) dispatchLocked() {
+// With a linger, a partial batch that is in no urgent stays until its head has waited that long.
+func (b *Engine[T, W]) dispatchLocked() {
 	if b.aborted || b.refusal != nil {
 		b.setTimerLocked(time.Time{}) // resume looks again
 		return
@@ -32,14 +32,14 @@ func (b *batcher[T, W]) dispatchLocked() {
 			wake = t
 		}
 	}
-	b.lim = b.cfg.limits()
+	b.lim = b.cfg.Limits()
 	var oldest *lane[T, W] // of the partial ones that could leave if nothing were in flight
 	due := func(l *lane[T, W]) time.Time { return l.since.Add(b.pace.hold()) }
 	for i := range b.lanes {
 		l := &b.lanes[i]
-		for l.inFlight < b.cfg.slots && l.waiting() {
+		for l.inFlight < b.cfg.Slots && l.waiting() {
 			if now.Before(l.resume) {
-				if b.cfg.unordered && l.hurry > 0 && len(l.pending()) > 0 {
+				if b.cfg.Unordered && l.urgent > 0 && len(l.pending()) > 0 {
 					b.leaveLocked(l, now)
 					continue
 				}
@@ -50,7 +50,7 @@ func (b *batcher[T, W]) dispatchLocked() {
 				b.leaveLocked(l, now)
 				continue
 			}
-			ready := l.since.Add(b.cfg.linger)
+			ready := l.since.Add(b.cfg.Linger)
 			if now.Before(ready) {
 				soonest(ready)
 				break
@@ -81,15 +81,15 @@ func (b *batcher[T, W]) dispatchLocked() {
 
 // waiting reports whether the lane has anything to run.
 func (l *lane[T, W]) waiting() bool {
-	return len(l.stuck) > 0 || len(l.redo) > 0 || len(l.queue) > l.head
+	return len(l.candidates) > 0 || len(l.redo) > 0 || len(l.queue) > l.head
 }
 
 // forced reports whether the lane leaves without regard to others.
-func (l *lane[T, W]) forced(lim limits) bool {
-	return len(l.stuck) > 0 || len(l.redo) > 0 || l.hurry > 0 || len(l.pending()) >= lim.count || lim.filled(l.bytes)
+func (l *lane[T, W]) forced(lim Limits) bool {
+	return len(l.candidates) > 0 || len(l.redo) > 0 || l.urgent > 0 || len(l.pending()) >= lim.Count || lim.filled(l.bytes)
 }
 
-func (b *batcher[T, W]) leaveLocked(l *lane[T, W], now time.Time) {
+func (b *Engine[T, W]) leaveLocked(l *lane[T, W], now time.Time) {
 	next := b.nextLocked(l, now)
 	l.inFlight++
 	b.inFlight++
@@ -106,62 +106,62 @@ func (b *batcher[T, W]) leaveLocked(l *lane[T, W], now time.Time) {
 // topUp adds to a batch that was just cut what has come since. A new goroutine may begin only when the one that admits
 // items, in a loop, pauses: an idle batcher would send the loop's first item in a request of its own, and the others
 // would wait for that to end. Another batch of the lane may have left meanwhile: where order matters it is as it was cut.
-func (b *batcher[T, W]) topUp(x *batch[T, W]) {
-	if !b.cfg.unordered {
+func (b *Engine[T, W]) topUp(x *Batch[T, W]) {
+	if !b.cfg.Unordered {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if x.fresh && len(x.items) < b.lim.count && len(x.lane.pending()) > 0 {
-		x.items, _ = b.takeLocked(x.lane, time.Now(), nil, x.items)
+	if x.fresh && len(x.Items) < b.lim.Count && len(x.lane.pending()) > 0 {
+		x.Items, _ = b.takeLocked(x.lane, time.Now(), nil, x.Items)
 	}
 }
 
-// nextLocked takes the lane's next batch: what is to be run again comes first, and stuck ones take turns with others.
-func (b *batcher[T, W]) nextLocked(l *lane[T, W], now time.Time) *batch[T, W] {
+// nextLocked takes the lane's next batch: what is to be run again comes first, and candidate ones take turns with others.
+func (b *Engine[T, W]) nextLocked(l *lane[T, W], now time.Time) *Batch[T, W] {
 	if now.Before(l.resume) {
-		return b.cutLocked(l, now, nil) // in a hurry: what is to be run again waits
+		return b.cutLocked(l, now, nil) // in a urgent: what is to be run again waits
 	}
-	if len(l.stuck) > 0 {
+	if len(l.candidates) > 0 {
 		if !l.turn {
 			l.turn = true
-			if w := b.witnessLocked(l, now); w != nil {
+			if w := b.controlLocked(l, now); w != nil {
 				return w
 			}
 		}
 		l.turn = false
-		stuck := l.stuck[0]
-		l.stuck = slices.Delete(l.stuck, 0, 1)
-		return stuck
+		candidate := l.candidates[0]
+		l.candidates = slices.Delete(l.candidates, 0, 1)
+		return candidate
 	}
 	l.turn = false
 	if again := l.takeRedo(); again != nil {
-		again.witness = false
+		again.Control = false
 		return again
 	}
 	return b.cutLocked(l, now, nil)
 }
 
-// witnessLocked takes a batch that holds no id of a stuck one, or nil when the lane has none. What is to be run again
-// holds none, or it would have been requeued when that one got stuck.
-func (b *batcher[T, W]) witnessLocked(l *lane[T, W], now time.Time) *batch[T, W] {
+// controlLocked takes a batch that holds no id of a candidate one, or nil when the lane has none. What is to be run again
+// holds none, or it would have been requeued when that one got candidate.
+func (b *Engine[T, W]) controlLocked(l *lane[T, W], now time.Time) *Batch[T, W] {
 	w := l.takeRedo()
 	if w == nil && len(l.pending()) > 0 {
 		var avoid []uint64
-		for _, stuck := range l.stuck {
-			for i := range stuck.items {
-				avoid = append(avoid, stuck.items[i].id)
+		for _, candidate := range l.candidates {
+			for i := range candidate.Items {
+				avoid = append(avoid, candidate.Items[i].ID)
 			}
 		}
 		w = b.cutLocked(l, now, avoid)
 	}
 	if w != nil {
-		w.witness = true
+		w.Control = true
 	}
 	return w
 }
 
-func (l *lane[T, W]) takeRedo() *batch[T, W] {
+func (l *lane[T, W]) takeRedo() *Batch[T, W] {
 	if len(l.redo) == 0 {
 		return nil
 	}
@@ -171,21 +171,21 @@ func (l *lane[T, W]) takeRedo() *batch[T, W] {
 }
 
 // cutLocked cuts a batch off the lane's queue. Only with ids to avoid it may find none.
-func (b *batcher[T, W]) cutLocked(l *lane[T, W], now time.Time, avoid []uint64) *batch[T, W] {
-	items, skipped := b.takeLocked(l, now, avoid, l.room(min(len(l.pending()), b.lim.count)))
+func (b *Engine[T, W]) cutLocked(l *lane[T, W], now time.Time, avoid []uint64) *Batch[T, W] {
+	items, skipped := b.takeLocked(l, now, avoid, l.room(min(len(l.pending()), b.lim.Count)))
 	if len(items) == 0 {
 		l.spares = append(l.spares, items)
 		return nil
 	}
-	return &batch[T, W]{items: items, skipped: skipped && avoid == nil, lane: l, fresh: true}
+	return &Batch[T, W]{Items: items, Skipped: skipped && avoid == nil, lane: l, fresh: true}
 }
 
 // takeLocked moves items from the lane's queue to a batch, as many as fit beside those that are in it. It reports whether
 // it passed over any.
-func (b *batcher[T, W]) takeLocked(l *lane[T, W], now time.Time, avoid []uint64, into []entry[T]) (items []entry[T], passed bool) {
+func (b *Engine[T, W]) takeLocked(l *lane[T, W], now time.Time, avoid []uint64, into []Entry[T]) (items []Entry[T], passed bool) {
 	pending := l.pending()
-	if b.cfg.first != nil && len(pending) > b.lim.count {
-		slices.SortStableFunc(pending, func(x, y entry[T]) int { return b.cfg.first(x.item, y.item) })
+	if b.cfg.Compare != nil && len(pending) > b.lim.Count {
+		slices.SortStableFunc(pending, func(x, y Entry[T]) int { return b.cfg.Compare(x.Item, y.Item) })
 	}
 	items, rest, skipped := cut(&b.cutter, pending, b.lim, avoid, into)
 	taken := items[len(into):]
@@ -193,14 +193,14 @@ func (b *batcher[T, W]) takeLocked(l *lane[T, W], now time.Time, avoid []uint64,
 		return items, skipped > 0
 	}
 	for i := range taken {
-		l.bytes -= taken[i].size
+		l.bytes -= taken[i].Size
 	}
-	// What was passed over keeps its order, so that what is in a hurry stays in front; how much of it was taken is not
-	// counted where something was passed over: a little too much hurry does no harm.
+	// What was passed over keeps its order, so that what is in a urgent stays in front; how much of it was taken is not
+	// counted where something was passed over: a little too much urgent does no harm.
 	if skipped == 0 {
-		l.hurry = max(0, l.hurry-len(taken))
+		l.urgent = max(0, l.urgent-len(taken))
 	}
-	l.hurry = min(l.hurry, len(rest))
+	l.urgent = min(l.urgent, len(rest))
 	if l.head = len(l.queue) - len(rest); len(rest) == 0 {
 		l.queue, l.head = l.queue[:0], 0
 	}
@@ -213,7 +213,7 @@ func (b *batcher[T, W]) takeLocked(l *lane[T, W], now time.Time, avoid []uint64,
 }
 
 // room returns an empty list for n items, that of an earlier batch where there is one.
-func (l *lane[T, W]) room(n int) []entry[T] {
+func (l *lane[T, W]) room(n int) []Entry[T] {
 	if last := len(l.spares) - 1; last >= 0 {
 		spare := l.spares[last]
 		l.spares = l.spares[:last]
@@ -221,47 +221,47 @@ func (l *lane[T, W]) room(n int) []entry[T] {
 			return spare
 		}
 	}
-	return make([]entry[T], 0, n)
+	return make([]Entry[T], 0, n)
 }
 
 // exec runs a batch, and then whatever leaves when it has ended: a goroutine that has run one has the stack for the next.
-func (b *batcher[T, W]) exec(x *batch[T, W]) {
+func (b *Engine[T, W]) exec(x *Batch[T, W]) {
 	for x != nil {
 		x = b.step(x)
 	}
 }
 
-// step runs a batch and applies its verdict. It returns one of those that leave now, or nil; the others have goroutines
+// step runs a batch and applies its result. It returns one of those that leave now, or nil; the others have goroutines
 // of their own.
-func (b *batcher[T, W]) step(x *batch[T, W]) *batch[T, W] {
+func (b *Engine[T, W]) step(x *Batch[T, W]) *Batch[T, W] {
 	began := time.Now()
 	x.fresh = false
-	v := b.cfg.run(b.ctx, x)
+	v := b.cfg.Run(b.ctx, x)
 	took := time.Since(began)
 	// Outside mu, because done may be anybody's code, and before the room is free, so that a Flush which returns has
 	// seen every receipt complete.
-	if len(v.done) > 0 {
-		b.cfg.done(v.done, nil)
+	if len(v.Done) > 0 {
+		b.cfg.Done(v.Done, nil)
 	}
-	if len(v.failed) > 0 {
-		b.cfg.done(v.failed, v.err)
+	if len(v.Failed) > 0 {
+		b.cfg.Done(v.Failed, v.Err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := x.lane
 	l.inFlight--
 	b.inFlight--
-	if len(v.done)+len(v.failed) > 0 {
+	if len(v.Done)+len(v.Failed) > 0 {
 		b.pace.note(took)
 	}
-	b.completeLocked(v.done, true)
-	b.completeLocked(v.failed, false)
-	b.totals.done += uint64(len(v.done))
-	b.totals.failed += uint64(len(v.failed))
+	b.completeLocked(v.Done, true)
+	b.completeLocked(v.Failed, false)
+	b.totals.Done += uint64(len(v.Done))
+	b.totals.Failed += uint64(len(v.Failed))
 	b.putBackLocked(l, v)
-	if len(v.done) == len(x.items) && len(l.spares) < b.cfg.slots {
-		clear(x.items)
-		l.spares = append(l.spares, x.items[:0])
+	if len(v.Done) == len(x.Items) && len(l.spares) < b.cfg.Slots {
+		clear(x.Items)
+		l.spares = append(l.spares, x.Items[:0])
 	}
 	b.turnEpochsLocked()
 	b.free, b.next = true, nil
@@ -273,11 +273,11 @@ func (b *batcher[T, W]) step(x *batch[T, W]) *batch[T, W] {
 }
 
 // completeLocked takes items off the books; their room is free only where free says so.
-func (b *batcher[T, W]) completeLocked(items []entry[T], free bool) {
+func (b *Engine[T, W]) completeLocked(items []Entry[T], free bool) {
 	for i := range items {
 		items[i].epoch.live--
 		if free {
-			b.bytes -= items[i].size
+			b.bytes -= items[i].Size
 		}
 	}
 	b.live -= len(items)
@@ -287,42 +287,42 @@ func (b *batcher[T, W]) completeLocked(items []entry[T], free bool) {
 }
 
 // putBackLocked takes back what is to be run again.
-func (b *batcher[T, W]) putBackLocked(l *lane[T, W], v verdict[T, W]) {
-	if v.wait > 0 {
-		l.resume = time.Now().Add(v.wait)
+func (b *Engine[T, W]) putBackLocked(l *lane[T, W], v Result[T, W]) {
+	if v.Wait > 0 {
+		l.resume = time.Now().Add(v.Wait)
 	}
-	for _, again := range v.again {
+	for _, again := range v.Again {
 		again.lane = l
 	}
-	if len(v.again) > 0 {
-		l.redo = slices.Concat(v.again, l.redo)
+	if len(v.Again) > 0 {
+		l.redo = slices.Concat(v.Again, l.redo)
 	}
-	if v.stuck != nil {
-		v.stuck.lane = l
-		l.stuck = append(l.stuck, v.stuck)
+	if v.Candidate != nil {
+		v.Candidate.lane = l
+		l.candidates = append(l.candidates, v.Candidate)
 	}
-	// What waits to be run again is later than what is put back before it. And it must not hold the id of what is stuck:
-	// cut anew, without that id, it is a witness. Halves of a witness hold none, and stay halves.
-	if len(v.requeue) == 0 && (v.stuck == nil || !sharesID(v.stuck, l.redo)) {
+	// What waits to be run again is later than what is put back before it. And it must not hold the id of what is candidate:
+	// cut anew, without that id, it is a control batch. Halves of a control batch hold none, and stay halves.
+	if len(v.Requeue) == 0 && (v.Candidate == nil || !sharesID(v.Candidate, l.redo)) {
 		return
 	}
-	back := slices.Clip(v.requeue)
+	back := slices.Clip(v.Requeue)
 	for _, piece := range l.redo {
-		back = append(back, piece.items...)
+		back = append(back, piece.Items...)
 	}
 	l.redo = nil
 	for i := range back {
-		l.bytes += back[i].size
+		l.bytes += back[i].Size
 	}
-	l.hurry += len(back) // what left once has had its time to wait for company
+	l.urgent += len(back) // what left once has had its time to wait for more items
 	l.queue, l.head = slices.Concat(back, l.pending()), 0
 }
 
 // sharesID reports whether any of the batches holds an id of b's.
-func sharesID[T, W any](b *batch[T, W], others []*batch[T, W]) bool {
-	for _, e := range b.items {
+func sharesID[T, W any](b *Batch[T, W], others []*Batch[T, W]) bool {
+	for _, e := range b.Items {
 		for _, other := range others {
-			if slices.ContainsFunc(other.items, func(o entry[T]) bool { return o.id == e.id }) {
+			if slices.ContainsFunc(other.Items, func(o Entry[T]) bool { return o.ID == e.ID }) {
 				return true
 			}
 		}
@@ -331,7 +331,7 @@ func sharesID[T, W any](b *batch[T, W], others []*batch[T, W]) bool {
 }
 
 // setTimerLocked lets tick run at wake, or never when it is zero.
-func (b *batcher[T, W]) setTimerLocked(wake time.Time) {
+func (b *Engine[T, W]) setTimerLocked(wake time.Time) {
 	if wake.Equal(b.wake) {
 		return
 	}
@@ -346,7 +346,7 @@ func (b *batcher[T, W]) setTimerLocked(wake time.Time) {
 }
 
 // tick is the timer's. One that fires while it is being set anew finds nothing due, and sets it again.
-func (b *batcher[T, W]) tick() {
+func (b *Engine[T, W]) tick() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.wake = time.Time{}
@@ -366,13 +366,13 @@ func (p *pace) note(took time.Duration) {
 	sorted := p.last
 	known := sorted[:min(p.n, len(sorted))]
 	slices.Sort(known)
-	p.held = min(2*known[len(known)/2], maxHold)
+	p.held = min(2*known[len(known)/2], MaxHold)
 }
 
-// hold is how long a partial batch waits for company at most: twice the median.
+// hold is how long a partial batch waits for more items at most: twice the median.
 func (p *pace) hold() time.Duration {
 	if p.n == 0 {
-		return maxHold
+		return MaxHold
 	}
 	return p.held
 }

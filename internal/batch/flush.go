@@ -1,4 +1,4 @@
-package sequin
+package batch
 
 import (
 	"context"
@@ -14,12 +14,12 @@ type epoch struct {
 
 func newEpoch() *epoch { return &epoch{done: make(chan struct{})} }
 
-// flush waits until everything that was admitted before the call is complete, without waiting for company. The error is
+// flush waits until everything that was admitted before the call is complete, without waiting for more items. The error is
 // that of ctx, or ErrClosed when close gave up on some of it.
-func (b *batcher[T, W]) flush(ctx context.Context) error {
+func (b *Engine[T, W]) Flush(ctx context.Context) error {
 	b.mu.Lock()
 	e := b.endEpochLocked()
-	b.hurryLocked()
+	b.urgeLocked()
 	b.mu.Unlock()
 	select {
 	case <-e.done:
@@ -43,7 +43,7 @@ func (b *batcher[T, W]) flush(ctx context.Context) error {
 
 // endEpochLocked returns the epoch that is complete once everything admitted so far is. One that holds nothing is not
 // ended: there are never more epochs than live items, however often flush is called while nothing moves.
-func (b *batcher[T, W]) endEpochLocked() *epoch {
+func (b *Engine[T, W]) endEpochLocked() *epoch {
 	last := len(b.epochs) - 1
 	if b.epochs[last].live == 0 && last > 0 {
 		return b.epochs[last-1]
@@ -55,7 +55,7 @@ func (b *batcher[T, W]) endEpochLocked() *epoch {
 }
 
 // turnEpochsLocked ends the epochs that have nothing left, in their order.
-func (b *batcher[T, W]) turnEpochsLocked() {
+func (b *Engine[T, W]) turnEpochsLocked() {
 	for len(b.epochs) > 1 && b.epochs[0].live == 0 {
 		close(b.epochs[0].done)
 		b.epochs[0] = nil
@@ -64,16 +64,16 @@ func (b *batcher[T, W]) turnEpochsLocked() {
 }
 
 // drop fails what is queued, or waits to be run again, and unwanted. It is for run to call: close waits for its batch.
-func (b *batcher[T, W]) drop(unwanted func(*T) bool, err error) {
-	var out []entry[T]
-	keep := func(items []entry[T]) []entry[T] {
-		first := slices.IndexFunc(items, func(e entry[T]) bool { return unwanted(&e.item) })
+func (b *Engine[T, W]) Drop(unwanted func(*T) bool, err error) {
+	var out []Entry[T]
+	keep := func(items []Entry[T]) []Entry[T] {
+		first := slices.IndexFunc(items, func(e Entry[T]) bool { return unwanted(&e.Item) })
 		if first < 0 {
 			return items
 		}
 		rest := slices.Clone(items[:first])
 		for i := first; i < len(items); i++ {
-			if unwanted(&items[i].item) {
+			if unwanted(&items[i].Item) {
 				out = append(out, items[i])
 			} else {
 				rest = append(rest, items[i])
@@ -81,14 +81,14 @@ func (b *batcher[T, W]) drop(unwanted func(*T) bool, err error) {
 		}
 		return rest
 	}
-	keepOf := func(batches []*batch[T, W]) (rest []*batch[T, W]) {
+	keepOf := func(batches []*Batch[T, W]) (rest []*Batch[T, W]) {
 		for _, x := range batches {
-			items := keep(x.items)
+			items := keep(x.Items)
 			switch {
-			case len(items) == len(x.items):
+			case len(items) == len(x.Items):
 				rest = append(rest, x)
 			case len(items) > 0:
-				rest = append(rest, &batch[T, W]{items: items, lane: x.lane}) // another batch, with work of its own
+				rest = append(rest, &Batch[T, W]{Items: items, lane: x.lane}) // another batch, with work of its own
 			}
 		}
 		return rest
@@ -97,34 +97,34 @@ func (b *batcher[T, W]) drop(unwanted func(*T) bool, err error) {
 	for i := range b.lanes {
 		l := &b.lanes[i]
 		if queue := keep(l.pending()); len(queue) < len(l.pending()) {
-			l.queue, l.head, l.bytes, l.hurry = queue, 0, 0, min(l.hurry, len(queue))
+			l.queue, l.head, l.bytes, l.urgent = queue, 0, 0, min(l.urgent, len(queue))
 			for j := range queue {
-				l.bytes += queue[j].size
+				l.bytes += queue[j].Size
 			}
 		}
-		l.redo, l.stuck = keepOf(l.redo), keepOf(l.stuck)
+		l.redo, l.candidates = keepOf(l.redo), keepOf(l.candidates)
 	}
 	b.mu.Unlock()
 	if len(out) == 0 {
 		return
 	}
-	b.cfg.done(out, err)
+	b.cfg.Done(out, err)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.completeLocked(out, false)
-	b.totals.failed += uint64(len(out))
+	b.totals.Failed += uint64(len(out))
 	b.turnEpochsLocked()
 }
 
 // close refuses new items and waits until all others are complete or ctx ends. What is left then is returned, lane by
 // lane in order, the same at every call; a batch in flight at that moment is among it unless it succeeded. No goroutine
 // and no timer remains. It may be called at any time, also beside itself: the first ctx that ends counts.
-func (b *batcher[T, W]) close(ctx context.Context) (left []T, cause error) {
+func (b *Engine[T, W]) Close(ctx context.Context) (left []T, cause error) {
 	b.mu.Lock()
 	if !b.closed {
 		b.closed = true
 		b.refuseWaitersLocked(ErrClosed)
-		b.hurryLocked()
+		b.urgeLocked()
 	}
 	b.checkDrainedLocked()
 	b.mu.Unlock()
@@ -144,7 +144,7 @@ func (b *batcher[T, W]) close(ctx context.Context) (left []T, cause error) {
 	return b.left, b.cause
 }
 
-func (b *batcher[T, W]) checkDrainedLocked() {
+func (b *Engine[T, W]) checkDrainedLocked() {
 	if !b.closed || b.inFlight > 0 || b.live > 0 && !b.aborted {
 		return
 	}
@@ -158,22 +158,22 @@ func (b *batcher[T, W]) checkDrainedLocked() {
 }
 
 // gatherLeft runs after drained, when nothing changes any more.
-func (b *batcher[T, W]) gatherLeft() {
-	var left []entry[T]
+func (b *Engine[T, W]) gatherLeft() {
+	var left []Entry[T]
 	for i := range b.lanes {
 		l := &b.lanes[i]
-		for _, stuck := range l.stuck {
-			left = append(left, stuck.items...)
+		for _, candidate := range l.candidates {
+			left = append(left, candidate.Items...)
 		}
 		for _, again := range l.redo {
-			left = append(left, again.items...)
+			left = append(left, again.Items...)
 		}
 		left = append(left, l.pending()...)
 	}
 	for _, e := range left {
-		b.left = append(b.left, e.item)
+		b.left = append(b.left, e.Item)
 	}
 	if len(left) > 0 {
-		b.cfg.done(left, ErrClosed)
+		b.cfg.Done(left, ErrClosed)
 	}
 }

@@ -1,15 +1,15 @@
-package sequin
+package batch
 
-// limits of a batch.
-type limits struct {
-	count    int  // most items
-	bytes    int  // most bytes, over all items and overhead; a single item may exceed it
-	overhead int  // bytes of a request without items
-	distinct bool // no id twice
+// Limits bound a batch.
+type Limits struct {
+	Count    int  // most items
+	Bytes    int  // most bytes, items and Overhead together; a single item may exceed it
+	Overhead int  // bytes of a request without items
+	Distinct bool // no ID twice
 }
 
 // filled reports whether items of so many bytes make a full batch.
-func (l limits) filled(bytes int) bool { return bytes >= l.bytes-l.overhead }
+func (l Limits) filled(bytes int) bool { return bytes >= l.Bytes-l.Overhead }
 
 // lookahead is how many batches' worth of items a cut looks at to fill a batch past repeated ids. More would make every
 // cut of a stream with one hot key walk its whole backlog; with as many keys as a batch has items, in random order,
@@ -18,7 +18,7 @@ const lookahead = 4
 
 // cutter cuts batches. It holds nothing but scratch space, so that a cut depends on its arguments alone.
 type cutter struct {
-	seen  idSet
+	seen  IDSet
 	taken []int32 // indices of what was taken, only while something was passed over
 }
 
@@ -26,30 +26,30 @@ type cutter struct {
 // passes over an item whose id the batch already holds, or that stands behind one of its id that was passed over.
 // Ids to avoid, where there are any, count as held. The batch is appended to into, whose items count as taken: only with
 // either it may take none. What was passed over keeps its order, at the head of rest, which shares pending's array.
-func cut[T any](c *cutter, pending []entry[T], lim limits, avoid []uint64, into []entry[T]) (batch, rest []entry[T], skipped int) {
-	window, distinct := len(pending), lim.distinct || len(avoid) > 0
+func cut[T any](c *cutter, pending []Entry[T], lim Limits, avoid []uint64, into []Entry[T]) (batch, rest []Entry[T], skipped int) {
+	window, distinct := len(pending), lim.Distinct || len(avoid) > 0
 	if distinct {
-		window = min(window, lookahead*lim.count)
-		c.seen.reset(window + len(avoid) + len(into))
+		window = min(window, lookahead*lim.Count)
+		c.seen.Reset(window + len(avoid) + len(into))
 		c.taken = c.taken[:0]
 		for _, id := range avoid {
-			c.seen.add(id)
+			c.seen.Add(id)
 		}
 	}
-	bytes, last := lim.overhead, -1
+	bytes, last := lim.Overhead, -1
 	for i := range into {
-		bytes += into[i].size
+		bytes += into[i].Size
 		if distinct {
-			c.seen.add(into[i].id)
+			c.seen.Add(into[i].ID)
 		}
 	}
-	for i := 0; i < window && len(into) < lim.count; i++ {
+	for i := 0; i < window && len(into) < lim.Count; i++ {
 		e := &pending[i]
-		if distinct && e.id != 0 && !c.seen.add(e.id) {
+		if distinct && e.ID != 0 && !c.seen.Add(e.ID) {
 			skipped++
 			continue
 		}
-		if bytes += e.size; bytes > lim.bytes && len(into) > 0 {
+		if bytes += e.Size; bytes > lim.Bytes && len(into) > 0 {
 			break
 		}
 		into, last = append(into, *e), i
@@ -74,15 +74,15 @@ func cut[T any](c *cutter, pending []entry[T], lim limits, avoid []uint64, into 
 	return into, pending[hole+1:], skipped
 }
 
-// idSet is a set of ids for one cut: open addressing in a table that is cleared, not freed, between cuts. A map would
+// IDSet is a set of ids for one cut: open addressing in a table that is cleared, not freed, between cuts. A map would
 // cost as much as all the rest of a Send together.
-type idSet struct {
+type IDSet struct {
 	slots []uint64
 	mask  uint64
 }
 
-// reset empties the set and makes room for n ids at half load.
-func (s *idSet) reset(n int) {
+// Reset empties the set and makes room for n ids at half load.
+func (s *IDSet) Reset(n int) {
 	size := 8
 	for size < 2*(n+1) {
 		size *= 2
@@ -94,8 +94,8 @@ func (s *idSet) reset(n int) {
 	clear(s.slots[:size])
 }
 
-// add reports whether id was new.
-func (s *idSet) add(id uint64) bool {
+// Add reports whether id was new.
+func (s *IDSet) Add(id uint64) bool {
 	for i := id & s.mask; ; i = (i + 1) & s.mask {
 		switch s.slots[i] {
 		case id:

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/internal/batch"
 )
 
 func TestWhatHasLapsedLeavesABatchThatIsToBeTriedAgain(t *testing.T) {
@@ -20,32 +22,32 @@ func TestWhatHasLapsedLeavesABatchThatIsToBeTriedAgain(t *testing.T) {
 	alive := &lease{deadline: now.Add(1), cut: t.Context()}
 	stopped := &lease{deadline: now.Add(time.Hour), cut: cut}
 
-	b := &batch[outgoing, sending]{work: sending{tries: 3, crashes: 2}}
+	b := &batch.Batch[outgoing, sending]{Work: sending{tries: 3, crashes: 2}}
 	for key, l := range map[string]*lease{"over": over, "alive": alive, "stopped": stopped, "nobody's": nil} {
-		b.items = append(b.items, entry[outgoing]{item: outgoing{Message: Message{Key: key}, lease: l}})
+		b.Items = append(b.Items, batch.Entry[outgoing]{Item: outgoing{Message: Message{Key: key}, lease: l}})
 	}
 	p.encode(b)
 	v, dropped := p.dropLapsed(b, now)
 	require.True(t, dropped)
-	require.ErrorIs(t, v.err, ErrLeaseExpired)
-	require.ElementsMatch(t, []string{"over", "stopped"}, keysOf(v.failed))
-	require.Len(t, v.again, 1)
-	rest := v.again[0]
-	require.ElementsMatch(t, []string{"alive", "nobody's"}, keysOf(rest.items))
-	require.Nil(t, rest.work.body, "other bytes, to be encoded anew")
-	require.Equal(t, 3, rest.work.tries)
+	require.ErrorIs(t, v.Err, ErrLeaseExpired)
+	require.ElementsMatch(t, []string{"over", "stopped"}, keysOf(v.Failed))
+	require.Len(t, v.Again, 1)
+	rest := v.Again[0]
+	require.ElementsMatch(t, []string{"alive", "nobody's"}, keysOf(rest.Items))
+	require.Nil(t, rest.Work.body, "other bytes, to be encoded anew")
+	require.Equal(t, 3, rest.Work.tries)
 
 	_, dropped = p.dropLapsed(rest, now)
 	require.False(t, dropped)
 	v, _ = p.dropLapsed(rest, now.Add(1))
-	require.Equal(t, []string{"alive"}, keysOf(v.failed))
-	v, _ = p.dropLapsed(&batch[outgoing, sending]{items: v.failed}, now.Add(1))
-	require.Empty(t, v.again, "a batch is never empty")
+	require.Equal(t, []string{"alive"}, keysOf(v.Failed))
+	v, _ = p.dropLapsed(&batch.Batch[outgoing, sending]{Items: v.Failed}, now.Add(1))
+	require.Empty(t, v.Again, "a batch is never empty")
 }
 
-func keysOf(items []entry[outgoing]) (keys []string) {
+func keysOf(items []batch.Entry[outgoing]) (keys []string) {
 	for _, e := range items {
-		keys = append(keys, e.item.Key)
+		keys = append(keys, e.Item.Key)
 	}
 	return keys
 }

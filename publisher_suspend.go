@@ -47,7 +47,7 @@ func (s *sideJobs) stop() {
 // that is buffered, one batch after the other. So what is buffered waits and Send says why, until a look at the stream
 // succeeds; there is one look at a time, at backoff pace.
 func (p *Publisher) refused(err error) {
-	p.batcher.halt(err)
+	p.engine.Suspend(err)
 	p.dropLeased(err)
 	p.side.mu.Lock()
 	defer p.side.mu.Unlock()
@@ -69,7 +69,7 @@ func (p *Publisher) planProbeLocked(err error) {
 }
 
 func (p *Publisher) probe() {
-	_, err := callOnce[Stream](p.batcher.ctx, p.client, path("api", "streams", p.stream))
+	_, err := callOnce[Stream](p.engine.Context(), p.client, path("api", "streams", p.stream))
 	p.side.mu.Lock()
 	defer p.side.mu.Unlock()
 	switch {
@@ -78,7 +78,7 @@ func (p *Publisher) probe() {
 		p.side.probing = false
 		p.log(slog.LevelInfo, "found the stream again")
 		// Under side.mu: a batch that leaves now and is refused plans the next look after this one has ended.
-		p.batcher.resume()
+		p.engine.Resume()
 	default:
 		p.planProbeLocked(err)
 	}
@@ -95,7 +95,7 @@ func (p *Publisher) learnKind() {
 		return
 	}
 	p.side.start(func() {
-		taken, err := p.client.takesDoubledKeys(p.batcher.ctx, p.stream)
+		taken, err := p.client.takesDoubledKeys(p.engine.Context(), p.stream)
 		p.doubled.Store(taken)
 		p.side.mu.Lock()
 		defer p.side.mu.Unlock()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/sequin-go/sequin/internal/batch"
 )
 
 // MessageError is a message that the Publisher gave up, and why.
@@ -61,9 +63,9 @@ func (e *UnsentError) Unwrap() []error {
 // failures keeps failed messages until somebody is told of them: OnFailure, by a goroutine that lives while there are
 // any, or whoever calls Flush or Close. What is kept holds its room in the buffer.
 type failures struct {
-	batcher *batcher[outgoing, sending] // whose room they hold
-	report  func(MessageError)          // OnFailure, or nil
-	cut     chan struct{}               // closed when a Close's ctx has ended: report no more
+	engine *batch.Engine[outgoing, sending] // whose room they hold
+	report func(MessageError)               // OnFailure, or nil
+	cut    chan struct{}                    // closed when a Close's ctx has ended: report no more
 
 	mu        sync.Mutex // guards all below; not held while the batcher or report runs
 	kept      []*failure
@@ -79,17 +81,17 @@ type failure struct {
 }
 
 // add takes charge of failed items. Those with a completer have been told by it.
-func (f *failures) add(items []entry[outgoing], err error) {
+func (f *failures) add(items []batch.Entry[outgoing], err error) {
 	told, bytes := 0, 0
 	f.mu.Lock()
 	for i := range items {
-		o := &items[i].item
+		o := &items[i].Item
 		if o.to != nil {
 			told++
-			bytes += items[i].size
+			bytes += items[i].Size
 			continue
 		}
-		x := &failure{MessageError{Message: o.Message, Err: err}, items[i].size}
+		x := &failure{MessageError{Message: o.Message, Err: err}, items[i].Size}
 		f.kept = append(f.kept, x)
 		if f.byKey == nil {
 			f.byKey = map[string][]*failure{}
@@ -102,20 +104,20 @@ func (f *failures) add(items []entry[outgoing], err error) {
 	}
 	f.mu.Unlock()
 	if told > 0 {
-		f.batcher.release(told, bytes)
+		f.engine.Release(told, bytes)
 	}
 }
 
 // sent marks the kept failures that a sent batch has overtaken. A lane sends the versions of a key in order, so that
 // whatever is sent after a failure of its key is later than it.
-func (f *failures) sent(items []entry[outgoing]) {
+func (f *failures) sent(items []batch.Entry[outgoing]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.byKey) == 0 {
 		return
 	}
 	for i := range items {
-		for _, x := range f.byKey[items[i].item.Key] {
+		for _, x := range f.byKey[items[i].Item.Key] {
 			x.Overtaken = true
 		}
 	}
@@ -135,7 +137,7 @@ func (f *failures) reportAll(idle chan struct{}) {
 		x := f.takeLocked()
 		told := x.MessageError
 		f.mu.Unlock()
-		over := f.batcher.reporting(x.bytes) // first the room, so that OnFailure may Send
+		over := f.engine.BeginReport(x.bytes) // first the room, so that OnFailure may Send
 		f.report(told)
 		over()
 	}
@@ -172,7 +174,7 @@ func (f *failures) collect() []MessageError {
 		out[i] = x.MessageError
 		bytes += x.bytes
 	}
-	f.batcher.release(len(kept), bytes)
+	f.engine.Release(len(kept), bytes)
 	return out
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/internal/batch"
 )
 
 // A batch that was cut anew may hold messages of different ages: each has its own time.
@@ -16,27 +18,27 @@ func TestGivingUpConcernsThoseWhoseTimeIsOver(t *testing.T) {
 		require.NoError(t, err)
 		p, err := client.NewPublisher("orders", PublisherConfig{RetryFor: 10 * time.Second})
 		require.NoError(t, err)
-		b := &batch[outgoing, sending]{work: sending{tries: 1}}
+		b := &batch.Batch[outgoing, sending]{Work: sending{tries: 1}}
 		for i, key := range []string{"old", "young", "as old", "new"} {
-			b.items = append(b.items, entry[outgoing]{item: outgoing{Message: Message{Key: key}}})
+			b.Items = append(b.Items, batch.Entry[outgoing]{Item: outgoing{Message: Message{Key: key}}})
 			if i < 3 {
-				b.items[i].item.tried = []time.Duration{1, 6 * time.Second, 1}[i]
+				b.Items[i].Item.tried = []time.Duration{1, 6 * time.Second, 1}[i]
 			}
 		}
 		time.Sleep(11 * time.Second)
-		p.noteFirstAttempt(b.items)
+		p.noteFirstAttempt(b.Items)
 		why := errors.New("away")
 		v := p.judge(b, &connError{cause: why})
-		require.ErrorIs(t, v.err, why)
-		require.Equal(t, []string{"old", "as old"}, outgoingKeys(v.failed))
-		require.Equal(t, []string{"young", "new"}, outgoingKeys(v.requeue))
-		require.Positive(t, v.wait, "the others are tried again at backoff pace")
+		require.ErrorIs(t, v.Err, why)
+		require.Equal(t, []string{"old", "as old"}, outgoingKeys(v.Failed))
+		require.Equal(t, []string{"young", "new"}, outgoingKeys(v.Requeue))
+		require.Positive(t, v.Wait, "the others are tried again at backoff pace")
 	})
 }
 
-func outgoingKeys(items []entry[outgoing]) (keys []string) {
+func outgoingKeys(items []batch.Entry[outgoing]) (keys []string) {
 	for i := range items {
-		keys = append(keys, items[i].item.Key)
+		keys = append(keys, items[i].Item.Key)
 	}
 	return keys
 }
@@ -48,11 +50,11 @@ func TestAWitnessThatCrashesTheServerIsHalvedAtOnce(t *testing.T) {
 	p, err := client.NewPublisher("orders", PublisherConfig{})
 	require.NoError(t, err)
 	crash := &APIError{Status: 500}
-	b := &batch[outgoing, sending]{items: make([]entry[outgoing], 4), work: sending{tries: 1}}
-	require.Equal(t, []*batch[outgoing, sending]{b}, p.judge(b, crash).again, "others are tried again as they are")
-	b.witness = true
-	halves := p.judge(b, crash).again
+	b := &batch.Batch[outgoing, sending]{Items: make([]batch.Entry[outgoing], 4), Work: sending{tries: 1}}
+	require.Equal(t, []*batch.Batch[outgoing, sending]{b}, p.judge(b, crash).Again, "others are tried again as they are")
+	b.Control = true
+	halves := p.judge(b, crash).Again
 	require.Len(t, halves, 2)
-	require.Len(t, halves[0].items, 2)
-	require.Len(t, halves[1].items, 2)
+	require.Len(t, halves[0].Items, 2)
+	require.Len(t, halves[1].Items, 2)
 }

@@ -1,4 +1,4 @@
-package sequin
+package batch
 
 import (
 	"context"
@@ -19,7 +19,7 @@ func (d *depot) putIn(lane, n int, key uint64) {
 }
 
 func TestAPartialBatchWaitsForTheOthersAndLeavesWhenTheyAreDone(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{lanes: 3}, func(t *testing.T, d *depot) {
+	inDepot(t, Config[parcel, int]{Lanes: 3}, func(t *testing.T, d *depot) {
 		d.pace.note(time.Hour) // hold is its maximum
 		d.putIn(0, 1, 1)
 		time.Sleep(960 * time.Millisecond)
@@ -33,7 +33,7 @@ func TestAPartialBatchWaitsForTheOthersAndLeavesWhenTheyAreDone(t *testing.T) {
 	})
 }
 
-// mustCloseLater closes without the hurry of a close.
+// mustCloseLater closes without the urgent of a close.
 func (d *depot) mustCloseLater(t *testing.T) {
 	t.Helper()
 	time.Sleep(time.Hour)
@@ -41,7 +41,7 @@ func (d *depot) mustCloseLater(t *testing.T) {
 }
 
 func TestAFullBatchLeavesBesideOthers(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{lanes: 2}, func(t *testing.T, d *depot) {
+	inDepot(t, Config[parcel, int]{Lanes: 2}, func(t *testing.T, d *depot) {
 		d.putIn(0, 1, 1)
 		synctest.Wait()
 		for n := 2; n <= 4; n++ {
@@ -53,28 +53,28 @@ func TestAFullBatchLeavesBesideOthers(t *testing.T) {
 }
 
 func TestAHurryConcernsItsLaneAlone(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{lanes: 3}, func(t *testing.T, d *depot) {
+	inDepot(t, Config[parcel, int]{Lanes: 3}, func(t *testing.T, d *depot) {
 		d.pace.note(time.Hour)
 		d.putIn(0, 1, 1)
 		synctest.Wait()
 		d.putIn(1, 2, 2)
 		d.putIn(2, 3, 3)
-		d.hurry(2)
+		d.FlushLane(2)
 		d.mustCloseLater(t)
 		require.Equal(t, [][]int{{1}, {3}, {2}}, d.ran())
-		require.Equal(t, []time.Duration{0, 0, maxHold}, d.times())
+		require.Equal(t, []time.Duration{0, 0, MaxHold}, d.times())
 	})
 }
 
 func TestALaneThatWaitsToTryAgainHoldsBackNobody(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{lanes: 2}, func(t *testing.T, d *depot) {
+	inDepot(t, Config[parcel, int]{Lanes: 2}, func(t *testing.T, d *depot) {
 		refusals := 2
-		d.judge = func(b *parcelBatch) parcelVerdict {
-			if b.items[0].item.n == 1 && refusals > 0 {
+		d.judge = func(b *parcelBatch) parcelResult {
+			if b.Items[0].Item.n == 1 && refusals > 0 {
 				refusals--
-				return parcelVerdict{again: []*parcelBatch{b}, wait: time.Minute}
+				return parcelResult{Again: []*parcelBatch{b}, Wait: time.Minute}
 			}
-			return parcelVerdict{done: b.items}
+			return parcelResult{Done: b.Items}
 		}
 		d.putIn(0, 1, 1)
 		time.Sleep(2 * time.Second) // its lane is in backoff now, and has nothing in flight
@@ -87,16 +87,16 @@ func TestALaneThatWaitsToTryAgainHoldsBackNobody(t *testing.T) {
 }
 
 func TestWhatIsPutBackStaysInFrontOfWhatCameLater(t *testing.T) {
-	once := func() limits { return limits{count: 4, bytes: 1000, distinct: true} }
+	once := func() Limits { return Limits{Count: 4, Bytes: 1000, Distinct: true} }
 	t.Run("cut anew", func(t *testing.T) {
-		inDepot(t, batcherConfig[parcel, int]{limits: once, linger: time.Hour}, func(t *testing.T, d *depot) {
+		inDepot(t, Config[parcel, int]{Limits: once, Linger: time.Hour}, func(t *testing.T, d *depot) {
 			first := true
-			d.judge = func(b *parcelBatch) parcelVerdict {
+			d.judge = func(b *parcelBatch) parcelResult {
 				if first {
 					first = false
-					return parcelVerdict{requeue: b.items}
+					return parcelResult{Requeue: b.Items}
 				}
-				return parcelVerdict{done: b.items}
+				return parcelResult{Done: b.Items}
 			}
 			for n := range 4 {
 				d.putIn(0, n, uint64(n)+1)
@@ -108,19 +108,19 @@ func TestWhatIsPutBackStaysInFrontOfWhatCameLater(t *testing.T) {
 		})
 	})
 	t.Run("halves that wait behind it", func(t *testing.T) {
-		inDepot(t, batcherConfig[parcel, int]{}, func(t *testing.T, d *depot) {
+		inDepot(t, Config[parcel, int]{}, func(t *testing.T, d *depot) {
 			step := 0
-			d.judge = func(b *parcelBatch) parcelVerdict {
+			d.judge = func(b *parcelBatch) parcelResult {
 				switch step++; step {
 				case 1:
-					return parcelVerdict{again: []*parcelBatch{{items: b.items[:1:1]}, {items: b.items[1:]}}}
+					return parcelResult{Again: []*parcelBatch{{Items: b.Items[:1:1]}, {Items: b.Items[1:]}}}
 				case 2:
-					return parcelVerdict{requeue: b.items}
+					return parcelResult{Requeue: b.Items}
 				}
-				return parcelVerdict{done: b.items}
+				return parcelResult{Done: b.Items}
 			}
 			d.put(1, 2, 3)
-			d.hurry(0)
+			d.FlushLane(0)
 			time.Sleep(time.Minute)
 			require.Equal(t, [][]int{{1}, {2, 3}, {2}, {2, 3}}[0], d.ran()[0])
 			d.mustClose()
@@ -144,29 +144,29 @@ func (d *depot) endedInOrder() []int {
 }
 
 // crashing answers that these parcels, wherever they are, spoil their batch: what a batch of more than one becomes is
-// halved, and a single one is stuck until some other batch was done since.
+// halved, and a single one is candidate until some other batch was done since.
 func (d *depot) crashing(bad ...int) {
 	done, seen := 0, map[int]int{}
-	d.judge = func(b *parcelBatch) parcelVerdict {
-		spoiled := slices.ContainsFunc(b.items, func(e entry[parcel]) bool { return slices.Contains(bad, e.item.n) })
-		n, half := b.items[0].item.n, len(b.items)/2
+	d.judge = func(b *parcelBatch) parcelResult {
+		spoiled := slices.ContainsFunc(b.Items, func(e Entry[parcel]) bool { return slices.Contains(bad, e.Item.n) })
+		n, half := b.Items[0].Item.n, len(b.Items)/2
 		switch before, known := seen[n]; {
 		case !spoiled:
 			done++
-			return parcelVerdict{done: b.items}
+			return parcelResult{Done: b.Items}
 		case half > 0:
-			return parcelVerdict{again: []*parcelBatch{{items: b.items[:half:half]}, {items: b.items[half:]}}, wait: time.Second}
+			return parcelResult{Again: []*parcelBatch{{Items: b.Items[:half:half]}, {Items: b.Items[half:]}}, Wait: time.Second}
 		case known && done > before:
-			return parcelVerdict{failed: b.items, err: errRefused}
+			return parcelResult{Failed: b.Items, Err: errRefused}
 		default:
 			seen[n] = done
-			return parcelVerdict{stuck: b, wait: time.Second}
+			return parcelResult{Candidate: b, Wait: time.Second}
 		}
 	}
 }
 
 func TestSuspectsTakeTurnsWithWitnesses(t *testing.T) {
-	once := func() limits { return limits{count: 6, bytes: 1000, distinct: true} }
+	once := func() Limits { return Limits{Count: 6, Bytes: 1000, Distinct: true} }
 	for _, row := range []struct {
 		name      string
 		keys      []uint64
@@ -178,17 +178,17 @@ func TestSuspectsTakeTurnsWithWitnesses(t *testing.T) {
 		{"two bad, side by side", []uint64{1, 2, 3, 4, 5, 6}, []int{2, 3}, []int{0, 1, 4, 5}, true},
 		{"all bad but the last", []uint64{1, 2, 3, 4, 5, 6}, []int{0, 1, 2, 3, 4}, []int{5}, true},
 		{"versions of the bad one's key stay behind it", []uint64{1, 2, 1, 1, 2, 2}, []int{0}, []int{1, 2, 3, 4, 5}, true},
-		{"without a witness nothing is given up", []uint64{1, 1, 1}, []int{0}, nil, false},
-		{"what is bad is no witness against another", []uint64{1, 2}, []int{0, 1}, nil, false},
+		{"without a control batch nothing is given up", []uint64{1, 1, 1}, []int{0}, nil, false},
+		{"what is bad is no control batch against another", []uint64{1, 2}, []int{0, 1}, nil, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			inDepot(t, batcherConfig[parcel, int]{limits: once}, func(t *testing.T, d *depot) {
+			inDepot(t, Config[parcel, int]{Limits: once}, func(t *testing.T, d *depot) {
 				d.crashing(row.bad...)
-				d.batcher.mu.Lock()
+				d.Engine.mu.Lock()
 				for n, key := range row.keys {
 					d.enqueueLocked(parcel{n: n, key: key, size: 10}.entry(), 0, false)
 				}
-				d.batcher.mu.Unlock()
+				d.Engine.mu.Unlock()
 				time.Sleep(time.Hour)
 				if !row.convicted {
 					require.Empty(t, d.errs)
@@ -217,7 +217,7 @@ func TestSuspectsTakeTurnsWithWitnesses(t *testing.T) {
 
 func TestTheHoldFollowsTheMedianOfRuns(t *testing.T) {
 	var p pace
-	require.Equal(t, maxHold, p.hold(), "nothing known yet")
+	require.Equal(t, MaxHold, p.hold(), "nothing known yet")
 	p.note(5 * time.Millisecond)
 	require.Equal(t, 10*time.Millisecond, p.hold())
 	for range 7 {
@@ -233,13 +233,13 @@ func TestTheHoldFollowsTheMedianOfRuns(t *testing.T) {
 	for range 15 {
 		p.note(time.Second)
 	}
-	require.Equal(t, maxHold, p.hold())
+	require.Equal(t, MaxHold, p.hold())
 }
 
 // putAtOnce puts parcels as a loop does that no other goroutine interrupts.
 func (d *depot) putAtOnce(ns ...int) {
-	d.batcher.mu.Lock()
-	defer d.batcher.mu.Unlock()
+	d.Engine.mu.Lock()
+	defer d.Engine.mu.Unlock()
 	for _, n := range ns {
 		d.enqueueLocked(parcel{n: n, key: uint64(n), size: 10}.entry(), 0, false)
 	}
@@ -255,7 +255,7 @@ func TestWhatComesBeforeABatchBeginsJoinsIt(t *testing.T) {
 		{"not where order matters", false, [][]int{{1}, {2, 3, 4}}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			inDepot(t, batcherConfig[parcel, int]{unordered: row.unordered}, func(t *testing.T, d *depot) {
+			inDepot(t, Config[parcel, int]{Unordered: row.unordered}, func(t *testing.T, d *depot) {
 				d.putAtOnce(1, 2, 3, 4)
 				d.mustClose()
 				require.Equal(t, row.ran, d.ran())
@@ -266,32 +266,32 @@ func TestWhatComesBeforeABatchBeginsJoinsIt(t *testing.T) {
 }
 
 func TestNothingJoinsWhatIsTriedAgain(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{unordered: true}, func(t *testing.T, d *depot) {
+	inDepot(t, Config[parcel, int]{Unordered: true}, func(t *testing.T, d *depot) {
 		first := true
-		d.judge = func(b *parcelBatch) parcelVerdict {
+		d.judge = func(b *parcelBatch) parcelResult {
 			if first {
 				first = false
-				return parcelVerdict{again: []*parcelBatch{b}, wait: time.Second}
+				return parcelResult{Again: []*parcelBatch{b}, Wait: time.Second}
 			}
-			return parcelVerdict{done: b.items}
+			return parcelResult{Done: b.Items}
 		}
 		d.put(1)
 		time.Sleep(1500 * time.Millisecond) // in the midst of the wait
 		d.put(2, 3)
-		time.Sleep(time.Minute) // a close would be in a hurry
+		time.Sleep(time.Minute) // a close would be in a urgent
 		require.Equal(t, [][]int{{1}, {1}, {2, 3}}, d.ran())
 		d.mustClose()
 	})
 }
 
 func TestTheRoomOfHalvesIsNotKept(t *testing.T) {
-	inDepot(t, batcherConfig[parcel, int]{limits: func() limits { return limits{count: 8, bytes: 1000} }}, func(t *testing.T, d *depot) {
-		d.judge = func(b *parcelBatch) parcelVerdict {
-			half := len(b.items) / 2
+	inDepot(t, Config[parcel, int]{Limits: func() Limits { return Limits{Count: 8, Bytes: 1000} }}, func(t *testing.T, d *depot) {
+		d.judge = func(b *parcelBatch) parcelResult {
+			half := len(b.Items) / 2
 			if half == 0 {
-				return parcelVerdict{done: b.items}
+				return parcelResult{Done: b.Items}
 			}
-			return parcelVerdict{again: []*parcelBatch{{items: b.items[:half:half]}, {items: b.items[half:]}}}
+			return parcelResult{Again: []*parcelBatch{{Items: b.Items[:half:half]}, {Items: b.Items[half:]}}}
 		}
 		d.put(1, 2, 3, 4, 5, 6, 7, 8, 9)
 		d.mustClose()
@@ -319,29 +319,29 @@ func (r rush) measure(t *testing.T) (result rushResult) {
 		var waits []time.Duration
 		sentAt := map[int]time.Duration{}
 		requests, stalled := 0, -1
-		cfg := batcherConfig[parcel, int]{lanes: r.lanes, slots: 1, maxItems: 10_000, maxBytes: 64 << 20,
-			limits: func() limits { return limits{count: MaxBatch, bytes: 1 << 20} }}
-		cfg.run = func(_ context.Context, b *parcelBatch) parcelVerdict {
+		cfg := Config[parcel, int]{Lanes: r.lanes, Slots: 1, MaxItems: 10_000, MaxBytes: 64 << 20,
+			Limits: func() Limits { return Limits{Count: maxCount, Bytes: 1 << 20} }}
+		cfg.Run = func(_ context.Context, b *parcelBatch) parcelResult {
 			mu.Lock()
 			requests++
 			took := 5 * time.Millisecond
-			if lane := int(b.items[0].item.key) % r.lanes; r.stall && stalled < 0 && time.Since(began) > 10*time.Second {
+			if lane := int(b.Items[0].Item.key) % r.lanes; r.stall && stalled < 0 && time.Since(began) > 10*time.Second {
 				stalled, took = lane, 30*time.Second
 			}
 			mu.Unlock()
 			time.Sleep(took)
-			return parcelVerdict{done: b.items}
+			return parcelResult{Done: b.Items}
 		}
-		cfg.done = func(items []entry[parcel], _ error) {
+		cfg.Done = func(items []Entry[parcel], _ error) {
 			mu.Lock()
 			defer mu.Unlock()
 			for _, e := range items {
-				if int(e.item.key)%r.lanes != stalled {
-					waits = append(waits, time.Since(began)-sentAt[e.item.n])
+				if int(e.Item.key)%r.lanes != stalled {
+					waits = append(waits, time.Since(began)-sentAt[e.Item.n])
 				}
 			}
 		}
-		b := newBatcher(cfg)
+		b := New(cfg)
 		random := rand.New(rand.NewPCG(1, 2))
 		const n = 2000 * 60
 		for i := range n {
@@ -351,9 +351,9 @@ func (r rush) measure(t *testing.T) (result rushResult) {
 			sentAt[i] = time.Since(began)
 			mu.Unlock()
 			lane := int(key) % r.lanes
-			require.NoError(t, b.admit(t.Context(), parcel{n: i, key: key, size: 100}.entry(), lane, r.alone, true))
+			require.NoError(t, b.Admit(t.Context(), parcel{n: i, key: key, size: 100}.entry(), lane, r.alone, true))
 		}
-		_, err := b.close(t.Context())
+		_, err := b.Close(t.Context())
 		require.NoError(t, err)
 		slices.Sort(waits)
 		result = rushResult{requests: float64(requests) / 60, perBatch: float64(n) / float64(requests),

@@ -57,7 +57,7 @@ func (r Receipt) Wait(ctx context.Context) error {
 		return r.Err()
 	default:
 	}
-	r.publisher.batcher.hurry(r.lane)
+	r.publisher.engine.FlushLane(r.lane)
 	select {
 	case <-done:
 		return r.Err()
