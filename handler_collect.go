@@ -38,9 +38,9 @@ func (g *partialBatch) usable() time.Duration {
 }
 
 func newCollector(p *handlerPool, cfg BatchHandlerConfig) *collector {
-	p.sub.needs.Store(int32(cfg.Size))
-	p.sub.isFull.Store(false) // it was noted for another need
-	p.sub.nudge()
+	p.sub.minWindow.Store(int32(cfg.Size))
+	p.sub.full.Store(false) // it was noted for another need
+	p.sub.wake()
 	return &collector{pool: p, size: cfg.Size, wait: cfg.Wait, batches: make(chan []Delivery), timer: time.NewTimer(never)}
 }
 
@@ -70,7 +70,7 @@ func (g *collector) run() {
 			g.open = slices.DeleteFunc(g.open, func(o *partialBatch) bool { return o == ready })
 		case <-g.pool.sub.filled:
 		case <-g.timer.C:
-		case <-g.pool.sub.stop.Done():
+		case <-g.pool.sub.soft.Done():
 			g.giveUp()
 			return
 		}
@@ -137,7 +137,7 @@ func (g *collector) complete() bool {
 	for _, o := range g.open {
 		n += len(o.items)
 	}
-	return g.pool.sub.noneToCome(n) && len(g.pool.sub.deliveries) == 0
+	return g.pool.sub.blockedBy(n) && len(g.pool.sub.deliveries) == 0
 }
 
 // shed gives back what no worker was free for, before its lease comes to its end.
@@ -149,7 +149,7 @@ func (g *collector) shed(now time.Time) {
 				return false
 			}
 			late++
-			g.pool.sub.unseen(d)
+			g.pool.sub.returnUndelivered(d)
 			return true
 		})
 	}
@@ -165,11 +165,11 @@ func (g *collector) shed(now time.Time) {
 // it and is cut the next moment.
 func (g *collector) giveUp() {
 	for d := range g.pool.sub.deliveries {
-		g.pool.sub.unseen(d)
+		g.pool.sub.returnUndelivered(d)
 	}
 	for _, o := range g.open {
 		for _, d := range o.items {
-			g.pool.sub.unseen(d)
+			g.pool.sub.returnUndelivered(d)
 		}
 	}
 }

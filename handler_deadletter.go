@@ -127,7 +127,7 @@ func (dl *deadLetters) send(d Delivery, r record) {
 		return
 	}
 	m, err := dl.letter(d, r)
-	if err == nil && !dl.pool.sub.depart() {
+	if err == nil && !dl.pool.sub.takePlace() {
 		err = errNoRoom
 	}
 	if err != nil {
@@ -136,7 +136,7 @@ func (dl *deadLetters) send(d Delivery, r record) {
 	}
 	t := dl.pool.setOut(d, 1, dl.arrived)
 	if t == nil {
-		dl.pool.sub.arrive()
+		dl.pool.sub.freePlace()
 		return
 	}
 	if err := dl.pub.admitFor(context.Background(), l, m, t, false); err != nil {
@@ -180,7 +180,7 @@ func (dl *deadLetters) key(d Delivery) (key string, err error) {
 // heldBack keeps an original whose dead letter could not be sent. When its lease is over it comes again by itself.
 func (dl *deadLetters) heldBack(d Delivery, err error) {
 	_ = d.NackAfter(dl.pool.cfg.BackoffMax)
-	dl.pool.slowDown([]Delivery{d}, dl.pool.sub.crowded(), !dl.pool.sub.crowded(), time.Now())
+	dl.pool.slowDown([]Delivery{d}, dl.pool.sub.placesFull(), !dl.pool.sub.placesFull(), time.Now())
 	dl.pool.logError(slog.LevelError, "could not send a dead letter, and keeps the message", d, err, "to", dl.cfg.Stream)
 	dl.pool.report(d, fmt.Errorf("sequin: dead letter of %q to stream %q: %w", clip(d.Key), dl.cfg.Stream, err))
 }
@@ -201,7 +201,7 @@ func (dl *deadLetters) close() {
 // arrived is told what became of a dead letter. That it was sent is remembered, so that an ack that comes too late, or is
 // lost, does not make a second one.
 func (dl *deadLetters) arrived(d Delivery, err error) {
-	dl.pool.sub.arrive()
+	dl.pool.sub.freePlace()
 	if err != nil {
 		dl.heldBack(d, err)
 		return

@@ -55,7 +55,7 @@ func (p *handlerPool) transfer(pub *Publisher, d Delivery, out []Message) {
 // transferred settles a delivery as the end of its transfer says.
 func (p *handlerPool) transferred(pub *Publisher, d Delivery, err error) {
 	switch batch := []Delivery{d}; {
-	case p.sub.cut.Err() != nil: // the stop has counted it already
+	case p.sub.hard.Err() != nil: // the stop has counted it already
 	case err == nil:
 		p.succeeded(batch)
 	case errors.Is(err, ErrClosed):

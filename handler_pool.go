@@ -45,7 +45,7 @@ func (s *Subscriber) newPool(ctx context.Context, cfg HandlerConfig) (*handlerPo
 		}
 		p.dead = dead
 	}
-	if !s.claim(usedByHandlers) {
+	if !s.setMode(modeHandlers) {
 		return nil, ErrBusy
 	}
 	s.throttle.setPace(p.backoff, func(d Delivery) bool { return p.history.of(d).failures == 0 })
@@ -54,7 +54,7 @@ func (s *Subscriber) newPool(ctx context.Context, cfg HandlerConfig) (*handlerPo
 
 // run starts Workers goroutines that work, and waits until the Subscriber is done and they are, or ignore that it is.
 func (p *handlerPool) run(ctx context.Context, work func()) error {
-	stop := context.AfterFunc(ctx, p.sub.halt)
+	stop := context.AfterFunc(ctx, p.sub.softStop)
 	defer stop()
 	exited := make(chan struct{}, p.cfg.Workers)
 	for range p.cfg.Workers {
@@ -114,9 +114,9 @@ func (p *handlerPool) one() {
 
 // abort stops the Subscriber for a reason that is not its own. One that is stopping already needs none.
 func (p *handlerPool) abort(err error) {
-	if p.sub.stop.Err() == nil {
+	if p.sub.soft.Err() == nil {
 		p.fatal.CompareAndSwap(nil, &err)
-		p.sub.halt()
+		p.sub.softStop()
 	}
 }
 
@@ -126,7 +126,7 @@ func (p *handlerPool) serve(batch []Delivery) {
 	for _, d := range batch {
 		switch {
 		case !p.sub.throttle.admits(d):
-			p.sub.unseen(d)
+			p.sub.returnUndelivered(d)
 		case p.adopts(d), p.dead != nil && p.dead.takes(d):
 		default:
 			batch[n] = d
@@ -166,7 +166,7 @@ func (p *handlerPool) conclude(batch []Delivery, out []Message, err error) {
 func (p *handlerPool) succeeded(batch []Delivery) {
 	if p.sub.throttle.passed() {
 		p.sub.log(slog.LevelInfo, "is back at full speed")
-		p.sub.nudge()
+		p.sub.wake()
 	}
 	for _, d := range batch {
 		p.survived(d)
@@ -206,14 +206,14 @@ func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
 		if !settled {
 			p.retry(d, r, hopeless)
 		}
-		fresh = fresh || r.failures == 1 || p.sub.crowded()
+		fresh = fresh || r.failures == 1 || p.sub.placesFull()
 		p.report(d, err)
 		told = true
 	}
 	if !told {
 		p.report(batch[0], err)
 	}
-	p.slowDown(batch, fresh, alone && hopeless && !p.sub.crowded(), now)
+	p.slowDown(batch, fresh, alone && hopeless && !p.sub.placesFull(), now)
 }
 
 // retry lets a message come again after its backoff, or buries it. What cannot be nacked any more comes again by itself,
@@ -233,13 +233,13 @@ func (p *handlerPool) retry(d Delivery, r record, hopeless bool) {
 func (p *handlerPool) slowDown(batch []Delivery, fresh, hopeless bool, now time.Time) {
 	if hopeless {
 		if p.sub.throttle.undecided(batch, now) {
-			p.sub.nudge()
+			p.sub.wake()
 		}
 		return
 	}
 	if stepped, wait := p.sub.throttle.failed(batch, fresh, now); stepped {
 		p.sub.log(slog.LevelWarn, "lets one message through, because handlers fail", "after", wait)
-		p.sub.nudge()
+		p.sub.wake()
 	}
 }
 

@@ -100,21 +100,27 @@ type Subscriber struct {
 	stream   string
 	consumer string // its id: names are not scoped to streams on the 2024 server
 
-	deliveries chan Delivery   // sent on, and closed, by intake alone
-	stop       context.Context // the caller's, or ended by Close: no new receive
-	halt       context.CancelFunc
-	cut        context.Context // ends when waiting for handed-out deliveries is over
-	sever      context.CancelFunc
+	deliveries chan Delivery   // sent on, and closed, by the loop alone
+	soft       context.Context // ends when the Subscriber is to stop: no new receive
+	softStop   context.CancelFunc
+	hard       context.Context // ends when the Subscriber no longer waits for open deliveries
+	hardStop   context.CancelFunc
 	settler    *settler
-	kick       chan struct{} // room, a held nack or a Close: intake looks again
+	wakeups    chan struct{} // room, a delayed nack or a Close: the loop looks again
 	done       chan struct{} // closed when nothing of the Subscriber is left
 
 	leaseTerms atomic.Pointer[leaseTerms]
 	counts     subscriberCounts
 	tempo      tempo
-	lateLease  atomic.Pointer[lease] // of a settle that came late, for intake to learn from
+	lateLease  atomic.Pointer[lease] // of a settle that came late, for the loop to learn from
 	ackErrors  sync.Mutex            // one OnAckError at a time
-	*handling
+
+	origin    origin
+	mode      atomic.Int32 // who gets the deliveries: see setMode
+	throttle  throttle
+	minWindow atomic.Int32  // room that a batch takes, whatever the window says
+	full      atomic.Bool   // no receive runs, and there is no room for one
+	filled    chan struct{} // gets a value whenever full is set
 
 	mu       sync.Mutex // guards all below; held for arithmetic only
 	inFlight int        // room taken by deliveries: the sum over leases
@@ -159,14 +165,13 @@ func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg Sub
 		return nil, err
 	}
 	s := &Subscriber{client: c, cfg: cfg, stream: stream, consumer: found.ID, deliveries: make(chan Delivery, cfg.MaxInFlight),
-		kick: make(chan struct{}, 1), done: make(chan struct{})}
-	s.stop, s.halt = context.WithCancel(ctx)
-	s.cut, s.sever = context.WithCancel(context.WithoutCancel(ctx))
+		wakeups: make(chan struct{}, 1), done: make(chan struct{}), origin: origin{where, found}, filled: make(chan struct{}, 1)}
+	s.soft, s.softStop = context.WithCancel(ctx)
+	s.hard, s.hardStop = context.WithCancel(context.WithoutCancel(ctx))
 	s.setTerms(found.AckWait)
 	s.settler = newSettler(s)
 	s.settler.repeatAcks = where.appends()
-	s.handling = newHandling(where, found)
-	go newIntake(s).run()
+	go newSubscriberLoop(s).run()
 	return s, nil
 }
 
@@ -206,8 +211,8 @@ func (s *Subscriber) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
-	s.halt()
-	s.nudge()
+	s.softStop()
+	s.wake()
 	select {
 	case <-s.done:
 	case <-ctx.Done():
@@ -226,14 +231,14 @@ func (s *Subscriber) giveUp(cause error) {
 		s.cause = cause
 	}
 	s.mu.Unlock()
-	s.sever()
-	s.nudge()
+	s.hardStop()
+	s.wake()
 }
 
 // nudge lets intake look again. One token is enough: it looks at everything.
-func (s *Subscriber) nudge() {
+func (s *Subscriber) wake() {
 	select {
-	case s.kick <- struct{}{}:
+	case s.wakeups <- struct{}{}:
 	default:
 	}
 }
@@ -259,7 +264,7 @@ func (s *Subscriber) hold(x settling, at time.Time) bool {
 	i, _ := slices.BinarySearchFunc(s.held, at, func(h heldNack, at time.Time) int { return h.at.Compare(at) })
 	s.held = slices.Insert(s.held, i, heldNack{x, at})
 	s.makeWayLocked()
-	s.nudge()
+	s.wake()
 	return true
 }
 
@@ -296,7 +301,7 @@ func (s *Subscriber) settled(kind SettlementKind, items []batch.Entry[settling],
 		}
 	}
 	s.mu.Unlock()
-	s.nudge()
+	s.wake()
 }
 
 func (s *Subscriber) ackFailed(d Delivery, err error) {
@@ -357,4 +362,104 @@ func (c *subscriberCounts) note(err error) { c.last.Store(&err) }
 func (s *Subscriber) log(level slog.Level, what string, args ...any) {
 	s.client.cfg.Logger.Log(context.Background(), level, "sequin: subscriber "+what,
 		append([]any{"stream", s.stream, "consumer", s.consumer}, args...)...)
+}
+
+// origin is where a Subscriber's messages come from, as Subscribe found it.
+type origin struct {
+	stream   *Stream
+	consumer *Consumer
+}
+
+// setFull notes whether nothing more can be received until room is made. Each time it is so, whoever gathers a batch
+// looks whether that batch is complete: what takes up the room may have changed.
+func (lp *subscriberLoop) setFull(full bool) {
+	lp.sub.full.Store(full)
+	if !full {
+		return
+	}
+	select {
+	case lp.sub.filled <- struct{}{}:
+	default:
+	}
+}
+
+// The uses that a Subscriber's deliveries can be put to.
+const (
+	modeNone int32 = iota
+	modeChannel
+	modeHandlers
+)
+
+// claim takes the deliveries for one use. Only a program that ranges over them may claim them again.
+func (s *Subscriber) setMode(mode int32) bool {
+	return s.mode.CompareAndSwap(modeNone, mode) || mode == modeChannel && s.mode.Load() == mode
+}
+
+// noDeliveries is the channel of a Subscriber whose deliveries go to handlers.
+var noDeliveries = func() <-chan Delivery { c := make(chan Delivery); close(c); return c }()
+
+// Deliveries returns the channel of deliveries, the same at every call. It is closed when the Subscriber stops; Err
+// then says why. Any number of goroutines may range over it. After Handle, HandleBatch or Pipe, to which the deliveries
+// go instead, it is a closed channel; after Deliveries these return ErrBusy.
+func (s *Subscriber) Deliveries() <-chan Delivery {
+	if !s.setMode(modeChannel) {
+		return noDeliveries
+	}
+	return s.deliveries
+}
+
+// maxHeld is how many nacks may be held back, and dead letters be on their way, together: half the room, so that messages
+// that fail leave the rest to others.
+func (s *Subscriber) maxHeld() int { return max(1, s.cfg.MaxInFlight/2) }
+
+// noneToCome reports whether nothing can be received before one of those n deliveries is settled: there is no room for a
+// receive, or what is in flight is all that the consumer hands out at once, and, held nacks apart, it is those n; none is
+// on its way to the server, to make room for another.
+func (s *Subscriber) blockedBy(n int) bool {
+	most := s.origin.consumer.MaxAckPending // 0 where the server does not say
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	full := s.full.Load() || most > 0 && s.inFlight >= most
+	return full && s.inFlight-len(s.held) <= n
+}
+
+// crowded reports whether no more nacks can be held back.
+func (s *Subscriber) placesFull() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.held)+s.leaving >= s.maxHeld()
+}
+
+// makeWayLocked lets the held nacks that are due first go now, when there are too many.
+func (s *Subscriber) makeWayLocked() {
+	for i := range min(len(s.held), len(s.held)+s.leaving-s.maxHeld()) {
+		s.held[i].at = time.Now()
+	}
+}
+
+// depart takes a place for a dead letter, from a held nack where there is no other: what leaves makes room, what is held
+// back does not. It reports false when dead letters have all the places.
+func (s *Subscriber) takePlace() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leaving >= s.maxHeld() {
+		return false
+	}
+	s.leaving++
+	s.makeWayLocked()
+	s.wake()
+	return true
+}
+
+// arrive gives the place of a dead letter back, whatever became of it.
+func (s *Subscriber) freePlace() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving--
+}
+
+// unseen gives back a delivery that was taken from the channel and shown to no program.
+func (s *Subscriber) returnUndelivered(d Delivery) {
+	s.counts.takenBack.Add(1)
+	s.settler.returnDelivery(d)
 }

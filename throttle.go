@@ -134,20 +134,3 @@ func (t *throttle) isProbeLocked(batch []Delivery) bool {
 	}
 	return false
 }
-
-// probe starts the receive of a probe, when one is due, and returns when to look again.
-func (in *intake) probe(now, until time.Time) (next time.Time) {
-	in.mu.Lock()
-	room := in.cfg.MaxInFlight - in.inFlight
-	in.mu.Unlock()
-	switch {
-	case len(in.polls) > 0 || room < 1:
-		return now.Add(never) // an answer, or room, is an event
-	case now.Before(until):
-		return until
-	case now.Before(in.nextPoll):
-		return in.nextPoll
-	}
-	in.startPoll(now, min(room, in.throttle.reach(), MaxBatch)) // all the room: no other receive runs beside it
-	return now.Add(never)
-}

@@ -87,7 +87,7 @@ func newSettler(sub *Subscriber) *settler {
 // and a late ack would settle somebody else's work, even a newer version of the message.
 func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error {
 	switch {
-	case d.state == nil || d.state.lease.cut != s.sub.cut:
+	case d.state == nil || d.state.lease.cut != s.sub.hard:
 		return ErrNotDelivered
 	case how.Kind != Ack && how.Kind != Nack:
 		return fmt.Errorf("%w: Settlement.Kind is %d, must be Ack or Nack", ErrInvalidArgument, how.Kind)
@@ -129,7 +129,7 @@ func (s *settler) refuse(d Delivery, now time.Time) error {
 	l := d.state.lease
 	s.sub.counts.refusedLate.Add(1)
 	s.sub.lateLease.Store(l)
-	s.sub.nudge()
+	s.sub.wake()
 	return fmt.Errorf("%w: key %q, %v ago", ErrLeaseExpired, clip(d.Key), now.Sub(l.deadline))
 }
 
@@ -148,7 +148,7 @@ func (s settling) urgent(now time.Time) bool {
 }
 
 // giveBack nacks what no program has seen.
-func (s *settler) giveBack(d Delivery) {
+func (s *settler) returnDelivery(d Delivery) {
 	d.state.settled.Store(true)
 	x := settling{ackID: d.AckID, state: d.state, undelivered: true}
 	// It is refused only where a stop was cut off before a handler gave back what it had taken: that counts as unsettled.
