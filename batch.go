@@ -5,19 +5,19 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/sequin-go/sequin/internal/batch"
-	"github.com/sequin-go/sequin/internal/jscan"
+	"github.com/sequin-go/sequin/internal/transport"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // sending is what the Publisher keeps of a batch while it is tried.
 type sending struct {
-	body    *payload // encoded once: a retry sends the same bytes
-	key     string   // Idempotency-Key of these bytes
+	body    *transport.Payload // encoded once: a retry sends the same bytes
+	key     string             // Idempotency-Key of these bytes
 	tries   int
 	crashes int    // bare 500s in a row
 	alone   bool   // it holds one message, and has crashed so
@@ -51,14 +51,14 @@ func (p *Publisher) run(ctx context.Context, b *batch.Batch[outgoing, sending]) 
 	}
 	var result SendResult
 	err := p.client.send(ctx, p.stream, w.body, w.key, once, &result)
-	p.counts.attempt(len(w.body.json), err, w.tries > 0)
+	p.counts.attempt(len(w.body.JSON), err, w.tries > 0)
 	w.tries++
 	if err == nil {
 		p.successes.Add(1)
 		if w.isLeft != nil {
 			w.isLeft.taken = true
 		}
-		bodies.put(w.body)
+		bodies.Put(w.body)
 		return batch.Result[outgoing, sending]{Done: b.Items}
 	}
 	if ctx.Err() != nil {
@@ -75,7 +75,7 @@ func (p *Publisher) judge(b *batch.Batch[outgoing, sending], err error) batch.Re
 	if errors.As(err, &api) {
 		status = api.Status
 	}
-	if !crashed(err) {
+	if !unexplained500(err) {
 		w.crashes, w.alone = 0, false
 	}
 	switch {
@@ -86,12 +86,12 @@ func (p *Publisher) judge(b *batch.Batch[outgoing, sending], err error) batch.Re
 		return p.bisect(b)
 	case status == http.StatusRequestEntityTooLarge:
 		return p.shrink(b, err)
-	case !transient(err) && !errors.Is(err, ErrStreamFull) && status < 500 && status != 0:
+	case !isTransient(err) && !errors.Is(err, ErrStreamFull) && status < 500 && status != 0:
 		p.refused(err)
 		return p.fail(b, err)
 	case p.cfg.RetryFor > 0 && p.exhausted(&b.Items[0]):
 		return p.giveUp(b, err)
-	case crashed(err):
+	case unexplained500(err):
 		return p.suspect(b, err)
 	}
 	return p.later(b, err)
@@ -157,7 +157,7 @@ func (p *Publisher) shrink(b *batch.Batch[outgoing, sending], err error) batch.R
 	if len(b.Items) == 1 {
 		return p.fail(b, err)
 	}
-	refused := int64(len(b.Work.body.json))
+	refused := int64(len(b.Work.body.JSON))
 	for now := p.batchSize.Load(); refused/2 < now && !p.batchSize.CompareAndSwap(now, refused/2); now = p.batchSize.Load() {
 	}
 	p.log(slog.LevelWarn, "cuts smaller batches from now on", "refused bytes", refused, "limit", p.batchSize.Load())
@@ -194,18 +194,18 @@ func (p *Publisher) suspect(b *batch.Batch[outgoing, sending], err error) batch.
 
 // encode writes the batch's body, once, and draws its Idempotency-Key.
 func (p *Publisher) encode(b *batch.Batch[outgoing, sending]) {
-	size := sendOverhead
+	size := wire.SendOverhead
 	for i := range b.Items {
 		size += b.Items[i].Size
 	}
 	p.noteFirstAttempt(b.Items)
 	w := &b.Work
-	w.body = bodies.get(size)
-	body := appendSendHead(w.body.json)
+	w.body = bodies.Get(size)
+	body := wire.AppendSendHead(w.body.JSON)
 	for i := range b.Items {
-		body = appendMessage(body, b.Items[i].Item.Message)
+		body = wire.AppendMessage(body, b.Items[i].Item.Key, b.Items[i].Item.Data)
 	}
-	w.body.json = appendSendTail(body)
+	w.body.JSON = wire.AppendSendTail(body)
 	w.key = uuid.NewString()
 }
 
@@ -218,27 +218,5 @@ func (p *Publisher) noteFirstAttempt(items []batch.Entry[outgoing]) {
 		if o := &items[i].Item; o.tried == 0 {
 			o.tried = now
 		}
-	}
-}
-
-// bodies holds payloads between batches. One that net/http may still be reading is left to the collector.
-var bodies payloadPool
-
-type payloadPool struct{ pool sync.Pool }
-
-// get returns a payload with room for so many bytes of JSON.
-func (pp *payloadPool) get(size int) *payload {
-	size += jscan.Ahead
-	b, _ := pp.pool.Get().(*payload)
-	if b == nil || cap(b.json) < size {
-		b = &payload{json: make([]byte, 0, size)}
-	}
-	b.json = b.json[:0]
-	return b
-}
-
-func (pp *payloadPool) put(b *payload) {
-	if b.released() && cap(b.json) <= maxPooled {
-		pp.pool.Put(b)
 	}
 }

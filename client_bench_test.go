@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -67,6 +68,23 @@ func BenchmarkSendMessage(b *testing.B) {
 			}
 		}
 	})
+}
+
+// receivedJSON is the answer to a receive, for encoding/json.
+type receivedJSON struct {
+	Data *[]struct {
+		AckID        string `json:"ack_id"`
+		DeliverCount int    `json:"deliver_count"`
+		Message      struct {
+			Key        string    `json:"key"`
+			Data       string    `json:"data"`
+			StreamID   string    `json:"stream_id"`
+			DataHash   string    `json:"data_hash"`
+			Seq        int64     `json:"seq"`
+			InsertedAt time.Time `json:"inserted_at"`
+			UpdatedAt  time.Time `json:"updated_at"`
+		} `json:"message"`
+	} `json:"data"`
 }
 
 func BenchmarkReceiveMessages(b *testing.B) {

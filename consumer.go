@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // Unlimited as ConsumerOptions.MaxDeliver sends null: deliver until acked. As Consumer.MaxDeliver it is what null was.
@@ -80,22 +82,22 @@ type Consumer struct {
 
 // consumerJSON is a Consumer on the wire.
 type consumerJSON struct {
-	ID            string `json:"id"`
-	Name          string `json:"name"`
-	AccountID     string `json:"account_id"`
-	StreamID      string `json:"stream_id"`
-	Filter        string `json:"filter_key_pattern"`
-	Kind          string `json:"kind"`
-	Status        string `json:"status"`
-	AckWaitMS     int64  `json:"ack_wait_ms"`
-	MaxAckPending int    `json:"max_ack_pending"`
-	MaxDeliver    *int   `json:"max_deliver"`
-	MaxWaiting    int    `json:"max_waiting"`
-	InsertedAt    moment `json:"inserted_at"`
-	UpdatedAt     moment `json:"updated_at"`
+	ID            string    `json:"id"`
+	Name          string    `json:"name"`
+	AccountID     string    `json:"account_id"`
+	StreamID      string    `json:"stream_id"`
+	Filter        string    `json:"filter_key_pattern"`
+	Kind          string    `json:"kind"`
+	Status        string    `json:"status"`
+	AckWaitMS     int64     `json:"ack_wait_ms"`
+	MaxAckPending int       `json:"max_ack_pending"`
+	MaxDeliver    *int      `json:"max_deliver"`
+	MaxWaiting    int       `json:"max_waiting"`
+	InsertedAt    looseTime `json:"inserted_at"`
+	UpdatedAt     looseTime `json:"updated_at"`
 }
 
-func (j *consumerJSON) complete() error { return lacks(j.ID == "", "id") }
+func (j *consumerJSON) complete() error { return wire.RequireField(j.ID != "", "id") }
 
 func (j *consumerJSON) consumer() *Consumer {
 	c := &Consumer{ID: j.ID, Name: j.Name, AccountID: j.AccountID, StreamID: j.StreamID, Filter: j.Filter, Kind: j.Kind,

@@ -3,6 +3,8 @@ package sequin
 import (
 	"net/http"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // What the tests of the wire see of the inside.
@@ -26,18 +28,11 @@ func EncodeSend(messages []Message) (body []byte, foretold int, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	body = appendSendHead(nil)
+	body = wire.AppendSendHead(nil)
 	for _, m := range messages {
-		body = appendMessage(body, m)
+		body = wire.AppendMessage(body, m.Key, m.Data)
 	}
-	return appendSendTail(body), foretold, nil
-}
-
-// DecodeReceived reads the body of a receive's answer.
-func DecodeReceived(body []byte, bare bool) (got []ReceivedMessage, err error) {
-	d := receivedDecoder{bare: bare, each: func(m *ReceivedMessage) { got = append(got, *m) }}
-	err = d.decode(body)
-	return got, err
+	return wire.AppendSendTail(body), foretold, nil
 }
 
 // Wait is the pause after the n-th failure in a row.

@@ -74,5 +74,5 @@ func (p *Publisher) blames(err error) bool {
 			return true
 		}
 	}
-	return crashed(err) && p.cfg.RetryFor == 0
+	return unexplained500(err) && p.cfg.RetryFor == 0
 }

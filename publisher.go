@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // PublisherConfig of NewPublisher. The zero value works. It is copied.
@@ -160,7 +161,7 @@ type outgoing struct {
 type completer interface{ complete(slot int, err error) }
 
 func (p *Publisher) limits() batch.Limits {
-	return batch.Limits{Count: p.cfg.MaxBatch, Bytes: int(p.batchSize.Load()), Overhead: sendOverhead, Distinct: !p.doubled.Load()}
+	return batch.Limits{Count: p.cfg.MaxBatch, Bytes: int(p.batchSize.Load()), Overhead: wire.SendOverhead, Distinct: !p.doubled.Load()}
 }
 
 // Send accepts a message: it is buffered, and will be sent, reported as failed, or listed by Close. While the buffer is

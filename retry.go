@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/sequin-go/sequin/internal/transport"
 )
 
 // RetryConfig says how often, and how patiently, a one-shot call is repeated. Its waits are also the backoff of
@@ -83,8 +85,8 @@ const (
 	ifNotActed               // only when the server surely did not act: create, update, delete, ack, nack
 )
 
-// transient reports whether the same request may succeed later: the connection failed, or the status says so.
-func transient(err error) bool {
+// isTransient reports whether the same request may succeed later: the connection failed, or the status says so.
+func isTransient(err error) bool {
 	var api *APIError
 	if errors.As(err, &api) {
 		switch api.Status {
@@ -94,18 +96,18 @@ func transient(err error) bool {
 		}
 	}
 	var lost *connError
-	return errors.As(err, &lost) || crashed(err)
+	return errors.As(err, &lost) || unexplained500(err)
 }
 
-// crashed reports whether err is a bare 500, the 2024 server's crash: given both by a server in trouble and for a
+// unexplained500 reports whether err is a bare 500, the 2024 server's crash: given both by a server in trouble and for a
 // message that the server cannot store, so that it decides nothing by itself.
-func crashed(err error) bool {
+func unexplained500(err error) bool {
 	var api *APIError
 	return errors.As(err, &api) && api.Status == http.StatusInternalServerError && api.Summary == ""
 }
 
-// maybeActed reports whether a failed request may have been carried out all the same.
-func maybeActed(err error) bool {
+// mayHaveActed reports whether a failed request may have been carried out all the same.
+func mayHaveActed(err error) bool {
 	var api *APIError
 	if errors.As(err, &api) {
 		return api.Status == http.StatusRequestTimeout || api.Status >= 500 && api.Status != http.StatusServiceUnavailable
@@ -193,15 +195,15 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 // how long to wait, is decided here, because its own policy repeats a POST after a 503 and lets Retry-After exceed the
 // maximum.
 type loop struct {
-	ctx    context.Context
-	retry  RetryConfig
-	repeat repeat
-	lost   func(cause error) error // names the request whose connection failed
-	logger *slog.Logger
+	ctx      context.Context
+	retry    RetryConfig
+	repeat   repeat
+	lost     func(cause error) error // names the request whose connection failed
+	attempts *transport.Attempts     // of this call
+	logger   *slog.Logger
 
 	failures int           // attempts that failed so far
 	crashes  int           // of these, bare 500s
-	began    time.Time     // of the latest attempt
 	refused  time.Time     // when the first of the dials that fail now began; zero when the latest attempt reached the server
 	last     error         // of the latest attempt
 	real     error         // the latest failure that was not the end of ctx: what was wrong when the caller gave up
@@ -217,13 +219,11 @@ const maxCrashes = 2
 func (l *loop) run(hc *http.Client, req *retryablehttp.Request, handle func(*http.Response) error) error {
 	req.SetResponseHandler(handle)
 	client := retryablehttp.Client{
-		HTTPClient: hc,
-		RetryMax:   l.retry.MaxAttempts - 1,
-		CheckRetry: l.check,
-		Backoff:    l.backoff,
-		// Not for a log: it is the only word of an attempt that begins.
-		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) { l.began = time.Now() },
-		ErrorHandler:   func(_ *http.Response, err error, _ int) (*http.Response, error) { return nil, err },
+		HTTPClient:   hc,
+		RetryMax:     l.retry.MaxAttempts - 1,
+		CheckRetry:   l.check,
+		Backoff:      l.backoff,
+		ErrorHandler: func(_ *http.Response, err error, _ int) (*http.Response, error) { return nil, err },
 	}
 	if _, err := client.Do(req); err == nil || l.last == nil {
 		return err
@@ -260,7 +260,7 @@ func (l *loop) note(err error) {
 	l.last = err
 	l.wait = l.retry.wait(l.failures, err)
 	l.failures++
-	if crashed(err) {
+	if unexplained500(err) {
 		l.crashes++
 	}
 	if !wasCut(err) {
@@ -270,7 +270,7 @@ func (l *loop) note(err error) {
 	case !errors.Is(err, ErrUnreachable):
 		l.refused = time.Time{}
 	case l.refused.IsZero():
-		l.refused = l.began // and not now: a dial that hangs has used up the time already
+		l.refused = l.attempts.Began() // and not now: a dial that hangs has used up the time already
 	}
 }
 
@@ -283,7 +283,7 @@ func (l *loop) mayRepeat(err error) bool {
 	case !l.refused.IsZero() && time.Since(l.refused)+l.wait > unreachableFor:
 		return false
 	}
-	return transient(err)
+	return isTransient(err)
 }
 
 func (l *loop) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Duration {

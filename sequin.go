@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/sequin-go/sequin/internal/transport"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // Client calls a Sequin server. It is safe for concurrent use, starts no goroutine of its own, and is meant to be made
@@ -96,13 +99,13 @@ func (c *Client) SendMessages(ctx context.Context, stream string, messages []Mes
 			return result, fmt.Errorf("%w: %q; this server takes a key once a request", ErrDuplicateKey, doubled)
 		}
 	}
-	body := bodies.get(size)
-	defer bodies.put(body)
-	body.json = appendSendHead(body.json)
+	body := bodies.Get(size)
+	defer bodies.Put(body)
+	body.JSON = wire.AppendSendHead(body.JSON)
 	for _, m := range messages {
-		body.json = appendMessage(body.json, m)
+		body.JSON = wire.AppendMessage(body.JSON, m.Key, m.Data)
 	}
-	body.json = appendSendTail(body.json)
+	body.JSON = wire.AppendSendTail(body.JSON)
 	if err = c.send(ctx, stream, body, uuid.NewString(), idempotent, &result); err != nil {
 		return SendResult{}, err // an answer that broke off may have told a number
 	}
@@ -110,9 +113,12 @@ func (c *Client) SendMessages(ctx context.Context, stream string, messages []Mes
 }
 
 // send is the request that SendMessages and the Publisher share.
-func (c *Client) send(ctx context.Context, stream string, body *payload, key string, again repeat, result *SendResult) error {
+func (c *Client) send(ctx context.Context, stream string, body *transport.Payload, key string, again repeat, result *SendResult) error {
 	return c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "messages"), body: body,
-		idempotencyKey: key, repeat: again}, decodeSent(result))
+		idempotencyKey: key, repeat: again}, func(_ http.Header, body []byte) (err error) {
+		result.Published, err = wire.DecodePublished(body)
+		return err
+	})
 }
 
 // SendResult is what a send changed.
@@ -157,12 +163,12 @@ func (c *Client) ReceiveMessages(ctx context.Context, stream, consumer string, o
 
 func (c *Client) receive(ctx context.Context, stream, consumer string, opts ReceiveOptions, again repeat) ([]ReceivedMessage, error) {
 	var got []ReceivedMessage
-	decoder := receivedDecoder{each: func(m *ReceivedMessage) { got = append(got, *m) }}
+	decoder := wire.Decoder{Each: func(m *wire.Message) { got = append(got, received(m)) }}
 	r := receiveRequest(stream, consumer, opts)
 	r.repeat = again
 	err := c.do(ctx, r, func(_ http.Header, body []byte) error {
 		got = []ReceivedMessage{} // anew with each attempt
-		return decoder.decode(body)
+		return decoder.Decode(body)
 	})
 	if err != nil {
 		return nil, err
@@ -170,10 +176,16 @@ func (c *Client) receive(ctx context.Context, stream, consumer string, opts Rece
 	return got, nil
 }
 
+// received is a message as a program sees it.
+func received(m *wire.Message) ReceivedMessage {
+	return ReceivedMessage{AckID: m.AckID, DeliverCount: m.DeliverCount, StoredMessage: StoredMessage{Key: m.Key, Data: m.Data,
+		StreamID: m.StreamID, DataHash: m.DataHash, Seq: m.Seq, InsertedAt: m.InsertedAt, UpdatedAt: m.UpdatedAt}}
+}
+
 // receiveRequest is what ReceiveMessages and the Subscriber ask. It is made once where nobody says otherwise.
 func receiveRequest(stream, consumer string, opts ReceiveOptions) request {
 	return request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, "receive"),
-		body: &payload{json: appendReceive(nil, opts)}, wait: opts.WaitFor}
+		body: &transport.Payload{JSON: wire.AppendReceive(nil, opts.BatchSize, opts.WaitFor)}, wait: opts.WaitFor}
 }
 
 func (c *Client) checkReceive(stream, consumer string, opts ReceiveOptions) error {
@@ -233,17 +245,17 @@ func (c *Client) settleMessages(ctx context.Context, stream, consumer, verb stri
 	if err := checkAckIDs(ackIDs); err != nil {
 		return err
 	}
-	body := appendSettleHead(nil)
+	body := wire.AppendSettleHead(nil)
 	for _, id := range ackIDs {
-		body = appendAckID(body, id)
+		body = wire.AppendAckID(body, id)
 	}
-	return c.settle(ctx, stream, consumer, verb, &payload{json: appendSettleTail(body, false)}, 0, ifNotActed)
+	return c.settle(ctx, stream, consumer, verb, &transport.Payload{JSON: wire.AppendSettleTail(body, false)}, 0, ifNotActed)
 }
 
 // settle is the request that acks and nacks share, one-shot and of a Subscriber. verb is "ack" or "nack".
-func (c *Client) settle(ctx context.Context, stream, consumer, verb string, body *payload, timeout time.Duration, again repeat) error {
+func (c *Client) settle(ctx context.Context, stream, consumer, verb string, body *transport.Payload, timeout time.Duration, again repeat) error {
 	return c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, verb),
-		body: body, timeout: timeout, repeat: again}, decodeSettled)
+		body: body, timeout: timeout, repeat: again}, func(_ http.Header, body []byte) error { return wire.DecodeSettled(body) })
 }
 
 // takesDoubledKeys reports whether the server takes a key twice in one batch. A server whose streams show no

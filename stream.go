@@ -11,6 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/transport"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // Message is what a producer sends.
@@ -41,15 +44,15 @@ func (m *StoredMessage) UnmarshalJSON(text []byte) error {
 	type plain StoredMessage // without this method
 	read := struct {
 		*plain
-		InsertedAt moment `json:"inserted_at"`
-		UpdatedAt  moment `json:"updated_at"`
+		InsertedAt looseTime `json:"inserted_at"`
+		UpdatedAt  looseTime `json:"updated_at"`
 	}{plain: (*plain)(m)}
 	err := json.Unmarshal(text, &read)
 	m.InsertedAt, m.UpdatedAt = read.InsertedAt.Time, read.UpdatedAt.Time
 	return err
 }
 
-func (m *StoredMessage) complete() error { return lacks(m.Key == "", "key") }
+func (m *StoredMessage) complete() error { return wire.RequireField(m.Key != "", "key") }
 
 // ReceivedMessage is a message leased to the caller of ReceiveMessages.
 type ReceivedMessage struct {
@@ -115,15 +118,15 @@ func (s *Stream) UnmarshalJSON(text []byte) error {
 	type plain Stream // without this method
 	read := struct {
 		*plain
-		InsertedAt moment `json:"inserted_at"`
-		UpdatedAt  moment `json:"updated_at"`
+		InsertedAt looseTime `json:"inserted_at"`
+		UpdatedAt  looseTime `json:"updated_at"`
 	}{plain: (*plain)(s)}
 	err := json.Unmarshal(text, &read)
 	s.InsertedAt, s.UpdatedAt = read.InsertedAt.Time, read.UpdatedAt.Time
 	return err
 }
 
-func (s *Stream) complete() error { return lacks(s.ID == "", "id") }
+func (s *Stream) complete() error { return wire.RequireField(s.ID != "", "id") }
 
 // appends reports whether the stream is known to keep every message.
 func (s *Stream) appends() bool { return s.OneMessagePerKey != nil && !*s.OneMessagePerKey }
@@ -315,7 +318,7 @@ func call[T any, A answerTo[T]](ctx context.Context, c *Client, method, path str
 		if err != nil {
 			return nil, fmt.Errorf("sequin: %s %s: %w", method, path, err)
 		}
-		r.body = &payload{json: body}
+		r.body = &transport.Payload{JSON: body}
 	}
 	return decoded[T, A](ctx, c, r)
 }
@@ -328,7 +331,7 @@ func callOnce[T any, A answerTo[T]](ctx context.Context, c *Client, path string)
 // answerTo is a pointer to T that can be decoded into.
 type answerTo[T any] interface {
 	*T
-	answered
+	checkedAnswer
 }
 
 func decoded[T any, A answerTo[T]](ctx context.Context, c *Client, r request) (*T, error) {

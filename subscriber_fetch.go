@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // poll is a receive that runs.
@@ -109,7 +111,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *poll, terms leaseTerms
 	a := answer{poll: p, deliveries: p.into}
 	var states stateBlock
 	sorted := true
-	decoder := receivedDecoder{bare: true, each: func(m *ReceivedMessage) {
+	decoder := wire.Decoder{Bare: true, Each: func(m *wire.Message) {
 		if last := len(a.deliveries) - 1; last >= 0 && a.deliveries[last].Seq > m.Seq {
 			sorted = false
 		}
@@ -118,7 +120,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *poll, terms leaseTerms
 			Acknowledger: lp.sub.settler, state: states.next(a.lease)})
 	}}
 	r := receiveRequest(lp.sub.stream, lp.sub.consumer, ReceiveOptions{BatchSize: p.asked, WaitFor: p.wait})
-	r.answering = func() { p.answered.Store(true) }
+	r.onAnswer = func() { p.answered.Store(true) }
 	sent := time.Now()
 	a.err = lp.sub.client.do(ctx, r, func(h http.Header, body []byte) error {
 		arrived := time.Now()
@@ -129,7 +131,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *poll, terms leaseTerms
 			waited = min(time.Duration(ms)*time.Millisecond, arrived.Sub(sent))
 		}
 		a.lease = newLease(sent, waited, arrived, terms, lp.sub.terms(), lp.sub.hard)
-		return decoder.decode(body)
+		return decoder.Decode(body)
 	})
 	// Within an answer by seq: the 2024 server promises no order, and hands a batch out in reverse.
 	if !sorted {

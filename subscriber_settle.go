@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // settling is an ack or a nack on its way. Acks and nacks travel by the same batcher as messages. It is copied from queue
@@ -165,25 +166,25 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch.Batch[s
 		return v
 	}
 	margin := b.Items[0].Item.state.lease.margin // the shortest: ack_wait may have changed meanwhile
-	body := bodies.get(len(b.Items)*settleCost + 64)
-	body.json = appendSettleHead(body.json)
+	body := bodies.Get(len(b.Items)*settleCost + 64)
+	body.JSON = wire.AppendSettleHead(body.JSON)
 	for i := range b.Items {
-		body.json = appendAckID(body.json, b.Items[i].Item.ackID)
+		body.JSON = wire.AppendAckID(body.JSON, b.Items[i].Item.ackID)
 		margin = min(margin, b.Items[i].Item.state.lease.margin)
 	}
-	body.json = appendSettleTail(body.json, b.Items[0].Item.undelivered)
+	body.JSON = wire.AppendSettleTail(body.JSON, b.Items[0].Item.undelivered)
 	verb := "ack"
 	if kind == Nack {
 		verb = "nack"
 	}
 	err := s.sub.client.settle(ctx, s.sub.stream, s.sub.consumer, verb, body, margin, once)
 	if err == nil {
-		bodies.put(body)
+		bodies.Put(body)
 		s.failures[kind].Store(0)
 		return batch.Result[settling, struct{}]{Done: b.Items}
 	}
 	s.sub.counts.note(err)
-	repeats := kind == Ack && s.repeatAcks && maybeActed(err)
+	repeats := kind == Ack && s.repeatAcks && mayHaveActed(err)
 	if surelyNotActed(err) || repeats {
 		for i := range b.Items {
 			b.Items[i].Item.unsure = b.Items[i].Item.unsure || repeats
@@ -193,7 +194,7 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch.Batch[s
 		// it is, without company: what is wrong may be wrong with one of its ids, and the lane has another slot.
 		return batch.Result[settling, struct{}]{Again: []*batch.Batch[settling, struct{}]{b}, Wait: min(wait, margin/2)}
 	}
-	if maybeActed(err) {
+	if mayHaveActed(err) {
 		err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
 	return batch.Result[settling, struct{}]{Failed: b.Items, Err: err}

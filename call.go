@@ -1,18 +1,18 @@
 package sequin
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/sequin-go/sequin/internal/transport"
 )
 
 // request is one call of the API before it meets the wire.
@@ -20,12 +20,12 @@ type request struct {
 	method         string
 	path           string // below BaseURL, its elements escaped
 	query          url.Values
-	body           *payload // nil sends none
+	body           *transport.Payload // nil sends none
 	idempotencyKey string
 	wait           time.Duration // how long the server may hold the answer back, on top of Config.Timeout
 	timeout        time.Duration // instead of Config.Timeout; 0 is that
 	repeat         repeat
-	answering      func() // called when an answer begins to arrive; nil is nobody
+	onAnswer       func() // called when an answer begins to arrive; may be nil
 }
 
 // maxResponse bounds what is read of one answer: 1,000 messages of 250 KB. Only the messages that a server can hold
@@ -42,11 +42,11 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	target.RawQuery = r.query.Encode()
 	body := r.body
 	if body == nil {
-		body = new(payload)
+		body = new(transport.Payload)
 	}
 	req, err := retryablehttp.NewRequestWithContext(ctx, r.method, target.String(), nil)
 	if err == nil {
-		err = req.SetBody(body.reader)
+		err = req.SetBody(body.Reader)
 	}
 	if err != nil {
 		return fmt.Errorf("sequin: %s %s: %w", r.method, r.path, err)
@@ -62,22 +62,22 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 		return &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, cut: true, cause: ended(ctx)}
 	}
 
-	way := attempts{RoundTripper: c.http.Transport, body: body, timeout: c.cfg.Timeout, answering: r.answering}
+	attempts := transport.Attempts{RoundTripper: c.http.Transport, Body: body, Timeout: c.cfg.Timeout, OnAnswer: r.onAnswer}
 	if r.timeout > 0 {
-		way.timeout = r.timeout
+		attempts.Timeout = r.timeout
 	}
-	if way.timeout += r.wait; c.limit > 0 {
-		way.timeout = min(way.timeout, c.limit)
+	if attempts.Timeout += r.wait; c.limit > 0 {
+		attempts.Timeout = min(attempts.Timeout, c.limit)
 	}
 	hc := *c.http
-	hc.Transport = &way
-	lost := func(cause error) error { return c.lost(ctx, r, cause, body.sent(), way.stranger.Load()) }
-	l := loop{ctx: ctx, retry: c.cfg.Retry, repeat: r.repeat, lost: lost, logger: c.cfg.Logger}
+	hc.Transport = &attempts
+	lost := func(cause error) error { return c.lost(ctx, r, cause, body.Sent(), attempts.Untrusted()) }
+	l := loop{ctx: ctx, retry: c.cfg.Retry, repeat: r.repeat, lost: lost, attempts: &attempts, logger: c.cfg.Logger}
 	err = l.run(&hc, req, func(resp *http.Response) error {
 		return c.readAnswer(resp, r, req.Header.Get("X-Request-Id"), lost, decode)
 	})
 	// The latest attempt alone decides: those before it were repeated because the server surely had not acted.
-	if err != nil && r.repeat == ifNotActed && maybeActed(l.last) {
+	if err != nil && r.repeat == ifNotActed && mayHaveActed(l.last) {
 		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
 	return err
@@ -113,40 +113,27 @@ func (c *Client) setHeader(h http.Header, r request) {
 // for each of 1,000 messages would still fit.
 const maxErrorBody = 1 << 20
 
-// answers holds the buffers that answers are read into. A buffer that grew past maxPooled is left to the collector, so
-// that one large answer is not kept for ever.
-var answers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-// maxPooled bounds what is kept of answers, and of request bodies, which are no larger than 8 MB. It holds the answer of
-// 1,000 messages of 10 KiB: made anew each time, its room cost a quarter of the rate.
-const maxPooled = 16 << 20
+// bodies keeps the bodies of sends, acks and nacks for reuse.
+var bodies transport.Bodies
 
 // readAnswer reads the status first, so that no body can hide it, and the body within its cap.
 func (c *Client) readAnswer(resp *http.Response, r request, requestID string, lost func(error) error, decode func(http.Header, []byte) error) error {
 	defer resp.Body.Close()
-	buf := answers.Get().(*bytes.Buffer)
-	defer func() {
-		if buf.Cap() <= maxPooled {
-			buf.Reset()
-			answers.Put(buf)
-		}
-	}()
+	limit := c.maxResponse
 	if resp.StatusCode/100 != 2 {
-		// A body that cannot be read costs the summary, never the status.
-		_, _ = buf.ReadFrom(io.LimitReader(resp.Body, maxErrorBody))
-		return newAPIError(r, requestID, resp, buf.Bytes())
+		limit = maxErrorBody
 	}
-	if n := resp.ContentLength; n > 0 && n <= c.maxResponse {
-		buf.Grow(int(n) + bytes.MinRead) // ReadFrom wants MinRead bytes of room to see the end
-	}
-	n, err := buf.ReadFrom(io.LimitReader(resp.Body, c.maxResponse+1))
+	answer, err := transport.ReadAnswer(resp, limit)
+	defer answer.Release()
 	switch {
-	case n > c.maxResponse:
+	case resp.StatusCode/100 != 2: // a body that cannot be read costs the summary, never the status
+		return newAPIError(r, requestID, resp, answer.Bytes())
+	case errors.Is(err, transport.ErrTooLong):
 		return fmt.Errorf("%w: %s %s answered more than %d bytes", ErrResponseTooLarge, r.method, r.path, c.maxResponse)
 	case err != nil:
 		return lost(err)
 	}
-	if err := decode(resp.Header, buf.Bytes()); err != nil {
+	if err := decode(resp.Header, answer.Bytes()); err != nil {
 		return &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, sent: true, unreadable: true,
 			cause: fmt.Errorf("its answer, %d, is not Sequin's: %w", resp.StatusCode, err)}
 	}

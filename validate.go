@@ -10,9 +10,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/sequin-go/sequin/internal/jscan"
-
 	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/jscan"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // MaxBatch is the most messages, and the most ack ids, in one request: the API's own limit.
@@ -135,9 +135,9 @@ func checkMessage(m Message) (size int, err error) {
 	if !ok {
 		return 0, fmt.Errorf("%w: data of %q is not UTF-8, or holds a NUL; encode it, say as base64", ErrInvalidData, m.Key)
 	}
-	size = messageOverhead + key + data
-	if sendOverhead+size > MaxRequestBytes {
-		return 0, fmt.Errorf("%w: message %q takes %d bytes of JSON, a request at most %d", ErrTooLarge, m.Key, sendOverhead+size, MaxRequestBytes)
+	size = wire.MessageOverhead + key + data
+	if wire.SendOverhead+size > MaxRequestBytes {
+		return 0, fmt.Errorf("%w: message %q takes %d bytes of JSON, a request at most %d", ErrTooLarge, m.Key, wire.SendOverhead+size, MaxRequestBytes)
 	}
 	return size, nil
 }
@@ -150,7 +150,7 @@ func checkBatch(messages []Message) (size int, err error) {
 	if len(messages) > MaxBatch {
 		return 0, fmt.Errorf("%w: %d messages, at most %d a request", ErrBatchTooLarge, len(messages), MaxBatch)
 	}
-	size = sendOverhead
+	size = wire.SendOverhead
 	for i, m := range messages {
 		n, err := checkMessage(m)
 		if err != nil && len(messages) > 1 {

@@ -1,6 +1,8 @@
 package sequin_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"regexp"
 	"strings"
 	"testing"
@@ -191,5 +193,27 @@ func TestABatchAboveARequestsSizeIsRefusedWithItsSize(t *testing.T) {
 			require.ErrorIs(t, err, sequin.ErrTooLarge)
 			require.ErrorContains(t, err, "the messages take 80000")
 		})
+	})
+}
+
+func FuzzEncodeSend(f *testing.F) {
+	f.Add("orders.1", `{"qty":4}`, "orders.2", "")
+	f.Add("a", "é\u2028<>&\x1f\x7f\"\\", `"\`, "\U0001F600")
+	f.Add("k", "\xff", "k", "\x00")
+	f.Add("a b", "", "a..b", "")
+	f.Fuzz(func(t *testing.T, key1, data1, key2, data2 string) {
+		messages := []sequin.Message{{Key: key1, Data: data1}, {Key: key2, Data: data2}}
+		body, foretold, err := sequin.EncodeSend(messages)
+		if err != nil {
+			return // the doors have tests of their own
+		}
+		require.Len(t, body, foretold)
+		var sent struct {
+			Messages []sequin.Message `json:"messages"`
+		}
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		require.NoError(t, d.Decode(&sent))
+		require.Equal(t, messages, sent.Messages)
 	})
 }

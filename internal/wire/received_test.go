@@ -1,4 +1,4 @@
-package sequin_test
+package wire_test
 
 import (
 	"bytes"
@@ -10,51 +10,58 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
+// decode returns the messages of an answer.
+func decode(body []byte, bare bool) (got []wire.Message, err error) {
+	d := wire.Decoder{Bare: bare, Each: func(m *wire.Message) { got = append(got, *m) }}
+	err = d.Decode(body)
+	return got, err
+}
+
 func TestDecodeReceived(t *testing.T) {
-	message := func(ack, key, data string) sequin.ReceivedMessage {
-		return sequin.ReceivedMessage{AckID: ack, StoredMessage: sequin.StoredMessage{Key: key, Data: data}}
+	message := func(ack, key, data string) wire.Message {
+		return wire.Message{AckID: ack, Key: key, Data: data}
 	}
-	full := sequin.ReceivedMessage{AckID: "a", DeliverCount: 3, StoredMessage: sequin.StoredMessage{Key: "k", Data: "d",
+	full := wire.Message{AckID: "a", DeliverCount: 3, Key: "k", Data: "d",
 		StreamID: "s", DataHash: "h", Seq: -9, InsertedAt: time.Date(2026, 11, 23, 12, 36, 41, 281190000, time.UTC),
-		UpdatedAt: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}}
+		UpdatedAt: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 	for _, row := range []struct {
 		name, body string
-		want       []sequin.ReceivedMessage
+		want       []wire.Message
 		says       string // the error; "" for none
 	}{
 		{"none", `{"data":[]}`, nil, ""},
 		{"one, with all its fields", `{"data":[{"ack_id":"a","deliver_count":3,"message":{"key":"k","data":"d","stream_id":"s",
 			"data_hash":"h","seq":-9,"inserted_at":"2026-11-23T12:36:41.281190Z","updated_at":"2026-11-23T12:00:00Z"}}]}`,
-			[]sequin.ReceivedMessage{full}, ""},
+			[]wire.Message{full}, ""},
 		{"in the order of the answer", `{"data":[{"ack_id":"a","message":{"key":"k","data":"1"}},{"message":{"data":"2","key":"l"},"ack_id":"b"}]}`,
-			[]sequin.ReceivedMessage{message("a", "k", "1"), message("b", "l", "2")}, ""},
+			[]wire.Message{message("a", "k", "1"), message("b", "l", "2")}, ""},
 		{"nulls", `{"data":[{"ack_id":"a","deliver_count":null,"message":{"key":"k","data":null,"stream_id":null,"data_hash":null,
-			"seq":null,"inserted_at":null,"updated_at":null}}]}`, []sequin.ReceivedMessage{message("a", "k", "")}, ""},
+			"seq":null,"inserted_at":null,"updated_at":null}}]}`, []wire.Message{message("a", "k", "")}, ""},
 		{"times nobody can read", `{"data":[{"ack_id":"a","message":{"key":"k","inserted_at":"yesterday","updated_at":1700000000}}]}`,
-			[]sequin.ReceivedMessage{message("a", "k", "")}, ""},
+			[]wire.Message{message("a", "k", "")}, ""},
 		{"escapes", `{"\u0064ata":[{"ack_id":"\u0061","message":{"k\u0065y":"k","data":"\"\\\n\ud83d\ude00"}}]}`,
-			[]sequin.ReceivedMessage{message("a", "k", "\"\\\n\U0001F600")}, ""},
+			[]wire.Message{message("a", "k", "\"\\\n\U0001F600")}, ""},
 		{"empty body", ``, nil, "ends where a value should begin"},
-		{"no data", `{"dat":[]}`, nil, `holds no "data"`},
-		{"other case is another field", `{"DATA":[]}`, nil, `holds no "data"`},
+		{"no data", `{"dat":[]}`, nil, `has no "data"`},
+		{"other case is another field", `{"DATA":[]}`, nil, `has no "data"`},
 		{"null", `null`, nil, "expected an object"},
 		{"a list", `[]`, nil, "expected an object"},
 		{"data null", `{"data":null}`, nil, "expected an array"},
 		{"data an object", `{"data":{}}`, nil, "expected an array"},
 		{"an element that is none", `{"data":[null]}`, nil, "expected an object"},
-		{"a message without an ack id", `{"data":[{"message":{"key":"k"}}]}`, nil, `holds no "ack_id"`},
-		{"a message without a key", `{"data":[{"ack_id":"a","message":{}}]}`, nil, `holds no "key"`},
-		{"no message", `{"data":[{"ack_id":"a"}]}`, nil, `holds no "key"`},
+		{"a message without an ack id", `{"data":[{"message":{"key":"k"}}]}`, nil, `has no "ack_id"`},
+		{"a message without a key", `{"data":[{"ack_id":"a","message":{}}]}`, nil, `has no "key"`},
+		{"no message", `{"data":[{"ack_id":"a"}]}`, nil, `has no "key"`},
 		{"key a number", `{"data":[{"ack_id":"a","message":{"key":1}}]}`, nil, "expected a string"},
 		{"seq a fraction", `{"data":[{"ack_id":"a","message":{"key":"k","seq":1.5}}]}`, nil, "integer"},
 		{"truncated", `{"data":[{"ack_id":"a","message":{"key":"k"`, nil, "ends inside"},
 		{"more behind it", `{"data":[]}{}`, nil, "text after"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, err := sequin.DecodeReceived([]byte(row.body), false)
+			got, err := decode([]byte(row.body), false)
 			if row.says != "" {
 				require.ErrorContains(t, err, row.says)
 				return
@@ -67,15 +74,15 @@ func TestDecodeReceived(t *testing.T) {
 
 func TestABareDecoderLeavesOutWhatADeliveryDoesNotShow(t *testing.T) {
 	body := []byte(`{"data":[{"ack_id":"a","message":{"stream_id":"s","key":"k","data_hash":"h","data":"d"}}]}`)
-	got, err := sequin.DecodeReceived(body, true)
+	got, err := decode(body, true)
 	require.NoError(t, err)
-	require.Equal(t, []sequin.ReceivedMessage{{AckID: "a", StoredMessage: sequin.StoredMessage{Key: "k", Data: "d"}}}, got)
+	require.Equal(t, []wire.Message{{AckID: "a", Key: "k", Data: "d"}}, got)
 }
 
 // A program that keeps one message must not keep the answer, or its neighbours, alive.
 func TestTheStringsOfAMessageShareOneAllocationOfTheirOwn(t *testing.T) {
 	body := []byte(`{"data":[{"ack_id":"aa","message":{"key":"kk","data":"dd"}},{"ack_id":"bb","message":{"key":"ll","data":"ee"}}]}`)
-	got, err := sequin.DecodeReceived(body, true)
+	got, err := decode(body, true)
 	require.NoError(t, err)
 	at := func(s string) uintptr { return uintptr(unsafe.Pointer(unsafe.StringData(s))) }
 	for _, m := range got {
@@ -122,7 +129,7 @@ func (l *looseTime) UnmarshalJSON(text []byte) error {
 
 // naive decodes by encoding/json. ok is false for what it reads by other rules: it matches names in any case, and lets
 // the parts of a repeated member, or a null after a value, add up.
-func naive(body []byte) (got []sequin.ReceivedMessage, valid, ok bool) {
+func naive(body []byte) (got []wire.Message, valid, ok bool) {
 	if !json.Valid(body) {
 		return nil, false, true
 	}
@@ -138,9 +145,9 @@ func naive(body []byte) (got []sequin.ReceivedMessage, valid, ok bool) {
 		if d.AckID == "" || m.Key == "" {
 			return nil, false, true
 		}
-		got = append(got, sequin.ReceivedMessage{AckID: d.AckID, DeliverCount: d.DeliverCount, StoredMessage: sequin.StoredMessage{
+		got = append(got, wire.Message{AckID: d.AckID, DeliverCount: d.DeliverCount,
 			Key: m.Key, Data: m.Data, StreamID: m.StreamID, DataHash: m.DataHash, Seq: m.Seq,
-			InsertedAt: m.InsertedAt.Time, UpdatedAt: m.UpdatedAt.Time}})
+			InsertedAt: m.InsertedAt.Time, UpdatedAt: m.UpdatedAt.Time})
 	}
 	return got, true, true
 }
@@ -181,8 +188,8 @@ func FuzzDecodeReceived(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, err := sequin.DecodeReceived(body, false)
-		bare, bareErr := sequin.DecodeReceived(body, true)
+		got, err := decode(body, false)
+		bare, bareErr := decode(body, true)
 		want, valid, ok := naive(body)
 		if !ok {
 			return // and has not crashed
@@ -196,27 +203,5 @@ func FuzzDecodeReceived(f *testing.F) {
 			}
 			require.Equal(t, want, bare)
 		}
-	})
-}
-
-func FuzzEncodeSend(f *testing.F) {
-	f.Add("orders.1", `{"qty":4}`, "orders.2", "")
-	f.Add("a", "é\u2028<>&\x1f\x7f\"\\", `"\`, "\U0001F600")
-	f.Add("k", "\xff", "k", "\x00")
-	f.Add("a b", "", "a..b", "")
-	f.Fuzz(func(t *testing.T, key1, data1, key2, data2 string) {
-		messages := []sequin.Message{{Key: key1, Data: data1}, {Key: key2, Data: data2}}
-		body, foretold, err := sequin.EncodeSend(messages)
-		if err != nil {
-			return // the doors have tests of their own
-		}
-		require.Len(t, body, foretold)
-		var sent struct {
-			Messages []sequin.Message `json:"messages"`
-		}
-		d := json.NewDecoder(bytes.NewReader(body))
-		d.DisallowUnknownFields()
-		require.NoError(t, d.Decode(&sent))
-		require.Equal(t, messages, sent.Messages)
 	})
 }

@@ -1,0 +1,70 @@
+package wire
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/sequin-go/sequin/internal/jscan"
+)
+
+// The body of a send is {"messages":[{"key":…,"data":…},…]}. encoding/json is not used, because the size of a message must
+// be known before it is encoded: a batch is limited by its encoded bytes.
+const (
+	sendHead, sendTail = `{"messages":[`, `]}`
+	messageHead        = `{"key":`
+	messageMiddle      = `,"data":`
+	messageTail        = `},` // AppendSendTail overwrites the comma of the last message
+)
+
+// The size of a send's body is SendOverhead, plus MessageOverhead and the sizes of key and data as JSON strings for each
+// message.
+const (
+	SendOverhead    = len(sendHead) + len(sendTail) - 1 // without the comma of the last message
+	MessageOverhead = len(messageHead) + len(messageMiddle) + len(messageTail)
+)
+
+// AppendSendHead begins the body of a send.
+func AppendSendHead(b []byte) []byte { return append(b, sendHead...) }
+
+// AppendMessage appends one message to the body of a send.
+func AppendMessage(b []byte, key, data string) []byte {
+	b = append(b, messageHead...)
+	b = jscan.AppendString(b, key)
+	b = append(b, messageMiddle...)
+	b = jscan.AppendString(b, data)
+	return append(b, messageTail...)
+}
+
+// AppendSendTail ends the body of a send, which must have at least one message.
+func AppendSendTail(b []byte) []byte { return append(b[:len(b)-1], sendTail...) }
+
+// AppendReceive appends the body of a receive. A waitFor of 0 is left out; fractions of a millisecond are dropped.
+func AppendReceive(b []byte, batchSize int, waitFor time.Duration) []byte {
+	b = append(b, `{"batch_size":`...)
+	b = strconv.AppendInt(b, int64(batchSize), 10)
+	if waitFor > 0 {
+		b = append(b, `,"wait_for":`...)
+		b = strconv.AppendInt(b, waitFor.Milliseconds(), 10)
+	}
+	return append(b, '}')
+}
+
+// AppendSettleHead begins the body of an ack or nack.
+func AppendSettleHead(b []byte) []byte { return append(b, `{"ack_ids":[`...) }
+
+// AppendAckID appends one ack id. It escapes nothing: an ack id is a checked UUID, or comes from the server.
+func AppendAckID(b []byte, id string) []byte {
+	b = append(b, '"')
+	b = append(b, id...)
+	return append(b, `",`...)
+}
+
+// AppendSettleTail ends the body of an ack or nack, which must have at least one ack id. undelivered says that no program
+// has seen these messages: a server that knows the member does not count them as deliveries.
+func AppendSettleTail(b []byte, undelivered bool) []byte {
+	b = append(b[:len(b)-1], ']')
+	if undelivered {
+		b = append(b, `,"undelivered":true`...)
+	}
+	return append(b, '}')
+}

@@ -1,0 +1,197 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sequin-go/sequin/internal/jscan"
+)
+
+// Message is one message in the answer to a receive. Times are UTC; one that is missing or unreadable is zero.
+type Message struct {
+	AckID        string
+	DeliverCount int // 0 where the server does not say
+	Key, Data    string
+	StreamID     string
+	DataHash     string
+	Seq          int64
+	InsertedAt   time.Time
+	UpdatedAt    time.Time
+}
+
+// Decoder reads the answer to a receive, {"data":[{"ack_id":…,"message":{…}},…]}, one message at a time. The strings of
+// a message share one allocation, so that a program that keeps one message does not keep the answer or its other
+// messages alive. A Decoder may be reused, by one goroutine at a time.
+type Decoder struct {
+	// Each is called for every message, in the order of the answer. The pointer is valid during the call only.
+	Each func(*Message)
+	// Bare leaves StreamID and DataHash empty.
+	Bare bool
+
+	scan  jscan.Scanner
+	m     Message // a field, because a local variable passed to Each would be allocated for each message
+	clock clock
+	text  []byte // the strings of one message, one after the other
+	spans [spanCount]struct{ from, to int }
+}
+
+// The strings of a message, as indexes of Decoder.spans.
+const (
+	spanAckID = iota
+	spanKey
+	spanData
+	spanStreamID
+	spanDataHash
+	spanCount
+)
+
+// errNoData is the error of an answer without a list. Taking it for an empty list would lose messages.
+var errNoData = RequireField(false, "data")
+
+// Decode reads one answer and calls Each for its messages. When it returns an error, Each may have been called for some of
+// them.
+func (d *Decoder) Decode(body []byte) error {
+	s := &d.scan
+	s.Reset(body)
+	found := false
+	s.Object()
+	for key, ok := s.Key(); ok; key, ok = s.Key() {
+		if string(key) != "data" {
+			s.Skip()
+			continue
+		}
+		found = s.Array()
+		for s.Elem() {
+			if err := d.one(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.Done(); err != nil {
+		return err
+	}
+	if !found {
+		return errNoData
+	}
+	return nil
+}
+
+// one reads one element of the list.
+func (d *Decoder) one() error {
+	d.m = Message{}
+	m := &d.m
+	d.text = d.text[:0]
+	clear(d.spans[:])
+	s := &d.scan
+	s.Object()
+	// Members are read in the order in which servers write them, without comparing names; then the rest in any order.
+	if s.Member(`"ack_id":`) {
+		d.keep(spanAckID)
+	}
+	if s.Member(`"deliver_count":`) {
+		m.DeliverCount = int(s.IntOrNull())
+	}
+	if s.Member(`"message":`) {
+		d.message(m)
+	}
+	for key, ok := s.Key(); ok; key, ok = s.Key() {
+		switch string(key) {
+		case "ack_id":
+			d.keep(spanAckID)
+		case "deliver_count":
+			m.DeliverCount = int(s.IntOrNull())
+		case "message":
+			d.message(m)
+		default:
+			s.Skip()
+		}
+	}
+	if err := s.Err(); err != nil {
+		return err
+	}
+	all := string(d.text)
+	m.AckID, m.Key, m.Data = d.part(all, spanAckID), d.part(all, spanKey), d.part(all, spanData)
+	if !d.Bare {
+		m.StreamID, m.DataHash = d.part(all, spanStreamID), d.part(all, spanDataHash)
+	}
+	if m.AckID == "" || m.Key == "" {
+		return fmt.Errorf("a message of its list: %w", errors.Join(RequireField(m.AckID != "", "ack_id"), RequireField(m.Key != "", "key")))
+	}
+	d.Each(m)
+	return nil
+}
+
+// part returns one string of a message. all holds all of them, one after the other.
+func (d *Decoder) part(all string, span int) string {
+	return all[d.spans[span].from:d.spans[span].to]
+}
+
+// message reads the object "message".
+func (d *Decoder) message(m *Message) {
+	s := &d.scan
+	s.Object()
+	d.inOrder(m)
+	for key, ok := s.Key(); ok; key, ok = s.Key() {
+		switch string(key) {
+		case "key":
+			d.keep(spanKey)
+		case "data":
+			d.keep(spanData)
+		case "stream_id":
+			d.keepUnlessBare(spanStreamID)
+		case "data_hash":
+			d.keepUnlessBare(spanDataHash)
+		case "seq":
+			m.Seq = s.IntOrNull()
+		case "inserted_at":
+			m.InsertedAt = d.clock.scan(s)
+		case "updated_at":
+			m.UpdatedAt = d.clock.scan(s)
+		default:
+			s.Skip()
+		}
+	}
+}
+
+// inOrder reads the members of a message that are in the order in which all known servers write them.
+func (d *Decoder) inOrder(m *Message) {
+	s := &d.scan
+	if s.Member(`"key":`) {
+		d.keep(spanKey)
+	}
+	if s.Member(`"stream_id":`) {
+		d.keepUnlessBare(spanStreamID)
+	}
+	if s.Member(`"data_hash":`) {
+		d.keepUnlessBare(spanDataHash)
+	}
+	if s.Member(`"data":`) {
+		d.keep(spanData)
+	}
+	if s.Member(`"seq":`) {
+		m.Seq = s.IntOrNull()
+	}
+	if s.Member(`"inserted_at":`) {
+		m.InsertedAt = d.clock.scan(s)
+	}
+	if s.Member(`"updated_at":`) {
+		m.UpdatedAt = d.clock.scan(s)
+	}
+}
+
+// keep appends the next value, a string or null, to the strings of the message.
+func (d *Decoder) keep(span int) {
+	d.spans[span].from = len(d.text)
+	d.text = append(d.text, d.scan.StringOrNull()...)
+	d.spans[span].to = len(d.text)
+}
+
+// keepUnlessBare is keep for a string that a bare decoder leaves out.
+func (d *Decoder) keepUnlessBare(span int) {
+	if d.Bare {
+		d.scan.Skip()
+		return
+	}
+	d.keep(span)
+}
