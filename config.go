@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Version is the version of this library, as it stands in the User-Agent.
-const Version = "0.1.0"
+// Version is the version of this library, which is part of the User-Agent. Between releases it ends in "-dev".
+const Version = "0.1.0-dev"
 
 // DefaultBaseURL is where a Sequin server listens when nothing else is said: the port of Sequin's own docker image.
 const DefaultBaseURL = "http://localhost:7376"

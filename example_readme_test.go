@@ -1,6 +1,6 @@
 package sequin_test
 
-// What the README shows stands here, so that it compiles and runs.
+// The code of the README and of doc.go is copied from here, so that it compiles and runs.
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// exampleServer starts the embedded server on loopback, with a stream "orders" and a consumer "billing" of it.
+// exampleServer starts the embedded server on loopback, with a stream "orders" that has a consumer "billing".
 func exampleServer(ctx context.Context) (client *sequin.Client, stop func()) {
 	srv := server.New(server.Config{})
 	web := httptest.NewServer(srv)
@@ -37,9 +37,19 @@ func exampleServer(ctx context.Context) (client *sequin.Client, stop func()) {
 	return client, func() { client.Close(); srv.Close(); web.Close() }
 }
 
+// cancelWhenAcked cancels once every message of "orders" is acked. A program would wait for a signal instead.
+func cancelWhenAcked(ctx context.Context, client *sequin.Client, cancel context.CancelFunc) {
+	for {
+		if left, err := client.PeekMessages(ctx, "orders", "billing", sequin.ListOptions{}); err == nil && len(left) == 0 {
+			cancel()
+			return
+		}
+	}
+}
+
 var errDeclined = errors.New("card declined")
 
-// charge stands for a program's own work.
+// charge stands for the work of a program.
 func charge(ctx context.Context, key, data string) error {
 	if key == "" {
 		return errDeclined
@@ -48,7 +58,7 @@ func charge(ctx context.Context, key, data string) error {
 	return ctx.Err()
 }
 
-// application is the README's first user: code that works on messages as they come.
+// application is the README's first program: it handles messages as they arrive.
 func application(ctx context.Context, client *sequin.Client) error {
 	sub, err := client.Subscribe(ctx, "orders", "billing", sequin.SubscriberConfig{})
 	if err != nil {
@@ -59,11 +69,11 @@ func application(ctx context.Context, client *sequin.Client) error {
 			d.Nack() // available again at once, to any worker
 			continue
 		}
-		d.Ack() // queued: acks travel together
+		d.Ack() // queued; acks are sent together
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	err = sub.Close(closing) // awaits the last acks, and that what was not handed out is given back
+	err = sub.Close(closing) // waits for the last acks, and returns undelivered messages to the server
 	return errors.Join(sub.Err(), err)
 }
 
@@ -74,22 +84,14 @@ func Example_application() {
 	if _, err := client.SendMessage(ctx, "orders", "orders.cus_a.1", `{"qty":4}`); err != nil {
 		log.Fatal(err)
 	}
-	go func() {
-		// A program would wait for a signal here.
-		for {
-			if left, err := client.PeekMessages(ctx, "orders", "billing", sequin.ListOptions{}); err == nil && len(left) == 0 {
-				cancel()
-				return
-			}
-		}
-	}()
+	go cancelWhenAcked(ctx, client, cancel)
 	fmt.Println(application(ctx, client))
 	// Output:
 	// orders.cus_a.1 {"qty":4}
 	// <nil>
 }
 
-// pipeline is the README's second user: consume, transform, publish.
+// pipeline is the README's second program: consume, transform, publish.
 func pipeline(ctx context.Context, client *sequin.Client) error {
 	pub, err := client.NewPublisher("invoices", sequin.PublisherConfig{})
 	if err != nil {
@@ -103,7 +105,7 @@ func pipeline(ctx context.Context, client *sequin.Client) error {
 	err = sub.Pipe(ctx, pub, cfg, func(ctx context.Context, d sequin.Delivery) ([]sequin.Message, error) {
 		order, err := sequin.DecodeJSON[Order](d)
 		if err != nil {
-			return nil, err // no retry helps: to the dead letters, at once
+			return nil, err // a retry cannot help: it becomes a dead letter at once
 		}
 		return []sequin.Message{{Key: "invoices." + d.Key, Data: invoice(order)}}, nil
 	})
@@ -133,15 +135,7 @@ func Example_pipeline() {
 	}); err != nil {
 		log.Fatal(err)
 	}
-	go func() {
-		// A program would wait for a signal here.
-		for {
-			if left, err := client.PeekMessages(ctx, "orders", "billing", sequin.ListOptions{}); err == nil && len(left) == 0 {
-				cancel()
-				return
-			}
-		}
-	}()
+	go cancelWhenAcked(ctx, client, cancel)
 	fmt.Println(pipeline(ctx, client))
 	for _, stream := range []string{"invoices", "orders_dead"} {
 		stored, err := client.ListMessages(context.Background(), stream, sequin.ListOptions{})
@@ -153,22 +147,22 @@ func Example_pipeline() {
 	// orders_dead 1 <nil>
 }
 
-// producer is the README's third user: many messages, fast.
+// producer is the README's third program: many messages, fast.
 func producer(ctx context.Context, client *sequin.Client, readings <-chan sequin.Message) error {
 	pub, err := client.NewPublisher("orders", sequin.PublisherConfig{
-		OnFailure: func(e sequin.MessageError) { slog.Error("given up", "key", e.Message.Key, "error", e.Err) },
+		OnFailure: func(e sequin.MessageError) { slog.Error("not sent", "key", e.Message.Key, "error", e.Err) },
 	})
 	if err != nil {
 		return err
 	}
 	for m := range readings {
-		if err := pub.Send(ctx, m.Key, m.Data); err != nil { // waits only when the buffer is full
+		if err := pub.Send(ctx, m.Key, m.Data); err != nil { // waits only while the buffer is full
 			slog.Error("not accepted", "key", m.Key, "error", err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	err = pub.Close(ctx) // sends what is pending
+	err = pub.Close(ctx) // sends what is buffered
 	if unsent := new(sequin.UnsentError); errors.As(err, &unsent) {
 		return fmt.Errorf("%d messages to spool: %w", len(unsent.Unsent), err)
 	}
@@ -194,7 +188,7 @@ func Example_producer() {
 	// 25000 <nil>
 }
 
-// A worker that crashes keeps its messages until their lease ends: 30 s, which take no time in a bubble.
+// After a crash of a worker its messages are redelivered when their leases end: here after 30 s of virtual time.
 func TestWorkIsDoneAgainAfterACrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := sequintest.NewServer(t, sequintest.Config{})
@@ -207,11 +201,11 @@ func TestWorkIsDoneAgainAfterACrash(t *testing.T) {
 		_, err = client.SendMessage(t.Context(), "orders", "orders.1", "{}")
 		require.NoError(t, err)
 
-		crashed, err := client.ReceiveMessage(t.Context(), "orders", "billing") // received, and never settled
+		crashed, err := client.ReceiveMessage(t.Context(), "orders", "billing") // received, never settled
 		require.NoError(t, err)
 		begin := time.Now()
 
-		srv.Fault(sequintest.Fault{Op: sequintest.Receive, Status: 503, Count: 3}) // and the server is in trouble, too
+		srv.Fault(sequintest.Fault{Op: sequintest.Receive, Status: 503, Count: 3}) // the server fails three times, too
 		sub, err := client.Subscribe(t.Context(), "orders", "billing", sequin.SubscriberConfig{})
 		require.NoError(t, err)
 		d := <-sub.Deliveries()
