@@ -2,7 +2,6 @@ package batch
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,36 +11,36 @@ import (
 )
 
 func TestCloseInEveryState(t *testing.T) {
-	refuse := func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Minute} }
+	retry := func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Minute} }
 	for _, row := range []struct {
 		name  string
 		cfg   Config[parcel, int]
-		begin func(d *depot)
-		ctx   time.Duration // how long close may take; 0 has ended before
+		begin func(d *driver)
+		ctx   time.Duration // how long Close may take; 0 means that ctx has ended before
 		left  []int
 		ended []int
 		took  time.Duration
 	}{
-		{"idle", Config[parcel, int]{}, func(*depot) {}, time.Hour, nil, nil, 0},
-		{"idle, ctx ended", Config[parcel, int]{}, func(*depot) {}, 0, nil, nil, 0},
-		{"idle after work", Config[parcel, int]{}, func(d *depot) { d.put(1); _ = d.Flush(context.Background()) }, 0, nil, []int{1}, 0},
-		{"pending", Config[parcel, int]{Linger: 24 * time.Hour}, func(d *depot) { d.put(1, 2) }, time.Hour, nil, []int{1, 2}, time.Second},
-		{"pending, ctx ended", Config[parcel, int]{Linger: 24 * time.Hour}, func(d *depot) { d.put(1, 2) }, 0, []int{1, 2}, []int{1, 2}, 0},
-		{"in flight", Config[parcel, int]{}, func(d *depot) { d.put(1); synctest.Wait(); d.put(2) }, time.Hour, nil, []int{1, 2}, 2 * time.Second},
-		{"in flight, ctx ends first", Config[parcel, int]{}, func(d *depot) { d.put(1); synctest.Wait(); d.put(2) }, time.Millisecond, []int{1, 2}, []int{1, 2}, time.Millisecond},
-		{"failing for good", Config[parcel, int]{}, func(d *depot) { d.fails(); d.put(1, 2) }, time.Hour, nil, []int{1, 2}, 2 * time.Second},
-		{"failing and trying again", Config[parcel, int]{}, func(d *depot) { d.judge = refuse; d.put(1, 2) }, time.Hour, []int{1, 2}, []int{1, 2}, time.Hour},
-		{"in backoff, ctx ended", Config[parcel, int]{}, func(d *depot) { d.judge = refuse; d.put(1); time.Sleep(2 * time.Second) }, 0, []int{1}, []int{1}, 0},
-		{"halted", Config[parcel, int]{}, func(d *depot) { d.put(1, 2); d.Suspend(errRefused) }, time.Hour, []int{2}, []int{1, 2}, time.Hour},
-		{"candidate", Config[parcel, int]{}, func(d *depot) {
-			d.judge = func(b *parcelBatch) parcelResult { return parcelResult{Candidate: b, Wait: time.Minute} }
+		{"idle", Config[parcel, int]{}, func(*driver) {}, time.Hour, nil, nil, 0},
+		{"idle, ctx ended", Config[parcel, int]{}, func(*driver) {}, 0, nil, nil, 0},
+		{"idle after work", Config[parcel, int]{}, func(d *driver) { d.put(1); _ = d.engine.Flush(context.Background()) }, 0, nil, []int{1}, 0},
+		{"pending", Config[parcel, int]{Linger: 24 * time.Hour}, func(d *driver) { d.put(1, 2) }, time.Hour, nil, []int{1, 2}, time.Second},
+		{"pending, ctx ended", Config[parcel, int]{Linger: 24 * time.Hour}, func(d *driver) { d.put(1, 2) }, 0, []int{1, 2}, []int{1, 2}, 0},
+		{"in flight", Config[parcel, int]{}, func(d *driver) { d.put(1); synctest.Wait(); d.put(2) }, time.Hour, nil, []int{1, 2}, 2 * time.Second},
+		{"in flight, ctx ends first", Config[parcel, int]{}, func(d *driver) { d.put(1); synctest.Wait(); d.put(2) }, time.Millisecond, []int{1, 2}, []int{1, 2}, time.Millisecond},
+		{"failing for good", Config[parcel, int]{}, func(d *driver) { d.fails(); d.put(1, 2) }, time.Hour, nil, []int{1, 2}, 2 * time.Second},
+		{"failing and retrying", Config[parcel, int]{}, func(d *driver) { d.result = retry; d.put(1, 2) }, time.Hour, []int{1, 2}, []int{1, 2}, time.Hour},
+		{"in backoff, ctx ended", Config[parcel, int]{}, func(d *driver) { d.result = retry; d.put(1); time.Sleep(2 * time.Second) }, 0, []int{1}, []int{1}, 0},
+		{"suspended", Config[parcel, int]{}, func(d *driver) { d.put(1, 2); d.engine.Suspend(errRefused) }, time.Hour, []int{2}, []int{1, 2}, time.Hour},
+		{"a poison candidate", Config[parcel, int]{}, func(d *driver) {
+			d.result = func(b *parcelBatch) parcelResult { return parcelResult{Candidate: b, Wait: time.Minute} }
 			d.put(1)
 			synctest.Wait()
 			d.put(2)
 		}, time.Hour, []int{1, 2}, []int{1, 2}, time.Hour},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			inDepot(t, row.cfg, func(t *testing.T, d *depot) {
+			withDriver(t, row.cfg, func(t *testing.T, d *driver) {
 				row.begin(d)
 				ctx, cancel := context.WithTimeout(t.Context(), row.ctx)
 				defer cancel()
@@ -62,15 +61,15 @@ func TestCloseInEveryState(t *testing.T) {
 				require.ErrorIs(t, d.admit(t.Context(), parcel{}, 0, false, true), ErrClosed)
 				runs := d.ran()
 				time.Sleep(24 * time.Hour)
-				require.Equal(t, runs, d.ran(), "nothing runs any more")
+				require.Equal(t, runs, d.ran(), "nothing runs after Close")
 			})
 		})
 	}
 }
 
 func TestTheFirstCtxThatEndsEndsEveryClose(t *testing.T) {
-	inDepot(t, Config[parcel, int]{}, func(t *testing.T, d *depot) {
-		d.judge = func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Minute} }
+	withDriver(t, Config[parcel, int]{}, func(t *testing.T, d *driver) {
+		d.result = func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Minute} }
 		d.put(1)
 		began := time.Now()
 		var all sync.WaitGroup
@@ -89,24 +88,24 @@ func TestTheFirstCtxThatEndsEndsEveryClose(t *testing.T) {
 	})
 }
 
-func TestCloseSendsWaitersAwayAndEndsFlushes(t *testing.T) {
-	inDepot(t, Config[parcel, int]{MaxItems: 2}, func(t *testing.T, d *depot) {
-		d.judge = func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Minute} }
+func TestCloseRefusesWaitersAndEndsFlushes(t *testing.T) {
+	withDriver(t, Config[parcel, int]{MaxItems: 2}, func(t *testing.T, d *driver) {
+		d.result = func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Minute} }
 		d.put(1, 2)
 		sent, flushed := make(chan error, 1), make(chan error, 1)
 		go func() { sent <- d.admit(t.Context(), parcel{n: 3}, 0, false, true) }()
-		go func() { flushed <- d.Flush(t.Context()) }()
+		go func() { flushed <- d.engine.Flush(t.Context()) }()
 		synctest.Wait()
 		left, _ := d.close(endedCtx())
 		require.Equal(t, []int{1, 2}, left)
 		require.ErrorIs(t, <-sent, ErrClosed)
 		require.ErrorIs(t, <-flushed, ErrClosed)
-		require.ErrorIs(t, d.Flush(t.Context()), ErrClosed)
+		require.ErrorIs(t, d.engine.Flush(t.Context()), ErrClosed)
 	})
 }
 
-func TestABatchThatEndsDuringCloseCounts(t *testing.T) {
-	inDepot(t, Config[parcel, int]{}, func(t *testing.T, d *depot) {
+func TestABatchThatSucceedsDuringCloseIsNotLeft(t *testing.T) {
+	withDriver(t, Config[parcel, int]{}, func(t *testing.T, d *driver) {
 		d.put(1)
 		synctest.Wait()
 		d.put(2)
@@ -117,28 +116,6 @@ func TestABatchThatEndsDuringCloseCounts(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.NoError(t, d.errs[1])
 		require.ErrorIs(t, d.errs[2], ErrClosed)
-		require.Equal(t, Totals{Admitted: 2, Done: 1}, d.totals)
-	})
-}
-
-// What is dropped leaves the queue and the batches that wait to be run again; what stays is run without it.
-func TestDropFailsWhatIsUnwantedWhereverItWaits(t *testing.T) {
-	inDepot(t, Config[parcel, int]{Linger: time.Minute}, func(t *testing.T, d *depot) {
-		d.judge = func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Hour} }
-		d.put(2, 3, 5) // a full batch, which is to be run again
-		time.Sleep(2 * time.Second)
-		d.put(4, 7)
-		d.Drop(func(p *parcel) bool { return p.n > 2 && p.n != 4 }, errRefused)
-		for n, want := range map[int]int{2: 0, 3: 1, 4: 0, 5: 1, 7: 1} {
-			require.Equal(t, want, d.ended[n], "parcel %d", n)
-		}
-		require.Equal(t, 2, d.live)
-		d.mu.Lock()
-		d.judge = nil
-		d.mu.Unlock()
-		time.Sleep(2 * time.Hour)
-		d.requireEndedOnce(2, 3, 4, 5, 7)
-		require.NoError(t, errors.Join(d.errs[2], d.errs[4]))
-		require.Zero(t, d.lanes[0].bytes)
+		require.Equal(t, Totals{Admitted: 2, Done: 1}, d.engine.state.totals)
 	})
 }

@@ -1,31 +1,21 @@
 package batch
 
-// Limits bound a batch.
-type Limits struct {
-	Count    int  // most items
-	Bytes    int  // most bytes, items and Overhead together; a single item may exceed it
-	Overhead int  // bytes of a request without items
-	Distinct bool // no ID twice
-}
-
-// filled reports whether items of so many bytes make a full batch.
-func (l Limits) filled(bytes int) bool { return bytes >= l.Bytes-l.Overhead }
-
-// lookahead is how many batches' worth of items a cut looks at to fill a batch past repeated ids. More would make every
-// cut of a stream with one hot key walk its whole backlog; with as many keys as a batch has items, in random order,
-// four fill it to 98 % (1 - 1/e^4).
+// lookahead is how many batches' worth of items a cut examines to fill a batch in spite of repeated IDs. With as many keys
+// as a batch has items, in random order, four fill it to 98 % (1 - 1/e^4). Without a bound, every cut of a stream with
+// one hot key would walk its whole backlog.
 const lookahead = 4
 
-// cutter cuts batches. It holds nothing but scratch space, so that a cut depends on its arguments alone.
+// cutter is the scratch space of cut. It keeps no state between cuts.
 type cutter struct {
 	seen  IDSet
-	taken []int32 // indices of what was taken, only while something was passed over
+	taken []int32 // indices of the items taken, where IDs are distinct
 }
 
-// cut takes the next batch off pending: in order, as many as the limits allow, never none. Where ids are distinct it
-// passes over an item whose id the batch already holds, or that stands behind one of its id that was passed over.
-// Ids to avoid, where there are any, count as held. The batch is appended to into, whose items count as taken: only with
-// either it may take none. What was passed over keeps its order, at the head of rest, which shares pending's array.
+// cut takes the next batch off pending, in order, as many items as the limits allow. Where IDs must be distinct, it
+// passes over an item whose ID the batch already holds. The IDs to avoid, if there are any, count as held by the batch.
+//
+// The batch is appended to into, whose items count as taken. cut takes at least one item unless avoid or into is given.
+// The items that were passed over keep their order at the head of rest, which shares pending's array.
 func cut[T any](c *cutter, pending []Entry[T], lim Limits, avoid []uint64, into []Entry[T]) (batch, rest []Entry[T], skipped int) {
 	window, distinct := len(pending), lim.Distinct || len(avoid) > 0
 	if distinct {
@@ -57,7 +47,7 @@ func cut[T any](c *cutter, pending []Entry[T], lim Limits, avoid []uint64, into 
 			c.taken = append(c.taken, int32(i))
 		}
 	}
-	// Move what was passed over up to the last item taken; what lies behind it stays where it is.
+	// Move the items that were passed over up to the last item taken. The items behind that one stay where they are.
 	hole := last
 	if skipped > 0 {
 		next := len(c.taken) - 1
@@ -70,18 +60,18 @@ func cut[T any](c *cutter, pending []Entry[T], lim Limits, avoid []uint64, into 
 			hole--
 		}
 	}
-	clear(pending[:hole+1]) // the strings of what has left must not be kept alive
+	clear(pending[:hole+1]) // the queue must not keep the strings of what has left alive
 	return into, pending[hole+1:], skipped
 }
 
-// IDSet is a set of ids for one cut: open addressing in a table that is cleared, not freed, between cuts. A map would
-// cost as much as all the rest of a Send together.
+// IDSet is a set of IDs. It is a table with open addressing, which Reset clears and keeps: a map would cost as much as all
+// the rest of a Send. The zero IDSet needs a Reset before use.
 type IDSet struct {
 	slots []uint64
 	mask  uint64
 }
 
-// Reset empties the set and makes room for n ids at half load.
+// Reset empties the set and makes room for n IDs at half load.
 func (s *IDSet) Reset(n int) {
 	size := 8
 	for size < 2*(n+1) {
@@ -94,7 +84,7 @@ func (s *IDSet) Reset(n int) {
 	clear(s.slots[:size])
 }
 
-// Add reports whether id was new.
+// Add adds an id, which must not be 0. It reports whether the id was new.
 func (s *IDSet) Add(id uint64) bool {
 	for i := id & s.mask; ; i = (i + 1) & s.mask {
 		switch s.slots[i] {

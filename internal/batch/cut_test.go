@@ -8,36 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// maxCount is the most messages that the API takes in a request.
-const maxCount = 1000
-
-// parcel is an item that tests can tell from any other.
-type parcel struct {
-	n    int
-	key  uint64
-	size int
-}
-
-// entry is the parcel for a batcher.
-func (p parcel) entry() *Entry[parcel] { return &Entry[parcel]{Item: p, Size: p.size, ID: p.key} }
-
-// parcels makes one of 10 bytes for each key, numbered from 0.
-func parcels(keys ...uint64) []Entry[parcel] {
-	made := make([]Entry[parcel], len(keys))
-	for i, key := range keys {
-		made[i] = *parcel{n: i, key: key, size: 10}.entry()
-	}
-	return made
-}
-
-func numbers(items []Entry[parcel]) []int {
-	ns := make([]int, len(items))
-	for i, e := range items {
-		ns[i] = e.Item.n
-	}
-	return ns
-}
-
 func TestCut(t *testing.T) {
 	sized := func(sizes ...int) []Entry[parcel] {
 		made := parcels(make([]uint64, len(sizes))...)
@@ -70,14 +40,14 @@ func TestCut(t *testing.T) {
 		{"a limit below the overhead", sized(10, 10), Limits{Count: 9, Bytes: 1, Overhead: 5}, nil, []int{0}, []int{1}, 0},
 		{"repeats go together where they may", parcels(1, 1, 1, 2), three, nil, []int{0, 1, 2}, []int{3}, 0},
 		{"a repeat is passed over", parcels(1, 1, 2, 3), threeOnce, nil, []int{0, 2, 3}, []int{1}, 1},
-		{"what is passed over stays in order, in front", parcels(1, 1, 2, 1, 3, 4, 1), threeOnce, nil, []int{0, 2, 4}, []int{1, 3, 5, 6}, 2},
+		{"what is passed over stays in front, in order", parcels(1, 1, 2, 1, 3, 4, 1), threeOnce, nil, []int{0, 2, 4}, []int{1, 3, 5, 6}, 2},
 		{"a repeat at the end is left", parcels(1, 2, 1), threeOnce, nil, []int{0, 1}, []int{2}, 1},
-		{"a hot id goes one by one", parcels(1, 1, 1, 1), threeOnce, nil, []int{0}, []int{1, 2, 3}, 3},
-		{"items without an id never repeat", parcels(0, 0, 0, 0), threeOnce, nil, []int{0, 1, 2}, []int{3}, 0},
-		{"looks past a hot id at four batches' worth", parcels(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 3), threeOnce, nil, []int{0, 11}, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12}, 10},
-		{"an id to avoid counts as held", parcels(7, 1, 7, 2), three, []uint64{7}, []int{1, 3}, []int{0, 2}, 2},
-		{"several ids to avoid", parcels(7, 8, 7, 2), three, []uint64{7, 8}, []int{3}, []int{0, 1, 2}, 3},
-		{"nothing but ids to avoid", parcels(7, 7), three, []uint64{7}, []int{}, []int{0, 1}, 2},
+		{"a hot ID goes one by one", parcels(1, 1, 1, 1), threeOnce, nil, []int{0}, []int{1, 2, 3}, 3},
+		{"items without an ID never repeat", parcels(0, 0, 0, 0), threeOnce, nil, []int{0, 1, 2}, []int{3}, 0},
+		{"a cut examines four batches' worth of items", parcels(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 3), threeOnce, nil, []int{0, 11}, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12}, 10},
+		{"an ID to avoid counts as held", parcels(7, 1, 7, 2), three, []uint64{7}, []int{1, 3}, []int{0, 2}, 2},
+		{"several IDs to avoid", parcels(7, 8, 7, 2), three, []uint64{7, 8}, []int{3}, []int{0, 1, 2}, 3},
+		{"nothing but IDs to avoid", parcels(7, 7), three, []uint64{7}, []int{}, []int{0, 1}, 2},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			batch, rest, skipped := cut(new(cutter), slices.Clone(row.pending), row.lim, row.avoid, nil)
@@ -88,21 +58,21 @@ func TestCut(t *testing.T) {
 	}
 }
 
-func TestCutForgetsWhatHasLeft(t *testing.T) {
+func TestCutClearsTheRoomOfWhatHasLeft(t *testing.T) {
 	pending := parcels(1, 1, 2, 3, 4)
 	_, rest, _ := cut(new(cutter), pending, Limits{Count: 3, Bytes: 1000, Distinct: true}, nil, nil)
 	require.Equal(t, []int{1, 4}, numbers(rest))
-	require.Equal(t, make([]Entry[parcel], 3), pending[:3], "what has left must not be kept alive by the queue")
+	require.Equal(t, make([]Entry[parcel], 3), pending[:3], "the queue must not keep alive what has left")
 }
 
-func TestCutAppendsToWhatItIsGiven(t *testing.T) {
+func TestCutAppendsToTheListItIsGiven(t *testing.T) {
 	room := make([]Entry[parcel], 1, 8)
 	batch, _, _ := cut(new(cutter), parcels(1, 2), Limits{Count: 3, Bytes: 1000}, nil, room)
 	require.Len(t, batch, 3)
-	require.Same(t, &room[0], &batch[0], "room that is large enough is used")
+	require.Same(t, &room[0], &batch[0], "memory that is large enough is used")
 }
 
-func TestWhatABatchHoldsCountsWhenMoreIsCutForIt(t *testing.T) {
+func TestTheItemsOfABatchCountWhenMoreIsCutForIt(t *testing.T) {
 	held := parcels(1, 2) // 20 bytes
 	for _, row := range []struct {
 		name    string
@@ -110,13 +80,13 @@ func TestWhatABatchHoldsCountsWhenMoreIsCutForIt(t *testing.T) {
 		lim     Limits
 		batch   int
 	}{
-		{"there is room", parcels(3, 4), Limits{Count: 9, Bytes: 1000}, 4},
+		{"everything fits", parcels(3, 4), Limits{Count: 9, Bytes: 1000}, 4},
 		{"count", parcels(3, 4), Limits{Count: 3, Bytes: 1000}, 3},
 		{"count reached before", parcels(3, 4), Limits{Count: 2, Bytes: 1000}, 2},
 		{"bytes reached exactly", parcels(3, 4), Limits{Count: 9, Bytes: 30}, 3},
 		{"bytes reached before", parcels(3, 4), Limits{Count: 9, Bytes: 29}, 2},
-		{"ids", parcels(1, 2), Limits{Count: 9, Bytes: 1000, Distinct: true}, 2},
-		{"ids that may repeat", parcels(1, 2), Limits{Count: 9, Bytes: 1000}, 4},
+		{"IDs", parcels(1, 2), Limits{Count: 9, Bytes: 1000, Distinct: true}, 2},
+		{"IDs that may repeat", parcels(1, 2), Limits{Count: 9, Bytes: 1000}, 4},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			batch, rest, _ := cut(new(cutter), slices.Clone(row.pending), row.lim, nil, slices.Clone(held))
@@ -127,7 +97,7 @@ func TestWhatABatchHoldsCountsWhenMoreIsCutForIt(t *testing.T) {
 	}
 }
 
-func TestACutterRemembersNothing(t *testing.T) {
+func TestACutterKeepsNoStateBetweenCuts(t *testing.T) {
 	c, lim := new(cutter), Limits{Count: 100, Bytes: 1 << 20, Distinct: true}
 	for range 3 {
 		batch, rest, skipped := cut(c, parcels(1, 2, 1, 3), lim, nil, nil)
@@ -137,15 +107,15 @@ func TestACutterRemembersNothing(t *testing.T) {
 	}
 }
 
-// FuzzCut cuts a queue to its end and holds every batch against what is promised of it. Each byte of script is an item:
-// its low bits are the id, its high bits the size.
+// FuzzCut cuts a queue to its end and checks every batch. Each byte of script is an item: its low bits are the ID, its
+// high bits the size.
 func FuzzCut(f *testing.F) {
 	f.Add([]byte{}, uint8(3), uint16(100), true, uint8(0))
 	f.Add([]byte{1, 1, 1, 2, 3, 1, 0, 0}, uint8(2), uint16(40), true, uint8(1))
 	f.Add([]byte("any text will do as a queue of items"), uint8(5), uint16(200), false, uint8(0))
 	f.Add([]byte{0xf1, 0x01, 0xf1, 0x02, 0xff, 0x10}, uint8(4), uint16(9), true, uint8(2))
 	f.Fuzz(func(t *testing.T, script []byte, count uint8, bytes uint16, distinct bool, avoid uint8) {
-		script = script[:min(len(script), 300)] // the invariants cost its square
+		script = script[:min(len(script), 300)] // the checks take quadratic time
 		pending := make([]Entry[parcel], len(script))
 		for i, b := range script {
 			pending[i] = *parcel{n: i, key: uint64(b & 7), size: 1 + int(b>>3)*int(b>>3)}.entry()
@@ -172,29 +142,29 @@ func FuzzCut(f *testing.F) {
 	})
 }
 
-// checkCut holds one cut against its invariants.
+// checkCut checks the invariants of one cut.
 func checkCut(t *testing.T, before []Entry[parcel], lim Limits, batch, rest []Entry[parcel]) {
 	t.Helper()
 	require.LessOrEqual(t, len(batch), lim.Count)
 	size, ids := lim.Overhead, map[uint64]bool{}
 	for _, p := range batch {
 		size += p.Size
-		require.False(t, lim.Distinct && p.ID != 0 && ids[p.ID], "id %d twice", p.ID)
+		require.False(t, lim.Distinct && p.ID != 0 && ids[p.ID], "ID %d twice", p.ID)
 		ids[p.ID] = true
 		if lim.Distinct {
-			require.Less(t, slices.Index(before, p), lookahead*lim.Count, "looks too far")
+			require.Less(t, slices.Index(before, p), lookahead*lim.Count, "beyond the lookahead")
 		}
 	}
 	require.True(t, size <= lim.Bytes || len(batch) <= 1, "%d bytes in %d items", size, len(batch))
 
-	// Nothing is lost or doubled, and both parts keep their order.
+	// No item is lost or doubled, and both parts keep their order.
 	all := slices.Concat(batch, rest)
 	slices.SortFunc(all, func(a, b Entry[parcel]) int { return a.Item.n - b.Item.n })
 	require.True(t, slices.Equal(before, all), "%v became %v", before, all)
 	byN := func(a, b Entry[parcel]) int { return a.Item.n - b.Item.n }
 	require.True(t, slices.IsSortedFunc(batch, byN))
 	require.True(t, slices.IsSortedFunc(rest, byN))
-	// What has left of an id came before what stays of it.
+	// Of one ID, the items that left come before those that stay.
 	for _, p := range batch {
 		for _, q := range rest {
 			require.False(t, p.ID != 0 && p.ID == q.ID && q.Item.n < p.Item.n, "%d overtook %d", p.Item.n, q.Item.n)

@@ -6,17 +6,17 @@ import (
 	"fmt"
 )
 
-// The texts name the library, not this package: its users see them.
+// Errors of an Engine. Their texts name the library, because its users see them.
 var (
-	// ErrClosed: Close has been called.
+	// ErrClosed: the engine has been closed.
 	ErrClosed = errors.New("sequin: closed")
-	// ErrBufferFull: an Admit that must not wait found no room.
+	// ErrBufferFull: there is no room, and Admit was asked not to wait.
 	ErrBufferFull = errors.New("sequin: buffer full")
-	// ErrFailuresPending: there is no room, and the buffer holds only failed items that nobody has released.
+	// ErrFailuresPending: there is no room, and the buffer holds nothing but failed items that have not been released.
 	ErrFailuresPending = errors.New("sequin: buffer full of uncollected failures")
 )
 
-// ended is the error of a ctx that has ended, with its cause.
+// ended returns the error of a ctx that has ended, with its cause.
 func ended(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if cause == err {

@@ -1,0 +1,127 @@
+package batch
+
+import (
+	"slices"
+	"time"
+)
+
+// waiter is an admission that found no room.
+type waiter[T any] struct {
+	entry  Entry[T]
+	lane   int
+	urgent bool
+	report uint64 // reports.begun when it arrived
+
+	ready chan struct{} // closed when the wait is over
+	over  bool          // the entry was admitted, or refused with err
+	err   error
+}
+
+func (w *waiter[T]) end(err error) {
+	w.over, w.err = true, err
+	close(w.ready)
+}
+
+// reports is what the engine knows of the goroutine that reports and releases failed items, where there is one.
+type reports struct {
+	begun   uint64
+	running bool // the last one has not ended
+}
+
+// refusal returns why nothing is admitted now, or nil.
+func (s *state[T, W]) refusal() error {
+	if s.closed {
+		return ErrClosed
+	}
+	return s.suspended
+}
+
+func (s *state[T, W]) hasRoom(size int) bool {
+	return s.cfg.MaxItems == 0 || s.buffered < s.cfg.MaxItems && s.bytes+size <= s.cfg.MaxBytes
+}
+
+// enqueue takes a copy of e into a lane. It reports whether a batch may leave now that could not leave before.
+func (s *state[T, W]) enqueue(e *Entry[T], lane int, urgent bool) (dispatch bool) {
+	l, size := &s.lanes[lane], e.Size
+	e.epoch = s.epochs.current()
+	e.epoch.live++
+	s.live++
+	s.totals.Admitted++
+	s.buffered++
+	s.bytes += size
+	first := l.push(e)
+	if urgent {
+		l.makeUrgent()
+	}
+	if first {
+		l.since = time.Now()
+	}
+	if s.buffered == s.cfg.MaxItems {
+		s.makeAllUrgent()
+		return true
+	}
+	// Between the first item and a full batch no item changes what may leave.
+	filled := l.queued() == s.limits.Count || s.limits.filled(l.bytes) && !s.limits.filled(l.bytes-size)
+	return first || urgent || filled
+}
+
+// hopeless reports whether w could wait for ever. Nothing in the buffer can still be sent then, and its failed items are
+// released either by those who admit items, or by a report that began before w arrived and that may be what admits w.
+func (s *state[T, W]) hopeless(w *waiter[T]) bool {
+	return s.live == 0 && (!s.cfg.AsyncRelease || s.reports.running && s.reports.begun == w.report)
+}
+
+// grant admits waiters while the first one finds room. A large item is not passed by a smaller one that came later.
+func (s *state[T, W]) grant() {
+	n := 0
+	for ; n < len(s.waiters); n++ {
+		w := s.waiters[n]
+		if s.hasRoom(w.entry.Size) {
+			s.enqueue(&w.entry, w.lane, w.urgent)
+			w.end(nil)
+		} else if s.hopeless(w) {
+			w.end(ErrFailuresPending)
+		} else {
+			break
+		}
+	}
+	s.waiters = slices.Delete(s.waiters, 0, n)
+	if s.live == 0 {
+		s.refuseHopeless()
+	}
+	if len(s.waiters) > 0 {
+		s.makeAllUrgent()
+	}
+}
+
+// refuseHopeless refuses the waiters that could wait for ever, wherever they stand. A report's own admission may stand
+// behind one that waits for the next report, which would never come.
+func (s *state[T, W]) refuseHopeless() {
+	s.waiters = slices.DeleteFunc(s.waiters, func(w *waiter[T]) bool {
+		hopeless := s.hopeless(w)
+		if hopeless {
+			w.end(ErrFailuresPending)
+		}
+		return hopeless
+	})
+}
+
+// withdraw removes a waiter that gave up. A smaller item behind it may find room now.
+func (s *state[T, W]) withdraw(w *waiter[T]) {
+	s.waiters = slices.DeleteFunc(s.waiters, func(o *waiter[T]) bool { return o == w })
+	s.grant()
+}
+
+// refuseWaiters refuses every waiter with err.
+func (s *state[T, W]) refuseWaiters(err error) {
+	for _, w := range s.waiters {
+		w.end(err)
+	}
+	s.waiters = nil
+}
+
+// release frees the room of failed items.
+func (s *state[T, W]) release(items, bytes int) {
+	s.buffered -= items
+	s.bytes -= bytes
+}

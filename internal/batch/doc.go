@@ -1,0 +1,27 @@
+// Package batch gathers items into batches and runs the batches in the background.
+//
+// # What it promises
+//
+// Every admitted item gets exactly one final result, which Config.Done is told. A lane sends its items in the order in
+// which they were admitted and has at most Config.Slots batches in flight. Two items with the same ID never pass each
+// other in a lane with one slot. An item is passed over only where the limits forbid a repeated ID in a batch, or where
+// Config.Compare or Config.Unordered asks for another order.
+//
+// Batching is natural: an idle engine runs the first item at once, and the next batch fills while that one is in flight.
+//
+// An engine has no standing goroutine. Each batch in flight has one, which ends when no other batch may leave. Whoever
+// changes the state (an admission, a batch that ended, the alarm) decides under the lock which batches leave next. Every
+// admitted item therefore has a goroutine that will run it. No goroutine and no timer remains after Close.
+//
+// # Who owns what
+//
+// The engine owns the queues, the batches in flight and the room that items take. Its mutex guards one struct, state.
+// Only engine.go takes the mutex; the methods of state and lane expect it to be held.
+//
+// The caller owns what a run does (Config.Run), what a final result means (Config.Done), and failed items: they keep
+// their room until the caller releases it.
+//
+// # What it does not know
+//
+// HTTP, messages, acks and leases. An item is opaque but for its size and its ID.
+package batch

@@ -1,0 +1,30 @@
+package batch
+
+import (
+	"slices"
+	"time"
+)
+
+// pace is how long recent runs took.
+type pace struct {
+	last [15]time.Duration // few enough to follow a change within a second; odd, so that the median is a measured value
+	n    int
+	held time.Duration
+}
+
+func (p *pace) record(took time.Duration) {
+	p.last[p.n%len(p.last)] = took
+	p.n++
+	sorted := p.last
+	known := sorted[:min(p.n, len(sorted))]
+	slices.Sort(known)
+	p.held = min(2*known[len(known)/2], MaxHold)
+}
+
+// hold returns the longest that a partial batch waits for more items: twice the median, at most MaxHold.
+func (p *pace) hold() time.Duration {
+	if p.n == 0 {
+		return MaxHold
+	}
+	return p.held
+}

@@ -1,0 +1,97 @@
+package batch
+
+import "time"
+
+// state is what the mutex of an Engine guards. Its methods expect the mutex to be held. They do not wait.
+type state[T, W any] struct {
+	cfg     *Config[T, W]
+	lanes   []lane[T, W]
+	cutter  cutter
+	leaving []*Batch[T, W] // scratch space of dispatch
+
+	buffered int // items that hold room: live ones, and failed ones that have not been released
+	bytes    int // of the buffered items
+	live     int // items without a final result
+	inFlight int // batches that run
+	totals   Totals
+
+	limits  Limits // as the latest dispatch found them
+	pace    pace
+	reports reports
+	waiters []*waiter[T] // first come first
+	epochs  epochs
+
+	suspended error // see Engine.Suspend
+	closed    bool
+	aborted   bool  // Close gave up: nothing leaves any more
+	cause     error // why Close gave up
+}
+
+// makeAllUrgent sends everything that is queued now without waiting for more items.
+func (s *state[T, W]) makeAllUrgent() {
+	for i := range s.lanes {
+		s.lanes[i].makeUrgent()
+	}
+}
+
+// apply takes over the result of a batch that ran for so long.
+func (s *state[T, W]) apply(b *Batch[T, W], r Result[T, W], took time.Duration) {
+	l := b.lane
+	l.inFlight--
+	s.inFlight--
+	if len(r.Done)+len(r.Failed) > 0 {
+		s.pace.record(took)
+	}
+	s.succeed(r.Done)
+	s.fail(r.Failed)
+	l.putBack(r, time.Now())
+	if len(r.Done) == len(b.Items) {
+		l.keepSpare(b.Items, s.cfg.Slots)
+	}
+	s.epochs.turn()
+	s.grant()
+}
+
+// succeed books items as done; their room becomes free.
+func (s *state[T, W]) succeed(items []Entry[T]) {
+	s.complete(items)
+	s.totals.Done += uint64(len(items))
+	s.buffered -= len(items)
+	for i := range items {
+		s.bytes -= items[i].Size
+	}
+}
+
+// fail books items as failed; they keep their room.
+func (s *state[T, W]) fail(items []Entry[T]) {
+	s.complete(items)
+	s.totals.Failed += uint64(len(items))
+}
+
+func (s *state[T, W]) complete(items []Entry[T]) {
+	for i := range items {
+		items[i].epoch.live--
+	}
+	s.live -= len(items)
+}
+
+// remove takes the unwanted items out of the queues and out of the batches that wait to run again.
+func (s *state[T, W]) remove(unwanted func(*T) bool) (removed []Entry[T]) {
+	for i := range s.lanes {
+		removed = append(removed, s.lanes[i].remove(unwanted)...)
+	}
+	return removed
+}
+
+// isDrained reports whether Close was called and nothing is left to run.
+func (s *state[T, W]) isDrained() bool {
+	return s.closed && s.inFlight == 0 && (s.live == 0 || s.aborted)
+}
+
+// collect returns what Close left, lane by lane in order.
+func (s *state[T, W]) collect() (left []Entry[T]) {
+	for i := range s.lanes {
+		left = s.lanes[i].appendTo(left)
+	}
+	return left
+}
