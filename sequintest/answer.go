@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// answer passes an answer on as it comes, after noting it.
+// answer is an http.ResponseWriter that notes in the journal what it passes on to the client.
 type answer struct {
 	http.ResponseWriter
-	note func(add func(*Request))
+	note func(change func(*Request))
 }
 
 func (a *answer) WriteHeader(status int) {
@@ -27,10 +27,12 @@ func (a *answer) Write(b []byte) (int, error) {
 	return a.ResponseWriter.Write(b)
 }
 
-// Unwrap lets an http.ResponseController flush: so the server learns that a receive's client is gone.
+// Unwrap gives an http.ResponseController access to Flush. The server flushes to learn whether a receive's client has
+// left.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// heldAnswer takes an answer in, so that a fault decides what becomes of it. To the server behind it has been sent.
+// heldAnswer is an http.ResponseWriter that holds an answer back for a fault. To the embedded server it looks as if the
+// answer had been sent.
 type heldAnswer struct {
 	header http.Header
 	status int
@@ -51,16 +53,17 @@ func (h *heldAnswer) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// FlushError tells an http.ResponseController that all went well: the server is to believe it.
+// FlushError makes a Flush by http.ResponseController succeed, as on a connection whose client is still there.
 func (h *heldAnswer) FlushError() error { return nil }
 
-// reply is the answer that a client gets in the end.
+// reply is a complete answer.
 type reply struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
+// reply returns the answer that was held back. A handler that wrote nothing has answered with 200, as in net/http.
 func (h *heldAnswer) reply() reply {
 	h.WriteHeader(http.StatusOK)
 	return reply{status: h.status, header: h.header, body: h.body}

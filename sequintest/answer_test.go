@@ -8,35 +8,35 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The server flushes what it hands out, to learn whether its client is still there.
+// The server flushes the answer to a receive, to learn whether its client has left.
 
-func TestAFlushReachesTheConnection(t *testing.T) {
+func TestFlushReachesTheConnection(t *testing.T) {
 	behind := httptest.NewRecorder()
 	require.NoError(t, http.NewResponseController(&answer{ResponseWriter: behind}).Flush())
 	require.True(t, behind.Flushed)
 }
 
-func TestAFlushOfAHeldAnswerSucceeds(t *testing.T) {
+func TestFlushOfAHeldAnswerSucceeds(t *testing.T) {
 	require.NoError(t, http.NewResponseController(&heldAnswer{header: make(http.Header)}).Flush())
 }
 
-// seen looks at a request at the moment when its client gets something of the answer.
-type seen struct {
+// observer calls look at the moment when the client gets a part of the answer.
+type observer struct {
 	http.ResponseWriter
 	look func()
 }
 
-func (s seen) WriteHeader(int)             { s.look() }
-func (s seen) Write(b []byte) (int, error) { s.look(); return len(b), nil }
+func (s observer) WriteHeader(int)             { s.look() }
+func (s observer) Write(b []byte) (int, error) { s.look(); return len(b), nil }
 
-func TestWhatBecameOfARequestIsNotedBeforeItsClientKnows(t *testing.T) {
+func TestARequestIsUpdatedBeforeItsClientGetsTheAnswer(t *testing.T) {
 	for name, send := range map[string]func(http.ResponseWriter){
 		"header": func(w http.ResponseWriter) { w.WriteHeader(http.StatusTeapot) },
 		"body":   func(w http.ResponseWriter) { _, _ = w.Write([]byte("{}")) },
 	} {
 		var r Request
 		looked := false
-		send(&answer{note: func(add func(*Request)) { add(&r) }, ResponseWriter: seen{look: func() {
+		send(&answer{note: func(add func(*Request)) { add(&r) }, ResponseWriter: observer{look: func() {
 			looked = true
 			require.NotZero(t, r.Status, name)
 			require.False(t, r.ActedAt.IsZero(), name)

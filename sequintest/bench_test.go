@@ -10,7 +10,7 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// One request and its answer by plain net/http, over the in-memory connection and over loopback TCP.
+// BenchmarkTransport measures a request and its answer with net/http, over the in-memory connection and over loopback TCP.
 func BenchmarkTransport(b *testing.B) {
 	for _, size := range []struct {
 		name string
@@ -27,7 +27,7 @@ func BenchmarkTransport(b *testing.B) {
 	}
 }
 
-// exchange asks for a stream that is not there, so that what is measured is the way and not the server.
+// exchange asks for a stream that does not exist, so that the server does little work.
 func exchange(b *testing.B, a api, size int) {
 	body := strings.Repeat(" ", size)
 	b.SetBytes(int64(size))
@@ -40,7 +40,7 @@ func exchange(b *testing.B, a api, size int) {
 	a.client.CloseIdleConnections()
 }
 
-// The connection alone: what io.Copy moves through it in writes of 32 KiB.
+// BenchmarkConnection measures the connection without HTTP, with writes of 32 KiB.
 func BenchmarkConnection(b *testing.B) {
 	dialTCP := func(b *testing.B) (client, server net.Conn) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// conn is a connection of the server: in memory, or a real one. A reset one is gone at once for both sides and with it
-// what was still on the way.
+// conn is the server's end of a connection, in memory or real. After reset both sides fail at once, and data in transit is
+// lost.
 type conn interface {
 	net.Conn
 	reset()
 }
 
-// memConn is one end of an in-memory connection. It keeps to what net/http relies on with TCP: Close wakes reads and
-// writes, deadlines do too and can be moved, a peer's Close is an io.EOF after its last byte, and CloseWrite exists.
+// memConn is one end of an in-memory connection. It behaves as net/http expects of TCP: Close and deadlines wake reads and
+// writes, deadlines can be moved, the reader gets io.EOF after the last byte when the peer closes, and there is CloseWrite.
 type memConn struct {
 	in, out       *pipe
 	local, remote memAddr
 }
 
-// newConnPair returns the two ends of a connection, the client's with the given number as its port.
+// newConnPair returns the two ends of a connection. port is the client's.
 func newConnPair(port int) (client, server *memConn) {
 	up, down := newPipe(), newPipe()
 	clientAddr, serverAddr := memAddr("client:"+strconv.Itoa(port)), memAddr("server:80")
@@ -41,8 +41,8 @@ func (c *memConn) Write(b []byte) (int, error) {
 	return n, c.explain("write", err)
 }
 
-// Close lets the peer read what was written. As on Linux, the peer is then told of a reset instead of an end when this
-// side leaves something unread: a server that refuses a request early and closes shows its clients just that.
+// Close lets the peer read what was written. If this side leaves data unread, the peer then gets ECONNRESET instead of
+// io.EOF, as on Linux. That is what clients see of a server that refuses a request early and closes.
 func (c *memConn) Close() error {
 	ended := io.EOF
 	if c.in.closeRead(net.ErrClosed) {
@@ -52,17 +52,17 @@ func (c *memConn) Close() error {
 	return nil
 }
 
-// CloseWrite ends this side's stream and goes on reading, as net/http does after it refused a body.
+// CloseWrite ends the data that this side writes; it can still read. net/http calls it after it has refused a body.
 func (c *memConn) CloseWrite() error {
 	c.out.closeWrite(syscall.EPIPE, io.EOF)
 	return nil
 }
 
-// reset is called on the server's end. What goes out is cut first: a handler that learns of the other cut, and answers all
-// the same, must not find a way to the client still open.
+// reset is called on the server's end. It resets the direction to the client first: otherwise a handler that learns that
+// reading has failed could still send an answer.
 func (c *memConn) reset() {
-	c.out.cut(syscall.ECONNRESET)
-	c.in.cut(syscall.ECONNRESET)
+	c.out.reset(syscall.ECONNRESET)
+	c.in.reset(syscall.ECONNRESET)
 }
 
 func (c *memConn) LocalAddr() net.Addr  { return c.local }
@@ -82,7 +82,7 @@ func (c *memConn) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// explain wraps an error as package net does; io.EOF alone travels bare.
+// explain wraps an error as package net does. io.EOF is returned as it is.
 func (c *memConn) explain(op string, err error) error {
 	if err == nil || err == io.EOF {
 		return err
@@ -99,8 +99,8 @@ func (a memAddr) String() string { return string(a) }
 // tcpConn is a connection of the loopback listener.
 type tcpConn struct{ *net.TCPConn }
 
-// reset makes the kernel send RST: with a linger of zero, what was not sent yet is dropped. A connection that is closed
-// already refuses both, which is as well.
+// reset makes the kernel send RST and drop unsent data, by a linger of zero. On a closed connection both calls fail, and
+// nothing needs to be done.
 func (c tcpConn) reset() {
 	_ = c.SetLinger(0)
 	_ = c.Close()

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// inBubble runs f with a fresh pair of ends in a bubble: what waits for ever deadlocks it, and fails.
+// inBubble runs f with a new pair of ends in a bubble, which fails when a goroutine waits for ever.
 func inBubble(t *testing.T, f func(t *testing.T, client, server *memConn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -25,7 +25,7 @@ func inBubble(t *testing.T, f func(t *testing.T, client, server *memConn)) {
 	})
 }
 
-// result is what a Read or a Write in a goroutine of its own came to, and when.
+// result is what a Read or a Write in another goroutine returned, and when.
 type result struct {
 	n   int
 	err error
@@ -41,7 +41,7 @@ func start(op func([]byte) (int, error), b []byte) <-chan result {
 	return done
 }
 
-func TestWhatIsWrittenArrivesInOrderAndWhole(t *testing.T) {
+func TestBytesArriveCompleteAndInOrder(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, server *memConn) {
 		sent := make([]byte, 5*pipeCapacity+123)
 		random := rand.NewChaCha8([32]byte{1})
@@ -64,7 +64,7 @@ func TestWhatIsWrittenArrivesInOrderAndWhole(t *testing.T) {
 	})
 }
 
-func TestBothDirectionsAtOnce(t *testing.T) {
+func TestBothDirectionsWorkAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, server *memConn) {
 		big := make([]byte, 3*pipeCapacity)
 		up, down := start(client.Write, big), start(server.Write, big)
@@ -77,7 +77,7 @@ func TestBothDirectionsAtOnce(t *testing.T) {
 	})
 }
 
-func TestAWriteWaitsForRoomAndNotForAReader(t *testing.T) {
+func TestWriteWaitsForRoomAndNotForAReader(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, server *memConn) {
 		n, err := client.Write(make([]byte, pipeCapacity))
 		require.NoError(t, err, "nobody has read yet")
@@ -92,7 +92,7 @@ func TestAWriteWaitsForRoomAndNotForAReader(t *testing.T) {
 	})
 }
 
-func TestCloseEndsTheStreamAfterItsLastByte(t *testing.T) {
+func TestPeerReadsEOFAfterTheLastByteBeforeClose(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, server *memConn) {
 		_, err := client.Write([]byte("last words"))
 		require.NoError(t, err)
@@ -107,19 +107,19 @@ func TestCloseEndsTheStreamAfterItsLastByte(t *testing.T) {
 	})
 }
 
-func TestCloseWithSomethingUnreadIsAReset(t *testing.T) {
+func TestCloseWithUnreadDataIsAReset(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, server *memConn) {
-		_, _ = client.Write([]byte("a body that nobody reads"))
+		_, _ = client.Write([]byte("a body that is not read"))
 		_, _ = server.Write([]byte("413"))
 		require.NoError(t, server.Close())
 
 		got, err := io.ReadAll(client)
-		require.Equal(t, "413", string(got), "what arrived can be read")
+		require.Equal(t, "413", string(got), "what was written before the close can be read")
 		require.ErrorIs(t, err, syscall.ECONNRESET)
 	})
 }
 
-func TestCloseWriteLeavesReadingOpen(t *testing.T) {
+func TestCloseWriteStillAllowsReading(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, server *memConn) {
 		require.NoError(t, server.CloseWrite())
 		_, err := client.Read(make([]byte, 1))
@@ -136,7 +136,7 @@ func TestCloseWriteLeavesReadingOpen(t *testing.T) {
 	})
 }
 
-func TestWhoWaitsIsWoken(t *testing.T) {
+func TestWaitingReadsAndWritesAreWoken(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		wake  func(client, server *memConn)
@@ -145,9 +145,9 @@ func TestWhoWaitsIsWoken(t *testing.T) {
 	}{
 		{"by its own Close", func(client, _ *memConn) { _ = client.Close() }, net.ErrClosed, net.ErrClosed},
 		{"by the peer's Close", func(_, server *memConn) { _ = server.Close() }, syscall.ECONNRESET, syscall.EPIPE},
-		{"by a cut", func(client, _ *memConn) { client.reset() }, syscall.ECONNRESET, syscall.ECONNRESET},
-		{"by the peer's cut", func(_, server *memConn) { server.reset() }, syscall.ECONNRESET, syscall.ECONNRESET},
-		{"by a deadline that comes", func(client, _ *memConn) { _ = client.SetDeadline(time.Now().Add(time.Second)) }, os.ErrDeadlineExceeded, os.ErrDeadlineExceeded},
+		{"by a reset", func(client, _ *memConn) { client.reset() }, syscall.ECONNRESET, syscall.ECONNRESET},
+		{"by the peer's reset", func(_, server *memConn) { server.reset() }, syscall.ECONNRESET, syscall.ECONNRESET},
+		{"by a deadline that passes", func(client, _ *memConn) { _ = client.SetDeadline(time.Now().Add(time.Second)) }, os.ErrDeadlineExceeded, os.ErrDeadlineExceeded},
 		{"by a deadline in the past", func(client, _ *memConn) { _ = client.SetDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded, os.ErrDeadlineExceeded},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -162,7 +162,7 @@ func TestWhoWaitsIsWoken(t *testing.T) {
 				read, wrote := <-reading, <-writing
 				require.ErrorIs(t, read.err, c.read)
 				require.ErrorIs(t, wrote.err, c.write)
-				require.Equal(t, pipeCapacity, wrote.n, "what went out is counted")
+				require.Equal(t, pipeCapacity, wrote.n, "the bytes that were written are counted")
 
 				var explained *net.OpError
 				require.ErrorAs(t, read.err, &explained)
@@ -172,7 +172,7 @@ func TestWhoWaitsIsWoken(t *testing.T) {
 	}
 }
 
-func TestACutLosesWhatIsUnderWay(t *testing.T) {
+func TestAResetLosesDataInTransit(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, server *memConn) {
 		_, _ = server.Write([]byte("the answer"))
 		server.reset()
@@ -181,23 +181,23 @@ func TestACutLosesWhatIsUnderWay(t *testing.T) {
 		require.ErrorIs(t, err, syscall.ECONNRESET)
 		require.NoError(t, client.Close())
 		_, err = client.Read(nil)
-		require.ErrorIs(t, err, net.ErrClosed, "its own Close comes first")
+		require.ErrorIs(t, err, net.ErrClosed, "its own Close takes precedence")
 	})
 }
 
-func TestACutReachesTheClientFirst(t *testing.T) {
+func TestAResetReachesTheClientFirst(t *testing.T) {
 	client, server := newConnPair(1)
-	cut := make(chan struct{})
-	server.in.mu.Lock() // the server cannot learn of it yet
+	done := make(chan struct{})
+	server.in.mu.Lock() // the server cannot notice the reset yet
 	go func() {
 		server.reset()
-		close(cut)
+		close(done)
 	}()
-	require.NoError(t, client.SetReadDeadline(time.Now().Add(10*time.Second))) // ends what would hang
+	require.NoError(t, client.SetReadDeadline(time.Now().Add(10*time.Second))) // so that a failure does not hang
 	_, err := client.Read(make([]byte, 1))
 	server.in.mu.Unlock()
 	require.ErrorIs(t, err, syscall.ECONNRESET)
-	<-cut
+	<-done
 }
 
 func TestDeadlinesCanBeMoved(t *testing.T) {
@@ -211,7 +211,7 @@ func TestDeadlinesCanBeMoved(t *testing.T) {
 		require.ErrorIs(t, read.err, os.ErrDeadlineExceeded)
 		require.Equal(t, 3*time.Second, read.at.Sub(begin))
 
-		// Past, it holds even for what is there; taken away, the bytes are still to be had.
+		// A deadline in the past prevents the reading of unread bytes; without it they can be read.
 		_, _ = server.Write([]byte("x"))
 		_, err := client.Read(make([]byte, 1))
 		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
@@ -220,7 +220,7 @@ func TestDeadlinesCanBeMoved(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
 
-		// Sooner than before.
+		// A deadline can be moved to an earlier time.
 		require.NoError(t, client.SetReadDeadline(time.Now().Add(time.Hour)))
 		reading = start(client.Read, make([]byte, 1))
 		synctest.Wait()
@@ -230,7 +230,7 @@ func TestDeadlinesCanBeMoved(t *testing.T) {
 	})
 }
 
-func TestDeadlinesOfReadAndWriteAreTheirOwn(t *testing.T) {
+func TestReadAndWriteDeadlinesAreIndependent(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, server *memConn) {
 		require.NoError(t, client.SetReadDeadline(time.Unix(1, 0)))
 		_, err := client.Write([]byte("x"))
@@ -240,7 +240,7 @@ func TestDeadlinesOfReadAndWriteAreTheirOwn(t *testing.T) {
 		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 
 		n, err := server.Read(make([]byte, 2))
-		require.NoError(t, err, "the other end has none")
+		require.NoError(t, err, "the other end has no deadline")
 		require.Equal(t, 1, n)
 		require.NoError(t, client.SetReadDeadline(time.Time{}))
 		_, err = server.Write([]byte("y"))
@@ -250,7 +250,7 @@ func TestDeadlinesOfReadAndWriteAreTheirOwn(t *testing.T) {
 	})
 }
 
-func TestAddresses(t *testing.T) {
+func TestBothEndsAgreeOnTheirAddresses(t *testing.T) {
 	client, server := newConnPair(7)
 	require.Equal(t, "client:7", client.LocalAddr().String())
 	require.Equal(t, client.LocalAddr(), server.RemoteAddr())

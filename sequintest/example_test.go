@@ -14,7 +14,7 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// exampleTB stands in for the testing.T that a test has and an example has not.
+// exampleTB replaces the testing.T of a test.
 type exampleTB struct {
 	testing.TB
 	cleanups []func()
@@ -42,7 +42,7 @@ func post(client *http.Client, url, body string) (string, error) {
 }
 
 func ExampleNewServer() {
-	t := &exampleTB{} // in a test: its testing.T
+	t := &exampleTB{} // in a test, use its testing.T
 	defer t.end()
 
 	srv := sequintest.NewServer(t, sequintest.Config{})
@@ -59,7 +59,7 @@ func ExampleNewServer() {
 	// stored: orders.1
 }
 
-// The answer to the first send is lost: the client cannot know that the server has the message.
+// The answer to the first send is lost, so the client cannot know that the server has stored the message.
 func ExampleServer_Fault() {
 	t := &exampleTB{}
 	defer t.end()
@@ -80,7 +80,7 @@ func ExampleServer_Fault() {
 	// the server acted: true [{orders.1 {}}]
 }
 
-// A gate: a long delay that the test ends.
+// A long delay that the test removes makes a gate.
 func ExampleFaultHandle_Remove() {
 	t := &exampleTB{}
 	defer t.end()
@@ -93,12 +93,12 @@ func ExampleFaultHandle_Remove() {
 		answer <- fmt.Sprint("created, error ", err)
 	}()
 	_ = gate.Wait(context.Background(), 1)
-	fmt.Println("held, streams:", srv.Streams())
+	fmt.Println("delayed, streams:", srv.Streams())
 	gate.Remove()
 	fmt.Println(<-answer)
 	fmt.Println("streams:", srv.Streams())
 	// Output:
-	// held, streams: []
+	// delayed, streams: []
 	// created, error <nil>
 	// streams: [orders]
 }
@@ -114,8 +114,8 @@ func ExampleServer_Down() {
 	_, err := client.Get(srv.URL + "/api/streams/orders")
 	fmt.Println("refused:", errors.Is(err, syscall.ECONNREFUSED))
 	srv.Up()
-	fmt.Println("still there:", srv.Streams())
+	fmt.Println("streams:", srv.Streams())
 	// Output:
 	// refused: true
-	// still there: [orders]
+	// streams: [orders]
 }

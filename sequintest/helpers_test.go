@@ -13,7 +13,7 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// api speaks plain HTTP to a server.
+// api sends plain HTTP requests to a server.
 type api struct {
 	client *http.Client
 	base   string
@@ -21,7 +21,7 @@ type api struct {
 
 func dial(srv *sequintest.Server) api { return api{srv.Client(), srv.URL} }
 
-// do returns the answer as far as it came.
+// do returns the status and the part of the body that arrived.
 func (a api) do(method, path, body string) (status int, answer string, err error) {
 	req, err := http.NewRequest(method, a.base+path, strings.NewReader(body))
 	if err != nil {
@@ -39,7 +39,7 @@ func (a api) do(method, path, body string) (status int, answer string, err error
 	return resp.StatusCode, string(read), err
 }
 
-// must does what has to succeed.
+// must sends a request that has to succeed, and returns the body.
 func (a api) must(t testing.TB, method, path, body string) string {
 	t.Helper()
 	status, answer, err := a.do(method, path, body)
@@ -61,8 +61,7 @@ func messages(keys ...string) string {
 	return `{"messages":[` + strings.Join(parts, ",") + `]}`
 }
 
-// newOrders starts a server that has the stream orders with a consumer for all of it, billing, and one that never gets
-// anything, idle.
+// newOrders starts a server with a stream, orders, and two consumers: billing gets every message, and idle gets none.
 func newOrders(t testing.TB, cfg sequintest.Config) *sequintest.Server {
 	t.Helper()
 	srv := sequintest.NewServer(t, cfg)
@@ -74,7 +73,7 @@ func newOrders(t testing.TB, cfg sequintest.Config) *sequintest.Server {
 	return srv
 }
 
-// stored returns the keys that the server holds in orders.
+// stored returns the keys of the messages in the stream orders.
 func stored(t testing.TB, srv *sequintest.Server) []string {
 	t.Helper()
 	state, ok := srv.Stream("orders")
@@ -86,7 +85,7 @@ func stored(t testing.TB, srv *sequintest.Server) []string {
 	return keys
 }
 
-// spy is a testing.TB that takes failures down instead of failing. Cleanups run by cleanup.
+// spy is a testing.TB that records failures instead of failing. cleanup runs the cleanups.
 type spy struct {
 	testing.TB
 	mu       sync.Mutex
@@ -103,7 +102,7 @@ func (s *spy) Errorf(format string, args ...any) {
 	s.failures = append(s.failures, fmt.Sprintf(format, args...))
 }
 
-// fatal is what Fatalf panics with: it must not return.
+// fatal is what Fatalf panics with, because Fatalf must not return.
 type fatal string
 
 func (s *spy) Fatalf(format string, args ...any) { panic(fatal(fmt.Sprintf(format, args...))) }
@@ -114,7 +113,7 @@ func (s *spy) cleanup() {
 	}
 }
 
-// fatally returns what f failed its test with, "" for nothing.
+// fatally returns the message of the Fatalf that f calls, or "".
 func fatally(f func()) (message string) {
 	defer func() {
 		switch r := recover().(type) {

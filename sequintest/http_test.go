@@ -20,7 +20,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// rawDial opens a bare connection to the server, in memory or over loopback TCP: what one shows the other must show too.
+// rawDial opens a connection to the server, in memory or over loopback TCP.
 func rawDial(t *testing.T, srv *sequintest.Server, overTCP bool) net.Conn {
 	t.Helper()
 	if overTCP {
@@ -35,7 +35,7 @@ func rawDial(t *testing.T, srv *sequintest.Server, overTCP bool) net.Conn {
 	return c
 }
 
-// bothWays runs a test over the in-memory connection and over TCP.
+// bothWays runs a test over the in-memory connection and over TCP, which must behave the same.
 func bothWays(t *testing.T, f func(t *testing.T, srv *sequintest.Server, c net.Conn)) {
 	t.Helper()
 	for name, overTCP := range map[string]bool{"memory": false, "TCP": true} {
@@ -51,7 +51,7 @@ func sendHead(length int) string {
 	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: sequin.test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", sendPath, length)
 }
 
-func TestABodyThatBreaksOffIsNotActedOn(t *testing.T) {
+func TestARequestWithAnIncompleteBodyIsNotActedOn(t *testing.T) {
 	bothWays(t, func(t *testing.T, srv *sequintest.Server, c net.Conn) {
 		_, err := io.WriteString(c, sendHead(1000)+messages("a"))
 		require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestABodyThatBreaksOffIsNotActedOn(t *testing.T) {
 	})
 }
 
-func TestTwoRequestsInOneWrite(t *testing.T) {
+func TestTwoRequestsInOneWriteAreBothAnswered(t *testing.T) {
 	bothWays(t, func(t *testing.T, srv *sequintest.Server, c net.Conn) {
 		first, second := messages("a"), messages("b")
 		_, err := io.WriteString(c, sendHead(len(first))+first+sendHead(len(second))+second)
@@ -81,7 +81,7 @@ func TestTwoRequestsInOneWrite(t *testing.T) {
 	})
 }
 
-func TestARefusedBodyIsAnsweredBeforeItsEnd(t *testing.T) {
+func TestATooLargeBodyIsRefusedBeforeItsEnd(t *testing.T) {
 	bothWays(t, func(t *testing.T, srv *sequintest.Server, c net.Conn) {
 		const length = 50_000_000
 		writing := make(chan error, 1)
@@ -93,11 +93,11 @@ func TestARefusedBodyIsAnsweredBeforeItsEnd(t *testing.T) {
 		require.NoError(t, err)
 		defer resp.Body.Close()
 		require.Equal(t, http.StatusRequestEntityTooLarge, resp.StatusCode)
-		require.Error(t, <-writing, "the server closed with most of it unread")
+		require.Error(t, <-writing, "the server closed the connection before it had read all")
 	})
 }
 
-func TestACutShowsAsAReset(t *testing.T) {
+func TestCutAfterIsSeenAsAReset(t *testing.T) {
 	bothWays(t, func(t *testing.T, srv *sequintest.Server, c net.Conn) {
 		reached := srv.Fault(sequintest.Fault{Op: sequintest.Send, CutAfter: true})
 		body := messages("a")
@@ -109,7 +109,7 @@ func TestACutShowsAsAReset(t *testing.T) {
 	})
 }
 
-func TestExpectContinue(t *testing.T) {
+func TestExpect100ContinueIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		client := srv.Client()
@@ -123,12 +123,12 @@ func TestExpectContinue(t *testing.T) {
 		require.NoError(t, err)
 		defer resp.Body.Close()
 		require.Equal(t, 200, resp.StatusCode)
-		require.Equal(t, 200, srv.Requests(sequintest.Send)[0].Status, "the 100 is no answer")
+		require.Equal(t, 200, srv.Requests(sequintest.Send)[0].Status, "the status 100 is not the answer")
 		require.Zero(t, time.Since(begin))
 	})
 }
 
-func TestAClientThatNeverEndsItsHeaderIsShownOut(t *testing.T) {
+func TestAConnectionWithAnIncompleteHeaderIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		c := rawDial(t, srv, false)
@@ -140,7 +140,7 @@ func TestAClientThatNeverEndsItsHeaderIsShownOut(t *testing.T) {
 	})
 }
 
-func TestManyRequestsAtOnce(t *testing.T) {
+func TestConcurrentRequestsAreAllServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		a := dial(srv)
@@ -158,7 +158,7 @@ func TestManyRequestsAtOnce(t *testing.T) {
 	})
 }
 
-func TestATimeOutOfTheClient(t *testing.T) {
+func TestALongPollEndsWithTheClientsTimeOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -173,7 +173,7 @@ func TestATimeOutOfTheClient(t *testing.T) {
 	})
 }
 
-func TestOptionsReachTheServer(t *testing.T) {
+func TestTokenAndCompatApplyToTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := sequintest.NewServer(t, sequintest.Config{Token: "secret"})
 		status, _, err := dial(srv).do("GET", "/api/streams", "")
@@ -188,14 +188,14 @@ func TestOptionsReachTheServer(t *testing.T) {
 	})
 }
 
-func TestTheLoggerHearsOfPanics(t *testing.T) {
+func TestPanicsAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var heard strings.Builder
-		srv := sequintest.NewServer(t, sequintest.Config{Logger: slog.New(slog.NewTextHandler(&heard, nil))})
+		var logged strings.Builder
+		srv := sequintest.NewServer(t, sequintest.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
 		srv.Fault(sequintest.Fault{Match: func(*sequintest.Request) bool { panic("in a Match") }})
 		_, _, err := dial(srv).do("GET", "/api/streams", "")
 		require.Error(t, err)
 		srv.Close()
-		require.Contains(t, heard.String(), "in a Match")
+		require.Contains(t, logged.String(), "in a Match")
 	})
 }

@@ -10,27 +10,28 @@ import (
 	"time"
 )
 
-// network makes and knows the server's connections: who is connected, and what each is busy with.
+// network is the in-memory listener, and the registry of all connections: which there are, and the request that each of
+// them carries.
 type network struct {
-	accept chan net.Conn // in-memory connections on their way to the http.Server
+	accept chan net.Conn // in-memory connections that the http.Server has not accepted yet
 	closed chan struct{}
 
-	mu      sync.Mutex // guards all below; held for arithmetic only, and while cutting, which never waits
+	mu      sync.Mutex // guards all below; held for arithmetic, and for closing and resetting connections, which do not wait
 	down    bool
 	ended   bool
-	dialed  int
+	dialed  int                    // connections in memory; the number is the client's port
 	conns   map[net.Conn]*activity // by the server's end
-	changed chan struct{}          // closed and replaced when a connection becomes quiet or goes; nil while nobody waits
+	changed chan struct{}          // closed and set to nil when a connection changes or ends; nil while nobody waits
 }
 
 // activity is what a connection is doing.
 type activity struct {
-	conn   conn
-	active bool // from a request's header to its answer's last byte
-	cut    bool
-	method string
-	path   string
-	since  time.Time
+	conn     conn
+	active   bool // from the first byte of a request to the last byte of its answer
+	wasReset bool
+	method   string
+	path     string
+	since    time.Time
 }
 
 func newNetwork() *network {
@@ -41,7 +42,7 @@ func newNetwork() *network {
 	}
 }
 
-// dial connects in memory. A server that is away refuses as a host without the port open does.
+// dial connects in memory. A server that is down refuses, as a host does on which nothing listens.
 func (n *network) dial(ctx context.Context) (net.Conn, error) {
 	client, server, ok := n.connect()
 	if !ok {
@@ -76,8 +77,8 @@ func refused() error {
 		Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 }
 
-// admit registers a connection from the loopback listener; false: the server is away.
-func (n *network) admit(c conn) bool {
+// register adds a connection of the loopback listener. It reports false when the server is down or closed.
+func (n *network) register(c conn) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.down || n.ended {
@@ -99,17 +100,17 @@ func (n *network) observe(c net.Conn, state http.ConnState) {
 	}
 }
 
-// working notes what an active connection was asked, and reports whether it may be acted on.
+// startRequest notes which request a connection carries. It reports whether the request may be acted on.
 //
-// A request that net/http was reading when the connection was cut becomes active only afterwards: setDown did not see it
-// and did not wait for it. It comes here before anything acts, finds the mark and ends. One that came here before the cut
-// was active by then, so it was waited for.
-func (n *network) working(c net.Conn, method, path string) (may bool) {
+// A request whose header net/http was reading while the connection was reset becomes active only afterwards, so setDown
+// did not wait for it. It calls startRequest before anything acts on it, and is refused because the connection was reset.
+// A request that called startRequest before the reset was active then, so setDown's caller waits for it.
+func (n *network) startRequest(c net.Conn, method, path string) (ok bool) {
 	n.update(c, func(a *activity) {
 		a.method, a.path = method, path
-		may = !a.cut
+		ok = !a.wasReset
 	})
-	return may
+	return ok
 }
 
 func (n *network) update(c net.Conn, change func(*activity)) {
@@ -135,31 +136,31 @@ func (n *network) broadcastLocked() {
 	}
 }
 
-// setDown sets whether the server is away, and cuts what is connected when it goes.
+// setDown sets whether new connections are refused, and resets all connections when they are.
 func (n *network) setDown(down bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.down = down
 	if down {
-		n.cutLocked()
+		n.resetAllLocked()
 	}
 }
 
-func (n *network) cut() {
+func (n *network) resetAll() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.cutLocked()
+	n.resetAllLocked()
 }
 
-func (n *network) cutLocked() {
+func (n *network) resetAllLocked() {
 	for _, a := range n.conns {
-		a.cut = true
+		a.wasReset = true
 		a.conn.reset()
 	}
 }
 
-// close ends every connection: in good order, so that what was written still arrives, but one that is active is cut. The
-// http.Server's own Close would miss those that it was just handed; here every one is registered before.
+// close closes every connection, so that what was written still arrives, and resets those that are active. It covers the
+// connections that the http.Server has not seen yet, which http.Server.Close would miss.
 func (n *network) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -168,11 +169,11 @@ func (n *network) close() {
 			a.conn.reset()
 			continue
 		}
-		_ = a.conn.Close() // the error is that it was closed already
+		_ = a.conn.Close() // the only error is that it is closed already
 	}
 }
 
-// end refuses every later connection.
+// end refuses all connections from now on.
 func (n *network) end() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -180,12 +181,12 @@ func (n *network) end() {
 	close(n.closed)
 }
 
-// await waits until no connection is left for which busy says true, at most for grace, and returns those that are left.
-func (n *network) await(grace time.Duration, busy func(*activity) bool) []activity {
+// await waits until no connection matches, but no longer than grace, and returns the connections that still match.
+func (n *network) await(grace time.Duration, matches func(*activity) bool) []activity {
 	timeout := time.NewTimer(grace)
 	defer timeout.Stop()
 	for {
-		left, changed := n.busy(busy)
+		left, changed := n.matching(matches)
 		if len(left) == 0 {
 			return nil
 		}
@@ -197,18 +198,19 @@ func (n *network) await(grace time.Duration, busy func(*activity) bool) []activi
 	}
 }
 
-func (n *network) busy(is func(*activity) bool) (left []activity, changed <-chan struct{}) {
+// matching returns the connections that match, and a channel that is closed at the next change.
+func (n *network) matching(matches func(*activity) bool) (found []activity, changed <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, a := range n.conns {
-		if is(a) {
-			left = append(left, *a)
+		if matches(a) {
+			found = append(found, *a)
 		}
 	}
 	if n.changed == nil {
 		n.changed = make(chan struct{})
 	}
-	return left, n.changed
+	return found, n.changed
 }
 
 func active(a *activity) bool     { return a.active }
@@ -225,5 +227,5 @@ func (n *network) Accept() (net.Conn, error) {
 	}
 }
 
-// Close does nothing: the Server ends the network itself, before it closes the http.Server.
+// Close does nothing. Server.Close ends the network by end.
 func (n *network) Close() error { return nil }

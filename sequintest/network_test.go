@@ -8,13 +8,14 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// The moments below last microseconds in a running server; here they are held still.
+// These tests hold states that last microseconds in a running server.
 
-func TestADialThatNobodyAcceptsEnds(t *testing.T) {
+func TestADialThatIsNotAcceptedEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -39,31 +40,31 @@ func TestADialThatNobodyAcceptsEnds(t *testing.T) {
 	})
 }
 
-func TestAConnectionThatComesTooLate(t *testing.T) {
+func TestConnectionsAreRefusedWhenDownOrClosed(t *testing.T) {
 	_, late := newConnPair(1)
 	n := newNetwork()
 	n.setDown(true)
-	require.False(t, n.admit(late))
+	require.False(t, n.register(late))
 	n.setDown(false)
-	require.True(t, n.admit(late))
+	require.True(t, n.register(late))
 	n.forget(late)
 	n.end()
-	require.False(t, n.admit(late))
+	require.False(t, n.register(late))
 	_, _, ok := n.connect()
 	require.False(t, ok)
 }
 
-func TestARequestThatWasReadDuringTheCutIsNotActedOn(t *testing.T) {
+func TestARequestReadDuringAResetIsNotActedOn(t *testing.T) {
 	n := newNetwork()
 	_, c, ok := n.connect()
 	require.True(t, ok)
-	require.True(t, n.working(c, "GET", "/"))
+	require.True(t, n.startRequest(c, "GET", "/"))
 	n.setDown(true)
-	require.False(t, n.working(c, "GET", "/"))
-	require.False(t, n.working(nil, "GET", "/"), "nor one of a connection that is forgotten")
+	require.False(t, n.startRequest(c, "GET", "/"))
+	require.False(t, n.startRequest(nil, "GET", "/"), "the connection is not registered")
 }
 
-func TestAnIdleConnectionIsNotWaitedFor(t *testing.T) {
+func TestAwaitActiveIgnoresIdleConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork()
 		_, c, _ := n.connect()
@@ -79,7 +80,7 @@ func TestAnIdleConnectionIsNotWaitedFor(t *testing.T) {
 	})
 }
 
-func TestCloseReachesEveryConnection(t *testing.T) {
+func TestCloseEndsEveryConnection(t *testing.T) {
 	n := newNetwork()
 	fresh, _, _ := n.connect()
 	idle, answered, _ := n.connect()
@@ -93,7 +94,7 @@ func TestCloseReachesEveryConnection(t *testing.T) {
 	n.close()
 
 	_, err := fresh.Write([]byte("x"))
-	require.ErrorIs(t, err, syscall.EPIPE, "it is not served yet")
+	require.ErrorIs(t, err, syscall.EPIPE, "the server has not accepted it yet")
 	answer, err := io.ReadAll(idle)
 	require.NoError(t, err)
 	require.Equal(t, "an answer", string(answer))
@@ -101,7 +102,7 @@ func TestCloseReachesEveryConnection(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 }
 
-func TestTheLoopbackListenerTurnsLateConnectionsAway(t *testing.T) {
+func TestTheLoopbackListenerResetsConnectionsWhenDown(t *testing.T) {
 	n := newNetwork()
 	l, err := listenLoopback("127.0.0.1:0", n)
 	require.NoError(t, err)
@@ -112,7 +113,7 @@ func TestTheLoopbackListenerTurnsLateConnectionsAway(t *testing.T) {
 		accepting <- err
 	}()
 	c, err := net.Dial("tcp", l.Addr().String())
-	if err == nil { // else the reset was quicker than the dial
+	if err == nil { // otherwise the reset came before the dial returned
 		defer c.Close()
 		_, err = c.Read(make([]byte, 1))
 	}
@@ -125,7 +126,7 @@ func TestCloseWaitsForTheListeners(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := NewServer(t, Config{})
 		listener := make(chan struct{})
-		srv.serving = append(srv.serving, listener)
+		srv.listeners.serving = append(srv.listeners.serving, listener)
 		closed := make(chan struct{})
 		go func() {
 			srv.Close()
@@ -134,10 +135,38 @@ func TestCloseWaitsForTheListeners(t *testing.T) {
 		synctest.Wait()
 		select {
 		case <-closed:
-			t.Fatal("a listener was still served")
+			t.Fatal("Close returned while a listener was still being served")
 		default:
 		}
 		close(listener)
 		<-closed
+	})
+}
+
+func TestAClientReusesItsConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := NewServer(t, Config{})
+		client := srv.Client()
+		srv.Fault(Fault{Delay: time.Second}) // so that the requests of a round run at the same time
+		const together = 50
+		for range 3 {
+			done := make(chan error)
+			for range together {
+				go func() {
+					resp, err := client.Get(srv.URL + "/api/streams")
+					if err == nil {
+						_, err = io.Copy(io.Discard, resp.Body)
+						_ = resp.Body.Close()
+					}
+					done <- err
+				}()
+			}
+			for range together {
+				require.NoError(t, <-done)
+			}
+			synctest.Wait()
+		}
+		require.Equal(t, together, srv.network.dialed)
+		client.Transport.(*http.Transport).CloseIdleConnections()
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Op is an operation of the API: one per route.
+// Op is an operation of the API.
 type Op uint8
 
 const (
@@ -27,48 +27,57 @@ const (
 	ListConsumers
 	UpdateConsumer
 	DeleteConsumer
-	Other // no operation: a route or a method that the API does not have
+	Other // a route or a method that the API does not have
 	opCount
 )
 
-var opNames = [opCount]string{
-	"Any", "Send", "ListMessages", "GetMessage", "MessageInfo", "Receive", "PeekMessages", "Ack", "Nack", "CreateStream",
-	"GetStream", "ListStreams", "DeleteStream", "CreateConsumer", "GetConsumer", "ListConsumers", "UpdateConsumer",
-	"DeleteConsumer", "Other",
+// ops is the name of each operation and the routes that belong to it: a method and a path below /api/, in which * is a
+// name or an id.
+var ops = [opCount]struct {
+	name   string
+	routes []string
+}{
+	Any:            {"Any", nil},
+	Send:           {"Send", []string{"POST streams/*/messages"}},
+	ListMessages:   {"ListMessages", []string{"GET streams/*/messages"}},
+	GetMessage:     {"GetMessage", []string{"GET streams/*/messages/*"}},
+	MessageInfo:    {"MessageInfo", []string{"GET streams/*/messages/*/consumer_info"}},
+	Receive:        {"Receive", []string{"GET streams/*/consumers/*/receive", "POST streams/*/consumers/*/receive"}},
+	PeekMessages:   {"PeekMessages", []string{"GET streams/*/consumers/*/messages"}},
+	Ack:            {"Ack", []string{"POST streams/*/consumers/*/ack"}},
+	Nack:           {"Nack", []string{"POST streams/*/consumers/*/nack"}},
+	CreateStream:   {"CreateStream", []string{"POST streams"}},
+	GetStream:      {"GetStream", []string{"GET streams/*"}},
+	ListStreams:    {"ListStreams", []string{"GET streams"}},
+	DeleteStream:   {"DeleteStream", []string{"DELETE streams/*"}},
+	CreateConsumer: {"CreateConsumer", []string{"POST streams/*/consumers"}},
+	GetConsumer:    {"GetConsumer", []string{"GET streams/*/consumers/*"}},
+	ListConsumers:  {"ListConsumers", []string{"GET streams/*/consumers"}},
+	UpdateConsumer: {"UpdateConsumer", []string{"PUT streams/*/consumers/*", "PATCH streams/*/consumers/*"}},
+	DeleteConsumer: {"DeleteConsumer", []string{"DELETE streams/*/consumers/*"}},
+	Other:          {"Other", nil},
 }
+
+// opOf maps a route to its operation.
+var opOf = func() map[string]Op {
+	byRoute := make(map[string]Op)
+	for op, o := range ops {
+		for _, route := range o.routes {
+			byRoute[route] = Op(op)
+		}
+	}
+	return byRoute
+}()
 
 // String returns the operation's name.
 func (op Op) String() string {
 	if op < opCount {
-		return opNames[op]
+		return ops[op].name
 	}
 	return "unknown"
 }
 
-// routes maps method and path, its variable elements shown as *, to operations.
-var routes = map[string]Op{
-	"POST streams":                           CreateStream,
-	"GET streams":                            ListStreams,
-	"GET streams/*":                          GetStream,
-	"DELETE streams/*":                       DeleteStream,
-	"POST streams/*/messages":                Send,
-	"GET streams/*/messages":                 ListMessages,
-	"GET streams/*/messages/*":               GetMessage,
-	"GET streams/*/messages/*/consumer_info": MessageInfo,
-	"POST streams/*/consumers":               CreateConsumer,
-	"GET streams/*/consumers":                ListConsumers,
-	"GET streams/*/consumers/*":              GetConsumer,
-	"PUT streams/*/consumers/*":              UpdateConsumer,
-	"PATCH streams/*/consumers/*":            UpdateConsumer,
-	"DELETE streams/*/consumers/*":           DeleteConsumer,
-	"GET streams/*/consumers/*/messages":     PeekMessages,
-	"GET streams/*/consumers/*/receive":      Receive,
-	"POST streams/*/consumers/*/receive":     Receive,
-	"POST streams/*/consumers/*/ack":         Ack,
-	"POST streams/*/consumers/*/nack":        Nack,
-}
-
-// classify tells which operation a request is. It goes by the escaped path: a slash in a name is no separator.
+// classify returns the operation of a request. It reads the escaped path, in which a slash of a name is no separator.
 func classify(r *http.Request) Op {
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/api/")
 	if !ok {
@@ -82,7 +91,7 @@ func classify(r *http.Request) Op {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	if op, ok := routes[method+" "+strings.Join(elements, "/")]; ok {
+	if op, ok := opOf[method+" "+strings.Join(elements, "/")]; ok {
 		return op
 	}
 	return Other

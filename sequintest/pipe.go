@@ -8,25 +8,25 @@ import (
 	"time"
 )
 
-// pipeCapacity is how many bytes travel unread in one direction: what Linux gives a loopback socket at first. A writer
-// waits beyond it, so that a reader who does not read is noticed as over TCP.
+// pipeCapacity is how many bytes may be unread in one direction before the writer waits, as over TCP. It is the initial size
+// of a loopback socket's buffer on Linux.
 const pipeCapacity = 64 << 10
 
 // pipe is one direction of an in-memory connection: a bounded buffer between one end's Write and the other's Read.
 //
-// Whoever waits does so in cond, never in mu: a goroutine blocked in a mutex would keep the clock of a synctest bubble
-// from moving.
+// Reads and writes wait on cond and never for mu, because the clock of a synctest bubble does not advance while a goroutine
+// waits for a mutex.
 type pipe struct {
 	mu   sync.Mutex // guards all below; held for arithmetic and copying only
 	cond sync.Cond  // every change broadcasts
 
 	ring        []byte // grows up to pipeCapacity
-	start, size int    // of what is unread
+	start, size int    // of the unread bytes
 
-	writerGone error // set: Write gives it; Read gives ended once the buffer is empty
-	readerGone error // set: Read gives it; Write gives EPIPE
-	ended      error // io.EOF, or ECONNRESET when the other end closed with something unread
-	broken     error // set: the connection was cut, both sides get it and the buffer is lost
+	writerGone error // if set, Write returns it, and Read returns ended once the buffer is empty
+	readerGone error // if set, Read returns it, and Write returns EPIPE
+	ended      error // io.EOF, or ECONNRESET when the writer closed and left data unread
+	broken     error // if set, the connection was reset: both sides return it, and the buffer is lost
 
 	read, write deadline
 }
@@ -37,7 +37,7 @@ func newPipe() *pipe {
 	return p
 }
 
-// Read copies what is there, and waits only when nothing is.
+// Read copies unread bytes into b, and waits only while there are none.
 func (p *pipe) Read(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,7 +62,7 @@ func (p *pipe) Read(b []byte) (int, error) {
 	}
 }
 
-// Write copies all of b, waiting for room as often as it takes.
+// Write copies all of b into the buffer, and waits for room as often as needed.
 func (p *pipe) Write(b []byte) (n int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,7 +88,7 @@ func (p *pipe) Write(b []byte) (n int, err error) {
 	}
 }
 
-// take moves unread bytes into b.
+// take moves unread bytes into b, as many as fit.
 func (p *pipe) take(b []byte) (n int) {
 	for n < len(b) && p.size > 0 {
 		run := min(p.size, len(p.ring)-p.start)
@@ -100,7 +100,7 @@ func (p *pipe) take(b []byte) (n int) {
 	return n
 }
 
-// put moves as much of b into the ring as there is room for.
+// put moves bytes of b into the ring, as many as there is room for.
 func (p *pipe) put(b []byte) (n int) {
 	p.grow(p.size + len(b))
 	for n < len(b) && p.size < len(p.ring) {
@@ -116,8 +116,8 @@ func (p *pipe) put(b []byte) (n int) {
 	return n
 }
 
-// grow makes the ring hold want bytes, as far as its capacity allows: most connections carry requests of some hundred
-// bytes and need no 64 KiB each way.
+// grow makes room for want bytes, up to pipeCapacity. The ring starts small because most connections carry requests of a
+// few hundred bytes.
 func (p *pipe) grow(want int) {
 	size := max(len(p.ring), 2<<10)
 	for size < want && size < pipeCapacity {
@@ -132,7 +132,7 @@ func (p *pipe) grow(want int) {
 	p.ring, p.start, p.size = ring, 0, unread
 }
 
-// closeWrite ends the stream: the reader gets what was written, then ended.
+// closeWrite ends the data: the reader gets what was written, and then the error ended. Write returns gone.
 func (p *pipe) closeWrite(gone, ended error) {
 	p.change(func() {
 		if p.writerGone == nil {
@@ -142,7 +142,7 @@ func (p *pipe) closeWrite(gone, ended error) {
 	})
 }
 
-// closeRead refuses what is still to come, and reports whether something was left unread.
+// closeRead makes Read return gone, and reports whether bytes were left unread.
 func (p *pipe) closeRead(gone error) (unread bool) {
 	p.change(func() {
 		unread = p.size > 0
@@ -154,8 +154,8 @@ func (p *pipe) closeRead(gone error) (unread bool) {
 	return unread
 }
 
-// cut breaks the direction for both sides; what is under way is lost.
-func (p *pipe) cut(err error) {
+// reset makes both sides return err. Unread bytes are lost.
+func (p *pipe) reset(err error) {
 	p.change(func() { p.broken = err })
 }
 
@@ -170,8 +170,8 @@ func (p *pipe) change(f func()) {
 	p.cond.Broadcast()
 }
 
-// deadline is a moment after which an operation fails. Its timer does no more than wake who waits: whether the moment is
-// past is read off the clock, so a timer that fires late, or for a deadline that was moved, cannot do harm.
+// deadline is the time after which an operation fails. Its timer only wakes the goroutines that wait; whether the time has
+// passed is read from the clock. So a timer that fires late, or after the deadline was moved, does no harm.
 type deadline struct {
 	at    time.Time
 	timer *time.Timer
@@ -179,11 +179,12 @@ type deadline struct {
 
 func (d *deadline) over() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
-// set needs the lock of cond. net/http moves deadlines at every request, hence the one timer for all of them.
+// set moves the deadline. The caller holds the lock of cond. The timer is reused because net/http moves deadlines at every
+// request.
 func (d *deadline) set(at time.Time, cond *sync.Cond) {
 	d.at = at
 	if d.timer != nil {
-		d.timer.Stop() // or it would keep a closed connection, and its buffer, in memory
+		d.timer.Stop() // otherwise it keeps a closed connection and its buffer in memory
 	}
 	switch wait := time.Until(at); {
 	case at.IsZero() || wait <= 0:
@@ -191,7 +192,7 @@ func (d *deadline) set(at time.Time, cond *sync.Cond) {
 		d.timer.Reset(wait)
 	default:
 		d.timer = time.AfterFunc(wait, func() {
-			// Between a waiter's look at the clock and its Wait the lock is held, so this wake-up cannot fall in between.
+			// A waiter holds the lock from its look at the clock to its Wait, so the broadcast cannot come in between.
 			cond.L.Lock()
 			defer cond.L.Unlock()
 			cond.Broadcast()

@@ -4,41 +4,41 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// Request is what the server knows about one request.
+// Request is a request that arrived at the server, and what became of it.
 type Request struct {
 	Op     Op
 	Method string
 	Path   string // as sent: escaped, with the query
 	Header http.Header
-	Body   []byte // at most the first 8,000,001 bytes: more than the API takes
+	Body   []byte // at most the first 8,000,001 bytes; the API accepts 8,000,000
 	At     time.Time
 
-	// Status is what left for the client: 0 while the request runs, and when its connection was cut without an answer.
+	// Status is the status that was sent to the client. It is 0 while the request runs, and when the connection was reset
+	// before an answer.
 	Status int
-	// Acted says whether the request reached the server behind the faults.
+	// Acted reports whether the embedded server acted on the request, and not only a fault.
 	Acted bool
-	// ActedAt is when that server was done with it: after At by what a receive waited and a fault delayed. Zero until then.
+	// ActedAt is when the embedded server was done. It is later than At if a fault delayed the request or a receive waited
+	// for messages. It is zero until the server is done.
 	ActedAt time.Time
-	// Answer is what that server answered, also where a fault lost or replaced it.
+	// Answer is the body that the embedded server answered with, even if a fault replaced it or kept it from the client.
 	Answer []byte
 }
 
-// Message is one of a send's messages.
+// Message is a message in the body of a Send.
 type Message struct{ Key, Data string }
 
-// Delivery is one of the messages that a receive was answered with.
+// Delivery is a message in the answer to a Receive.
 type Delivery struct {
 	AckID, Key, Data string
 	Seq              int64
-	DeliverCount     int // 0 when the answer does not tell
+	DeliverCount     int // 0 when the answer does not hold it
 }
 
-// Messages returns what a Send carried, in its order; nil for any other body.
+// Messages returns the messages of a Send in their order, and nil for any other request or an invalid body.
 func (r Request) Messages() []Message {
 	var body struct{ Messages []Message }
 	if r.Op != Send || json.Unmarshal(r.Body, &body) != nil {
@@ -47,7 +47,7 @@ func (r Request) Messages() []Message {
 	return body.Messages
 }
 
-// AckIDs returns the ids that an Ack or a Nack carried, in their order; nil for any other body.
+// AckIDs returns the ids of an Ack or a Nack in their order, and nil for any other request or an invalid body.
 func (r Request) AckIDs() []string {
 	var body struct {
 		AckIDs []string `json:"ack_ids"`
@@ -58,7 +58,8 @@ func (r Request) AckIDs() []string {
 	return body.AckIDs
 }
 
-// Deliveries returns what a Receive was answered with, whether or not the answer arrived.
+// Deliveries returns the messages in the answer to a Receive, whether or not the answer reached the client. It returns nil
+// for any other request or an invalid answer.
 func (r Request) Deliveries() []Delivery {
 	var answer struct {
 		Data []struct {
@@ -80,75 +81,8 @@ func (r Request) Deliveries() []Delivery {
 	return deliveries
 }
 
+// clone returns a copy that shares no memory with r.
 func (r Request) clone() Request {
 	r.Header, r.Body, r.Answer = r.Header.Clone(), slices.Clone(r.Body), slices.Clone(r.Answer)
 	return r
-}
-
-// maxKeptBytes bounds bodies and answers together, whatever their number: a thousand of 8 MB would be 8 GB.
-const maxKeptBytes = 32 << 20
-
-// journal keeps the latest requests, and counts all.
-type journal struct {
-	counts [opCount]atomic.Int64
-	keep   int
-
-	mu    sync.Mutex // guards all below and what the kept requests hold; held for copying only
-	kept  []*entry   // oldest first
-	bytes int
-}
-
-// entry is a request in the journal; one that was dropped while it ran must not be charged for its answer.
-type entry struct {
-	*Request
-	dropped bool
-}
-
-// begin counts a request and keeps it, unfinished.
-func (j *journal) begin(r *Request) *entry {
-	j.counts[Any].Add(1)
-	j.counts[r.Op].Add(1)
-	e := &entry{Request: r}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.kept = append(j.kept, e)
-	j.bytes += len(r.Body)
-	j.trimLocked()
-	return e
-}
-
-// note adds what became of a request that begin was told of. It has to be called before the client can know: a test looks
-// as soon as it has its answer.
-func (j *journal) note(e *entry, add func(*Request)) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if e.dropped {
-		return
-	}
-	j.bytes -= len(e.Answer)
-	add(e.Request)
-	j.bytes += len(e.Answer)
-	j.trimLocked()
-}
-
-func (j *journal) trimLocked() {
-	for len(j.kept) > j.keep || j.bytes > maxKeptBytes && len(j.kept) > 0 {
-		oldest := j.kept[0]
-		oldest.dropped = true
-		j.bytes -= len(oldest.Body) + len(oldest.Answer)
-		j.kept[0] = nil
-		j.kept = j.kept[1:]
-	}
-}
-
-func (j *journal) requests(ops []Op) []Request {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	var found []Request
-	for _, r := range j.kept {
-		if len(ops) == 0 || slices.Contains(ops, r.Op) || slices.Contains(ops, Any) {
-			found = append(found, r.clone())
-		}
-	}
-	return found
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-func TestEachRouteIsAnOperation(t *testing.T) {
+func TestEachRouteBelongsToAnOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := sequintest.NewServer(t, sequintest.Config{})
 		for _, c := range []struct {
@@ -62,7 +62,7 @@ func TestEachRouteIsAnOperation(t *testing.T) {
 	})
 }
 
-func TestRequestsTellWhatTheServerSaw(t *testing.T) {
+func TestRequestsReturnsWhatArrivedAndWhatWasAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		begin := time.Now()
@@ -98,8 +98,7 @@ func TestRequestsTellWhatTheServerSaw(t *testing.T) {
 	})
 }
 
-// TestWhenTheServerActedIsKnown tells it from when the request came and from when its answer left.
-func TestWhenTheServerActedIsKnown(t *testing.T) {
+func TestActedAtIsWhenTheServerWasDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		dial(srv).must(t, "POST", receivePath, `{"wait_for":"2s"}`)
@@ -121,7 +120,7 @@ func TestWhenTheServerActedIsKnown(t *testing.T) {
 	})
 }
 
-func TestRequestsAreCopies(t *testing.T) {
+func TestRequestsReturnsCopies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		dial(srv).send(t, "a")
@@ -136,7 +135,7 @@ func TestRequestsAreCopies(t *testing.T) {
 	})
 }
 
-func TestARequestUnderWayIsSeen(t *testing.T) {
+func TestRequestsReturnsRunningRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		polling := poll(t, srv, dial(srv))
@@ -149,7 +148,7 @@ func TestARequestUnderWayIsSeen(t *testing.T) {
 	})
 }
 
-func TestHowManyRequestsAreKept(t *testing.T) {
+func TestKeepRequestsLimitsTheJournal(t *testing.T) {
 	for _, c := range []struct{ keep, want int }{{0, 1000}, {5, 5}, {-1, 0}} {
 		synctest.Test(t, func(t *testing.T) {
 			srv := sequintest.NewServer(t, sequintest.Config{KeepRequests: c.keep})
@@ -168,7 +167,7 @@ func TestHowManyRequestsAreKept(t *testing.T) {
 	}
 }
 
-func TestBodiesAreKeptWithinABound(t *testing.T) {
+func TestTheJournalIsLimitedInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := sequintest.NewServer(t, sequintest.Config{})
 		a := dial(srv)
@@ -177,15 +176,15 @@ func TestBodiesAreKeptWithinABound(t *testing.T) {
 			_, _, err := a.do("POST", "/nowhere", body)
 			require.NoError(t, err)
 		}
-		require.Len(t, srv.Requests(), 4, "4 × 7 MiB and their answers are within 32 MiB")
+		require.Len(t, srv.Requests(), 4, "4 × 7 MiB and their answers fit into 32 MiB")
 	})
 }
 
-func TestABodyOverTheLimitReachesTheServer(t *testing.T) {
+func TestATooLargeBodyIsRefusedAndRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		status, _, err := dial(srv).do("POST", sendPath, `{"messages":[{"key":"a","data":"`+strings.Repeat("x", 8_000_000)+`"}]}`)
-		if err == nil { // the answer may be lost to the reset that an early close brings, as over TCP
+		if err == nil { // the early close may reset the connection and lose the answer, as over TCP
 			require.Equal(t, http.StatusRequestEntityTooLarge, status)
 		}
 		require.Len(t, srv.Requests(sequintest.Send)[0].Body, 8_000_001)

@@ -1,51 +1,49 @@
 // Package sequintest runs a Sequin streams server inside a test.
 //
-// NewServer starts the embedded server of package server and cleans up after itself. Its Client dials in memory, so that
-// everything, client, server and time, can run inside testing/synctest: an hour of retries takes a millisecond. Faults are
-// data: they say which requests go wrong and how, and their handles count, wait and end. Requests and Stream show what the
-// server saw and holds, as copies.
+// NewServer starts the embedded server of package server and registers its Close with the test. Client returns an HTTP
+// client that connects in memory, so that client, server and time can run inside testing/synctest, where an hour of retries
+// takes a millisecond. A Fault describes which requests go wrong and how; its FaultHandle counts the requests, waits for
+// them and removes the fault. Requests and Stream return copies of what the server received and holds.
 //
-// The package does not know the sequin client: it serves HTTP, so a wrong assumption of the client is not repeated here.
+// The package does not import the sequin client. It serves HTTP, so it does not repeat the client's assumptions.
 //
 // # Bubbles
 //
-// In a synctest bubble call NewServer inside it, with the bubble's own testing.T: the clean-up then runs inside as well,
-// and no goroutine is left when the bubble ends. Listen is for the world outside: a real socket keeps virtual time from
-// moving.
+// Call NewServer inside a synctest bubble with the testing.T of the bubble. The cleanup then runs inside the bubble, and no
+// goroutine is left when it ends. Do not use Listen in a bubble: virtual time does not advance while a goroutine waits for
+// a real socket.
 //
 // # Goroutines
 //
-// NewServer starts one goroutine, which accepts connections, and Listen another; each connection has its own while it
-// lasts. Close ends all of them.
+// NewServer and Listen each start a goroutine that accepts connections. Each connection has a goroutine of its own. Close
+// ends all of them.
 package sequintest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/sequin-go/sequin/server"
 )
 
-// Config configures a Server. Its zero value is a server as documented, without authentication, that logs nothing.
+// Config configures a Server. The zero value is a server as documented, which needs no token and logs nothing.
 type Config struct {
-	Compat server.Compat // which server's behaviour; default as documented
-	Token  string        // the bearer token that requests need; "" takes all
-	Logger *slog.Logger  // nil: silent
+	Compat server.Compat // the behaviour to show; default server.Documented
+	Token  string        // the bearer token that requests need; default "", which accepts all requests
+	Logger *slog.Logger  // default nil, which logs nothing
 
-	// KeepRequests is how many of the latest requests the Requests method can show; default 1,000, negative none. Whatever
-	// their number, bodies and answers of more than 32 MiB in all are not kept. Count counts all of them.
+	// KeepRequests is how many of the latest requests the Requests method can return; default 1,000, negative none. Older
+	// requests are dropped earlier when all bodies and answers exceed 32 MiB. Count counts all requests.
 	KeepRequests int
 
-	// CloseTimeout is how long Close and Down wait for requests under way before they report who hangs; default 5 s.
+	// CloseTimeout is how long Close and Down wait for running requests before they report them; default 5 s.
 	CloseTimeout time.Duration
 }
 
@@ -53,32 +51,27 @@ const (
 	defaultKeepRequests = 1000
 	defaultCloseTimeout = 5 * time.Second
 
-	// readHeaderTimeout is for a client that never ends its header; net/http's documentation asks for one.
+	// readHeaderTimeout ends a connection on which a request's header stays incomplete.
 	readHeaderTimeout = 10 * time.Second
 )
 
-// url is for the in-memory transport alone. RFC 6761 reserves .test: outside of it the name leads nowhere.
+// url is valid on the in-memory transport only. RFC 6761 reserves .test, so the name does not resolve elsewhere.
 const url, host = "http://sequin.test", "sequin.test:80"
 
 // Server is a running server. All methods may be called concurrently.
 type Server struct {
-	// URL is the base URL for Client's connections.
+	// URL is the base URL for the connections of Client.
 	URL string
 
-	tb       testing.TB
-	timeout  time.Duration
-	embedded *server.Server
-	http     *http.Server
-	network  *network
-	faults   faults
-	journal  journal
-
-	mu       sync.Mutex // guards all below; held for arithmetic, and for opening or closing the loopback listener
-	loopback *loopback  // nil: none, or the server is down
-	addr     string     // of the loopback listener, kept over Down
-	serving  []chan struct{}
-	closing  bool
-	closed   chan struct{} // Close has done its work
+	tb        testing.TB
+	timeout   time.Duration
+	embedded  *server.Server
+	http      *http.Server
+	network   *network
+	listeners *listeners
+	faults    *faults
+	journal   *journal
+	closed    chan struct{} // closed at the end of Close
 }
 
 // NewServer starts a server and registers its Close with tb's Cleanup.
@@ -94,7 +87,8 @@ func NewServer(tb testing.TB, cfg Config) *Server {
 		URL: url, tb: tb, timeout: cfg.CloseTimeout,
 		embedded: server.New(server.Config{Compat: cfg.Compat, Token: cfg.Token, Logger: cfg.Logger}),
 		network:  newNetwork(),
-		journal:  journal{keep: max(cfg.KeepRequests, 0)},
+		faults:   &faults{},
+		journal:  &journal{keep: max(cfg.KeepRequests, 0)},
 		closed:   make(chan struct{}),
 	}
 	errorLog := log.New(io.Discard, "", 0)
@@ -102,82 +96,58 @@ func NewServer(tb testing.TB, cfg Config) *Server {
 		errorLog = slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelError)
 	}
 	s.http = &http.Server{
-		Handler:           http.HandlerFunc(s.serve),
+		Handler:           &injector{network: s.network, faults: s.faults, journal: s.journal, next: s.embedded},
 		ReadHeaderTimeout: readHeaderTimeout,
-		ConnContext:       remember,
+		ConnContext:       withConn,
 		ConnState:         s.network.observe,
 		ErrorLog:          errorLog,
 	}
-	s.startLocked(s.network)
+	s.listeners = &listeners{http: s.http, network: s.network}
+	s.listeners.serve(s.network)
 	tb.Cleanup(s.Close)
 	return s
 }
 
-// startLocked serves a listener until that ends.
-func (s *Server) startLocked(l net.Listener) {
-	ended := make(chan struct{})
-	s.serving = append(s.serving, ended)
-	go func() {
-		defer close(ended)
-		_ = s.http.Serve(l) // always an error: that the listener, or the server, was closed
-	}()
-}
-
-// Client returns an HTTP client with connections of its own, which reaches this server in memory and nothing else. It has
-// no time-out. Its idle connections end with the server's Close.
+// Client returns a new HTTP client that connects in memory to this server only. It has no time-out. Its idle connections
+// end with the server's Close.
 func (s *Server) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			if addr != host {
-				return nil, fmt.Errorf("sequintest: this client reaches %s alone, not %s", s.URL, addr)
+				return nil, fmt.Errorf("sequintest: this client connects to %s only, not to %s", s.URL, addr)
 			}
 			return s.network.dial(ctx)
 		},
-		DisableCompression:  true, // nothing is gained in memory
-		MaxIdleConnsPerHost: 256,  // net/http keeps 2: a client with more requests at once would dial for most of them
+		DisableCompression:  true, // compression gains nothing in memory
+		MaxIdleConnsPerHost: 256,  // the default is 2, and more concurrent requests would dial new connections each time
 	}}
 }
 
-// Listen serves on a real port of the loopback interface too, for child processes, and returns its URL. Down and Up, faults
-// and inspection hold for it as well; the port stays the same. A second call returns the same URL. It fails the test when
-// no port can be had or the server is closed.
+// Listen serves on a real port of the loopback interface too, for child processes, and returns the URL. Down, Up, faults
+// and Requests apply to these connections as well. The port stays the same until Close, and further calls return the same
+// URL. Listen fails the test when it cannot get a port or the server is closed.
 func (s *Server) Listen() string {
 	s.tb.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.addr == "" {
-		if err := s.listenLocked("127.0.0.1:0"); err != nil {
-			s.tb.Fatalf("sequintest: Listen: %v", err)
-		}
-		s.addr = s.loopback.Addr().String()
-	}
-	return "http://" + s.addr
-}
-
-func (s *Server) listenLocked(addr string) error {
-	if s.closing {
-		return errors.New("the server is closed")
-	}
-	l, err := listenLoopback(addr, s.network)
+	addr, err := s.listeners.listen()
 	if err != nil {
-		return err
+		s.tb.Fatalf("sequintest: Listen: %v", err)
 	}
-	s.loopback = l
-	s.startLocked(l)
-	return nil
+	return "http://" + addr
 }
 
-// Fault sets a fault. Of several, a request meets the one that was set first among those that apply to it. A fault that
-// makes no sense fails the test at once, so call it from the test's own goroutine.
+// Fault adds a fault. A request meets the first fault that applies to it, in the order in which they were added. An invalid
+// fault fails the test at once with Fatalf, so Fault must be called from the test's goroutine.
 func (s *Server) Fault(f Fault) *FaultHandle {
 	s.tb.Helper()
-	if err := f.check(); err != nil {
+	e, err := f.effect()
+	if err != nil {
 		s.tb.Fatalf("sequintest: Fault: %v", err)
 	}
-	return s.faults.add(f)
+	return s.faults.add(f, e)
 }
 
-// Stream returns what the server holds of a stream, by name or id; ok is false when there is none.
+// Stream returns a copy of what the server holds of a stream, found by name or id. ok is false when there is no such
+// stream.
 func (s *Server) Stream(nameOrID string) (state server.StreamState, ok bool) {
 	return s.embedded.Inspect(nameOrID)
 }
@@ -185,14 +155,9 @@ func (s *Server) Stream(nameOrID string) (state server.StreamState, ok bool) {
 // Streams returns the names of all streams.
 func (s *Server) Streams() []string { return s.embedded.Streams() }
 
-// Requests returns the latest requests in the order of their arrival, those under way included; with ops only these
-// operations'. Config.KeepRequests says how many.
+// Requests returns copies of the latest requests in the order of their arrival, including those that are still running.
+// With ops it returns only the requests of these operations. Config.KeepRequests limits how many there are.
 func (s *Server) Requests(ops ...Op) []Request { return s.journal.requests(ops) }
 
-// Count returns how many requests of an operation arrived, Any for all, since the beginning.
-func (s *Server) Count(op Op) int {
-	if op >= opCount {
-		return 0
-	}
-	return int(s.journal.counts[op].Load())
-}
+// Count returns how many requests of an operation have arrived since the server started; Any counts all requests.
+func (s *Server) Count(op Op) int { return s.journal.count(op) }

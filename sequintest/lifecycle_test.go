@@ -22,7 +22,7 @@ const (
 	longPoll = `{"batch_size":1,"wait_for":20000}`
 )
 
-// waiting returns how many long polls the server is in.
+// waiting returns how many long polls are waiting in the server.
 func waiting(t *testing.T, srv *sequintest.Server) (n int) {
 	t.Helper()
 	state, ok := srv.Stream("orders")
@@ -33,7 +33,7 @@ func waiting(t *testing.T, srv *sequintest.Server) (n int) {
 	return n
 }
 
-// poll starts a long poll and returns when the server waits in it.
+// poll starts a long poll and returns once it waits in the server.
 func poll(t *testing.T, srv *sequintest.Server, a api) <-chan error {
 	t.Helper()
 	done := make(chan error, 1)
@@ -46,7 +46,7 @@ func poll(t *testing.T, srv *sequintest.Server, a api) <-chan error {
 	return done
 }
 
-func TestAServerThatIsDown(t *testing.T) {
+func TestADownServerRefusesAndKeepsItsData(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		a := dial(srv)
@@ -55,7 +55,7 @@ func TestAServerThatIsDown(t *testing.T) {
 
 		begin := time.Now()
 		srv.Down()
-		srv.Down() // is no more
+		srv.Down() // does nothing
 		require.Zero(t, time.Since(begin))
 		require.ErrorIs(t, <-polling, syscall.ECONNRESET)
 
@@ -71,7 +71,7 @@ func TestAServerThatIsDown(t *testing.T) {
 	})
 }
 
-func TestNothingActsAfterDown(t *testing.T) {
+func TestTheServerActsOnNothingAfterDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		slow := srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Hour})
@@ -88,18 +88,18 @@ func TestNothingActsAfterDown(t *testing.T) {
 	})
 }
 
-func TestCutConnections(t *testing.T) {
+func TestCutConnectionsResetsAndAllowsNewConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		a := dial(srv)
 		polling := poll(t, srv, a)
 		srv.CutConnections()
 		require.ErrorIs(t, <-polling, syscall.ECONNRESET)
-		a.send(t, "over.a.new.one")
+		a.send(t, "on.a.new.connection")
 	})
 }
 
-func TestCloseWakesAndAnswersLongPolls(t *testing.T) {
+func TestCloseAnswersLongPollsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		polling := poll(t, srv, dial(srv))
@@ -113,7 +113,7 @@ func TestCloseWakesAndAnswersLongPolls(t *testing.T) {
 		srv.CutConnections()
 		srv.Up()
 		_, _, err = dial(srv).do("GET", "/api/streams", "")
-		require.ErrorIs(t, err, syscall.ECONNREFUSED, "closed is for good")
+		require.ErrorIs(t, err, syscall.ECONNREFUSED, "Up does not reopen a closed server")
 	})
 }
 
@@ -121,15 +121,15 @@ func TestCloseEndsIdleConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		for range 3 {
-			dial(srv).send(t, "a") // each leaves a connection behind
+			dial(srv).send(t, "a") // each leaves an idle connection
 		}
 		begin := time.Now()
 		srv.Close()
 		require.Zero(t, time.Since(begin))
-	}) // the bubble fails when a goroutine of theirs is left
+	}) // the bubble fails if a goroutine of a connection is left
 }
 
-func TestCloseFromEverywhere(t *testing.T) {
+func TestCloseMayBeCalledConcurrently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tb := &spy{}
 		srv := newOrders(tb, sequintest.Config{})
@@ -143,7 +143,7 @@ func TestCloseFromEverywhere(t *testing.T) {
 			}()
 		}
 		for range 10 {
-			require.Equal(t, 5*time.Second, <-closed, "none returns before all is over")
+			require.Equal(t, 5*time.Second, <-closed, "no call returns before the shutdown is complete")
 		}
 		srv.Close()
 		require.Len(t, tb.failures, 1, "reported once")
@@ -151,7 +151,7 @@ func TestCloseFromEverywhere(t *testing.T) {
 	})
 }
 
-// A client that promises more of a body than it ever sends.
+// stuckSend starts a send whose body stays incomplete until end is called.
 func stuckSend(t *testing.T, srv *sequintest.Server) (end func(), sent <-chan error) {
 	t.Helper()
 	r, w := io.Pipe()
@@ -166,10 +166,10 @@ func stuckSend(t *testing.T, srv *sequintest.Server) (end func(), sent <-chan er
 	_, err := w.Write([]byte(`{"messages":[`))
 	require.NoError(t, err)
 	synctest.Wait()
-	return func() { _ = w.CloseWithError(errors.New("enough")) }, done
+	return func() { _ = w.CloseWithError(errors.New("the test ends the body")) }, done
 }
 
-func TestCloseNamesWhoHangs(t *testing.T) {
+func TestCloseReportsRequestsThatDoNotEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tb := &spy{}
 		srv := newOrders(tb, sequintest.Config{CloseTimeout: 3 * time.Second})
@@ -182,12 +182,12 @@ func TestCloseNamesWhoHangs(t *testing.T) {
 		require.Equal(t, []string{
 			"sequintest: POST /api/streams/orders/messages has been running for 1m3s and did not end within 3s of Close",
 		}, tb.failures)
-		end() // net/http waits for the body it reads
-		require.Error(t, <-sent, "it was cut off")
+		end() // net/http waits until the body has been read
+		require.Error(t, <-sent, "its connection was reset")
 	})
 }
 
-func TestCloseGivesUpOnAMatchThatNeverReturns(t *testing.T) {
+func TestCloseReportsAMatchThatDoesNotReturn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tb := &spy{}
 		srv := sequintest.NewServer(tb, sequintest.Config{})
@@ -204,10 +204,10 @@ func TestCloseGivesUpOnAMatchThatNeverReturns(t *testing.T) {
 	})
 }
 
-func TestNobodyGetsInOnceCloseHasBegun(t *testing.T) {
+func TestConnectionsAreRefusedOnceCloseHasBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(&spy{}, sequintest.Config{})
-		end, _ := stuckSend(t, srv) // holds Close up
+		end, _ := stuckSend(t, srv) // delays Close
 		connected := dial(srv)
 		connected.send(t, "a")
 		go srv.Close()
@@ -221,7 +221,7 @@ func TestNobodyGetsInOnceCloseHasBegun(t *testing.T) {
 	})
 }
 
-func TestDownNamesWhoHangs(t *testing.T) {
+func TestDownReportsRequestsThatDoNotEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tb := &spy{}
 		srv := sequintest.NewServer(tb, sequintest.Config{})
@@ -237,7 +237,7 @@ func TestDownNamesWhoHangs(t *testing.T) {
 	})
 }
 
-func TestAClientThatLeavesEndsItsLongPoll(t *testing.T) {
+func TestALongPollEndsWhenItsClientLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -260,11 +260,11 @@ func TestAClientThatLeavesEndsItsLongPoll(t *testing.T) {
 	})
 }
 
-func TestClientReachesItsOwnServerAlone(t *testing.T) {
+func TestClientConnectsToItsOwnServerOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newOrders(t, sequintest.Config{})
 		_, err := srv.Client().Get("http://example.com/")
-		require.ErrorContains(t, err, "this client reaches http://sequin.test alone, not example.com:80")
+		require.ErrorContains(t, err, "this client connects to http://sequin.test only, not to example.com:80")
 	})
 }
 
@@ -275,7 +275,7 @@ func TestADialEndsWithItsContext(t *testing.T) {
 		cancel()
 		transport := srv.Client().Transport.(*http.Transport)
 		c, err := transport.DialContext(ctx, "tcp", "sequin.test:80")
-		if err == nil { // the server was ready to accept: either is right
+		if err == nil { // the server accepted at once, which is also correct
 			require.NoError(t, c.Close())
 			return
 		}
@@ -283,7 +283,7 @@ func TestADialEndsWithItsContext(t *testing.T) {
 	})
 }
 
-func TestListen(t *testing.T) {
+func TestListenServesOnARealPort(t *testing.T) {
 	t.Parallel()
 	srv := newOrders(t, sequintest.Config{})
 	real := api{&http.Client{Transport: &http.Transport{}}, srv.Listen()}
@@ -316,7 +316,7 @@ func TestListen(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 }
 
-func TestListenOnAClosedServer(t *testing.T) {
+func TestListenFailsTheTestOfAClosedServer(t *testing.T) {
 	tb := &spy{}
 	srv := sequintest.NewServer(tb, sequintest.Config{})
 	tb.cleanup()

@@ -1,0 +1,178 @@
+package sequintest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// maxBody is one byte more than the API accepts, which is enough for the embedded server to see that a body is too large.
+const maxBody = 8_000_001
+
+// connKey is the context key of a request's connection.
+type connKey struct{}
+
+// withConn is the http.Server's ConnContext hook.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// injector is the http.Handler in front of the embedded server. It records each request in the journal and applies the
+// faults.
+type injector struct {
+	network *network
+	faults  *faults
+	journal *journal
+	next    http.Handler // the embedded server
+}
+
+func (in *injector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := r.Context().Value(connKey{}).(conn)
+	if !in.network.startRequest(c, r.Method, r.URL.RequestURI()) {
+		panic(http.ErrAbortHandler) // the connection was reset while net/http read the header
+	}
+	body := readBody(r)
+	record := &Request{
+		Op: classify(r), Method: r.Method, Path: r.URL.RequestURI(), Header: r.Header, Body: body, At: time.Now(),
+	}
+	x := &exchange{injector: in, w: w, r: r, conn: c, entry: in.journal.begin(record)}
+	if err := x.serve(in.faults.find(record)); err != nil {
+		panic(err) // http.ErrAbortHandler: net/http closes the connection and logs nothing
+	}
+}
+
+// readBody returns the first maxBody bytes of the body, for the faults and the journal. The request can be read again
+// afterwards, and a body that ended with an error ends with the same error.
+func readBody(r *http.Request) []byte {
+	var body bytes.Buffer
+	if r.ContentLength > 0 {
+		body.Grow(int(min(r.ContentLength, maxBody)) + bytes.MinRead)
+	}
+	_, err := body.ReadFrom(io.LimitReader(r.Body, maxBody))
+	again := io.Reader(bytes.NewReader(body.Bytes()))
+	if err != nil {
+		again = io.MultiReader(again, failingReader{err})
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{again, r.Body}
+	return body.Bytes()
+}
+
+type failingReader struct{ err error }
+
+func (f failingReader) Read([]byte) (int, error) { return 0, f.err }
+
+// exchange is one request and its answer. Its methods return http.ErrAbortHandler when the handler must end without a
+// complete answer.
+type exchange struct {
+	injector *injector
+	w        http.ResponseWriter
+	r        *http.Request
+	conn     conn
+	entry    *entry
+}
+
+func (x *exchange) note(change func(*Request)) { x.injector.journal.note(x.entry, change) }
+
+// serve answers the request, as the fault says unless it is nil.
+func (x *exchange) serve(h *FaultHandle) error {
+	if h == nil {
+		x.pass()
+		return nil
+	}
+	if !h.effect.kind.actsFirst() {
+		h.hit()
+	}
+	if err := x.delay(h.effect.delay, h); err != nil {
+		return err
+	}
+	switch e := h.effect; e.kind {
+	case cutBefore:
+		return x.abort()
+	case answerInstead:
+		return x.send(e.answer, e.truncate)
+	case holdAnswer, replaceAnswer, cutAfter:
+		return x.actFirst(h)
+	default:
+		x.pass()
+		return nil
+	}
+}
+
+// actFirst lets the server act, holds its answer back and applies the fault.
+func (x *exchange) actFirst(h *FaultHandle) error {
+	held := &heldAnswer{header: make(http.Header)}
+	x.act(held)
+	final := held.reply()
+	x.note(func(r *Request) { r.Answer = final.body })
+	h.hit()
+	if err := x.delay(h.effect.delayAfter, h); err != nil {
+		return err
+	}
+	switch h.effect.kind {
+	case cutAfter:
+		return x.abort()
+	case replaceAnswer:
+		final = h.effect.answer
+	}
+	return x.send(final, h.effect.truncate)
+}
+
+// pass lets the server answer the client directly.
+func (x *exchange) pass() {
+	x.act(&answer{ResponseWriter: x.w, note: x.note})
+}
+
+// act lets the server act on the request and answer into w.
+func (x *exchange) act(w http.ResponseWriter) {
+	x.note(func(r *Request) { r.Acted = true })
+	defer x.note(func(r *Request) { r.ActedAt = time.Now() })
+	x.injector.next.ServeHTTP(w, x.r)
+}
+
+// delay waits for d, or until the fault is removed or the server closes. It aborts the exchange when the client leaves.
+func (x *exchange) delay(d time.Duration, h *FaultHandle) error {
+	if d == 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-h.removed:
+	case <-x.r.Context().Done():
+		return x.abort()
+	}
+	return nil
+}
+
+// send answers the client. With truncate, the header promises the whole body and the body ends early.
+func (x *exchange) send(r reply, truncate int) error {
+	r.copyHeader(x.w.Header())
+	x.w.Header().Set("Content-Length", strconv.Itoa(len(r.body)))
+	x.note(func(noted *Request) { noted.Status = r.status })
+	x.w.WriteHeader(r.status)
+	body := r.body
+	if truncate > 0 {
+		body = body[:min(truncate, max(len(body)-1, 0))]
+	}
+	_, _ = x.w.Write(body) // fails when the client has left, or when the status allows no body
+	if truncate == 0 {
+		return nil
+	}
+	// The connection is closed and not reset, so that the client still gets what was flushed.
+	_ = http.NewResponseController(x.w).Flush()
+	return http.ErrAbortHandler
+}
+
+// abort resets the connection. The caller returns its result, which ends the handler.
+func (x *exchange) abort() error {
+	x.conn.reset()
+	return http.ErrAbortHandler
+}
