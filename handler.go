@@ -83,12 +83,12 @@ func (s *Subscriber) Handle(ctx context.Context, cfg HandlerConfig, handle func(
 	if handle == nil {
 		return fmt.Errorf("%w: Handle needs a function", ErrInvalidArgument)
 	}
-	p, err := s.newPool(ctx, cfg)
+	p, err := newHandlerPool(ctx, s, cfg)
 	if err != nil {
 		return err
 	}
 	p.handle = func(ctx context.Context, batch []Delivery) ([]Message, error) { return nil, handle(ctx, batch[0]) }
-	return p.run(ctx, p.one)
+	return p.run(ctx, p.serveEach)
 }
 
 // permanent marks an error; see Permanent.

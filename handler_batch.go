@@ -64,7 +64,7 @@ func (s *Subscriber) HandleBatch(ctx context.Context, cfg BatchHandlerConfig, ha
 	if err := cfg.validate(s); err != nil {
 		return err
 	}
-	p, err := s.newPool(ctx, HandlerConfig{Workers: cfg.Workers, BackoffMin: cfg.BackoffMin, BackoffMax: cfg.BackoffMax,
+	p, err := newHandlerPool(ctx, s, HandlerConfig{Workers: cfg.Workers, BackoffMin: cfg.BackoffMin, BackoffMax: cfg.BackoffMax,
 		DeadLetter: cfg.DeadLetter, OnError: cfg.OnError})
 	if err != nil {
 		return err

@@ -91,14 +91,14 @@ func (g *collector) add(d Delivery) {
 // limit is how many may stand in a batch with d: half as many after each failure, so that a bad message is alone in the
 // end, and alone at once where it is to be told apart from the others.
 func (g *collector) limit(d Delivery) int {
-	r := g.pool.history.of(d)
+	r := g.pool.sub.failures.Get(failureID(d))
 	switch {
-	case r.failures == 0:
+	case r.Failures == 0:
 		return g.size
-	case r.alone, g.pool.dead != nil && r.attempts+1 >= g.pool.dead.cfg.MaxAttempts:
+	case r.Isolate, g.pool.dead != nil && r.Tries+1 >= g.pool.dead.cfg.MaxAttempts:
 		return 1
 	}
-	return max(1, g.size>>r.failures)
+	return max(1, g.size>>r.Failures)
 }
 
 // ready returns the batch to hand over next, nil when none is ready, and when to look again.
@@ -130,7 +130,7 @@ func (g *collector) ready(now time.Time) (next *partialBatch, wake time.Time) {
 // In this order: a channel found empty may be filled by the last answer before intake notes that it is full, and with
 // handlers that have settled some of what they hold, n does not tell. Once nothing is to come, whatever came is there.
 func (g *collector) complete() bool {
-	if slow, _ := g.pool.sub.throttle.slow(); slow {
+	if open, _ := g.pool.sub.breaker.Open(); open {
 		return true
 	}
 	n := int(g.pool.busy.Load())

@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,34 +11,43 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/sequin-go/sequin/internal/failurelog"
 )
 
-// DeadLetter says where messages go that their handler cannot handle: to another stream, each as a [DeadMessage], and
-// only once that has been confirmed is the original acked. Where it cannot be sent, because the other stream is away or
-// refuses it, or half of MaxInFlight is on its way there, the original is held back, comes again, and OnError is told each
-// time: nothing is lost, and nothing is acked that lies nowhere else. See [Client.Redrive] for the way back.
+// DeadLetter says which stream messages go to when their handler cannot handle them. Each is sent there as a
+// [DeadMessage], and the original is acked once the server has confirmed that. No message is acked that is in neither
+// stream.
 //
-// It takes the place of the consumer's max_deliver, and does not go together with it: a server that stops delivering
-// leaves nothing to send.
+// While the dead letter cannot be sent, the original is nacked after BackoffMax, is redelivered, and OnError is called
+// each time. That is so while the stream is unavailable or refuses the dead letter, and while half of MaxInFlight dead
+// letters are in flight. [Client.Redrive] sends dead letters back.
+//
+// It replaces the consumer's max_deliver and cannot be combined with it: once the server stops delivering a message there
+// is nothing left to send.
 type DeadLetter struct {
-	// Stream is the name or id of the stream for dead letters; not the one that they come from.
+	// Stream is the name or id of the stream for dead letters. It must not be the stream of the messages.
 	Stream string
-	// MaxAttempts is how often the handler may fail for a version of a message, counted by this process, for the 10,000
-	// messages that failed last. Where the server tells a delivery's Attempt, and the stream appends, a message that was
-	// delivered more than three times as often, not counting what its handler in this process returned from in time, goes
-	// without another try: it may be what kills the others. Default 5.
+	// MaxAttempts is how many handler calls must fail for a version of a message before it becomes a dead letter. Default 5.
+	// Each process counts its own calls, and remembers the 10,000 messages that failed last.
+	//
+	// A message that ends its process, for example by using up the memory, leaves no failed call to count. So on a stream
+	// that appends, and at a server that reports Delivery.Attempt, a message also becomes a dead letter, without another
+	// call, when it has been delivered more than three times MaxAttempts. Deliveries that a handler of this process has
+	// returned from in time do not count.
 	MaxAttempts int
-	// Key makes the key of a dead letter. Default dead.<consumer>.<a new UUID>, so that none replaces another. Where it
-	// panics there is no dead letter, and the message is held back.
+	// Key returns the key of a dead letter. The default is dead.<consumer>.<a new UUID>, so that no dead letter replaces
+	// another. If Key panics, the original is nacked after BackoffMax, as if the dead letter could not be sent. Several
+	// goroutines may call it at once.
 	Key func(Delivery) string
 }
 
-// defaultMaxAttempts lasts, with default backoff, for some ten seconds: a restart of what the handler needs.
+// defaultMaxAttempts lasts for some ten seconds with the default backoff: long enough to restart what the handler needs.
 const defaultMaxAttempts = 5
 
-// deliveriesAnAttempt is how many deliveries are allowed for each of MaxAttempts. Not all of them reach a handler, and
-// each process counts its own.
-const deliveriesAnAttempt = 3
+// deliveriesPerTry is how many deliveries are allowed for each of MaxAttempts. It is more than one, because not every
+// delivery reaches a handler, and each process counts its own handler calls.
+const deliveriesPerTry = 3
 
 func (c DeadLetter) withDefaults() DeadLetter {
 	if c.MaxAttempts == 0 {
@@ -54,30 +64,30 @@ func (c DeadLetter) validate(s *Subscriber) error {
 	case c.MaxAttempts < 1:
 		return fmt.Errorf("%w: DeadLetter.MaxAttempts is %d, must be at least 1", ErrInvalidConfig, c.MaxAttempts)
 	case o.consumer.MaxDeliver != Unlimited:
-		return fmt.Errorf("%w: DeadLetter with a consumer whose max_deliver is %d: the server would stop delivering before the policy ends; "+
-			"set ConsumerOptions.MaxDeliver to Unlimited", ErrInvalidConfig, o.consumer.MaxDeliver)
+		return fmt.Errorf("%w: DeadLetter with a consumer whose max_deliver is %d: the server could stop delivering a message before "+
+			"MaxAttempts handler calls have failed; set ConsumerOptions.MaxDeliver to Unlimited", ErrInvalidConfig, o.consumer.MaxDeliver)
 	}
 	return nil
 }
 
-// DeadMessage is what the data of a dead letter holds, as JSON: a message that could not be handled, and why.
+// DeadMessage is the data of a dead letter, as JSON: a message that could not be handled, and why.
 type DeadMessage struct {
-	// Stream and Consumer are the names of where the message came from.
+	// Stream and Consumer are the names of the stream and the consumer that delivered the message.
 	Stream   string `json:"stream"`
 	Consumer string `json:"consumer"`
 	// Key, Data and Seq are the message's own.
 	Key  string `json:"key"`
 	Data string `json:"data"`
 	Seq  int64  `json:"seq"`
-	// Attempts counts the failures of the handler or, for a message that was delivered too often, its deliveries.
+	// Attempts counts the handler calls that failed or, for a message that was delivered too often, its deliveries.
 	Attempts     int       `json:"attempts"`
 	FirstFailure time.Time `json:"first_failure"`
 	LastFailure  time.Time `json:"last_failure"`
-	// Error is the text of the last failure, of 4 KiB at most.
+	// Error is the text of the last failure, cut to 4 KiB.
 	Error string `json:"error"`
 }
 
-// deadLetters sends a pool's dead letters, in the background, by a Publisher of its own.
+// deadLetters sends the dead letters of a pool, in the background, by a Publisher of its own.
 type deadLetters struct {
 	pool *handlerPool
 	cfg  DeadLetter
@@ -85,7 +95,7 @@ type deadLetters struct {
 }
 
 func newDeadLetters(p *handlerPool) (*deadLetters, error) {
-	// Room for more than may be on its way, so that a worker never waits for a stream that is away.
+	// The buffer has room for more dead letters than may be in flight, so that a worker never waits for the other stream.
 	pub, err := p.sub.client.NewPublisher(p.cfg.DeadLetter.Stream, PublisherConfig{MaxBuffered: p.sub.cfg.MaxInFlight})
 	if err != nil {
 		return nil, err
@@ -93,35 +103,45 @@ func newDeadLetters(p *handlerPool) (*deadLetters, error) {
 	return &deadLetters{pool: p, cfg: *p.cfg.DeadLetter, pub: pub}, nil
 }
 
-// takes reports whether a delivery belongs to the dead letters without another try.
-func (dl *deadLetters) takes(d Delivery) bool {
-	r := dl.pool.history.of(d)
-	// What this process has seen did not kill it, and may have been another's fault.
-	most := deliveriesAnAttempt*dl.cfg.MaxAttempts + r.failures + r.waits
+// classify decides whether a delivery's handler is called. It changes nothing.
+func (dl *deadLetters) classify(d Delivery) disposition {
+	r := dl.pool.sub.failures.Get(failureID(d))
 	switch {
-	case r.buried: // but the ack came too late, or was lost
-		dl.ack(d)
-		dl.pool.slowDown([]Delivery{d}, false, true, time.Now())
-		return true
-	case !r.doomed && (d.Attempt <= most || !dl.pool.sub.origin.stream.appends()):
-		return false
-	case !r.doomed:
+	case r.LetterSent: // but the ack came too late, or was lost
+		return ackOnly
+	case r.Dead || dl.deliveredTooOften(d, r):
+		return sendDeadLetter
+	}
+	return callHandler
+}
+
+// deliveredTooOften reports whether a message has been delivered so often that it may be what ends the processes that
+// handle it. Deliveries that this process has survived do not count: if it was restarted in between, another message may
+// have been the cause.
+func (dl *deadLetters) deliveredTooOften(d Delivery, r failurelog.Record) bool {
+	most := deliveriesPerTry*dl.cfg.MaxAttempts + r.Failures + r.Survived
+	return d.Attempt > most && dl.pool.sub.origin.stream.appends()
+}
+
+// sendUnhandled sends a delivery to the dead letters without another handler call.
+func (dl *deadLetters) sendUnhandled(d Delivery) {
+	r := dl.pool.sub.failures.Get(failureID(d))
+	if !r.Dead {
 		now := time.Now()
-		r = dl.pool.history.update(d, func(r *record) {
-			if r.failures == 0 {
-				r.first, r.last = now, now
-				r.text = fmt.Sprintf("delivered %d times and never settled: it may end the process that handles it", d.Attempt)
+		r = dl.pool.sub.failures.Update(failureID(d), func(r *failurelog.Record) {
+			if r.Failures == 0 {
+				r.First, r.Last = now, now
+				r.Text = fmt.Sprintf("delivered %d times and never settled: it may end the process that handles it", d.Attempt)
 			}
-			r.attempts, r.doomed = d.Attempt, true
+			r.Deliveries, r.Dead = d.Attempt, true
 		})
 	}
 	dl.send(d, r)
-	dl.pool.slowDown([]Delivery{d}, false, true, time.Now()) // its handler was not asked; where it was held back, that was told
-	return true
 }
 
-// send puts a dead letter on its way. One whose lease is over waits for the next delivery: it could not be acked.
-func (dl *deadLetters) send(d Delivery, r record) {
+// send hands a dead letter to the Publisher. If the lease is over it does nothing: the original could not be acked, and
+// is redelivered.
+func (dl *deadLetters) send(d Delivery, r failurelog.Record) {
 	l := d.state.lease
 	if past(time.Now(), l.deadline) {
 		return
@@ -131,29 +151,30 @@ func (dl *deadLetters) send(d Delivery, r record) {
 		err = errNoRoom
 	}
 	if err != nil {
-		dl.heldBack(d, err)
+		dl.notSent(d, err)
 		return
 	}
-	t := dl.pool.setOut(d, 1, dl.arrived)
-	if t == nil {
+	out := dl.pool.outputs.begin(d, 1, dl.ended)
+	if out == nil {
 		dl.pool.sub.freePlace()
 		return
 	}
-	if err := dl.pub.admitFor(context.Background(), l, m, t, false); err != nil {
-		t.end(1, err)
+	if err := dl.pub.admitFor(context.Background(), l, m, out, false); err != nil {
+		out.end(1, err)
 	}
 }
 
-// errNoRoom is the reason of a dead letter that has to wait for others.
-var errNoRoom = errors.New("sequin: too many dead letters are on their way")
+// errNoRoom is why a dead letter has to wait for others.
+var errNoRoom = errors.New("sequin: too many dead letters are in flight")
 
-func (dl *deadLetters) letter(d Delivery, r record) (Message, error) {
+// letter makes the dead letter of a delivery.
+func (dl *deadLetters) letter(d Delivery, r failurelog.Record) (Message, error) {
 	var data strings.Builder
 	enc := json.NewEncoder(&data)
-	enc.SetEscapeHTML(false) // it would make 6 bytes of a < and with that a large message too large
+	enc.SetEscapeHTML(false) // a < would become 6 bytes, and a large message too large
 	o := dl.pool.sub.origin
 	err := enc.Encode(DeadMessage{Stream: o.stream.Name, Consumer: o.consumer.Name, Key: d.Key, Data: d.Data, Seq: d.Seq,
-		Attempts: r.attempts, FirstFailure: r.first.UTC(), LastFailure: r.last.UTC(), Error: r.text})
+		Attempts: cmp.Or(r.Deliveries, r.Tries), FirstFailure: r.First.UTC(), LastFailure: r.Last.UTC(), Error: r.Text})
 	if err != nil {
 		return Message{}, err
 	}
@@ -164,49 +185,49 @@ func (dl *deadLetters) letter(d Delivery, r record) (Message, error) {
 func (dl *deadLetters) key(d Delivery) (key string, err error) {
 	if dl.cfg.Key != nil {
 		defer func() {
-			if crash := recovered("DeadLetter.Key", recover()); crash != nil {
-				err = crash
+			if panicked := recovered("DeadLetter.Key", recover()); panicked != nil {
+				err = panicked
 			}
 		}()
 		return dl.cfg.Key(d), nil
 	}
-	key = "dead." + dl.pool.sub.origin.consumer.Name + "." + uuid.NewString()
+	o := dl.pool.sub.origin
+	key = "dead." + o.consumer.Name + "." + uuid.NewString()
 	if _, err := checkKey(key); err != nil {
-		key = "dead." + dl.pool.sub.origin.consumer.ID + "." + uuid.NewString()
+		key = "dead." + o.consumer.ID + "." + uuid.NewString()
 	}
 	return key, nil
 }
 
-// heldBack keeps an original whose dead letter could not be sent. When its lease is over it comes again by itself.
-func (dl *deadLetters) heldBack(d Delivery, err error) {
-	_ = d.NackAfter(dl.pool.cfg.BackoffMax)
-	dl.pool.slowDown([]Delivery{d}, dl.pool.sub.placesFull(), !dl.pool.sub.placesFull(), time.Now())
-	dl.pool.logError(slog.LevelError, "could not send a dead letter, and keeps the message", d, err, "to", dl.cfg.Stream)
-	dl.pool.report(d, fmt.Errorf("sequin: dead letter of %q to stream %q: %w", clip(d.Key), dl.cfg.Stream, err))
-}
-
-func (dl *deadLetters) ack(d Delivery) {
-	if err := d.Ack(); err != nil && !errors.Is(err, ErrSettled) {
-		dl.pool.report(d, err)
-	}
-}
-
-// close drops what could not be sent: its originals were not acked, and come again.
-func (dl *deadLetters) close() {
-	over, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = dl.pub.Close(over)
-}
-
-// arrived is told what became of a dead letter. That it was sent is remembered, so that an ack that comes too late, or is
-// lost, does not make a second one.
-func (dl *deadLetters) arrived(d Delivery, err error) {
+// ended settles the original of a dead letter that was confirmed or failed. A confirmed one is recorded, so that no second
+// one is sent if the ack comes too late or is lost.
+func (dl *deadLetters) ended(d Delivery, err error) {
 	dl.pool.sub.freePlace()
 	if err != nil {
-		dl.heldBack(d, err)
+		dl.notSent(d, err)
 		return
 	}
-	dl.pool.history.update(d, func(r *record) { r.buried = true })
-	dl.pool.sub.log(slog.LevelWarn, "has sent a message to the dead letters", "key", clip(d.Key), "to", dl.cfg.Stream)
-	dl.ack(d)
+	dl.pool.sub.failures.Update(failureID(d), func(r *failurelog.Record) { r.LetterSent = true })
+	dl.pool.sub.log(slog.LevelWarn, "sent a message to the dead letters", "key", clip(d.Key), "to", dl.cfg.Stream)
+	dl.pool.ack(d)
+}
+
+// notSent nacks the original of a dead letter that could not be sent. If the lease is over it is redelivered without.
+func (dl *deadLetters) notSent(d Delivery, err error) {
+	p := dl.pool
+	_ = d.NackAfter(p.cfg.BackoffMax)
+	if now := time.Now(); p.sub.placesFull() {
+		p.callFailed([]Delivery{d}, true, now)
+	} else {
+		p.inconclusive([]Delivery{d}, now)
+	}
+	p.logError(slog.LevelError, "could not send a dead letter, and keeps the message", d, err, "to", dl.cfg.Stream)
+	p.report(d, fmt.Errorf("sequin: dead letter of %q to stream %q: %w", clip(d.Key), dl.cfg.Stream, err))
+}
+
+// close drops the dead letters that could not be sent. Their originals were not acked, and are redelivered.
+func (dl *deadLetters) close() {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = dl.pub.Close(ended)
 }

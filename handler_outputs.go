@@ -2,87 +2,92 @@ package sequin
 
 import (
 	"sync"
-	"time"
+
+	"github.com/sequin-go/sequin/internal/failurelog"
 )
 
-// transit is what came of deliveries and is on its way to another stream: the messages of a pipeline, and dead letters.
+// outputs are the output messages that have been passed to a Publisher and are not yet confirmed: those of a Pipe, and
+// dead letters.
 //
-// A stream that accepts requests and does not answer keeps them there for longer than leases last. So a redelivery whose
-// messages are still on their way is not sent once more: it takes the place of the delivery that they came from, and waits
-// for their fate, which is its own.
-type transit struct {
-	mu   sync.Mutex // guards open, and what transfers say it does
-	open map[identity]*transfer
+// A stream that accepts requests and does not answer keeps the messages in flight for longer than leases last. A message
+// that is redelivered while its outputs are in flight is not handled again, which would send a second copy of them. The
+// new delivery takes over from the earlier one, and is settled when the outputs end.
+type outputs struct {
+	mu   sync.Mutex // guards open, and the fields of each output that say so
+	open map[failurelog.ID]*output
 }
 
-// transfer is a delivery whose messages are on their way. The last of them to end decides.
-type transfer struct {
-	pool   *handlerPool
-	settle func(Delivery, error) // told once how all of it ended
+// output is a delivery whose output messages are in flight. It is settled when the last of them has ended.
+type output struct {
+	outputs *outputs
+	settle  func(Delivery, error) // called once, with the delivery to settle and the first error
 
-	// Guarded by transit's mu.
-	d     Delivery // that with the latest Deadline
+	// Guarded by outputs.mu.
+	d     Delivery // the one with the latest Deadline
 	count int      // messages that have not ended
-	err   error    // of the first that failed
+	err   error    // of the first message that failed
 }
 
-func identityOf(d Delivery) identity { return identity{d.Key, d.Seq} }
+func newOutputs() outputs { return outputs{open: map[failurelog.ID]*output{}} }
 
-// adopts reports whether what came of an earlier delivery of the same message is still on its way. Then it is this one
-// that is settled in the end. It says nothing about the handler.
-func (p *handlerPool) adopts(d Delivery) bool {
-	p.transit.mu.Lock()
-	t := p.transit.open[identityOf(d)]
-	if t != nil {
-		t.succeedLocked(d)
-	}
-	p.transit.mu.Unlock()
-	if t == nil {
+// inFlight reports whether output messages of an earlier delivery of the same message are in flight.
+func (o *outputs) inFlight(d Delivery) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.open[failureID(d)] != nil
+}
+
+// takeOver makes d the delivery that is settled when the output messages of an earlier delivery end. It reports false if
+// none are in flight any more.
+func (o *outputs) takeOver(d Delivery) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.takeOverLocked(d)
+}
+
+// takeOverLocked keeps the delivery with the later Deadline: a handler that outlived its lease may bring the earlier
+// delivery after the later one.
+func (o *outputs) takeOverLocked(d Delivery) bool {
+	found := o.open[failureID(d)]
+	if found == nil {
 		return false
 	}
-	p.history.update(d, func(r *record) { r.waits++ })
-	p.slowDown([]Delivery{d}, false, true, time.Now())
+	if d.Deadline.After(found.d.Deadline) {
+		found.d = d
+	}
 	return true
 }
 
-// succeedLocked lets a delivery take an earlier one's place. A handler that outlived its lease may come with the earlier
-// one after the later.
-func (t *transfer) succeedLocked(d Delivery) {
-	if d.Deadline.After(t.d.Deadline) {
-		t.d = d
-	}
-}
-
-// setOut begins a transfer of so many messages, whose end is told to settle. It returns nil where one is open: two
-// workers may have had the same message, the first for longer than its lease.
-func (p *handlerPool) setOut(d Delivery, count int, settle func(Delivery, error)) *transfer {
-	p.transit.mu.Lock()
-	defer p.transit.mu.Unlock()
-	if t := p.transit.open[identityOf(d)]; t != nil {
-		t.succeedLocked(d)
+// begin opens an output of count messages for a delivery. It returns nil if one is open already, which d has then taken
+// over: two workers may handle the same message, the first for longer than its lease.
+func (o *outputs) begin(d Delivery, count int, settle func(Delivery, error)) *output {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.takeOverLocked(d) {
 		return nil
 	}
-	t := &transfer{pool: p, settle: settle, d: d, count: count}
-	p.transit.open[identityOf(d)] = t
-	return t
+	out := &output{outputs: o, settle: settle, d: d, count: count}
+	o.open[failureID(d)] = out
+	return out
+}
+
+// end records that n of its messages have ended with err. It calls settle after the last one.
+func (out *output) end(n int, err error) {
+	o := out.outputs
+	o.mu.Lock()
+	if out.err == nil {
+		out.err = err
+	}
+	out.count -= n
+	d, err, last := out.d, out.err, out.count == 0
+	if last {
+		delete(o.open, failureID(d))
+	}
+	o.mu.Unlock()
+	if last {
+		out.settle(d, err)
+	}
 }
 
 // complete implements completer.
-func (t *transfer) complete(_ int, err error) { t.end(1, err) }
-
-// end notes that n messages have ended, and settles the delivery with the last one.
-func (t *transfer) end(n int, err error) {
-	t.pool.transit.mu.Lock()
-	if t.err == nil {
-		t.err = err
-	}
-	t.count -= n
-	d, err, over := t.d, t.err, t.count == 0
-	if over {
-		delete(t.pool.transit.open, identityOf(d))
-	}
-	t.pool.transit.mu.Unlock()
-	if over {
-		t.settle(d, err)
-	}
-}
+func (out *output) complete(_ int, err error) { out.end(1, err) }

@@ -206,7 +206,7 @@ func TestMoreDeadLettersThanMayLeaveAreHeldBackAndTold(t *testing.T) {
 		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
 		time.Sleep(20 * time.Second)
 		require.Equal(t, 10, sub.Stats().InFlight, "half of the room")
-		require.ErrorContains(t, errors.Join(b.reported()...), "too many dead letters are on their way")
+		require.ErrorContains(t, errors.Join(b.reported()...), "too many dead letters are in flight")
 		hangs.Remove()
 		time.Sleep(time.Minute)
 		require.Len(t, w.buried(t), 19)

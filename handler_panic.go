@@ -7,57 +7,57 @@ import (
 	"runtime/debug"
 )
 
-// PanicError is a panic of a handler, or of DeadLetter.Key, as the error that it counts as.
+// PanicError is the error that a panic of a handler, or of DeadLetter.Key, counts as.
 type PanicError struct {
 	// Value is what panic was called with.
 	Value any
-	// Stack is where it was called, as runtime/debug shows it.
+	// Stack is the stack of the goroutine that panicked, as runtime/debug formats it.
 	Stack []byte
 
-	whose string // "" is the handler's
+	function string // the name of the function that panicked; "" is the handler
 }
 
-// recovered makes an error of what recover returned; nil is nil.
-func recovered(whose string, v any) error {
+// recovered turns the result of recover into an error. It returns nil for nil.
+func recovered(function string, v any) error {
 	if v == nil {
 		return nil
 	}
-	return &PanicError{Value: v, Stack: debug.Stack(), whose: whose}
+	return &PanicError{Value: v, Stack: debug.Stack(), function: function}
 }
 
-// Error tells the value. The stack is logged, and in Stack.
+// Error returns a text with the value. The stack is in Stack, and in the log.
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("sequin: %s panicked: %v", cmp.Or(e.whose, "handler"), e.Value)
+	return fmt.Sprintf("sequin: %s panicked: %v", cmp.Or(e.function, "handler"), e.Value)
 }
 
-// Unwrap returns the value where it is an error.
+// Unwrap returns the value if it is an error.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
 }
 
-// errExited is a handler that called runtime.Goexit, as a test's FailNow does.
+// errExited is the Value of a handler that called runtime.Goexit, as a test's FailNow does.
 var errExited = errors.New("runtime.Goexit was called")
 
-// apart calls a function of the program on a goroutine that it may panic on, or end: the caller's is one that others wait
-// for. It returns the panic.
-func apart(whose string, call func()) (crash error) {
+// callApart runs a function of the program on a goroutine of its own and waits for it. The function may panic, or end its
+// goroutine, without ending the caller's, which others depend on. callApart returns the panic.
+func callApart(function string, call func()) (panicked error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer func() { crash = recovered(whose, recover()) }()
+		defer func() { panicked = recovered(function, recover()) }()
 		call()
 	}()
 	<-done
-	return crash
+	return panicked
 }
 
-// crashLog is what a log tells of an error: of a panic the stack too. The error may be the program's own: no method of it
-// is called here.
-func crashLog(key string, err error) []any {
+// errorAttrs returns the log attributes of an error: the message's key, the error, and the stack of a panic. It calls no
+// method of err, which may be of the program's own type.
+func errorAttrs(key string, err error) []any {
 	args := []any{"key", clip(key), "error", err}
-	if crash, ok := err.(*PanicError); ok {
-		args = append(args, "stack", string(crash.Stack))
+	if panicked, ok := err.(*PanicError); ok {
+		args = append(args, "stack", string(panicked.Stack))
 	}
 	return args
 }

@@ -26,43 +26,42 @@ func (s *Subscriber) Pipe(ctx context.Context, pub *Publisher, cfg HandlerConfig
 	if pub == nil || transform == nil {
 		return fmt.Errorf("%w: Pipe needs a Publisher and a function", ErrInvalidArgument)
 	}
-	p, err := s.newPool(ctx, cfg)
+	p, err := newHandlerPool(ctx, s, cfg)
 	if err != nil {
 		return err
 	}
 	p.handle = func(ctx context.Context, batch []Delivery) ([]Message, error) { return transform(ctx, batch[0]) }
-	p.pass = func(d Delivery, out []Message) { p.transfer(pub, d, out) }
-	return p.run(ctx, p.one)
+	p.pass = func(d Delivery, messages []Message) { p.passOutputs(pub, d, messages) }
+	return p.run(ctx, p.serveEach)
 }
 
-// transfer sends what came of a delivery.
-func (p *handlerPool) transfer(pub *Publisher, d Delivery, out []Message) {
-	t := p.setOut(d, len(out), func(d Delivery, err error) { p.transferred(pub, d, err) })
-	if t == nil {
+// passOutputs hands the output messages of a delivery to pub.
+func (p *handlerPool) passOutputs(pub *Publisher, d Delivery, messages []Message) {
+	out := p.outputs.begin(d, len(messages), func(d Delivery, err error) { p.outputsEnded(pub, d, err) })
+	if out == nil {
 		return
 	}
 	l := d.state.lease
-	for i, m := range out {
-		// The room in pub's buffer is waited for as long as the lease lasts: that is what slows the source down.
-		err := pub.admitFor(l.context(), l, m, t, true)
-		if err != nil {
-			t.end(len(out)-i, err)
+	for i, m := range messages {
+		// Waiting for room in pub's buffer, for as long as the lease lasts, is what slows the source down.
+		if err := pub.admitFor(l.context(), l, m, out, true); err != nil {
+			out.end(len(messages)-i, err)
 			return
 		}
 	}
 }
 
-// transferred settles a delivery as the end of its transfer says.
-func (p *handlerPool) transferred(pub *Publisher, d Delivery, err error) {
+// outputsEnded settles a delivery once all of its output messages are confirmed, or one has failed with err.
+func (p *handlerPool) outputsEnded(pub *Publisher, d Delivery, err error) {
 	switch batch := []Delivery{d}; {
-	case p.sub.hard.Err() != nil: // the stop has counted it already
+	case p.sub.hard.Err() != nil: // the DrainError counts the delivery already
 	case err == nil:
 		p.succeeded(batch)
 	case errors.Is(err, ErrClosed):
 		_ = d.Nack()
 		p.abort(fmt.Errorf("sequin: the pipeline's Publisher: %w", err))
 	default:
-		p.failed(batch, fmt.Errorf("sequin: send what came of %q: %w", clip(d.Key), err), pub.blames(err))
+		p.failed(batch, fmt.Errorf("sequin: send the output messages of %q: %w", clip(d.Key), err), pub.blames(err))
 	}
 }
 

@@ -4,39 +4,39 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/failurelog"
 )
 
-// handlerPool runs handlers over a Subscriber, and decides what becomes of the deliveries that they get. It knows batches only:
-// those of Handle and Pipe are of one.
+// handlerPool runs the handlers of a Subscriber and settles the deliveries that they are called with. It works on
+// batches: Handle and Pipe have batches of one.
 type handlerPool struct {
 	sub     *Subscriber
 	cfg     HandlerConfig
-	values  context.Context // of the handlers' contexts
+	values  context.Context // holds the values of the handlers' contexts
 	handle  func(context.Context, []Delivery) ([]Message, error)
-	pass    func(Delivery, []Message) // sends what came of a delivery, and settles that; Pipe's
-	busy    atomic.Int64              // deliveries that handlers have
-	history *history
-	transit transit
-	dead    *deadLetters // nil without
+	pass    func(Delivery, []Message) // sends the messages that a delivery's transform returned; Pipe only
+	busy    atomic.Int64              // deliveries that handlers are working on
+	outputs outputs
+	dead    *deadLetters // nil without a DeadLetter
 	backoff RetryConfig
-	fatal   atomic.Pointer[error]
+	fatal   atomic.Pointer[error] // why the pool stopped the Subscriber
 }
 
-// handlerGrace is how long handlers get to return once nothing of the Subscriber is left and their contexts have
-// ended: time for a rollback, not for another piece of work.
+// handlerGrace is how long handlers get to return after their contexts have ended and the Subscriber has stopped. That is
+// time for a rollback, not for more work.
 const handlerGrace = time.Second
 
-// newPool claims the Subscriber for handlers.
-func (s *Subscriber) newPool(ctx context.Context, cfg HandlerConfig) (*handlerPool, error) {
+// newHandlerPool takes the Subscriber's deliveries for handlers.
+func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*handlerPool, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(s); err != nil {
 		return nil, err
 	}
-	p := &handlerPool{sub: s, cfg: cfg, values: context.WithoutCancel(ctx), history: newHistory(),
-		transit: transit{open: map[identity]*transfer{}},
+	p := &handlerPool{sub: s, cfg: cfg, values: context.WithoutCancel(ctx), outputs: newOutputs(),
 		backoff: RetryConfig{MinWait: cfg.BackoffMin, MaxWait: cfg.BackoffMax}}
 	if cfg.DeadLetter != nil {
 		dead, err := newDeadLetters(p)
@@ -48,11 +48,12 @@ func (s *Subscriber) newPool(ctx context.Context, cfg HandlerConfig) (*handlerPo
 	if !s.setMode(modeHandlers) {
 		return nil, ErrBusy
 	}
-	s.throttle.setPace(p.backoff, func(d Delivery) bool { return p.history.of(d).failures == 0 })
+	s.breaker.SetPace(func(step int) time.Duration { return p.backoff.wait(step, nil) })
 	return p, nil
 }
 
-// run starts Workers goroutines that work, and waits until the Subscriber is done and they are, or ignore that it is.
+// run starts Workers goroutines that call work. It returns when the Subscriber has stopped and all of them have ended,
+// or handlerGrace is over.
 func (p *handlerPool) run(ctx context.Context, work func()) error {
 	stop := context.AfterFunc(ctx, p.sub.softStop)
 	defer stop()
@@ -75,7 +76,7 @@ func (p *handlerPool) run(ctx context.Context, work func()) error {
 	return err
 }
 
-// awaitWorkers gives the workers a last moment, and returns how many remain.
+// awaitWorkers waits for the workers, for handlerGrace at most, and returns how many are still running.
 func (p *handlerPool) awaitWorkers(exited <-chan struct{}) (left int) {
 	grace := time.NewTimer(handlerGrace)
 	defer grace.Stop()
@@ -89,7 +90,8 @@ func (p *handlerPool) awaitWorkers(exited <-chan struct{}) (left int) {
 	return 0
 }
 
-// worker works until work returns. A handler that ends its goroutine, as a test's FailNow does, gets a successor.
+// worker calls work. A handler that ends its goroutine, as a test's FailNow does, ends the worker, and another one is
+// started.
 func (p *handlerPool) worker(work func(), exited chan<- struct{}) {
 	returned := false
 	defer func() {
@@ -103,16 +105,16 @@ func (p *handlerPool) worker(work func(), exited chan<- struct{}) {
 	returned = true
 }
 
-// one handles one delivery after another.
-func (p *handlerPool) one() {
-	batch := make([]Delivery, 1)
+// serveEach serves the deliveries of the channel, one after the other. It is the work of Handle and Pipe.
+func (p *handlerPool) serveEach() {
+	one := make([]Delivery, 1)
 	for d := range p.sub.deliveries {
-		batch[0] = d
-		p.serve(batch)
+		one[0] = d
+		p.serve(one)
 	}
 }
 
-// abort stops the Subscriber for a reason that is not its own. One that is stopping already needs none.
+// abort stops the Subscriber because of err, unless it is stopping already.
 func (p *handlerPool) abort(err error) {
 	if p.sub.soft.Err() == nil {
 		p.fatal.CompareAndSwap(nil, &err)
@@ -120,15 +122,12 @@ func (p *handlerPool) abort(err error) {
 	}
 }
 
-// serve handles a batch, which it may shorten, and settles what is in it.
+// serve calls the handler with those deliveries of a batch that it is to see, and settles all of them. It reuses the
+// memory of batch.
 func (p *handlerPool) serve(batch []Delivery) {
 	n := 0
 	for _, d := range batch {
-		switch {
-		case !p.sub.throttle.admits(d):
-			p.sub.returnUndelivered(d)
-		case p.adopts(d), p.dead != nil && p.dead.takes(d):
-		default:
+		if p.dispose(d) {
 			batch[n] = d
 			n++
 		}
@@ -140,8 +139,8 @@ func (p *handlerPool) serve(batch []Delivery) {
 	var out []Message
 	err := error(&PanicError{Value: errExited}) // unless the handler returns
 	defer func() {
-		if crash := recovered("", recover()); crash != nil {
-			err = crash
+		if panicked := recovered("", recover()); panicked != nil {
+			err = panicked
 		}
 		p.busy.Add(int64(-len(batch)))
 		p.conclude(batch, out, err)
@@ -150,118 +149,64 @@ func (p *handlerPool) serve(batch []Delivery) {
 	out, err = p.handle(p.contextOf(batch), batch)
 }
 
-// conclude settles a batch as its handler's result says.
-func (p *handlerPool) conclude(batch []Delivery, out []Message, err error) {
+// disposition is what a worker does with a delivery that it has read.
+type disposition uint8
+
+const (
+	callHandler       disposition = iota
+	returnUndelivered             // nack it at once: the breaker lets only a probe through
+	joinOutputs                   // output messages of an earlier delivery of the message are in flight: it is settled with them
+	ackOnly                       // its dead letter has been sent: only the ack is missing
+	sendDeadLetter                // send it to the dead letters without another handler call
+)
+
+// classify decides what becomes of a delivery. It changes nothing.
+func (p *handlerPool) classify(d Delivery) disposition {
 	switch {
-	case err != nil:
-		p.failed(batch, err, true)
-	case len(out) > 0:
-		p.pass(batch[0], out)
-	default:
-		p.succeeded(batch)
+	case !p.sub.breaker.Admit(d.state):
+		return returnUndelivered
+	case p.outputs.inFlight(d):
+		return joinOutputs
+	case p.dead == nil:
+		return callHandler
 	}
+	return p.dead.classify(d)
 }
 
-// succeeded acks what the handler has not settled itself.
-func (p *handlerPool) succeeded(batch []Delivery) {
-	if p.sub.throttle.passed() {
-		p.sub.log(slog.LevelInfo, "is back at full speed")
-		p.sub.wake()
-	}
-	for _, d := range batch {
-		p.survived(d)
-		if err := d.Ack(); err != nil && !errors.Is(err, ErrSettled) {
-			p.report(d, err)
+// dispose does what classify says, and reports whether the handler is to be called.
+func (p *handlerPool) dispose(d Delivery) (handle bool) {
+	for {
+		switch p.classify(d) {
+		case callHandler:
+			return true
+		case returnUndelivered:
+			p.sub.returnUndelivered(d)
+			return false
+		case joinOutputs:
+			if !p.outputs.takeOver(d) {
+				continue // they have ended since: look again
+			}
+			p.sub.failures.Update(failureID(d), func(r *failurelog.Record) { r.Survived++ })
+		case ackOnly:
+			p.ack(d)
+		case sendDeadLetter:
+			p.dead.sendUnhandled(d)
 		}
+		p.inconclusive([]Delivery{d}, time.Now()) // the handler was not called
+		return false
 	}
 }
 
-// survived forgets the failures of a message that its handler has dealt with. Where acks do not arrive it comes again: one
-// that comes often, and could be taken for what ends processes, is remembered as harmless.
-func (p *handlerPool) survived(d Delivery) {
-	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts || past(time.Now(), d.Deadline) {
-		p.history.forget(d)
-		return
-	}
-	p.history.update(d, func(r *record) { *r = record{waits: r.waits + r.failures + 1} })
-}
-
-// failed nacks what the handler has not settled itself, or sends it to the dead letters. counts says whether the failure
-// may be the messages' own.
-func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
-	now, text := time.Now(), errorText(err)
-	alone, hopeless := len(batch) == 1, counts && isPermanent(err)
-	p.logFailure(batch, err)
-	fresh, told := false, false
-	for _, d := range batch {
-		settled := d.state.settled.Load()
-		if settled && !alone {
-			continue // of several, those that were settled are not the ones that failed
-		}
-		r := p.history.update(d, func(r *record) {
-			r.note(now, text, counts)
-			r.alone = r.alone || hopeless
-			r.doomed = r.doomed || alone && counts && (hopeless || p.dead != nil && r.attempts >= p.dead.cfg.MaxAttempts)
-		})
-		if !settled {
-			p.retry(d, r, hopeless)
-		}
-		fresh = fresh || r.failures == 1 || p.sub.placesFull()
-		p.report(d, err)
-		told = true
-	}
-	if !told {
-		p.report(batch[0], err)
-	}
-	p.slowDown(batch, fresh, alone && hopeless && !p.sub.placesFull(), now)
-}
-
-// retry lets a message come again after its backoff, or buries it. What cannot be nacked any more comes again by itself,
-// at the end of its lease.
-func (p *handlerPool) retry(d Delivery, r record, hopeless bool) {
-	switch {
-	case r.doomed && p.dead != nil:
-		p.dead.send(d, r)
-	case hopeless && r.doomed:
-		_ = d.NackAfter(p.cfg.BackoffMax)
-	default:
-		_ = d.NackAfter(p.backoff.wait(r.failures-1, nil))
+// freshest moves a delivery whose message has never failed to the front: it makes the better probe.
+func (s *Subscriber) freshest(got []Delivery) {
+	i := slices.IndexFunc(got, func(d Delivery) bool { return s.failures.Get(failureID(d)).Failures == 0 })
+	if i > 0 {
+		got[0], got[i] = got[i], got[0]
 	}
 }
 
-// slowDown tells the throttle of a failure.
-func (p *handlerPool) slowDown(batch []Delivery, fresh, hopeless bool, now time.Time) {
-	if hopeless {
-		if p.sub.throttle.undecided(batch, now) {
-			p.sub.wake()
-		}
-		return
-	}
-	if stepped, wait := p.sub.throttle.failed(batch, fresh, now); stepped {
-		p.sub.log(slog.LevelWarn, "lets one message through, because handlers fail", "after", wait)
-		p.sub.wake()
-	}
-}
-
-func (p *handlerPool) report(d Delivery, err error) {
-	if p.cfg.OnError == nil {
-		return
-	}
-	if crash := apart("OnError", func() { p.cfg.OnError(d, err) }); crash != nil {
-		p.logError(slog.LevelError, "recovered a panic of OnError", d, crash)
-	}
-}
-
-func (p *handlerPool) logFailure(batch []Delivery, err error) {
-	p.logError(slog.LevelWarn, "has a handler that failed", batch[0], err, "deliveries", len(batch))
-}
-
-func (p *handlerPool) logError(level slog.Level, what string, d Delivery, err error, args ...any) {
-	if _, ok := err.(*PanicError); ok {
-		level = slog.LevelError
-	}
-	p.sub.log(level, what, append(crashLog(d.Key, err), args...)...)
-}
+// failureID identifies the message of a delivery, this version of it.
+func failureID(d Delivery) failurelog.ID { return failurelog.ID{Key: d.Key, Seq: d.Seq} }
 
 // contextOf returns a handler's context, which ends with the first of the batch's leases.
 func (p *handlerPool) contextOf(batch []Delivery) context.Context {
@@ -274,9 +219,10 @@ func (p *handlerPool) contextOf(batch []Delivery) context.Context {
 	return handlerContext{first.Context(), p.values}
 }
 
-// handlerContext ends as a lease does, and has the values of the ctx that Handle got. It has no timer and no goroutine of
-// its own, and needs none for contexts made from it either: values comes from context.WithoutCancel, which hides what
-// package context looks for in a parent, so that it finds the lease's.
+// handlerContext ends when a lease ends, and has the values of the ctx that Handle was called with. It needs no timer and
+// no goroutine of its own, nor do contexts derived from it: package context looks for the parent to attach to through
+// Value, and values, which comes from context.WithoutCancel, hides its own parent from that, so that the lease's context
+// is found.
 type handlerContext struct {
 	context.Context
 	values context.Context

@@ -139,8 +139,8 @@ func (p *Publisher) onFailure() func(MessageError) {
 		return nil
 	}
 	return func(e MessageError) {
-		if crash := apart("OnFailure", func() { p.cfg.OnFailure(e) }); crash != nil {
-			p.log(slog.LevelError, "recovered a panic of OnFailure", crashLog(e.Message.Key, crash)...)
+		if panicked := callApart("OnFailure", func() { p.cfg.OnFailure(e) }); panicked != nil {
+			p.log(slog.LevelError, "recovered a panic of OnFailure", errorAttrs(e.Message.Key, panicked)...)
 		}
 	}
 }

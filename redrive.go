@@ -44,7 +44,7 @@ func (c *Client) Redrive(ctx context.Context, stream, consumer string) (Redriven
 		return Redriven{}, err
 	}
 	r := &redrive{client: c, stream: stream, consumer: found.ID, ackWait: found.AckWait, batch: redriveBatch,
-		appends: map[string]bool{}, left: map[identity]string{}, reasons: map[string]error{}}
+		appends: map[string]bool{}, left: map[letterID]string{}, reasons: map[string]error{}}
 	for more := true; more && err == nil; {
 		more, err = r.round(ctx)
 	}
@@ -73,15 +73,21 @@ type redrive struct {
 	unheard          int                 // receives in a row whose answer was lost
 	passed           int                 // in answers in a row that brought nothing new
 	appends          map[string]bool     // by stream
-	left             map[identity]string // the ack ids of dead letters that could not be sent
+	left             map[letterID]string // the ack ids of dead letters that could not be sent
 	reasons          map[string]error    // by stream and kind
+}
+
+// letterID identifies a dead letter across its deliveries.
+type letterID struct {
+	key string
+	seq int64
 }
 
 // letter is a dead letter that was received.
 type letter struct {
 	DeadMessage
 	ackID string
-	own   identity // of the dead letter
+	own   letterID // of the dead letter
 }
 
 // round receives dead letters and sends what is in them. more is false when there are no others.
@@ -106,7 +112,7 @@ func (r *redrive) round(ctx context.Context) (more bool, err error) {
 	var names []string
 	fresh := false
 	for _, m := range got {
-		l := letter{ackID: m.AckID, own: identity{m.Key, m.Seq}}
+		l := letter{ackID: m.AckID, own: letterID{m.Key, m.Seq}}
 		if _, again := r.left[l.own]; again {
 			r.left[l.own] = l.ackID
 			continue

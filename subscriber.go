@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/breaker"
+	"github.com/sequin-go/sequin/internal/failurelog"
 )
 
 // SubscriberConfig of Subscribe. The zero value works. It is copied.
@@ -117,10 +119,11 @@ type Subscriber struct {
 
 	origin    origin
 	mode      atomic.Int32 // who gets the deliveries: see setMode
-	throttle  throttle
-	minWindow atomic.Int32  // room that a batch takes, whatever the window says
-	full      atomic.Bool   // no receive runs, and there is no room for one
-	filled    chan struct{} // gets a value whenever full is set
+	breaker   breaker.Breaker[*deliveryState]
+	failures  *failurelog.Log // of handlers
+	minWindow atomic.Int32    // room that a batch takes, whatever the window says
+	full      atomic.Bool     // no receive runs, and there is no room for one
+	filled    chan struct{}   // gets a value whenever full is set
 
 	mu       sync.Mutex // guards all below; held for arithmetic only
 	inFlight int        // room taken by deliveries: the sum over leases
@@ -165,7 +168,8 @@ func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg Sub
 		return nil, err
 	}
 	s := &Subscriber{client: c, cfg: cfg, stream: stream, consumer: found.ID, deliveries: make(chan Delivery, cfg.MaxInFlight),
-		wakeups: make(chan struct{}, 1), done: make(chan struct{}), origin: origin{where, found}, filled: make(chan struct{}, 1)}
+		wakeups: make(chan struct{}, 1), done: make(chan struct{}), origin: origin{where, found},
+		failures: failurelog.New(), filled: make(chan struct{}, 1)}
 	s.soft, s.softStop = context.WithCancel(ctx)
 	s.hard, s.hardStop = context.WithCancel(context.WithoutCancel(ctx))
 	s.setTerms(found.AckWait)
@@ -307,8 +311,8 @@ func (s *Subscriber) settled(kind SettlementKind, items []batch.Entry[settling],
 func (s *Subscriber) ackFailed(d Delivery, err error) {
 	s.ackErrors.Lock()
 	defer s.ackErrors.Unlock()
-	if crash := apart("OnAckError", func() { s.cfg.OnAckError(d, err) }); crash != nil {
-		s.log(slog.LevelError, "recovered a panic of OnAckError", crashLog(d.Key, crash)...)
+	if panicked := callApart("OnAckError", func() { s.cfg.OnAckError(d, err) }); panicked != nil {
+		s.log(slog.LevelError, "recovered a panic of OnAckError", errorAttrs(d.Key, panicked)...)
 	}
 }
 

@@ -39,7 +39,7 @@ type answer struct {
 // startPolls starts the receives that may run now, and returns when to look again.
 func (lp *subscriberLoop) startPolls(now time.Time) (next time.Time) {
 	for {
-		if slow, until := lp.sub.throttle.slow(); slow {
+		if open, until := lp.sub.breaker.Open(); open {
 			return lp.probe(now, until)
 		}
 		switch {
@@ -164,13 +164,15 @@ func (lp *subscriberLoop) take(a answer) {
 	lp.empties, lp.nextPoll = 0, now
 	a.lease.round, a.lease.behind, a.lease.settles = a.poll.round, lp.handed(), lp.sub.tempo.settles.Load()
 	a.lease.limits = lp.full && lp.window.small(lp.window.ask(lp.spare()))
-	lp.sub.throttle.best(a.deliveries)
 	late := past(now, a.lease.near)
-	slow, _ := lp.sub.throttle.slow()
+	open, _ := lp.sub.breaker.Open()
+	if open {
+		lp.sub.freshest(a.deliveries)
+	}
 	for i := range a.deliveries {
 		// A server that hands out more than it was asked for must not cost more than was reserved; an answer that
 		// travelled too long is not worth handing over; and handlers that do nothing but fail get a probe alone.
-		if d := &a.deliveries[i]; i >= a.poll.asked || late || slow && !lp.sub.throttle.lets(*d, now) {
+		if d := &a.deliveries[i]; i >= a.poll.asked || late || open && !lp.sub.breaker.Try(d.state, now, d.state.lease.near) {
 			lp.sub.settler.returnDelivery(*d)
 		} else {
 			lp.push(d)
@@ -256,6 +258,6 @@ func (lp *subscriberLoop) probe(now, until time.Time) (next time.Time) {
 	case now.Before(lp.nextPoll):
 		return lp.nextPoll
 	}
-	lp.startPoll(now, min(room, lp.sub.throttle.reach(), MaxBatch)) // all the room: no other receive runs beside it
+	lp.startPoll(now, min(room, lp.sub.breaker.ProbeSize(), MaxBatch)) // all the room: no other receive runs beside it
 	return now.Add(never)
 }
