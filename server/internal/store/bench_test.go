@@ -11,7 +11,7 @@ const benchBatch = 1_000
 
 var benchData = strings.Repeat("x", 100)
 
-// benchBacklogs shows whether anything gets slower as a stream grows.
+// benchBacklogs are the sizes of the stream: no operation should get slower as it grows.
 var benchBacklogs = []int{1_000, 100_000, 1_000_000}
 
 func benchMessages(batch int) []Message {
@@ -22,7 +22,7 @@ func benchMessages(batch int) []Message {
 	return messages
 }
 
-// benchStream is a stream with a backlog, and a consumer that has all of it before it.
+// benchStream returns a stream with a backlog, and a consumer that has received none of it.
 func benchStream(b *testing.B, backlog int, o StreamOptions) (*stream, Consumer) {
 	b.Helper()
 	o.Name = "s"
@@ -118,7 +118,7 @@ func BenchmarkSendReplacing(b *testing.B) {
 	})
 }
 
-// BenchmarkReceiveAck receives and acks batches of 1,000; as much is sent, untimed, so that the backlog stays.
+// BenchmarkReceiveAck receives and acks batches of 1,000. It sends as many, untimed, to keep the size of the backlog.
 func BenchmarkReceiveAck(b *testing.B) {
 	overBacklogs(b, func(b *testing.B, backlog int) {
 		s, c := benchStream(b, backlog, StreamOptions{RetainUpTo: 2 * backlog})
@@ -133,7 +133,7 @@ func BenchmarkReceiveAck(b *testing.B) {
 	})
 }
 
-// BenchmarkReceiveNack receives and nacks the same 1,000 again and again, while the rest of the backlog is on lease.
+// BenchmarkReceiveNack receives and nacks the same 1,000 messages, while the rest of the backlog is on lease.
 func BenchmarkReceiveNack(b *testing.B) {
 	overBacklogs(b, func(b *testing.B, backlog int) {
 		_, c := benchStream(b, backlog, StreamOptions{})
@@ -149,7 +149,7 @@ func BenchmarkReceiveNack(b *testing.B) {
 	})
 }
 
-// BenchmarkExpire lets leases of 1,000 messages run out and receives them again, with the rest on longer leases.
+// BenchmarkExpire receives the same 1,000 messages, whose leases end at once, while the rest of the backlog is on lease.
 func BenchmarkExpire(b *testing.B) {
 	overBacklogs(b, func(b *testing.B, backlog int) {
 		_, c := benchStream(b, backlog, StreamOptions{})

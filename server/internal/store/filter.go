@@ -2,8 +2,8 @@ package store
 
 import "strings"
 
-// filter matches keys against a pattern of tokens joined by ".": "*" stands for one token, ">" as the last one for one
-// or more.
+// filter matches keys against a pattern of tokens joined by ".". A "*" matches one token. A ">" at the end matches one or
+// more.
 type filter struct {
 	tokens []string
 	rest   bool // the pattern ends in ">"

@@ -5,12 +5,15 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
+
+	"github.com/google/uuid"
 )
 
-// ID is an ack id: a UUID of version 4 whose first four bytes are a slot number that finds its lease without a map.
+// ID is an ack id: a UUID of version 4. Its first four bytes are a slot number, which finds the lease without a map.
 type ID [16]byte
 
-// ParseID reads the 36-character form in either case. Versions other than 4 are refused: no store makes them.
+// ParseID reads the 36-character form, in upper or lower case. It refuses UUIDs of other versions, because no store makes
+// them.
 func ParseID(s []byte) (id ID, ok bool) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return ID{}, false
@@ -38,12 +41,13 @@ func (id ID) Append(dst []byte) []byte {
 
 func (id ID) String() string { return string(id.Append(make([]byte, 0, 36))) }
 
-// IsZero tells an id that was never given.
+// IsZero reports whether id is the zero ID, which no lease has.
 func (id ID) IsZero() bool { return id == ID{} }
 
 func (id ID) slot() uint32 { return binary.BigEndian.Uint32(id[:4]) }
 
-// idSource makes ids. It is seeded by the system and then needs no system call an id; its owner's lock guards it.
+// idSource makes ids. It is seeded by the system once, so that an id takes no system call. Copies share their state,
+// which the stream's lock guards.
 type idSource struct{ r *rand.ChaCha8 }
 
 func newIDSource() idSource {
@@ -66,3 +70,6 @@ func (s idSource) forSlot(slot uint32) ID {
 	binary.BigEndian.PutUint32(id[:4], slot)
 	return id
 }
+
+// newUUID returns an id for a stream or a consumer.
+func newUUID() string { return uuid.NewString() }

@@ -6,31 +6,26 @@ import (
 	"time"
 )
 
-// leases holds what is on lease, one queue for every length of lease that is out. Within a queue leases end in the
-// order they began, so that adding, removing and finding the next to end take no search; that a consumer's ack_wait is
-// changed while leases are out is rare, and only then there is more than one queue.
+// leases holds the items on lease, in one queue for each lease duration. Within a queue leases end in the order they
+// began, so that adding, removing and finding the next expiry take no search. There is more than one queue only after a
+// consumer's ack_wait has changed while leases were out.
 type leases struct {
 	queues []*leaseQueue
 	count  int
 }
 
 type leaseQueue struct {
-	wait        time.Duration
-	first, last *item
+	wait  time.Duration
+	items itemList
 }
 
 func (l *leases) add(it *item, begin time.Time, wait time.Duration) {
-	q := l.queue(wait)
-	it.until, it.queue, it.prev, it.next = begin.Add(wait), q, q.last, nil
-	if q.last == nil {
-		q.first = it
-	} else {
-		q.last.next = it
-	}
-	q.last = it
+	it.until = begin.Add(wait)
+	l.queue(wait).items.append(it)
 	l.count++
 }
 
+// queue returns the queue of a duration, and drops the other queues that are empty.
 func (l *leases) queue(wait time.Duration) *leaseQueue {
 	kept := l.queues[:0]
 	var found *leaseQueue
@@ -38,7 +33,7 @@ func (l *leases) queue(wait time.Duration) *leaseQueue {
 		if q.wait == wait {
 			found = q
 		}
-		if q.wait == wait || q.first != nil {
+		if q.wait == wait || q.items.first != nil {
 			kept = append(kept, q)
 		}
 	}
@@ -52,31 +47,20 @@ func (l *leases) queue(wait time.Duration) *leaseQueue {
 }
 
 func (l *leases) remove(it *item) {
-	q := it.queue
-	if it.prev == nil {
-		q.first = it.next
-	} else {
-		it.prev.next = it.next
-	}
-	if it.next == nil {
-		q.last = it.prev
-	} else {
-		it.next.prev = it.prev
-	}
-	it.queue, it.prev, it.next = nil, nil, nil
+	it.list.remove(it)
 	l.count--
 }
 
-// nextEnd tells when the next lease ends; false when none is out.
-func (l *leases) nextEnd() (time.Time, bool) {
+// nextExpiry returns when the next lease ends; ok is false when none is out.
+func (l *leases) nextExpiry() (at time.Time, ok bool) {
 	if it := l.soonest(); it != nil {
 		return it.until, true
 	}
 	return time.Time{}, false
 }
 
-// ended returns a lease that is over, nil when there is none.
-func (l *leases) ended(now time.Time) *item {
+// expired returns an item whose lease has ended, or nil.
+func (l *leases) expired(now time.Time) *item {
 	if it := l.soonest(); it != nil && !it.until.After(now) {
 		return it
 	}
@@ -86,17 +70,18 @@ func (l *leases) ended(now time.Time) *item {
 func (l *leases) soonest() *item {
 	var first *item
 	for _, q := range l.queues {
-		if q.first != nil && (first == nil || q.first.until.Before(first.until)) {
-			first = q.first
+		if it := q.items.first; it != nil && (first == nil || it.until.Before(first.until)) {
+			first = it
 		}
 	}
 	return first
 }
 
+// list returns the leases by ascending seq.
 func (l *leases) list() []Outstanding {
 	out := make([]Outstanding, 0, l.count)
 	for _, q := range l.queues {
-		for it := q.first; it != nil; it = it.next {
+		for it := q.items.first; it != nil; it = it.next {
 			out = append(out, Outstanding{Delivery{Message: it.entry.message(), ID: it.id, Count: it.count, At: it.until.Add(-q.wait)}, it.until})
 		}
 	}

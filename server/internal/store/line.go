@@ -5,114 +5,91 @@ import (
 	"time"
 )
 
-// line is where receives wait, first come first served. One place at a time is called; when it has received, and there
-// is more, or when it leaves without, the next one is called. So a change wakes exactly as many as it has work for.
+// line is where receives wait, first come first served. It calls one waiter at a time. The next waiter is called when the
+// called one has received and more is available, or when it leaves without receiving. A change therefore wakes as many
+// receives as it has messages for. A line has no lock: callers hold the stream's.
 type line struct {
-	stream     *stream
-	hasWork    func(now time.Time) bool
-	nextExpiry func() (time.Time, bool)
+	backlog backlog
+	// leaseExpired is what the timer calls, without the stream's lock.
+	leaseExpired func()
 
-	places []*place
-	called *place
-	timer  *time.Timer // runs while somebody waits and a lease is out
-	at     time.Time   // when the timer fires
+	waiters []waiter
+	called  waiter      // nil when nobody is called
+	timer   *time.Timer // runs while somebody waits and a lease is out
+	at      time.Time   // when the timer fires
 }
 
-// update calls the first in line when there is work, and sees that the end of a lease will be noticed.
+// waiter is the channel that calls a waiting receive. It has room for one value, and is empty unless the waiter is called.
+type waiter chan struct{}
+
+// join adds a waiter at the end.
+func (l *line) join() waiter {
+	w := make(waiter, 1)
+	l.waiters = append(l.waiters, w)
+	l.update()
+	return w
+}
+
+// update calls the first waiter when a message is available, and sets the timer for the next lease that ends.
 func (l *line) update() {
-	if len(l.places) == 0 {
-		l.stop()
+	if len(l.waiters) == 0 {
+		l.stopTimer()
 		return
 	}
-	if l.called == nil && l.hasWork(time.Now()) {
-		l.called = l.places[0]
-		l.called.ready <- struct{}{} // has room: it is empty unless the place is called
+	if l.called == nil && l.backlog.refresh(time.Now()) {
+		l.called = l.waiters[0]
+		l.called <- struct{}{}
 	}
-	l.arm()
+	l.startTimer()
 }
 
-// arm sets the timer for the lease that ends next. A timer that fires too early, because that lease was settled, is
-// left alone: it sets itself again.
-func (l *line) arm() {
-	next, ok := l.nextExpiry()
+// startTimer sets the timer for the lease that ends next. When that lease is settled the timer keeps running: it fires for
+// nothing, and is set again.
+func (l *line) startTimer() {
+	next, ok := l.backlog.nextExpiry()
 	if !ok || l.timer != nil && !next.Before(l.at) {
 		return
 	}
-	l.stop()
+	l.stopTimer()
 	l.at = next
-	l.timer = time.AfterFunc(time.Until(next), l.fired)
+	l.timer = time.AfterFunc(time.Until(next), l.leaseExpired)
 }
 
-func (l *line) fired() {
-	l.stream.mu.Lock()
-	defer l.stream.mu.Unlock()
-	l.stop()
-	l.update()
-}
-
-func (l *line) stop() {
+func (l *line) stopTimer() {
 	if l.timer != nil {
 		l.timer.Stop()
 		l.timer = nil
 	}
 }
 
-// close wakes everyone; whoever is called already finds out by the same Receive.
+// close removes and wakes all waiters. A waiter that is called already has a value in its channel.
 func (l *line) close() {
-	l.stop()
-	for _, p := range l.places {
-		if p != l.called {
-			p.ready <- struct{}{}
+	l.stopTimer()
+	for _, w := range l.waiters {
+		if w != l.called {
+			w <- struct{}{}
 		}
 	}
-	l.places, l.called = nil, nil
+	l.waiters, l.called = nil, nil
 }
 
-func (l *line) leave(p *place) {
-	i := slices.Index(l.places, p)
+// leave removes a waiter, if it is in the line.
+func (l *line) leave(w waiter) {
+	i := slices.Index(l.waiters, w)
 	if i < 0 {
 		return
 	}
-	l.places = slices.Delete(l.places, i, i+1)
-	if l.called == p {
+	l.waiters = slices.Delete(l.waiters, i, i+1)
+	if l.called == w {
 		l.called = nil
 	}
 	l.update()
 }
 
-// place is a Place in memory.
-type place struct {
-	line    *line
-	receive func(n int, dst []Delivery) ([]Delivery, error) // wants the stream's lock held
-	ready   chan struct{}
-}
-
-func (p *place) Ready() <-chan struct{} { return p.ready }
-
-// Receive gives up the place when it got something. Otherwise somebody who did not stand in line was quicker, and the
-// place stays where it is, at the head.
-func (p *place) Receive(n int, dst []Delivery) ([]Delivery, error) {
-	l := p.line
-	l.stream.mu.Lock()
-	defer l.stream.mu.Unlock()
-	before := len(dst)
-	dst, err := p.receive(n, dst)
-	if err != nil {
-		return dst, err
-	}
-	if len(dst) > before {
-		l.leave(p)
-		return dst, nil
-	}
-	if l.called == p {
+// stay keeps a waiter that was called and received nothing where it is, at the head. It can be called again.
+func (l *line) stay(w waiter) {
+	if l.called == w {
 		l.called = nil
 		l.update()
 	}
-	return dst, nil
-}
-
-func (p *place) Leave() {
-	p.line.stream.mu.Lock()
-	defer p.line.stream.mu.Unlock()
-	p.line.leave(p)
 }

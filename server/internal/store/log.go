@@ -2,16 +2,16 @@ package store
 
 import "sort"
 
-// entry is one version of one message. It is written once; only dead and held change, under the stream's lock.
+// entry is one version of one message. Only dead, dropped and refs change after it is stored, under the stream's lock.
 type entry struct {
 	key        string
 	data       string
 	seq        int64
 	insertedAt int64
 	updatedAt  int64
-	held       int32 // consumers that have met it and not settled it
+	refs       int32 // documented backlogs that hold it
 	dead       bool  // replaced, or dropped by retention
-	dropped    bool  // dead by retention: no newer version follows from that
+	dropped    bool  // dropped by retention: no newer version took its place
 }
 
 func (e *entry) size() int64 { return int64(len(e.key) + len(e.data)) }
@@ -20,15 +20,16 @@ func (e *entry) message() Message {
 	return Message{Key: e.key, Data: e.data, Seq: e.seq, InsertedAt: e.insertedAt, UpdatedAt: e.updatedAt}
 }
 
-// log holds entries by ascending seq. Dead ones stay until they outnumber the living, so that each is moved O(1) times.
+// log holds the entries of a stream by ascending seq. Dead entries stay until they outnumber the live ones, so that
+// compaction moves each entry O(1) times.
 type log struct {
 	entries []*entry // entries[:head] are nil
 	head    int
 	live    int
-	bytes   int64
+	bytes   int64 // of the live entries
 }
 
-// minGarbage keeps small logs from being swept at every other message.
+// minGarbage keeps a small log from being compacted at every other message.
 const minGarbage = 64
 
 func (l *log) append(e *entry) {
@@ -37,8 +38,8 @@ func (l *log) append(e *entry) {
 	l.bytes += e.size()
 }
 
-// kill takes e out of the living.
-func (l *log) kill(e *entry) {
+// remove marks e as dead.
+func (l *log) remove(e *entry) {
 	e.dead = true
 	l.live--
 	l.bytes -= e.size()
@@ -47,11 +48,11 @@ func (l *log) kill(e *entry) {
 		l.head++
 	}
 	if len(l.entries)-l.live > l.live+minGarbage {
-		l.sweep()
+		l.compact()
 	}
 }
 
-func (l *log) sweep() {
+func (l *log) compact() {
 	kept := l.entries[:0]
 	for _, e := range l.entries[l.head:] {
 		if !e.dead {
@@ -62,7 +63,7 @@ func (l *log) sweep() {
 	l.entries, l.head = kept, 0
 }
 
-// oldest returns the living entry with the lowest seq, nil when there is none.
+// oldest returns the live entry with the lowest seq, or nil.
 func (l *log) oldest() *entry {
 	if l.live == 0 {
 		return nil
@@ -70,21 +71,21 @@ func (l *log) oldest() *entry {
 	return l.entries[l.head]
 }
 
-// from returns the entries with this seq or a higher one; dead ones are among them.
+// from returns the entries with this seq or a higher one, including dead ones.
 func (l *log) from(seq int64) []*entry {
 	all := l.entries[l.head:]
 	if len(all) == 0 || all[len(all)-1].seq < seq {
 		return nil
 	}
-	// Without replacements the seqs are dense, and the place can be computed.
+	// Without replacements the seqs are consecutive, and the index can be computed.
 	if i := seq - all[0].seq; i >= 0 && i < int64(len(all)) && all[i].seq == seq {
 		return all[i:]
 	}
 	return all[sort.Search(len(all), func(i int) bool { return all[i].seq >= seq }):]
 }
 
-// findLast returns the newest living entry with this key, looking at every newer one: streams that append have no index
-// of keys, because it would cost every send more than the rare look-up by key is worth.
+// findLast returns the newest live entry of a key, or nil. It searches backwards through the log: a stream that appends
+// has no index by key, because an index would slow down every send to speed up a rare request.
 func (l *log) findLast(key string) *entry {
 	for i := len(l.entries) - 1; i >= l.head; i-- {
 		if e := l.entries[i]; !e.dead && e.key == key {
@@ -94,7 +95,7 @@ func (l *log) findLast(key string) *entry {
 	return nil
 }
 
-// list collects the messages that a query asks for.
+// list returns the live messages that a query asks for.
 func (l *log) list(q ListQuery) []Message {
 	f := newFilter(q.Pattern)
 	all := l.entries[l.head:]

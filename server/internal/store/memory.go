@@ -5,38 +5,34 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"github.com/google/uuid"
 )
 
-// Memory is the store that keeps everything in the process. It starts no goroutine; a timer runs only while a receive
-// waits and a lease is out.
+// Memory is a Store that keeps everything in memory. It starts no goroutine. A timer runs only while a receive waits and
+// a lease is out.
 type Memory struct {
-	// rows selects how consumers work: leases with an id of their own, or the rows of the server of August 2024.
-	rows bool
-	seq  atomic.Int64 // of all streams, with rows
+	dialect *dialect
+	seqs    atomic.Int64 // for dialects that share one sequence
 
-	mu      sync.RWMutex // guards what follows; a stream's own lock is never taken inside it
+	mu      sync.RWMutex // guards what follows; a stream's lock is never taken while it is held
 	byID    map[string]*stream
 	byName  map[string]*stream
 	ordered []*stream // oldest first
 	closed  bool
 }
 
-// NewMemory returns an empty store whose consumers follow the documentation.
-func NewMemory() *Memory { return newMemory(false) }
+var _ Store = (*Memory)(nil)
 
-// NewAug2024 returns an empty store that behaves as the server of August 2024: streams replace by key and know no
-// options, a batch is stored last message first, a consumer keeps a row with a stable ack id for each key.
-func NewAug2024() *Memory { return newMemory(true) }
+// NewMemory returns an empty store that behaves as Sequin is documented.
+func NewMemory() *Memory { return newMemory(&documented) }
 
-func newMemory(rows bool) *Memory {
-	return &Memory{rows: rows, byID: map[string]*stream{}, byName: map[string]*stream{}}
+// NewAug2024 returns an empty store that behaves as the server of August 2024.
+func NewAug2024() *Memory { return newMemory(&aug2024) }
+
+func newMemory(d *dialect) *Memory {
+	return &Memory{dialect: d, byID: map[string]*stream{}, byName: map[string]*stream{}}
 }
 
-// CreateStream refuses a name that is in use with ErrNameTaken. The 2024 server also failed, with ErrNameCase, where
-// two names differ in case only: its tables are named after streams, and such names fold into one.
+// CreateStream implements Store.
 func (m *Memory) CreateStream(o StreamOptions) (Stream, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -46,21 +42,20 @@ func (m *Memory) CreateStream(o StreamOptions) (Stream, error) {
 	if m.byName[o.Name] != nil {
 		return nil, ErrNameTaken
 	}
-	if m.rows {
+	if m.dialect.foldsCase {
 		for name := range m.byName {
 			if strings.EqualFold(name, o.Name) {
 				return nil, ErrNameCase
 			}
 		}
-		o = StreamOptions{Name: o.Name, OneMessagePerKey: true}
 	}
-	s := newStream(m, o)
+	s := newStream(m.dialect, m.dialect.options(o), m.dialect.sequence(&m.seqs), m.forget)
 	m.byID[s.id], m.byName[o.Name] = s, s
 	m.ordered = append(m.ordered, s)
 	return s, nil
 }
 
-// Stream prefers an id to a name that looks like one.
+// Stream implements Store. An id is preferred to a name that looks like one.
 func (m *Memory) Stream(ref string) (Stream, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -73,6 +68,7 @@ func (m *Memory) Stream(ref string) (Stream, error) {
 	return nil, ErrNoStream
 }
 
+// Streams implements Store.
 func (m *Memory) Streams() []Stream {
 	all := m.snapshot()
 	out := make([]Stream, 0, len(all))
@@ -88,7 +84,7 @@ func (m *Memory) snapshot() []*stream {
 	return slices.Clone(m.ordered)
 }
 
-// Consumer looks through all streams: what the 2024 server does for receive, ack and nack.
+// Consumer implements Store.
 func (m *Memory) Consumer(ref string) (Consumer, error) {
 	var found Consumer
 	for _, s := range m.snapshot() {
@@ -110,15 +106,17 @@ func (m *Memory) Consumer(ref string) (Consumer, error) {
 	return found, nil
 }
 
+// Close implements Store.
 func (m *Memory) Close() {
 	m.mu.Lock()
 	m.closed = true
 	m.mu.Unlock()
 	for _, s := range m.snapshot() {
-		s.close(ErrClosed)
+		s.close()
 	}
 }
 
+// forget removes a stream. It returns false when that was done before.
 func (m *Memory) forget(s *stream) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -130,9 +128,3 @@ func (m *Memory) forget(s *stream) bool {
 	m.ordered = slices.DeleteFunc(m.ordered, func(o *stream) bool { return o == s })
 	return true
 }
-
-// newUUID makes ids of streams and consumers.
-func newUUID() string { return uuid.NewString() }
-
-// now returns the wall clock in microseconds, the resolution of message times.
-func now() int64 { return time.Now().UnixMicro() }

@@ -1,8 +1,11 @@
-// Package store keeps streams, their messages and what each consumer has of them.
+// Package store keeps streams, their messages, and what each consumer has received and settled.
 //
-// The interfaces work on sets (send a batch, receive n, settle ids, wait for change), never on one message at a time, so
-// that a database can stand behind them. Everything that a request says is checked before it comes here: a store trusts
-// names, keys, patterns and numbers, and answers with the errors below only.
+// This file is the contract: the interfaces, the values they exchange, and the errors they return. Memory is the only
+// implementation. The interfaces work on sets (send a batch, receive n, settle ids, wait for a change), never on one
+// message at a time, so that a database can implement them.
+//
+// The caller validates every request first. A store trusts names, keys, patterns and numbers, and returns no errors but
+// those below.
 package store
 
 import (
@@ -10,7 +13,7 @@ import (
 	"time"
 )
 
-// What a store refuses.
+// The errors that a store returns.
 var (
 	ErrNoStream       = errors.New("no such stream")
 	ErrNoConsumer     = errors.New("no such consumer")
@@ -24,80 +27,99 @@ var (
 	ErrClosed         = errors.New("store is closed")
 )
 
-// Store holds streams. All methods of all three interfaces may be called concurrently.
+// Store holds streams. All methods of Store, Stream, Consumer and Place may be called concurrently.
 type Store interface {
+	// CreateStream creates a stream. It returns ErrNameTaken or ErrNameCase for a name that conflicts with another, and
+	// ErrClosed after Close.
 	CreateStream(StreamOptions) (Stream, error)
-	// Stream finds a stream by id or name.
+	// Stream finds a stream by id or name, or returns ErrNoStream.
 	Stream(ref string) (Stream, error)
-	// Streams lists them newest first.
+	// Streams lists all streams, newest first.
 	Streams() []Stream
-	// Consumer finds a consumer in whatever stream it is, by id or name: ErrAmbiguous when the name is used twice.
+	// Consumer finds a consumer of any stream by id or name. It returns ErrNoConsumer when there is none, and
+	// ErrAmbiguous when several streams have a consumer of that name.
 	Consumer(ref string) (Consumer, error)
-	// Close wakes everyone who waits; Receive answers ErrClosed from then on.
+	// Close ends every wait. Afterwards CreateStream, CreateConsumer, Send, Update, Receive, Queue and Settle return
+	// ErrClosed.
 	Close()
 }
 
-// Stream is a handle; after the stream is deleted its methods answer ErrNoStream or nothing.
+// Stream is a handle on a stream. After the stream is deleted, Delete, Send and CreateConsumer return ErrNoStream. The
+// other methods may still return what it held.
 type Stream interface {
 	ID() string
 	Info() StreamInfo
+	// Delete removes the stream with its messages and consumers, and ends every wait of its consumers with
+	// ErrNoConsumer. It returns ErrNoStream when the stream is deleted already.
 	Delete() error
 
-	// Send stores all messages or none and returns how many changed the stream. The slice stays the caller's, the
-	// strings become the store's.
+	// Send stores all messages or none, and returns how many of them changed the stream. It returns ErrFull when they do
+	// not fit, and ErrDoubledKey where a batch may not hold a key twice. Send does not keep the slice. It keeps the
+	// strings.
 	Send([]Message) (published int, err error)
-	// Get returns the newest message with this key.
+	// Get returns the newest message of a key, or ErrNoMessage.
 	Get(key string) (Message, error)
+	// List returns messages in the order of their seq.
 	List(ListQuery) []Message
-	// States tells how every consumer whose filter matches the key stands to its newest message.
+	// States returns the newest message of a key and its state at every consumer whose filter matches the key, or
+	// ErrNoMessage.
 	States(key string) (Message, []ConsumerView, error)
 
+	// CreateConsumer creates a consumer that starts at the beginning of the stream. It returns ErrNameTaken when the
+	// stream has a consumer of that name.
 	CreateConsumer(ConsumerOptions) (Consumer, error)
-	// Consumer finds a consumer of this stream by id or name.
+	// Consumer finds a consumer of this stream by id or name, or returns ErrNoConsumer.
 	Consumer(ref string) (Consumer, error)
-	// Consumers lists them in the order of their creation.
+	// Consumers lists the stream's consumers in the order of their creation.
 	Consumers() []Consumer
 }
 
-// Consumer is a handle; after the consumer or its stream is deleted its methods answer ErrNoConsumer or nothing.
+// Consumer is a handle on a consumer. After the consumer or its stream is deleted, Update, Receive, Queue and Settle
+// return ErrNoConsumer. The other methods may still return what it held.
 type Consumer interface {
 	Info() ConsumerInfo
+	// Update replaces the limits and returns the consumer as it is then. New limits apply at once, but leases that are
+	// out keep their end.
 	Update(ConsumerLimits) (ConsumerInfo, error)
+	// Delete removes the consumer and ends every wait with ErrNoConsumer.
 	Delete() error
 
-	// Receive leases up to n messages and appends them to dst, which it returns; none is no error. It does not wait.
+	// Receive leases up to n messages and returns dst with them appended. It does not wait: when no message is available
+	// it returns dst unchanged and no error.
 	Receive(n int, dst []Delivery) ([]Delivery, error)
-	// Queue takes a place in the line of the receives that wait.
+	// Queue adds a place at the end of the line of waiting receives, or returns ErrTooManyWaiting.
 	Queue() (Place, error)
-	// Settle ends the leases with these ids; an id that no lease has is passed over.
+	// Settle ends the leases with these ids. It ignores an id that no lease has.
 	Settle(ids []ID, how Settlement) error
-	// Peek lists the messages that are not settled, leasing none.
+	// Peek lists messages that are not settled, in the order of their seq. It leases none.
 	Peek(PeekQuery) []View
-	// State returns a copy of what the consumer has, for inspection.
+	// State returns a copy of the consumer's state, for inspection.
 	State() ConsumerState
 }
 
-// Place is one receive's place in the line. Whoever has one calls Leave when done, always.
+// Place is the place of one waiting receive in its consumer's line. The receive must call Leave when it is done.
 type Place interface {
-	// Ready receives when it is this place's turn to call Receive, and when the consumer is gone or the store closed.
+	// Ready has a value when the receive should call Receive: it is first in line and a message is available, or the
+	// consumer is deleted, or the store is closed.
 	Ready() <-chan struct{}
-	// Receive is Consumer.Receive for whoever stands in line: with something received the place is given up.
+	// Receive is Consumer.Receive for a waiting receive. When it returns messages it also leaves the line. When another
+	// receive was faster it returns none, and the place stays first in line.
 	Receive(n int, dst []Delivery) ([]Delivery, error)
-	// Leave gives the place up; a turn that was not used passes to the next in line. It may be called more than once.
+	// Leave leaves the line. A turn that was not used passes to the next place. It may be called more than once.
 	Leave()
 }
 
-// StreamOptions say what a new stream keeps. Zero limits are none.
+// StreamOptions are the settings of a new stream. A limit of zero means no limit.
 type StreamOptions struct {
 	Name              string
-	OneMessagePerKey  bool
-	ProcessUnmodified bool
+	OneMessagePerKey  bool  // a message replaces the one with its key
+	ProcessUnmodified bool  // a replacement with the same data counts as a change
 	MaxBytes          int64 // of keys and data
-	RetainUpTo        int
-	RetainAtLeast     int
+	RetainUpTo        int   // messages
+	RetainAtLeast     int   // messages that MaxBytes does not drop
 }
 
-// StreamInfo is a stream as it is now.
+// StreamInfo describes a stream as it is now.
 type StreamInfo struct {
 	StreamOptions
 	ID         string
@@ -112,18 +134,18 @@ type StreamInfo struct {
 type ConsumerLimits struct {
 	AckWait       time.Duration
 	MaxAckPending int
-	MaxDeliver    int // 0: without limit
+	MaxDeliver    int // 0 means no limit
 	MaxWaiting    int
 }
 
-// ConsumerOptions describe a new consumer.
+// ConsumerOptions are the settings of a new consumer.
 type ConsumerOptions struct {
 	Name   string
 	Filter string
 	ConsumerLimits
 }
 
-// ConsumerInfo is a consumer as it is now.
+// ConsumerInfo describes a consumer as it is now.
 type ConsumerInfo struct {
 	ConsumerOptions
 	ID         string
@@ -132,7 +154,7 @@ type ConsumerInfo struct {
 	UpdatedAt  time.Time
 }
 
-// Message is a message of a stream; a Send looks at Key and Data only. Times are microseconds since 1970.
+// Message is a message of a stream. Times are microseconds since 1970. Send reads Key and Data only.
 type Message struct {
 	Key        string
 	Data       string
@@ -145,8 +167,8 @@ type Message struct {
 type Delivery struct {
 	Message
 	ID    ID
-	Count int       // deliveries of this version to this consumer, this one included
-	At    time.Time // when the lease began; the same for all of one Receive
+	Count int       // deliveries of this version to this consumer, including this one
+	At    time.Time // when the lease began; the same for all deliveries of one Receive
 }
 
 // Settlement says how a lease ends.
@@ -154,8 +176,8 @@ type Settlement uint8
 
 const (
 	Ack    Settlement = iota // the message is done
-	Nack                     // it is available again
-	Return                   // it is available again, as if it had not been delivered
+	Nack                     // the message is available again
+	Return                   // the message is available again, and the delivery does not count
 )
 
 // ListQuery asks for messages of a stream.
@@ -168,40 +190,40 @@ type ListQuery struct {
 // PeekQuery asks for messages of a consumer.
 type PeekQuery struct {
 	ListQuery
-	Visible *bool // nil asks for both kinds
+	Visible *bool // true asks for available messages, false for the others, nil for both
 }
 
-// State is how a consumer stands to a message.
+// State is the state of a message at a consumer.
 type State uint8
 
 const (
 	Available State = iota
 	Delivered       // on lease
-	Withheld        // behind an unsettled message of its key
-	Acked           // done, or out of deliveries
+	Withheld        // waits for an earlier message of its key that is not settled
+	Acked           // acked, or out of deliveries
 )
 
-// View is a message as a consumer sees it. Times are microseconds since 1970, zero when there is none.
+// View is a message as a consumer sees it. Times are microseconds since 1970, or zero for none.
 type View struct {
 	Message         Message
-	ID              ID // zero when it has none
+	ID              ID // zero for none
 	Count           int
 	LastDeliveredAt int64
 	NotVisibleUntil int64
 	State           State
 }
 
-// ConsumerView is a View and whose it is.
+// ConsumerView is a View with the consumer it belongs to.
 type ConsumerView struct {
 	ConsumerID, Name, Filter string
 	View
 }
 
-// ConsumerState is a copy of a consumer's inside.
+// ConsumerState is a copy of a consumer's state.
 type ConsumerState struct {
 	Info        ConsumerInfo
-	Waiting     int
-	Available   int
+	Waiting     int // places in the line
+	Available   int // messages
 	Outstanding []Outstanding
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rowModel is a consumer of the 2024 server as that server's database has it: a table that every question reads whole.
+// rowModel is a naive implementation of a consumer of the 2024 server: a table, as in that server's database.
 type rowModel struct {
 	limits  ConsumerLimits
 	created time.Time
@@ -25,7 +25,7 @@ type modelRow struct {
 	state     string
 	count     int
 	until     time.Time
-	id        ID // once the store has shown it
+	id        ID // zero until the store's id is known
 }
 
 func (m *rowModel) sorted() []*modelRow {
@@ -37,7 +37,8 @@ func (m *rowModel) sorted() []*modelRow {
 	return rows
 }
 
-func (m *rowModel) tidy() {
+// deleteAcked deletes the acked rows once their time is over.
+func (m *rowModel) deleteAcked() {
 	for key, r := range m.table {
 		if r.state == "acked" && !time.Now().Before(m.created.Add(keepAcked)) {
 			delete(m.table, key)
@@ -46,7 +47,7 @@ func (m *rowModel) tidy() {
 }
 
 func (m *rowModel) stored(x Message) {
-	m.tidy()
+	m.deleteAcked()
 	r := m.table[x.Key]
 	if r == nil {
 		r = &modelRow{key: x.Key, state: "available"}
@@ -66,7 +67,7 @@ func (r *modelRow) visible() bool {
 }
 
 func (m *rowModel) receive(n int) (got []*modelRow) {
-	m.tidy()
+	m.deleteAcked()
 	rows := m.sorted()
 	for _, r := range rows[:min(len(rows), m.limits.MaxAckPending)] {
 		if len(got) < n && r.visible() {
@@ -79,7 +80,7 @@ func (m *rowModel) receive(n int) (got []*modelRow) {
 }
 
 func (m *rowModel) settle(ids []ID, how Settlement) {
-	m.tidy()
+	m.deleteAcked()
 	for _, id := range ids {
 		for key, r := range m.table {
 			switch {
@@ -95,37 +96,37 @@ func (m *rowModel) settle(ids []ID, how Settlement) {
 	}
 }
 
-// TestRowsDoWhatTheTableDoes runs the same random story on a consumer of NewAug2024 and on the table.
-func TestRowsDoWhatTheTableDoes(t *testing.T) {
+// TestThe2024StoreBehavesAsItsModel runs the same random sequence of operations on both.
+func TestThe2024StoreBehavesAsItsModel(t *testing.T) {
 	for seed := range uint64(30) {
-		synctest.Test(t, func(t *testing.T) { newRowStory(t, seed).run(200) })
+		synctest.Test(t, func(t *testing.T) { newRowScenario(t, seed).run(200) })
 	}
 }
 
-type rowStory struct {
+type rowScenario struct {
 	t      *testing.T
 	random *rand.Rand
-	what   string
+	steps  string
 	stream Stream
 	store  Consumer
 	model  *rowModel
 	ids    []ID
 }
 
-func newRowStory(t *testing.T, seed uint64) *rowStory {
+func newRowScenario(t *testing.T, seed uint64) *rowScenario {
 	t.Helper()
 	s, err := NewAug2024().CreateStream(StreamOptions{Name: "s"})
 	require.NoError(t, err)
 	limits := ConsumerLimits{AckWait: 20 * time.Second, MaxAckPending: 4, MaxDeliver: 1, MaxWaiting: 1}
-	st := &rowStory{t: t, random: rand.New(rand.NewPCG(seed, 2)), stream: s, what: fmt.Sprint("seed ", seed, ":")}
+	st := &rowScenario{t: t, random: rand.New(rand.NewPCG(seed, 2)), stream: s, steps: fmt.Sprint("seed ", seed, ":")}
 	st.model = &rowModel{limits: limits, created: time.Now(), table: map[string]*modelRow{}}
-	st.send() // before the consumer exists
+	st.send() // before the consumer is created
 	st.store, err = s.CreateConsumer(ConsumerOptions{Name: "c", Filter: "a.>", ConsumerLimits: limits})
 	require.NoError(t, err)
 	return st
 }
 
-func (s *rowStory) run(steps int) {
+func (s *rowScenario) run(steps int) {
 	for range steps {
 		switch s.random.IntN(8) {
 		case 0, 1, 2:
@@ -141,13 +142,13 @@ func (s *rowStory) run(steps int) {
 	}
 }
 
-// send tells the model what the store made of the batch: order and seqs have a test of their own.
-func (s *rowStory) send() {
+// send gives the model what the store made of the batch: another test checks order and seqs.
+func (s *rowScenario) send() {
 	batch := make([]Message, 1+s.random.IntN(3))
 	for i, key := range s.random.Perm(6)[:len(batch)] {
 		batch[i] = Message{Key: []string{"a.1", "a.2", "a.3", "a.4", "a.5", "b"}[key], Data: fmt.Sprint(s.random.IntN(3))}
 	}
-	s.what += fmt.Sprint(" send ", batch)
+	s.steps += fmt.Sprint(" send ", batch)
 	before := s.newestSeq()
 	_, err := s.stream.Send(batch)
 	require.NoError(s.t, err)
@@ -158,7 +159,7 @@ func (s *rowStory) send() {
 	}
 }
 
-func (s *rowStory) newestSeq() int64 {
+func (s *rowScenario) newestSeq() int64 {
 	newest := s.stream.List(ListQuery{Limit: 1, Desc: true})
 	if len(newest) == 0 {
 		return 0
@@ -166,23 +167,23 @@ func (s *rowStory) newestSeq() int64 {
 	return newest[0].Seq
 }
 
-func (s *rowStory) receive() {
+func (s *rowScenario) receive() {
 	n := 1 + s.random.IntN(5)
-	s.what += fmt.Sprint(" receive ", n)
+	s.steps += fmt.Sprint(" receive ", n)
 	want := s.model.receive(n)
 	got, err := s.store.Receive(n, nil)
 	require.NoError(s.t, err)
-	require.Len(s.t, got, len(want), s.what)
+	require.Len(s.t, got, len(want), s.steps)
 	for i, d := range got {
 		w := want[i]
-		require.Equal(s.t, []any{w.seq, w.key, w.data, w.count}, []any{d.Seq, d.Key, d.Data, d.Count}, s.what)
-		require.True(s.t, w.id.IsZero() || w.id == d.ID, "the ack id of %s changed: %s", w.key, s.what)
+		require.Equal(s.t, []any{w.seq, w.key, w.data, w.count}, []any{d.Seq, d.Key, d.Data, d.Count}, s.steps)
+		require.True(s.t, w.id.IsZero() || w.id == d.ID, "the ack id of %s changed: %s", w.key, s.steps)
 		w.id = d.ID
 		s.ids = append(s.ids, d.ID)
 	}
 }
 
-func (s *rowStory) settle() {
+func (s *rowScenario) settle() {
 	var ids []ID
 	for range s.random.IntN(3) {
 		if len(s.ids) > 0 {
@@ -190,12 +191,12 @@ func (s *rowStory) settle() {
 		}
 	}
 	how := []Settlement{Ack, Ack, Nack}[s.random.IntN(3)]
-	s.what += fmt.Sprint(" settle ", how, " ", ids)
+	s.steps += fmt.Sprint(" settle ", how, " ", ids)
 	s.model.settle(ids, how)
 	require.NoError(s.t, s.store.Settle(ids, how))
 }
 
-func (s *rowStory) check() {
+func (s *rowScenario) check() {
 	s.t.Helper()
 	var want, got []string
 	for _, r := range s.model.sorted() {
@@ -206,5 +207,5 @@ func (s *rowStory) check() {
 	for _, v := range s.store.Peek(PeekQuery{ListQuery: ListQuery{Limit: 100}}) {
 		got = append(got, fmt.Sprint(v.Message.Seq, v.Message.Key, v.Count, v.State == Available))
 	}
-	require.Equal(s.t, want, got, s.what)
+	require.Equal(s.t, want, got, s.steps)
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// model is the documented behaviour written down naively: every question is answered by looking at every message.
+// model is a naive implementation of the documented behaviour: it answers every question by looking at every message.
 type model struct {
 	options  StreamOptions
-	messages []*modelMessage // also dead ones
+	messages []*modelMessage // including dead ones
 	seq      int64
 }
 
@@ -25,7 +25,7 @@ type modelMessage struct {
 	dropped   bool
 }
 
-// modelConsumer keeps what it has done with each message; a message that is not there is new to it.
+// modelConsumer has a state for each message that was delivered.
 type modelConsumer struct {
 	model  *model
 	filter filter
@@ -52,7 +52,7 @@ func (m *model) bytes() (n int64) {
 	return n
 }
 
-// send stores one message after the other, and takes all of it back when it does not fit.
+// send stores one message after the other. When they do not fit it restores what was there before.
 func (m *model) send(batch []Message) (published int, err error) {
 	before := make([]modelMessage, len(m.messages))
 	for i, x := range m.messages {
@@ -76,7 +76,7 @@ func (m *model) send(batch []Message) (published int, err error) {
 		mine = append(mine, x)
 		published++
 	}
-	// Of one batch's messages with one key only the last is ever seen, and only it takes a seq.
+	// Of several messages of one key in a batch only the last is stored, and only it takes a seq.
 	m.messages = slices.DeleteFunc(m.messages, func(x *modelMessage) bool { return x.dead && slices.Contains(mine, x) })
 	m.seq = first
 	for _, x := range mine {
@@ -104,8 +104,8 @@ func (m *model) send(batch []Message) (published int, err error) {
 	return published, nil
 }
 
-// tidy ends leases that are over or whose message was dropped.
-func (c *modelConsumer) tidy() {
+// expire ends leases that have expired or whose message was dropped.
+func (c *modelConsumer) expire() {
 	now := time.Now()
 	for _, s := range c.states {
 		if s.onLease() && (!s.until.After(now) || s.message.dropped) {
@@ -133,7 +133,7 @@ func (c *modelConsumer) outstanding() (n int) {
 	return n
 }
 
-// deliverable tells whether x could be handed out now: it is unsettled, and so is no older message of its key.
+// deliverable reports whether x could be delivered now: it is not settled, and every older message of its key is.
 func (c *modelConsumer) deliverable(x *modelMessage) bool {
 	if !c.filter.match(x.key) || x.dead {
 		return false
@@ -158,7 +158,7 @@ func (c *modelConsumer) deliverable(x *modelMessage) bool {
 }
 
 func (c *modelConsumer) receive(n int) (got []*modelState) {
-	c.tidy()
+	c.expire()
 	for _, x := range c.model.messages {
 		if len(got) == n || c.outstanding() >= c.limits.MaxAckPending {
 			break
@@ -172,7 +172,7 @@ func (c *modelConsumer) receive(n int) (got []*modelState) {
 			c.states[x.seq] = s
 		}
 		s.count++
-		s.id[0] = 1 // until the store tells its id
+		s.id[0] = 1 // until the store's id is known
 		s.until = time.Now().Add(c.limits.AckWait)
 		got = append(got, s)
 	}
@@ -180,7 +180,7 @@ func (c *modelConsumer) receive(n int) (got []*modelState) {
 }
 
 func (c *modelConsumer) settle(ids []ID, how Settlement) {
-	c.tidy()
+	c.expire()
 	for _, id := range ids {
 		for _, s := range c.states {
 			if s.id == id {
@@ -191,7 +191,7 @@ func (c *modelConsumer) settle(ids []ID, how Settlement) {
 }
 
 func (c *modelConsumer) available() (n int) {
-	c.tidy()
+	c.expire()
 	for _, x := range c.model.messages {
 		if c.deliverable(x) {
 			n++
@@ -200,8 +200,8 @@ func (c *modelConsumer) available() (n int) {
 	return n
 }
 
-// TestTheStoreDoesWhatTheNaiveModelDoes runs the same random story on both.
-func TestTheStoreDoesWhatTheNaiveModelDoes(t *testing.T) {
+// TestTheDocumentedStoreBehavesAsItsModel runs the same random sequence of operations on both.
+func TestTheDocumentedStoreBehavesAsItsModel(t *testing.T) {
 	kinds := map[string]StreamOptions{
 		"appending":            {},
 		"appending, retained":  {RetainUpTo: 12},
@@ -213,17 +213,17 @@ func TestTheStoreDoesWhatTheNaiveModelDoes(t *testing.T) {
 	for name, options := range kinds {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(12) {
-				synctest.Test(t, func(t *testing.T) { newStory(t, options, seed).run(150) })
+				synctest.Test(t, func(t *testing.T) { newScenario(t, options, seed).run(150) })
 			}
 		})
 	}
 }
 
-// story is one run: a stream and two consumers, each beside its model.
-type story struct {
+// scenario is one run: a stream and two consumers, and the model of each.
+type scenario struct {
 	t         *testing.T
 	random    *rand.Rand
-	what      string
+	steps     string
 	stream    Stream
 	model     *model
 	consumers []*pair
@@ -232,15 +232,15 @@ type story struct {
 type pair struct {
 	store Consumer
 	model *modelConsumer
-	ids   []ID // all that were ever given
+	ids   []ID // of all deliveries
 }
 
-func newStory(t *testing.T, o StreamOptions, seed uint64) *story {
+func newScenario(t *testing.T, o StreamOptions, seed uint64) *scenario {
 	t.Helper()
 	o.Name = "s"
 	s, err := NewMemory().CreateStream(o)
 	require.NoError(t, err)
-	st := &story{t: t, random: rand.New(rand.NewPCG(seed, 1)), stream: s, model: &model{options: o}}
+	st := &scenario{t: t, random: rand.New(rand.NewPCG(seed, 1)), stream: s, model: &model{options: o}}
 	for i, pattern := range []string{">", "a.*"} {
 		limits := ConsumerLimits{AckWait: 3 * time.Second, MaxAckPending: 7, MaxDeliver: 3 * i, MaxWaiting: 1}
 		c, err := s.CreateConsumer(ConsumerOptions{Name: fmt.Sprint(i), Filter: pattern, ConsumerLimits: limits})
@@ -249,11 +249,11 @@ func newStory(t *testing.T, o StreamOptions, seed uint64) *story {
 			model: st.model, filter: newFilter(pattern), limits: limits, states: map[int64]*modelState{},
 		}})
 	}
-	st.what = fmt.Sprintf("seed %d:", seed)
+	st.steps = fmt.Sprintf("seed %d:", seed)
 	return st
 }
 
-func (s *story) run(steps int) {
+func (s *scenario) run(steps int) {
 	for range steps {
 		p := s.consumers[s.random.IntN(len(s.consumers))]
 		switch s.random.IntN(10) {
@@ -265,7 +265,7 @@ func (s *story) run(steps int) {
 			s.settle(p)
 		case 8:
 			wait := time.Duration(s.random.IntN(2000)) * time.Millisecond
-			s.what += fmt.Sprint(" wait ", wait)
+			s.steps += fmt.Sprint(" wait ", wait)
 			time.Sleep(wait)
 		case 9:
 			s.update(p)
@@ -274,7 +274,7 @@ func (s *story) run(steps int) {
 	}
 }
 
-func (s *story) send() {
+func (s *scenario) send() {
 	batch := make([]Message, 1+s.random.IntN(4))
 	for i := range batch {
 		batch[i] = Message{
@@ -282,30 +282,30 @@ func (s *story) send() {
 			Data: []string{"x", "y", "zz"}[s.random.IntN(3)],
 		}
 	}
-	s.what += fmt.Sprint(" send ", batch)
+	s.steps += fmt.Sprint(" send ", batch)
 	want, wantErr := s.model.send(batch)
 	got, err := s.stream.Send(batch)
-	require.Equal(s.t, wantErr, err, s.what)
-	require.Equal(s.t, want, got, s.what)
+	require.Equal(s.t, wantErr, err, s.steps)
+	require.Equal(s.t, want, got, s.steps)
 }
 
-func (s *story) receive(p *pair) {
+func (s *scenario) receive(p *pair) {
 	n := 1 + s.random.IntN(5)
-	s.what += fmt.Sprint(" receive ", p.store.Info().Name, " ", n)
+	s.steps += fmt.Sprint(" receive ", p.store.Info().Name, " ", n)
 	want := p.model.receive(n)
 	got, err := p.store.Receive(n, nil)
-	require.NoError(s.t, err, s.what)
-	require.Len(s.t, got, len(want), s.what)
+	require.NoError(s.t, err, s.steps)
+	require.Len(s.t, got, len(want), s.steps)
 	for i, d := range got {
 		w := want[i]
-		require.Equal(s.t, []any{w.message.seq, w.message.key, w.message.data, w.count}, []any{d.Seq, d.Key, d.Data, d.Count}, s.what)
+		require.Equal(s.t, []any{w.message.seq, w.message.key, w.message.data, w.count}, []any{d.Seq, d.Key, d.Data, d.Count}, s.steps)
 		w.id = d.ID
 		p.ids = append(p.ids, d.ID)
 	}
 }
 
-// settle takes any ids that were ever given, most of them settled or expired.
-func (s *story) settle(p *pair) {
+// settle settles some of the latest ids, most of which are settled or expired already.
+func (s *scenario) settle(p *pair) {
 	var ids []ID
 	for range s.random.IntN(4) {
 		if len(p.ids) > 0 {
@@ -314,28 +314,28 @@ func (s *story) settle(p *pair) {
 		}
 	}
 	how := Settlement(s.random.IntN(3))
-	s.what += fmt.Sprint(" settle ", p.store.Info().Name, " ", how, " ", ids)
+	s.steps += fmt.Sprint(" settle ", p.store.Info().Name, " ", how, " ", ids)
 	p.model.settle(ids, how)
-	require.NoError(s.t, p.store.Settle(ids, how), s.what)
+	require.NoError(s.t, p.store.Settle(ids, how), s.steps)
 }
 
-func (s *story) update(p *pair) {
-	p.model.tidy() // ends by the limits that were in force
+func (s *scenario) update(p *pair) {
+	p.model.expire() // under the old limits
 	limits := ConsumerLimits{
 		AckWait:       time.Duration(1+s.random.IntN(4)) * time.Second,
 		MaxAckPending: 1 + s.random.IntN(8),
 		MaxDeliver:    s.random.IntN(4),
 		MaxWaiting:    1,
 	}
-	s.what += fmt.Sprint(" update ", p.store.Info().Name, " ", limits)
-	_ = p.store.State() // the store looks at the clock, too
+	s.steps += fmt.Sprint(" update ", p.store.Info().Name, " ", limits)
+	_ = p.store.State() // makes the store expire its leases, too
 	p.model.limits = limits
 	_, err := p.store.Update(limits)
-	require.NoError(s.t, err, s.what)
-	p.model.available() // a lowered limit takes effect at once
+	require.NoError(s.t, err, s.steps)
+	p.model.available() // applies a lowered max_deliver, as the store does at once
 }
 
-func (s *story) check() {
+func (s *scenario) check() {
 	s.t.Helper()
 	var want, got []string
 	for _, x := range s.model.live() {
@@ -344,13 +344,13 @@ func (s *story) check() {
 	for _, m := range s.stream.List(ListQuery{Limit: 1000}) {
 		got = append(got, fmt.Sprint(m.Seq, m.Key, m.Data))
 	}
-	require.Equal(s.t, want, got, s.what)
-	require.Equal(s.t, s.model.bytes(), s.stream.Info().Bytes, s.what)
-	require.Equal(s.t, len(want), s.stream.Info().Messages, s.what)
+	require.Equal(s.t, want, got, s.steps)
+	require.Equal(s.t, s.model.bytes(), s.stream.Info().Bytes, s.steps)
+	require.Equal(s.t, len(want), s.stream.Info().Messages, s.steps)
 	for _, p := range s.consumers {
 		available := p.model.available()
 		state := p.store.State()
-		require.Equal(s.t, available, state.Available, s.what)
-		require.Len(s.t, state.Outstanding, p.model.outstanding(), s.what)
+		require.Equal(s.t, available, state.Available, s.steps)
+		require.Len(s.t, state.Outstanding, p.model.outstanding(), s.steps)
 	}
 }

@@ -1,0 +1,39 @@
+package store
+
+import "time"
+
+// backlog is what a consumer has not settled: the messages that it can deliver and those on lease. Each dialect has its
+// own implementation. A backlog has no lock: callers hold the stream's.
+type backlog interface {
+	// receive leases up to n messages and returns dst with them appended.
+	receive(n int, dst []Delivery) []Delivery
+	// settle ends the leases with these ids. It ignores other ids.
+	settle(ids []ID, how Settlement)
+	// refresh ends the leases that have expired, and reports whether a receive would get a message.
+	refresh(now time.Time) (available bool)
+	// nextExpiry returns when the next lease ends; ok is false when none is out.
+	nextExpiry() (at time.Time, ok bool)
+
+	// limitsChanged applies changed limits.
+	limitsChanged()
+	// stored adds new entries, lowest seq first.
+	stored(entries []*entry)
+	// removed handles an entry that was replaced or dropped.
+	removed(e *entry)
+
+	// views calls f with every message that is not settled, by ascending seq, until f returns false.
+	views(f func(View) bool)
+	// view returns the state of the newest message of a key; ok is false when it has none here.
+	view(e *entry) (v View, ok bool)
+	// outstanding returns the leases by ascending seq.
+	outstanding() []Outstanding
+}
+
+// feed is what a backlog reads of its stream and its consumer.
+type feed struct {
+	log       *log
+	ids       idSource
+	filter    filter
+	limits    *ConsumerLimits // Update changes them in place
+	createdAt time.Time       // of the consumer
+}

@@ -1,0 +1,246 @@
+package store
+
+import (
+	"slices"
+	"time"
+)
+
+// keepAcked is how long after a consumer's creation the 2024 server keeps acked rows. This was observed. Until then acked
+// rows count toward max_ack_pending.
+const keepAcked = 5 * time.Minute
+
+// aug2024Backlog is the backlog of a consumer of the 2024 server: a table with one row for each key. The ack id of a row
+// never changes. A receive looks at the first max_ack_pending rows by seq, including acked ones, and leases those that
+// are available.
+//
+// A row is an item that always holds the newest version. It is available (in ready), delivered (on lease) or acked
+// (neither). A row that was replaced while it was on lease is pending redelivery.
+type aug2024Backlog struct {
+	feed           feed
+	rows           map[string]*item // by key
+	items          items
+	ready          readyHeap
+	leases         leases
+	pending        map[*item]struct{} // replaced since they were delivered, until settled or delivered again
+	acked          int                // acked rows that are kept
+	ackedAvailable map[*item]struct{} // the acked rows that were available when they were acked
+	keepUntil      time.Time
+}
+
+func newAug2024Backlog(f feed) backlog {
+	b := &aug2024Backlog{
+		feed:           f,
+		rows:           map[string]*item{},
+		pending:        map[*item]struct{}{},
+		ackedAvailable: map[*item]struct{}{},
+		keepUntil:      f.createdAt.Add(keepAcked),
+	}
+	b.stored(f.log.from(0))
+	return b
+}
+
+// stored adds a row for each new key, and updates the rows of replaced messages.
+func (b *aug2024Backlog) stored(entries []*entry) {
+	b.expire(time.Now())
+	for _, e := range entries {
+		if e.dead || !b.feed.filter.match(e.key) {
+			continue
+		}
+		it := b.rows[e.key]
+		if it == nil {
+			it = b.items.get()
+			it.id = b.feed.ids.forSlot(it.slot)
+			it.entry = e
+			b.rows[e.key] = it
+			b.ready.push(it)
+			continue
+		}
+		b.replace(it, e)
+	}
+}
+
+func (b *aug2024Backlog) replace(it *item, e *entry) {
+	// A row that was delivered and not settled stays pending after its lease ends, until it is delivered again.
+	if !it.until.IsZero() {
+		b.pending[it] = struct{}{}
+	}
+	switch {
+	case it.leased():
+		it.entry = e
+		return
+	case it.isReady():
+		b.ready.remove(it)
+	default:
+		b.acked--
+		delete(b.ackedAvailable, it)
+	}
+	it.entry = e
+	b.ready.push(it)
+}
+
+// removed does nothing: a replaced row follows its key, and this dialect drops nothing.
+func (b *aug2024Backlog) removed(*entry) {}
+
+// limitsChanged does nothing: this dialect ignores max_deliver, and reads the other limits when it needs them.
+func (b *aug2024Backlog) limitsChanged() {}
+
+func (b *aug2024Backlog) refresh(now time.Time) (available bool) {
+	b.expire(now)
+	if len(b.ready) == 0 {
+		return false
+	}
+	w := b.window()
+	w.advance(b.ready[0].entry.seq)
+	return w.room > 0
+}
+
+func (b *aug2024Backlog) nextExpiry() (time.Time, bool) { return b.leases.nextExpiry() }
+
+// window is the part of max_ack_pending that is left for a row: the limit minus the rows before it that are on lease or
+// acked. Most such rows were among the first when they were delivered, and still are, so room subtracts them from the
+// start. The rows in moved can be anywhere: a replaced row has moved to the end, and a row that was acked while available
+// was perhaps never among the first.
+type window struct {
+	room  int
+	moved []int64 // seqs, ascending
+}
+
+func (b *aug2024Backlog) window() *window {
+	w := &window{room: b.feed.limits.MaxAckPending - b.acked - b.leases.count}
+	for it := range b.pending {
+		if it.leased() {
+			w.moved = append(w.moved, it.entry.seq)
+		}
+	}
+	for it := range b.ackedAvailable {
+		w.moved = append(w.moved, it.entry.seq)
+	}
+	w.room += len(w.moved)
+	slices.Sort(w.moved)
+	return w
+}
+
+// advance moves the window to the row with this seq, which must not be lower than the one before.
+func (w *window) advance(seq int64) {
+	for len(w.moved) > 0 && w.moved[0] < seq {
+		w.moved = w.moved[1:]
+		w.room--
+	}
+}
+
+func (b *aug2024Backlog) receive(n int, dst []Delivery) []Delivery {
+	at := time.Now()
+	b.expire(at)
+	w := b.window()
+	for ; n > 0 && len(b.ready) > 0; n-- {
+		it := b.ready[0]
+		w.advance(it.entry.seq)
+		if w.room <= 0 {
+			break
+		}
+		b.ready.remove(it)
+		delete(b.pending, it)
+		w.room--
+		it.count++
+		it.lastAt = at.UnixMicro()
+		b.leases.add(it, at, b.feed.limits.AckWait)
+		dst = append(dst, Delivery{Message: it.entry.message(), ID: it.id, Count: it.count, At: at})
+	}
+	return dst
+}
+
+// settle also settles rows that are available: an ack id belongs to a row, not to a lease. An ack of a row that is pending
+// redelivery makes the new version available.
+func (b *aug2024Backlog) settle(ids []ID, how Settlement) {
+	b.expire(time.Now())
+	for _, id := range ids {
+		it := b.items.find(id)
+		if it == nil || !it.leased() && !it.isReady() {
+			continue // unknown, or acked
+		}
+		_, pending := b.pending[it]
+		delete(b.pending, it)
+		available := it.isReady()
+		if available {
+			b.ready.remove(it)
+		} else {
+			b.leases.remove(it)
+		}
+		it.until = time.Time{}
+		if how == Ack && !pending {
+			b.ack(it, available)
+		} else {
+			b.ready.push(it)
+		}
+	}
+}
+
+func (b *aug2024Backlog) ack(it *item, available bool) {
+	if !time.Now().Before(b.keepUntil) {
+		b.delete(it)
+		return
+	}
+	b.acked++
+	if available {
+		b.ackedAvailable[it] = struct{}{}
+	}
+}
+
+func (b *aug2024Backlog) delete(it *item) {
+	delete(b.rows, it.entry.key)
+	b.items.put(it)
+}
+
+// expire makes rows available whose lease has expired, and deletes the acked rows once their time is over.
+func (b *aug2024Backlog) expire(now time.Time) {
+	for it := b.leases.expired(now); it != nil; it = b.leases.expired(now) {
+		b.leases.remove(it)
+		b.ready.push(it)
+	}
+	if b.acked == 0 || now.Before(b.keepUntil) {
+		return
+	}
+	for _, it := range b.rows {
+		if !it.leased() && !it.isReady() {
+			b.delete(it)
+		}
+	}
+	b.acked = 0
+	clear(b.ackedAvailable)
+}
+
+func (b *aug2024Backlog) views(f func(View) bool) {
+	b.expire(time.Now())
+	for _, e := range b.feed.log.from(0) {
+		if it := b.rows[e.key]; !e.dead && it != nil && (it.leased() || it.isReady()) && !f(rowView(it)) {
+			return
+		}
+	}
+}
+
+func rowView(it *item) View {
+	v := View{Message: it.entry.message(), ID: it.id, Count: it.count, LastDeliveredAt: it.lastAt}
+	if !it.until.IsZero() {
+		v.NotVisibleUntil = it.until.UnixMicro()
+	}
+	switch {
+	case it.leased():
+		v.State = Delivered
+	case !it.isReady():
+		v.State = Acked
+	}
+	return v
+}
+
+func (b *aug2024Backlog) view(e *entry) (View, bool) {
+	b.expire(time.Now())
+	if it := b.rows[e.key]; it != nil {
+		return rowView(it), true
+	}
+	return View{}, false
+}
+
+func (b *aug2024Backlog) outstanding() []Outstanding {
+	b.expire(time.Now())
+	return b.leases.list()
+}

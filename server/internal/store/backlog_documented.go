@@ -1,0 +1,197 @@
+package store
+
+import (
+	"slices"
+	"time"
+)
+
+// documentedBacklog is the backlog of a consumer as Sequin documents it: messages of one key are delivered in order, the
+// next only when the one before it is settled.
+//
+// It has read the log up to next. Of what it has read it keeps the messages that are not settled: for each key one item
+// with the oldest message, and the later messages of the key in item.later. Messages that it has not read cost nothing,
+// and it reads each message once.
+type documentedBacklog struct {
+	feed   feed
+	next   int64            // seq of the first message that it has not read
+	heads  map[string]*item // by key
+	ready  readyHeap
+	leases leases
+	items  items
+}
+
+func newDocumentedBacklog(f feed) backlog {
+	return &documentedBacklog{feed: f, heads: map[string]*item{}}
+}
+
+// read reads the next message. It returns an item that can be delivered, or nil when the message is filtered out, dead, or
+// waits for an earlier one of its key.
+func (b *documentedBacklog) read(e *entry) *item {
+	b.next = e.seq + 1
+	if e.dead || !b.feed.filter.match(e.key) {
+		return nil
+	}
+	head := b.heads[e.key]
+	if head != nil {
+		head.addLater(e)
+		return nil
+	}
+	it := b.items.get()
+	it.setEntry(e)
+	b.heads[e.key] = it
+	return it
+}
+
+// addLater adds a later message of the item's key. It removes dead ones from the end first: of a key that is replaced
+// again and again at most one is alive.
+func (it *item) addLater(e *entry) {
+	for n := len(it.later); n > 0 && it.later[n-1].dead; n-- {
+		it.later[n-1].refs--
+		it.later = it.later[:n-1]
+	}
+	e.refs++
+	it.later = append(it.later, e)
+}
+
+func (it *item) setEntry(e *entry) {
+	e.refs++
+	it.entry, it.count, it.lastAt = e, 0, 0
+}
+
+// readToDeliverable reads messages up to the first that can be delivered, and reports whether there is one. It does not
+// read that one.
+func (b *documentedBacklog) readToDeliverable() bool {
+	for _, e := range b.feed.log.from(b.next) {
+		if !e.dead && b.heads[e.key] == nil && b.feed.filter.match(e.key) {
+			b.next = e.seq
+			return true
+		}
+		b.read(e)
+	}
+	return false
+}
+
+func (b *documentedBacklog) refresh(now time.Time) (available bool) {
+	b.expire(now)
+	return b.leases.count < b.feed.limits.MaxAckPending && (len(b.ready) > 0 || b.readToDeliverable())
+}
+
+func (b *documentedBacklog) nextExpiry() (time.Time, bool) { return b.leases.nextExpiry() }
+
+// limitsChanged removes the ready messages that a lowered max_deliver leaves no delivery. Messages on lease are checked
+// when the lease ends.
+func (b *documentedBacklog) limitsChanged() {
+	for _, it := range slices.Clone(b.ready) {
+		if b.exhausted(it) {
+			b.ready.remove(it)
+			b.advance(it)
+		}
+	}
+}
+
+func (b *documentedBacklog) exhausted(it *item) bool {
+	return b.feed.limits.MaxDeliver > 0 && it.count >= b.feed.limits.MaxDeliver
+}
+
+func (b *documentedBacklog) receive(n int, dst []Delivery) []Delivery {
+	at := time.Now()
+	b.expire(at)
+	n = min(n, b.feed.limits.MaxAckPending-b.leases.count)
+	// Ready messages come first: their seqs are all below next.
+	for ; n > 0 && len(b.ready) > 0; n-- {
+		it := b.ready[0]
+		b.ready.remove(it)
+		dst = append(dst, b.lease(it, at))
+	}
+	if n <= 0 {
+		return dst
+	}
+	for _, e := range b.feed.log.from(b.next) {
+		it := b.read(e)
+		if it == nil {
+			continue
+		}
+		dst = append(dst, b.lease(it, at))
+		if n--; n == 0 {
+			break
+		}
+	}
+	return dst
+}
+
+func (b *documentedBacklog) lease(it *item, at time.Time) Delivery {
+	it.count++
+	it.lastAt = at.UnixMicro()
+	it.id = b.feed.ids.forSlot(it.slot)
+	b.leases.add(it, at, b.feed.limits.AckWait)
+	return Delivery{Message: it.entry.message(), ID: it.id, Count: it.count, At: at}
+}
+
+func (b *documentedBacklog) settle(ids []ID, how Settlement) {
+	// A lease that has expired can no longer be settled, even when nothing has looked at it since.
+	b.expire(time.Now())
+	for _, id := range ids {
+		if it := b.items.find(id); it != nil {
+			b.endLease(it, how)
+		}
+	}
+}
+
+func (b *documentedBacklog) endLease(it *item, how Settlement) {
+	b.leases.remove(it)
+	it.id = ID{}
+	if how == Return {
+		it.count--
+	}
+	if how == Ack || it.entry.dead || b.exhausted(it) {
+		b.advance(it)
+		return
+	}
+	b.ready.push(it)
+}
+
+// expire ends the leases that have expired.
+func (b *documentedBacklog) expire(now time.Time) {
+	for it := b.leases.expired(now); it != nil; it = b.leases.expired(now) {
+		b.endLease(it, Nack)
+	}
+}
+
+// advance removes the item's message from the backlog. The next live message of the key takes its place. If there is none,
+// the item is freed.
+func (b *documentedBacklog) advance(it *item) {
+	it.entry.refs--
+	key := it.entry.key
+	for i, e := range it.later {
+		e.refs--
+		if e.dead {
+			continue
+		}
+		it.later = it.later[i+1:]
+		it.setEntry(e)
+		b.ready.push(it)
+		return
+	}
+	delete(b.heads, key)
+	b.items.put(it)
+}
+
+// stored does nothing: new messages are read when they are asked for.
+func (b *documentedBacklog) stored([]*entry) {}
+
+// removed advances the key whose current message was removed. It does so at once when the message was dropped or is not on
+// lease. A replaced message that is on lease withholds the new version until the lease ends. Dead messages in item.later
+// are skipped by advance.
+func (b *documentedBacklog) removed(e *entry) {
+	it := b.heads[e.key]
+	if it == nil || it.entry != e {
+		return
+	}
+	switch {
+	case it.leased() && e.dropped:
+		b.endLease(it, Ack)
+	case !it.leased():
+		b.ready.remove(it)
+		b.advance(it)
+	}
+}

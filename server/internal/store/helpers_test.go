@@ -1,0 +1,69 @@
+package store
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// fixture is a stream with a consumer of all messages.
+type fixture struct {
+	t *testing.T
+	Stream
+	store    *Memory
+	consumer Consumer
+}
+
+func newFixture(t *testing.T, o StreamOptions, limits ConsumerLimits) *fixture {
+	t.Helper()
+	o.Name = "s"
+	m := NewMemory()
+	s, err := m.CreateStream(o)
+	require.NoError(t, err)
+	limits.MaxWaiting = 3
+	if limits.AckWait == 0 {
+		limits.AckWait = time.Minute
+	}
+	if limits.MaxAckPending == 0 {
+		limits.MaxAckPending = 1000
+	}
+	c, err := s.CreateConsumer(ConsumerOptions{Name: "c", Filter: ">", ConsumerLimits: limits})
+	require.NoError(t, err)
+	return &fixture{t, s, m, c}
+}
+
+func (f *fixture) send(keys ...string) {
+	f.t.Helper()
+	var batch []Message
+	for _, key := range keys {
+		batch = append(batch, Message{Key: key, Data: "x"})
+	}
+	_, err := f.Send(batch)
+	require.NoError(f.t, err)
+}
+
+func (f *fixture) receive(n int) []Delivery {
+	f.t.Helper()
+	got, err := f.consumer.Receive(n, nil)
+	require.NoError(f.t, err)
+	return got
+}
+
+func (f *fixture) queue() Place {
+	f.t.Helper()
+	p, err := f.consumer.Queue()
+	require.NoError(f.t, err)
+	f.t.Cleanup(p.Leave)
+	return p
+}
+
+// called reports whether p is called, and takes the call.
+func called(p Place) bool {
+	select {
+	case <-p.Ready():
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,17 @@
+package store
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestThe2024StoreRefusesNamesThatDifferInCaseOnly(t *testing.T) {
+	m := NewAug2024()
+	_, err := m.CreateStream(StreamOptions{Name: "s", RetainUpTo: 1})
+	require.NoError(t, err)
+	_, err = m.CreateStream(StreamOptions{Name: "s"})
+	require.Equal(t, ErrNameTaken, err)
+	_, err = m.CreateStream(StreamOptions{Name: "S"})
+	require.Equal(t, ErrNameCase, err)
+}

@@ -1,0 +1,123 @@
+package store
+
+import (
+	"slices"
+	"strings"
+)
+
+// batch is what one send will change. It is planned before anything changes, so that a refused send leaves no trace.
+type batch struct {
+	add         []*entry
+	replaced    []*entry // already marked dead, so that roomFor does not count them twice
+	bytes       int64    // of add
+	freed       int64    // of replaced
+	published   int      // messages that count as a change
+	skippedSeqs int64    // seqs that the 2024 server takes and does not use
+}
+
+// planDocumented is how Sequin documents a send. A stream appends all messages, also several of one key; with
+// one_message_per_key a message replaces the one with its key.
+func planDocumented(newest map[string]*entry, o StreamOptions, messages []Message) (batch, error) {
+	if o.OneMessagePerKey {
+		return planReplacing(newest, o.ProcessUnmodified, messages), nil
+	}
+	return planAppending(messages), nil
+}
+
+func planAppending(messages []Message) (b batch) {
+	// One allocation for the batch. Retention drops the oldest messages first, so whole batches are freed in turn.
+	slab := make([]entry, len(messages))
+	b.add = make([]*entry, len(messages))
+	for i, m := range messages {
+		e := &slab[i]
+		e.key, e.data = m.Key, m.Data
+		b.add[i] = e
+		b.bytes += e.size()
+	}
+	b.published = len(messages)
+	return b
+}
+
+// planReplacing stores the last of several messages with one key; no consumer would see the others. Each message that
+// differs from the one before it counts as published, as if they had been sent one by one.
+func planReplacing(newest map[string]*entry, processUnmodified bool, messages []Message) (b batch) {
+	index := make(map[string]int, len(messages)) // of the key's entry in b.add
+	for _, m := range messages {
+		if i, again := index[m.Key]; again {
+			if e := b.add[i]; e.data != m.Data || processUnmodified {
+				b.published++
+				b.bytes -= e.size()
+				e = b.newEntry(m)
+				e.insertedAt = b.add[i].insertedAt
+				b.add[i] = nil
+				index[m.Key] = len(b.add)
+				b.add = append(b.add, e)
+			}
+			continue
+		}
+		old := newest[m.Key]
+		if old != nil && old.data == m.Data && !processUnmodified {
+			continue
+		}
+		e := b.newEntry(m)
+		if old != nil {
+			e.insertedAt = old.insertedAt
+			b.replace(old)
+		}
+		b.published++
+		index[m.Key] = len(b.add)
+		b.add = append(b.add, e)
+	}
+	b.add = slices.DeleteFunc(b.add, func(e *entry) bool { return e == nil })
+	return b
+}
+
+// planAug2024 is what the 2024 server does with a send. It stores the last message first, and its database refuses a
+// batch with a key that occurs twice. A message that replaces another takes two seqs, one that changes nothing takes one.
+func planAug2024(newest map[string]*entry, _ StreamOptions, messages []Message) (b batch, err error) {
+	seen := make(map[string]struct{}, len(messages))
+	for i := len(messages) - 1; i >= 0; i-- {
+		m := messages[i]
+		if _, again := seen[m.Key]; again {
+			b.undo()
+			return batch{}, ErrDoubledKey
+		}
+		seen[m.Key] = struct{}{}
+		old := newest[m.Key]
+		if old != nil && old.data == m.Data {
+			b.skippedSeqs++
+			continue
+		}
+		e := b.newEntry(m)
+		if old != nil {
+			e.insertedAt = old.insertedAt
+			b.replace(old)
+			b.skippedSeqs++
+		}
+		b.published++
+		b.add = append(b.add, e)
+	}
+	return b, nil
+}
+
+// newEntry copies the message's strings. Those of a request share one text, which a message that outlives the others of
+// its request would keep in memory.
+func (b *batch) newEntry(m Message) *entry {
+	both := strings.Clone(m.Key + m.Data)
+	e := &entry{key: both[:len(m.Key)], data: both[len(m.Key):]}
+	b.bytes += e.size()
+	return e
+}
+
+func (b *batch) replace(old *entry) {
+	old.dead = true
+	b.replaced = append(b.replaced, old)
+	b.freed += old.size()
+}
+
+// undo makes the replaced entries live again.
+func (b *batch) undo() {
+	for _, e := range b.replaced {
+		e.dead = false
+	}
+}
