@@ -2,9 +2,7 @@ package sequin
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -70,28 +68,26 @@ func (p *Publisher) run(ctx context.Context, b *batch.Batch[outgoing, sending]) 
 // judge says what becomes of a batch whose attempt ended with err.
 func (p *Publisher) judge(b *batch.Batch[outgoing, sending], err error) batch.Result[outgoing, sending] {
 	w := &b.Work
-	var api *APIError
-	status := 0
-	if errors.As(err, &api) {
-		status = api.Status
-	}
-	if !unexplained500(err) {
+	f := classify(err)
+	if f.kind != kindUnexplained500 {
 		w.crashes, w.alone = 0, false
 	}
-	switch {
-	case status == http.StatusBadRequest || status == http.StatusUnprocessableEntity:
+	switch f.kind {
+	case kindInvalid:
 		if len(b.Items) == 1 {
 			return p.fail(b, err)
 		}
 		return p.bisect(b)
-	case status == http.StatusRequestEntityTooLarge:
+	case kindTooLarge:
 		return p.shrink(b, err)
-	case !isTransient(err) && !errors.Is(err, ErrStreamFull) && status < 500 && status != 0:
+	case kindUnauthorized, kindNotFound, kindRejected:
 		p.refused(err)
 		return p.fail(b, err)
+	}
+	switch {
 	case p.cfg.RetryFor > 0 && p.exhausted(&b.Items[0]):
 		return p.giveUp(b, err)
-	case unexplained500(err):
+	case f.kind == kindUnexplained500:
 		return p.suspect(b, err)
 	}
 	return p.later(b, err)

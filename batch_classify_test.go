@@ -28,7 +28,7 @@ func TestGivingUpConcernsThoseWhoseTimeIsOver(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		p.noteFirstAttempt(b.Items)
 		why := errors.New("away")
-		v := p.judge(b, &connError{cause: why})
+		v := p.judge(b, &connError{kind: kindLost, cause: why})
 		require.ErrorIs(t, v.Err, why)
 		require.Equal(t, []string{"old", "as old"}, outgoingKeys(v.Failed))
 		require.Equal(t, []string{"young", "new"}, outgoingKeys(v.Requeue))

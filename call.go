@@ -2,6 +2,7 @@ package sequin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,86 +16,70 @@ import (
 	"github.com/sequin-go/sequin/internal/transport"
 )
 
-// request is one call of the API before it meets the wire.
+// request is one call of the API.
 type request struct {
 	method         string
-	path           string // below BaseURL, its elements escaped
+	path           string // below BaseURL, with escaped elements; see path
 	query          url.Values
 	body           *transport.Payload // nil sends none
 	idempotencyKey string
-	wait           time.Duration // how long the server may hold the answer back, on top of Config.Timeout
-	timeout        time.Duration // instead of Config.Timeout; 0 is that
+	wait           time.Duration // how long the server may delay the answer, on top of the timeout
+	timeout        time.Duration // of each attempt; 0 means Config.Timeout
 	repeat         repeat
 	onAnswer       func() // called when an answer begins to arrive; may be nil
 }
 
-// maxResponse bounds what is read of one answer: 1,000 messages of 250 KB. Only the messages that a server can hold
-// limit an answer otherwise: 1,000 of 8,000,000 bytes.
-const maxResponse = 256 << 20
-
-// do is the one way to the server. It makes the attempts that r.repeat allows, each with a timeout, a request id and a
-// body of its own, reads and drains the answer, and calls decode with a 2xx answer's header and body; the body is valid
-// only during that call. A decode that fails counts as a lost answer: what the server did is as unknown.
+// do makes one call; every request of a Client goes through it. It makes the attempts that r.repeat allows. All attempts
+// have the same request id and body, and a timeout each. It calls decode with the header and body of a 2xx answer; the
+// body is valid only during that call. An error of decode counts as a lost answer, because it leaves open what the server
+// did.
 func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, body []byte) error) error {
-	target := *c.base
-	target.RawPath = strings.TrimSuffix(c.base.EscapedPath(), "/") + r.path
-	target.Path, _ = url.PathUnescape(target.RawPath) // of escaped elements only: it cannot fail
-	target.RawQuery = r.query.Encode()
 	body := r.body
 	if body == nil {
 		body = new(transport.Payload)
 	}
-	req, err := retryablehttp.NewRequestWithContext(ctx, r.method, target.String(), nil)
-	if err == nil {
-		err = req.SetBody(body.Reader)
-	}
+	req, err := c.newRequest(ctx, r, body)
 	if err != nil {
 		return fmt.Errorf("sequin: %s %s: %w", r.method, r.path, err)
 	}
-	// With it, net/http would by itself re-send a GET, or a request that has an Idempotency-Key. For all others it serves
-	// those alone of which nothing was written, because their connection turned out to be closed.
-	if r.method == http.MethodGet || r.idempotencyKey != "" {
-		req.GetBody = nil
-	}
-	c.setHeader(req.Header, r)
 	if ctx.Err() != nil {
-		// Not left to net/http, which would ask for no connection, like a RoundTripper that tells nothing.
-		return &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, cut: true, cause: ended(ctx)}
+		// net/http would return without asking for a connection, which looks like a RoundTripper that calls no trace.
+		return c.connError(r, kindInterrupted, false, ended(ctx))
 	}
-
-	attempts := transport.Attempts{RoundTripper: c.http.Transport, Body: body, Timeout: c.cfg.Timeout, OnAnswer: r.onAnswer}
-	if r.timeout > 0 {
-		attempts.Timeout = r.timeout
-	}
-	if attempts.Timeout += r.wait; c.limit > 0 {
-		attempts.Timeout = min(attempts.Timeout, c.limit)
-	}
+	attempts := transport.Attempts{RoundTripper: c.http.Transport, Body: body, Timeout: c.attemptTimeout(r), OnAnswer: r.onAnswer}
 	hc := *c.http
 	hc.Transport = &attempts
 	lost := func(cause error) error { return c.lost(ctx, r, cause, body.Sent(), attempts.Untrusted()) }
-	l := loop{ctx: ctx, retry: c.cfg.Retry, repeat: r.repeat, lost: lost, attempts: &attempts, logger: c.cfg.Logger}
+	l := retryLoop{ctx: ctx, retry: c.cfg.Retry, repeat: r.repeat, lost: lost, attempts: &attempts, logger: c.cfg.Logger}
 	err = l.run(&hc, req, func(resp *http.Response) error {
 		return c.readAnswer(resp, r, req.Header.Get("X-Request-Id"), lost, decode)
 	})
-	// The latest attempt alone decides: those before it were repeated because the server surely had not acted.
-	if err != nil && r.repeat == ifNotActed && mayHaveActed(l.last) {
+	// Only the latest attempt matters here: those before it were repeated because the server surely had not acted.
+	if err != nil && r.repeat == ifNotActed && l.lastFailure.mayHaveActed {
 		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
 	return err
 }
 
-// lost makes the error of an attempt that got no complete answer.
-func (c *Client) lost(ctx context.Context, r request, cause error, sent, stranger bool) error {
-	dial, cut := isDial(cause) || stranger, ctx.Err() != nil
-	e := &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, cause: cause, dial: dial && !cut, cut: cut,
-		sent: sent && !dial && !cutShort(cause)}
-	if cut {
-		e.cause = ended(ctx)
+// newRequest makes the HTTP request of r, with its header.
+func (c *Client) newRequest(ctx context.Context, r request, body *transport.Payload) (*retryablehttp.Request, error) {
+	target := *c.base
+	target.RawPath = strings.TrimSuffix(c.base.EscapedPath(), "/") + r.path
+	target.Path, _ = url.PathUnescape(target.RawPath) // cannot fail: all elements are escaped
+	target.RawQuery = r.query.Encode()
+	req, err := retryablehttp.NewRequestWithContext(ctx, r.method, target.String(), nil)
+	if err != nil {
+		return nil, err
 	}
-	return e
-}
-
-func (c *Client) setHeader(h http.Header, r request) {
+	if err := req.SetBody(body.Reader); err != nil {
+		return nil, err
+	}
+	// With GetBody, net/http would by itself repeat a GET, and a request with an Idempotency-Key. Other requests keep it:
+	// net/http repeats these only if nothing was written, because their connection had been closed.
+	if r.method == http.MethodGet || r.idempotencyKey != "" {
+		req.GetBody = nil
+	}
+	h := req.Header
 	h.Set("Accept", "application/json")
 	h.Set("User-Agent", c.cfg.UserAgent)
 	h.Set("X-Request-Id", uuid.NewString())
@@ -107,40 +92,70 @@ func (c *Client) setHeader(h http.Header, r request) {
 	if r.idempotencyKey != "" {
 		h.Set("Idempotency-Key", r.idempotencyKey)
 	}
+	return req, nil
 }
 
-// maxErrorBody bounds what is read of an answer that is no success: Sequin's own are under 1 KB, and a validation error
-// for each of 1,000 messages would still fit.
+// attemptTimeout returns the timeout of each attempt at r. It is at most the Timeout of the caller's http.Client.
+func (c *Client) attemptTimeout(r request) time.Duration {
+	timeout := c.cfg.Timeout
+	if r.timeout > 0 {
+		timeout = r.timeout
+	}
+	if timeout += r.wait; c.limit > 0 {
+		timeout = min(timeout, c.limit)
+	}
+	return timeout
+}
+
+// lost makes the error of an attempt without a complete answer. sent says that the request may have been written whole,
+// untrusted that the TLS handshake failed.
+func (c *Client) lost(ctx context.Context, r request, cause error, sent, untrusted bool) error {
+	noConnection := isDial(cause) || untrusted
+	sent = sent && !noConnection && !isWrite(cause)
+	switch {
+	case ctx.Err() != nil:
+		return c.connError(r, kindInterrupted, sent, ended(ctx))
+	case noConnection:
+		return c.connError(r, kindUnreachable, sent, cause)
+	}
+	return c.connError(r, kindLost, sent, cause)
+}
+
+func (c *Client) connError(r request, kind failureKind, sent bool, cause error) error {
+	return &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, kind: kind, sent: sent, cause: cause}
+}
+
+// maxErrorBody limits what is read of an answer other than success. Sequin's own are under 1 KB; a validation error for
+// each of 1,000 messages still fits.
 const maxErrorBody = 1 << 20
 
 // bodies keeps the bodies of sends, acks and nacks for reuse.
 var bodies transport.Bodies
 
-// readAnswer reads the status first, so that no body can hide it, and the body within its cap.
+// readAnswer makes nil or an error of an answer. lost makes the error of an answer that broke off.
 func (c *Client) readAnswer(resp *http.Response, r request, requestID string, lost func(error) error, decode func(http.Header, []byte) error) error {
 	defer resp.Body.Close()
-	limit := c.maxResponse
-	if resp.StatusCode/100 != 2 {
+	success, limit := resp.StatusCode/100 == 2, c.maxResponse
+	if !success {
 		limit = maxErrorBody
 	}
 	answer, err := transport.ReadAnswer(resp, limit)
 	defer answer.Release()
 	switch {
-	case resp.StatusCode/100 != 2: // a body that cannot be read costs the summary, never the status
-		return newAPIError(r, requestID, resp, answer.Bytes())
+	case !success: // even if the body could not be read: the status is known
+		return newAPIError(r.method, r.path, requestID, resp, answer.Bytes())
 	case errors.Is(err, transport.ErrTooLong):
-		return fmt.Errorf("%w: %s %s answered more than %d bytes", ErrResponseTooLarge, r.method, r.path, c.maxResponse)
+		return fmt.Errorf("%w: the answer to %s %s has more than %d bytes", ErrResponseTooLarge, r.method, r.path, c.maxResponse)
 	case err != nil:
 		return lost(err)
 	}
 	if err := decode(resp.Header, answer.Bytes()); err != nil {
-		return &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, sent: true, unreadable: true,
-			cause: fmt.Errorf("its answer, %d, is not Sequin's: %w", resp.StatusCode, err)}
+		return c.connError(r, kindUnreadable, true, fmt.Errorf("status %d, %w", resp.StatusCode, err))
 	}
 	return nil
 }
 
-// path joins elements to a path below BaseURL, each escaped, so that a name with a slash stays one element.
+// path joins elements to a path below BaseURL. It escapes each, so that a name with a slash stays one element.
 func path(elements ...string) string {
 	var b strings.Builder
 	for _, e := range elements {
@@ -148,4 +163,50 @@ func path(elements ...string) string {
 		b.WriteString(url.PathEscape(e))
 	}
 	return b.String()
+}
+
+// call makes a request and decodes the object of its answer. in is the request's JSON; nil sends no body. Reads are
+// repeated after any repeatable failure, other requests only if the server surely did not act.
+func call[T any, A answerOf[T]](ctx context.Context, c *Client, method, path string, in any) (*T, error) {
+	r := request{method: method, path: path, repeat: ifNotActed}
+	if method == http.MethodGet {
+		r.repeat = idempotent
+	}
+	if in != nil {
+		body, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("sequin: %s %s: %w", method, path, err)
+		}
+		r.body = &transport.Payload{JSON: body}
+	}
+	return decoded[T, A](ctx, c, r)
+}
+
+// callOnce makes one attempt at a read. The caller repeats it.
+func callOnce[T any, A answerOf[T]](ctx context.Context, c *Client, path string) (*T, error) {
+	return decoded[T, A](ctx, c, request{method: http.MethodGet, path: path, repeat: once})
+}
+
+// list makes a read and returns the list of its answer, {"data":[…]}.
+func list[T any](ctx context.Context, c *Client, path string, query url.Values) ([]T, error) {
+	got, err := decoded[data[rows[T]]](ctx, c, request{method: http.MethodGet, path: path, query: query, repeat: idempotent})
+	if err != nil {
+		return nil, err
+	}
+	return *got.Data, nil
+}
+
+// answerOf is a pointer to T that decodeJSON accepts.
+type answerOf[T any] interface {
+	*T
+	checkedAnswer
+}
+
+// decoded makes a request and decodes its answer.
+func decoded[T any, A answerOf[T]](ctx context.Context, c *Client, r request) (*T, error) {
+	out := new(T)
+	if err := c.do(ctx, r, decodeJSON(A(out))); err != nil {
+		return nil, err
+	}
+	return out, nil
 }

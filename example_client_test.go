@@ -72,7 +72,7 @@ func ExampleClient_SendMessages() {
 	fmt.Println(errors.Is(err, sequin.ErrInvalidKey), err)
 	// Output:
 	// 2 <nil>
-	// true message 1: sequin: invalid key: "orders 2" holds ' ': printable ASCII without spaces only
+	// true message 1: sequin: invalid key: "orders 2" contains ' '; only printable ASCII without spaces is allowed
 }
 
 // A receive may wait at the server until there is something to receive.

@@ -68,10 +68,11 @@ func (p *handlerPool) outputsEnded(pub *Publisher, d Delivery, err error) {
 // blames reports whether err is the messages' own fault. A crash of the server is, where the Publisher has found out
 // that it is this message's: it does when it has no limit of time.
 func (p *Publisher) blames(err error) bool {
-	for _, own := range []error{ErrInvalidKey, ErrInvalidData, ErrTooLarge, ErrValidation} {
-		if errors.Is(err, own) {
-			return true
-		}
+	switch classify(err).kind {
+	case kindInvalid, kindTooLarge:
+		return true
+	case kindUnexplained500:
+		return p.cfg.RetryFor == 0
 	}
-	return unexplained500(err) && p.cfg.RetryFor == 0
+	return false
 }

@@ -228,7 +228,7 @@ func (p *Publisher) prepare(ctx context.Context, m Message, e *batch.Entry[outgo
 	}
 	e.Item.Message = m
 	e.ID = max(1, maphash.String(p.seed, m.Key)) // 0 would name nothing
-	e.Size, err = checkMessage(m)
+	e.Size, err = checkMessage(m.Key, m.Data)
 	return err
 }
 

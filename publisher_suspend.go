@@ -95,7 +95,7 @@ func (p *Publisher) learnKind() {
 		return
 	}
 	p.side.start(func() {
-		taken, err := p.client.takesDoubledKeys(p.engine.Context(), p.stream)
+		taken, err := p.client.acceptsDuplicateKeys(p.engine.Context(), p.stream)
 		p.doubled.Store(taken)
 		p.side.mu.Lock()
 		defer p.side.mu.Unlock()

@@ -100,7 +100,7 @@ func (r *redrive) round(ctx context.Context) (more bool, err error) {
 		// What was in it is on lease all the same, on most servers, and comes again.
 		r.batch, r.lost = r.batch/2, time.Now().Add(r.ackWait)
 		return true, nil
-	case errors.Is(err, ErrOutcomeUnknown) && isTransient(err) && r.unheard+1 < retry.MaxAttempts:
+	case errors.Is(err, ErrOutcomeUnknown) && classify(err).repeatable && r.unheard+1 < retry.MaxAttempts:
 		r.lost = time.Now().Add(r.ackWait)
 		r.unheard++
 		return true, pause(ctx, retry.wait(r.unheard-1, err))

@@ -2,16 +2,12 @@ package sequin
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -19,14 +15,21 @@ import (
 	"github.com/sequin-go/sequin/internal/transport"
 )
 
-// RetryConfig says how often, and how patiently, a one-shot call is repeated. Its waits are also the backoff of
-// Publisher and Subscriber, which repeat without a limit of attempts.
+// A go-retryablehttp client is made for each call. Its CheckRetry and Backoff are fields of the client, and Backoff is not
+// told which request it is for, so the state of one call (its failures, its wait) must be reached through a client of its
+// own. It is a value without connections, and costs nothing to make. It rewinds bodies, waits and drains answers; what is
+// repeated and how long to wait is decided here, because its own policy repeats a POST after a 503 and lets a Retry-After
+// exceed the longest wait.
+
+// RetryConfig says how a one-shot call is repeated. Its waits are also those of Publisher and Subscriber, which repeat
+// without a limit of attempts.
 type RetryConfig struct {
-	// MaxAttempts counts the first attempt too; 1 repeats nothing. Default 4. A refused dial gives up within 2 s
-	// however many attempts are left.
+	// MaxAttempts is the largest number of attempts at one call, including the first; 1 repeats nothing. Default 4. A
+	// call to a server that refuses connections ends within 2 s, however many attempts are left.
 	MaxAttempts int
-	// MinWait is the wait after the first attempt. It doubles with each further one, up to MaxWait; the actual wait is
-	// drawn between half of it and all of it. Defaults 100 ms and 5 s. A Retry-After of the server is honoured up to MaxWait.
+	// MinWait is the wait after the first attempt. The wait doubles after each further attempt, up to MaxWait; the actual
+	// wait is random, between half of that and all of it. Defaults 100 ms and 5 s. A Retry-After of the server is followed
+	// up to MaxWait.
 	MinWait, MaxWait time.Duration
 }
 
@@ -34,7 +37,7 @@ func (r RetryConfig) withDefaults() RetryConfig {
 	if r.MaxAttempts == 0 {
 		r.MaxAttempts = 4
 	}
-	// A bound that the caller set alone moves the other one's default, which is no mistake of the caller's.
+	// If only one of the waits is set, the default of the other must not contradict it.
 	switch minWait, maxWait := 100*time.Millisecond, 5*time.Second; {
 	case r.MinWait == 0 && r.MaxWait == 0:
 		r.MinWait, r.MaxWait = minWait, maxWait
@@ -56,167 +59,63 @@ func (r RetryConfig) validate() error {
 	return nil
 }
 
-// wait is how long to pause after the n-th failure in a row (n from 0). Drawn at random from the upper half, so that
-// clients which failed together do not come back together.
+// wait returns how long to wait after the n-th failure in a row (n from 0). It is random, so that clients that failed
+// together do not all repeat at the same time.
 func (r RetryConfig) wait(n int, cause error) time.Duration {
 	d := r.MaxWait
-	if n < 63 && r.MinWait<<n>>n == r.MinWait { // else the doubling has left the 63 bits of a Duration
+	if n < 63 && r.MinWait<<n>>n == r.MinWait { // otherwise MinWait<<n overflows
 		d = min(r.MinWait<<n, r.MaxWait)
 	}
 	d = d/2 + rand.N(d/2+1)
 	var api *APIError
 	if errors.As(cause, &api) {
-		// The ceiling holds for the server's wish too: a Retry-After of an hour must not stop a producer for an hour.
+		// MaxWait limits a Retry-After too: a server that asks for an hour must not stop a producer for an hour.
 		d = max(d, min(api.retryAfter, r.MaxWait))
 	}
 	return d
 }
 
-// unreachableFor bounds the repeats of a dial that is refused: nobody listens, and a person may be waiting.
-const unreachableFor = 2 * time.Second
-
-// repeat says when a failed attempt may be made again.
+// repeat says when a failed attempt may be repeated.
 type repeat uint8
 
 const (
-	once       repeat = iota // never: the caller owns the loop (Publisher, pollers, settles)
-	idempotent               // after anything transient: reads, and sends under their Idempotency-Key
-	unanswered               // so too, but not after a whole answer that cannot be read: each receive leases another batch
-	ifNotActed               // only when the server surely did not act: create, update, delete, ack, nack
+	once             repeat = iota // never: the caller has a loop of its own (Publisher, Subscriber)
+	idempotent                     // after any repeatable failure: reads, and sends, which have an Idempotency-Key
+	unlessUnreadable               // the same, but not after an unreadable answer: each receive leases another batch
+	ifNotActed                     // only if the server surely did not act: create, update, delete, ack, nack
 )
 
-// isTransient reports whether the same request may succeed later: the connection failed, or the status says so.
-func isTransient(err error) bool {
-	var api *APIError
-	if errors.As(err, &api) {
-		switch api.Status {
-		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusBadGateway,
-			http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			return true
-		}
-	}
-	var lost *connError
-	return errors.As(err, &lost) || unexplained500(err)
-}
+const (
+	// unreachableFor limits how long a server that refuses connections is tried: nothing listens there, and a person may
+	// be waiting.
+	unreachableFor = 2 * time.Second
+	// maxUnexplained is how often a 500 without a summary is repeated: if the server crashes on this message, it will do
+	// so each time.
+	maxUnexplained = 2
+)
 
-// unexplained500 reports whether err is a bare 500, the 2024 server's crash: given both by a server in trouble and for a
-// message that the server cannot store, so that it decides nothing by itself.
-func unexplained500(err error) bool {
-	var api *APIError
-	return errors.As(err, &api) && api.Status == http.StatusInternalServerError && api.Summary == ""
-}
-
-// mayHaveActed reports whether a failed request may have been carried out all the same.
-func mayHaveActed(err error) bool {
-	var api *APIError
-	if errors.As(err, &api) {
-		return api.Status == http.StatusRequestTimeout || api.Status >= 500 && api.Status != http.StatusServiceUnavailable
-	}
-	var lost *connError
-	return errors.As(err, &lost) && lost.sent
-}
-
-// surelyNotActed reports whether a failed request left the server untouched: it was never reached, or it said that it
-// does not serve now. Everything else transient may have been carried out before its answer was lost.
-func surelyNotActed(err error) bool {
-	var api *APIError
-	if errors.As(err, &api) {
-		return api.Status == http.StatusTooManyRequests || api.Status == http.StatusServiceUnavailable
-	}
-	var lost *connError
-	return errors.As(err, &lost) && !lost.sent
-}
-
-// connError is a request that got no complete answer.
-type connError struct {
-	method, path, baseURL string
-	dial                  bool // no connection was made
-	sent                  bool // the whole request may have reached the server
-	cut                   bool // because the caller's context ended
-	unreadable            bool // an answer came, whole, and is not Sequin's
-	cause                 error
-}
-
-func (e *connError) Error() string {
-	if e.dial {
-		return fmt.Sprintf("sequin: cannot reach %s (%v): is the server running, and does Config.BaseURL or $SEQUIN_URL name it?", e.baseURL, e.cause)
-	}
-	return fmt.Sprintf("sequin: %s %s: no complete answer from %s: %v", e.method, e.path, e.baseURL, e.cause)
-}
-
-func (e *connError) Unwrap() error { return e.cause }
-
-func (e *connError) Is(target error) bool { return e.dial && target == ErrUnreachable }
-
-// isDial reports whether err means that no connection was made. A failed look-up comes as a DNSError inside a dial. A
-// connection whose peer cannot show who it is, or does not speak TLS, was not made either: nothing was sent over it.
-func isDial(err error) bool {
-	var op *net.OpError
-	var untrusted *tls.CertificateVerificationError
-	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") ||
-		errors.As(err, &untrusted) || errors.Is(err, http.ErrSchemeMismatch)
-}
-
-// cutShort reports whether err means that the end of a request was not written: of a body that is not whole no server
-// makes anything.
-func cutShort(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "write"
-}
-
-// unreadable reports whether a whole answer came that nobody can read.
-func unreadable(err error) bool {
-	var lost *connError
-	return errors.As(err, &lost) && lost.unreadable
-}
-
-// wasCut reports whether an attempt ended because the caller's context did.
-func wasCut(err error) bool {
-	var lost *connError
-	return errors.As(err, &lost) && lost.cut
-}
-
-// retryAfter reads both forms of Retry-After: seconds, and a date.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	v := h.Get("Retry-After")
-	if v == "" {
-		return 0
-	}
-	if s, err := strconv.ParseUint(v, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
-		return time.Duration(min(s, math.MaxInt64/uint64(time.Second))) * time.Second
-	}
-	if at, err := http.ParseTime(v); err == nil {
-		return max(0, at.Sub(now))
-	}
-	return 0
-}
-
-// loop makes the attempts of one call. go-retryablehttp rewinds the body, waits and drains; what may be repeated, and
-// how long to wait, is decided here, because its own policy repeats a POST after a 503 and lets Retry-After exceed the
-// maximum.
-type loop struct {
+// retryLoop makes the attempts of one call and holds the call's state.
+type retryLoop struct {
 	ctx      context.Context
 	retry    RetryConfig
 	repeat   repeat
-	lost     func(cause error) error // names the request whose connection failed
-	attempts *transport.Attempts     // of this call
+	attempts *transport.Attempts
+	lost     func(cause error) error // makes the error of an attempt without a complete answer
 	logger   *slog.Logger
 
-	failures int           // attempts that failed so far
-	crashes  int           // of these, bare 500s
-	refused  time.Time     // when the first of the dials that fail now began; zero when the latest attempt reached the server
-	last     error         // of the latest attempt
-	real     error         // the latest failure that was not the end of ctx: what was wrong when the caller gave up
-	between  bool          // another attempt is wanted and has not ended yet
-	wait     time.Duration // before the next attempt
+	failures         int            // failed attempts so far
+	unexplained      int            // of these, 500s without a summary
+	unreachableSince time.Time      // when the first of the latest failed dials in a row began; zero if a connection was made
+	last             error          // of the latest attempt
+	lastFailure      requestFailure // what last means
+	lastReal         error          // the latest error that was not the end of ctx
+	retrying         bool           // another attempt is wanted and has not ended yet
+	wait             time.Duration
 }
 
-// maxCrashes is how often a bare 500 is repeated: a server that crashes on this very message will do so for ever.
-const maxCrashes = 2
-
-// run makes attempts with hc until one ends the call. handle turns an answer into nil or an error; it reads the body
-// inside the attempt, so that a truncated answer is a failed attempt and not a failed call.
-func (l *loop) run(hc *http.Client, req *retryablehttp.Request, handle func(*http.Response) error) error {
+// run makes attempts with hc until one ends the call. handle makes nil or an error of an answer. It reads the body within
+// the attempt, so that a truncated answer is a failed attempt and can be repeated.
+func (l *retryLoop) run(hc *http.Client, req *retryablehttp.Request, handle func(*http.Response) error) error {
 	req.SetResponseHandler(handle)
 	client := retryablehttp.Client{
 		HTTPClient:   hc,
@@ -229,64 +128,67 @@ func (l *loop) run(hc *http.Client, req *retryablehttp.Request, handle func(*htt
 		return err
 	}
 	switch {
-	case l.between && l.ctx.Err() != nil:
-		// Whoever gave up wants both: that the time was over, and what was wrong meanwhile.
+	case l.retrying && l.ctx.Err() != nil:
+		// ctx ended while the loop waited. The error has both its end and what was wrong until then.
 		return fmt.Errorf("%w; the last of %d attempts: %w", ended(l.ctx), l.failures, l.last)
-	case wasCut(l.last) && l.real != nil:
-		return fmt.Errorf("%w; the attempt before: %w", l.last, l.real)
+	case l.lastFailure.kind == kindInterrupted && l.lastReal != nil:
+		return fmt.Errorf("%w; the attempt before: %w", l.last, l.lastReal)
 	case l.failures > 1:
 		return fmt.Errorf("%w (%d attempts)", l.last, l.failures)
 	}
 	return l.last
 }
 
-// check is go-retryablehttp's CheckRetry. It is asked twice for an answer: first before the body is read, where nothing
-// is decided yet, then with the error that handle made of it.
-func (l *loop) check(_ context.Context, _ *http.Response, err error) (again bool, _ error) {
-	l.between = false
+// check is go-retryablehttp's CheckRetry. It is called twice for an answer: before the body is read, with a nil error, and
+// then with the error that handle returned.
+func (l *retryLoop) check(_ context.Context, _ *http.Response, err error) (again bool, _ error) {
+	l.retrying = false
 	if err == nil {
 		return false, nil
 	}
-	if failed, ok := err.(*url.Error); ok { // what http.Client makes of any failure below HTTP
+	if failed, ok := err.(*url.Error); ok { // http.Client wraps every error of a RoundTripper so
 		err = l.lost(failed.Err)
 	}
-	l.note(err)
-	l.between = l.mayRepeat(err)
-	return l.between && l.ctx.Err() == nil, nil
+	l.record(err)
+	l.retrying = l.mayRepeat()
+	return l.retrying && l.ctx.Err() == nil, nil
 }
 
-// note books a failed attempt.
-func (l *loop) note(err error) {
-	l.last = err
+// record counts a failed attempt and chooses the wait after it.
+func (l *retryLoop) record(err error) {
+	l.last, l.lastFailure = err, classify(err)
 	l.wait = l.retry.wait(l.failures, err)
 	l.failures++
-	if unexplained500(err) {
-		l.crashes++
+	if l.lastFailure.kind == kindUnexplained500 {
+		l.unexplained++
 	}
-	if !wasCut(err) {
-		l.real = err
+	if l.lastFailure.kind != kindInterrupted {
+		l.lastReal = err
 	}
 	switch {
-	case !errors.Is(err, ErrUnreachable):
-		l.refused = time.Time{}
-	case l.refused.IsZero():
-		l.refused = l.attempts.Began() // and not now: a dial that hangs has used up the time already
+	case l.lastFailure.kind != kindUnreachable:
+		l.unreachableSince = time.Time{}
+	case l.unreachableSince.IsZero():
+		l.unreachableSince = l.attempts.Began() // not time.Now: a dial that hangs has used up its time already
 	}
 }
 
-func (l *loop) mayRepeat(err error) bool {
+// mayRepeat reports whether the latest failed attempt may be repeated.
+func (l *retryLoop) mayRepeat() bool {
+	f := l.lastFailure
 	switch {
-	case wasCut(err), l.repeat == once, l.failures >= l.retry.MaxAttempts, l.crashes > maxCrashes:
+	case f.kind == kindInterrupted, l.repeat == once, l.failures >= l.retry.MaxAttempts, l.unexplained > maxUnexplained:
 		return false
-	case l.repeat == ifNotActed && !surelyNotActed(err), l.repeat == unanswered && unreadable(err):
+	case l.repeat == ifNotActed && !f.surelyNotActed(), l.repeat == unlessUnreadable && f.kind == kindUnreadable:
 		return false
-	case !l.refused.IsZero() && time.Since(l.refused)+l.wait > unreachableFor:
+	case !l.unreachableSince.IsZero() && time.Since(l.unreachableSince)+l.wait > unreachableFor:
 		return false
 	}
-	return isTransient(err)
+	return f.repeatable
 }
 
-func (l *loop) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Duration {
+// backoff is go-retryablehttp's Backoff. It logs the repeat and returns the wait before it.
+func (l *retryLoop) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Duration {
 	l.logger.LogAttrs(l.ctx, slog.LevelWarn, "sequin: repeats a request", slog.Int("attempts", l.failures),
 		slog.Duration("wait", l.wait), slog.Any("error", l.last))
 	return l.wait

@@ -12,68 +12,21 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sequin-go/sequin/internal/transport"
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// Message is what a producer sends.
-//
-// Key is not empty, at most 255 characters in at most 16 tokens joined by dots, none of them empty, of printable ASCII
-// without space, '*' and '>'. Data is valid UTF-8 without NUL, usually JSON; with its key it takes at most 8,000,000
-// bytes of JSON.
-type Message struct {
-	Key  string `json:"key"`
-	Data string `json:"data"`
-}
-
-// StoredMessage is a message as the server holds it. Times are UTC, in microseconds.
-type StoredMessage struct {
-	Key      string `json:"key"`
-	Data     string `json:"data"`
-	StreamID string `json:"stream_id"`
-	// DataHash is base64(sha256(Data)), by which the server tells an unmodified message.
-	DataHash string `json:"data_hash"`
-	// Seq grows with every change of the stream: a replaced message gets a new one.
-	Seq        int64     `json:"seq"`
-	InsertedAt time.Time `json:"inserted_at"`
-	UpdatedAt  time.Time `json:"updated_at"`
-}
-
-// UnmarshalJSON reads a message as servers write it; a time that it cannot read stays zero.
-func (m *StoredMessage) UnmarshalJSON(text []byte) error {
-	type plain StoredMessage // without this method
-	read := struct {
-		*plain
-		InsertedAt looseTime `json:"inserted_at"`
-		UpdatedAt  looseTime `json:"updated_at"`
-	}{plain: (*plain)(m)}
-	err := json.Unmarshal(text, &read)
-	m.InsertedAt, m.UpdatedAt = read.InsertedAt.Time, read.UpdatedAt.Time
-	return err
-}
-
-func (m *StoredMessage) complete() error { return wire.RequireField(m.Key != "", "key") }
-
-// ReceivedMessage is a message leased to the caller of ReceiveMessages.
-type ReceivedMessage struct {
-	// AckID settles the message. On the 2024 server it stays the same over redeliveries and replacements.
-	AckID string
-	// DeliverCount is how often this version has been delivered, this time included. 0 where the server does not tell.
-	DeliverCount int
-	StoredMessage
-}
-
-// StreamOptions of CreateStream. What is not set never reaches the wire; the 2024 server ignores them all.
+// StreamOptions of CreateStream. Options that are not set are not sent. The 2024 server ignores all of them.
 type StreamOptions struct {
-	// OneMessagePerKey lets a message replace the one with its key. Default: every message is appended.
+	// OneMessagePerKey makes a message replace the one with the same key. Default: every message is appended.
 	OneMessagePerKey bool `json:"one_message_per_key,omitempty"`
-	// ProcessUnmodified delivers a message again although its data has not changed. Default: it is no change.
+	// ProcessUnmodified delivers a message again when it is sent with the same data. Default: it is not delivered again.
 	ProcessUnmodified bool `json:"process_unmodified,omitempty"`
-	// MaxStorageGB bounds the stream's storage, in gigabytes; the oldest messages go first. Default no bound.
+	// MaxStorageGB limits the stream's storage, in gigabytes; the oldest messages are dropped first. Default no limit.
 	MaxStorageGB int `json:"max_storage_gb,omitempty"`
-	// RetainUpTo keeps at most the newest so many messages. Default all.
+	// RetainUpTo is the number of newest messages that are kept at most. Default all.
 	RetainUpTo int `json:"retain_up_to,omitempty"`
-	// RetainAtLeast keeps so many messages whatever MaxStorageGB says; sends are refused with ErrStreamFull instead.
+	// RetainAtLeast is the number of newest messages that are never dropped for MaxStorageGB. When no other message is
+	// left, sends are refused with ErrStreamFull.
 	RetainAtLeast int `json:"retain_at_least,omitempty"`
 }
 
@@ -89,14 +42,14 @@ func (o StreamOptions) validate() error {
 	return nil
 }
 
-// Stream as the server shows it. Times are UTC, in seconds.
+// Stream is a stream as the server shows it. Times are UTC, in seconds.
 type Stream struct {
 	ID        string      `json:"id"`
 	Name      string      `json:"name"`
 	AccountID string      `json:"account_id"`
 	Stats     StreamStats `json:"stats"`
-	// The options are nil where the server does not show them. A server that shows no OneMessagePerKey is the 2024 one:
-	// its streams keep one message per key, and take a key once a request.
+	// The options are nil if the server does not show them. A server that shows no OneMessagePerKey is the 2024 one: its
+	// streams keep one message per key, and it accepts a key once a request.
 	OneMessagePerKey  *bool     `json:"one_message_per_key"`
 	ProcessUnmodified *bool     `json:"process_unmodified"`
 	MaxStorageGB      *int      `json:"max_storage_gb"`
@@ -113,7 +66,7 @@ type StreamStats struct {
 	StorageSize   int64 `json:"storage_size"`
 }
 
-// UnmarshalJSON reads a stream as servers write it; a time that it cannot read stays zero.
+// UnmarshalJSON reads a stream as servers write it. A time that cannot be read stays zero.
 func (s *Stream) UnmarshalJSON(text []byte) error {
 	type plain Stream // without this method
 	read := struct {
@@ -131,10 +84,12 @@ func (s *Stream) complete() error { return wire.RequireField(s.ID != "", "id") }
 // appends reports whether the stream is known to keep every message.
 func (s *Stream) appends() bool { return s.OneMessagePerKey != nil && !*s.OneMessagePerKey }
 
-// CreateStream creates a stream. Which names are allowed is the server's to say: letters, digits and '_', and '-' on
-// servers of today; on the 2024 server the names of a stream and of its consumer have at most 44 characters together. The
-// error is ErrValidation for a name that is taken or not allowed, ErrInvalidArgument for a negative option, and
-// ErrOutcomeUnknown when the answer was lost; see EnsureStream.
+// CreateStream creates a stream. The server decides which names are allowed: letters, digits and '_', and on current
+// servers also '-'. On the 2024 server the names of a stream and of each of its consumers have at most 44 characters
+// together.
+//
+// The error is ErrValidation for a name that is in use or not allowed, ErrInvalidArgument for a negative option, and
+// ErrOutcomeUnknown if the answer was lost; see EnsureStream.
 func (c *Client) CreateStream(ctx context.Context, name string, opts StreamOptions) (*Stream, error) {
 	if err := checkName("stream", name); err != nil {
 		return nil, err
@@ -156,13 +111,13 @@ func (c *Client) GetStream(ctx context.Context, stream string) (*Stream, error) 
 	return call[Stream](ctx, c, http.MethodGet, path("api", "streams", stream), nil)
 }
 
-// ListStreams returns all streams, newest first. The API knows no limit here.
+// ListStreams returns all streams, newest first. There is no limit.
 func (c *Client) ListStreams(ctx context.Context) ([]Stream, error) {
 	return list[Stream](ctx, c, path("api", "streams"), nil)
 }
 
-// DeleteStream deletes a stream with its messages and its consumers. The error is ErrNotFound when there is none, and
-// ErrOutcomeUnknown when the answer was lost.
+// DeleteStream deletes a stream with its messages and consumers. The error is ErrNotFound if there is no such stream, and
+// ErrOutcomeUnknown if the answer was lost.
 func (c *Client) DeleteStream(ctx context.Context, stream string) error {
 	if err := checkName("stream", stream); err != nil {
 		return err
@@ -171,10 +126,11 @@ func (c *Client) DeleteStream(ctx context.Context, stream string) error {
 	return err
 }
 
-// EnsureStream returns the stream with that name, and creates it where there is none. Programs that start together may
-// all call it; a create whose answer was lost is looked for. With the error ErrMismatch, which comes beside the stream, it
-// exists and shows another value of an option that opts sets; what opts leaves unset, or the server does not show, is not
-// compared.
+// EnsureStream returns the stream with that name, and creates it if there is none. Programs that start at the same time may
+// all call it. If the answer to the create was lost, EnsureStream looks for the stream.
+//
+// It returns the stream together with ErrMismatch if the stream exists and has another value of an option that opts sets.
+// Options that opts does not set, or that the server does not show, are not compared.
 func (c *Client) EnsureStream(ctx context.Context, name string, opts StreamOptions) (*Stream, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
@@ -195,25 +151,27 @@ func (c *Client) EnsureStream(ctx context.Context, name string, opts StreamOptio
 	)
 }
 
-// ensure gets, creates what is not found, and gets again where somebody else was quicker or an answer was lost.
+// ensure calls get, then create if nothing was found, then get again if another program was faster or the answer to create
+// was lost.
 func ensure[T any](get, create func() (*T, error)) (*T, error) {
 	found, err := get()
 	if !errors.Is(err, ErrNotFound) {
 		return found, err
 	}
-	made, err := create()
+	created, err := create()
 	var api *APIError
 	raced := errors.As(err, &api) && api.Status == http.StatusUnprocessableEntity
 	if !raced && !errors.Is(err, ErrOutcomeUnknown) {
-		return made, err
+		return created, err
 	}
 	if found, again := get(); again == nil {
 		return found, nil
 	}
-	return nil, err // not taken after all: what create said tells more
+	return nil, err // the error of create says more than that nothing was found
 }
 
-// differs compares an option that the caller set (not zero) with what the server shows (not nil), and is "" when they agree.
+// differs describes the difference between an option that the caller set (not zero) and what the server shows (not nil). It
+// returns "" if there is none.
 func differs[T comparable](option string, want T, shown *T) string {
 	var unset T
 	if want == unset || shown == nil || *shown == want {
@@ -222,7 +180,7 @@ func differs[T comparable](option string, want T, shown *T) string {
 	return fmt.Sprintf("%s is %v, not %v", option, *shown, want)
 }
 
-// mismatch is the error of the differences, nil when there are none.
+// mismatch makes the error of the differences, or nil if all of them are "".
 func mismatch(what, name string, differences ...string) error {
 	differences = slices.DeleteFunc(differences, func(d string) bool { return d == "" })
 	if len(differences) == 0 {
@@ -230,6 +188,34 @@ func mismatch(what, name string, differences ...string) error {
 	}
 	return fmt.Errorf("%w: %s %q: %s", ErrMismatch, what, name, strings.Join(differences, "; "))
 }
+
+// StoredMessage is a message as the server stores it. Times are UTC, in microseconds.
+type StoredMessage struct {
+	Key      string `json:"key"`
+	Data     string `json:"data"`
+	StreamID string `json:"stream_id"`
+	// DataHash is base64(sha256(Data)). The server compares it to find out whether a message was modified.
+	DataHash string `json:"data_hash"`
+	// Seq grows with every change of the stream. A message gets a new one when it is replaced.
+	Seq        int64     `json:"seq"`
+	InsertedAt time.Time `json:"inserted_at"`
+	UpdatedAt  time.Time `json:"updated_at"`
+}
+
+// UnmarshalJSON reads a message as servers write it. A time that cannot be read stays zero.
+func (m *StoredMessage) UnmarshalJSON(text []byte) error {
+	type plain StoredMessage // without this method
+	read := struct {
+		*plain
+		InsertedAt looseTime `json:"inserted_at"`
+		UpdatedAt  looseTime `json:"updated_at"`
+	}{plain: (*plain)(m)}
+	err := json.Unmarshal(text, &read)
+	m.InsertedAt, m.UpdatedAt = read.InsertedAt.Time, read.UpdatedAt.Time
+	return err
+}
+
+func (m *StoredMessage) complete() error { return wire.RequireField(m.Key != "", "key") }
 
 // The orders of ListOptions.Sort.
 const (
@@ -239,17 +225,18 @@ const (
 
 // ListOptions of ListMessages and PeekMessages.
 type ListOptions struct {
-	// Limit is the most messages to return, 1 to 10,000. Default 100, the server's.
+	// Limit is the largest number of messages to return, 1 to 10,000. Default 100, the server's.
 	Limit int
-	// Sort is by seq: SortAscending (default) or SortDescending.
+	// Sort is the order by Seq: SortAscending (default) or SortDescending.
 	Sort string
-	// KeyPattern keeps messages whose key matches it. Default all.
+	// KeyPattern selects the messages whose key matches it. Default all.
 	KeyPattern string
-	// Visible, for PeekMessages alone, keeps what is (true) or is not (false) available for delivery. Default both.
+	// Visible selects the messages that are (true) or are not (false) available for delivery. Default both. It is for
+	// PeekMessages only.
 	Visible *bool
 }
 
-// maxList is the most messages that the server lists at once.
+// maxList is the largest number of messages that the server lists in one answer.
 const maxList = 10_000
 
 func (o ListOptions) query() (url.Values, error) {
@@ -278,15 +265,17 @@ func (o ListOptions) query() (url.Values, error) {
 	return q, nil
 }
 
-// ListMessages returns messages of a stream by seq, without leasing them: 100, or up to 10,000 with opts.Limit. There is
-// no way to ask for those behind them but opts.Sort and opts.KeyPattern. Errors before anything is sent:
-// ErrInvalidArgument (Limit, Sort; Visible, which is not for streams) and ErrInvalidPattern; else ErrNotFound.
+// ListMessages returns messages of a stream in the order of Seq, without leasing them: up to 100, or up to opts.Limit. The
+// API has no pages; use opts.Sort and opts.KeyPattern to reach other messages.
+//
+// Before anything is sent it returns ErrInvalidArgument (Limit, Sort, or a Visible) or ErrInvalidPattern. If there is no
+// such stream the error is ErrNotFound.
 func (c *Client) ListMessages(ctx context.Context, stream string, opts ListOptions) ([]StoredMessage, error) {
 	if err := checkName("stream", stream); err != nil {
 		return nil, err
 	}
 	if opts.Visible != nil {
-		return nil, fmt.Errorf("%w: Visible is for PeekMessages", ErrInvalidArgument)
+		return nil, fmt.Errorf("%w: Visible is for PeekMessages only", ErrInvalidArgument)
 	}
 	q, err := opts.query()
 	if err != nil {
@@ -295,7 +284,7 @@ func (c *Client) ListMessages(ctx context.Context, stream string, opts ListOptio
 	return list[StoredMessage](ctx, c, path("api", "streams", stream, "messages"), q)
 }
 
-// GetMessage returns the message with that key, or ErrNotFound. The error before anything is sent is ErrInvalidKey.
+// GetMessage returns the message with that key, or ErrNotFound. Before anything is sent it returns ErrInvalidKey.
 func (c *Client) GetMessage(ctx context.Context, stream, key string) (*StoredMessage, error) {
 	if err := checkName("stream", stream); err != nil {
 		return nil, err
@@ -304,49 +293,4 @@ func (c *Client) GetMessage(ctx context.Context, stream, key string) (*StoredMes
 		return nil, err
 	}
 	return call[StoredMessage](ctx, c, http.MethodGet, path("api", "streams", stream, "messages", key), nil)
-}
-
-// call makes a lifecycle request and decodes the bare object of its answer. in nil sends no body. Reads are repeated
-// after anything transient, the others only when the server surely did not act.
-func call[T any, A answerTo[T]](ctx context.Context, c *Client, method, path string, in any) (*T, error) {
-	r := request{method: method, path: path, repeat: ifNotActed}
-	if method == http.MethodGet {
-		r.repeat = idempotent
-	}
-	if in != nil {
-		body, err := json.Marshal(in)
-		if err != nil {
-			return nil, fmt.Errorf("sequin: %s %s: %w", method, path, err)
-		}
-		r.body = &transport.Payload{JSON: body}
-	}
-	return decoded[T, A](ctx, c, r)
-}
-
-// callOnce is a read for those who own their loop.
-func callOnce[T any, A answerTo[T]](ctx context.Context, c *Client, path string) (*T, error) {
-	return decoded[T, A](ctx, c, request{method: http.MethodGet, path: path, repeat: once})
-}
-
-// answerTo is a pointer to T that can be decoded into.
-type answerTo[T any] interface {
-	*T
-	checkedAnswer
-}
-
-func decoded[T any, A answerTo[T]](ctx context.Context, c *Client, r request) (*T, error) {
-	out := new(T)
-	if err := c.do(ctx, r, decodeJSON(A(out))); err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-// list makes a read and decodes the {"data":[…]} of its answer.
-func list[T any](ctx context.Context, c *Client, path string, query url.Values) ([]T, error) {
-	got, err := decoded[data[rows[T]]](ctx, c, request{method: http.MethodGet, path: path, query: query, repeat: idempotent})
-	if err != nil {
-		return nil, err
-	}
-	return *got.Data, nil
 }

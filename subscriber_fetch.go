@@ -3,7 +3,6 @@ package sequin
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -216,27 +215,26 @@ func (lp *subscriberLoop) backOff(now time.Time) {
 // failed deals with a receive that failed. Only what will not pass by itself ends the Subscriber.
 func (lp *subscriberLoop) failed(now time.Time, a answer) {
 	lp.full = false
-	var api *APIError
-	isAPI := errors.As(a.err, &api)
+	f := classify(a.err)
 	switch {
-	case isAPI && a.poll.wait > 0 && api.Status == http.StatusBadRequest && strings.Contains(api.Summary, "wait_for"):
+	case a.poll.wait > 0 && f.status() == http.StatusBadRequest && strings.Contains(f.api.Summary, "wait_for"):
 		lp.refusesWait, lp.nextPoll = true, now
 		lp.sub.log(slog.LevelInfo, "polls, because the server does not wait", "error", a.err)
 		return
-	case errors.Is(a.err, ErrRateLimited) && a.poll.wait > 0:
+	case f.kind == kindRateLimited && a.poll.wait > 0:
 		// More receives wait than max_waiting allows. Somebody else gets the messages first; take part without waiting,
 		// and look for a free place now and then.
 		lp.noWaitUntil = now.Add(10*time.Second + rand.N(10*time.Second))
 		lp.backOff(now)
-		if until := now.Add(min(api.retryAfter, lp.sub.client.cfg.Retry.MaxWait)); until.After(lp.nextPoll) {
+		if until := now.Add(min(f.api.retryAfter, lp.sub.client.cfg.Retry.MaxWait)); until.After(lp.nextPoll) {
 			lp.nextPoll = until
 		}
 		return
-	case errors.Is(a.err, ErrUnauthorized):
+	case f.kind == kindUnauthorized:
 		lp.fatal = a.err
-	case errors.Is(a.err, ErrNotFound) && api.Summary != "":
+	case f.kind == kindNotFound && f.explained():
 		lp.missing, lp.nextCheck = true, now
-	case errors.Is(a.err, ErrResponseTooLarge):
+	case f.kind == kindTooLong:
 		lp.window.tooLarge(a.poll.asked)
 	}
 	lp.sub.counts.note(a.err)

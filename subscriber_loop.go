@@ -1,10 +1,8 @@
 package sequin
 
 import (
-	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"time"
 )
 
@@ -240,7 +238,7 @@ func (lp *subscriberLoop) startCheck() {
 func (lp *subscriberLoop) judge(c check) {
 	lp.checking = false
 	lp.nextCheck = time.Now().Add(aboutAMinute())
-	var api *APIError
+	f := classify(c.err)
 	switch {
 	case c.err == nil:
 		lp.missing, lp.blind = false, 0
@@ -249,9 +247,9 @@ func (lp *subscriberLoop) judge(c check) {
 			lp.fatal = checkLease(ackWait)
 			lp.sub.setTerms(ackWait)
 		}
-	case errors.Is(c.err, ErrUnauthorized):
+	case f.kind == kindUnauthorized:
 		lp.fatal = c.err
-	case errors.As(c.err, &api) && api.Status == http.StatusNotFound && api.Summary != "":
+	case f.kind == kindNotFound && f.explained():
 		if lp.missing {
 			lp.fatal = c.err
 		}

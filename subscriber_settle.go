@@ -184,8 +184,9 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch.Batch[s
 		return batch.Result[settling, struct{}]{Done: b.Items}
 	}
 	s.sub.counts.note(err)
-	repeats := kind == Ack && s.repeatAcks && mayHaveActed(err)
-	if surelyNotActed(err) || repeats {
+	f := classify(err)
+	repeats := kind == Ack && s.repeatAcks && f.mayHaveActed
+	if f.surelyNotActed() || repeats {
 		for i := range b.Items {
 			b.Items[i].Item.unsure = b.Items[i].Item.unsure || repeats
 		}
@@ -194,7 +195,7 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch.Batch[s
 		// it is, without company: what is wrong may be wrong with one of its ids, and the lane has another slot.
 		return batch.Result[settling, struct{}]{Again: []*batch.Batch[settling, struct{}]{b}, Wait: min(wait, margin/2)}
 	}
-	if mayHaveActed(err) {
+	if f.mayHaveActed {
 		err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
 	return batch.Result[settling, struct{}]{Failed: b.Items, Err: err}

@@ -2,34 +2,31 @@ package sequin
 
 import (
 	"fmt"
-	"hash/maphash"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
 
-	"github.com/sequin-go/sequin/internal/batch"
 	"github.com/sequin-go/sequin/internal/jscan"
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// MaxBatch is the most messages, and the most ack ids, in one request: the API's own limit.
+// MaxBatch is the largest number of messages, or of ack ids, in one request. It is the API's own limit.
 const MaxBatch = 1000
 
-// MaxRequestBytes is the most bytes that a request's body may have. The real server answers 413 to more, and the
+// MaxRequestBytes is the largest body of a request, in bytes. The real server answers 413 to a larger one, and the
 // connection cannot be used afterwards.
 const MaxRequestBytes = 8_000_000
 
-// The rules of keys, from the server's own refusals.
+// The limits of keys, as the server's refusals name them.
 const (
 	maxKeyLen    = 255
 	maxKeyTokens = 16
 )
 
-// checkKey reports the first rule that key breaks, or how many bytes of JSON it makes. The 2024 server answers some broken
-// rules with a bare 500, for the whole batch.
+// checkKey returns the size of key as a JSON string, or an error that names the first rule that key breaks. The 2024 server
+// answers some of these keys with a 500 without a summary, for the whole batch.
 func checkKey(key string) (size int, err error) {
 	if isCommon(key) {
 		return len(key) + len(`""`), nil
@@ -41,7 +38,7 @@ func checkKey(key string) (size int, err error) {
 	return size, nil
 }
 
-// checkPattern reports the first rule that a filter breaks.
+// checkPattern returns an error that names the first rule that a filter or key pattern breaks.
 func checkPattern(pattern string) error {
 	if reason := brokenKeyRule(pattern, true); reason != "" {
 		return fmt.Errorf("%w: %q %s", ErrInvalidPattern, clip(pattern), reason)
@@ -49,7 +46,7 @@ func checkPattern(pattern string) error {
 	return nil
 }
 
-// What isCommon has to know of a byte.
+// What isCommon needs to know about a byte.
 const (
 	uncommon = 1 << iota // not allowed in a key, or escaped in JSON
 	dot
@@ -65,19 +62,20 @@ var byteClass = func() (class [256]uint8) {
 	return class
 }()
 
-// isCommon reports that key breaks no rule and stands for itself in JSON. Every Send asks; the answer takes a quarter of
-// the time that brokenKeyRule and the scanner take together. What is not common may still be right.
+// isCommon reports whether key breaks no rule and needs no escape in JSON. A key that is not common may still be valid.
+// Every Send calls it: it takes a quarter of the time of brokenKeyRule and jscan.StringSize.
 func isCommon(key string) bool {
 	seen, before, dots := uint8(0), uint8(dot), 0
 	for i := range len(key) {
 		class := byteClass[key[i]]
-		seen |= class&uncommon | class&before // a dot after a dot, or in front, makes an empty token
+		seen |= class&uncommon | class&before // a dot at the start or after another dot makes an empty token
 		before = class
 		dots += int(class / dot)
 	}
 	return seen == 0 && before != dot && dots < maxKeyTokens && len(key) <= maxKeyLen
 }
 
+// brokenKeyRule describes the first rule that a key, or a pattern, breaks. It returns "" if there is none.
 func brokenKeyRule(s string, wildcards bool) string {
 	if s == "" {
 		return "is empty"
@@ -90,9 +88,9 @@ func brokenKeyRule(s string, wildcards bool) string {
 		if i < len(s) && s[i] != '.' {
 			if c := s[i]; c <= ' ' || c > '~' {
 				r, _ := utf8.DecodeRuneInString(s[i:])
-				return fmt.Sprintf("holds %q: printable ASCII without spaces only", r)
+				return fmt.Sprintf("contains %q; only printable ASCII without spaces is allowed", r)
 			} else if !wildcards && (c == '*' || c == '>') {
-				return fmt.Sprintf("holds %q, which is for patterns", c)
+				return fmt.Sprintf("contains %q, which only patterns may contain", c)
 			}
 			continue
 		}
@@ -117,7 +115,7 @@ func brokenKeyRule(s string, wildcards bool) string {
 	return ""
 }
 
-// clip keeps an error's text readable when what it quotes is not.
+// clip shortens a quoted string, so that the error around it stays readable.
 func clip(s string) string {
 	if len(s) > 64 {
 		return strings.ToValidUTF8(s[:64], "") + "…"
@@ -125,74 +123,34 @@ func clip(s string) string {
 	return s
 }
 
-// checkMessage returns how many bytes the message takes in a request, its comma included.
-func checkMessage(m Message) (size int, err error) {
-	key, err := checkKey(m.Key)
+// checkMessage returns the size of a message in the body of a send, with its comma.
+func checkMessage(key, data string) (size int, err error) {
+	keySize, err := checkKey(key)
 	if err != nil {
 		return 0, err
 	}
-	data, ok := jscan.StringSize(m.Data)
+	dataSize, ok := jscan.StringSize(data)
 	if !ok {
-		return 0, fmt.Errorf("%w: data of %q is not UTF-8, or holds a NUL; encode it, say as base64", ErrInvalidData, m.Key)
+		return 0, fmt.Errorf("%w: data of %q is not UTF-8, or contains a NUL; encode it, for instance as base64", ErrInvalidData, key)
 	}
-	size = wire.MessageOverhead + key + data
+	size = wire.MessageOverhead + keySize + dataSize
 	if wire.SendOverhead+size > MaxRequestBytes {
-		return 0, fmt.Errorf("%w: message %q takes %d bytes of JSON, a request at most %d", ErrTooLarge, m.Key, wire.SendOverhead+size, MaxRequestBytes)
+		return 0, fmt.Errorf("%w: message %q takes %d bytes of JSON, a request at most %d", ErrTooLarge, key, wire.SendOverhead+size, MaxRequestBytes)
 	}
 	return size, nil
 }
-
-// checkBatch returns the size of the request that the messages make.
-func checkBatch(messages []Message) (size int, err error) {
-	if len(messages) == 0 {
-		return 0, fmt.Errorf("%w: no messages", ErrInvalidArgument)
-	}
-	if len(messages) > MaxBatch {
-		return 0, fmt.Errorf("%w: %d messages, at most %d a request", ErrBatchTooLarge, len(messages), MaxBatch)
-	}
-	size = wire.SendOverhead
-	for i, m := range messages {
-		n, err := checkMessage(m)
-		if err != nil && len(messages) > 1 {
-			err = fmt.Errorf("message %d: %w", i, err)
-		}
-		if err != nil {
-			return 0, err
-		}
-		size += n
-	}
-	if size > MaxRequestBytes {
-		return 0, fmt.Errorf("%w: the messages take %d bytes of JSON, a request at most %d", ErrTooLarge, size, MaxRequestBytes)
-	}
-	return size, nil
-}
-
-// doubledKey returns a key that stands twice.
-func doubledKey(messages []Message) (string, bool) {
-	var seen batch.IDSet // of hashes: a map of keys costs as much as all the rest of a batch's checks
-	seen.Reset(len(messages))
-	for i, m := range messages {
-		same := func(o Message) bool { return o.Key == m.Key }
-		if !seen.Add(max(1, maphash.String(keySeed, m.Key))) && slices.ContainsFunc(messages[:i], same) {
-			return m.Key, true
-		}
-	}
-	return "", false
-}
-
-var keySeed = maphash.MakeSeed()
 
 func checkAckIDs(ids []string) error {
 	if len(ids) == 0 {
 		return fmt.Errorf("%w: no ack ids", ErrInvalidArgument)
 	}
 	if len(ids) > MaxBatch {
-		return fmt.Errorf("%w: %d ack ids, at most %d a request", ErrBatchTooLarge, len(ids), MaxBatch)
+		return fmt.Errorf("%w: %d ack ids, at most %d in a request", ErrBatchTooLarge, len(ids), MaxBatch)
 	}
 	for i, id := range ids {
-		// uuid.Parse also takes braces, a urn: prefix and no dashes, all of which the server refuses, for all ids.
+		// uuid.Parse also accepts braces, a urn: prefix and no dashes. The server refuses these, and the whole request.
 		if _, err := uuid.Parse(id); err != nil || len(id) != len("00000000-0000-0000-0000-000000000000") {
-			return fmt.Errorf("%w: ack id %d is %q", ErrInvalidAckID, i, clip(id))
+			return fmt.Errorf("%w: ack id %d is %q, must be a UUID with dashes", ErrInvalidAckID, i, clip(id))
 		}
 	}
 	return nil
@@ -205,19 +163,19 @@ func checkNames(stream, consumer string) error {
 	return checkName("consumer", consumer)
 }
 
-// checkName refuses what cannot be an element of a path. Which characters a new name may have is the server's to say:
-// the 2024 server refuses dashes, others take them.
+// checkName refuses a name that cannot be an element of a path. The server decides which characters a new name may have:
+// the 2024 server refuses dashes, others accept them.
 func checkName(what, name string) error {
 	switch {
 	case name == "":
-		return fmt.Errorf("%w: the %s has no name", ErrInvalidArgument, what)
+		return fmt.Errorf("%w: the name of the %s is empty", ErrInvalidArgument, what)
 	case name == "." || name == "..":
-		return fmt.Errorf("%w: %q cannot name a %s", ErrInvalidArgument, name, what)
+		return fmt.Errorf("%w: %q cannot be the name of a %s", ErrInvalidArgument, name, what)
 	}
 	return nil
 }
 
-// checkMillis refuses durations that the API, which counts in milliseconds, would round in silence.
+// checkMillis refuses a duration with a fraction of a millisecond: the API counts in milliseconds and would round it.
 func checkMillis(what string, d time.Duration) error {
 	if d < 0 || d%time.Millisecond != 0 {
 		return fmt.Errorf("%w: %s is %v, must be whole milliseconds", ErrInvalidArgument, what, d)

@@ -37,9 +37,9 @@ func TestKeys(t *testing.T) {
 		{"DEL", "a\x7f", `'\x7f'`},
 		{"not ASCII", "café", "'é'"},
 		{"not UTF-8", "a\xff", "printable ASCII"},
-		{"star", "a.*", "for patterns"},
-		{"greater", "a.>", "for patterns"},
-		{"star inside", "a*b", "for patterns"},
+		{"star", "a.*", "only patterns"},
+		{"greater", "a.>", "only patterns"},
+		{"star inside", "a*b", "only patterns"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			err := sequin.CheckKey(row.key)

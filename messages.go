@@ -1,0 +1,286 @@
+package sequin
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/transport"
+	"github.com/sequin-go/sequin/internal/wire"
+)
+
+// Message is what a producer sends.
+//
+// Key has 1 to 255 characters, printable ASCII without space, '*' and '>'. Dots divide it into at most 16 tokens, none of
+// them empty. Data is valid UTF-8 without NUL, usually JSON. Key and Data together take at most 8,000,000 bytes as JSON.
+type Message struct {
+	Key  string `json:"key"`
+	Data string `json:"data"`
+}
+
+// ReceivedMessage is a message leased to the caller of ReceiveMessages.
+type ReceivedMessage struct {
+	// AckID identifies the message in acks and nacks. On the 2024 server it stays the same when the message is redelivered
+	// or replaced.
+	AckID string
+	// DeliverCount is how often this version of the message has been delivered, including this time. It is 0 if the server
+	// does not say.
+	DeliverCount int
+	StoredMessage
+}
+
+// SendMessage sends one message and returns when the server has it. Each call is a request: the real server serves 430 to
+// 840 a second this way, and 21,000 messages a second in batches. Use a [Publisher] for more than a few messages.
+//
+// The request is repeated as Config.Retry says, with the same Idempotency-Key, so that a server which knows that header
+// stores the message once. Before anything is sent it returns ErrInvalidKey, ErrInvalidData, ErrTooLarge or
+// ErrInvalidArgument.
+func (c *Client) SendMessage(ctx context.Context, stream, key, data string) (SendResult, error) {
+	return c.SendMessages(ctx, stream, []Message{{Key: key, Data: data}})
+}
+
+// SendMessages sends 1 to 1,000 messages in one request, which succeeds or fails as a whole. SendResult.Published is the
+// number of messages that changed the stream: where the stream keeps one message per key, a message whose data is there
+// already is not counted.
+//
+// Before anything is sent it returns the errors of SendMessage, ErrBatchTooLarge, or ErrDuplicateKey. The last one means
+// that two messages have the same key and the server does not accept that; the Client asks the server the first time that
+// it matters. Current servers keep the order of the messages; the 2024 server stores a batch in reverse order.
+func (c *Client) SendMessages(ctx context.Context, stream string, messages []Message) (SendResult, error) {
+	var result SendResult
+	if err := checkName("stream", stream); err != nil {
+		return result, err
+	}
+	size, err := checkBatch(messages)
+	if err != nil {
+		return result, err
+	}
+	if key, ok := duplicateKey(messages); ok {
+		if accepted, err := c.acceptsDuplicateKeys(ctx, stream); err != nil {
+			return result, err
+		} else if !accepted {
+			return result, fmt.Errorf("%w: %q; this server accepts a key once a request: send its messages one after the other", ErrDuplicateKey, key)
+		}
+	}
+	body := bodies.Get(size)
+	defer bodies.Put(body)
+	body.JSON = wire.AppendSendHead(body.JSON)
+	for _, m := range messages {
+		body.JSON = wire.AppendMessage(body.JSON, m.Key, m.Data)
+	}
+	body.JSON = wire.AppendSendTail(body.JSON)
+	if err = c.send(ctx, stream, body, uuid.NewString(), idempotent, &result); err != nil {
+		return SendResult{}, err // a truncated answer may have set result
+	}
+	return result, nil
+}
+
+// send makes the request of SendMessages and of the Publisher.
+func (c *Client) send(ctx context.Context, stream string, body *transport.Payload, idempotencyKey string, again repeat, result *SendResult) error {
+	return c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "messages"), body: body,
+		idempotencyKey: idempotencyKey, repeat: again}, func(_ http.Header, body []byte) (err error) {
+		result.Published, err = wire.DecodePublished(body)
+		return err
+	})
+}
+
+// SendResult is the server's answer to a send.
+type SendResult struct {
+	// Published is the number of messages that the server stored or replaced.
+	Published int `json:"published"`
+}
+
+// checkBatch checks the messages of one request and returns the size of its body.
+func checkBatch(messages []Message) (size int, err error) {
+	if len(messages) == 0 {
+		return 0, fmt.Errorf("%w: no messages", ErrInvalidArgument)
+	}
+	if len(messages) > MaxBatch {
+		return 0, fmt.Errorf("%w: %d messages, at most %d in a request", ErrBatchTooLarge, len(messages), MaxBatch)
+	}
+	size = wire.SendOverhead
+	for i, m := range messages {
+		n, err := checkMessage(m.Key, m.Data)
+		if err != nil && len(messages) > 1 {
+			err = fmt.Errorf("message %d: %w", i, err)
+		}
+		if err != nil {
+			return 0, err
+		}
+		size += n
+	}
+	if size > MaxRequestBytes {
+		return 0, fmt.Errorf("%w: the messages take %d bytes of JSON, a request at most %d", ErrTooLarge, size, MaxRequestBytes)
+	}
+	return size, nil
+}
+
+// duplicateKey returns a key that more than one of the messages has.
+func duplicateKey(messages []Message) (string, bool) {
+	var seen batch.IDSet // of hashes: a map of keys would cost as much as all other checks of a batch
+	seen.Reset(len(messages))
+	for i, m := range messages {
+		same := func(o Message) bool { return o.Key == m.Key }
+		if !seen.Add(max(1, maphash.String(keySeed, m.Key))) && slices.ContainsFunc(messages[:i], same) {
+			return m.Key, true
+		}
+	}
+	return "", false
+}
+
+var keySeed = maphash.MakeSeed()
+
+// acceptsDuplicateKeys reports whether the server accepts two messages with the same key in one request. A server whose
+// streams have no one_message_per_key is the 2024 one, which answers 500 to that; every other server accepts it. The first
+// answer holds for the life of the Client, because it tells which server this is.
+func (c *Client) acceptsDuplicateKeys(ctx context.Context, stream string) (bool, error) {
+	if known := c.repeatsKeys.Load(); known != nil {
+		return *known, nil
+	}
+	s, err := c.GetStream(ctx, stream)
+	if err != nil {
+		return false, err
+	}
+	accepted := s.OneMessagePerKey != nil
+	c.repeatsKeys.Store(&accepted)
+	return accepted, nil
+}
+
+// ReceiveOptions of ReceiveMessages.
+type ReceiveOptions struct {
+	// BatchSize is the largest number of messages to receive, 1 to 1,000. Default 10, as in the official SDKs.
+	BatchSize int
+	// WaitFor is how long the server may wait for a message before it answers with none: 500 ms to 5 min, in whole
+	// milliseconds. Default 0: the server does not wait. The 2024 server refuses a WaitFor with ErrValidation.
+	WaitFor time.Duration
+}
+
+// ReceiveMessage receives one message. It returns nil if none is available, and does not wait. See ReceiveMessages.
+func (c *Client) ReceiveMessage(ctx context.Context, stream, consumer string) (*ReceivedMessage, error) {
+	got, err := c.ReceiveMessages(ctx, stream, consumer, ReceiveOptions{BatchSize: 1})
+	if err != nil || len(got) == 0 {
+		return nil, err
+	}
+	return &got[0], nil
+}
+
+// ReceiveMessages receives up to BatchSize messages. It returns an empty slice if none is available. Each message is leased
+// to the caller for the consumer's ack_wait, counted by the server from the moment it answers. Ack or nack it by its AckID
+// within that time.
+//
+// Pass the ID of the consumer, here and in acks and nacks, rather than its name: on the 2024 server names of consumers are
+// shared by all streams, and the consumer of another stream may answer. If the answer is lost the request is repeated; the
+// messages of the lost answer are redelivered when their lease ends. Before anything is sent it returns
+// ErrInvalidArgument.
+func (c *Client) ReceiveMessages(ctx context.Context, stream, consumer string, opts ReceiveOptions) ([]ReceivedMessage, error) {
+	if opts.BatchSize == 0 {
+		opts.BatchSize = 10
+	}
+	if err := c.checkReceive(stream, consumer, opts); err != nil {
+		return nil, err
+	}
+	return c.receive(ctx, stream, consumer, opts, unlessUnreadable)
+}
+
+func (c *Client) receive(ctx context.Context, stream, consumer string, opts ReceiveOptions, again repeat) ([]ReceivedMessage, error) {
+	var got []ReceivedMessage
+	decoder := wire.Decoder{Each: func(m *wire.Message) { got = append(got, received(m)) }}
+	r := receiveRequest(stream, consumer, opts)
+	r.repeat = again
+	err := c.do(ctx, r, func(_ http.Header, body []byte) error {
+		got = []ReceivedMessage{} // an earlier attempt may have filled it
+		return decoder.Decode(body)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return got, nil
+}
+
+func received(m *wire.Message) ReceivedMessage {
+	return ReceivedMessage{AckID: m.AckID, DeliverCount: m.DeliverCount, StoredMessage: StoredMessage{Key: m.Key, Data: m.Data,
+		StreamID: m.StreamID, DataHash: m.DataHash, Seq: m.Seq, InsertedAt: m.InsertedAt, UpdatedAt: m.UpdatedAt}}
+}
+
+// receiveRequest is the request of ReceiveMessages and of the Subscriber. Its zero repeat is once.
+func receiveRequest(stream, consumer string, opts ReceiveOptions) request {
+	return request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, "receive"),
+		body: &transport.Payload{JSON: wire.AppendReceive(nil, opts.BatchSize, opts.WaitFor)}, wait: opts.WaitFor}
+}
+
+func (c *Client) checkReceive(stream, consumer string, opts ReceiveOptions) error {
+	if err := checkNames(stream, consumer); err != nil {
+		return err
+	}
+	if opts.BatchSize < 1 || opts.BatchSize > MaxBatch {
+		return fmt.Errorf("%w: BatchSize is %d, must be 1 to %d", ErrInvalidArgument, opts.BatchSize, MaxBatch)
+	}
+	return c.checkWaitFor(opts.WaitFor)
+}
+
+// The limits of wait_for, as Sequin documents them.
+const minWaitFor, maxWaitFor = 500 * time.Millisecond, 5 * time.Minute
+
+func (c *Client) checkWaitFor(d time.Duration) error {
+	switch {
+	case d == 0:
+		return nil
+	case d < minWaitFor || d > maxWaitFor || d%time.Millisecond != 0:
+		return fmt.Errorf("%w: WaitFor is %v, must be whole milliseconds from %v to %v", ErrInvalidArgument, d, minWaitFor, maxWaitFor)
+	case c.limit > 0 && d > c.limit-time.Second:
+		return fmt.Errorf("%w: WaitFor is %v, must be at most %v: HTTPClient.Timeout less 1 s for the answer to travel", ErrInvalidArgument, d, c.limit-time.Second)
+	}
+	return nil
+}
+
+// AckMessage acks one message: it is done, and is not delivered to this consumer again. See AckMessages.
+func (c *Client) AckMessage(ctx context.Context, stream, consumer, ackID string) error {
+	return c.AckMessages(ctx, stream, consumer, []string{ackID})
+}
+
+// AckMessages acks 1 to 1,000 messages. The server answers success also for ack ids that are unknown or already settled.
+// Pass the consumer's ID rather than its name; see ReceiveMessages.
+//
+// The request is repeated only if the server surely did not act. After any other lost answer the error is
+// ErrOutcomeUnknown: on the 2024 server an ack id stays the same when the message is redelivered, so that a late or
+// repeated ack would remove a message that another program holds by then. Before anything is sent it returns
+// ErrInvalidAckID, ErrInvalidArgument (no ack ids) or ErrBatchTooLarge.
+func (c *Client) AckMessages(ctx context.Context, stream, consumer string, ackIDs []string) error {
+	return c.settleMessages(ctx, stream, consumer, "ack", ackIDs)
+}
+
+// NackMessage nacks one message: it is available again at once. See NackMessages.
+func (c *Client) NackMessage(ctx context.Context, stream, consumer, ackID string) error {
+	return c.NackMessages(ctx, stream, consumer, []string{ackID})
+}
+
+// NackMessages makes 1 to 1,000 messages available again at once. In all other respects it is like AckMessages.
+func (c *Client) NackMessages(ctx context.Context, stream, consumer string, ackIDs []string) error {
+	return c.settleMessages(ctx, stream, consumer, "nack", ackIDs)
+}
+
+func (c *Client) settleMessages(ctx context.Context, stream, consumer, verb string, ackIDs []string) error {
+	if err := checkNames(stream, consumer); err != nil {
+		return err
+	}
+	if err := checkAckIDs(ackIDs); err != nil {
+		return err
+	}
+	body := wire.AppendSettleHead(nil)
+	for _, id := range ackIDs {
+		body = wire.AppendAckID(body, id)
+	}
+	return c.settle(ctx, stream, consumer, verb, &transport.Payload{JSON: wire.AppendSettleTail(body, false)}, 0, ifNotActed)
+}
+
+// settle makes the request of acks and nacks, those of a Client and those of a Subscriber. verb is "ack" or "nack".
+func (c *Client) settle(ctx context.Context, stream, consumer, verb string, body *transport.Payload, timeout time.Duration, again repeat) error {
+	return c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, verb),
+		body: body, timeout: timeout, repeat: again}, func(_ http.Header, body []byte) error { return wire.DecodeSettled(body) })
+}
