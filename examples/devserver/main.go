@@ -1,9 +1,9 @@
-// Devserver runs a Sequin streams server for programs in any language. It keeps everything in memory: what it holds is
-// gone when it stops.
+// Devserver runs a Sequin streams server for programs in any language. It keeps everything in memory, and loses it when it
+// stops.
 //
 //	go run ./examples/devserver -addr 127.0.0.1:7376
 //
-// It prints its URL and requests to try, and stops at an interrupt.
+// It prints its URL and some requests to try. It stops on an interrupt.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// stopWithin is how long a stop waits for requests that run. Long polls are woken, and nothing else takes long.
+// stopWithin is how long a stop waits for running requests. Long polls are woken, and no other request takes long.
 const stopWithin = 5 * time.Second
 
 type options struct {
@@ -54,8 +54,8 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.SetOutput(out)
 	flags.StringVar(&o.addr, "addr", "127.0.0.1:7376", "`host:port` to listen on; port 0 picks a free one")
 	flags.BoolVar(&o.public, "public", false, "allow an address that other machines can reach")
-	flags.StringVar(&o.server.Token, "token", "", "ask every request for \"Authorization: Bearer `TOKEN`\"")
-	flags.Func("compat", "whose behaviour to show: `documented` (the default) or aug2024", func(name string) error {
+	flags.StringVar(&o.server.Token, "token", "", "require \"Authorization: Bearer `TOKEN`\" of every request")
+	flags.Func("compat", "the behaviour of the server: `documented` (the default) or aug2024", func(name string) error {
 		for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
 			if name == compat.String() {
 				o.server.Compat = compat
@@ -84,7 +84,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	defer listener.Close()
 	if !listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		if !o.public {
-			return fmt.Errorf("%s can be reached from other machines: listen on 127.0.0.1, or say -public", listener.Addr())
+			return fmt.Errorf("%s can be reached from other machines: listen on 127.0.0.1, or use -public", listener.Addr())
 		}
 		fmt.Fprintf(out, "WARNING: other machines can reach this server, %s.\n", guard(o.server.Token))
 	}
@@ -101,7 +101,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	case <-ctx.Done():
 	}
-	// Waking the long polls first: Shutdown waits for every request, and theirs may have minutes to go.
+	// First wake the long polls: Shutdown waits for every request, and they may have minutes left.
 	srv.Close()
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
@@ -115,9 +115,10 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	return nil
 }
 
+// guard says who can use a public server.
 func guard(token string) string {
 	if token == "" {
-		return "and anyone there can use it: say -token"
+		return "and anyone there can use it: set -token"
 	}
-	return "with the token, which they can read on the way"
+	return "with the token, which others on the network can read"
 }

@@ -22,7 +22,7 @@ import (
 // process is a running devserver.
 type process struct {
 	*exec.Cmd
-	tour   []string // the lines to try
+	tour   []string // the printed commands
 	output *bufio.Reader
 }
 
@@ -63,7 +63,7 @@ var (
 	ackedID    = regexp.MustCompile(`-d '\{"ack_ids":\["'\$\(.*\)'"\]\}'`)
 )
 
-// request makes of a printed line the request that curl would send.
+// request returns the request that curl would send for a printed line.
 func request(t *testing.T, line, ackID string) *http.Request {
 	t.Helper()
 	line = ackedID.ReplaceAllLiteralString(line, `-d '{"ack_ids":["`+ackID+`"]}'`)
@@ -78,7 +78,7 @@ func request(t *testing.T, line, ackID string) *http.Request {
 	return r
 }
 
-// poll sends the printed receive, which waits, again and again until the place in the line is its own.
+// poll sends the printed receive, which waits, until the server has a place for it.
 func (p *process) poll(t *testing.T, answered chan<- string) {
 	for {
 		got, err := http.DefaultClient.Do(request(t, p.tour[3], ""))
@@ -95,7 +95,7 @@ func (p *process) poll(t *testing.T, answered chan<- string) {
 	}
 }
 
-// awaitPoll returns when poll waits: with room for one, another is refused then.
+// awaitPoll returns when poll waits: the server has one place, and refuses another receive then.
 func (p *process) awaitPoll(t *testing.T) {
 	t.Helper()
 	for p.send(t, http.MethodPost, "/receive", `{"wait_for":500}`) != http.StatusTooManyRequests {
@@ -114,8 +114,8 @@ func (p *process) send(t *testing.T, method, path, body string) int {
 	return got.StatusCode
 }
 
-// TestThePrintedLinesWorkAndASignalStopsIt also leaves a long poll open, which a stop must not wait for.
-func TestThePrintedLinesWorkAndASignalStopsIt(t *testing.T) {
+// The test also leaves a long poll open, for which a stop must not wait.
+func TestThePrintedCommandsWorkAndASignalStopsTheServer(t *testing.T) {
 	binary := build(t)
 	for name, args := range map[string][]string{
 		"documented": {}, "aug2024": {"-compat", "aug2024"}, "token": {"-token", "secret"},
@@ -148,14 +148,14 @@ func TestThePrintedLinesWorkAndASignalStopsIt(t *testing.T) {
 			require.Equal(t, "stopped\n", string(rest))
 			require.NoError(t, p.Wait())
 			if name == "documented" {
-				require.Equal(t, `{"data":[]}`, <-answered, "the long poll was woken, not cut")
+				require.Equal(t, `{"data":[]}`, <-answered, "the long poll was woken, not cancelled")
 			}
 		})
 	}
 }
 
-// A curl that prints its arguments stands in for the real one.
-func TestATokenReachesTheServerWhateverIsInIt(t *testing.T) {
+// A function that prints its arguments replaces curl.
+func TestATokenReachesTheServerWhateverItContains(t *testing.T) {
 	for _, token := range []string{"plain", "it's", "'", "a'; echo broken out; '", "$HOME `id` \\ \"x\"", "two  spaces"} {
 		var tour strings.Builder
 		printTour(&tour, "http://127.0.0.1:7376", server.Config{Token: token})
@@ -170,7 +170,7 @@ func TestATokenReachesTheServerWhateverIsInIt(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatOthersCanReachNeedsAWord(t *testing.T) {
+func TestAPublicAddressNeedsTheFlag(t *testing.T) {
 	var out bytes.Buffer
 	o, err := parse([]string{"-addr", "0.0.0.0:0"}, &out)
 	require.NoError(t, err)

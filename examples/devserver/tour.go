@@ -8,7 +8,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// printTour prints what to paste into a shell: each line works after the ones before it.
+// printTour prints commands to paste into a shell. Each works after the ones before it.
 func printTour(out io.Writer, url string, cfg server.Config) {
 	curl := "curl -sS -H 'Content-Type: application/json'"
 	if cfg.Token != "" {
@@ -23,16 +23,15 @@ func printTour(out io.Writer, url string, cfg server.Config) {
 		fmt.Fprintf(out, "%s %s/api/streams%s -d '%s'\n", curl, url, line.path, line.body)
 	}
 	consumer := url + "/api/streams/orders/consumers/billing"
-	// The ack needs the id that the receive got, so the two share a variable.
+	// The ack needs the id from the answer of the receive, so the two share a variable.
 	fmt.Fprintf(out, "GOT=$(%s %s/receive -d '%s'); echo \"$GOT\"\n", curl, consumer, receiveBody(cfg.Compat))
 	fmt.Fprintf(out, "%s %s/ack -d '{\"ack_ids\":[\"'$(echo \"$GOT\" | sed 's/.*\"ack_id\":\"\\([^\"]*\\)\".*/\\1/')'\"]}'\n\n", curl, consumer)
 }
 
-// quoted is text as one word of a shell: inside single quotes nothing means anything but a quote, which has to stand
-// outside.
+// quoted is text as one word for a shell. Between single quotes only a single quote is special; it must be outside.
 func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
-// receiveBody waits for messages where the server can.
+// receiveBody asks the server to wait for messages if it can.
 func receiveBody(compat server.Compat) string {
 	if compat == server.Aug2024 {
 		return `{"batch_size":10}`

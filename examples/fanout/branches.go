@@ -15,7 +15,7 @@ import (
 	"github.com/sequin-go/sequin/examples/internal/clocks"
 )
 
-// toLine is the pipeline's transform: a record becomes a line that people can read, under a key of its own.
+// toLine is the transform of the pipeline. It makes a readable line of a record, under a new key.
 func toLine(_ context.Context, d sequin.Delivery) ([]sequin.Message, error) {
 	p, err := sequin.DecodeJSON[clocks.Period](d)
 	if err != nil {
@@ -26,10 +26,10 @@ func toLine(_ context.Context, d sequin.Delivery) ([]sequin.Message, error) {
 	return []sequin.Message{{Key: "line." + strings.TrimPrefix(d.Key, "tz."), Data: text}}, nil
 }
 
-// archive is the batch handler's file: a record a line.
+// archive is the file of the batch handler. It has one record per line.
 type archive struct {
 	file *os.File
-	keys map[string]int // how often each was written; the handler's own until it has ended
+	keys map[string]int // how often each was written; used by the handler until it has ended
 }
 
 func createArchive(name string) (*archive, error) {
@@ -37,14 +37,13 @@ func createArchive(name string) (*archive, error) {
 	return &archive{file: f, keys: map[string]int{}}, err
 }
 
-// handle writes batches of up to 500 records, one after the other.
+// handle writes batches of up to 500 records, one batch at a time.
 func (a *archive) handle(ctx context.Context, sub *sequin.Subscriber) error {
 	return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: 500}, a.write)
 }
 
-// write returns once the batch is on the disk: only then is it acked. A batch that is written and not acked, because the
-// program died in between, would be written again: at least once is what the stream promises, and who reads the file
-// knows records by their keys.
+// write returns when the batch is on the disk, so that the batch is acked only then. If the program dies after the write and
+// before the ack, the batch is written again: delivery is at least once. A reader of the file finds duplicates by their keys.
 func (a *archive) write(_ context.Context, batch []sequin.Delivery) error {
 	buffer := bufio.NewWriter(a.file)
 	for _, d := range batch {
@@ -65,19 +64,18 @@ func (a *archive) write(_ context.Context, batch []sequin.Delivery) error {
 
 func (a *archive) close() error { return a.file.Close() }
 
-// ledger is the handler that cannot deal with everything: it books records by zone, in whole minutes. Before clocks were
-// set by time zones they showed the sun's time, to the second: such a record no retry makes any better. And now and then
-// it has a bad moment, which passes.
+// ledger is the handler that cannot handle every record. It records offsets in whole minutes. Before there were time zones,
+// clocks showed the local solar time, to the second; no retry can make such a record valid. Some other records fail once.
 type ledger struct {
-	dead string
+	dead string // the dead-letter stream
 
-	mu      sync.Mutex
-	booked  map[string]bool
-	stumble map[string]bool // records that failed once and passed later
+	mu         sync.Mutex // guards all below
+	booked     map[string]bool
+	failedOnce map[string]bool
 }
 
 func newLedger(dead string) *ledger {
-	return &ledger{dead: dead, booked: map[string]bool{}, stumble: map[string]bool{}}
+	return &ledger{dead: dead, booked: map[string]bool{}, failedOnce: map[string]bool{}}
 }
 
 func (l *ledger) handle(ctx context.Context, sub *sequin.Subscriber) error {
@@ -85,7 +83,7 @@ func (l *ledger) handle(ctx context.Context, sub *sequin.Subscriber) error {
 		DeadLetter: &sequin.DeadLetter{Stream: l.dead, MaxAttempts: 3}}, l.book)
 }
 
-var errBadMoment = errors.New("the ledger is locked")
+var errLocked = errors.New("the ledger is locked")
 
 func (l *ledger) book(_ context.Context, d sequin.Delivery) error {
 	p, err := sequin.DecodeJSON[clocks.Period](d)
@@ -93,13 +91,13 @@ func (l *ledger) book(_ context.Context, d sequin.Delivery) error {
 		return err
 	}
 	if p.Offset%60 != 0 {
-		return sequin.Permanent(fmt.Errorf("an offset of %d s is no whole number of minutes", p.Offset))
+		return sequin.Permanent(fmt.Errorf("an offset of %d s is not a whole number of minutes", p.Offset))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if d.Seq%100 == 0 && !l.stumble[d.Key] {
-		l.stumble[d.Key] = true
-		return errBadMoment
+	if d.Seq%100 == 0 && !l.failedOnce[d.Key] {
+		l.failedOnce[d.Key] = true
+		return errLocked
 	}
 	l.booked[d.Key] = true
 	return nil

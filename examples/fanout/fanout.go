@@ -14,8 +14,8 @@ import (
 	"github.com/sequin-go/sequin/examples/internal/clocks"
 )
 
-// streams are those of one run: names of its own, so that it disturbs nobody, with underscores, because the 2024 server
-// takes no dashes.
+// streams are the names of the streams of one run. They are new, so that a run disturbs no other. They have underscores,
+// because the 2024 server accepts no dashes.
 type streams struct{ source, lines, dead string }
 
 func newStreams() streams {
@@ -27,16 +27,16 @@ func (s streams) each(do func(name string) error) error {
 	return errors.Join(do(s.source), do(s.lines), do(s.dead))
 }
 
-// branch is one of the ways: a consumer with a filter, and the pool that handles what it gets.
+// branch is one of the three ways: a consumer with a filter, and the handlers of its messages.
 type branch struct {
 	name, filter string
-	matching     uint64 // records
+	matching     uint64 // number of records that match the filter
 	run          func(context.Context, *sequin.Subscriber) error
-	consumer     string // its id
+	consumer     string // the id
 	sub          *sequin.Subscriber
 }
 
-// fanOut publishes all records and lets the three branches have them, until each has settled what matches its filter.
+// fanOut publishes all records and runs the three branches until each has settled every record that matches its filter.
 func fanOut(ctx context.Context, client *sequin.Client, all []clocks.Record, file string) (t table, err error) {
 	s := newStreams()
 	if err := s.each(func(name string) error {
@@ -46,7 +46,7 @@ func fanOut(ctx context.Context, client *sequin.Client, all []clocks.Record, fil
 		return t, err
 	}
 	defer func() {
-		// On a context of its own: the streams are removed after an interrupt too.
+		// On a context of its own, so that the streams are deleted after an interrupt, too.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		err = errors.Join(err, s.each(func(name string) error { return client.DeleteStream(ctx, name) }))
@@ -76,7 +76,7 @@ func fanOut(ctx context.Context, client *sequin.Client, all []clocks.Record, fil
 	return newTable(ctx, client, s, branches, all, europe, asia)
 }
 
-// runBranches publishes, and ends the branches once each is through.
+// runBranches publishes the records, and stops the branches when each has handled its records.
 func runBranches(ctx context.Context, client *sequin.Client, source string, branches []*branch, all []clocks.Record) error {
 	for i, b := range branches {
 		if err := b.subscribe(ctx, client, source, all); err != nil {
@@ -94,7 +94,7 @@ func runBranches(ctx context.Context, client *sequin.Client, source string, bran
 		ends.Add(1)
 		pools.Go(func() {
 			if errs[i] = b.run(ctx, b.sub); errs[i] != nil {
-				cancel() // the others have nothing to wait for
+				cancel() // the run has failed
 			}
 		})
 		go func() {
@@ -106,7 +106,7 @@ func runBranches(ctx context.Context, client *sequin.Client, source string, bran
 		cancel()
 	}
 	ends.Wait()
-	interrupted := ctx.Err() // by the caller, or by a failure
+	interrupted := ctx.Err() // by the caller or by a failure
 	cancel()
 	pools.Wait()
 	return errors.Join(append(errs, interrupted)...)
@@ -125,11 +125,11 @@ func publish(ctx context.Context, client *sequin.Client, stream string, all []cl
 	return pub.Close(ctx)
 }
 
-// subscribe creates the branch's consumer and subscribes to it. Its window of unacked messages is large: for five minutes
-// the 2024 server counts acked ones too.
+// subscribe creates the branch's consumer and subscribes to it. The consumer allows many unacked messages, because the 2024
+// server counts acked messages among them for five minutes.
 func (b *branch) subscribe(ctx context.Context, client *sequin.Client, source string, all []clocks.Record) error {
 	for _, r := range all {
-		if b.takes(r.Key) {
+		if b.matches(r.Key) {
 			b.matching++
 		}
 	}
@@ -142,18 +142,18 @@ func (b *branch) subscribe(ctx context.Context, client *sequin.Client, source st
 	return err
 }
 
-func (b *branch) takes(key string) bool {
+func (b *branch) matches(key string) bool {
 	return strings.HasPrefix(key, strings.TrimSuffix(b.filter, ">"))
 }
 
-// await returns when the branch has acked as many messages as match and the server has none left for it, or ctx ends. A
-// program that works for ever has no use for it.
+// await returns when the branch has acked as many messages as match its filter and the server has no more for it, or when ctx
+// ends. A program that runs for ever does not need this.
 func (b *branch) await(ctx context.Context, client *sequin.Client, source string) {
-	look := time.NewTicker(10 * time.Millisecond)
-	defer look.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		stats := b.sub.Stats()
-		// An ack whose answer was lost may have arrived, and may not: the server knows.
+		// An ack of unknown outcome may have arrived or not. The server knows.
 		if stats.Acked+stats.UnknownOutcomes >= b.matching {
 			left, err := client.PeekMessages(ctx, source, b.consumer, sequin.ListOptions{Limit: 1})
 			if err == nil && len(left) == 0 {
@@ -161,7 +161,7 @@ func (b *branch) await(ctx context.Context, client *sequin.Client, source string
 			}
 		}
 		select {
-		case <-look.C:
+		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}

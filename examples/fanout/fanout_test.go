@@ -16,13 +16,13 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-func TestTheTableAddsUp(t *testing.T) {
+func TestEveryRecordIsAccountedFor(t *testing.T) {
 	all, err := clocks.Records()
 	require.NoError(t, err)
 	for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
 		for name, faults := range map[string][]sequintest.Fault{
-			"on a good day": nil,
-			"on a bad day": {
+			"without faults": nil,
+			"with faults": {
 				{Op: sequintest.Send, Status: 503, Skip: 5, Count: 4},
 				{Op: sequintest.Send, CutAfter: true, Skip: 12, Count: 3},
 				{Op: sequintest.Receive, CutAfter: true, Skip: 10, Count: 3},
@@ -43,7 +43,7 @@ func TestTheTableAddsUp(t *testing.T) {
 					file := filepath.Join(t.TempDir(), "europe.ndjson")
 					got, err := fanOut(t.Context(), client, all, file)
 					require.NoError(t, err)
-					require.NoError(t, got.adds())
+					require.NoError(t, got.check())
 					require.Positive(t, got.rows[2].dead)
 					for _, r := range got.rows {
 						require.Greater(t, r.matching, uint64(1000), r.name)
@@ -52,7 +52,7 @@ func TestTheTableAddsUp(t *testing.T) {
 					written, err := os.ReadFile(file)
 					require.NoError(t, err)
 					require.GreaterOrEqual(t, bytes.Count(written, []byte("\n")), int(got.rows[1].matching))
-					require.Empty(t, srv.Streams(), "nothing is left")
+					require.Empty(t, srv.Streams(), "the streams are deleted")
 					for i, h := range hits {
 						require.NoError(t, h.Wait(t.Context(), 1), "fault %d", i)
 					}
@@ -62,7 +62,7 @@ func TestTheTableAddsUp(t *testing.T) {
 	}
 }
 
-func TestABranchThatCannotBeginEndsTheOthers(t *testing.T) {
+func TestABranchThatCannotStartStopsTheOthers(t *testing.T) {
 	all, err := clocks.Records()
 	require.NoError(t, err)
 	synctest.Test(t, func(t *testing.T) {
@@ -70,23 +70,23 @@ func TestABranchThatCannotBeginEndsTheOthers(t *testing.T) {
 		client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: srv.Client()})
 		require.NoError(t, err)
 		srv.Fault(sequintest.Fault{Op: sequintest.CreateConsumer, Skip: 2, Status: 422, Body: `{"summary":"no more"}`})
-		srv.Fault(sequintest.Fault{Op: sequintest.DeleteStream, Status: 403, Body: `{"summary":"no"}`}) // which would end them
+		srv.Fault(sequintest.Fault{Op: sequintest.DeleteStream, Status: 403, Body: `{"summary":"no"}`}) // or the deletion would stop them
 		_, err = fanOut(t.Context(), client, all, filepath.Join(t.TempDir(), "europe.ndjson"))
 		require.ErrorIs(t, err, sequin.ErrValidation)
 		requests := srv.Count(sequintest.Any)
 		time.Sleep(time.Hour)
-		require.Equal(t, requests, srv.Count(sequintest.Any), "nobody receives any more")
+		require.Equal(t, requests, srv.Count(sequintest.Any), "no branch receives any more")
 	})
 }
 
-func TestATableThatDoesNotAddUpSaysSo(t *testing.T) {
+func TestWrongSumsAreReported(t *testing.T) {
 	for what, wrong := range map[string]table{
-		"lost on the way in":  {records: 10, published: 9},
-		"lost in a branch":    {records: 10, published: 10, rows: []row{{matching: 6, done: 4, dead: 1}}, elsewhere: 4},
-		"lost between them":   {records: 10, published: 10, rows: []row{{matching: 6, done: 5, dead: 1}}, elsewhere: 3},
-		"more than there are": {records: 10, published: 10, rows: []row{{matching: 6, done: 7}}, elsewhere: 4},
+		"lost before the stream":    {records: 10, published: 9},
+		"lost in a branch":          {records: 10, published: 10, rows: []row{{matching: 6, done: 4, dead: 1}}, unmatched: 4},
+		"lost between the branches": {records: 10, published: 10, rows: []row{{matching: 6, done: 5, dead: 1}}, unmatched: 3},
+		"more than were sent":       {records: 10, published: 10, rows: []row{{matching: 6, done: 7}}, unmatched: 4},
 	} {
-		require.Error(t, wrong.adds(), what)
+		require.Error(t, wrong.check(), what)
 	}
-	require.NoError(t, table{records: 10, published: 10, rows: []row{{matching: 6, done: 5, dead: 1}}, elsewhere: 4}.adds())
+	require.NoError(t, table{records: 10, published: 10, rows: []row{{matching: 6, done: 5, dead: 1}}, unmatched: 4}.check())
 }

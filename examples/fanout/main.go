@@ -1,10 +1,10 @@
-// Fanout sends one stream of real records three ways: a pipeline turns some of them into messages of a second stream, a
-// batch handler writes some to a file, and a handler that cannot deal with all of its own sends those to the dead
-// letters. In the end a table shows where everything has gone.
+// Fanout consumes one stream of real records in three ways. A pipeline makes messages of a second stream from some of them,
+// a batch handler writes some to a file, and a handler that cannot handle all of its records sends those to a dead-letter
+// stream. At the end a table shows where every record went.
 //
 //	go run ./examples/fanout
 //
-// It needs nothing installed: the server runs inside. With $SEQUIN_URL set it uses that one.
+// Nothing has to be installed: the server runs inside the process. If $SEQUIN_URL is set, that server is used instead.
 package main
 
 import (
@@ -26,13 +26,13 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := start(ctx, *out); err != nil {
+	if err := run(ctx, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "fanout:", err)
 		os.Exit(1)
 	}
 }
 
-func start(ctx context.Context, out string) error {
+func run(ctx context.Context, out string) error {
 	all, err := clocks.Records()
 	if err != nil {
 		return err

@@ -10,23 +10,23 @@ import (
 	"github.com/sequin-go/sequin/examples/internal/clocks"
 )
 
-// table says where the records have gone: as the server, the file and the handlers tell, not as the sender hopes.
+// table shows where the records went, as counted by the server, the file and the handlers.
 type table struct {
 	records   int
 	published int64 // in the source stream
 	rows      []row
-	elsewhere int // records that match no filter
+	unmatched int // records that match no filter
 }
 
-// row is what became of a branch's records.
+// row shows what became of the records of a branch.
 type row struct {
 	name, filter string
 	matching     uint64
 	acked        uint64
 	unknown      uint64 // acks whose answer was lost
 	nacked       uint64
-	done         int // second stream, file, or handled
-	dead         int
+	done         int // in the second stream, in the file, or booked
+	dead         int // dead letters
 	where        string
 }
 
@@ -43,21 +43,21 @@ func newTable(ctx context.Context, client *sequin.Client, s streams, branches []
 	done := []int{int(count(s.lines)), len(europe.keys), len(asia.booked)}
 	dead := []int{0, 0, int(count(s.dead))}
 	where := []string{"messages of the second stream", "lines of the file", "booked"}
-	t.elsewhere = len(all)
+	t.unmatched = len(all)
 	for i, b := range branches {
 		stats := b.sub.Stats()
 		t.rows = append(t.rows, row{b.name, b.filter, b.matching, stats.Acked, stats.UnknownOutcomes, stats.Nacked, done[i], dead[i], where[i]})
-		t.elsewhere -= int(b.matching)
+		t.unmatched -= int(b.matching)
 	}
 	return t, err
 }
 
-// adds reports the first sum that is not as it should be.
-func (t table) adds() error {
+// check returns the first sum that is wrong, as an error.
+func (t table) check() error {
 	if t.published != int64(t.records) {
 		return fmt.Errorf("%d records, %d in the stream", t.records, t.published)
 	}
-	sum := t.elsewhere
+	sum := t.unmatched
 	for _, r := range t.rows {
 		if int(r.matching) != r.done+r.dead {
 			return fmt.Errorf("%s: %d matching, %d done and %d dead letters", r.name, r.matching, r.done, r.dead)
@@ -80,9 +80,9 @@ func (t table) print(out io.Writer) {
 		dead += r.dead
 	}
 	w.Flush()
-	fmt.Fprintf(out, "\n%d done + %d dead letters + %d that no filter matches = %d of %d records\n",
-		done, dead, t.elsewhere, done+dead+t.elsewhere, t.published)
-	if err := t.adds(); err != nil {
-		fmt.Fprintln(out, "that does not add up:", err)
+	fmt.Fprintf(out, "\n%d done + %d dead letters + %d that match no filter = %d of %d records\n",
+		done, dead, t.unmatched, done+dead+t.unmatched, t.published)
+	if err := t.check(); err != nil {
+		fmt.Fprintln(out, "the counts do not add up:", err)
 	}
 }

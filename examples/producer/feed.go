@@ -11,17 +11,17 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// feeder reads records and hands them to the ledger.
+// feeder reads records and passes their messages to the tracker.
 type feeder struct {
 	o       options
-	ledger  *ledger
+	tracker *tracker
 	rejects *rejects
-	read    atomic.Int64     // messages of the spool, and records of the input that -skip did not pass over
-	rest    []sequin.Message // of these, what the Publisher did not accept, in order
+	read    atomic.Int64     // messages of the spool, and records of the input after those that -skip leaves out
+	rest    []sequin.Message // of these, the messages that the Publisher did not accept, in order
 }
 
-// feedAll sends the spool, then the input, until both end or reading does. The message in hand has until sending ends: it
-// was read, and where the server is well it needs no spool.
+// feedAll sends the spool and then the input, until both end or the context reading ends. The message that is being sent
+// then has until the context sending ends: if the server is available, it need not be spooled.
 func (f *feeder) feedAll(reading, sending context.Context, spooled []sequin.Message, input io.Reader) error {
 	f.read.Add(int64(len(spooled)))
 	for i, m := range spooled {
@@ -60,18 +60,18 @@ func (f *feeder) feed(reading, sending context.Context, input io.Reader) (err er
 			err = context.Cause(reading)
 		}
 	}
-	err = cmp.Or(context.Cause(reading), err) // that it was interrupted says more than how its last send ended
+	err = cmp.Or(context.Cause(reading), err) // an interrupt says more than the error of the last send
 	return fmt.Errorf("reading ended after record %d: %w; -skip %d goes on there", last, err, last)
 }
 
-// send hands over a message that is record number, or of the spool: 0. It may reject it. An error ends the reading; the
-// message itself may be fine, and is kept.
+// send sends or rejects a message. number is that of its record, or 0 for a message of the spool. An error ends reading; the
+// message is then kept in rest, since it may be valid.
 func (f *feeder) send(ctx context.Context, m sequin.Message, number int64) error {
-	err := f.ledger.send(ctx, m)
+	err := f.tracker.send(ctx, m)
 	switch {
 	case err == nil:
 		return nil
-	case hopeless(err):
+	case isPermanent(err):
 		f.rejects.add(m, err, number)
 		return nil
 	}
@@ -79,22 +79,22 @@ func (f *feeder) send(ctx context.Context, m sequin.Message, number int64) error
 	return err
 }
 
-// numbered is a record on its way to the feeder.
-type numbered struct {
+// parsed is a record that was read from the input, as a message.
+type parsed struct {
 	number  int64 // from 1
 	message sequin.Message
-	bad     error // what is wrong with this record
-	end     error // of the input, io.EOF as a rule: no record, and none after it
+	bad     error // why no message can be made of this record
+	end     error // why there is no record and none follows, io.EOF as a rule
 }
 
-// records reads the input behind -skip, on a goroutine that ends with the input or with ctx; or else with the process,
-// because nothing can interrupt a read of standard input.
-func (o options) records(ctx context.Context, input io.Reader) <-chan numbered {
-	records := make(chan numbered)
-	put := func(n numbered) (more bool) {
+// records reads the input after the records that -skip leaves out. Its goroutine ends with the input or with ctx. One that
+// reads from standard input may end only with the process, because nothing can interrupt that read.
+func (o options) records(ctx context.Context, input io.Reader) <-chan parsed {
+	records := make(chan parsed)
+	put := func(r parsed) (more bool) {
 		select {
-		case records <- n:
-			return n.end == nil
+		case records <- r:
+			return r.end == nil
 		case <-ctx.Done():
 			return false
 		}
@@ -102,11 +102,11 @@ func (o options) records(ctx context.Context, input io.Reader) <-chan numbered {
 	go func() {
 		next, err := formats[o.format](input)
 		if err != nil {
-			put(numbered{end: err})
+			put(parsed{end: err})
 			return
 		}
 		for number := int64(1); ; number++ {
-			if n := o.numbered(number, next); (n.end != nil || number > o.skip) && !put(n) {
+			if r := o.parse(number, next); (r.end != nil || number > o.skip) && !put(r) {
 				return
 			}
 		}
@@ -114,18 +114,18 @@ func (o options) records(ctx context.Context, input io.Reader) <-chan numbered {
 	return records
 }
 
-// numbered reads a record and makes a message of it.
-func (o options) numbered(number int64, next func() (record, error)) numbered {
+// parse reads a record and makes a message of it.
+func (o options) parse(number int64, next func() (record, error)) parsed {
 	r, err := next()
 	r.number = number
-	n := numbered{number: number, message: sequin.Message{Data: r.data}}
+	p := parsed{number: number, message: sequin.Message{Data: r.data}}
 	switch {
 	case errors.Is(err, errBadRecord):
-		n.bad = err
+		p.bad = err
 	case err != nil:
-		n.end = err
+		p.end = err
 	default:
-		n.message.Key, n.bad = o.key.key(r)
+		p.message.Key, p.bad = o.key.key(r)
 	}
-	return n
+	return p
 }

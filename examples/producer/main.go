@@ -1,5 +1,6 @@
-// Producer sends the records of a file, or of standard input, to a stream: NDJSON, CSV, or plain lines. It shows what an
-// application does with a Publisher: keys from the data, back-pressure, failures one by one, and a clean end on ctrl-C.
+// Producer sends the records of a file, or of standard input, to a stream. It reads NDJSON, CSV and plain lines. It shows
+// how an application uses a Publisher: with keys made from the data, back-pressure, the result of each message, and a clean
+// stop on ctrl-C.
 //
 //	go run ./examples/producer -h
 package main
@@ -16,7 +17,7 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// The exit codes, as -h tells them.
+// The exit codes, as -h lists them.
 const (
 	exitSent   = 0
 	exitUnsent = 1
@@ -26,13 +27,13 @@ const (
 var errInterrupted = errors.New("interrupted")
 
 func main() {
-	// The first ctrl-C ends the input, a second one the program.
+	// The first ctrl-C ends reading, a second one ends the program.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stderr, isTerminal(os.Stderr)))
 }
 
-// run is main with what it touches passed in.
+// run is main with its arguments and files as parameters.
 func run(ctx context.Context, args []string, stdin io.Reader, stderr io.Writer, live bool) int {
 	o, err := parseOptions(args, stderr)
 	if errors.Is(err, errHelp) {
@@ -55,7 +56,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stderr io.Writer, 
 	return exitSent
 }
 
-// produce sends everything and says what could not be sent.
+// produce sends everything. Its error lists what could not be sent.
 func produce(ctx context.Context, o options, input io.Reader, stderr io.Writer, live bool) error {
 	client, err := sequin.NewClient(sequin.Config{BaseURL: o.url, Token: o.token})
 	if err != nil {
@@ -71,28 +72,30 @@ func produce(ctx context.Context, o options, input io.Reader, stderr io.Writer, 
 	if err != nil {
 		return err
 	}
-	lost, err := newRejects(o.rejects, stderr, live)
+	rejected, err := newRejects(o.rejects, stderr, live)
 	if err != nil {
 		return err
 	}
 	pub, err := client.NewPublisher(o.stream, sequin.PublisherConfig{RetryFor: o.retryFor})
 	if err != nil {
-		return err
+		return errors.Join(err, rejected.close())
 	}
-	sending := newClosing(ctx, o.grace)
+	sending := newGraceContext(ctx, o.grace)
 	defer sending.cancel(nil)
 	reading, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	defer context.AfterFunc(ctx, func() { stop(errInterrupted) })()
-	sent, m := newLedger(pub, lost, stop), newMeter()
-	f := &feeder{o: o, ledger: sent, rejects: lost}
-	shown := showProgress(stderr, live, o.every, func() string { return m.line(pub.Stats(), f.read.Load(), sent.failed.Load(), lost.count()) })
+	tracked, m := newTracker(pub, rejected, stop), newMeter()
+	f := &feeder{o: o, tracker: tracked, rejects: rejected}
+	shown := showProgress(stderr, live, o.every, func() string {
+		return m.line(pub.Stats(), f.read.Load(), tracked.failed.Load(), rejected.count())
+	})
 	fed := f.feedAll(reading, sending, spooled, input)
 	if fed != nil {
-		sending.hurry()
+		sending.startGrace()
 	}
-	closed := sending.finish(pub)
-	left := sent.end()
+	closed := sending.closePublisher(pub)
+	left := tracked.unsent()
 	shown.end()
-	return errors.Join(fed, closed, o.putAway(left, f.rest), lost.close())
+	return errors.Join(fed, closed, o.spoolUnsent(left, f.rest), rejected.close())
 }

@@ -17,11 +17,11 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// screen is a stderr that several goroutines write.
+// screen is a stderr that several goroutines write to.
 type screen struct {
 	mu   sync.Mutex
 	b    bytes.Buffer
-	more chan struct{} // closed by the next write; nil while nobody waits
+	more chan struct{} // closed by the next write; nil if nobody waits
 }
 
 func (s *screen) Write(p []byte) (int, error) {
@@ -40,7 +40,7 @@ func (s *screen) String() string {
 	return s.b.String()
 }
 
-// await returns when text is on the screen.
+// await waits until text is on the screen.
 func (s *screen) await(t *testing.T, text string) {
 	t.Helper()
 	for {
@@ -56,12 +56,12 @@ func (s *screen) await(t *testing.T, text string) {
 		select {
 		case <-more:
 		case <-t.Context().Done():
-			require.FailNow(t, "never on the screen", "%s\n%s", text, shown)
+			require.FailNow(t, "the text did not appear", "%s\n%s", text, shown)
 		}
 	}
 }
 
-// try runs the command in this process, against a server, and returns its exit code and what it wrote.
+// try runs the command in this process, with a server, and returns its exit code and its output.
 func try(t *testing.T, srv *sequintest.Server, stdin string, args ...string) (int, string) {
 	t.Helper()
 	var out screen
@@ -69,7 +69,7 @@ func try(t *testing.T, srv *sequintest.Server, stdin string, args ...string) (in
 	return code, out.String()
 }
 
-// stored returns the stream's data by key.
+// stored returns the data of the stream by key.
 func stored(srv *sequintest.Server, stream string) map[string]string {
 	s, _ := srv.Stream(stream)
 	byKey := map[string]string{}
@@ -93,10 +93,10 @@ func TestAFileIsSent(t *testing.T) {
 	require.Zero(t, code, out)
 	require.Equal(t, map[string]string{"orders.ann.1": `{"customer":"ann","id":"1"}`, "orders.bob.2": `{"customer":"bob","id":"2"}`}, stored(srv, "orders"))
 	require.Contains(t, out, "2 read, 2 sent")
-	require.NotContains(t, out, "\x1b", "no control sequences where there is no terminal")
+	require.NotContains(t, out, "\x1b", "no control sequences without a terminal")
 }
 
-func TestWhatIsRejectedIsToldAndWritten(t *testing.T) {
+func TestRejectedRecordsAreReportedAndWritten(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
 	srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: `{"summary":"not this one"}`, Match: func(r *sequintest.Request) bool {
 		return bytes.Contains(r.Body, []byte("poison"))
@@ -105,7 +105,7 @@ func TestWhatIsRejectedIsToldAndWritten(t *testing.T) {
 	code, out := try(t, srv, "{\"id\":\"good\"}\n{\"id\":\"a b\"}\nnothing\n{\"id\":\"poison\"}\n", "-stream", "s", "-create", "-format", "ndjson", "-key", "k.{id}", "-rejects", rejects)
 	require.Equal(t, exitUnsent, code)
 	require.Len(t, stored(srv, "s"), 1)
-	require.Contains(t, out, `record 2: {id}: "a b" holds ' '`)
+	require.Contains(t, out, `record 2: {id}: "a b" contains ' '`)
 	require.Contains(t, out, "record 3: not a record")
 	require.Contains(t, out, "not this one")
 	require.Contains(t, out, "3 records were rejected")
@@ -115,7 +115,7 @@ func TestWhatIsRejectedIsToldAndWritten(t *testing.T) {
 	require.Contains(t, string(written), `"key":"k.poison"`)
 }
 
-func TestAMistypedStreamEndsTheRunAndSaysWhatIsLostWithoutASpool(t *testing.T) {
+func TestAMistypedStreamEndsTheRunAndItsLossIsReported(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
 	code, out := try(t, srv, strings.Repeat("x\n", 50_000), "-stream", "typo", "-grace", "1ms")
 	require.Equal(t, exitUnsent, code)
@@ -123,7 +123,7 @@ func TestAMistypedStreamEndsTheRunAndSaysWhatIsLostWithoutASpool(t *testing.T) {
 	require.Regexp(t, `\d+ failed, the first: message "records.\d+": .*404 Not Found.*; these were lost, from key "records.1" to key .* -spool would have kept them`, out)
 }
 
-func TestAFailureIsNotSentAgainOnceALaterVersionWas(t *testing.T) {
+func TestAFailedMessageIsNotSpooledAfterALaterVersionWasSent(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
 	spool := filepath.Join(t.TempDir(), "spool")
 	srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503, Count: 1})
@@ -135,10 +135,10 @@ func TestAFailureIsNotSentAgainOnceALaterVersionWas(t *testing.T) {
 	require.NoFileExists(t, spool)
 }
 
-func TestASpoolThatIsRefusedAgainStaysAsItIs(t *testing.T) {
+func TestASpoolThatIsRefusedAgainIsUnchanged(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
 	var text strings.Builder
-	for i := range 30_000 { // several times what a Publisher buffers: the refusal comes in the middle
+	for i := range 30_000 { // more than a Publisher buffers, so that the refusal comes in the middle
 		fmt.Fprintf(&text, "{\"key\":\"k\",\"data\":\"%d\"}\n", i)
 	}
 	spool := file(t, "spool", text.String())
@@ -152,8 +152,8 @@ func TestASpoolThatIsRefusedAgainStaysAsItIs(t *testing.T) {
 	require.Equal(t, text.String(), string(again))
 }
 
-// The buffer is full when ctrl-C comes, and the server well again right after it.
-func TestTheRecordInHandIsSentAfterCtrlC(t *testing.T) {
+// The buffer is full when ctrl-C comes, and the server is available again right after it.
+func TestTheRecordThatWaitsForRoomIsSentAfterCtrlC(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
 	gate := srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Hour})
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -171,7 +171,7 @@ func TestTheRecordInHandIsSentAfterCtrlC(t *testing.T) {
 	require.Regexp(t, fmt.Sprintf(`\b(%d) read, %[1]d sent`, len(stored(srv, "s"))), out.String())
 }
 
-func TestAnInputThatBreaksOffInAnOutageEndsWithinGrace(t *testing.T) {
+func TestABrokenInputInAnOutageEndsWithinTheGraceTime(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
 	srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503})
 	code, out := try(t, srv, "a,b\n1,2\n\"x\"y,3\n", "-stream", "s", "-create", "-format", "csv", "-grace", "1ms")
@@ -181,11 +181,11 @@ func TestAnInputThatBreaksOffInAnOutageEndsWithinGrace(t *testing.T) {
 	require.Contains(t, out, "1 messages were not sent; these were lost")
 }
 
-func TestManyFailuresEndTheReading(t *testing.T) {
+func TestTooManyFailuresEndReading(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
 	outage := srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503})
 	spool := filepath.Join(t.TempDir(), "spool")
-	const n = 2*mostFailed + mostOpen // more than can be on its way when so many have failed
+	const n = 2*maxFailed + maxPending // more than can be pending when that many have failed
 	var input strings.Builder
 	for i := range n {
 		fmt.Fprintln(&input, "line", i+1)
@@ -199,7 +199,7 @@ func TestManyFailuresEndTheReading(t *testing.T) {
 	outage.Remove()
 	code, out = try(t, srv, input.String(), append(args, "-skip", went[1])...)
 	require.Zero(t, code, out)
-	require.Contains(t, out, fmt.Sprintf("%d read, %d sent", n, n), "a part of the spool, the others of the input")
+	require.Contains(t, out, fmt.Sprintf("%d read, %d sent", n, n), "some from the spool, the others from the input")
 	all := stored(srv, "s")
 	require.Len(t, all, n)
 	for i := range n {
@@ -207,18 +207,18 @@ func TestManyFailuresEndTheReading(t *testing.T) {
 	}
 }
 
-func TestWhatCanNeverBeSentDoesNotStayInTheSpool(t *testing.T) {
+func TestAMessageThatCanNeverBeSentLeavesTheSpool(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
-	spool := file(t, "spool", `{"key":"of a hand","data":"1"}{"key":"fine","data":"2"}`)
+	spool := file(t, "spool", `{"key":"written by hand","data":"1"}{"key":"fine","data":"2"}`)
 	code, out := try(t, srv, "", "-stream", "s", "-create", "-spool", spool)
 	require.Equal(t, exitUnsent, code)
-	require.Contains(t, out, `rejected: key "of a hand"`)
+	require.Contains(t, out, `rejected: key "written by hand"`)
 	require.Contains(t, out, "1 records were rejected")
 	require.Equal(t, map[string]string{"fine": "2"}, stored(srv, "s"))
 	require.NoFileExists(t, spool)
 }
 
-func TestArgumentsThatMakeNoSense(t *testing.T) {
+func TestWrongArgumentsAreExplained(t *testing.T) {
 	for _, row := range []struct {
 		args []string
 		says string

@@ -17,28 +17,28 @@ const help = `producer sends the records of a file to a Sequin stream.
     producer -stream orders -key 'orders.{customer}.{id}' -create -spool unsent.ndjson orders.csv
     tail -F app.log | producer -stream logs -format lines -key 'web1.{uuid}'
 
-The input is a file, or standard input when none is named. By its name, or by -format, it is
+The input is a file, or standard input if none is given. Its format follows from its name, or from -format:
 
-    ndjson   a JSON object a line; the message's data is the line as it stands
+    ndjson   one JSON object per line; the data of a message is the unchanged line
     csv      a table whose first row names the columns; the data is the row as a JSON object of strings
     lines    anything else; the data is the line
 
-The key of a message is made from a template. {name} is a field of the record, {a.b} one inside an object, {line} the
-record's number from 1, {uuid} a fresh UUID; {{ and }} are braces. A field's value becomes part of one token of the key: a
-record whose value is missing, empty, or holds a dot, a space or another character that a token cannot have is rejected.
-With -sanitize each such character becomes '_' instead; note that then different values may make the same key.
+The key of a message is made from a template. {name} is a field of the record, {a.b} a field inside an object, {line} the
+number of the record from 1, and {uuid} a new UUID; {{ and }} are braces. The value of a field becomes part of one token of
+the key. A record is rejected if the value is missing or empty, or contains a dot, a space or another character that a token
+must not contain. With -sanitize each such character is replaced by '_'; different values may then make the same key.
 
-Messages are sent in batches in the background. While the server is away they are tried again, and reading waits. On
-ctrl-C, and when the server refuses everything (the stream is mistyped, the token wrong), reading ends and what was read
-is sent, for -grace at most. What is left, and what failed for -retry-for, goes to the -spool file, which is sent first at
-the next start. Only what can never be sent is rejected: no key can be made of it, the server calls it invalid, or a later
-message of its key was sent. A second ctrl-C ends the program at once, and loses what is not sent.
+Messages are sent in batches, in the background. While the server is unavailable they are sent again, and reading waits. On
+ctrl-C, and when the server refuses everything (because the stream is mistyped or the token is wrong), reading ends, and
+what was read is sent for at most -grace. What remains, and what failed for -retry-for, is written to the -spool file, which
+is sent first at the next start. A record is rejected only if it can never be sent: no key can be made of it, the server
+calls it invalid, or a later message of its key was sent. A second ctrl-C ends the program at once and loses what is unsent.
 
-Exit code 0: everything was sent. 1: something was not, and the last lines say what. 2: the arguments make no sense.
+Exit codes: 0 everything was sent; 1 something was not sent, and the last lines say what; 2 the arguments are wrong.
 
 `
 
-var errHelp = errors.New("help was asked for")
+var errHelp = errors.New("help was requested")
 
 // options are the command's arguments.
 type options struct {
@@ -60,22 +60,25 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprint(stderr, help); flags.PrintDefaults() }
 	flags.StringVar(&o.url, "url", "", "the server's `address`; default $SEQUIN_URL, then http://localhost:7376")
-	flags.StringVar(&o.token, "token", os.Getenv("SEQUIN_TOKEN"), "the server's bearer `token`; default $SEQUIN_TOKEN")
+	flags.StringVar(&o.token, "token", "", "the server's bearer `token`; default $SEQUIN_TOKEN")
 	flags.StringVar(&o.stream, "stream", "", "the stream's `name` or id")
-	flags.BoolVar(&o.create, "create", false, "create the stream when there is none")
-	flags.StringVar(&o.format, "format", "", "ndjson, csv or lines; default by the file's name")
+	flags.BoolVar(&o.create, "create", false, "create the stream if it does not exist")
+	flags.StringVar(&o.format, "format", "", "ndjson, csv or lines; default by the name of the file")
 	flags.StringVar(&key, "key", "records.{line}", "the `template` of keys")
-	flags.BoolVar(&sanitize, "sanitize", false, "put _ in place of what a key cannot hold")
-	flags.Int64Var(&o.skip, "skip", 0, "pass over so `many` records first")
-	flags.StringVar(&o.spool, "spool", "", "the `file` for what could not be sent; it is sent first at the next start")
-	flags.StringVar(&o.rejects, "rejects", "", "the `file` for what can never be sent; default stderr alone")
-	flags.DurationVar(&o.retryFor, "retry-for", 0, "leave a message to the spool after so `long` an outage; default never")
-	flags.DurationVar(&o.grace, "grace", 10*time.Second, "how `long` to go on sending after ctrl-C, or while the server refuses everything")
-	flags.DurationVar(&o.every, "every", 5*time.Second, "how `often` to report progress where stderr is no terminal")
+	flags.BoolVar(&sanitize, "sanitize", false, "replace characters that a key must not contain by _")
+	flags.Int64Var(&o.skip, "skip", 0, "leave out the first `n` records")
+	flags.StringVar(&o.spool, "spool", "", "the `file` for messages that could not be sent; it is sent first at the next start")
+	flags.StringVar(&o.rejects, "rejects", "", "the `file` for records that can never be sent; default only stderr")
+	flags.DurationVar(&o.retryFor, "retry-for", 0, "how `long` to retry a message in an outage before it is spooled; default without limit")
+	flags.DurationVar(&o.grace, "grace", 10*time.Second, "how `long` to continue sending after ctrl-C, or while the server refuses everything")
+	flags.DurationVar(&o.every, "every", 5*time.Second, "how `often` to report progress if stderr is not a terminal")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return o, errHelp
 	} else if err != nil {
 		return o, errors.New("-h explains the arguments")
+	}
+	if o.token == "" {
+		o.token = os.Getenv("SEQUIN_TOKEN") // not the default of the flag, which -h would print
 	}
 	o.file = flags.Arg(0)
 	if o.format == "" {

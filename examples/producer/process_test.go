@@ -19,7 +19,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// asProducer makes this test binary the command itself, so that a test can send it signals.
+// asProducer makes the test binary run the command, so that a test can send it signals.
 const asProducer = "SEQUIN_TEST_AS_PRODUCER"
 
 func TestMain(m *testing.M) {
@@ -29,14 +29,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// process is the command in a process of its own. All its messages have one key, so that their order is known.
+// process is the command in a process of its own. All of its messages have one key, so that their order is known.
 type process struct {
 	*exec.Cmd
 	stdin io.WriteCloser
 	out   *screen
 }
 
-// start runs the command; of an option that is given twice the later one counts.
+// start starts the command. If an option is given twice, the second one counts.
 func start(t *testing.T, srv *sequintest.Server, args ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(os.Args[0], append([]string{"-url", srv.Listen(), "-stream", "s", "-key", "k", "-grace", "50ms", "-every", "10ms"}, args...)...), out: &screen{}}
@@ -50,7 +50,7 @@ func start(t *testing.T, srv *sequintest.Server, args ...string) *process {
 	return p
 }
 
-// feed writes the lines from to to, in one piece: a process that ends meanwhile breaks no pipe.
+// feed writes the lines in one piece, so that a process that ends meanwhile does not break the pipe.
 func (p *process) feed(t *testing.T, lines []string) {
 	t.Helper()
 	_, err := io.WriteString(p.stdin, strings.Join(lines, "\n")+"\n")
@@ -64,7 +64,7 @@ func lines(from, to int) (all []string) {
 	return all
 }
 
-// account is what a process says of its messages in the end.
+// account is what a process reports about its messages when it ends.
 type account struct{ code, read, sent, rejected, unsent int }
 
 var (
@@ -72,10 +72,10 @@ var (
 	unsentLine = regexp.MustCompile(`(\d+) messages were not sent`)
 )
 
-// end waits for the process.
+// end waits for the process and reads its report.
 func (p *process) end(t *testing.T) (a account) {
 	t.Helper()
-	_ = p.Wait() // the code says more
+	_ = p.Wait() // the exit code says more
 	a.code = p.ProcessState.ExitCode()
 	out := p.out.String()
 	last := lastLine.FindStringSubmatch(out)
@@ -89,8 +89,8 @@ func (p *process) end(t *testing.T) (a account) {
 	return a
 }
 
-// taken returns the data of the messages that the server took, in their order.
-func taken(srv *sequintest.Server) []string {
+// accepted returns the data of the messages that the server stored, in order.
+func accepted(srv *sequintest.Server) []string {
 	all := []string{}
 	for _, r := range srv.Requests(sequintest.Send) {
 		if !r.Acted || r.Status != http.StatusOK {
@@ -111,15 +111,15 @@ func createStream(t *testing.T, srv *sequintest.Server) {
 	require.NoError(t, err)
 }
 
-// troubles are those in which a start ends with messages that were not sent.
-var troubles = []struct {
+// failures are the conditions under which a run ends with unsent messages.
+var failures = []struct {
 	name     string
 	args     []string
 	noStream bool
-	passed   int // sends that are taken before
-	status   int // of the answers to the others, and to looks at the stream; 0: the server's own
+	passed   int // sends that are accepted before
+	status   int // of the answers to the other sends, and to reads of the stream; 0 for the server's own
 	says     string
-	endless  bool // it is waited for as long as nobody says stop
+	endless  bool // the command waits until it is interrupted
 }{
 	{name: "a wrong token", args: []string{"-token", "wrong"}, says: "401 Unauthorized"},
 	{name: "a mistyped stream", noStream: true, says: "404 Not Found"},
@@ -128,7 +128,7 @@ var troubles = []struct {
 	{name: "an outage", status: http.StatusServiceUnavailable, says: "503", endless: true},
 }
 
-// ends are how a start comes to its end in such a trouble.
+// ends are the ways in which a run ends under such a condition.
 var ends = []struct {
 	name                string
 	inputEnds, signaled bool
@@ -138,58 +138,58 @@ var ends = []struct {
 	{"ctrl-C after the input has ended", true, true},
 }
 
-func TestWhatIsNotSentIsSpooledAndSentFirstAtTheNextStart(t *testing.T) {
+func TestUnsentMessagesAreSpooledAndSentFirstAtTheNextStart(t *testing.T) {
 	for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
-		for _, trouble := range troubles {
+		for _, failure := range failures {
 			for _, end := range ends {
-				if trouble.endless && !end.signaled {
+				if failure.endless && !end.signaled {
 					continue
 				}
-				t.Run(compat.String()+"/"+trouble.name+"/"+end.name, func(t *testing.T) {
+				t.Run(compat.String()+"/"+failure.name+"/"+end.name, func(t *testing.T) {
 					t.Parallel()
 					srv := sequintest.NewServer(t, sequintest.Config{Compat: compat, Token: "right", KeepRequests: 10_000})
-					if !trouble.noStream {
+					if !failure.noStream {
 						createStream(t, srv)
 					}
-					refused := srv.Fault(sequintest.Fault{Op: sequintest.Send, Skip: trouble.passed, Status: trouble.status})
-					looked := srv.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: trouble.status})
+					refused := srv.Fault(sequintest.Fault{Op: sequintest.Send, Skip: failure.passed, Status: failure.status})
+					looked := srv.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: failure.status})
 					spool := filepath.Join(t.TempDir(), "spool.ndjson")
 
 					const n = 10
-					first := start(t, srv, append([]string{"-token", "right", "-spool", spool}, trouble.args...)...)
+					first := start(t, srv, append([]string{"-token", "right", "-spool", spool}, failure.args...)...)
 					first.feed(t, lines(1, n))
 					if end.inputEnds {
 						require.NoError(t, first.stdin.Close())
 					}
 					if end.signaled {
-						first.out.await(t, trouble.says)
+						first.out.await(t, failure.says)
 						require.NoError(t, first.Process.Signal(os.Interrupt))
 					}
 					a := first.end(t)
 					require.Equal(t, exitUnsent, a.code, first.out)
-					require.Contains(t, first.out.String(), trouble.says)
+					require.Contains(t, first.out.String(), failure.says)
 					require.Contains(t, first.out.String(), "will be sent first at the next start")
 					require.Equal(t, a.read, a.sent+a.rejected+a.unsent, first.out)
-					require.Len(t, taken(srv), a.sent)
+					require.Len(t, accepted(srv), a.sent)
 					spooled, err := options{spool: spool}.readSpool()
 					require.NoError(t, err)
 					require.Len(t, spooled, a.unsent)
-					all := taken(srv)
+					all := accepted(srv)
 					for _, m := range spooled {
 						all = append(all, m.Data)
 					}
-					require.Equal(t, lines(1, a.read), all, "in their order")
+					require.Equal(t, lines(1, a.read), all, "in order")
 
 					refused.Remove()
 					looked.Remove()
-					if trouble.noStream {
+					if failure.noStream {
 						createStream(t, srv)
 					}
 					second := start(t, srv, "-token", "right", "-spool", spool)
 					second.feed(t, lines(a.read+1, a.read+5))
 					require.NoError(t, second.stdin.Close())
 					require.Equal(t, account{code: exitSent, read: a.unsent + 5, sent: a.unsent + 5}, second.end(t), second.out)
-					require.Equal(t, lines(1, a.read+5), taken(srv), "the spool first")
+					require.Equal(t, lines(1, a.read+5), accepted(srv), "the spool first")
 					require.NoFileExists(t, spool)
 				})
 			}

@@ -9,10 +9,10 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// clearLine returns to the line's start and clears it: for terminals alone.
+// clearLine makes a terminal return to the start of the line and clear it.
 const clearLine = "\r\x1b[K"
 
-// refresh is how often a terminal shows progress: what a person reads as steady.
+// refresh is how often progress is updated on a terminal. It looks continuous to a person.
 const refresh = 200 * time.Millisecond
 
 func isTerminal(f *os.File) bool {
@@ -20,7 +20,7 @@ func isTerminal(f *os.File) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// progress shows a line: on a terminal always the same one, elsewhere a new one now and then.
+// progress shows how far the command is. On a terminal it updates one line; elsewhere it prints a line from time to time.
 type progress struct {
 	w           io.Writer
 	live        bool
@@ -63,22 +63,22 @@ func (p *progress) show() {
 	fmt.Fprintln(p.w, p.line())
 }
 
-// end shows the last state.
+// end shows the final state.
 func (p *progress) end() {
 	close(p.stop)
 	<-p.ended
 }
 
-// meter makes progress lines. It is used by one goroutine.
+// meter formats progress lines. It is used by one goroutine.
 type meter struct {
 	began, last time.Time
-	sent        uint64 // at last
+	sent        uint64 // at the time last
 }
 
 func newMeter() *meter { now := time.Now(); return &meter{began: now, last: now} }
 
-// line tells the rate since the line before, and that of the whole. While something is not sent it tells the last error
-// too, which may come from a refusal as well as from a retry.
+// line has the rate since the previous line, and the average. While a message is not sent it has the last error, too, which
+// may be that of a refusal or of a retry.
 func (m *meter) line(s sequin.PublisherStats, read, failed, rejected int64) string {
 	now := time.Now()
 	rate := perSecond(s.Sent-m.sent, now.Sub(m.last))

@@ -11,24 +11,24 @@ import (
 	"slices"
 )
 
-// record is one message before it has a key. field returns a field's value as it is to stand in a key.
+// record is a message without its key. field returns the value of a field as it appears in a key.
 type record struct {
 	number int64 // from 1
 	data   string
 	field  func(name string) (string, error)
 }
 
-// errBadRecord is a record that cannot be understood; those after it can.
+// errBadRecord is the error of a record that cannot be parsed. The records after it can be read.
 var errBadRecord = errors.New("not a record")
 
-// formats make readers of records. A reader returns io.EOF at the end, and errBadRecord for one record alone.
+// formats make readers of records. A reader returns io.EOF at the end, and errBadRecord for a single bad record.
 var formats = map[string]func(io.Reader) (next func() (record, error), err error){
 	"ndjson": readNDJSON,
 	"csv":    readCSV,
 	"lines":  readLines,
 }
 
-// maxLine is more than the largest message that the API takes.
+// maxLine is more than the largest message that the API accepts.
 const maxLine = 16 << 20
 
 func lineScanner(r io.Reader) *bufio.Scanner {
@@ -48,7 +48,7 @@ func readLines(r io.Reader) (func() (record, error), error) {
 }
 
 func noField(name string) (string, error) {
-	return "", fmt.Errorf("a line has no field %q; {line} and {uuid} are all there is", name)
+	return "", fmt.Errorf("a line has no field %q; it has only {line} and {uuid}", name)
 }
 
 func endOf(lines *bufio.Scanner) error {
@@ -68,7 +68,7 @@ func readNDJSON(r io.Reader) (func() (record, error), error) {
 			}
 			var object map[string]json.RawMessage
 			if err := json.Unmarshal(text, &object); err != nil || object == nil {
-				return record{}, fmt.Errorf("%w: no JSON object: %.60q", errBadRecord, text)
+				return record{}, fmt.Errorf("%w: not a JSON object: %.60q", errBadRecord, text)
 			}
 			return record{data: string(text), field: func(name string) (string, error) { return jsonField(object, name) }}, nil
 		}
@@ -85,7 +85,7 @@ func readCSV(r io.Reader) (func() (record, error), error) {
 	if err != nil {
 		return nil, err
 	}
-	columns[0] = string(bytes.TrimPrefix([]byte(columns[0]), []byte("\ufeff"))) // what spreadsheets put in front
+	columns[0] = string(bytes.TrimPrefix([]byte(columns[0]), []byte("\ufeff"))) // the byte order mark that spreadsheets write
 	rows.ReuseRecord = true
 	return func() (record, error) {
 		row, err := rows.Read()
@@ -110,7 +110,7 @@ func rowJSON(columns, row []string) string {
 	encode := json.NewEncoder(&b)
 	encode.SetEscapeHTML(false)
 	put := func(s string) {
-		_ = encode.Encode(s)    // of a string into memory: it cannot fail
+		_ = encode.Encode(s)    // of a string into memory; it cannot fail
 		b.Truncate(b.Len() - 1) // the encoder ends with a newline
 	}
 	for i, column := range columns {

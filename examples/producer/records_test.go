@@ -14,7 +14,7 @@ func data(records []record) []string {
 	return all
 }
 
-func TestLinesAreDataAsTheyStand(t *testing.T) {
+func TestLinesAreUnchangedData(t *testing.T) {
 	records, bad := readAll(t, "lines", "one\r\n\n three \nlast")
 	require.Equal(t, []string{"one", "", " three ", "last"}, data(records))
 	require.Empty(t, bad)
@@ -22,13 +22,13 @@ func TestLinesAreDataAsTheyStand(t *testing.T) {
 	require.ErrorContains(t, err, "{line} and {uuid}")
 }
 
-func TestNDJSONKeepsTheLineAndPassesOverBadOnes(t *testing.T) {
+func TestNDJSONKeepsTheLineAndSkipsBadOnes(t *testing.T) {
 	records, bad := readAll(t, "ndjson", "{\"b\": 1,\"a\":2}\n\n[1]\nnull\n{\"broken\n  {\"c\":3}  \n")
 	require.Equal(t, []string{`{"b": 1,"a":2}`, `{"c":3}`}, data(records))
 	require.Len(t, bad, 3)
 }
 
-func TestCSVRowsBecomeObjectsInTheOrderOfTheColumns(t *testing.T) {
+func TestCSVRowsAreObjectsInTheOrderOfTheColumns(t *testing.T) {
 	records, bad := readAll(t, "csv", "\ufeffid,name\n1,\"Ann \"\"A\"\", <b>\"\nshort\n2,Bob\n")
 	require.Equal(t, []string{`{"id":"1","name":"Ann \"A\", <b>"}`, `{"id":"2","name":"Bob"}`}, data(records))
 	require.Equal(t, []string{"not a record: 1 fields, the first row names 2"}, bad)

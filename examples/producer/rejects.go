@@ -11,18 +11,18 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// rejects tells what cannot be sent, one by one: on stderr the first few, in a file all.
+// rejects reports the records that can never be sent: the first few on stderr, and all of them in a file.
 type rejects struct {
 	stderr io.Writer
-	before string   // what goes before a line: on a terminal, it clears the progress
-	file   *os.File // nil: none
+	before string   // precedes a line; on a terminal, it clears the progress
+	file   *os.File // nil if there is none
 
-	mu    sync.Mutex // guards all below, and keeps lines apart
+	mu    sync.Mutex // guards all below, and keeps lines whole
 	n     int64
-	wrote error // the first failure to write the file
+	wrote error // the first error of writing the file
 }
 
-// shownRejects is how many are told on stderr: enough to see what is wrong, few enough not to scroll it away.
+// shownRejects is how many are printed on stderr: enough to see what is wrong, few enough to stay on the screen.
 const shownRejects = 10
 
 func newRejects(path string, stderr io.Writer, live bool) (*rejects, error) {
@@ -38,7 +38,7 @@ func newRejects(path string, stderr io.Writer, live bool) (*rejects, error) {
 	return r, err
 }
 
-// add takes a message, or what was to become one; number is that of its record, 0 when it is known by its key alone.
+// add reports a record. m may be incomplete. number is that of the record, or 0 if only its key is known.
 func (r *rejects) add(m sequin.Message, why error, number int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -53,7 +53,7 @@ func (r *rejects) add(m sequin.Message, why error, number int64) {
 		fmt.Fprintf(r.stderr, "%srejected: %s%v\n", r.before, what, why)
 	}
 	if r.n == shownRejects+1 {
-		fmt.Fprintf(r.stderr, "%smore are rejected; -rejects writes them to a file\n", r.before)
+		fmt.Fprintf(r.stderr, "%sfurther rejected records are not shown; -rejects writes them to a file\n", r.before)
 	}
 	if r.file == nil {
 		return
@@ -73,7 +73,7 @@ func (r *rejects) count() int64 {
 	return r.n
 }
 
-// close says how many there were, as an error.
+// close closes the file. Its error says how many records were rejected.
 func (r *rejects) close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

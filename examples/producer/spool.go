@@ -13,9 +13,42 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// spoolAway replaces the spool by these messages, or removes it when there are none. A crash leaves either the old file or
+// spoolUnsent writes the spool: the messages that failed or that Close left, then those that the Publisher did not accept.
+// It returns an error that describes them, or nil when everything was sent.
+func (o options) spoolUnsent(left []sequin.MessageError, rest []sequin.Message) error {
+	messages := make([]sequin.Message, 0, len(left)+len(rest))
+	var first sequin.MessageError
+	failed := 0
+	for _, e := range left {
+		messages = append(messages, e.Message)
+		if errors.Is(e.Err, sequin.ErrClosed) {
+			continue
+		}
+		if failed++; failed == 1 {
+			first = e
+		}
+	}
+	messages = append(messages, rest...)
+	spooled := o.writeSpool(messages)
+	if len(messages) == 0 {
+		return spooled
+	}
+	err := fmt.Errorf("%d messages were not sent", len(messages))
+	if failed > 0 {
+		err = fmt.Errorf("%w; %d failed, the first: %w", err, failed, first)
+	}
+	switch {
+	case spooled != nil:
+		return errors.Join(err, spooled)
+	case o.spool == "":
+		return fmt.Errorf("%w; these were lost, from key %q to key %q: -spool would have kept them", err, messages[0].Key, messages[len(messages)-1].Key)
+	}
+	return fmt.Errorf("%w; %d messages are in %s and will be sent first at the next start", err, len(messages), o.spool)
+}
+
+// writeSpool replaces the spool by these messages, or removes it when there are none. A crash leaves either the old file or
 // the new one.
-func (o options) spoolAway(messages []sequin.Message) (err error) {
+func (o options) writeSpool(messages []sequin.Message) (err error) {
 	if o.spool == "" {
 		return nil
 	}
@@ -47,7 +80,7 @@ func (o options) spoolAway(messages []sequin.Message) (err error) {
 	return os.Rename(f.Name(), o.spool)
 }
 
-// readSpool returns the messages of the spool, none when there is no such file.
+// readSpool returns the messages of the spool, or none when the file does not exist.
 func (o options) readSpool() (messages []sequin.Message, err error) {
 	if o.spool == "" {
 		return nil, nil

@@ -10,14 +10,14 @@ import (
 	"github.com/google/uuid"
 )
 
-// template makes keys: parts of text and fields in turn.
+// template makes keys. It is a sequence of texts and fields.
 type template struct {
 	parts    []part
 	sanitize bool
 }
 
 type part struct {
-	text, field string // one of them
+	text, field string // one of them is set
 }
 
 func parseTemplate(s string, sanitize bool) (template, error) {
@@ -31,7 +31,7 @@ func parseTemplate(s string, sanitize bool) (template, error) {
 		case s[i] == '{':
 			end := strings.IndexByte(s[i:], '}')
 			if end < 2 {
-				return t, fmt.Errorf("-key %q: a { needs a name and a }; {{ is a brace", s)
+				return t, fmt.Errorf("-key %q: a { needs a name and a }; write {{ for a brace", s)
 			}
 			if text.Len() > 0 {
 				t.parts = append(t.parts, part{text: text.String()})
@@ -40,7 +40,7 @@ func parseTemplate(s string, sanitize bool) (template, error) {
 			t.parts = append(t.parts, part{field: s[i+1 : i+end]})
 			i += end
 		case s[i] == '}':
-			return t, fmt.Errorf("-key %q: a } without a {; }} is a brace", s)
+			return t, fmt.Errorf("-key %q: a } without a {; write }} for a brace", s)
 		default:
 			text.WriteByte(s[i])
 		}
@@ -54,7 +54,7 @@ func parseTemplate(s string, sanitize bool) (template, error) {
 	return t, nil
 }
 
-// key makes the record's key.
+// key makes the key of a record.
 func (t template) key(r record) (string, error) {
 	var b strings.Builder
 	for _, p := range t.parts {
@@ -84,8 +84,8 @@ func (p part) value(r record) (string, error) {
 	return r.field(p.field)
 }
 
-// token checks that a value can stand inside one token of a key, or makes it so. A dot would be the end of the token: with
-// one in a customer's name, a filter on the third token would look at something else.
+// token checks that a value can be part of one token of a key, or replaces the characters that cannot. A dot would end the
+// token: with a dot in the name of a customer, a filter on the third token would match something else.
 func (t template) token(value string) (string, error) {
 	if value == "" {
 		return "", errors.New("is empty")
@@ -93,7 +93,7 @@ func (t template) token(value string) (string, error) {
 	bad := func(r rune) bool { return r <= ' ' || r > '~' || r == '.' || r == '*' || r == '>' }
 	if !t.sanitize {
 		if i := strings.IndexFunc(value, bad); i >= 0 {
-			return "", fmt.Errorf("%q holds %q, which a token cannot; see -sanitize", value, []rune(value[i:])[0])
+			return "", fmt.Errorf("%q contains %q, which a token must not contain; see -sanitize", value, []rune(value[i:])[0])
 		}
 		return value, nil
 	}
@@ -105,7 +105,7 @@ func (t template) token(value string) (string, error) {
 	}, value), nil
 }
 
-// jsonField finds a.b inside {"a":{"b":…}}; a field whose own name is a.b comes first.
+// jsonField finds a.b in {"a":{"b":…}}. A field whose name is a.b takes precedence.
 func jsonField(object map[string]json.RawMessage, name string) (string, error) {
 	raw, ok := object[name]
 	if !ok {
@@ -125,5 +125,5 @@ func jsonField(object map[string]json.RawMessage, name string) (string, error) {
 	case '{', '[', 'n':
 		return "", fmt.Errorf("is %.40s, not a string, a number or a bool", raw)
 	}
-	return string(raw), nil // as it is written: 1e3 stays 1e3, and a long number keeps its digits
+	return string(raw), nil // unchanged: 1e3 stays 1e3, and a long number keeps its digits
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// readAll reads the records of a text; bad ones are noted by their error.
+// readAll reads the records of a text; the errors of bad ones are collected.
 func readAll(t *testing.T, format, text string) (records []record, bad []string) {
 	t.Helper()
 	next, err := formats[format](strings.NewReader(text))
@@ -41,7 +41,7 @@ func TestKeysAreMadeFromFields(t *testing.T) {
 		{template: "{vip}", key: "true"},
 		{template: "{a.b}", key: "dotted"},
 		{template: "{{{id}}}", key: "{12345678901234567890}"},
-		{template: "{customer.name}", err: `{customer.name}: "Zoë B." holds 'ë', which a token cannot; see -sanitize`},
+		{template: "{customer.name}", err: `{customer.name}: "Zoë B." contains 'ë', which a token must not contain; see -sanitize`},
 		{template: "{customer.name}", sanitize: true, key: "Zo__B_"},
 		{template: "{missing}", err: "{missing}: is missing"},
 		{template: "{customer.missing.deeper}", err: "is missing"},
@@ -65,7 +65,7 @@ func TestKeysAreMadeFromFields(t *testing.T) {
 	}
 }
 
-func TestAUUIDIsFreshForEachRecord(t *testing.T) {
+func TestEachRecordHasANewUUID(t *testing.T) {
 	tmpl, err := parseTemplate("{uuid}", false)
 	require.NoError(t, err)
 	one, err := tmpl.key(record{})
@@ -76,7 +76,7 @@ func TestAUUIDIsFreshForEachRecord(t *testing.T) {
 	require.NotEqual(t, one, other)
 }
 
-func TestATemplateThatMakesNoSenseIsRefused(t *testing.T) {
+func TestAWrongTemplateIsRefused(t *testing.T) {
 	for template, says := range map[string]string{"": "is empty", "a.{": "needs a name", "{}": "needs a name", "{a": "needs a name", "a}": "without a {"} {
 		_, err := parseTemplate(template, false)
 		require.ErrorContains(t, err, says, template)

@@ -1,9 +1,9 @@
 // Quickstart sends a real data set through the whole library and shows what arrived: one publisher, two consumers with
-// filters of their own, acks, a redelivery, and how few requests that took.
+// different filters, acks, a redelivery, and how few requests all of this took.
 //
 //	go run ./examples/quickstart
 //
-// It needs nothing installed: the server runs inside. With $SEQUIN_URL set it uses that one.
+// Nothing has to be installed: the server runs inside the process. If $SEQUIN_URL is set, that server is used instead.
 package main
 
 import (
@@ -43,8 +43,8 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer srv.Stop()
-	wire := newWire()
-	client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: &http.Client{Transport: wire}})
+	requests := newRequestCounter()
+	client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: &http.Client{Transport: requests}})
 	if err != nil {
 		return err
 	}
@@ -52,60 +52,62 @@ func run(ctx context.Context) (err error) {
 	fmt.Printf("data     %d records: every change of the world's clocks, such as\n         %s %s\n\n",
 		len(all), all[len(all)/2].Key, all[len(all)/2].Data)
 
-	// A stream of its own, so that a run disturbs nobody; with an underscore, because the 2024 server takes no dash.
+	// The run has a stream of its own, so that it disturbs no other. The name has no dash: the 2024 server accepts none.
 	stream := "quickstart_" + uuid.NewString()[:8]
 	if _, err := client.CreateStream(ctx, stream, sequin.StreamOptions{}); err != nil {
 		return err
 	}
 	defer func() {
-		// On a context of its own: the stream is removed after an interrupt too.
+		// On a context of its own, so that the stream is deleted after an interrupt, too.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		err = errors.Join(err, client.DeleteStream(ctx, stream))
 	}()
-
 	readers := []*reader{newReader("america", "tz.america.>", all), newReader("europe", "tz.europe.>", all)}
 	for _, r := range readers {
-		// A large window of unacked messages: for five minutes the 2024 server counts acked ones too.
-		consumer, err := client.CreateConsumer(ctx, stream, r.name, r.filter, sequin.ConsumerOptions{MaxAckPending: 2 * len(all)})
-		if err != nil {
+		if err := r.createConsumer(ctx, client, stream, len(all)); err != nil {
 			return err
 		}
-		r.consumer = consumer.ID
 	}
 
 	var sent writer
 	shown := show(&sent, readers, len(all))
 	defer shown.stop()
-	var work sync.WaitGroup
-	failed := make(chan error, 1+len(readers)) // room for everybody, so that nobody waits to fail
+	jobs := []func(context.Context) error{func(ctx context.Context) error { return sent.publish(ctx, client, stream, all) }}
+	for _, r := range readers {
+		jobs = append(jobs, func(ctx context.Context) error { return r.read(ctx, client, stream) })
+	}
+	if err := runTogether(ctx, jobs); err != nil {
+		return err
+	}
+	shown.stop()
+	printTable(&sent, readers, requests)
+	return nil
+}
+
+// runTogether runs each job on a goroutine of its own. It cancels the others when one fails, waits for all of them, and
+// returns the first error.
+func runTogether(ctx context.Context, jobs []func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	start := func(job func() error) {
-		work.Go(func() {
-			if err := job(); err != nil {
+	failed := make(chan error, len(jobs)) // has room for every job
+	var running sync.WaitGroup
+	for _, job := range jobs {
+		running.Go(func() {
+			if err := job(ctx); err != nil {
 				failed <- err
-				cancel() // the others have nothing to wait for
+				cancel()
 			}
 		})
 	}
-	start(func() error { return sent.publish(ctx, client, stream, all) })
-	for _, r := range readers {
-		start(func() error { return r.read(ctx, client, stream) })
-	}
-	work.Wait()
-	shown.stop()
+	running.Wait()
 	close(failed)
-	if err := <-failed; err != nil {
-		return err
-	}
-	printTable(&sent, readers, wire)
-	return nil
+	return <-failed
 }
 
 // writer publishes the records.
 type writer struct {
-	stats func() sequin.PublisherStats // nil until it has begun
+	stats func() sequin.PublisherStats // nil before publish
 	mu    sync.Mutex
 	took  time.Duration
 }
@@ -124,14 +126,14 @@ func (w *writer) publish(ctx context.Context, client *sequin.Client, stream stri
 			return errors.Join(err, pub.Close(ctx))
 		}
 	}
-	err = pub.Close(ctx) // sends what is still buffered, and says what was not sent
+	err = pub.Close(ctx) // sends what is still buffered, and returns what it could not send
 	w.mu.Lock()
 	w.took = time.Since(began)
 	w.mu.Unlock()
 	return err
 }
 
-// progress returns how many were sent, and how long that took: 0 while it goes on.
+// progress returns the totals so far, and how long publishing took: 0 while it runs.
 func (w *writer) progress() (stats sequin.PublisherStats, took time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -141,15 +143,15 @@ func (w *writer) progress() (stats sequin.PublisherStats, took time.Duration) {
 	return w.stats(), w.took
 }
 
-// reader consumes what matches its filter.
+// reader consumes the records that match its filter.
 type reader struct {
 	name, filter, consumer string
-	expected               int // records that match
+	expected               int // number of records that match
 
 	mu                            sync.Mutex
 	delivered, acked, redelivered int
-	refused                       string        // the key that was nacked on purpose
-	back                          time.Duration // after which it was there again
+	nacked                        string        // the key that was nacked on purpose
+	redeliveredAfter              time.Duration // how long after the nack
 	took                          time.Duration
 }
 
@@ -163,28 +165,40 @@ func newReader(name, filter string, all []clocks.Record) *reader {
 	return r
 }
 
+// createConsumer creates the consumer of the reader. It allows many unacked messages, because the 2024 server counts acked
+// messages among them for five minutes.
+func (r *reader) createConsumer(ctx context.Context, client *sequin.Client, stream string, records int) error {
+	consumer, err := client.CreateConsumer(ctx, stream, r.name, r.filter, sequin.ConsumerOptions{MaxAckPending: 2 * records})
+	if err != nil {
+		return err
+	}
+	r.consumer = consumer.ID
+	return nil
+}
+
+// read acks every record that the consumer delivers, except that it nacks the first one once.
 func (r *reader) read(ctx context.Context, client *sequin.Client, stream string) error {
 	began := time.Now()
 	sub, err := client.Subscribe(ctx, stream, r.consumer, sequin.SubscriberConfig{})
 	if err != nil {
 		return err
 	}
-	var nacked time.Time
+	var nackedAt time.Time
 	for d := range sub.Deliveries() {
 		r.mu.Lock()
 		r.delivered++
-		first := r.refused == ""
-		again := !first && d.Key == r.refused
+		first := r.nacked == ""
+		again := !first && d.Key == r.nacked
 		switch {
 		case first:
-			r.refused, nacked = d.Key, time.Now()
+			r.nacked, nackedAt = d.Key, time.Now()
 		case again:
 			r.redelivered++
-			r.back = time.Since(nacked)
+			r.redeliveredAfter = time.Since(nackedAt)
 		}
 		r.mu.Unlock()
 		if first {
-			err = d.Nack() // on purpose: it comes again
+			err = d.Nack() // on purpose: it is redelivered
 		} else {
 			err = d.Ack()
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Linux has a disk that is always full.
+// Linux has /dev/full, to which no write succeeds.
 func TestAWorkerOnAFullDiskStops(t *testing.T) {
 	const total, workers = 500, 4
 	srv := prepare(t, total)
@@ -19,5 +19,5 @@ func TestAWorkerOnAFullDiskStops(t *testing.T) {
 	p.cmd.Stdout = full
 	require.NoError(t, p.cmd.Start())
 	requireStopped(t, srv, p, "no space left on device", total, workers)
-	require.Empty(t, acked(srv), "what was not written is not done")
+	require.Empty(t, acked(srv), "a message that was not written is not acked")
 }

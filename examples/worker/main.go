@@ -1,7 +1,7 @@
-// Worker works on a consumer's messages with several goroutines, until ctrl-C or SIGTERM. It shows what an application
-// does with a Subscriber: a pool that ranges over the channel, acks after the work and not before, and a stop that
-// finishes what was begun, gives back what was not, and says what was left. It stops by itself when its output fails: to
-// nack, and be given, what it cannot do would use up deliveries and help nobody.
+// Worker handles the messages of a consumer with several goroutines, until ctrl-C or SIGTERM. It shows how an application
+// uses a Subscriber: a pool ranges over the channel and acks each message after the work. A stop finishes the messages that
+// were started, returns the others to the server, and reports what was left. The worker also stops when its output fails:
+// messages that it cannot print would be nacked and redelivered again and again.
 //
 //	go run ./examples/worker -h
 package main
@@ -20,7 +20,7 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// The exit codes, as -h tells them.
+// The exit codes, as -h lists them.
 const (
 	exitDrained = 0
 	exitLeft    = 1
@@ -28,16 +28,16 @@ const (
 )
 
 func main() {
-	// A reader that has gone away is an error of the output like any other: by itself it would end the program, and leave
-	// what that holds to its leases.
+	// A closed pipe shall be an error of the output like any other. Otherwise the signal would end the program, and the
+	// messages that it has would stay leased.
 	signal.Ignore(syscall.SIGPIPE)
-	// The first signal drains, a second one ends the program.
+	// The first signal drains, and a second one ends the program.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is main with what it touches passed in.
+// run is main with its arguments and files as parameters.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args, stderr)
 	if errors.Is(err, errHelp) {
@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitDrained
 }
 
-// serve works until ctx ends, the consumer is gone, or the output fails, and drains.
+// serve handles messages until ctx ends, the consumer is deleted or the output fails. Then it drains.
 func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -67,7 +67,7 @@ func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
 		MaxInFlight:  o.inFlight,
 		DrainTimeout: o.grace,
 		OnAckError: func(d sequin.Delivery, err error) {
-			fmt.Fprintf(stderr, "worker: %s may come again: %v\n", d.Key, err)
+			fmt.Fprintf(stderr, "worker: %s may be redelivered: %v\n", d.Key, err)
 		},
 	})
 	if err != nil {
@@ -77,8 +77,8 @@ func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	began := time.Now()
 	p := &pool{each: o.each, stop: stop, out: bufio.NewWriter(stdout)}
 	failed := p.work(sub, o.workers)
-	// The channel is closed and what was begun is done, or DrainTimeout has ended it: the last acks are on their way. Without
-	// Close, which awaits them and tells the outcome, the process would end before they have left.
+	// The channel is closed, and the workers have ended. Close waits for the last acks, which the process would lose if it
+	// ended now, and returns what was left.
 	closing, cancel := context.WithTimeout(context.Background(), o.grace)
 	defer cancel()
 	left := sub.Close(closing)
@@ -87,6 +87,6 @@ func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
 }
 
 func report(w io.Writer, s sequin.SubscriberStats, took time.Duration) {
-	fmt.Fprintf(w, "%d handed out, %d acked, %d nacked, %d came too late, %d of unknown outcome, in %v\n",
+	fmt.Fprintf(w, "%d delivered, %d acked, %d nacked, %d settled too late, %d of unknown outcome, in %v\n",
 		s.HandedOut, s.Acked, s.Nacked, s.RefusedLate, s.UnknownOutcomes, took.Round(time.Millisecond))
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// asWorker makes this test binary the command itself, so that a test can send it signals.
+// asWorker makes the test binary run the command, so that a test can send it signals.
 const asWorker = "SEQUIN_TEST_AS_WORKER"
 
 func TestMain(m *testing.M) {
@@ -27,10 +27,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// process is a worker that runs, and what it printed.
+// process is a running worker and its output.
 type process struct {
 	cmd    *exec.Cmd
-	lines  chan string // its keys, as they come; closed at its end
+	lines  chan string // the keys that it prints; closed when it ends
 	stderr bytes.Buffer
 }
 
@@ -60,18 +60,18 @@ func start(t *testing.T, args ...string) *process {
 	return p
 }
 
-// read takes n keys off what the worker prints.
+// read returns the next n keys that the worker prints.
 func (p *process) read(t *testing.T, n int) (keys []string) {
 	t.Helper()
 	for range n {
 		key, ok := <-p.lines
-		require.True(t, ok, "it ended: %s", &p.stderr)
+		require.True(t, ok, "the worker ended: %s", &p.stderr)
 		keys = append(keys, key)
 	}
 	return keys
 }
 
-// terminate sends SIGTERM and returns what the worker still printed. It must end well.
+// terminate sends SIGTERM and returns the keys that the worker printed afterwards. The worker must exit with 0.
 func (p *process) terminate(t *testing.T) (keys []string) {
 	t.Helper()
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
@@ -99,7 +99,7 @@ func prepare(t *testing.T, n int) *sequintest.Server {
 	return srv
 }
 
-// acked are the keys that the server was told of, by its own account.
+// acked counts the acks that the server received, by key.
 func acked(srv *sequintest.Server) map[string]int {
 	keyOf, keys := map[string]string{}, map[string]int{}
 	for _, r := range srv.Requests(sequintest.Receive, sequintest.Ack) {
@@ -113,9 +113,9 @@ func acked(srv *sequintest.Server) map[string]int {
 	return keys
 }
 
-// A deploy in the midst of work: a worker is stopped by SIGTERM, the next goes on. The lease is ten minutes, so that what
-// the first one left behind in silence would fail the test by time-out.
-func TestADeployUnderLoadLosesAndRepeatsNothing(t *testing.T) {
+// A worker is stopped by SIGTERM while it works, and another one continues. The lease is ten minutes, so that a message which
+// the first worker did not return would make the test time out.
+func TestADeploymentUnderLoadLosesAndRepeatsNothing(t *testing.T) {
 	const total = 1500
 	srv := prepare(t, total)
 	args := []string{"-url", srv.Listen(), "-stream", "orders", "-consumer", "billing", "-workers", "8", "-each", "2ms"}
@@ -123,7 +123,7 @@ func TestADeployUnderLoadLosesAndRepeatsNothing(t *testing.T) {
 	count := func(keys []string) {
 		for _, key := range keys {
 			seen[key]++
-			require.Zero(t, ackedBefore[key], "%s was acked, and came again", key)
+			require.Zero(t, ackedBefore[key], "%s was acked and redelivered", key)
 		}
 	}
 	for range 3 {
@@ -132,9 +132,9 @@ func TestADeployUnderLoadLosesAndRepeatsNothing(t *testing.T) {
 		count(p.terminate(t))
 		ackedBefore = acked(srv)
 		state, _ := srv.Stream("orders")
-		require.Empty(t, state.Consumers[0].Outstanding, "left to its lease")
+		require.Empty(t, state.Consumers[0].Outstanding, "no message stays leased")
 		require.Len(t, seen, total-state.Consumers[0].Available)
-		require.Regexp(t, `\d+ handed out, \d+ acked, 0 nacked, 0 came too late, 0 of unknown outcome`, p.stderr.String())
+		require.Regexp(t, `\d+ delivered, \d+ acked, 0 nacked, 0 settled too late, 0 of unknown outcome`, p.stderr.String())
 	}
 	last := start(t, args...)
 	count(last.read(t, total-len(seen)))
@@ -145,10 +145,10 @@ func TestADeployUnderLoadLosesAndRepeatsNothing(t *testing.T) {
 	}
 }
 
-func TestWhatWasLeftIsTold(t *testing.T) {
+func TestAStopReportsWhatItLeft(t *testing.T) {
 	srv := prepare(t, 8)
 	p := start(t, "-url", srv.Listen(), "-stream", "orders", "-consumer", "billing", "-each", "10m", "-grace", "100ms")
-	p.read(t, 1) // one is begun
+	p.read(t, 1) // one message is started
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	var exit *exec.ExitError
 	for range p.lines { // the others
@@ -158,14 +158,14 @@ func TestWhatWasLeftIsTold(t *testing.T) {
 	require.Regexp(t, `stopped with [1-8] deliveries unsettled`, p.stderr.String())
 }
 
-// -grace bounds the wait for the server's word too: not only for the work.
-func TestAServerThatTakesNoAcksDoesNotHoldUpAStop(t *testing.T) {
+// -grace bounds the wait for the server's answers, not only that for the work.
+func TestAStopDoesNotWaitForAServerThatAcceptsNoAcks(t *testing.T) {
 	srv := prepare(t, 8)
 	srv.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503})
 	p := start(t, "-url", srv.Listen(), "-stream", "orders", "-consumer", "billing", "-grace", "100ms")
 	p.read(t, 8)
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
-	hangs := time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Kill() }) // a tenth of the lease
+	hangs := time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Kill() }) // well before the lease of ten minutes ends
 	defer hangs.Stop()
 	var exit *exec.ExitError
 	require.ErrorAs(t, p.cmd.Wait(), &exit)
@@ -173,8 +173,8 @@ func TestAServerThatTakesNoAcksDoesNotHoldUpAStop(t *testing.T) {
 	require.Contains(t, p.stderr.String(), "stopped with 8 deliveries unsettled")
 }
 
-// requireStopped wants a worker to have ended because it could not write, with nothing left to its lease, and with few
-// deliveries used up: at most one for each of its goroutines.
+// requireStopped requires that a worker ended because it could not write, that no message stays leased, and that at most one
+// delivery for each of its goroutines was counted.
 func requireStopped(t *testing.T, srv *sequintest.Server, p *process, reason string, total, workers int) {
 	t.Helper()
 	var exit *exec.ExitError
@@ -182,18 +182,18 @@ func requireStopped(t *testing.T, srv *sequintest.Server, p *process, reason str
 	require.Equal(t, exitLeft, exit.ExitCode(), &p.stderr)
 	require.Contains(t, p.stderr.String(), reason)
 	state, _ := srv.Stream("orders")
-	require.Empty(t, state.Consumers[0].Outstanding, "left to its lease")
+	require.Empty(t, state.Consumers[0].Outstanding, "no message stays leased")
 	require.Equal(t, total-len(acked(srv)), state.Consumers[0].Available)
-	used := 0
+	counted := 0
 	for _, r := range srv.Requests(sequintest.Nack) {
 		if !strings.Contains(string(r.Body), `"undelivered":true`) {
-			used += len(r.AckIDs())
+			counted += len(r.AckIDs())
 		}
 	}
-	require.LessOrEqual(t, used, workers)
+	require.LessOrEqual(t, counted, workers)
 }
 
-func TestAWorkerWhoseReaderIsGoneStops(t *testing.T) {
+func TestAWorkerWithAClosedPipeStops(t *testing.T) {
 	const total, workers = 500, 4
 	srv := prepare(t, total)
 	p := command(t, "-url", srv.Listen(), "-stream", "orders", "-consumer", "billing", "-workers", fmt.Sprint(workers), "-each", "2ms")
@@ -214,7 +214,7 @@ func TestWrongUsageIsExplained(t *testing.T) {
 	}{
 		{"-h", exitDrained, "exit codes:"},
 		{"", exitUsage, "-stream and -consumer must be given"},
-		{"-stream s -consumer c extra", exitUsage, `what is "extra"?`},
+		{"-stream s -consumer c extra", exitUsage, `unexpected argument "extra"`},
 		{"-stream s -consumer c -workers 0", exitUsage, "-workers is 0"},
 		{"-stream s -consumer c -grace 0s", exitUsage, "-grace 0s"},
 		{"-nonsense", exitUsage, "nonsense"},

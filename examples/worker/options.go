@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// options are what the command line says.
+// options are the command's arguments.
 type options struct {
 	url, token       string
 	stream, consumer string
@@ -22,14 +22,15 @@ var errHelp = flag.ErrHelp
 
 const usage = `usage: worker -stream NAME -consumer NAME [options]
 
-Prints each message of the consumer as a line, key and data with a tab in between, and acks it.
-ctrl-C or SIGTERM drains: what was begun is finished and acked, the rest is given back at once.
-So does an output that fails, such as a full disk or a closed pipe.
+Prints each message of the consumer as a line with its key, a tab and its data, and acks it.
+ctrl-C or SIGTERM drains: messages that were started are finished and acked, and the others
+are returned to the server at once. An output that fails, such as a full disk or a closed pipe,
+drains, too.
 
 `
 
 const exits = `
-exit codes: 0 all that was begun is settled, 1 something was left or failed, 2 wrong usage
+exit codes: 0 every message that was started is settled, 1 something was left or failed, 2 wrong usage
 `
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -41,9 +42,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.stream, "stream", "", "the stream's `name`")
 	f.StringVar(&o.consumer, "consumer", "", "the consumer's `name`, or its id")
 	f.IntVar(&o.workers, "workers", 8, "how many goroutines work")
-	f.IntVar(&o.inFlight, "in-flight", 0, "the most messages to have at once (default 1,000)")
+	f.IntVar(&o.inFlight, "in-flight", 0, "the largest number of messages in flight (default 1,000)")
 	f.DurationVar(&o.each, "each", 0, "how long the work on each message takes")
-	f.DurationVar(&o.grace, "grace", 10*time.Second, "how long a stop waits for what was begun")
+	f.DurationVar(&o.grace, "grace", 10*time.Second, "how long a stop waits for messages that were started")
 	err := f.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stderr, usage)
@@ -59,13 +60,13 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	case err != nil:
 		return o, err
 	case f.NArg() > 0:
-		return o, fmt.Errorf("what is %q? See -h", f.Arg(0))
+		return o, fmt.Errorf("unexpected argument %q; see -h", f.Arg(0))
 	case o.stream == "" || o.consumer == "":
 		return o, errors.New("-stream and -consumer must be given; see -h")
 	case o.workers < 1:
 		return o, fmt.Errorf("-workers is %d, must be at least 1", o.workers)
 	case o.each < 0 || o.grace <= 0:
-		return o, fmt.Errorf("-each %v and -grace %v: the first must not be negative, the second must be above 0", o.each, o.grace)
+		return o, fmt.Errorf("-each %v and -grace %v: -each must not be negative, -grace must be positive", o.each, o.grace)
 	}
 	return o, nil
 }

@@ -9,24 +9,25 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// pool is the application: what it does with a message is to print it, and to take its time.
+// pool is the application. Its work on a message is to print it and to wait.
 type pool struct {
-	each time.Duration // how long that is
-	stop func()        // of the subscription
+	each time.Duration // how long it waits
+	stop func()        // stops the Subscriber
 
 	mu  sync.Mutex // guards all below
 	out *bufio.Writer
-	err error // the first that out gave
+	err error // the first error of out
 }
 
-// work ranges over the deliveries with n goroutines until the channel closes, or out fails, and the last of them is done.
+// work ranges over the deliveries with n goroutines. It returns when the channel is closed or out has failed, and every
+// goroutine has ended.
 func (p *pool) work(sub *sequin.Subscriber, n int) error {
 	var workers sync.WaitGroup
 	for range n {
 		workers.Go(func() {
 			for d := range sub.Deliveries() {
-				if !p.one(d) {
-					return // the channel is closed by the stop, and what it holds given back
+				if !p.handle(d) {
+					return // the stop returns what is in the channel to the server
 				}
 			}
 		})
@@ -35,24 +36,24 @@ func (p *pool) work(sub *sequin.Subscriber, n int) error {
 	return p.err
 }
 
-// one works on a message and settles it: after the work, so that a crash in between costs a repeat and not the message.
-// The errors of Ack and Nack are that the lease is over: somebody else has, or will have, the message. It returns false
-// when there is no point in another one.
-func (p *pool) one(d sequin.Delivery) bool {
+// handle prints a message and settles it afterwards, so that a crash in between repeats the message and does not lose it. It
+// ignores the errors of Ack and Nack: they say that the lease has ended, and then the message is redelivered. It returns
+// false when the output has failed.
+func (p *pool) handle(d sequin.Delivery) bool {
 	if err := p.print(d); err != nil {
-		p.stop() // first: what is nacked goes to whoever receives
+		p.stop() // before the nack, which could otherwise bring the message back to this Subscriber
 		_ = d.Nack()
 		return false
 	}
 	select {
 	case <-time.After(p.each):
 		_ = d.Ack()
-	case <-d.Context().Done(): // too late, or cut off: not worth finishing
+	case <-d.Context().Done(): // the lease, or the wait of the stop, is over
 	}
 	return true
 }
 
-// print writes a line and sees it out of the program: what is only buffered is not done.
+// print writes a line and flushes it: a line that is only buffered is not printed.
 func (p *pool) print(d sequin.Delivery) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package backend finds the server that an example talks to, and starts one where none is named.
+// Package backend finds the server for an example, or starts one.
 package backend
 
 import (
@@ -8,14 +8,14 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// Server is a server to use.
+// Server is a running server.
 type Server struct {
 	URL   string
-	Where string // for people: what URL is
-	Stop  func() // ends it, where Find has started it
+	Where string // describes the URL to a person
+	Stop  func() // stops the server if Find has started it
 }
 
-// Find returns the server that $SEQUIN_URL names, or else a new one inside this process, on loopback.
+// Find returns the server of $SEQUIN_URL. If that is not set, it starts one inside this process, on loopback.
 func Find() (Server, error) {
 	if url := os.Getenv("SEQUIN_URL"); url != "" {
 		return Server{URL: url, Where: url + " ($SEQUIN_URL)", Stop: func() {}}, nil

@@ -9,7 +9,7 @@ import (
 	"github.com/sequin-go/sequin/examples/internal/backend"
 )
 
-func TestTheServerThatIsNamedIsUsed(t *testing.T) {
+func TestTheServerOfTheEnvironmentIsUsed(t *testing.T) {
 	t.Setenv("SEQUIN_URL", "http://127.0.0.1:1")
 	found, err := backend.Find()
 	require.NoError(t, err)
@@ -18,7 +18,7 @@ func TestTheServerThatIsNamedIsUsed(t *testing.T) {
 	found.Stop()
 }
 
-func TestWhereNoneIsNamedOneRunsInside(t *testing.T) {
+func TestWithoutOneAServerIsStarted(t *testing.T) {
 	t.Setenv("SEQUIN_URL", "")
 	found, err := backend.Find()
 	require.NoError(t, err)

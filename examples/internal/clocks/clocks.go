@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	_ "time/tzdata" // a machine without a time zone database must give the records too
+	_ "time/tzdata" // for machines without a time zone database
 )
 
 // A Record is one message of the data set.
@@ -20,28 +20,27 @@ type Record struct {
 type Period struct {
 	Zone         string     `json:"zone"`
 	From         time.Time  `json:"from"`
-	To           *time.Time `json:"to,omitempty"`   // absent while no later change is known
-	Offset       int        `json:"offset_seconds"` // east of UTC; before about 1920 rarely whole minutes
+	To           *time.Time `json:"to,omitempty"`   // absent if no later change is known
+	Offset       int        `json:"offset_seconds"` // east of UTC; before about 1920 rarely a whole number of minutes
 	Abbreviation string     `json:"abbreviation"`
 	DST          bool       `json:"dst"`
 }
 
-// zoneNames is the name column of zone.tab in the IANA time zone database (public domain): every zone that a country uses,
-// without the aliases.
+// zoneNames is the name column of zone.tab in the IANA time zone database (public domain). It has every zone that a country
+// uses, and no aliases.
 //
 //go:embed zones.txt
 var zoneNames string
 
-// historyEnd keeps forecasts out: what the database holds beyond it follows from today's rules and may yet change.
+// historyEnd excludes the future: later changes in the database follow from today's rules, and may never happen.
 var historyEnd = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// clockStart lies before the first change that the database knows, which is of the 1830s.
+// clockStart is before the first change in the database, which is in the 1830s.
 var clockStart = time.Date(1800, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// Records returns every change of every zone's clocks before 2026, some 23,500 records of about 140 bytes, zone by zone
-// and oldest first. No two have the same key. The facts are those of the machine's time zone database, or of the one in
-// the Go distribution where the machine has none: the same at every run, but another release of the database may know a
-// few more or less.
+// Records returns every change of every zone's clocks before 2026: some 23,500 records of about 140 bytes, by zone and then
+// by time. No two have the same key. They come from the machine's time zone database, or from the one in the Go distribution
+// if the machine has none. They are the same in every run; another release of the database may have a few more or less.
 func Records() ([]Record, error) {
 	var all []Record
 	for name := range strings.FieldsSeq(zoneNames) {
@@ -60,14 +59,14 @@ func Records() ([]Record, error) {
 	return all, nil
 }
 
-// key turns the zone's name into tokens, so that a filter can pick a part of the world: tz.america.> or
-// tz.america.argentina.>. The day is enough to tell changes apart: no clock was ever changed twice on one.
+// key makes tokens of the zone's name, so that a filter can select a part of the world: tz.america.> or
+// tz.america.argentina.>. The day distinguishes the changes: no clock was ever changed twice on one day.
 func (p Period) key() string {
 	zone := strings.ToLower(strings.ReplaceAll(p.Zone, "/", "."))
 	return "tz." + zone + "." + p.From.Format(time.DateOnly)
 }
 
-// periods lists what began before end in zone. A zone that never changed has none.
+// periods lists the periods of a zone that began before end. A zone that never changed has none.
 func periods(zone *time.Location, end time.Time) []Period {
 	var all []Period
 	for at, ok := nextChange(clockStart.In(zone), end); ok; at, ok = nextChange(at, end) {
@@ -83,7 +82,7 @@ func periods(zone *time.Location, end time.Time) []Period {
 	return all
 }
 
-// nextChange finds the first moment after t, and before end, from which on the clocks of t's zone show something else.
+// nextChange finds the first time after t and before end at which the clocks of t's zone change.
 func nextChange(t, end time.Time) (time.Time, bool) {
 	for {
 		_, bound := t.ZoneBounds()
@@ -91,8 +90,8 @@ func nextChange(t, end time.Time) (time.Time, bool) {
 			return time.Time{}, false
 		}
 		if !bound.After(t) {
-			// Where only a rule is left (beyond 2037, or earlier in a compact database) ZoneBounds also stops at the turn of
-			// the year, and in a leap year, which it takes for 365 days long, it answers a bound that is already over.
+			// Where the database has only a rule (after 2037, or earlier in a compact database), ZoneBounds also ends a
+			// period at the end of a year. It assumes years of 365 days, so in a leap year the bound may be in the past.
 			bound = t.Add(24 * time.Hour)
 		}
 		if !bound.Before(end) {

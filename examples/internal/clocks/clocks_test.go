@@ -17,16 +17,16 @@ func loadRecords(t *testing.T) []Record {
 	return all
 }
 
-func TestRecordsAreAtLeastTenThousand(t *testing.T) {
+func TestThereAreAtLeastTenThousandRecords(t *testing.T) {
 	require.GreaterOrEqual(t, len(loadRecords(t)), 10_000)
 }
 
-func TestRecordsAreTheSameAtEveryRun(t *testing.T) {
+func TestRecordsAreTheSameInEveryRun(t *testing.T) {
 	require.Equal(t, loadRecords(t), loadRecords(t))
 }
 
 func TestRecordKeysAreUniqueAndValid(t *testing.T) {
-	// The server's rule: printable ASCII without space, '*' and '>', in tokens that are not empty.
+	// The rule of the server: printable ASCII without space, '*' and '>', in tokens that are not empty.
 	valid := regexp.MustCompile(`^[!-)+-\-/-=?-~]+(\.[!-)+-\-/-=?-~]+)*$`)
 	seen := make(map[string]bool)
 	var twice, refused []string
@@ -43,7 +43,7 @@ func TestRecordKeysAreUniqueAndValid(t *testing.T) {
 	require.Empty(t, refused)
 }
 
-func TestRecordKeysLetFiltersPickAPartOfTheWorld(t *testing.T) {
+func TestFiltersSelectAPartOfTheWorld(t *testing.T) {
 	all := loadRecords(t)
 	for _, prefix := range []string{"tz.america.", "tz.europe.", "tz.america.argentina."} {
 		n := 0
@@ -57,7 +57,7 @@ func TestRecordKeysLetFiltersPickAPartOfTheWorld(t *testing.T) {
 	}
 }
 
-func TestRecordTellsWhatTheClocksShowed(t *testing.T) {
+func TestARecordHasWhatTheClocksShowed(t *testing.T) {
 	byKey := make(map[string]string)
 	for _, r := range loadRecords(t) {
 		byKey[r.Key] = r.Data
@@ -66,10 +66,10 @@ func TestRecordTellsWhatTheClocksShowed(t *testing.T) {
 		{"the first summer time of a country", "tz.europe.berlin.1916-04-30",
 			`{"zone":"Europe/Berlin","from":"1916-04-30T22:00:00Z","to":"1916-09-30T23:00:00Z",
 			"offset_seconds":7200,"abbreviation":"CEST","dst":true}`},
-		{"war time, which became peace time: the name alone changes", "tz.america.new_york.1945-08-14",
+		{"war time became peace time: only the name changes", "tz.america.new_york.1945-08-14",
 			`{"zone":"America/New_York","from":"1945-08-14T23:00:00Z","to":"1945-09-30T06:00:00Z",
 			"offset_seconds":-14400,"abbreviation":"EPT","dst":true}`},
-		{"summer time that was declared standard: the flag alone changes", "tz.europe.london.1968-10-26",
+		{"summer time was declared standard time: only the flag changes", "tz.europe.london.1968-10-26",
 			`{"zone":"Europe/London","from":"1968-10-26T23:00:00Z","to":"1971-10-31T02:00:00Z",
 			"offset_seconds":3600,"abbreviation":"BST","dst":false}`},
 	} {
@@ -80,7 +80,7 @@ func TestRecordTellsWhatTheClocksShowed(t *testing.T) {
 	}
 }
 
-func TestRecordsOfAZoneFollowOneAnotherUntilTheEndOfHistory(t *testing.T) {
+func TestThePeriodsOfAZoneHaveNoGaps(t *testing.T) {
 	byZone := make(map[string][]Period)
 	for _, r := range loadRecords(t) {
 		var p Period
@@ -99,15 +99,15 @@ func TestRecordsOfAZoneFollowOneAnotherUntilTheEndOfHistory(t *testing.T) {
 			}
 			last = p
 		}
-		require.Empty(t, gaps, "%s: periods that do not begin where the one before ends", zone)
+		require.Empty(t, gaps, "%s: periods that do not begin at the end of the previous one", zone)
 		require.Empty(t, idle, "%s: periods that change nothing", zone)
 		require.Nil(t, last.To, "%s: the last period", zone)
 		require.True(t, last.From.Before(historyEnd), zone)
 	}
 }
 
-// Beyond 2037 the database is a rule alone, where ZoneBounds also answers moments at which no clock changes.
-func TestPeriodsByRuleAreTheTwoChangesOfEachYear(t *testing.T) {
+// After 2037 the database has only a rule, for which ZoneBounds also returns times at which no clock changes.
+func TestARuleGivesTwoChangesAYear(t *testing.T) {
 	newYork, err := time.LoadLocation("America/New_York")
 	require.NoError(t, err)
 
@@ -120,6 +120,6 @@ func TestPeriodsByRuleAreTheTwoChangesOfEachYear(t *testing.T) {
 	}
 }
 
-func TestPeriodsOfAZoneThatNeverChangedAreNone(t *testing.T) {
+func TestAZoneThatNeverChangedHasNoPeriods(t *testing.T) {
 	require.Empty(t, periods(time.UTC, historyEnd))
 }

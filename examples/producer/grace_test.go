@@ -15,9 +15,9 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// inClosing runs story in a bubble, in both modes, with a Publisher of one lane and one message a request. The first answer
-// takes a second: until then everything is accepted.
-func inClosing(t *testing.T, story func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher)) {
+// withPublisher runs story in a bubble, in both modes, with a Publisher of one lane and one message per request. The first
+// answer takes a second; until then every message is accepted.
+func withPublisher(t *testing.T, story func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher)) {
 	for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
 		t.Run(compat.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -50,91 +50,91 @@ func create(t *testing.T, client *sequin.Client) {
 
 const graceTime = 30 * time.Second
 
-func closeIn(t *testing.T, pub *sequin.Publisher) error {
+func closeWithGrace(t *testing.T, pub *sequin.Publisher) error {
 	t.Helper()
-	c := newClosing(t.Context(), graceTime)
+	c := newGraceContext(t.Context(), graceTime)
 	defer c.cancel(nil)
-	return c.finish(pub)
+	return c.closePublisher(pub)
 }
 
-func TestARefusalIsWaitedForAsLongAsGrace(t *testing.T) {
-	inClosing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
+func TestARefusalIsToleratedForTheGraceTime(t *testing.T) {
+	withPublisher(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
 		fill(t, pub)
-		time.Sleep(2 * time.Second) // it is refused already
+		time.Sleep(2 * time.Second) // the first answer has refused the stream
 		began := time.Now()
-		require.ErrorIs(t, closeIn(t, pub), errRefused)
+		require.ErrorIs(t, closeWithGrace(t, pub), errRefused)
 		require.InDelta(t, graceTime, time.Since(began), float64(2*refresh))
 	})
 }
 
-// The error of the refusal stays the last one, while it takes several times grace to send everything.
-func TestAStreamThatComesIntoBeingWithinGraceIsServedToTheEnd(t *testing.T) {
-	inClosing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
+// LastError stays that of the refusal, while sending takes several times the grace time.
+func TestAStreamThatIsCreatedWithinTheGraceTimeGetsEverything(t *testing.T) {
+	withPublisher(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
 		fill(t, pub)
 		srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: graceTime / 4})
 		time.AfterFunc(graceTime/2, func() { create(t, client) })
-		require.NoError(t, closeIn(t, pub))
+		require.NoError(t, closeWithGrace(t, pub))
 		require.Equal(t, uint64(buffered-1), pub.Stats().Sent, "the first one was refused")
 	})
 }
 
-func TestAnOutageIsWaitedForWithoutEnd(t *testing.T) {
-	inClosing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
+func TestAnOutageIsToleratedWithoutLimit(t *testing.T) {
+	withPublisher(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
 		create(t, client)
 		outage := srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: http.StatusServiceUnavailable})
 		fill(t, pub)
 		time.AfterFunc(time.Hour, outage.Remove)
-		require.NoError(t, closeIn(t, pub))
+		require.NoError(t, closeWithGrace(t, pub))
 		require.Equal(t, uint64(buffered), pub.Stats().Sent)
 	})
 }
 
-// The error of a refusal stays the last one: a server that is back, and slow, is an outage like another.
-func TestASlowServerIsNoRefusal(t *testing.T) {
-	inClosing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
+// LastError stays that of the refusal: a server that accepts the stream again, but slowly, is in an outage like any other.
+func TestASlowServerIsNotARefusal(t *testing.T) {
+	withPublisher(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
 		srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: graceTime / 2})
 		fill(t, pub)
-		time.Sleep(2 * time.Second) // it is refused already
+		time.Sleep(2 * time.Second) // the first answer has refused the stream
 		create(t, client)
 		time.Sleep(graceTime)
 		require.ErrorIs(t, pub.Stats().LastError, sequin.ErrNotFound)
 		require.NoError(t, pub.Stats().Refusal)
-		c := newClosing(t.Context(), graceTime/4)
+		c := newGraceContext(t.Context(), graceTime/4)
 		defer c.cancel(nil)
-		require.NoError(t, c.finish(pub))
+		require.NoError(t, c.closePublisher(pub))
 	})
 }
 
-// The stream is found at every look, and each look costs a message.
-func TestATokenThatMayNotWriteIsARefusal(t *testing.T) {
-	inClosing(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
+// Each read of the stream succeeds, and is followed by a send that is refused and fails a message.
+func TestATokenThatMayOnlyReadIsARefusal(t *testing.T) {
+	withPublisher(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
 		create(t, client)
 		srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: http.StatusForbidden})
 		fill(t, pub)
-		require.ErrorIs(t, closeIn(t, pub), errRefused)
+		require.ErrorIs(t, closeWithGrace(t, pub), errRefused)
 		require.Positive(t, pub.Stats().Buffered)
 	})
 }
 
-func TestWhatIsRefusedForGood(t *testing.T) {
+func TestOnlyErrorsOfTheMessageItselfArePermanent(t *testing.T) {
 	for status, want := range map[int]bool{302: false, 400: true, 401: false, 403: false, 404: false, 405: false,
 		408: false, 409: false, 413: true, 422: true, 429: false, 500: false, 503: false} {
-		require.Equal(t, want, hopeless(fmt.Errorf("wrapped: %w", &sequin.APIError{Status: status})), status)
+		require.Equal(t, want, isPermanent(fmt.Errorf("wrapped: %w", &sequin.APIError{Status: status})), status)
 	}
 	for _, err := range []error{sequin.ErrInvalidKey, sequin.ErrInvalidData, sequin.ErrTooLarge} {
-		require.True(t, hopeless(err), err)
+		require.True(t, isPermanent(err), err)
 	}
 	for _, err := range []error{nil, sequin.ErrClosed, sequin.ErrUnreachable, errors.New("other")} {
-		require.False(t, hopeless(err), err)
+		require.False(t, isPermanent(err), err)
 	}
 }
 
-func TestProgressTellsTheLastErrorWhileSomethingIsNotSent(t *testing.T) {
+func TestProgressShowsTheLastErrorWhileSomethingIsUnsent(t *testing.T) {
 	refused := errors.New("403 Forbidden")
 	for _, row := range []struct {
 		stats  sequin.PublisherStats
 		failed int64
-		tells  bool
+		shows  bool
 	}{
 		{sequin.PublisherStats{LastError: refused, Buffered: 1}, 0, true},
 		{sequin.PublisherStats{LastError: refused}, 1, true},
@@ -142,7 +142,7 @@ func TestProgressTellsTheLastErrorWhileSomethingIsNotSent(t *testing.T) {
 		{sequin.PublisherStats{Buffered: 1}, 1, false},
 	} {
 		line := newMeter().line(row.stats, 3, row.failed, 0)
-		if row.tells {
+		if row.shows {
 			require.Contains(t, line, "last error: 403 Forbidden")
 		} else {
 			require.NotContains(t, line, "last error")
