@@ -8,22 +8,26 @@ import (
 	"time"
 )
 
-// HandlerConfig of Subscriber.Handle and Subscriber.Pipe. The zero value works. It is copied.
+// HandlerConfig configures Subscriber.Handle and Subscriber.Pipe. The zero value works. It is copied.
 type HandlerConfig struct {
-	// Workers is how many handlers may run at once, each on a goroutine of its own. 1 to the Subscriber's MaxInFlight,
-	// default 1, which keeps the order of deliveries. Versions of one key never run at once, unless a lease ends.
+	// Workers is how many handlers may run at once, each on a goroutine of its own, from 1 to the Subscriber's MaxInFlight.
+	// Default 1, which handles deliveries in their order. Two versions of one key are not handled at once, unless the lease
+	// of the first ends while its handler runs.
 	Workers int
-	// BackoffMin and BackoffMax bound how long a message is held back after its handler failed: it doubles with each of
-	// its failures from one to the other, jittered, and is cut to what the lease allows. They are also the pace at which
-	// a Subscriber whose every handler fails looks whether that is over. Defaults 500 ms and 30 s, the default lease.
+	// BackoffMin and BackoffMax bound the delay of the nack when a handler fails. The delay starts at BackoffMin, doubles
+	// with each failure of the message up to BackoffMax, is jittered, and is cut to what the lease allows. While all
+	// handlers fail they also bound the pause between two messages that are tried: see Handle. Defaults 500 ms and 30 s,
+	// the default ack_wait.
 	BackoffMin, BackoffMax time.Duration
-	// DeadLetter says where messages go that cannot be handled. Default nowhere: they come again and again.
+	// DeadLetter says where messages go that cannot be handled. Without it they are redelivered again and again.
 	DeadLetter *DeadLetter
-	// OnError is told of each failure of a handler, a *PanicError among them, once for each delivery concerned, and of
-	// what then goes wrong: an ack that came after the deadline (ErrLeaseExpired), a dead letter that could not be sent.
-	// The delivery is settled already, or lost to its deadline. Each call has a goroutine of its own, several at once, and
-	// is waited for: it must return soon, and not call Close, nor Flush of a pipeline's Publisher. A panic is recovered, and
-	// logged.
+	// OnError is called for each delivery whose handler failed, with the error, which is a *PanicError after a panic. It is
+	// also called when the delivery's ack came after the deadline (ErrLeaseExpired), and when its dead letter could not be
+	// sent. By then the delivery is settled, or its lease is over.
+	//
+	// Each call runs on a goroutine of its own, several may run at once, and a worker or a Publisher's lane waits for each.
+	// OnError must return soon, and must not call Close, nor Flush of the Publisher of a Pipe. A panic of it is recovered
+	// and logged.
 	OnError func(Delivery, error)
 }
 
@@ -65,20 +69,21 @@ func (c HandlerConfig) validate(s *Subscriber) error {
 	return nil
 }
 
-// Handle calls handle for each delivery, on Workers goroutines, until ctx ends or the Subscriber stops. It owns the
-// Subscriber: nothing else may consume its deliveries, and the end of ctx is a Close with DrainTimeout.
+// Handle calls handle for each delivery, on Workers goroutines, until ctx ends or the Subscriber stops. Nothing else may
+// read the Subscriber's deliveries. When ctx ends the Subscriber stops as by Close, within DrainTimeout.
 //
-// When handle returns nil the delivery is acked, an error nacks it after a growing delay, and a panic is an error: see
-// [HandlerConfig], [DeadLetter] and [Permanent]. A handler may settle the delivery itself; that then stands. The
-// handler's ctx has the values of Handle's, and ends at the delivery's Deadline, or when DrainTimeout is over.
+// When handle returns nil the delivery is acked. When it returns an error or panics the delivery is nacked, after a delay
+// that grows with each failure of its message: see [HandlerConfig], [DeadLetter] and [Permanent]. A delivery that the
+// handler has settled itself stays as it is. The handler's ctx has the values of Handle's ctx. It ends at the delivery's
+// Deadline, or when DrainTimeout is over.
 //
-// While all handlers fail, ten in a row, the Subscriber slows down: what is buffered is given back, and one message at a
-// time is tried, from BackoffMin apart to BackoffMax. One success, and it is back at full speed.
+// After ten calls in a row have failed the Subscriber slows down: it returns its buffered deliveries to the server and
+// tries one message at a time, with pauses that grow from BackoffMin to BackoffMax. One success ends that.
 //
-// Handle returns when nothing of the Subscriber is left. The error is Err's, nil after a Close or a cancelled ctx, joined
-// with ErrHandlersRunning when handlers ignored the end of their ctx for a second; what had to be left unsettled is
-// Close's to say. Errors before anything is done, after which the Subscriber runs on: ErrInvalidConfig,
-// ErrInvalidArgument, and ErrBusy when its deliveries are consumed in another way.
+// Handle returns when the Subscriber has stopped and its handlers have returned. The error is that of Err, nil after Close
+// or the end of ctx. ErrHandlersRunning is joined to it when handlers still run a second after their ctx has ended. Close
+// returns what could not be settled. Errors returned at once, after which the Subscriber still runs, are
+// ErrInvalidConfig, ErrInvalidArgument, and ErrBusy when the deliveries are read in another way.
 func (s *Subscriber) Handle(ctx context.Context, cfg HandlerConfig, handle func(context.Context, Delivery) error) error {
 	if handle == nil {
 		return fmt.Errorf("%w: Handle needs a function", ErrInvalidArgument)
@@ -91,16 +96,17 @@ func (s *Subscriber) Handle(ctx context.Context, cfg HandlerConfig, handle func(
 	return p.run(ctx, p.serveEach)
 }
 
-// permanent marks an error; see Permanent.
+// permanent wraps an error that Permanent has marked.
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// Permanent marks a failure that no retry helps, such as data that cannot be read: returned by a handler, it sends the
-// message to the dead letters at once. Without a [DeadLetter] the message is held back for BackoffMax each time. It
-// keeps the error's text, errors.Is and errors.As; Permanent(nil) is nil.
+// Permanent marks an error that no retry helps, such as data that cannot be read. When a handler returns it the message
+// becomes a dead letter at once or, without a [DeadLetter], is nacked after BackoffMax. The result has the text of err,
+// and errors.Is and errors.As find err in it. Permanent(nil) is nil.
 //
-// A batch handler that returns it for several messages does not say which is meant: each of them is then tried alone.
+// When the handler of a batch of several messages returns it, each of them is handled again in a batch of its own, because
+// any of them may be meant.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -108,14 +114,16 @@ func Permanent(err error) error {
 	return permanent{err}
 }
 
-// isPermanent looks into an error of the program's own, whose methods may panic, as those of a typed nil do.
+// isPermanent reports whether Permanent has marked err. The methods of err are the program's own, and may panic, as those
+// of a typed nil do; the result is then false.
 func isPermanent(err error) (yes bool) {
 	defer func() { _ = recover() }()
 	var p permanent
 	return errors.As(err, &p)
 }
 
-// DecodeJSON decodes a delivery's data. The error is [Permanent]: the same data will never decode.
+// DecodeJSON decodes a delivery's data from JSON into a T. The error is [Permanent], because the same data will never
+// decode.
 func DecodeJSON[T any](d Delivery) (T, error) {
 	var v T
 	if err := json.Unmarshal([]byte(d.Data), &v); err != nil {

@@ -6,16 +6,18 @@ import (
 	"time"
 )
 
-// BatchHandlerConfig of Subscriber.HandleBatch. The zero value works. It is copied. Workers, BackoffMin, BackoffMax,
+// BatchHandlerConfig configures Subscriber.HandleBatch. The zero value works. It is copied. Workers, BackoffMin, BackoffMax,
 // DeadLetter and OnError are as in [HandlerConfig].
 type BatchHandlerConfig struct {
-	// Size is the most deliveries in a batch. 1 to the Subscriber's MaxInFlight, default 100, or that where it is less.
+	// Size is the most deliveries in a batch, from 1 to the Subscriber's MaxInFlight. Default 100, or MaxInFlight if that
+	// is less.
 	Size int
-	// Wait is how long a batch that is not full waits for company, counted from its first delivery. It does not wait where
-	// nothing can come, because all of MaxInFlight, or of the consumer's max_ack_pending, is in it or being handled; and
-	// never into the last part of its lease. Default 50 ms.
+	// Wait is how long a batch that is not full waits for more deliveries, counted from its first one. Default 50 ms.
+	//
+	// A batch does not wait when no more can arrive, because all of MaxInFlight, or of the consumer's max_ack_pending, is in
+	// the batch or being handled. It never waits longer than half of the time that its leases leave.
 	Wait time.Duration
-	// Workers is how many batches may be handled at once. While all of them are busy the next batch gathers.
+	// Workers is how many batches may be handled at once. While all workers are busy the next batch grows. Default 1.
 	Workers int
 
 	BackoffMin, BackoffMax time.Duration
@@ -26,7 +28,7 @@ type BatchHandlerConfig struct {
 // The defaults of BatchHandlerConfig.
 const (
 	defaultSize = 100
-	defaultWait = 50 * time.Millisecond // what a person does not notice
+	defaultWait = 50 * time.Millisecond // too short for a person to notice
 )
 
 func (c BatchHandlerConfig) withDefaults(s *Subscriber) BatchHandlerConfig {
@@ -49,13 +51,14 @@ func (c BatchHandlerConfig) validate(s *Subscriber) error {
 	return nil
 }
 
-// HandleBatch is Handle for several deliveries at once: as many as are there, up to Size. Deliveries that the handler
-// settles itself keep their fate, and the others follow what it returns. Its ctx ends with the first of their leases.
+// HandleBatch is Handle for several deliveries at once: those that have arrived, up to Size. A delivery that the handler
+// settles itself stays as it is. The others are acked or nacked by what the handler returns. The handler's ctx ends with
+// the first of their leases.
 //
-// A message that has failed before is tried in company of its like, in smaller batches each time, and alone before it
-// becomes a dead letter: one bad message neither keeps the others from passing nor takes them with it.
+// A message that has failed is handled in batches with others that have failed, half the size after each failure, and in a
+// batch of its own before it becomes a dead letter. One bad message therefore does not make the others fail.
 //
-// Beside Handle's goroutines there is one that gathers. The errors are Handle's.
+// HandleBatch starts one goroutine more than Handle, which collects the batches. The errors are Handle's.
 func (s *Subscriber) HandleBatch(ctx context.Context, cfg BatchHandlerConfig, handle func(context.Context, []Delivery) error) error {
 	if handle == nil {
 		return fmt.Errorf("%w: HandleBatch needs a function", ErrInvalidArgument)
@@ -70,10 +73,10 @@ func (s *Subscriber) HandleBatch(ctx context.Context, cfg BatchHandlerConfig, ha
 		return err
 	}
 	p.handle = func(ctx context.Context, batch []Delivery) ([]Message, error) { return nil, handle(ctx, batch) }
-	g := newCollector(p, cfg)
-	go g.run()
+	c := newCollector(p, cfg)
+	go c.run()
 	return p.run(ctx, func() {
-		for batch := range g.batches {
+		for batch := range c.batches {
 			p.serve(batch)
 		}
 	})

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// collector makes batches of deliveries, on one goroutine, and hands each to the first worker that is free; until then it
-// grows. Messages that have failed before are gathered apart from those that have not, in smaller batches.
+// collector collects deliveries into batches, on one goroutine. It sends each batch to the first worker that is free; a
+// batch grows until then. Messages that have failed before are collected separately from those that have not, in smaller
+// batches.
 type collector struct {
 	pool    *handlerPool
 	size    int
@@ -17,159 +18,169 @@ type collector struct {
 	timer   *time.Timer
 }
 
-// partialBatch is a batch in the making.
+// partialBatch is a batch that is being collected.
 type partialBatch struct {
 	items []Delivery
-	limit int       // how many it may hold: what its items have in common
-	since time.Time // when its first item came
+	limit int       // the most items that it may hold; all its items have the same limit
+	since time.Time // when its first item was added
 }
 
-func (g *partialBatch) full() bool { return len(g.items) >= g.limit }
+func (b *partialBatch) full() bool { return len(b.items) >= b.limit }
 
-// usable is how long its first lease still was when its first item came, until it is near its end.
-func (g *partialBatch) usable() time.Duration {
-	near := g.items[0].state.lease.near
-	for _, d := range g.items[1:] {
-		if n := d.state.lease.near; n.Before(near) {
-			near = n
+// handOverBy returns the time after which the first of its leases is too short for a handler.
+func (b *partialBatch) handOverBy() time.Time {
+	first := b.items[0].state.lease.near
+	for _, d := range b.items[1:] {
+		if by := d.state.lease.near; by.Before(first) {
+			first = by
 		}
 	}
-	return near.Sub(g.since)
+	return first
+}
+
+// dueAt returns when the batch is handled even if it is not full: after wait, or in the middle of the time that its leases
+// leave, so that with a free worker none is returned undelivered because of the wait.
+func (b *partialBatch) dueAt(wait time.Duration) time.Time {
+	return b.since.Add(min(wait, b.handOverBy().Sub(b.since)/2))
 }
 
 func newCollector(p *handlerPool, cfg BatchHandlerConfig) *collector {
 	p.sub.minWindow.Store(int32(cfg.Size))
-	p.sub.full.Store(false) // it was noted for another need
+	p.sub.full.Store(false) // it was found for a smaller window
 	p.sub.wake()
 	return &collector{pool: p, size: cfg.Size, wait: cfg.Wait, batches: make(chan []Delivery), timer: time.NewTimer(never)}
 }
 
-func (g *collector) run() {
-	defer close(g.batches)
-	defer g.timer.Stop()
+// run collects until the Subscriber stops.
+func (c *collector) run() {
+	defer close(c.batches)
+	defer c.timer.Stop()
+	sub := c.pool.sub
 	for {
 		now := time.Now()
-		g.shed(now)
-		ready, wake := g.ready(now)
-		in, out, batch := g.pool.sub.deliveries, g.batches, []Delivery(nil)
-		if slices.ContainsFunc(g.open, (*partialBatch).full) {
-			in = nil // more would only lie here instead of in the channel
+		c.returnLate(now)
+		next, wake := c.next(now)
+		in, out, items := sub.deliveries, c.batches, []Delivery(nil)
+		if slices.ContainsFunc(c.open, (*partialBatch).full) {
+			in = nil // leave the others in the channel, from where the Subscriber can recall them
 		}
-		if ready == nil {
+		if next == nil {
 			out = nil
 		} else {
-			batch = ready.items
+			items = next.items
 		}
-		g.timer.Reset(time.Until(wake))
+		c.timer.Reset(time.Until(wake))
 		select {
 		case d, ok := <-in:
 			if ok {
-				g.add(d)
+				c.add(d)
 			}
-		case out <- batch:
-			g.open = slices.DeleteFunc(g.open, func(o *partialBatch) bool { return o == ready })
-		case <-g.pool.sub.filled:
-		case <-g.timer.C:
-		case <-g.pool.sub.soft.Done():
-			g.giveUp()
+		case out <- items:
+			c.open = slices.DeleteFunc(c.open, func(b *partialBatch) bool { return b == next })
+		case <-sub.filled:
+		case <-c.timer.C:
+		case <-sub.soft.Done():
+			c.returnAll()
 			return
 		}
 	}
 }
 
-// add puts a delivery to its like.
-func (g *collector) add(d Delivery) {
-	limit := g.limit(d)
-	i := slices.IndexFunc(g.open, func(o *partialBatch) bool { return o.limit == limit })
+// add adds a delivery to the batch that has its limit.
+func (c *collector) add(d Delivery) {
+	limit := c.limit(d)
+	i := slices.IndexFunc(c.open, func(b *partialBatch) bool { return b.limit == limit })
 	if i < 0 {
-		i = len(g.open)
-		g.open = append(g.open, &partialBatch{limit: limit, since: time.Now()})
+		i = len(c.open)
+		c.open = append(c.open, &partialBatch{limit: limit, since: time.Now()})
 	}
-	g.open[i].items = append(g.open[i].items, d)
+	c.open[i].items = append(c.open[i].items, d)
 }
 
-// limit is how many may stand in a batch with d: half as many after each failure, so that a bad message is alone in the
-// end, and alone at once where it is to be told apart from the others.
-func (g *collector) limit(d Delivery) int {
-	r := g.pool.sub.failures.Get(failureID(d))
+// limit returns the most items of a batch with d. It halves with each failure of the message, down to 1, so that a bad
+// message ends up in a batch of its own. It is 1 at once if the message is to be isolated, or if the next failure makes it
+// a dead letter.
+func (c *collector) limit(d Delivery) int {
+	r, dead := c.pool.sub.failures.Get(failureID(d)), c.pool.dead
 	switch {
 	case r.Failures == 0:
-		return g.size
-	case r.Isolate, g.pool.dead != nil && r.Tries+1 >= g.pool.dead.cfg.MaxAttempts:
+		return c.size
+	case r.Isolate, r.Dead, dead != nil && r.Tries+1 >= dead.cfg.MaxAttempts:
 		return 1
 	}
-	return max(1, g.size>>r.Failures)
+	return max(1, c.size>>r.Failures)
 }
 
-// ready returns the batch to hand over next, nil when none is ready, and when to look again.
-func (g *collector) ready(now time.Time) (next *partialBatch, wake time.Time) {
-	complete := g.complete()
+// next returns the batch that goes to the next free worker, nil if there is none yet, and when to look again. A full batch
+// comes first, then the oldest.
+func (c *collector) next(now time.Time) (next *partialBatch, wake time.Time) {
+	complete := c.complete()
 	wake = now.Add(never)
-	for _, o := range g.open {
-		due := o.since.Add(min(g.wait, o.usable()/2)) // with a free worker none is given back for waiting
+	for _, b := range c.open {
+		due := b.dueAt(c.wait)
 		switch {
-		case o.full() && (next == nil || !next.full()):
-			next = o
+		case b.full() && (next == nil || !next.full()):
+			next = b
 		case next == nil && (complete || !now.Before(due)):
-			next = o
+			next = b
 		case due.After(now) && due.Before(wake):
 			wake = due
 		}
-		for _, d := range o.items {
-			if near := d.state.lease.near; near.Before(wake) {
-				wake = near
-			}
+		if by := b.handOverBy(); by.Before(wake) {
+			wake = by
 		}
 	}
 	return next, wake
 }
 
-// complete reports whether nothing can be added: nothing will come before what is gathered here, or is with the handlers,
-// is settled, and the channel is empty. A consumer that has slowed down gets one at a time.
+// complete reports whether nothing can be added to the batches for now: nothing is received before a delivery that is
+// collected here or is being handled is settled, and the channel is empty. While the breaker is open deliveries arrive one
+// at a time, so that a batch of one is complete.
 //
-// In this order: a channel found empty may be filled by the last answer before intake notes that it is full, and with
-// handlers that have settled some of what they hold, n does not tell. Once nothing is to come, whatever came is there.
-func (g *collector) complete() bool {
-	if open, _ := g.pool.sub.breaker.Open(); open {
+// The channel must be looked at last. If it were found empty first, the last answer could fill it before the Subscriber is
+// found to be full. The number of deliveries here and with handlers cannot tell: handlers may have settled some of theirs.
+// Once nothing more is received, everything that was received is in the channel.
+func (c *collector) complete() bool {
+	if open, _ := c.pool.sub.breaker.Open(); open {
 		return true
 	}
-	n := int(g.pool.busy.Load())
-	for _, o := range g.open {
-		n += len(o.items)
+	n := int(c.pool.busy.Load())
+	for _, b := range c.open {
+		n += len(b.items)
 	}
-	return g.pool.sub.blockedBy(n) && len(g.pool.sub.deliveries) == 0
+	return c.pool.sub.blockedBy(n) && len(c.pool.sub.deliveries) == 0
 }
 
-// shed gives back what no worker was free for, before its lease comes to its end.
-func (g *collector) shed(now time.Time) {
+// returnLate returns the deliveries that no worker was free for, before their leases end.
+func (c *collector) returnLate(now time.Time) {
 	late := 0
-	for _, o := range g.open {
-		o.items = slices.DeleteFunc(o.items, func(d Delivery) bool {
+	for _, b := range c.open {
+		b.items = slices.DeleteFunc(b.items, func(d Delivery) bool {
 			if !past(now, d.state.lease.near) {
 				return false
 			}
 			late++
-			g.pool.sub.returnUndelivered(d)
+			c.pool.sub.returnUndelivered(d)
 			return true
 		})
 	}
 	if late == 0 {
 		return
 	}
-	g.open = slices.DeleteFunc(g.open, func(o *partialBatch) bool { return len(o.items) == 0 })
-	g.pool.sub.counts.expired.Add(uint64(late))
-	g.pool.sub.log(slog.LevelWarn, "gives back what no worker was free for in time", "deliveries", late)
+	c.open = slices.DeleteFunc(c.open, func(b *partialBatch) bool { return len(b.items) == 0 })
+	c.pool.sub.counts.expired.Add(uint64(late))
+	c.pool.sub.log(slog.LevelWarn, "returned deliveries that no worker was free for in time", "deliveries", late)
 }
 
-// giveUp gives everything back, at a stop: once the channel is closed, so that no receive waits any more which could get
-// it and is cut the next moment.
-func (g *collector) giveUp() {
-	for d := range g.pool.sub.deliveries {
-		g.pool.sub.returnUndelivered(d)
+// returnAll returns all deliveries when the Subscriber stops. It waits for the channel to be closed first: until then a
+// receive may be waiting at the server, which could deliver what is returned here to it, just before it is cancelled.
+func (c *collector) returnAll() {
+	for d := range c.pool.sub.deliveries {
+		c.pool.sub.returnUndelivered(d)
 	}
-	for _, o := range g.open {
-		for _, d := range o.items {
-			g.pool.sub.returnUndelivered(d)
+	for _, b := range c.open {
+		for _, d := range b.items {
+			c.pool.sub.returnUndelivered(d)
 		}
 	}
 }

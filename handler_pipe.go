@@ -6,22 +6,24 @@ import (
 	"fmt"
 )
 
-// Pipe calls transform for each delivery, sends the messages that it returns by pub, and acks the delivery once the
-// server has all of them; with no messages, at once. It waits for neither before it takes the next delivery, and a lane
-// of pub that is slow holds back only the acks that depend on it.
+// Pipe calls transform for each delivery, sends the messages that it returns by pub, and acks the delivery once the server
+// has confirmed all of them. A delivery without messages is acked at once. A worker does not wait for the confirmation
+// before it takes the next delivery, and a slow lane of pub delays only the acks of deliveries with messages in that lane.
 //
-// Otherwise it is Handle: cfg says what becomes of a delivery whose transform fails or whose messages are refused as
-// invalid. A target that is away, or refuses everything, is no fault of a message and brings none to the dead letters:
-// its delivery comes again. (A process that takes over after such an outage knows nothing of it, and may find that the
-// server has delivered a message too often: see [DeadLetter].MaxAttempts.) What pub could not send before the delivery's
-// Deadline is dropped from its buffer, and a delivery that comes again while its messages are still on their way waits for
-// these: no outage piles up copies. The messages of a delivery are at least once, all or again.
+// A delivery whose transform fails, or whose messages are refused as invalid, is treated as in Handle, according to cfg. A
+// target that is unavailable, or refuses everything, is no fault of a message: the delivery is redelivered and never
+// becomes a dead letter because of it. (A process that starts after such an outage does not know of it, and may find that
+// the server has delivered a message too often: see [DeadLetter].MaxAttempts.)
 //
-// Versions of a source's key are delivered one after the other, and messages of a key are sent by pub one after the
-// other: order per key is kept from end to end, with any number of Workers, where one source key feeds each target key.
+// Messages that pub has not sent by the delivery's Deadline are dropped from its buffer. If their request is in flight at
+// that time and the delivery is redelivered, it is not transformed again but waits for that request, so that an outage does
+// not pile up copies. The messages of a delivery are sent at least once: all of them, or all of them again.
 //
-// Pipe returns as Handle does, and with ErrClosed when pub was closed by somebody else. It does not close pub, which may
-// serve several pipes and senders.
+// The order of a key is kept from end to end, with any number of Workers, if each target key is fed by one source key:
+// the versions of a source key are delivered one after the other, and pub sends the messages of a key one after the other.
+//
+// Pipe returns as Handle does, and with ErrClosed when another goroutine has closed pub. It does not close pub, which
+// several pipes and senders may share.
 func (s *Subscriber) Pipe(ctx context.Context, pub *Publisher, cfg HandlerConfig, transform func(context.Context, Delivery) ([]Message, error)) error {
 	if pub == nil || transform == nil {
 		return fmt.Errorf("%w: Pipe needs a Publisher and a function", ErrInvalidArgument)
@@ -65,8 +67,8 @@ func (p *handlerPool) outputsEnded(pub *Publisher, d Delivery, err error) {
 	}
 }
 
-// blames reports whether err is the messages' own fault. A crash of the server is, where the Publisher has found out
-// that it is this message's: it does when it has no limit of time.
+// blames reports whether err is the fault of the messages themselves. An unexplained 500 is, if RetryFor is not set: the
+// Publisher fails a message with it only after it has found that the server cannot store that message.
 func (p *Publisher) blames(err error) bool {
 	switch classify(err).kind {
 	case kindInvalid, kindTooLarge:
