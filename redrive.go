@@ -11,33 +11,35 @@ import (
 	"time"
 )
 
-// Redriven is what Redrive did.
+// Redriven is the result of Redrive.
 type Redriven struct {
-	// Sent counts the messages that are in their streams again.
+	// Sent counts the messages that were sent to their streams again.
 	Sent int
-	// Superseded counts those that were dropped, because their stream keeps one message per key and has a newer one.
+	// Superseded counts the messages that were dropped, because their stream keeps one message per key and a later message
+	// of its key was sent.
 	Superseded int
-	// Left counts those that could not be sent. They stay with the dead letters.
+	// Left counts the dead letters that could not be sent. They stay where they are.
 	Left int
 }
 
-// Redrive sends what a consumer of a stream of dead letters gets back into the streams that it came from, under its own
-// keys, until nothing is left; each dead letter is acked once its message is confirmed to be sent. All consumers of the
-// original streams get it, not only the one that failed, and get it as a new message.
+// Redrive receives dead letters from a consumer of their stream, and sends the messages in them to the streams that they
+// came from, under their own keys, until the consumer has no more. It acks each dead letter once the server has confirmed
+// its message. Every consumer of the original stream gets the message, as a new one, and not only the consumer that
+// failed.
 //
-// What cannot be sent back stays with the dead letters, is nacked at the end, and does not stop the others; the error
-// joins the reasons, each once a stream: ErrUnmodified, an *APIError such as ErrNotFound, [DeadMessage] data that cannot
-// be read. When ctx ends, or the dead letters cannot be received or settled, Redrive returns at once with that. What has
-// been sent and not acked by then is sent again by the next Redrive.
+// A dead letter that cannot be sent is left in its stream, is nacked at the end, and does not stop the others. The error
+// joins the reasons, one of each kind for each stream: ErrUnmodified, an *APIError such as ErrNotFound, or ErrInvalidData
+// for data that is no [DeadMessage]. Redrive returns at once when ctx ends, or when dead letters can no longer be received
+// or settled. A message that was sent and whose dead letter was not acked by then is sent again by the next Redrive.
 //
-// A redrive sends 100 messages a request to streams that append, and one after the other, after a look at what is there,
-// to those that keep one message per key. Fewer at once where an answer of 100 dead letters is too large; the error is
-// ErrResponseTooLarge where a single one is. What was in an answer that was lost on its way is waited for until its lease
-// ends. It starts no goroutine.
+// A stream that appends gets up to 100 messages a request. A stream that keeps one message per key gets them one after the
+// other, each after a read of its key. Redrive asks for fewer dead letters at once when an answer with 100 is too large, and
+// returns ErrResponseTooLarge when an answer with one is. When an answer is lost, Redrive waits until the leases of the
+// dead letters in it have ended. It starts no goroutine.
 //
-// The consumer wants a MaxAckPending larger than the number of dead letters: what cannot be sent counts against it until
-// the end, and on the 2024 server, for five minutes after the consumer was created, so does what is acked. Where no more
-// is handed out because of that, Redrive takes it for the end; another Redrive later finds the rest.
+// The consumer's MaxAckPending should be larger than the number of dead letters. Those that cannot be sent count against
+// it until the end. On the 2024 server, so do acked ones during the first five minutes of a consumer. Once the server
+// delivers no more because of the limit, Redrive takes that for the end; a later Redrive finds the rest.
 func (c *Client) Redrive(ctx context.Context, stream, consumer string) (Redriven, error) {
 	found, err := c.GetConsumer(ctx, stream, consumer)
 	if err != nil {
@@ -49,32 +51,34 @@ func (c *Client) Redrive(ctx context.Context, stream, consumer string) (Redriven
 		more, err = r.round(ctx)
 	}
 	if len(r.left) > 0 {
-		// On a ctx of its own: otherwise they would stay away until their leases end.
+		// Nack them even if ctx has ended. They would otherwise not be available until their leases end.
 		ids := slices.Collect(maps.Values(r.left))
 		err = errors.Join(err, r.settle(context.WithoutCancel(ctx), r.client.NackMessages, ids))
 	}
-	r.Left = len(r.left)
-	for _, what := range slices.Sorted(maps.Keys(r.reasons)) {
-		err = errors.Join(err, r.reasons[what])
+	r.done.Left = len(r.left)
+	for _, kind := range slices.Sorted(maps.Keys(r.reasons)) {
+		err = errors.Join(err, r.reasons[kind])
 	}
-	return r.Redriven, err
+	return r.done, err
 }
 
-// redriveBatch is how many dead letters are held at once: few enough that a slow way back ends before their leases do.
+// redriveBatch is how many dead letters are received at once. They are few enough to be sent one after the other before
+// their leases end.
 const redriveBatch = 100
 
+// redrive is one call of Redrive.
 type redrive struct {
-	Redriven
 	client           *Client
-	stream, consumer string
+	stream, consumer string // of the dead letters
 	ackWait          time.Duration
-	batch            int                 // how many are asked for
-	lost             time.Time           // when what was in answers that were lost, or too large, comes again
-	unheard          int                 // receives in a row whose answer was lost
-	passed           int                 // in answers in a row that brought nothing new
-	appends          map[string]bool     // by stream
-	left             map[letterID]string // the ack ids of dead letters that could not be sent
-	reasons          map[string]error    // by stream and kind
+	done             Redriven
+	batch            int                 // how many dead letters are received at once
+	lost             time.Time           // when the leases of all dead letters in lost, or too large, answers have ended
+	lostInARow       int                 // receives whose answer was lost, since the last one that was not
+	stale            int                 // dead letters in answers in a row that held no new one
+	appends          map[string]bool     // whether a stream appends, by its name
+	left             map[letterID]string // the ack ids of the dead letters that could not be sent
+	reasons          map[string]error    // why, by stream and type of the error
 }
 
 // letterID identifies a dead letter across its deliveries.
@@ -86,76 +90,97 @@ type letterID struct {
 // letter is a dead letter that was received.
 type letter struct {
 	DeadMessage
+	id    letterID // of the dead letter itself
 	ackID string
-	own   letterID // of the dead letter
 }
 
-// round receives dead letters and sends what is in them. more is false when there are no others.
+// round receives dead letters and sends the messages in them. more is false when there are no more.
 func (r *redrive) round(ctx context.Context) (more bool, err error) {
-	// Repeated only where the server surely handed nothing out: what was in an answer that was lost is to be waited for.
-	got, err := r.client.receive(ctx, r.stream, r.consumer, ReceiveOptions{BatchSize: r.batch}, ifNotActed)
-	retry := r.client.cfg.Retry
-	switch {
-	case errors.Is(err, ErrResponseTooLarge) && r.batch > 1:
-		// What was in it is on lease all the same, on most servers, and comes again.
-		r.batch, r.lost = r.batch/2, time.Now().Add(r.ackWait)
-		return true, nil
-	case errors.Is(err, ErrOutcomeUnknown) && classify(err).repeatable && r.unheard+1 < retry.MaxAttempts:
-		r.lost = time.Now().Add(r.ackWait)
-		r.unheard++
-		return true, pause(ctx, retry.wait(r.unheard-1, err))
-	case err != nil:
-		return false, err
+	got, again, err := r.receive(ctx)
+	if again || err != nil {
+		return again, err
 	}
-	r.unheard = 0
-	byStream := map[string][]letter{}
-	var names []string
-	fresh := false
-	for _, m := range got {
-		l := letter{ackID: m.AckID, own: letterID{m.Key, m.Seq}}
-		if _, again := r.left[l.own]; again {
-			r.left[l.own] = l.ackID
-			continue
-		}
-		fresh = true
-		if err := json.Unmarshal([]byte(m.Data), &l.DeadMessage); err != nil || l.Stream == "" {
-			r.leave(l, fmt.Errorf("sequin: %q is no dead letter: %w", clip(m.Key), errors.Join(ErrInvalidData, err)))
-			continue
-		}
-		if byStream[l.Stream] == nil {
-			names = append(names, l.Stream)
-		}
-		byStream[l.Stream] = append(byStream[l.Stream], l)
-	}
-	for _, name := range names {
-		slices.SortStableFunc(byStream[name], func(a, b letter) int { return cmp.Compare(a.Seq, b.Seq) })
-		acks, err := r.send(ctx, name, byStream[name])
+	streams, byStream, fresh := r.read(got)
+	for _, stream := range streams {
+		letters := byStream[stream]
+		slices.SortStableFunc(letters, func(a, b letter) int { return cmp.Compare(a.Seq, b.Seq) })
+		acks, err := r.send(ctx, stream, letters)
 		if settled := r.settle(context.WithoutCancel(ctx), r.client.AckMessages, acks); settled != nil || err != nil {
 			return false, errors.Join(err, settled)
 		}
 	}
-	return r.goesOn(ctx, len(got), fresh)
+	return r.hasMore(ctx, len(got), fresh)
 }
 
-// goesOn reports whether there may be others after an answer of so many. What could not be sent comes again, before
-// others, when a redrive takes longer than its leases: it is passed over, but only once, in case it takes longer than its
-// lease to do that. What was in answers that were lost, or too large, is waited for.
-func (r *redrive) goesOn(ctx context.Context, got int, fresh bool) (more bool, err error) {
-	r.passed += got
+// receive receives dead letters. again says that there was no answer to use, and that the caller should call again.
+//
+// The Client repeats the request only if the server has surely delivered nothing. After a lost answer the dead letters in
+// it are not available until their leases end.
+func (r *redrive) receive(ctx context.Context) (got []ReceivedMessage, again bool, err error) {
+	got, err = r.client.receive(ctx, r.stream, r.consumer, ReceiveOptions{BatchSize: r.batch}, ifNotActed)
+	retry := r.client.cfg.Retry
+	switch {
+	case errors.Is(err, ErrResponseTooLarge) && r.batch > 1:
+		// Most servers have leased the dead letters in it all the same. They are redelivered.
+		r.batch, r.lost = r.batch/2, time.Now().Add(r.ackWait)
+		return nil, true, nil
+	case errors.Is(err, ErrOutcomeUnknown) && classify(err).repeatable && r.lostInARow+1 < retry.MaxAttempts:
+		r.lost = time.Now().Add(r.ackWait)
+		r.lostInARow++
+		return nil, true, pause(ctx, retry.wait(r.lostInARow-1, err))
+	case err != nil:
+		return nil, false, err
+	}
+	r.lostInARow = 0
+	return got, false, nil
+}
+
+// read decodes dead letters, and returns them by the stream that they came from; streams lists these in the order of the
+// answer. It leaves out dead letters that were received before and could not be sent, and those that cannot be read. fresh
+// reports whether any was received for the first time.
+func (r *redrive) read(got []ReceivedMessage) (streams []string, byStream map[string][]letter, fresh bool) {
+	byStream = map[string][]letter{}
+	for _, m := range got {
+		l := letter{id: letterID{m.Key, m.Seq}, ackID: m.AckID}
+		if _, again := r.left[l.id]; again {
+			r.left[l.id] = l.ackID
+			continue
+		}
+		fresh = true
+		if err := json.Unmarshal([]byte(m.Data), &l.DeadMessage); err != nil || l.Stream == "" {
+			r.leave(l, fmt.Errorf("sequin: %q is not a dead letter: %w", clip(m.Key), errors.Join(ErrInvalidData, err)))
+			continue
+		}
+		if byStream[l.Stream] == nil {
+			streams = append(streams, l.Stream)
+		}
+		byStream[l.Stream] = append(byStream[l.Stream], l)
+	}
+	return streams, byStream, fresh
+}
+
+// hasMore reports whether the consumer may have more dead letters after an answer with got of them. It waits first, if
+// some were in an answer that was lost or too large.
+//
+// When a redrive takes longer than its leases, dead letters that could not be sent are redelivered before others. Answers
+// with nothing else do not end the redrive until they have held as many as were left. It then ends, because otherwise it
+// would not end at all if one pass over them took longer than a lease.
+func (r *redrive) hasMore(ctx context.Context, got int, fresh bool) (more bool, err error) {
+	r.stale += got
 	switch wait := time.Until(r.lost); {
 	case fresh:
-		r.passed = 0
+		r.stale = 0
 		return true, nil
-	case got == r.batch && r.passed <= len(r.left):
+	case got == r.batch && r.stale <= len(r.left):
 		return true, nil
 	case wait > 0:
-		r.passed = 0
+		r.stale = 0
 		return true, pause(ctx, wait)
 	}
 	return false, nil
 }
 
-// pause waits for so long, or for the end of ctx.
+// pause waits for d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -167,19 +192,11 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// send sends messages back to one stream, and returns the ack ids of those that are done. The error is ctx's.
+// send sends messages back to one stream, and returns the ack ids of the dead letters that are done. The error is ctx's.
 func (r *redrive) send(ctx context.Context, stream string, letters []letter) (acks []string, err error) {
-	appends, known := r.appends[stream]
-	if !known {
-		found, err := r.client.GetStream(ctx, stream)
-		if err != nil {
-			for _, l := range letters {
-				r.leave(l, err)
-			}
-			return nil, ctx.Err()
-		}
-		appends = found.appends()
-		r.appends[stream] = appends
+	appends, err := r.streamAppends(ctx, stream)
+	if err != nil {
+		return r.leaveAll(ctx, letters, err)
 	}
 	if appends {
 		messages := make([]Message, len(letters))
@@ -189,15 +206,12 @@ func (r *redrive) send(ctx context.Context, stream string, letters []letter) (ac
 		}
 		switch _, err := r.client.SendMessages(ctx, stream, messages); {
 		case err == nil:
-			r.Sent += len(letters)
+			r.done.Sent += len(letters)
 			return acks, nil
 		case !errors.Is(err, ErrValidation) && !errors.Is(err, ErrTooLarge):
-			for _, l := range letters {
-				r.leave(l, err)
-			}
-			return nil, ctx.Err()
+			return r.leaveAll(ctx, letters, err)
 		}
-		acks = nil // one of them is the reason, or they are too large together
+		acks = nil // one of the messages was refused, or they are too large together: send each in a request of its own
 	}
 	for _, l := range letters {
 		if ctx.Err() != nil {
@@ -212,13 +226,26 @@ func (r *redrive) send(ctx context.Context, stream string, letters []letter) (ac
 	return acks, nil
 }
 
-// sendOne sends a message back, unless its stream keeps one message per key and has a newer one.
+// streamAppends reports whether a stream appends. It reads each stream once.
+func (r *redrive) streamAppends(ctx context.Context, stream string) (bool, error) {
+	if appends, known := r.appends[stream]; known {
+		return appends, nil
+	}
+	found, err := r.client.GetStream(ctx, stream)
+	if err != nil {
+		return false, err
+	}
+	r.appends[stream] = found.appends()
+	return r.appends[stream], nil
+}
+
+// sendOne sends a message back, unless its stream keeps one message per key and has a later one.
 func (r *redrive) sendOne(ctx context.Context, stream string, l letter, appends bool) error {
 	if !appends {
 		there, err := r.client.GetMessage(ctx, stream, l.Key)
 		switch {
 		case err == nil && there.Seq > l.Seq:
-			r.Superseded++
+			r.done.Superseded++
 			return nil
 		case err != nil && !errors.Is(err, ErrNotFound):
 			return err
@@ -229,24 +256,33 @@ func (r *redrive) sendOne(ctx context.Context, stream string, l letter, appends 
 		err = ErrUnmodified
 	}
 	if err == nil {
-		r.Sent++
+		r.done.Sent++
 	}
 	return err
 }
 
-// leave keeps a dead letter, and its reason when the stream has none of that kind yet.
+// leaveAll leaves dead letters because of err. The error that it returns is ctx's.
+func (r *redrive) leaveAll(ctx context.Context, letters []letter, err error) ([]string, error) {
+	for _, l := range letters {
+		r.leave(l, err)
+	}
+	return nil, ctx.Err()
+}
+
+// leave leaves a dead letter where it is, to be nacked at the end, and keeps err if it is the first of its type for its
+// stream.
 func (r *redrive) leave(l letter, err error) {
-	r.left[l.own] = l.ackID
+	r.left[l.id] = l.ackID
 	kind := fmt.Sprintf("%s %T", l.Stream, err)
 	if r.reasons[kind] == nil {
 		r.reasons[kind] = fmt.Errorf("sequin: redrive %q into stream %q: %w", clip(l.Key), l.Stream, err)
 	}
 }
 
-// settle acks or nacks, in requests of their limit.
-func (r *redrive) settle(ctx context.Context, how func(context.Context, string, string, []string) error, ids []string) error {
+// settle acks or nacks dead letters, at most MaxBatch in a request.
+func (r *redrive) settle(ctx context.Context, request func(context.Context, string, string, []string) error, ids []string) error {
 	for part := range slices.Chunk(ids, MaxBatch) {
-		if err := how(ctx, r.stream, r.consumer, part); err != nil {
+		if err := request(ctx, r.stream, r.consumer, part); err != nil {
 			return err
 		}
 	}

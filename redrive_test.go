@@ -73,7 +73,7 @@ func TestRedriveKeepsWhatItCannotSendAndSendsTheOthers(t *testing.T) {
 		require.NoError(t, err)
 		done, err := w.client.Redrive(w.ctx, "dead", "undertaker")
 		require.ErrorIs(t, err, sequin.ErrNotFound)
-		require.ErrorContains(t, err, `"scribble" is no dead letter`)
+		require.ErrorContains(t, err, `"scribble" is not a dead letter`)
 		require.Equal(t, sequin.Redriven{Sent: 2, Left: 2}, done)
 		require.Len(t, w.data(t, "orders"), 2)
 		state, _ := w.Stream("dead")
