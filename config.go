@@ -16,32 +16,31 @@ import (
 // Version is the version of this library, which is part of the User-Agent. Between releases it ends in "-dev".
 const Version = "0.1.0-dev"
 
-// DefaultBaseURL is where a Sequin server listens when nothing else is said: the port of Sequin's own docker image.
+// DefaultBaseURL is the server's address if nothing else is set. Its port is that of Sequin's Docker image.
 const DefaultBaseURL = "http://localhost:7376"
 
-// Config is how a Client reaches its server. The zero Config works. It is copied: changing it after NewClient changes nothing.
+// Config says how a Client reaches its server. The zero Config works. NewClient copies it; later changes have no effect.
 type Config struct {
 	// BaseURL is the server's address, with an optional path prefix. Default $SEQUIN_URL, then http://localhost:7376.
 	BaseURL string
 	// Token is sent as `Authorization: Bearer TOKEN`. Default none.
 	Token string
-	// HTTPClient makes the requests. Default a client of our own, with as many idle connections as the parts of this
-	// library use at once. Redirects are never followed, whatever its CheckRedirect says. Its Transport should keep
-	// idle connections for lanes, pollers and settles together (about 12 for one Publisher and one Subscriber;
-	// http.DefaultTransport keeps 2 a host).
+	// HTTPClient makes the requests. Its Transport should keep an idle connection for every lane, poller and settle: about
+	// 12 for one Publisher and one Subscriber, where http.DefaultTransport keeps 2 a host. Redirects are never followed,
+	// whatever its CheckRedirect says. Default a client of the library's own, which keeps enough connections.
 	HTTPClient *http.Client
-	// Timeout bounds each attempt, from dialling to the last byte of the answer; a receive adds its WaitFor. Default
-	// 30 s. Where HTTPClient.Timeout is set, Timeout is at most that, and a WaitFor at most that minus 1 s.
+	// Timeout limits each attempt at a request, from the dial to the last byte of the answer; a receive adds its WaitFor.
+	// If HTTPClient.Timeout is set, Timeout is at most that, and a WaitFor at most that minus 1 s. Default 30 s.
 	Timeout time.Duration
 	// Retry says how one-shot calls are repeated.
 	Retry RetryConfig
-	// Logger is told about repeats, back-offs and what the background parts cannot return. Default silent.
+	// Logger receives repeats, backoffs and errors that Publisher and Subscriber cannot return. Default none.
 	Logger *slog.Logger
-	// UserAgent of every request. Default "sequin-go/" and the version.
+	// UserAgent of every request. Default "sequin-go/" and the Version.
 	UserAgent string
 }
 
-// urlVariable is the environment variable that names the server where Config does not.
+// urlVariable is the environment variable with the server's address, for a Config without BaseURL.
 const urlVariable = "SEQUIN_URL"
 
 func (cfg Config) withDefaults() Config {
@@ -68,18 +67,18 @@ func (cfg Config) validate() error {
 	if cfg.Timeout < 0 {
 		return fmt.Errorf("%w: Timeout is %v, must not be negative", ErrInvalidConfig, cfg.Timeout)
 	}
-	// net/http refuses such a header with each request, which would look like trouble on the way to the server. The
-	// token is not quoted: it is a secret.
+	// net/http would refuse such a header in each request, which would look like a broken connection. The token is a
+	// secret and is not quoted.
 	if !fitsHeader(cfg.Token) {
-		return fmt.Errorf("%w: Token holds a control character, such as the newline at the end of a file", ErrInvalidConfig)
+		return fmt.Errorf("%w: Token contains a control character, for instance the newline at the end of a file", ErrInvalidConfig)
 	}
 	if !fitsHeader(cfg.UserAgent) {
-		return fmt.Errorf("%w: UserAgent %q holds a control character", ErrInvalidConfig, cfg.UserAgent)
+		return fmt.Errorf("%w: UserAgent %q contains a control character", ErrInvalidConfig, cfg.UserAgent)
 	}
 	return cfg.Retry.validate()
 }
 
-// fitsHeader reports whether a header may have that value: RFC 9110 excludes control characters but the tab.
+// fitsHeader reports whether a header may have that value. RFC 9110 forbids control characters except the tab.
 func fitsHeader(value string) bool {
 	return !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
@@ -87,51 +86,59 @@ func fitsHeader(value string) bool {
 func parseBaseURL(raw string) (*url.URL, error) {
 	what := "BaseURL"
 	if raw == os.Getenv(urlVariable) {
-		what = "BaseURL ($" + urlVariable + ")" // whoever reads the error may never have heard of the variable
+		what = "BaseURL ($" + urlVariable + ")" // the reader of the error may not know the variable
 	}
 	u, err := url.Parse(raw)
 	var failed *url.Error
 	switch {
 	case errors.As(err, &failed):
-		return nil, fmt.Errorf("%w: %s: %w", ErrInvalidConfig, what, failed.Err) // without raw, which may hold a password
+		return nil, fmt.Errorf("%w: %s: %w", ErrInvalidConfig, what, failed.Err) // without raw, which may have a password
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, fmt.Errorf("%w: %s %q may hold a scheme, a host, a port and a path only", ErrInvalidConfig, what, u.Redacted())
+		return nil, fmt.Errorf("%w: %s %q may have only a scheme, a host, a port and a path", ErrInvalidConfig, what, u.Redacted())
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("%w: %s %q must begin with http:// or https://", ErrInvalidConfig, what, raw)
 	case u.Hostname() == "":
-		return nil, fmt.Errorf("%w: %s %q names no host", ErrInvalidConfig, what, raw)
+		return nil, fmt.Errorf("%w: %s %q has no host", ErrInvalidConfig, what, raw)
 	case !isPort(u.Port()):
-		return nil, fmt.Errorf("%w: %s %q names port %s, must be 1 to 65535", ErrInvalidConfig, what, raw, u.Port())
+		return nil, fmt.Errorf("%w: %s %q has port %s, must be 1 to 65535", ErrInvalidConfig, what, raw, u.Port())
 	}
 	return u, nil
 }
 
-// isPort reports whether a URL's port, which is digits or empty, can be dialled: to find that out with each request would
-// look like a server that is away. Empty is the scheme's own.
+// isPort reports whether the port of a URL, which is digits or empty, can be dialled. Without this check each request would
+// fail as if the server were unreachable. The empty port is the scheme's default.
 func isPort(port string) bool {
 	n, err := strconv.ParseUint(port, 10, 16)
 	return port == "" || err == nil && n > 0
 }
 
-// idlePerHost is above all connections that one process should hold: the most lanes and pollers that a config accepts
-// (64 and 16), four settles, and as many one-shot calls again. A smaller pool closes and dials under load.
+// The largest numbers of requests that a Publisher and a Subscriber may have in flight. They are here because idlePerHost
+// depends on them.
+const (
+	maxLanes   = 64 // 64,000 messages in flight; with more, the server is the limit
+	maxPollers = 16
+)
+
+// idlePerHost is more than the connections of one process: all lanes and pollers that a config accepts, four settles, and
+// as many one-shot calls. A smaller pool would close and dial connections under load.
 const idlePerHost = 2 * (maxLanes + maxPollers + 4)
 
-// bufferSize of a connection, each way: large enough that a batch of 1,000 small messages takes few system calls.
+// bufferSize is the size of a connection's read and of its write buffer. A batch of 1,000 small messages then takes few
+// system calls.
 const bufferSize = 64 << 10
 
-// newTransport is the transport of a Client that brings none.
+// newTransport makes the transport of a Client without an HTTPClient.
 func newTransport(timeout time.Duration) *http.Transport {
-	// Half of an attempt at most: the end of the attempt would hide that it was the dial which hung.
-	reach := min(unreachableFor, timeout/2)
-	dialer := net.Dialer{Timeout: reach}
+	// At most half of an attempt's timeout: if the attempt ended first, its error would not say that the dial hung.
+	dialTimeout := min(unreachableFor, timeout/2)
+	dialer := net.Dialer{Timeout: dialTimeout}
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         dialer.DialContext,
 		ForceAttemptHTTP2:   true,
 		MaxIdleConnsPerHost: idlePerHost,
 		IdleConnTimeout:     90 * time.Second, // as http.DefaultTransport
-		TLSHandshakeTimeout: reach,
+		TLSHandshakeTimeout: dialTimeout,
 		WriteBufferSize:     bufferSize,
 		ReadBufferSize:      bufferSize,
 	}

@@ -43,9 +43,8 @@ type PublisherConfig struct {
 	OnFailure func(MessageError)
 }
 
-// The bounds of PublisherConfig. 64 lanes keep 64,000 messages in flight: past that a server is the limit, not the way to it.
+// The bounds of PublisherConfig; see also maxLanes.
 const (
-	maxLanes         = 64
 	minBatchBytes    = 1 << 10
 	defaultBuffered  = 20_000   // five full batches a lane: with half of it a fast producer waits for room twice as often, a tenth slower
 	defaultBufferMem = 64 << 20 // room for MaxBuffered messages of 6 KB

@@ -47,11 +47,8 @@ type SubscriberConfig struct {
 	OnAckError func(Delivery, error)
 }
 
-// The bounds of SubscriberConfig.
-const (
-	maxPollers  = 16
-	maxInFlight = 100_000 // ten times the server's default max_ack_pending
-)
+// maxInFlight bounds SubscriberConfig.MaxInFlight: ten times the server's default max_ack_pending. See also maxPollers.
+const maxInFlight = 100_000
 
 func (c SubscriberConfig) withDefaults(limit time.Duration) SubscriberConfig {
 	if c.MaxInFlight == 0 {
