@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/lease"
 )
 
 // admitFor accepts a message that is worth sending only while a lease lasts: that of the delivery which it comes from.
 // After that the message is made again by whoever gets the delivery next, and this copy is dropped. Its fate is told to
 // to, ErrLeaseExpired when it was dropped.
-func (p *Publisher) admitFor(ctx context.Context, l *lease, m Message, to completer, wait bool) error {
+func (p *Publisher) admitFor(ctx context.Context, l *lease.Lease, m Message, to completer, wait bool) error {
 	var e batch.Entry[outgoing]
 	if err := p.prepare(ctx, m, &e); err != nil {
 		return err
@@ -29,7 +30,7 @@ func (p *Publisher) dropLeased(err error) {
 
 // lapsed reports whether nobody needs the message any more.
 func (o *outgoing) lapsed(now time.Time) bool {
-	return o.lease != nil && (past(now, o.lease.deadline) || o.lease.cut.Err() != nil)
+	return o.lease != nil && (lease.Past(now, o.lease.Deadline) || o.lease.Parent.Err() != nil)
 }
 
 // dropLapsed takes what has lapsed out of a batch that is about to be sent. What remains makes other bytes, with an

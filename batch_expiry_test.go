@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/lease"
 )
 
 func TestWhatHasLapsedLeavesABatchThatIsToBeTriedAgain(t *testing.T) {
@@ -18,12 +19,12 @@ func TestWhatHasLapsedLeavesABatchThatIsToBeTriedAgain(t *testing.T) {
 	now := time.Now()
 	cut, sever := context.WithCancel(t.Context())
 	sever()
-	over := &lease{deadline: now, cut: t.Context()}
-	alive := &lease{deadline: now.Add(1), cut: t.Context()}
-	stopped := &lease{deadline: now.Add(time.Hour), cut: cut}
+	over := &lease.Lease{Deadline: now, Parent: t.Context()}
+	alive := &lease.Lease{Deadline: now.Add(1), Parent: t.Context()}
+	stopped := &lease.Lease{Deadline: now.Add(time.Hour), Parent: cut}
 
 	b := &batch.Batch[outgoing, sending]{Work: sending{tries: 3, crashes: 2}}
-	for key, l := range map[string]*lease{"over": over, "alive": alive, "stopped": stopped, "nobody's": nil} {
+	for key, l := range map[string]*lease.Lease{"over": over, "alive": alive, "stopped": stopped, "nobody's": nil} {
 		b.Items = append(b.Items, batch.Entry[outgoing]{Item: outgoing{Message: Message{Key: key}, lease: l}})
 	}
 	p.encode(b)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/lease"
 )
 
 // Delivery is a message handed to a program for a limited time, its lease. It is a small value, to be copied freely.
@@ -90,7 +92,7 @@ func (d Delivery) settle(ctx context.Context, s Settlement) error {
 // the deliveries of one receive. A literal Delivery has one that ends at its Deadline, or never without one.
 func (d Delivery) Context() context.Context {
 	if d.state != nil {
-		return d.state.lease.context()
+		return d.state.lease.Load().Context()
 	}
 	if d.Deadline.IsZero() {
 		return context.Background()
@@ -100,26 +102,28 @@ func (d Delivery) Context() context.Context {
 	return ctx
 }
 
-// deliveryState is what the copies of a Delivery share. It hangs off the Delivery and not off a map by ack id, because
-// on the 2024 server an expired delivery and its successor have the same ack id.
+// deliveryState is what the copies of a Delivery share. The Delivery points to it. A map by ack id would not do, because
+// on the 2024 server an expired delivery and its redelivery have the same ack id.
 type deliveryState struct {
-	lease   *lease
+	lease   atomic.Pointer[lease.Lease] // the current one
+	fetched *fetched
 	settled atomic.Bool
 }
 
-// statesPerBlock states share an allocation: a Delivery that a program keeps pins half a kilobyte of them, not its whole
-// batch.
+// statesPerBlock states share an allocation: a Delivery that a program keeps also keeps three quarters of a kilobyte of
+// them from being freed, and not its whole batch.
 const statesPerBlock = 32
 
-// stateBlock hands out the states of one receive.
+// stateBlock allocates the states of one receive.
 type stateBlock []deliveryState
 
-func (b *stateBlock) next(l *lease) *deliveryState {
+func (b *stateBlock) next(f *fetched) *deliveryState {
 	if len(*b) == 0 {
 		*b = make([]deliveryState, statesPerBlock)
 	}
 	s := &(*b)[0]
 	*b = (*b)[1:]
-	s.lease = l
+	s.lease.Store(f.lease)
+	s.fetched = f
 	return s
 }

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/lease"
 )
 
 // collector collects deliveries into batches, on one goroutine. It sends each batch to the first worker that is free; a
@@ -29,9 +31,9 @@ func (b *partialBatch) full() bool { return len(b.items) >= b.limit }
 
 // handOverBy returns the time after which the first of its leases is too short for a handler.
 func (b *partialBatch) handOverBy() time.Time {
-	first := b.items[0].state.lease.near
+	first := b.items[0].state.lease.Load().HandOverBy
 	for _, d := range b.items[1:] {
-		if by := d.state.lease.near; by.Before(first) {
+		if by := d.state.lease.Load().HandOverBy; by.Before(first) {
 			first = by
 		}
 	}
@@ -156,7 +158,7 @@ func (c *collector) returnLate(now time.Time) {
 	late := 0
 	for _, b := range c.open {
 		b.items = slices.DeleteFunc(b.items, func(d Delivery) bool {
-			if !past(now, d.state.lease.near) {
+			if !lease.Past(now, d.state.lease.Load().HandOverBy) {
 				return false
 			}
 			late++

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sequin-go/sequin/internal/failurelog"
+	"github.com/sequin-go/sequin/internal/lease"
 )
 
 // DeadLetter says which stream messages go to when their handler cannot handle them. Each is sent there as a
@@ -142,8 +143,8 @@ func (dl *deadLetters) sendUnhandled(d Delivery) {
 // send hands a dead letter to the Publisher. If the lease is over it does nothing: the original could not be acked, and
 // is redelivered.
 func (dl *deadLetters) send(d Delivery, r failurelog.Record) {
-	l := d.state.lease
-	if past(time.Now(), l.deadline) {
+	l := d.state.lease.Load()
+	if lease.Past(time.Now(), l.Deadline) {
 		return
 	}
 	m, err := dl.letter(d, r)
@@ -216,7 +217,7 @@ func (dl *deadLetters) ended(d Delivery, err error) {
 func (dl *deadLetters) notSent(d Delivery, err error) {
 	p := dl.pool
 	_ = d.NackAfter(p.cfg.BackoffMax)
-	if now := time.Now(); p.sub.placesFull() {
+	if now := time.Now(); p.sub.placesTaken() {
 		p.callFailed([]Delivery{d}, true, now)
 	} else {
 		p.inconclusive([]Delivery{d}, now)

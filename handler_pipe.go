@@ -43,10 +43,10 @@ func (p *handlerPool) passOutputs(pub *Publisher, d Delivery, messages []Message
 	if out == nil {
 		return
 	}
-	l := d.state.lease
+	l := d.state.lease.Load()
 	for i, m := range messages {
 		// Waiting for room in pub's buffer, for as long as the lease lasts, is what slows the source down.
-		if err := pub.admitFor(l.context(), l, m, out, true); err != nil {
+		if err := pub.admitFor(l.Context(), l, m, out, true); err != nil {
 			out.end(len(messages)-i, err)
 			return
 		}

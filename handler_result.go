@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin/internal/failurelog"
+	"github.com/sequin-go/sequin/internal/lease"
 )
 
 // conclude settles a batch according to what its handler returned.
@@ -37,7 +38,7 @@ func (p *handlerPool) succeeded(batch []Delivery) {
 // One that is redelivered often could then be taken for a message that ends processes, so its deliveries are recorded as
 // survived.
 func (p *handlerPool) clearFailures(d Delivery) {
-	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts || past(time.Now(), d.Deadline) {
+	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts || lease.Past(time.Now(), d.Deadline) {
 		p.sub.failures.Forget(failureID(d))
 		return
 	}
@@ -66,14 +67,14 @@ func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
 		if !settled {
 			p.retry(d, r, final)
 		}
-		fresh = fresh || r.Failures == 1 || p.sub.placesFull()
+		fresh = fresh || r.Failures == 1 || p.sub.placesTaken()
 		p.report(d, err)
 		reported = true
 	}
 	if !reported {
 		p.report(batch[0], err)
 	}
-	if single && final && !p.sub.placesFull() {
+	if single && final && !p.sub.placesTaken() {
 		p.inconclusive(batch, now)
 	} else {
 		p.callFailed(batch, fresh, now)

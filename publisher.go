@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/lease"
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
@@ -153,7 +154,7 @@ type outgoing struct {
 	to   completer
 	slot int
 	// lease is that of the delivery which the message comes from; nil is none. See admitFor.
-	lease *lease
+	lease *lease.Lease
 }
 
 // completer is told once how each of its messages ended.

@@ -3,39 +3,46 @@ package sequin
 import (
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/flow"
+	"github.com/sequin-go/sequin/internal/lease"
 )
 
-// intake is the one goroutine of a Subscriber that stays: it decides when to receive, is the channel's only sender, and
-// winds the Subscriber up. What it knows needs no lock; receives run on goroutines of their own and report to it.
+// subscriberLoop is the goroutine that a Subscriber has for as long as it runs. It decides when to receive, is the only
+// sender on the channel, and stops the Subscriber. Its fields are used by this goroutine alone, and so need no lock.
+// Receives and reads of the consumer run on goroutines of their own, which report to it by its channels.
 type subscriberLoop struct {
 	sub     *Subscriber
 	answers chan answer
 	checks  chan check
 	timer   *time.Timer
-	polls   []*poll
-	window  window
-	shelf   []*lease     // of what is in the channel, in its order
-	used    [][]Delivery // the room of answers that were dealt with, no more than there were receives at once
+	polls   []*poll // that run
+	window  flow.Window
 
-	full        bool      // the last receive came back full
+	prefetched []*fetched   // those with deliveries in the channel, in its order
+	unused     [][]Delivery // of earlier answers, for later ones; no more than there were receives at once
+
+	more        bool      // the last receive returned as many messages as it asked for
 	knowsWaited bool      // the last answer told how long the server had waited
 	refusesWait bool      // the server does not know wait_for
 	noWaitUntil time.Time // too many receives are waiting already
 	nextPoll    time.Time
-	empties     int // answers in a row that were backed off
+	empties     int // answers in a row after which the loop paused
 	failures    int // receives in a row that failed
 
-	nextCheck time.Time
-	checking  bool
-	missing   bool // the consumer was not found, once
-	blind     int  // looks that failed since
-	fatal     error
+	nextCheck    time.Time
+	checking     bool
+	missing      bool // the consumer was not found, once
+	failedChecks int  // since then
+	fatal        error
 }
 
 func newSubscriberLoop(s *Subscriber) *subscriberLoop {
-	return &subscriberLoop{sub: s, answers: make(chan answer, s.cfg.Pollers), checks: make(chan check, 1),
-		timer: time.NewTimer(0), window: newWindow(s.cfg, &s.tempo), nextCheck: time.Now().Add(aboutAMinute())}
+	return &subscriberLoop{sub: s, answers: make(chan answer, s.cfg.Pollers), checks: make(chan check, 1), timer: time.NewTimer(0),
+		window:    flow.NewWindow(s.cfg.MaxInFlight, s.cfg.Pollers, MaxBatch, &s.times),
+		nextCheck: time.Now().Add(aboutAMinute())}
 }
 
 func (lp *subscriberLoop) run() {
@@ -45,7 +52,7 @@ func (lp *subscriberLoop) run() {
 		case a := <-lp.answers:
 			lp.take(a)
 		case c := <-lp.checks:
-			lp.judge(c)
+			lp.takeCheck(c)
 		case <-lp.sub.wakeups:
 		case <-lp.timer.C:
 		case <-lp.sub.soft.Done():
@@ -54,30 +61,30 @@ func (lp *subscriberLoop) run() {
 	lp.shutDown()
 }
 
-// never is when to look again where only an event can change anything.
+// never is how long to wait if only an event can change anything.
 const never = time.Hour
 
-// look does whatever is due at now, and sets the timer to when something is due next.
+// look does what is due at now, and sets the timer to when something is due next.
 func (lp *subscriberLoop) look(now time.Time) {
 	next := now.Add(never)
 	soonest := func(t time.Time) {
-		if t.Before(next) {
+		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
 	}
-	lp.clearShelf(now)
-	if near, ok := lp.nearest(); ok && past(now, near) {
-		lp.takeBack(now)
+	lp.dropTaken(now)
+	if by := lp.handOverBy(); !by.IsZero() && lease.Past(now, by) {
+		lp.recall(now)
 	}
-	if near, ok := lp.nearest(); ok {
-		soonest(near)
-		soonest(now.Add(lp.window.gauge(len(lp.sub.deliveries))))
+	if by := lp.handOverBy(); !by.IsZero() {
+		soonest(by)
+		soonest(now.Add(lp.window.Sample(len(lp.sub.deliveries))))
 	}
-	if l := lp.sub.lateLease.Swap(nil); l != nil {
-		lp.window.late(l)
+	if f := lp.sub.late.Swap(nil); f != nil {
+		lp.window.Late(&f.batch)
 	}
 	soonest(lp.expire(now))
-	soonest(lp.sendHeld(now))
+	soonest(lp.sendDelayed(now))
 	soonest(lp.startPolls(now))
 	if !lp.checking && !now.Before(lp.nextCheck) {
 		lp.startCheck()
@@ -88,65 +95,56 @@ func (lp *subscriberLoop) look(now time.Time) {
 	lp.timer.Reset(time.Until(next))
 }
 
-// handed is where, in the order of handing over, the channel begins: what stands before it has left.
-func (lp *subscriberLoop) handed() uint64 {
-	return lp.sub.counts.pushed.Load() - uint64(len(lp.sub.deliveries))
+// taken is how many deliveries have left the channel, including those that were recalled.
+func (lp *subscriberLoop) taken() uint64 {
+	return lp.sub.counts.buffered.Load() - uint64(len(lp.sub.deliveries))
 }
 
-// clearShelf drops the leases whose last message has left the channel.
-func (lp *subscriberLoop) clearShelf(now time.Time) {
-	handed := lp.handed()
+// dropTaken forgets what was fetched once its last delivery has left the channel.
+func (lp *subscriberLoop) dropTaken(now time.Time) {
+	taken := lp.taken()
 	n := 0
-	for n < len(lp.shelf) && lp.shelf[n].to <= handed {
-		lp.window.taken(now, lp.shelf[n])
-		lp.shelf[n] = nil
+	for n < len(lp.prefetched) && lp.prefetched[n].last <= taken {
+		lp.window.Taken(now, &lp.prefetched[n].batch)
+		lp.prefetched[n] = nil
 		n++
 	}
-	lp.shelf = lp.shelf[n:]
+	lp.prefetched = lp.prefetched[n:]
 }
 
-// nearest returns when the first lease in the channel comes near its end. Two receives may be answered in another order
-// than they were made in, so it need not be the first of the shelf's.
-func (lp *subscriberLoop) nearest() (near time.Time, ok bool) {
-	for _, l := range lp.shelf {
-		if !ok || l.near.Before(near) {
-			near, ok = l.near, true
+// handOverBy returns when the first delivery in the channel is to be recalled, the zero time if there is none. Two
+// receives may be answered in another order than they were made in, so that it need not be the first in the channel.
+func (lp *subscriberLoop) handOverBy() (first time.Time) {
+	for _, f := range lp.prefetched {
+		if by := f.lease.HandOverBy; first.IsZero() || by.Before(first) {
+			first = by
 		}
 	}
-	return near, ok
+	return first
 }
 
-// push hands d over. It has room: the channel holds MaxInFlight, and whatever is in it is in flight.
+// push sends d on the channel. There is room: the channel holds MaxInFlight, and whatever is in it is in flight.
 func (lp *subscriberLoop) push(d *Delivery) {
 	select {
 	case lp.sub.deliveries <- *d:
-		l := d.state.lease
-		l.to = lp.sub.counts.pushed.Add(1)
-		if n := len(lp.shelf); n == 0 || lp.shelf[n-1] != l {
-			lp.shelf = append(lp.shelf, l)
+		f := d.state.fetched
+		f.last = lp.sub.counts.buffered.Add(1)
+		if n := len(lp.prefetched); n == 0 || lp.prefetched[n-1] != f {
+			lp.prefetched = append(lp.prefetched, f)
 		}
 	default:
 		lp.sub.settler.returnDelivery(*d)
 	}
 }
 
-// takeBack empties the channel, gives back what is near the end of its lease, and sends the rest again, in order.
-func (lp *subscriberLoop) takeBack(now time.Time) {
-	handed, was := lp.handed(), lp.shelf
-	var all []Delivery
-	for more := true; more; {
-		select {
-		case d := <-lp.sub.deliveries:
-			all = append(all, d)
-		default:
-			more = false
-		}
-	}
-	lp.sub.counts.takenBack.Add(uint64(len(all)))
-	lp.shelf = nil
+// recall empties the channel, returns the deliveries whose leases are nearly over, and sends the others again, in order.
+func (lp *subscriberLoop) recall(now time.Time) {
+	taken, was := lp.taken(), lp.prefetched
+	all := lp.drainChannel()
+	lp.prefetched = nil
 	late := 0
 	for i := range all {
-		if d := &all[i]; past(now, d.state.lease.near) {
+		if d := &all[i]; lease.Past(now, d.state.fetched.lease.HandOverBy) {
 			late++
 			lp.sub.settler.returnDelivery(*d)
 		} else {
@@ -157,74 +155,69 @@ func (lp *subscriberLoop) takeBack(now time.Time) {
 		return
 	}
 	lp.sub.counts.expired.Add(uint64(late))
-	for _, l := range was {
-		if past(now, l.near) {
-			l.shelved.Store(int64(now.Sub(l.began)))
-			lp.window.expired(l, handed-min(handed, l.behind))
+	for _, f := range was {
+		if lease.Past(now, f.lease.HandOverBy) {
+			lp.window.Expired(now, &f.batch, taken-min(taken, f.takenBefore))
 		}
 	}
-	lp.sub.log(slog.LevelWarn, "gives back what nobody took in time", "deliveries", late, "in flight at most", lp.window.size)
+	lp.sub.log(slog.LevelWarn, "returned deliveries that were not read in time", "deliveries", late, "window", lp.window.Size())
 }
 
-// expire gives back the room of leases that are over, and returns when the next one ends.
+// drainChannel takes back the deliveries that the program has not read.
+func (lp *subscriberLoop) drainChannel() (all []Delivery) {
+	for {
+		select {
+		case d := <-lp.sub.deliveries:
+			all = append(all, d)
+		default:
+			lp.sub.counts.recalled.Add(uint64(len(all)))
+			return all
+		}
+	}
+}
+
+// expire frees the room of leases that are over, and returns when the next one is.
 func (lp *subscriberLoop) expire(now time.Time) (next time.Time) {
-	lp.sub.mu.Lock()
-	defer lp.sub.mu.Unlock()
-	for l := lp.sub.leases.first; l != nil; l = lp.sub.leases.first {
-		if !past(now, l.until) {
-			return l.until
+	unsettled, next := lp.sub.ledger.Expire(now)
+	for _, f := range unsettled {
+		if len(lp.sub.deliveries) == 0 {
+			lp.window.Unsettled(&f.batch)
 		}
-		if l.open > 0 && l.settles == lp.sub.tempo.settles.Load() && len(lp.sub.deliveries) == 0 {
-			lp.window.stuck(l)
-		}
-		lp.sub.inFlight -= l.room
-		l.room, l.open = 0, 0
-		lp.sub.leases.remove(l)
 	}
-	return now.Add(never)
-}
-
-// sendHeld sends the held nacks that are due, and returns when the next one is.
-func (lp *subscriberLoop) sendHeld(now time.Time) (next time.Time) {
-	lp.sub.mu.Lock()
-	due := 0
-	for due < len(lp.sub.held) && !lp.sub.held[due].at.After(now) {
-		due++
-	}
-	ready := lp.sub.held[:due:due]
-	lp.sub.held = lp.sub.held[due:]
-	next = now.Add(never)
-	if len(lp.sub.held) > 0 {
-		next = lp.sub.held[0].at
-	}
-	lp.sub.mu.Unlock()
-	lp.sendNow(ready)
 	return next
 }
 
-// sendNow sends nacks that were held.
-func (lp *subscriberLoop) sendNow(held []heldNack) {
-	for _, h := range held {
-		_ = lp.sub.settler.nack(h.settling, time.Time{}, 0) // closed only by finish, which runs on this goroutine
+// sendDelayed sends the delayed nacks that are due, and returns when the next one is.
+func (lp *subscriberLoop) sendDelayed(now time.Time) (next time.Time) {
+	due, next := lp.sub.ledger.Due(now)
+	lp.sendNow(due)
+	return next
+}
+
+// sendNow sends nacks that were delayed.
+func (lp *subscriberLoop) sendNow(nacks []lease.Delayed[settling]) {
+	for _, n := range nacks {
+		_ = lp.sub.settler.nack(n.Item, time.Time{}, 0) // ErrClosed comes after finish, which this goroutine calls last
 	}
 }
 
 // checkEvery is how often the consumer is read again: a changed ack_wait takes effect that late at most.
 const checkEvery = time.Minute
 
-// check is a look at the consumer.
+// aboutAMinute keeps Subscribers that started together from reading together.
+func aboutAMinute() time.Duration { return checkEvery - rand.N(checkEvery/10) }
+
+// check is the outcome of reading the consumer again.
 type check struct {
 	consumer *Consumer
 	err      error
 }
 
-// aboutAMinute keeps Subscribers that started together apart.
-func aboutAMinute() time.Duration { return checkEvery - rand.N(checkEvery/10) }
-
 func (lp *subscriberLoop) startCheck() {
 	lp.checking = true
+	s := lp.sub
 	go func() {
-		j, err := callOnce[consumerJSON](lp.sub.soft, lp.sub.client, path("api", "streams", lp.sub.stream, "consumers", lp.sub.consumer))
+		j, err := callOnce[consumerJSON](s.soft, s.client, path("api", "streams", s.stream, "consumers", s.consumer))
 		if err != nil {
 			lp.checks <- check{err: err}
 			return
@@ -233,16 +226,16 @@ func (lp *subscriberLoop) startCheck() {
 	}()
 }
 
-// judge deals with a look at the consumer. A 404 counts only when it comes twice: a server that is being deployed, or a
-// proxy with a summary of its own, may give one.
-func (lp *subscriberLoop) judge(c check) {
+// takeCheck handles the outcome of a check. A 404 counts only if it comes twice: a server that is being deployed, or a
+// proxy whose errors have a summary too, may give one.
+func (lp *subscriberLoop) takeCheck(c check) {
 	lp.checking = false
 	lp.nextCheck = time.Now().Add(aboutAMinute())
 	f := classify(c.err)
 	switch {
 	case c.err == nil:
-		lp.missing, lp.blind = false, 0
-		lp.window.widen()
+		lp.missing, lp.failedChecks = false, 0
+		lp.window.Widen()
 		if ackWait := c.consumer.AckWait; ackWait != 0 { // an answer that does not tell it changes nothing
 			lp.fatal = checkLease(ackWait)
 			lp.sub.setTerms(ackWait)
@@ -255,10 +248,15 @@ func (lp *subscriberLoop) judge(c check) {
 		}
 		lp.missing, lp.nextCheck = true, time.Now()
 	default:
-		lp.sub.counts.note(c.err)
+		lp.sub.counts.noteError(c.err)
 		if lp.missing {
-			lp.nextCheck = time.Now().Add(lp.sub.client.cfg.Retry.wait(lp.blind, c.err))
-			lp.blind++
+			lp.nextCheck = time.Now().Add(lp.sub.client.cfg.Retry.wait(lp.failedChecks, c.err))
+			lp.failedChecks++
 		}
 	}
+}
+
+// removePoll removes a poll that has ended.
+func (lp *subscriberLoop) removePoll(p *poll) {
+	lp.polls = slices.DeleteFunc(lp.polls, func(o *poll) bool { return o == p })
 }

@@ -2,6 +2,7 @@ package sequin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -9,28 +10,128 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/lease"
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// settling is an ack or a nack on its way. Acks and nacks travel by the same batcher as messages. It is copied from queue
-// to batch, and so holds no more of its delivery than it needs.
+// settling is an ack or a nack that is being sent. Acks and nacks are batched by the same engine as messages. It is
+// copied from queue to batch, and so holds no more of its delivery than it needs.
 type settling struct {
 	ackID       string
 	state       *deliveryState
 	delivery    *Delivery // for OnAckError; nil without one
-	told        *waiting  // AckSync's; nil for the others
-	undelivered bool      // no program has seen the message
+	sync        *syncAck  // nil unless AckSync waits for the result
+	undelivered bool      // the program did not see the message
 	unsure      bool      // an attempt that may have been carried out is being repeated
 }
 
-// waiting is an AckSync. Two may decide about it at once: the outcome that comes, and the ctx that ends. Whoever is first
-// says who is told: AckSync, or OnAckError, as of any other ack.
-type waiting struct {
-	decided atomic.Bool
-	outcome chan error
+// The engine's types, for settles.
+type (
+	settleEntry  = batch.Entry[settling]
+	settleBatch  = batch.Batch[settling, struct{}]
+	settleResult = batch.Result[settling, struct{}]
+)
+
+// syncAck is an AckSync that waits. Its result and the end of its ctx may come at once. The first to claim it decides who
+// reports the result: AckSync, or OnAckError as for any other ack.
+type syncAck struct {
+	claimed atomic.Bool
+	result  chan error
 }
 
-func (w *waiting) decide() bool { return w != nil && w.decided.CompareAndSwap(false, true) }
+// claim reports whether the caller is the first to claim a.
+func (a *syncAck) claim() bool { return a != nil && a.claimed.CompareAndSwap(false, true) }
+
+// settleCost is the size of an ack id in a request. The limit of a request is 1,000 ids, which are far from any limit of
+// bytes.
+const settleCost = len(`"00000000-0000-0000-0000-000000000000",`)
+
+// entry returns the settle as the engine takes it. It has no id, because settles may leave in any order.
+func (x settling) entry() *settleEntry { return &settleEntry{Item: x, Size: settleCost} }
+
+// compare orders settles by the end of their leases.
+func (x settling) compare(o settling) int {
+	return x.state.lease.Load().Deadline.Compare(o.state.lease.Load().Deadline)
+}
+
+// expired reports whether the deadline of the settle has passed.
+func (x *settling) expired(now time.Time) bool { return lease.Past(now, x.state.lease.Load().Deadline) }
+
+// urgent reports whether the settle could miss its deadline if it waited for more settles, or for the end of a backoff.
+func (x *settling) urgent(now time.Time) bool {
+	l := x.state.lease.Load()
+	return l.Deadline.Sub(now) <= max(batch.MaxHold, l.Margin/2)
+}
+
+// The nacks that a program made, and those of messages that it did not see, are sent in different requests.
+const (
+	laneProgram = iota
+	laneUndelivered
+)
+
+// settler is the Acknowledger of a Subscriber's deliveries. It sends their acks and nacks.
+type settler struct {
+	sub         *Subscriber
+	acks, nacks *batch.Engine[settling, struct{}]
+	repeatAcks  bool // the stream is known to append: a repeated ack cannot settle a newer message
+	failures    [Nack + 1]atomic.Int32
+}
+
+func newSettler(sub *Subscriber, repeatAcks bool) *settler {
+	s := &settler{sub: sub, repeatAcks: repeatAcks}
+	limits := func() batch.Limits { return batch.Limits{Count: MaxBatch, Bytes: MaxRequestBytes} }
+	config := func(kind SettlementKind, lanes int) batch.Config[settling, struct{}] {
+		// With two slots, a request that hangs or is repeated does not hold up its whole lane.
+		return batch.Config[settling, struct{}]{Lanes: lanes, Slots: 2, Limits: limits, Compare: settling.compare,
+			Run:       func(ctx context.Context, b *settleBatch) settleResult { return s.run(ctx, kind, b) },
+			Unordered: true,
+			Done:      func(items []settleEntry, err error) { s.settled(kind, items, err) }}
+	}
+	s.acks = batch.New(config(Ack, 1))
+	s.nacks = batch.New(config(Nack, 2))
+	return s
+}
+
+// Settle implements Acknowledger. It sends nothing after the deadline: on the 2024 server a redelivery has the same ack
+// id, so that a late ack would settle a message that somebody else is handling, or even a newer version of it.
+func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error {
+	switch {
+	case d.state == nil || d.state.fetched.sub != s.sub:
+		return ErrNotDelivered
+	case how.Kind != Ack && how.Kind != Nack:
+		return fmt.Errorf("%w: Settlement.Kind is %d, must be Ack or Nack", ErrInvalidArgument, how.Kind)
+	case d.state.settled.Load():
+		return ErrSettled
+	}
+	now, l := time.Now(), d.state.lease.Load()
+	if lease.Past(now, l.Deadline) {
+		return s.refuse(d, now.Sub(l.Deadline))
+	}
+	// Of two goroutines that settle at once, one gets here first.
+	if !d.state.settled.CompareAndSwap(false, true) {
+		return ErrSettled
+	}
+	s.sub.times.Add(now.Sub(l.Began))
+	x := s.settling(d)
+	if how.Kind == Nack {
+		return s.nack(x, now, how.Delay)
+	}
+	if how.Sync {
+		x.sync = &syncAck{result: make(chan error, 1)}
+	}
+	if err := s.acks.Admit(context.Background(), x.entry(), 0, how.Sync || x.urgent(now), true); err != nil || !how.Sync {
+		return err
+	}
+	select {
+	case err := <-x.sync.result:
+		return err
+	case <-ctx.Done():
+		if x.sync.claim() {
+			return ended(ctx)
+		}
+		return <-x.sync.result
+	}
+}
 
 func (s *settler) settling(d Delivery) settling {
 	x := settling{ackID: d.AckID, state: d.state}
@@ -41,136 +142,46 @@ func (s *settler) settling(d Delivery) settling {
 	return x
 }
 
-// settleCost is what an ack id takes in a request; 1,000 of them are far from any limit of bytes.
-const settleCost = len(`"00000000-0000-0000-0000-000000000000",`)
-
-// entry is the settle for its batcher. Its order is no matter, so that it has no id.
-func (s settling) entry() *batch.Entry[settling] {
-	return &batch.Entry[settling]{Item: s, Size: settleCost}
-}
-
-func (s settling) before(o settling) int {
-	return s.state.lease.deadline.Compare(o.state.lease.deadline)
-}
-
-// The nacks that a program made, and those of what it never saw, travel in different requests.
-const (
-	laneProgram = iota
-	laneUndelivered
-)
-
-// settler is the Acknowledger of a Subscriber's deliveries, and sends what they settle.
-type settler struct {
-	sub         *Subscriber
-	acks, nacks *batch.Engine[settling, struct{}]
-	repeatAcks  bool // the stream is known to append: a repeated ack can hit nothing newer
-	failures    [Nack + 1]atomic.Int32
-}
-
-func newSettler(sub *Subscriber) *settler {
-	s := &settler{sub: sub}
-	limits := func() batch.Limits { return batch.Limits{Count: MaxBatch, Bytes: MaxRequestBytes} }
-	config := func(kind SettlementKind, lanes int) batch.Config[settling, struct{}] {
-		// Two slots, so that a request which hangs, or is tried again and again, does not hold up its whole lane.
-		return batch.Config[settling, struct{}]{Lanes: lanes, Slots: 2, Limits: limits, Compare: settling.before,
-			Run: func(ctx context.Context, b *batch.Batch[settling, struct{}]) batch.Result[settling, struct{}] {
-				return s.run(ctx, kind, b)
-			},
-			Unordered: true,
-			Done:      func(items []batch.Entry[settling], err error) { s.done(kind, items, err) }}
-	}
-	s.acks = batch.New(config(Ack, 1))
-	s.nacks = batch.New(config(Nack, 2))
-	return s
-}
-
-// Settle implements Acknowledger. Past the deadline nothing is sent: on the 2024 server an ack id survives redelivery,
-// and a late ack would settle somebody else's work, even a newer version of the message.
-func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error {
-	switch {
-	case d.state == nil || d.state.lease.cut != s.sub.hard:
-		return ErrNotDelivered
-	case how.Kind != Ack && how.Kind != Nack:
-		return fmt.Errorf("%w: Settlement.Kind is %d, must be Ack or Nack", ErrInvalidArgument, how.Kind)
-	case d.state.settled.Load():
-		return ErrSettled
-	}
-	now, l := time.Now(), d.state.lease
-	if past(now, l.deadline) {
-		return s.refuse(d, now)
-	}
-	// Two settles at once both come here; one of them wins.
-	if !d.state.settled.CompareAndSwap(false, true) {
-		return ErrSettled
-	}
-	s.sub.tempo.note(now.Sub(l.began))
-	x := s.settling(d)
-	if how.Kind == Nack {
-		return s.nack(x, now, how.Delay)
-	}
-	if how.Sync {
-		x.told = &waiting{outcome: make(chan error, 1)}
-	}
-	if err := s.acks.Admit(context.Background(), x.entry(), 0, how.Sync || x.urgent(now), true); err != nil || !how.Sync {
-		return err
-	}
-	select {
-	case err := <-x.told.outcome:
-		return err
-	case <-ctx.Done():
-		if x.told.decide() {
-			return ended(ctx)
-		}
-		return <-x.told.outcome
-	}
-}
-
-// refuse says that the lease is over, and lets intake learn from it.
-func (s *settler) refuse(d Delivery, now time.Time) error {
-	l := d.state.lease
+// refuse returns the error of a settle whose lease is over, and lets the loop adapt its window.
+func (s *settler) refuse(d Delivery, ago time.Duration) error {
 	s.sub.counts.refusedLate.Add(1)
-	s.sub.lateLease.Store(l)
+	s.sub.late.Store(d.state.fetched)
 	s.sub.wake()
-	return fmt.Errorf("%w: key %q, %v ago", ErrLeaseExpired, clip(d.Key), now.Sub(l.deadline))
+	return fmt.Errorf("%w: key %q, %v ago", ErrLeaseExpired, clip(d.Key), ago)
 }
 
-// nack sends a nack now, or gives it to intake to hold back.
+// nack sends a nack now, or delays it.
 func (s *settler) nack(x settling, now time.Time, delay time.Duration) error {
-	if delay > 0 && s.sub.hold(x, now.Add(delay)) {
+	if delay > 0 && s.sub.ledger.Delay(x.state.lease.Load(), x, now.Add(delay)) {
+		s.sub.wake()
 		return nil
 	}
 	return s.nacks.Admit(context.Background(), x.entry(), laneProgram, x.urgent(time.Now()), true)
 }
 
-// urgent reports whether waiting for company, or for the end of a backoff, could take the settle past its deadline.
-func (s settling) urgent(now time.Time) bool {
-	l := s.state.lease
-	return l.deadline.Sub(now) <= max(batch.MaxHold, l.margin/2)
-}
-
-// giveBack nacks what no program has seen.
+// returnDelivery nacks a message that the program did not see.
 func (s *settler) returnDelivery(d Delivery) {
 	d.state.settled.Store(true)
 	x := settling{ackID: d.AckID, state: d.state, undelivered: true}
-	// It is refused only where a stop was cut off before a handler gave back what it had taken: that counts as unsettled.
+	// Admit refuses it only if a stop was interrupted before a handler returned what it had read: that counts as unsettled.
 	_ = s.nacks.Admit(context.Background(), x.entry(), laneUndelivered, false, true)
 }
 
 // run makes one attempt at a batch of acks or nacks.
-func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch.Batch[settling, struct{}]) batch.Result[settling, struct{}] {
-	if in, late := splitExpired(b.Items, time.Now()); len(late) > 0 {
-		v := batch.Result[settling, struct{}]{Failed: late, Err: ErrLeaseExpired}
-		if len(in) > 0 {
-			v.Again = []*batch.Batch[settling, struct{}]{{Items: in}}
+func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) settleResult {
+	if valid, expired := splitExpired(b.Items, time.Now()); len(expired) > 0 {
+		r := settleResult{Failed: expired, Err: ErrLeaseExpired}
+		if len(valid) > 0 {
+			r.Again = []*settleBatch{{Items: valid}}
 		}
-		return v
+		return r
 	}
-	margin := b.Items[0].Item.state.lease.margin // the shortest: ack_wait may have changed meanwhile
+	margin := b.Items[0].Item.state.lease.Load().Margin // the shortest: ack_wait may have changed meanwhile
 	body := bodies.Get(len(b.Items)*settleCost + 64)
 	body.JSON = wire.AppendSettleHead(body.JSON)
 	for i := range b.Items {
 		body.JSON = wire.AppendAckID(body.JSON, b.Items[i].Item.ackID)
-		margin = min(margin, b.Items[i].Item.state.lease.margin)
+		margin = min(margin, b.Items[i].Item.state.lease.Load().Margin)
 	}
 	body.JSON = wire.AppendSettleTail(body.JSON, b.Items[0].Item.undelivered)
 	verb := "ack"
@@ -181,82 +192,116 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *batch.Batch[s
 	if err == nil {
 		bodies.Put(body)
 		s.failures[kind].Store(0)
-		return batch.Result[settling, struct{}]{Done: b.Items}
+		return settleResult{Done: b.Items}
 	}
-	s.sub.counts.note(err)
+	s.sub.counts.noteError(err)
 	f := classify(err)
-	repeats := kind == Ack && s.repeatAcks && f.mayHaveActed
-	if f.surelyNotActed() || repeats {
+	repeat := kind == Ack && s.repeatAcks && f.mayHaveActed
+	if f.surelyNotActed() || repeat {
 		for i := range b.Items {
-			b.Items[i].Item.unsure = b.Items[i].Item.unsure || repeats
+			b.Items[i].Item.unsure = b.Items[i].Item.unsure || repeat
 		}
 		wait := s.sub.client.cfg.Retry.wait(int(s.failures[kind].Add(1)-1), err)
-		// A wait longer than half the margin would let more leases end than the server's trouble does. It goes again as
-		// it is, without company: what is wrong may be wrong with one of its ids, and the lane has another slot.
-		return batch.Result[settling, struct{}]{Again: []*batch.Batch[settling, struct{}]{b}, Wait: min(wait, margin/2)}
+		// With a wait longer than half the margin, leases would end after the server has recovered. The batch is repeated
+		// as it is, without more settles: one of its ids may be the cause, and the lane has another slot for the others.
+		return settleResult{Again: []*settleBatch{b}, Wait: min(wait, margin/2)}
 	}
 	if f.mayHaveActed {
 		err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
-	return batch.Result[settling, struct{}]{Failed: b.Items, Err: err}
+	return settleResult{Failed: b.Items, Err: err}
 }
 
-// splitExpired parts what may still be settled from what may not. Both keep their order.
-func splitExpired(items []batch.Entry[settling], now time.Time) (in, late []batch.Entry[settling]) {
-	var l *lease // of the last one: they come in runs
+// splitExpired splits settles into those that may still be sent and those whose leases are over. Both keep their order.
+func splitExpired(items []settleEntry, now time.Time) (valid, expired []settleEntry) {
+	var l *lease.Lease // of the last one: equal leases come in runs
 	over := false
-	expired := func(e *batch.Entry[settling]) bool {
-		if e.Item.state.lease != l {
-			l = e.Item.state.lease
-			over = past(now, l.deadline)
+	isExpired := func(e *settleEntry) bool {
+		if of := e.Item.state.lease.Load(); of != l {
+			l, over = of, lease.Past(now, of.Deadline)
 		}
 		return over
 	}
 	first := 0
-	for first < len(items) && !expired(&items[first]) {
+	for first < len(items) && !isExpired(&items[first]) {
 		first++
 	}
 	if first == len(items) {
 		return items, nil
 	}
-	in = slices.Clone(items[:first])
+	valid = slices.Clone(items[:first])
 	for i := first; i < len(items); i++ {
-		if e := &items[i]; expired(e) {
-			late = append(late, *e)
+		if e := &items[i]; isExpired(e) {
+			expired = append(expired, *e)
 		} else {
-			in = append(in, *e)
+			valid = append(valid, *e)
 		}
 	}
-	return in, late
+	return valid, expired
 }
 
-// done tells everybody concerned what became of settles. What ended without a further word of the server after an attempt
-// that may have been carried out is of unknown outcome.
-func (s *settler) done(kind SettlementKind, items []batch.Entry[settling], err error) {
-	if unsure := func(e batch.Entry[settling]) bool { return e.Item.unsure }; err != nil && slices.ContainsFunc(items, unsure) {
+// settled is the engine's Done. The outcome of a settle is unknown if an attempt may have been carried out and no later
+// answer has told.
+func (s *settler) settled(kind SettlementKind, items []settleEntry, err error) {
+	if unsure := func(e settleEntry) bool { return e.Item.unsure }; err != nil && slices.ContainsFunc(items, unsure) {
 		all := slices.Clone(items)
-		s.tell(kind, slices.DeleteFunc(slices.Clone(all), unsure), err)
-		s.tell(kind, slices.DeleteFunc(all, func(e batch.Entry[settling]) bool { return !unsure(e) }), fmt.Errorf("%w: %w", ErrOutcomeUnknown, err))
+		s.report(kind, slices.DeleteFunc(slices.Clone(all), unsure), err)
+		s.report(kind, slices.DeleteFunc(all, func(e settleEntry) bool { return !unsure(e) }), fmt.Errorf("%w: %w", ErrOutcomeUnknown, err))
 		return
 	}
-	s.tell(kind, items, err)
+	s.report(kind, items, err)
 }
 
-func (s *settler) tell(kind SettlementKind, items []batch.Entry[settling], err error) {
+// report counts settles that have ended, frees their room, and tells the program of those that failed.
+func (s *settler) report(kind SettlementKind, items []settleEntry, err error) {
 	if len(items) == 0 {
 		return
 	}
-	s.sub.settled(kind, items, err)
+	s.count(kind, items, err)
+	if err != nil {
+		s.sub.noteLeft(items, err)
+	}
+	s.sub.ledger.Settled(func(yield func(*lease.Lease) bool) {
+		for i := range items {
+			if !yield(items[i].Item.state.lease.Load()) {
+				return
+			}
+		}
+	}, err == nil)
+	s.sub.wake()
 	for i := range items {
 		x := &items[i].Item
 		switch {
-		case x.told.decide():
-			x.told.outcome <- err
+		case x.sync.claim():
+			x.sync.result <- err
 		case err != nil && x.delivery != nil:
 			s.sub.ackFailed(*x.delivery, err)
 		}
 	}
 	if err != nil {
 		s.sub.log(slog.LevelWarn, "could not settle", "deliveries", len(items), "error", err)
+	}
+}
+
+func (s *settler) count(kind SettlementKind, items []settleEntry, err error) {
+	c, n := &s.sub.counts, uint64(len(items))
+	switch {
+	case items[0].Item.undelivered: // then all are, or err is ErrClosed, for what two lanes had left
+	case err == nil && kind == Ack:
+		c.acked.Add(n)
+	case err == nil:
+		c.nacked.Add(n)
+	case errors.Is(err, ErrOutcomeUnknown):
+		c.unknown.Add(n)
+	case errors.Is(err, ErrLeaseExpired):
+		c.refusedLate.Add(n)
+	}
+}
+
+func (s *Subscriber) ackFailed(d Delivery, err error) {
+	s.ackErrors.Lock()
+	defer s.ackErrors.Unlock()
+	if panicked := callApart("OnAckError", func() { s.cfg.OnAckError(d, err) }); panicked != nil {
+		s.log(slog.LevelError, "recovered a panic of OnAckError", errorAttrs(d.Key, panicked)...)
 	}
 }

@@ -4,52 +4,125 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
 const (
-	// cutLongAfter and cutShortAfter are how long a stop lets a receive finish. One in a long poll that has not been
-	// answered for 100 ms is waiting for a message, and cutting it loses nothing in all likelihood; any other is being
-	// answered now, and cutting it would leave what it brings to the end of the lease.
-	cutLongAfter  = 100 * time.Millisecond
-	cutShortAfter = 2 * time.Second
+	// waitingReceiveGrace and receiveGrace are how long a stop lets a receive finish. One that waits at the server and has
+	// had no answer for 100 ms most likely waits for a message, and to cancel it loses nothing. Any other receive is being
+	// answered now, and to cancel it would leave its messages until their leases end.
+	waitingReceiveGrace = 100 * time.Millisecond
+	receiveGrace        = 2 * time.Second
 )
 
-// wind ends a Subscriber:
+// DrainError tells what a stop left unsettled: because the ctx of Close, or DrainTimeout, ended first, or because messages
+// that the program did not read could not be returned.
+type DrainError struct {
+	// Unsettled counts the deliveries that the server still holds to be leased: the program did not settle them, or their
+	// ack, nack or return could not be sent. They are redelivered when their leases end.
+	Unsettled int
+	// Unknown counts the deliveries whose ack, nack or return was sent and has no known outcome. They may be redelivered.
+	Unknown int
+
+	cause error
+}
+
+// Error tells how many deliveries were left.
+func (e *DrainError) Error() string {
+	return fmt.Sprintf("sequin: stopped with %d deliveries unsettled and %d settles of unknown outcome: %v", e.Unsettled, e.Unknown, e.cause)
+}
+
+// Unwrap returns the error of the ctx that ended, or the error with which a message could not be returned.
+func (e *DrainError) Unwrap() error { return e.cause }
+
+// shutdown is what the loop and the callers of Close and Err tell each other about a stop.
+type shutdown struct {
+	mu      sync.Mutex // guards all below; held for assignments only
+	closing bool       // Close was called: its ctx replaces DrainTimeout
+	cause   error      // why the wait for open deliveries was interrupted
+	reason  error      // what Err returns
+	outcome error      // what Close returns
+}
+
+func (d *shutdown) beginClose() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closing = true
+}
+
+func (d *shutdown) isClosing() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closing
+}
+
+// interrupt notes why the wait for open deliveries ends. The first cause counts.
+func (d *shutdown) interrupt(cause error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cause == nil {
+		d.cause = cause
+	}
+}
+
+func (d *shutdown) setErr(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.reason = err
+}
+
+func (d *shutdown) err() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.reason
+}
+
+// finish sets what Close returns. The cause of an interrupt takes the place of that in left.
+func (d *shutdown) finish(left DrainError) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if left.Unsettled+left.Unknown == 0 {
+		return
+	}
+	if d.cause != nil {
+		left.cause = d.cause
+	}
+	d.outcome = &left
+}
+
+func (d *shutdown) result() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.outcome
+}
+
+// shutDown stops a Subscriber:
 //
-//  1. receives that wait for a message are cut;
-//  2. held nacks go out, what the channel holds is taken back and nacked, and the channel is closed;
-//  3. receives that still run finish, or are cut; what they bring is nacked;
-//  4. these nacks, and what is handed out, are awaited, until settled, expired, or the waiting is given up;
-//  5. the last settles go out, on a context of their own;
-//  6. whoever waits in Close is told.
+//  1. It cancels the receives that wait for a message.
+//  2. It sends the delayed nacks, returns the deliveries in the channel, and closes the channel.
+//  3. It lets the receives that still run finish, or cancels them, and returns the messages that they received.
+//  4. It waits until the deliveries that are open are settled, or their leases are over, or the wait is interrupted.
+//  5. It sends the last settles, with a context of their own.
+//  6. It wakes the callers of Close.
 func (lp *subscriberLoop) shutDown() {
 	began := time.Now()
-	lp.sub.mu.Lock()
-	lp.sub.stopping = true // from here hold refuses, and nacks go out at once
-	if lp.sub.soft.Err() == nil {
-		lp.sub.err = lp.fatal
+	s := lp.sub
+	delayed := s.ledger.Stop() // from now on nacks are sent at once
+	if s.soft.Err() == nil {
+		s.shutdown.setErr(lp.fatal)
 	}
-	held := lp.sub.held
-	lp.sub.held = nil
-	lp.sub.mu.Unlock()
-	lp.sub.softStop()
-	// First, because what is given back goes to whoever waits: to a receive that is cut a moment later, and with it to the
-	// end of its lease.
-	for _, cut := lp.cutPolls(began, began); cut > 0; _, cut = lp.cutPolls(began, began) {
-		lp.returned(<-lp.answers)
+	s.softStop()
+	// First, because a message that is returned goes to a receive that waits. If that is one of this Subscriber, which is
+	// cancelled a moment later, the message is lost until its lease ends.
+	for _, n := lp.cancelPolls(began, began); n > 0; _, n = lp.cancelPolls(began, began) {
+		lp.returnAnswer(<-lp.answers)
 	}
-	lp.sendNow(held)
-	for more := true; more; {
-		select {
-		case d := <-lp.sub.deliveries:
-			lp.sub.counts.takenBack.Add(1)
-			lp.sub.settler.returnDelivery(d)
-		default:
-			more = false
-		}
+	lp.sendNow(delayed)
+	for _, d := range lp.drainChannel() {
+		s.settler.returnDelivery(d)
 	}
-	close(lp.sub.deliveries)
+	close(s.deliveries)
 	lp.await(began)
 	lp.timer.Stop()
 	if lp.checking {
@@ -58,58 +131,69 @@ func (lp *subscriberLoop) shutDown() {
 	lp.finish()
 }
 
-// await waits for the receives that run, and for the fate of each delivery.
+// await waits for the receives that run, and for the open deliveries to be settled.
 func (lp *subscriberLoop) await(began time.Time) {
-	drainUntil := began.Add(lp.sub.cfg.DrainTimeout)
+	s := lp.sub
+	drainUntil := began.Add(s.cfg.DrainTimeout)
 	for {
 		now := time.Now()
-		lp.sub.mu.Lock()
-		open, next := lp.sub.openLocked(now)
-		bounded := !lp.sub.closing
-		lp.sub.mu.Unlock()
-		given := lp.sub.hard.Err() != nil
+		next := now.Add(never)
+		open, firstDeadline := s.ledger.Open(now)
+		if open > 0 {
+			next = firstDeadline
+		}
+		interrupted := s.hard.Err() != nil
+		bounded := !interrupted && !s.shutdown.isClosing()
 		switch {
-		case len(lp.polls) == 0 && (open == 0 || given):
+		case len(lp.polls) == 0 && (open == 0 || interrupted):
 			return
-		case bounded && !given && !now.Before(drainUntil):
-			lp.sub.giveUp(context.DeadlineExceeded)
+		case bounded && !now.Before(drainUntil):
+			s.stopWaiting(context.DeadlineExceeded)
 			continue
-		case bounded && !given && drainUntil.Before(next):
+		case bounded && drainUntil.Before(next):
 			next = drainUntil
 		}
-		if cutNext, _ := lp.cutPolls(now, began); cutNext.Before(next) {
-			next = cutNext
+		if cancelNext, _ := lp.cancelPolls(now, began); cancelNext.Before(next) {
+			next = cancelNext
 		}
 		lp.timer.Reset(time.Until(next))
 		select {
 		case a := <-lp.answers:
-			lp.returned(a)
-		case <-lp.sub.wakeups:
+			lp.returnAnswer(a)
+		case <-s.wakeups:
 		case <-lp.timer.C:
 		}
 	}
 }
 
-// cutPolls cuts the receives with which the stop that began has lost patience. It returns when to look again, and how many
-// are cut and have not reported yet: they will at once.
-func (lp *subscriberLoop) cutPolls(now, began time.Time) (next time.Time, cut int) {
+// cancelPolls cancels the receives to which the stop gives no more time. It returns when to look again, and how many are
+// cancelled and have not reported yet: they do at once.
+func (lp *subscriberLoop) cancelPolls(now, began time.Time) (next time.Time, cancelled int) {
 	next = now.Add(never)
 	for _, p := range lp.polls {
-		if until := p.patience(began); now.Before(until) {
+		if until := p.mayRunUntil(began); now.Before(until) {
 			if until.Before(next) {
 				next = until
 			}
 			continue
 		}
 		p.cancel()
-		cut++
+		cancelled++
 	}
-	return next, cut
+	return next, cancelled
 }
 
-// returned gives back what a receive has brought.
-func (lp *subscriberLoop) returned(a answer) {
-	lp.book(a)
+// mayRunUntil is until when a stop that began lets the receive finish.
+func (p *poll) mayRunUntil(began time.Time) time.Time {
+	if p.wait > 0 && !p.answered.Load() {
+		return p.started.Add(waitingReceiveGrace)
+	}
+	return began.Add(receiveGrace)
+}
+
+// returnAnswer returns the messages of a receive.
+func (lp *subscriberLoop) returnAnswer(a answer) {
+	lp.account(a)
 	if a.err == nil {
 		for _, d := range a.deliveries {
 			lp.sub.settler.returnDelivery(d)
@@ -117,89 +201,34 @@ func (lp *subscriberLoop) returned(a answer) {
 	}
 }
 
-// patience is until when a stop that began lets the receive finish.
-func (p *poll) patience(began time.Time) time.Time {
-	if p.wait > 0 && !p.answered.Load() {
-		return p.started.Add(cutLongAfter)
-	}
-	return began.Add(cutShortAfter)
-}
-
-// finish sends the last settles and says what was left.
+// finish sends the last settles and sets what Close returns.
 func (lp *subscriberLoop) finish() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(lp.sub.hard), lp.sub.terms().margin)
+	s := lp.sub
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.hard), s.terms.Load().Margin)
 	defer cancel()
-	_, _ = lp.sub.settler.acks.Close(ctx) // what they leave settled has been told of, one by one
-	_, _ = lp.sub.settler.nacks.Close(ctx)
-	lp.sub.mu.Lock()
-	e := lp.sub.left
-	open, _ := lp.sub.openLocked(time.Now())
-	e.Unsettled += open
-	if lp.sub.cause != nil {
-		e.cause = lp.sub.cause
-	}
-	if e.Unsettled+e.Unknown > 0 {
-		lp.sub.outcome = &e
-	}
-	lp.sub.mu.Unlock()
-	lp.sub.hardStop()
-	close(lp.sub.done)
+	_, _ = s.settler.acks.Close(ctx) // each settle that they leave has been reported by itself
+	_, _ = s.settler.nacks.Close(ctx)
+	left := s.ledger.Left()
+	open, _ := s.ledger.Open(time.Now())
+	s.shutdown.finish(DrainError{Unsettled: left.Unsettled + open, Unknown: left.Unknown, cause: left.Cause})
+	s.hardStop()
+	close(s.done)
 }
 
-// DrainError says what a stop had to leave: because the ctx of Close, or DrainTimeout, ended first, or because what was
-// not handed out could not be given back.
-type DrainError struct {
-	// Unsettled counts deliveries of which the server was told nothing: they were handed out and not acked or nacked, or
-	// an ack, a nack or the giving back could not be sent. They come again when their leases end.
-	Unsettled int
-	// Unknown counts deliveries whose ack, nack or giving back was on its way: they may come again.
-	Unknown int
-
-	cause error
-}
-
-// Error counts what was left.
-func (e *DrainError) Error() string {
-	return fmt.Sprintf("sequin: stopped with %d deliveries unsettled and %d settles of unknown outcome: %v", e.Unsettled, e.Unknown, e.cause)
-}
-
-// Unwrap returns the error of the ctx that ended, or else why something could not be given back.
-func (e *DrainError) Unwrap() error { return e.cause }
-
-// add counts a settle that ended with err.
-func (e *DrainError) add(err error) {
-	if e.cause == nil {
-		e.cause = err
-	}
-	if errors.Is(err, ErrOutcomeUnknown) {
-		e.Unknown++
-	} else {
-		e.Unsettled++
-	}
-}
-
-// leftLocked reports whether a settle that failed is for Close to tell: of what no program has seen nobody else does, and
-// what a program has settled is reported to it, unless the stop was cut off in the midst of it. Of the latter a lease
-// that is over leaves nothing: it was awaited, or refused.
-func (s *Subscriber) leftLocked(x *settling, err error) bool {
-	if x.undelivered {
-		return s.stopping
-	}
-	return s.hard.Err() != nil && (errors.Is(err, ErrOutcomeUnknown) || !past(time.Now(), x.state.lease.deadline))
-}
-
-// openLocked counts the deliveries whose fate is not known and whose leases are not over: in the channel, handed out, or
-// with a settle on its way. It says when the first of these leases ends.
-func (s *Subscriber) openLocked(now time.Time) (open int, next time.Time) {
-	next = now.Add(never)
-	for l := s.leases.first; l != nil; l = l.next {
-		if l.open == 0 || past(now, l.deadline) {
-			continue
-		}
-		open += l.open
-		if l.deadline.Before(next) {
-			next = l.deadline
+// noteLeft counts settles that failed and that Close reports. Nobody else reports a message that the program did not see.
+// A settle of the program is reported to it; Close reports it too if the stop was interrupted meanwhile, unless its lease
+// is over: then the stop has waited for it, or it was refused.
+func (s *Subscriber) noteLeft(items []settleEntry, err error) {
+	stopping, interrupted := s.ledger.Stopping(), s.hard.Err() != nil
+	now, unknown := time.Now(), errors.Is(err, ErrOutcomeUnknown)
+	n := 0
+	for i := range items {
+		switch x := &items[i].Item; {
+		case x.undelivered && stopping, !x.undelivered && interrupted && (unknown || !x.expired(now)):
+			n++
 		}
 	}
-	return open, next
+	if n > 0 {
+		s.ledger.Leave(n, unknown, err)
+	}
 }

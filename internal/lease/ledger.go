@@ -1,0 +1,235 @@
+package lease
+
+import (
+	"iter"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Ledger counts what a Subscriber has in flight. N is what its owner notes of a lease, and H is a nack that is sent
+// later. Its methods may be called from any goroutine.
+type Ledger[N, H any] struct {
+	mu       sync.Mutex // guards all below; held for arithmetic only
+	most     int        // messages in flight
+	inFlight int        // the sum of room over the accounts
+	accounts accounts[N]
+	delayed  []Delayed[H] // earliest first
+	leaving  int          // dead letters on their way
+	stopping bool
+	left     Left
+}
+
+// Delayed is a nack that is sent later.
+type Delayed[H any] struct {
+	Item H
+	At   time.Time
+}
+
+// Left counts the settles that a stop could not get through.
+type Left struct {
+	Unsettled int // certainly not carried out
+	Unknown   int // may have been carried out
+	Cause     error
+}
+
+// NewLedger returns the Ledger of a Subscriber that may have so many messages in flight.
+func NewLedger[N, H any](most int) *Ledger[N, H] {
+	return &Ledger[N, H]{most: most, accounts: accounts[N]{of: map[*Lease]*account[N]{}}}
+}
+
+// Add opens an account for the n messages of a receive. Each of them takes up room until Settled is told that the server
+// has confirmed its settle, or until Expire finds that the lease is over.
+func (g *Ledger[N, H]) Add(l *Lease, n int, note N) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.inFlight += n
+	g.accounts.add(&account[N]{lease: l, note: note, room: n, open: n})
+}
+
+// Settled notes how settles have ended, given the lease of each. A settle that the server confirmed frees the room of its
+// message. After any other the server may still hold the message to be leased, and the room is free when the lease is
+// over.
+func (g *Ledger[N, H]) Settled(leases iter.Seq[*Lease], confirmed bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var a *account[N] // of the last lease: equal ones come in runs
+	for l := range leases {
+		if a == nil || a.lease != l {
+			a = g.accounts.of[l]
+		}
+		if a == nil || a.room == 0 {
+			continue // the lease is over, and its room is free
+		}
+		a.open--
+		if !confirmed {
+			continue
+		}
+		g.inFlight--
+		if a.room--; a.room == 0 {
+			g.accounts.remove(a)
+		}
+	}
+}
+
+// Expire frees the room of the leases that are over. It returns the notes of those that had messages whose settles had
+// not ended, and when the next lease is over: the zero time if there is none.
+func (g *Ledger[N, H]) Expire(now time.Time) (open []N, next time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for a := g.accounts.first; a != nil; a = g.accounts.first {
+		if !Past(now, a.lease.Until) {
+			return open, a.lease.Until
+		}
+		if a.open > 0 {
+			open = append(open, a.note)
+		}
+		g.inFlight -= a.room
+		g.accounts.remove(a)
+	}
+	return open, time.Time{}
+}
+
+// InFlight returns how many messages take up room, and how many of these have a delayed nack.
+func (g *Ledger[N, H]) InFlight() (messages, delayed int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inFlight, len(g.delayed)
+}
+
+// Room returns how many more messages may be received with a prefetch window of that size. Messages with a delayed nack,
+// and those that leave as dead letters, do not wait for the program: they count towards the most that may be in flight,
+// and not towards the window, which they would fill for as long as a program is slow.
+func (g *Ledger[N, H]) Room(window int) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return min(window+len(g.delayed)+g.leaving, g.most) - g.inFlight
+}
+
+// Open counts the messages whose settles have not ended and whose deadlines have not passed: they are buffered, or with
+// the program, or their settles are on their way. It returns the first of their deadlines, the zero time if there is none.
+func (g *Ledger[N, H]) Open(now time.Time) (open int, next time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for a := g.accounts.first; a != nil; a = a.next {
+		if a.open == 0 || Past(now, a.lease.Deadline) {
+			continue
+		}
+		open += a.open
+		if next.IsZero() || a.lease.Deadline.Before(next) {
+			next = a.lease.Deadline
+		}
+	}
+	return open, next
+}
+
+// Delay keeps a nack until at, or until half a margin before the deadline of its lease if that is earlier: then it can
+// still be sent in time. It reports false if the nack is to be sent now, because that time has come or the Subscriber
+// stops.
+func (g *Ledger[N, H]) Delay(l *Lease, item H, at time.Time) bool {
+	if latest := l.Deadline.Add(-l.Margin / 2); at.After(latest) {
+		at = latest
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stopping || !time.Now().Before(at) {
+		return false
+	}
+	i, _ := slices.BinarySearchFunc(g.delayed, at, func(d Delayed[H], at time.Time) int { return d.At.Compare(at) })
+	g.delayed = slices.Insert(g.delayed, i, Delayed[H]{item, at})
+	g.limitDelayedLocked()
+	return true
+}
+
+// Due removes and returns the delayed nacks that are due, and returns when the next one is, the zero time if there is
+// none.
+func (g *Ledger[N, H]) Due(now time.Time) (due []Delayed[H], next time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := 0
+	for n < len(g.delayed) && !g.delayed[n].At.After(now) {
+		n++
+	}
+	due, g.delayed = g.delayed[:n:n], g.delayed[n:]
+	if len(g.delayed) > 0 {
+		next = g.delayed[0].At
+	}
+	return due, next
+}
+
+// TakePlace takes a place for a dead letter, from a delayed nack if no other is free: a dead letter makes room when it has
+// been sent, a delayed nack does not. It reports false if dead letters have all the places.
+func (g *Ledger[N, H]) TakePlace() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.leaving >= g.places() {
+		return false
+	}
+	g.leaving++
+	g.limitDelayedLocked()
+	return true
+}
+
+// FreePlace frees the place of a dead letter, whether or not it was sent.
+func (g *Ledger[N, H]) FreePlace() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.leaving--
+}
+
+// PlacesTaken reports whether no nack can be delayed without another one being sent early.
+func (g *Ledger[N, H]) PlacesTaken() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.delayed)+g.leaving >= g.places()
+}
+
+// places is how many nacks may be delayed, and dead letters be on their way, together. It is half of the room, so that
+// messages that fail leave the rest to others.
+func (g *Ledger[N, H]) places() int { return max(1, g.most/2) }
+
+// limitDelayedLocked makes the earliest of the delayed nacks due now, as many as there are too many.
+func (g *Ledger[N, H]) limitDelayedLocked() {
+	for i := range min(len(g.delayed), len(g.delayed)+g.leaving-g.places()) {
+		g.delayed[i].At = time.Now()
+	}
+}
+
+// Stop removes and returns the delayed nacks. From then on none is delayed.
+func (g *Ledger[N, H]) Stop() []Delayed[H] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopping = true
+	held := g.delayed
+	g.delayed = nil
+	return held
+}
+
+// Stopping reports whether Stop has been called.
+func (g *Ledger[N, H]) Stopping() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stopping
+}
+
+// Leave counts n settles that a stop could not get through. unknown says that they may have been carried out. The error
+// of the first call becomes the cause.
+func (g *Ledger[N, H]) Leave(n int, unknown bool, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.left.Cause == nil {
+		g.left.Cause = err
+	}
+	if unknown {
+		g.left.Unknown += n
+	} else {
+		g.left.Unsettled += n
+	}
+}
+
+// Left returns what Leave has counted.
+func (g *Ledger[N, H]) Left() Left {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.left
+}
