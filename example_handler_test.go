@@ -11,7 +11,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// Payment is what the messages of these examples hold.
+// Payment is the data of the messages in these examples.
 type Payment struct {
 	Amount int `json:"amount"`
 }
@@ -43,7 +43,7 @@ func payments(ctx context.Context) (client *sequin.Client, sub *sequin.Subscribe
 	return client, sub, func() { client.Close(); srv.Close(); web.Close() }
 }
 
-// A handler acks by returning nil. What it can never handle goes to another stream.
+// A handler acks a delivery by returning nil. A message that it can never handle becomes a dead letter in another stream.
 func ExampleSubscriber_Handle() {
 	ctx, cancel := context.WithCancel(context.Background())
 	client, sub, stop := payments(ctx)
@@ -55,7 +55,7 @@ func ExampleSubscriber_Handle() {
 	}, func(_ context.Context, d sequin.Delivery) error {
 		p, err := sequin.DecodeJSON[Payment](d)
 		if err != nil {
-			return err // permanent: no retry makes it any better
+			return err // permanent: the message becomes a dead letter at once
 		}
 		fmt.Println("charged:", d.Key, p.Amount)
 		if d.Key == "payments.3" {
@@ -75,7 +75,7 @@ func ExampleSubscriber_Handle() {
 	// dead letters: 1 <nil>
 }
 
-// A batch handler gets as many as are there, say for one insert into a database.
+// A batch handler gets the deliveries that have arrived, for example for one insert into a database.
 func ExampleSubscriber_HandleBatch() {
 	ctx, cancel := context.WithCancel(context.Background())
 	_, sub, stop := payments(ctx)
@@ -92,7 +92,7 @@ func ExampleSubscriber_HandleBatch() {
 	// stopped: <nil>
 }
 
-// A pipeline acks its source when the target has what came of it.
+// A pipeline acks a delivery once its output messages are stored in the target stream.
 func ExampleSubscriber_Pipe() {
 	ctx, cancel := context.WithCancel(context.Background())
 	client, sub, stop := payments(ctx)
@@ -108,7 +108,7 @@ func ExampleSubscriber_Pipe() {
 		}
 		p, err := sequin.DecodeJSON[Payment](d)
 		if err != nil || p.Amount < 10 {
-			return nil, nil // nothing to send: acked at once
+			return nil, nil // no messages: the delivery is acked at once
 		}
 		return []sequin.Message{{Key: "large." + d.Key, Data: d.Data}}, nil
 	})

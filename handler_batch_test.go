@@ -16,9 +16,9 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// batches notes what a batch handler gets.
+// batches records the calls of a batch handler.
 type batches struct {
-	book
+	callLog
 	began time.Time
 	mu    sync.Mutex
 	sizes []int
@@ -27,7 +27,7 @@ type batches struct {
 
 func (b *batches) note(batch []sequin.Delivery) {
 	for _, d := range batch {
-		b.book.note(d)
+		b.callLog.note(d)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -42,7 +42,7 @@ func (b *batches) handled() []int {
 	return slices.Clone(b.sizes)
 }
 
-func TestHandleBatchTakesWhatIsThereUpToSize(t *testing.T) {
+func TestABatchHoldsWhatHasArrivedUpToSize(t *testing.T) {
 	for _, tc := range []struct {
 		what       string
 		n          int
@@ -53,8 +53,8 @@ func TestHandleBatchTakesWhatIsThereUpToSize(t *testing.T) {
 	}{
 		{"full batches do not wait", 100, 1000, 50, time.Hour, []int{50, 50}, time.Second},
 		{"the rest waits at most Wait", 60, 1000, 50, 5 * time.Second, []int{50, 10}, 6 * time.Second},
-		{"a lonely one waits Wait", 1, 1000, 50, 5 * time.Second, []int{1}, 6 * time.Second},
-		{"nothing can be added: no waiting", 30, 10, 10, time.Hour, []int{10, 10, 10}, time.Second},
+		{"a single one waits Wait", 1, 1000, 50, 5 * time.Second, []int{1}, 6 * time.Second},
+		{"a batch that nothing can be added to does not wait", 30, 10, 10, time.Hour, []int{10, 10, 10}, time.Second},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
@@ -78,8 +78,7 @@ func TestHandleBatchTakesWhatIsThereUpToSize(t *testing.T) {
 	}
 }
 
-// A consumer may hand out less at once than a batch could hold.
-func TestABatchDoesNotWaitForMoreThanItsConsumerHandsOut(t *testing.T) {
+func TestABatchDoesNotWaitForMoreThanMaxAckPending(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 2 * time.Hour, MaxAckPending: 10})
 		w.publish(t, "k", 10)
@@ -98,8 +97,8 @@ func TestABatchDoesNotWaitForMoreThanItsConsumerHandsOut(t *testing.T) {
 	})
 }
 
-// What a handler has settled itself takes up no room, but the handler is still busy with it.
-func TestABatchTakesWhatIsInTheChannelFirst(t *testing.T) {
+// Deliveries that a handler has settled itself take up no room, though the handler is still busy with them.
+func TestABatchIsNotCompleteWhileTheChannelHoldsDeliveries(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 10, time.Hour, sequin.SubscriberConfig{MaxInFlight: 10})
 		b := batches{began: time.Now()}
@@ -123,7 +122,7 @@ func TestABatchTakesWhatIsInTheChannelFirst(t *testing.T) {
 	})
 }
 
-func TestABatchGathersWhileWorkersAreBusy(t *testing.T) {
+func TestABatchGrowsWhileAllWorkersAreBusy(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
 		b := batches{began: time.Now()}
@@ -145,7 +144,7 @@ func TestABatchGathersWhileWorkersAreBusy(t *testing.T) {
 	})
 }
 
-func TestABatchsResultIsThatOfWhatItsHandlerDidNotSettle(t *testing.T) {
+func TestABatchsErrorConcernsTheDeliveriesThatItsHandlerDidNotSettle(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 10, time.Minute, sequin.SubscriberConfig{})
 		var b batches
@@ -163,7 +162,7 @@ func TestABatchsResultIsThatOfWhatItsHandlerDidNotSettle(t *testing.T) {
 		})
 		time.Sleep(4 * time.Second)
 		require.EqualValues(t, 4, sub.Stats().Acked)
-		require.Len(t, b.reported(), 6, "once for each delivery concerned")
+		require.Len(t, b.reported(), 6, "one report for each delivery that was not settled")
 		time.Sleep(time.Minute)
 		require.NoError(t, run.stop())
 		require.EqualValues(t, 10, sub.Stats().Acked)
@@ -177,7 +176,7 @@ func TestABatchsResultIsThatOfWhatItsHandlerDidNotSettle(t *testing.T) {
 	})
 }
 
-func TestABadMessageIsFoundAmongManyAndKeepsNobodyBack(t *testing.T) {
+func TestABadMessageIsFoundAmongManyAndTheOthersAreHandled(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 500, 2*time.Minute, sequin.SubscriberConfig{})
 		_, err := w.client.CreateStream(w.ctx, "dead", sequin.StreamOptions{})
@@ -200,7 +199,7 @@ func TestABadMessageIsFoundAmongManyAndKeepsNobodyBack(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		require.NoError(t, run.stop())
 		dead := w.data(t, "dead")
-		require.Len(t, dead, 3, "nobody goes to the dead letters for another's failure")
+		require.Len(t, dead, 3, "no message becomes a dead letter because of another")
 		for _, key := range bad {
 			require.Len(t, dead[key], 1, key)
 			require.Equal(t, 4, b.times()[key], key)
@@ -209,7 +208,7 @@ func TestABadMessageIsFoundAmongManyAndKeepsNobodyBack(t *testing.T) {
 	})
 }
 
-func TestAPermanentFailureOfSeveralIsSortedOutOneByOne(t *testing.T) {
+func TestAfterAPermanentErrorOfABatchEachMessageIsHandledAlone(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 8, 2*time.Minute, sequin.SubscriberConfig{})
 		_, err := w.client.CreateStream(w.ctx, "dead", sequin.StreamOptions{})
@@ -233,7 +232,7 @@ func TestAPermanentFailureOfSeveralIsSortedOutOneByOne(t *testing.T) {
 	})
 }
 
-func TestABatchThatNoWorkerIsFreeForIsGivenBackInTime(t *testing.T) {
+func TestABatchThatNoWorkerIsFreeForIsReturnedInTime(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 20, 10*time.Second, sequin.SubscriberConfig{})
 		var b batches
@@ -248,9 +247,9 @@ func TestABatchThatNoWorkerIsFreeForIsGivenBackInTime(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		require.Zero(t, sub.Stats().ExpiredInBuffer)
 		time.Sleep(2 * time.Second)
-		require.EqualValues(t, 10, sub.Stats().ExpiredInBuffer, "what waited was given back two margins before the lease's end")
+		require.EqualValues(t, 10, sub.Stats().ExpiredInBuffer, "the waiting batch was returned two margins before the end of its lease")
 		for _, times := range w.outstanding(t) {
-			require.Equal(t, 1, times, "and was not counted as a delivery")
+			require.Equal(t, 1, times, "it was not counted as a delivery")
 		}
 		close(release)
 		time.Sleep(20 * time.Second)
@@ -260,7 +259,7 @@ func TestABatchThatNoWorkerIsFreeForIsGivenBackInTime(t *testing.T) {
 	})
 }
 
-// outstanding returns how often each message that is out has been delivered.
+// outstanding returns how often each leased message has been delivered.
 func (w *world) outstanding(t *testing.T) (counts []int) {
 	t.Helper()
 	state, ok := w.Stream("orders")
@@ -299,7 +298,7 @@ func TestABatchsCtxEndsWithItsFirstLease(t *testing.T) {
 	})
 }
 
-func TestWhatAStopFindsGatheringIsGivenBackUncounted(t *testing.T) {
+func TestAStopReturnsAPartialBatchWithoutCountingADelivery(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 7, time.Hour, sequin.SubscriberConfig{})
 		run := w.start(t, func(ctx context.Context) error {
@@ -312,7 +311,7 @@ func TestWhatAStopFindsGatheringIsGivenBackUncounted(t *testing.T) {
 		stopped := time.Now()
 		require.NoError(t, run.stop())
 		require.Less(t, time.Since(stopped), time.Second)
-		synctest.Wait() // for the server, whose receive was cut
+		synctest.Wait() // the server ends the receive that was cancelled
 		got, err := w.client.ReceiveMessages(w.ctx, "orders", "all", sequin.ReceiveOptions{BatchSize: 10})
 		require.NoError(t, err)
 		require.Len(t, got, 7)
@@ -322,7 +321,7 @@ func TestWhatAStopFindsGatheringIsGivenBackUncounted(t *testing.T) {
 	})
 }
 
-func TestABatchHandlersOutageIsProbedWithOneMessage(t *testing.T) {
+func TestABatchHandlersOutageIsProbedWithBatchesOfOne(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 2000, time.Minute, sequin.SubscriberConfig{})
 		var b batches
@@ -349,7 +348,7 @@ func TestABatchHandlersOutageIsProbedWithOneMessage(t *testing.T) {
 	})
 }
 
-func TestHandleBatchRefusesAConfigThatMakesNoSense(t *testing.T) {
+func TestHandleBatchRefusesAnInvalidConfig(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{MaxInFlight: 50})
 		nothing := func(context.Context, []sequin.Delivery) error { return nil }
@@ -371,8 +370,7 @@ func TestHandleBatchRefusesAConfigThatMakesNoSense(t *testing.T) {
 	})
 }
 
-// Wait may be longer than a lease allows: what is there is handled in good time all the same.
-func TestABatchThatMayWaitLongerThanItsLeaseIsHandled(t *testing.T) {
+func TestABatchIsHandledBeforeItsLeaseEndsHoweverLongWaitIs(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, 30*time.Second, sequin.SubscriberConfig{})
 		var b batches

@@ -13,8 +13,8 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// outage is a handler that fails while down is set.
-func outage(b *book, down *atomic.Bool) func(context.Context, sequin.Delivery) error {
+// outage returns a handler that fails while down is set.
+func outage(b *callLog, down *atomic.Bool) func(context.Context, sequin.Delivery) error {
 	return func(_ context.Context, d sequin.Delivery) error {
 		b.note(d)
 		if down.Load() {
@@ -24,28 +24,28 @@ func outage(b *book, down *atomic.Bool) func(context.Context, sequin.Delivery) e
 	}
 }
 
-func TestAConsumerWhoseEveryHandlerFailsProbes(t *testing.T) {
+func TestWhileEveryHandlerFailsOneMessageAtATimeIsTried(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 2000, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		var down atomic.Bool
 		down.Store(true)
 		cfg := sequin.HandlerConfig{Workers: 4, BackoffMin: time.Second, BackoffMax: 16 * time.Second, OnError: b.failed}
 		run := w.start(t, func(ctx context.Context) error { return sub.Handle(ctx, cfg, outage(&b, &down)) })
 		time.Sleep(10 * time.Minute)
 
-		// Ten failures slow it down, and those that other workers had begun. After that come the steps of 1, 2, 4 and
-		// 8 s, and one every 8 to 16 s.
+		// Ten failures open the breaker, and the calls of other workers end. After that come the steps of 1, 2, 4 and 8 s,
+		// and then one probe every 8 to 16 s.
 		require.GreaterOrEqual(t, b.count(), 10+5+600/17)
 		require.LessOrEqual(t, b.count(), 10+4+5+600/8)
-		require.Less(t, w.Count(sequintest.Receive), 100, "a receive a probe, and the first ones")
-		require.LessOrEqual(t, sub.Stats().InFlight, 20, "the rest is there for others")
+		require.Less(t, w.Count(sequintest.Receive), 100, "one receive for each probe, and the first ones")
+		require.LessOrEqual(t, sub.Stats().InFlight, 20, "the rest is available to others")
 
 		down.Store(false)
 		recovered := time.Now()
 		time.Sleep(16*time.Second + time.Second) // the next probe, and all others at once
 		require.Len(t, b.times(), 2000)
-		require.GreaterOrEqual(t, sub.Stats().Acked, uint64(1980), "all but those that are held back")
+		require.GreaterOrEqual(t, sub.Stats().Acked, uint64(1980), "all but those whose nacks are delayed")
 		require.LessOrEqual(t, time.Since(recovered), 17*time.Second)
 		time.Sleep(time.Minute)
 		require.NoError(t, run.stop())
@@ -57,7 +57,7 @@ func TestAConsumerWhoseEveryHandlerFailsProbes(t *testing.T) {
 func TestAnIdleOutageCostsOneLongPollAProbe(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 12, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		var down atomic.Bool
 		down.Store(true)
 		run := w.start(t, func(ctx context.Context) error {
@@ -72,10 +72,10 @@ func TestAnIdleOutageCostsOneLongPollAProbe(t *testing.T) {
 	})
 }
 
-func TestWhatASlowedDownConsumerHasBufferedIsThereForOthers(t *testing.T) {
+func TestAnOpenBreakerReturnsBufferedDeliveriesForOtherSubscribers(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 500, time.Minute, sequin.SubscriberConfig{})
-		var b, healthy book
+		var b, healthy callLog
 		var down, up atomic.Bool
 		down.Store(true)
 		run := w.start(t, func(ctx context.Context) error {
@@ -87,7 +87,7 @@ func TestWhatASlowedDownConsumerHasBufferedIsThereForOthers(t *testing.T) {
 			return other.Handle(ctx, sequin.HandlerConfig{}, outage(&healthy, &up))
 		})
 		time.Sleep(5 * time.Second)
-		require.Len(t, healthy.times(), 490, "all but the ten that the other holds back")
+		require.Len(t, healthy.times(), 490, "all but the ten whose nacks the first one delays")
 		require.NoError(t, run.stop())
 		time.Sleep(5 * time.Second)
 		require.Len(t, healthy.times(), 500)
@@ -96,10 +96,10 @@ func TestWhatASlowedDownConsumerHasBufferedIsThereForOthers(t *testing.T) {
 	})
 }
 
-func TestFewBadMessagesDoNotSlowAConsumerDown(t *testing.T) {
+func TestAFewBadMessagesDoNotOpenTheBreaker(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 9, 20*time.Second, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
 			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: time.Second}, func(_ context.Context, d sequin.Delivery) error {
 				if b.note(d); d.Data != "good" {
@@ -115,12 +115,12 @@ func TestFewBadMessagesDoNotSlowAConsumerDown(t *testing.T) {
 		for b.times()["good"] == 0 {
 			time.Sleep(10 * time.Millisecond)
 		}
-		require.LessOrEqual(t, time.Since(sent), time.Second+10*time.Millisecond, "a poll's pause")
+		require.LessOrEqual(t, time.Since(sent), time.Second+10*time.Millisecond, "the pause of a poll")
 		require.NoError(t, run.stop())
 	})
 }
 
-func TestAPermanentFailureSaysNothingAboutTheHandler(t *testing.T) {
+func TestPermanentErrorsDoNotOpenTheBreaker(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 200, time.Minute, sequin.SubscriberConfig{})
 		_, err := w.client.CreateStream(w.ctx, "dead", sequin.StreamOptions{})
@@ -131,16 +131,16 @@ func TestAPermanentFailureSaysNothingAboutTheHandler(t *testing.T) {
 			})
 		})
 		time.Sleep(10 * time.Second)
-		require.Len(t, w.data(t, "dead"), 200, "they go to the dead letters without slowing anything down")
+		require.Len(t, w.data(t, "dead"), 200, "all become dead letters without a pause")
 		require.NoError(t, run.stop())
 		w.requireSettled(t, "orders")
 	})
 }
 
-func TestAProbeThatIsPermanentlyBadIsFollowedByAnotherAtOnce(t *testing.T) {
+func TestAProbeWithAPermanentErrorIsFollowedByAnotherAtOnce(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 40, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
 			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: 20 * time.Second}, func(_ context.Context, d sequin.Delivery) error {
 				b.note(d)
@@ -154,7 +154,7 @@ func TestAProbeThatIsPermanentlyBadIsFollowedByAnotherAtOnce(t *testing.T) {
 			})
 		})
 		time.Sleep(21 * time.Second)
-		require.Len(t, b.times(), 40, "after one pause")
+		require.Len(t, b.times(), 40, "after a single pause")
 		require.NoError(t, run.stop())
 	})
 }
@@ -162,7 +162,7 @@ func TestAProbeThatIsPermanentlyBadIsFollowedByAnotherAtOnce(t *testing.T) {
 func TestAProbeThatHangsIsFollowedByAnotherWhenItsLeaseEnds(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 40, 10*time.Second, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
 			return sub.Handle(ctx, sequin.HandlerConfig{Workers: 2, BackoffMin: time.Second}, func(ctx context.Context, d sequin.Delivery) error {
 				b.note(d)
@@ -183,8 +183,7 @@ func TestAProbeThatHangsIsFollowedByAnotherWhenItsLeaseEnds(t *testing.T) {
 	})
 }
 
-// After an outage the few messages that are bad themselves do not keep the others from being tried.
-func TestAfterAnOutageBadMessagesDoNotHideTheGoodOnes(t *testing.T) {
+func TestAfterAnOutageBadMessagesDoNotDelayTheGoodOnes(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 200, time.Minute, sequin.SubscriberConfig{})
 		began, good := time.Now(), 0
@@ -203,12 +202,12 @@ func TestAfterAnOutageBadMessagesDoNotHideTheGoodOnes(t *testing.T) {
 	})
 }
 
-// costsLittle asserts what ten minutes of a consumer cost that can do nothing with any of 200 messages, in a room for 100:
-// 50 of them are held back, for 15 to 30 s each time, and the others are tried one at a time.
+// costsLittle asserts how many requests ten minutes cost when every one of 200 messages fails and MaxInFlight is 100: 50
+// nacks are delayed, for 15 to 30 s each time, and the other messages are tried one at a time.
 func costsLittle(t *testing.T, w *world, cfg sequin.HandlerConfig) {
 	t.Helper()
 	sub := w.backlog(t, 200, time.Minute, sequin.SubscriberConfig{MaxInFlight: 100})
-	var b book
+	var b callLog
 	cfg.OnError = b.failed
 	run := w.start(t, func(ctx context.Context) error {
 		return sub.Handle(ctx, cfg, func(_ context.Context, d sequin.Delivery) error {
@@ -220,28 +219,28 @@ func costsLittle(t *testing.T, w *world, cfg sequin.HandlerConfig) {
 	time.Sleep(10 * time.Minute)
 	const most = 50*600/15 + 100
 	require.LessOrEqual(t, b.count(), most, "calls")
-	require.LessOrEqual(t, len(b.reported()), most+200, "reports, and one of each message's own failure")
+	require.LessOrEqual(t, len(b.reported()), most+200, "one report for each call, and one for each message")
 	require.LessOrEqual(t, w.Count(sequintest.Send)-sends, most, "sends")
 	require.LessOrEqual(t, w.Count(sequintest.Receive), most, "receives")
-	require.LessOrEqual(t, w.Count(sequintest.Nack), 2*most, "nacks, and those of what came with a probe")
+	require.LessOrEqual(t, w.Count(sequintest.Nack), 2*most, "nacks, also of deliveries that arrived with a probe")
 	require.NoError(t, run.stop())
 	require.Zero(t, sub.Stats().Acked)
 }
 
-func TestWhatFailsForGoodIsNotTriedWithoutAPause(t *testing.T) {
+func TestManyPermanentErrorsDoNotCauseABusyLoop(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) { costsLittle(t, w, sequin.HandlerConfig{}) })
 }
 
-func TestAMissingStreamOfDeadLettersIsNotAskedForWithoutAPause(t *testing.T) {
+func TestAMissingDeadLetterStreamDoesNotCauseABusyLoop(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		costsLittle(t, w, sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "missing"}})
 	})
 }
 
-func TestWhatFailsForGoodIsHeldBackForTheLongestAtOnce(t *testing.T) {
+func TestAMessageWithAPermanentErrorIsNackedAfterBackoffMax(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
 			cfg := sequin.HandlerConfig{BackoffMin: time.Second, BackoffMax: 20 * time.Second}
 			return sub.Handle(ctx, cfg, func(_ context.Context, d sequin.Delivery) error {

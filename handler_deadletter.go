@@ -104,8 +104,8 @@ func newDeadLetters(p *handlerPool) (*deadLetters, error) {
 	return &deadLetters{pool: p, cfg: *p.cfg.DeadLetter, pub: pub}, nil
 }
 
-// classify decides whether a delivery's handler is called. It changes nothing.
-func (dl *deadLetters) classify(d Delivery) disposition {
+// dispositionOf decides whether a delivery's handler is called. It changes nothing.
+func (dl *deadLetters) dispositionOf(d Delivery) disposition {
 	r := dl.pool.sub.failures.Get(failureID(d))
 	switch {
 	case r.LetterSent: // but the ack came too late, or was lost

@@ -17,17 +17,17 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// letters makes the stream dead with a consumer of everything.
-func (w *world) letters(t *testing.T) {
+// deadStream makes the stream dead with a consumer of everything.
+func (w *world) deadStream(t *testing.T) {
 	t.Helper()
 	_, err := w.client.CreateStream(w.ctx, "dead", sequin.StreamOptions{})
 	require.NoError(t, err)
-	_, err = w.client.CreateConsumer(w.ctx, "dead", "undertaker", ">", sequin.ConsumerOptions{})
+	_, err = w.client.CreateConsumer(w.ctx, "dead", "reader", ">", sequin.ConsumerOptions{})
 	require.NoError(t, err)
 }
 
-// buried returns what the dead letters hold, by the keys of the originals.
-func (w *world) buried(t *testing.T) map[string][]sequin.DeadMessage {
+// deadLetters returns the dead letters, decoded, by the keys of the originals.
+func (w *world) deadLetters(t *testing.T) map[string][]sequin.DeadMessage {
 	t.Helper()
 	all := map[string][]sequin.DeadMessage{}
 	for key, data := range w.data(t, "dead") {
@@ -40,7 +40,7 @@ func (w *world) buried(t *testing.T) map[string][]sequin.DeadMessage {
 	return all
 }
 
-func (w *world) handleFailing(t *testing.T, sub *sequin.Subscriber, b *book, dead sequin.DeadLetter, failure error) *running {
+func (w *world) handleFailing(t *testing.T, sub *sequin.Subscriber, b *callLog, dead sequin.DeadLetter, failure error) *running {
 	t.Helper()
 	cfg := sequin.HandlerConfig{BackoffMin: time.Second, BackoffMax: 4 * time.Second, DeadLetter: &dead, OnError: b.failed}
 	return w.start(t, func(ctx context.Context) error {
@@ -51,13 +51,13 @@ func (w *world) handleFailing(t *testing.T, sub *sequin.Subscriber, b *book, dea
 	})
 }
 
-func TestADeadLetterTellsTheWholeStory(t *testing.T) {
+func TestADeadLetterHoldsTheMessageAndItsFailures(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		sub := w.backlog(t, 0, time.Minute, sequin.SubscriberConfig{})
 		_, err := w.client.SendMessage(w.ctx, "orders", "orders.7", `{"html":"<b>&"}`)
 		require.NoError(t, err)
-		var b book
+		var b callLog
 		began := time.Now().UTC()
 		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead", MaxAttempts: 3}, errDown)
 		time.Sleep(time.Minute)
@@ -70,7 +70,7 @@ func TestADeadLetterTellsTheWholeStory(t *testing.T) {
 			require.Regexp(t, `^dead\.all\.[0-9a-f-]{36}$`, key)
 			require.Contains(t, texts[0], `\"<b>&\"`, "as short as JSON allows")
 		}
-		m := w.buried(t)["orders.7"][0]
+		m := w.deadLetters(t)["orders.7"][0]
 		require.WithinRange(t, m.FirstFailure, began, began.Add(2*time.Second))
 		require.WithinRange(t, m.LastFailure, began.Add(1500*time.Millisecond), began.Add(6*time.Second))
 		m.FirstFailure, m.LastFailure = time.Time{}, time.Time{}
@@ -78,15 +78,15 @@ func TestADeadLetterTellsTheWholeStory(t *testing.T) {
 		require.Equal(t, sequin.DeadMessage{Stream: "orders", Consumer: "all", Key: "orders.7", Data: `{"html":"<b>&"}`,
 			Seq: state.Messages[0].Seq, Attempts: 3, Error: "the database is down"}, m)
 		w.requireSettled(t, "orders")
-		require.Len(t, b.reported(), 3, "each failure was told")
+		require.Len(t, b.reported(), 3, "one report for each failure")
 	})
 }
 
 func TestNoDeadLetterReplacesAnother(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		sub := w.backlog(t, 20, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
 		for range 4 {
 			time.Sleep(5 * time.Second)
@@ -96,29 +96,29 @@ func TestNoDeadLetterReplacesAnother(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		require.NoError(t, run.stop())
-		require.Len(t, w.buried(t)["k.1"], 5)
-		require.Equal(t, 5, b.times()["k.1"], "a permanent failure is not tried again")
+		require.Len(t, w.deadLetters(t)["k.1"], 5)
+		require.Equal(t, 5, b.times()["k.1"], "a message with a permanent error is not handled again")
 		w.requireSettled(t, "orders")
 	})
 }
 
 func TestAnErrorsTextIsCutAndMadeValid(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errors.New("\xff\x00"+strings.Repeat("é", 100_000))))
 		time.Sleep(10 * time.Second)
 		require.NoError(t, run.stop())
-		m := w.buried(t)["k.0"][0]
+		m := w.deadLetters(t)["k.0"][0]
 		require.True(t, strings.HasPrefix(m.Error, "�\x00é"), "%.10q", m.Error)
 		require.Less(t, len(m.Error), 4200)
 		w.requireSettled(t, "orders")
 	})
 }
 
-// A dead-letter stream that is away, or refuses: nothing is lost, nothing is acked, and it is told.
-func TestWhatCannotBecomeADeadLetterIsKept(t *testing.T) {
+// While the dead-letter stream is unavailable, or refuses, nothing is acked, and every failure is reported.
+func TestAMessageWhoseDeadLetterCannotBeSentIsKept(t *testing.T) {
 	t.Parallel() // one of the longest
 	for _, tc := range []struct {
 		what  string
@@ -128,10 +128,10 @@ func TestWhatCannotBecomeADeadLetterIsKept(t *testing.T) {
 		is    error
 		watch time.Duration
 	}{
-		{what: "away", dead: sequin.DeadLetter{Stream: "dead"}, data: "x", is: sequin.ErrLeaseExpired, watch: 5 * time.Minute, fail: func(w *world) *sequintest.FaultHandle {
+		{what: "unavailable", dead: sequin.DeadLetter{Stream: "dead"}, data: "x", is: sequin.ErrLeaseExpired, watch: 5 * time.Minute, fail: func(w *world) *sequintest.FaultHandle {
 			return w.Fault(sequintest.Fault{Op: sequintest.Send, CutBefore: true})
 		}},
-		{what: "not there", dead: sequin.DeadLetter{Stream: "missing"}, data: "x", is: sequin.ErrNotFound, watch: time.Minute},
+		{what: "missing", dead: sequin.DeadLetter{Stream: "missing"}, data: "x", is: sequin.ErrNotFound, watch: time.Minute},
 		{what: "refusing", dead: sequin.DeadLetter{Stream: "dead"}, data: "x", is: sequin.ErrUnauthorized, watch: time.Minute, fail: func(w *world) *sequintest.FaultHandle {
 			return w.Fault(sequintest.Fault{Op: sequintest.Send, Status: http.StatusForbidden})
 		}},
@@ -140,7 +140,7 @@ func TestWhatCannotBecomeADeadLetterIsKept(t *testing.T) {
 	} {
 		t.Run(tc.what, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
-				w.letters(t)
+				w.deadStream(t)
 				sub := w.backlog(t, 0, 20*time.Second, sequin.SubscriberConfig{})
 				_, err := w.client.SendMessage(w.ctx, "orders", "k", tc.data)
 				require.NoError(t, err)
@@ -148,21 +148,21 @@ func TestWhatCannotBecomeADeadLetterIsKept(t *testing.T) {
 				if tc.fail != nil {
 					fault = tc.fail(w)
 				}
-				var b book
+				var b callLog
 				run := w.handleFailing(t, sub, &b, tc.dead, sequin.Permanent(errDown))
 				time.Sleep(tc.watch)
-				require.Zero(t, w.Count(sequintest.Ack), "nothing is acked that lies nowhere else")
-				require.Equal(t, 1, b.count(), "its handler is not asked again")
-				told := b.reported()
-				require.GreaterOrEqual(t, len(told), 5, "and told each time")
-				require.Less(t, len(told), 100)
-				require.ErrorIs(t, told[len(told)-1], tc.is)
-				require.ErrorContains(t, told[len(told)-1], "dead letter of")
+				require.Zero(t, w.Count(sequintest.Ack), "no message is acked before its dead letter is stored")
+				require.Equal(t, 1, b.count(), "its handler is not called again")
+				reported := b.reported()
+				require.GreaterOrEqual(t, len(reported), 5, "one report for each delivery")
+				require.Less(t, len(reported), 100)
+				require.ErrorIs(t, reported[len(reported)-1], tc.is)
+				require.ErrorContains(t, reported[len(reported)-1], "dead letter of")
 				require.Empty(t, w.data(t, "dead"))
 				if fault != nil {
 					fault.Remove()
 					time.Sleep(time.Minute)
-					require.Len(t, w.buried(t)["k"], 1)
+					require.Len(t, w.deadLetters(t)["k"], 1)
 					require.NoError(t, run.stop())
 					w.requireSettled(t, "orders")
 					return
@@ -173,8 +173,8 @@ func TestWhatCannotBecomeADeadLetterIsKept(t *testing.T) {
 	}
 }
 
-// A Publisher that is refused sends nothing. Those whose dead letters are in its buffer learn it all the same.
-func TestEveryDeadLetterThatCannotLeaveIsReported(t *testing.T) {
+// A Publisher whose stream is refused sends nothing. The dead letters in its buffer are reported all the same.
+func TestEveryDeadLetterThatCannotBeSentIsReported(t *testing.T) {
 	const n = 40
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, n, 20*time.Second, sequin.SubscriberConfig{})
@@ -199,35 +199,35 @@ func TestEveryDeadLetterThatCannotLeaveIsReported(t *testing.T) {
 
 func TestADeadLetterWhoseAckComesTooLateIsNotSentTwice(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		sub := w.backlog(t, 1, 4*time.Second, sequin.SubscriberConfig{})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, DelayAfter: 10 * time.Second, Count: 1}) // longer than the lease
-		var b book
+		var b callLog
 		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
 		time.Sleep(time.Minute)
 		require.NoError(t, run.stop())
 		require.Equal(t, 1, b.count())
-		require.Len(t, w.buried(t)["k.0"], 1)
+		require.Len(t, w.deadLetters(t)["k.0"], 1)
 		w.requireSettled(t, "orders")
 	})
 }
 
-func TestAMessageThatIsDeliveredTooOftenGoesWithoutAnotherTry(t *testing.T) {
+func TestAMessageDeliveredTooOftenBecomesADeadLetterWithoutAnotherCall(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		_, consumer := w.stream(t, "orders", sequin.ConsumerOptions{AckWait: time.Minute})
 		w.publish(t, "k", 1)
-		for range 6 { // a process that dies each time it gets the message
+		for range 6 { // as a process that ends whenever it gets the message
 			got, err := w.client.ReceiveMessage(w.ctx, "orders", consumer.ID)
 			require.NoError(t, err)
 			require.NoError(t, w.client.NackMessage(w.ctx, "orders", consumer.ID, got.AckID))
 		}
-		var b book
+		var b callLog
 		run := w.handleFailing(t, w.subscribe(t, sequin.SubscriberConfig{}), &b, sequin.DeadLetter{Stream: "dead", MaxAttempts: 2}, errDown)
 		time.Sleep(10 * time.Second)
 		require.NoError(t, run.stop())
-		require.Zero(t, b.count(), "the seventh delivery of at most 3·2")
-		m := w.buried(t)["k.0"][0]
+		require.Zero(t, b.count(), "this is the seventh delivery, and six are allowed")
+		m := w.deadLetters(t)["k.0"][0]
 		require.Equal(t, 7, m.Attempts)
 		require.Contains(t, m.Error, "delivered 7 times")
 		require.False(t, m.LastFailure.IsZero())
@@ -235,27 +235,27 @@ func TestAMessageThatIsDeliveredTooOftenGoesWithoutAnotherTry(t *testing.T) {
 	})
 }
 
-func TestAMessageWhoseAcksAreLostIsNoDeadLetter(t *testing.T) {
+func TestAMessageWhoseAcksAreLostDoesNotBecomeADeadLetter(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		sub := w.backlog(t, 3, 4*time.Second, sequin.SubscriberConfig{})
 		lost := w.Fault(sequintest.Fault{Op: sequintest.Ack, CutBefore: true})
-		var b book
+		var b callLog
 		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead", MaxAttempts: 2}, nil)
 		time.Sleep(time.Minute)
 		require.Greater(t, b.times()["k.0"], 10)
 		lost.Remove()
 		time.Sleep(10 * time.Second)
 		require.NoError(t, run.stop())
-		require.Empty(t, w.buried(t))
+		require.Empty(t, w.deadLetters(t))
 		w.requireSettled(t, "orders")
 	})
 }
 
-// On a stream that keeps one message per key, how often a key was delivered says nothing about the version of now.
-func TestDeliveriesAreNotCountedWhereVersionsReplaceOneAnother(t *testing.T) {
+// On such a stream the count of deliveries of a key is not that of its current version.
+func TestDeliveriesAreNotCountedOnAStreamThatKeepsOneMessagePerKey(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		_, err := w.client.CreateStream(w.ctx, "orders", sequin.StreamOptions{OneMessagePerKey: true})
 		require.NoError(t, err)
 		consumer, err := w.client.CreateConsumer(w.ctx, "orders", "all", ">", sequin.ConsumerOptions{AckWait: time.Minute})
@@ -266,20 +266,20 @@ func TestDeliveriesAreNotCountedWhereVersionsReplaceOneAnother(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, w.client.NackMessage(w.ctx, "orders", consumer.ID, got.AckID))
 		}
-		var b book
+		var b callLog
 		run := w.handleFailing(t, w.subscribe(t, sequin.SubscriberConfig{}), &b, sequin.DeadLetter{Stream: "dead", MaxAttempts: 2}, errDown)
 		time.Sleep(20 * time.Second)
 		require.NoError(t, run.stop())
 		require.Equal(t, 2, b.count())
-		require.Equal(t, 2, w.buried(t)["k.0"][0].Attempts)
+		require.Equal(t, 2, w.deadLetters(t)["k.0"][0].Attempts)
 	})
 }
 
-func TestAHandlerThatAlwaysOutlivesItsLeaseEndsInTheDeadLetters(t *testing.T) {
+func TestAMessageWhoseHandlerAlwaysOutlivesItsLeaseBecomesADeadLetter(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		sub := w.backlog(t, 1, 4*time.Second, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
 			cfg := sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 3}, OnError: b.failed}
 			return sub.Handle(ctx, cfg, func(ctx context.Context, d sequin.Delivery) error {
@@ -291,13 +291,13 @@ func TestAHandlerThatAlwaysOutlivesItsLeaseEndsInTheDeadLetters(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.NoError(t, run.stop())
 		require.Equal(t, 3, b.count())
-		require.Equal(t, "context deadline exceeded", w.buried(t)["k.0"][0].Error)
-		require.Len(t, b.reported(), 3, "the handler's own, each once")
+		require.Equal(t, "context deadline exceeded", w.deadLetters(t)["k.0"][0].Error)
+		require.Len(t, b.reported(), 3, "one for each failed call")
 		w.requireSettled(t, "orders")
 	})
 }
 
-func TestDeadLettersAndMaxDeliverExcludeOneAnother(t *testing.T) {
+func TestDeadLetterRefusesAConsumerWithMaxDeliver(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{MaxDeliver: 5})
 		sub := w.subscribe(t, sequin.SubscriberConfig{})

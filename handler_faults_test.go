@@ -14,8 +14,8 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// badDay is what may go wrong on the way, all of it while messages flow.
-func badDay(w *world) {
+// scheduleFaults makes requests of every kind fail, one after the other, while messages flow.
+func scheduleFaults(w *world) {
 	for _, f := range []sequintest.Fault{
 		{Op: sequintest.Receive, CutBefore: true, Skip: 2, Count: 2},
 		{Op: sequintest.Receive, CutAfter: true, Skip: 5, Count: 3},
@@ -34,8 +34,8 @@ func badDay(w *world) {
 	}
 }
 
-// Whatever goes wrong: each message has been handled, or is a dead letter, before it is acked, and in the end all are.
-func TestNothingIsLostOnABadDay(t *testing.T) {
+// Each message is handled or becomes a dead letter before it is acked, and all are acked in the end.
+func TestNoMessageIsLostWhenRequestsAndHandlersFail(t *testing.T) {
 	const n = 600
 	dead := &sequin.DeadLetter{Stream: "dead", MaxAttempts: 3}
 	for name, run := range map[string]func(context.Context, *sequin.Subscriber, func(sequin.Delivery) error) error{
@@ -57,10 +57,10 @@ func TestNothingIsLostOnABadDay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
-				w.letters(t)
+				w.deadStream(t)
 				sub := w.backlog(t, n, 8*time.Second, sequin.SubscriberConfig{MaxInFlight: 60, DrainTimeout: time.Minute})
-				badDay(w)
-				var handled book
+				scheduleFaults(w)
+				var handled callLog
 				var tried sync.Map
 				r := w.start(t, func(ctx context.Context) error {
 					return run(ctx, sub, func(d sequin.Delivery) error {
@@ -68,9 +68,9 @@ func TestNothingIsLostOnABadDay(t *testing.T) {
 						_, again := tried.LoadOrStore(d.Key, true)
 						switch {
 						case d.Data == "77" || d.Data == "500":
-							return errDown // whenever it is tried
+							return errDown // at every try
 						case !again && strings.HasSuffix(d.Data, "7"):
-							panic("a bad moment")
+							panic("the first try")
 						}
 						handled.note(d)
 						return nil
@@ -79,14 +79,14 @@ func TestNothingIsLostOnABadDay(t *testing.T) {
 				time.Sleep(5 * time.Minute)
 				require.NoError(t, r.stop())
 				w.requireSettled(t, "orders")
-				times, dead := handled.times(), w.buried(t)
+				times, dead := handled.times(), w.deadLetters(t)
 				for i := range n {
 					key := fmt.Sprintf("k.%d", i)
 					require.True(t, times[key] > 0 || len(dead[key]) > 0, "%s is lost", key)
 				}
 				require.NotEmpty(t, dead["k.77"])
 				require.NotEmpty(t, dead["k.500"])
-				require.LessOrEqual(t, len(dead), 5, "a bad moment passes")
+				require.LessOrEqual(t, len(dead), 5, "what fails once does not become a dead letter")
 			})
 		})
 	}

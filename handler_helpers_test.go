@@ -12,7 +12,7 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// errDown is a handler's failure that may pass.
+// errDown is a handler's error that may not recur.
 var errDown = errors.New("the database is down")
 
 // backlog makes the stream orders with n messages and a consumer of everything, and subscribes to it.
@@ -23,7 +23,7 @@ func (w *world) backlog(t *testing.T, n int, ackWait time.Duration, cfg sequin.S
 	return w.subscribe(t, cfg)
 }
 
-// running is a Handle, HandleBatch or Pipe under way.
+// running is a call of Handle, HandleBatch or Pipe that has not returned.
 type running struct {
 	t      *testing.T
 	cancel context.CancelFunc
@@ -31,7 +31,7 @@ type running struct {
 	err    error
 }
 
-// start runs what the function runs, until stop.
+// start calls run on a goroutine of its own. stop ends its ctx.
 func (w *world) start(t *testing.T, run func(context.Context) error) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(w.ctx)
@@ -43,7 +43,7 @@ func (w *world) start(t *testing.T, run func(context.Context) error) *running {
 	return r
 }
 
-// wait returns how it ended.
+// wait waits for the call to return, and returns its error.
 func (r *running) wait() error {
 	r.t.Helper()
 	select {
@@ -54,14 +54,14 @@ func (r *running) wait() error {
 	return r.err
 }
 
-// stop ends its ctx, and returns how it ended.
+// stop ends the ctx of the call, and returns its error.
 func (r *running) stop() error {
 	r.t.Helper()
 	r.cancel()
 	return r.wait()
 }
 
-// requireSettled asserts that the first consumer of a stream has nothing left to deliver or to await.
+// requireSettled asserts that the first consumer of a stream has no available and no leased messages.
 func (w *world) requireSettled(t *testing.T, stream string) {
 	t.Helper()
 	state, ok := w.Stream(stream)
@@ -70,7 +70,7 @@ func (w *world) requireSettled(t *testing.T, stream string) {
 	require.Zero(t, state.Consumers[0].Available, "available")
 }
 
-// data returns what a stream holds, key by key, in order.
+// data returns the data of a stream's messages by key, in their order.
 func (w *world) data(t *testing.T, stream string) map[string][]string {
 	t.Helper()
 	state, ok := w.Stream(stream)
@@ -82,21 +82,21 @@ func (w *world) data(t *testing.T, stream string) map[string][]string {
 	return all
 }
 
-// book notes what happens to deliveries, for any number of goroutines.
-type book struct {
+// callLog records handler calls and the errors that OnError gets. It is safe for concurrent use.
+type callLog struct {
 	mu     sync.Mutex
 	began  time.Time // the first call
 	calls  []call
 	errors []error
 }
 
-// call is a handler's call for a delivery.
+// call is a handler call with a delivery.
 type call struct {
 	key, data string
 	at        time.Duration // since the first call
 }
 
-func (b *book) note(d sequin.Delivery) {
+func (b *callLog) note(d sequin.Delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.calls) == 0 {
@@ -105,15 +105,15 @@ func (b *book) note(d sequin.Delivery) {
 	b.calls = append(b.calls, call{d.Key, d.Data, time.Since(b.began)})
 }
 
-// failed is an OnError.
-func (b *book) failed(_ sequin.Delivery, err error) {
+// failed records an error. It is an OnError.
+func (b *callLog) failed(_ sequin.Delivery, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.errors = append(b.errors, err)
 }
 
-// times returns how often each key was handled.
-func (b *book) times() map[string]int {
+// times returns the number of calls for each key.
+func (b *callLog) times() map[string]int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := map[string]int{}
@@ -123,15 +123,15 @@ func (b *book) times() map[string]int {
 	return n
 }
 
-// count returns how many calls there were.
-func (b *book) count() int {
+// count returns the number of calls.
+func (b *callLog) count() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.calls)
 }
 
-// reported returns what OnError was told.
-func (b *book) reported() []error {
+// reported returns the errors that OnError was called with.
+func (b *callLog) reported() []error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]error(nil), b.errors...)

@@ -17,7 +17,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// hang lets a stream accept sends and answer none, until it is removed.
+// hang makes a stream accept sends and answer none, until the fault is removed.
 func (w *world) hang(stream string) *sequintest.FaultHandle {
 	return w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to(stream), Delay: 24 * time.Hour})
 }
@@ -39,7 +39,7 @@ func TestATargetThatHangsPilesUpNoCopies(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		const n, minutes = 100, 10
 		sub := w.backlog(t, n, 4*time.Second, sequin.SubscriberConfig{})
-		w.letters(t)
+		w.deadStream(t)
 		hangs := w.hang("target")
 		var transformed atomic.Int64
 		cfg := sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 1}}
@@ -51,14 +51,14 @@ func TestATargetThatHangsPilesUpNoCopies(t *testing.T) {
 			time.Sleep(time.Second)
 			require.LessOrEqual(t, p.pub.Stats().Buffered, n, "one copy of each")
 		}
-		// An attempt takes Config.Timeout, 30 s, and then what is left of its messages is dropped.
+		// A request takes Config.Timeout, 30 s. After it those of its messages whose leases have ended are dropped.
 		for key, times := range w.copiesSent("target") {
 			require.LessOrEqual(t, times, minutes*2, key)
 		}
 		require.LessOrEqual(t, transformed.Load(), int64(n*minutes*2))
 		require.LessOrEqual(t, hangs.Hits(), 4*minutes*2, "four lanes")
 		require.Zero(t, sub.Stats().Acked)
-		require.Empty(t, w.data(t, "dead"), "no message's own fault, however often it was delivered")
+		require.Empty(t, w.data(t, "dead"), "an outage is no fault of a message, however often it is delivered")
 
 		hangs.Remove()
 		time.Sleep(3 * time.Minute)
@@ -68,10 +68,10 @@ func TestATargetThatHangsPilesUpNoCopies(t *testing.T) {
 	})
 }
 
-func TestARedeliveryIsAckedWithWhatIsOnItsWay(t *testing.T) {
+func TestARedeliveryIsAckedWithTheOutputsInFlight(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 10, 8*time.Second, sequin.SubscriberConfig{})
-		slow := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), DelayAfter: 12 * time.Second}) // between two leases' ends
+		slow := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), DelayAfter: 12 * time.Second}) // longer than the first lease, shorter than the second
 		p := w.pipe(t, sub, sequin.PublisherConfig{Lanes: 1, Linger: time.Second}, sequin.HandlerConfig{}, copies)
 		time.Sleep(time.Minute)
 		require.Equal(t, 1, slow.Hits(), "nothing is sent twice")
@@ -85,22 +85,22 @@ func TestARedeliveryIsAckedWithWhatIsOnItsWay(t *testing.T) {
 	})
 }
 
-func TestARedeliveryFailsWithWhatIsOnItsWay(t *testing.T) {
+func TestARedeliveryFailsWithTheOutputsInFlight(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, 8*time.Second, sequin.SubscriberConfig{})
-		w.letters(t)
+		w.deadStream(t)
 		refuses := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), Delay: 10 * time.Second, Status: 422, Body: `{"summary":"no"}`})
 		cfg := sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 1}}
 		p := w.pipe(t, sub, sequin.PublisherConfig{}, cfg, copies)
 		time.Sleep(time.Minute)
 		require.Equal(t, 1, refuses.Hits())
 		p.end(t)
-		require.Len(t, w.buried(t)["k.0"], 1, "by the second delivery")
+		require.Len(t, w.deadLetters(t)["k.0"], 1, "by the second delivery")
 		w.requireSettled(t, "orders")
 	})
 }
 
-// Two workers have the same message, because the first needs longer than its lease.
+// Two workers handle the same message, because the first takes longer than its lease.
 func TestATransformThatOutlivesItsLeaseSendsNothingTwice(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, 8*time.Second, sequin.SubscriberConfig{})
@@ -123,22 +123,22 @@ func TestATransformThatOutlivesItsLeaseSendsNothingTwice(t *testing.T) {
 	})
 }
 
-// bad says of a message that its handler fails for good.
+// bad reports whether the handler returns a permanent error for a message.
 func bad(d sequin.Delivery) bool { return strings.HasPrefix(d.Key, "bad") }
 
-func TestDeadLettersOnTheirWayLeaveHalfOfTheRoom(t *testing.T) {
+func TestDeadLettersInFlightTakeAtMostHalfOfMaxInFlight(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
-		"hanging": {Op: sequintest.Send, Match: to("dead"), Delay: 24 * time.Hour},
-		"away":    {Op: sequintest.Send, Match: to("dead"), CutBefore: true},
+		"hanging":     {Op: sequintest.Send, Match: to("dead"), Delay: 24 * time.Hour},
+		"unavailable": {Op: sequintest.Send, Match: to("dead"), CutBefore: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
-				w.letters(t)
+				w.deadStream(t)
 				sub := w.backlog(t, 0, 10*time.Minute, sequin.SubscriberConfig{MaxInFlight: 20})
 				w.publish(t, "down", 8)
 				w.publish(t, "bad", 8)
-				trouble := w.Fault(fault)
-				var b book
+				outage := w.Fault(fault)
+				var b callLog
 				cfg := sequin.HandlerConfig{BackoffMax: 20 * time.Second, DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 1000}, OnError: b.failed}
 				run := w.start(t, func(ctx context.Context) error {
 					return sub.Handle(ctx, cfg, func(_ context.Context, d sequin.Delivery) error {
@@ -153,7 +153,7 @@ func TestDeadLettersOnTheirWayLeaveHalfOfTheRoom(t *testing.T) {
 				})
 				for range 120 {
 					time.Sleep(time.Second)
-					require.LessOrEqual(t, sub.Stats().InFlight, 10, "dead letters and held nacks together")
+					require.LessOrEqual(t, sub.Stats().InFlight, 10, "dead letters and delayed nacks together")
 				}
 				require.Less(t, w.Count(sequintest.Receive), 200)
 				w.publish(t, "fresh", 100)
@@ -161,18 +161,18 @@ func TestDeadLettersOnTheirWayLeaveHalfOfTheRoom(t *testing.T) {
 				for i := range 100 {
 					require.Equal(t, 1, b.times()[fmt.Sprintf("fresh.%d", i)], "fresh.%d", i)
 				}
-				trouble.Remove()
+				outage.Remove()
 				time.Sleep(time.Minute)
-				require.Len(t, w.buried(t), 8)
+				require.Len(t, w.deadLetters(t), 8)
 				require.NoError(t, run.stop())
 			})
 		})
 	}
 }
 
-func TestADeadLetterTakesThePlaceOfAHeldNack(t *testing.T) {
+func TestADeadLetterTakesThePlaceOfADelayedNack(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		sub := w.backlog(t, 5, 10*time.Minute, sequin.SubscriberConfig{MaxInFlight: 20})
 		hangs := w.hang("dead")
 		run := w.start(t, func(ctx context.Context) error {
@@ -185,38 +185,38 @@ func TestADeadLetterTakesThePlaceOfAHeldNack(t *testing.T) {
 			})
 		})
 		time.Sleep(time.Second)
-		require.Equal(t, 5, sub.Stats().InFlight, "held back")
+		require.Equal(t, 5, sub.Stats().InFlight, "their nacks are delayed")
 		w.publish(t, "bad", 8)
 		time.Sleep(time.Second)
 		require.Positive(t, hangs.Hits())
 		require.LessOrEqual(t, sub.Stats().InFlight, 10)
 		hangs.Remove()
 		time.Sleep(time.Second)
-		require.NotEmpty(t, w.buried(t))
+		require.NotEmpty(t, w.deadLetters(t))
 		require.NoError(t, run.stop())
 	})
 }
 
-func TestMoreDeadLettersThanMayLeaveAreHeldBackAndTold(t *testing.T) {
+func TestDeadLettersBeyondHalfOfMaxInFlightAreDelayedAndReported(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		sub := w.backlog(t, 19, time.Minute, sequin.SubscriberConfig{MaxInFlight: 20})
 		hangs := w.hang("dead")
-		var b book
+		var b callLog
 		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
 		time.Sleep(20 * time.Second)
-		require.Equal(t, 10, sub.Stats().InFlight, "half of the room")
+		require.Equal(t, 10, sub.Stats().InFlight, "half of MaxInFlight")
 		require.ErrorContains(t, errors.Join(b.reported()...), "too many dead letters are in flight")
 		hangs.Remove()
 		time.Sleep(time.Minute)
-		require.Len(t, w.buried(t), 19)
+		require.Len(t, w.deadLetters(t), 19)
 		require.NoError(t, run.stop())
 		w.requireSettled(t, "orders")
 	})
 }
 
-// A probe that only waits for what is on its way says nothing about the handler: the next one follows at once.
-func TestARedeliveryThatWaitsIsNoProbe(t *testing.T) {
+// A probe that only waits for outputs in flight says nothing about the handler. The next one follows at once.
+func TestARedeliveryThatJoinsOutputsInFlightIsNotAProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{Timeout: 10 * time.Minute})
 		sub := w.backlog(t, 20, time.Minute, sequin.SubscriberConfig{})
@@ -226,14 +226,14 @@ func TestARedeliveryThatWaitsIsNoProbe(t *testing.T) {
 		p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{}, func(ctx context.Context, d sequin.Delivery) ([]sequin.Message, error) {
 			switch {
 			case d.Key == "k.0":
-				return copies(ctx, d) // and comes again after a minute, before the others
+				return copies(ctx, d) // it is redelivered after a minute, before the others
 			case time.Since(began) < 61*time.Second:
 				return nil, errDown
 			}
 			well.Add(1)
 			return nil, nil
 		})
-		time.Sleep(100 * time.Second) // a probe is made every 30 s at least
+		time.Sleep(100 * time.Second) // there is a probe at least every 30 s
 		require.EqualValues(t, 19, well.Load())
 		hangs.Remove()
 		time.Sleep(time.Second)

@@ -22,7 +22,7 @@ type pipe struct {
 	*running
 	sub *sequin.Subscriber
 	pub *sequin.Publisher
-	book
+	callLog
 }
 
 // copies is a transform that makes one message of each delivery.
@@ -55,13 +55,13 @@ func to(stream string) func(*sequintest.Request) bool {
 	return func(r *sequintest.Request) bool { return strings.Contains(r.Path, "/"+stream+"/") }
 }
 
-func TestAPipelineAcksWhatHasArrived(t *testing.T) {
+func TestAPipelineAcksADeliveryWhenItsMessagesAreStored(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1000, time.Minute, sequin.SubscriberConfig{})
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Millisecond}) // time for company to come
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Millisecond}) // so that requests hold several messages
 		p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{Workers: 4}, func(_ context.Context, d sequin.Delivery) ([]sequin.Message, error) {
 			if d.Data == "7" {
-				return nil, nil // nothing to send: acked at once
+				return nil, nil // no messages: the delivery is acked at once
 			}
 			return []sequin.Message{{Key: "a." + d.Key, Data: d.Data}, {Key: "b." + d.Key, Data: d.Data}}, nil
 		})
@@ -70,12 +70,12 @@ func TestAPipelineAcksWhatHasArrived(t *testing.T) {
 		require.Empty(t, p.reported())
 		require.Len(t, w.data(t, "target"), 2*999)
 		require.EqualValues(t, 1000, sub.Stats().Acked)
-		require.Less(t, w.Count(sequintest.Send), 60, "without waiting for each")
+		require.Less(t, w.Count(sequintest.Send), 60, "requests hold several messages")
 		w.requireSettled(t, "orders")
 	})
 }
 
-func TestASlowLaneHoldsBackOnlyItsOwnAcks(t *testing.T) {
+func TestASlowLaneDelaysOnlyItsOwnAcks(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 200, time.Minute, sequin.SubscriberConfig{})
 		slow := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: func(r *sequintest.Request) bool {
@@ -97,7 +97,7 @@ func TestASlowLaneHoldsBackOnlyItsOwnAcks(t *testing.T) {
 func TestAPipelineAcksNothingThatIsNotConfirmed(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 50, time.Minute, sequin.SubscriberConfig{})
-		lost := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), CutAfter: true}) // stored, but who knows
+		lost := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), CutAfter: true}) // stored, but the answer is lost
 		p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{}, copies)
 		time.Sleep(20 * time.Second)
 		require.Zero(t, w.Count(sequintest.Ack))
@@ -112,24 +112,24 @@ func TestAPipelineAcksNothingThatIsNotConfirmed(t *testing.T) {
 func TestAnOutageOfTheTargetPilesUpNoCopies(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 300, 20*time.Second, sequin.SubscriberConfig{})
-		away := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), CutBefore: true})
+		outage := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), CutBefore: true})
 		dead := &sequin.DeadLetter{Stream: "dead", MaxAttempts: 2}
-		w.letters(t)
+		w.deadStream(t)
 		p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{DeadLetter: dead}, copies)
 		most := 0
 		for range 600 { // ten minutes, 30 leases
 			time.Sleep(time.Second)
 			most = max(most, p.pub.Stats().Buffered)
 		}
-		require.LessOrEqual(t, most, 600, "at most what came again before the next attempt")
+		require.LessOrEqual(t, most, 600, "at most what is redelivered before the next request")
 		require.LessOrEqual(t, p.pub.Stats().Buffered, 20)
 		for _, err := range p.reported() {
 			require.ErrorIs(t, err, sequin.ErrLeaseExpired)
 		}
 		require.Zero(t, sub.Stats().Acked)
-		require.Empty(t, w.data(t, "dead"), "no message's own fault")
+		require.Empty(t, w.data(t, "dead"), "an outage is no fault of a message")
 
-		away.Remove()
+		outage.Remove()
 		time.Sleep(2 * time.Minute)
 		p.end(t)
 		got := w.data(t, "target")
@@ -141,12 +141,12 @@ func TestAnOutageOfTheTargetPilesUpNoCopies(t *testing.T) {
 	})
 }
 
-func TestATargetThatRefusesEverythingCostsNoMessage(t *testing.T) {
+func TestNoMessageIsLostToATargetThatRefusesEverything(t *testing.T) {
 	for _, status := range []int{http.StatusNotFound, http.StatusForbidden} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
 				sub := w.backlog(t, 100, time.Minute, sequin.SubscriberConfig{})
-				w.letters(t)
+				w.deadStream(t)
 				gone := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), Status: status, Body: `{"summary":"no"}`})
 				dead := &sequin.DeadLetter{Stream: "dead", MaxAttempts: 1}
 				p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{DeadLetter: dead}, copies)
@@ -165,10 +165,10 @@ func TestATargetThatRefusesEverythingCostsNoMessage(t *testing.T) {
 	}
 }
 
-func TestAMessageThatTheTargetRefusesGoesToTheDeadLetters(t *testing.T) {
+func TestAMessageThatTheTargetRefusesBecomesADeadLetter(t *testing.T) {
 	for what, transform := range map[string]func(context.Context, sequin.Delivery) ([]sequin.Message, error){
 		"by the server": copies,
-		"at the door": func(_ context.Context, d sequin.Delivery) ([]sequin.Message, error) {
+		"by the Publisher": func(_ context.Context, d sequin.Delivery) ([]sequin.Message, error) {
 			if d.Key == "k.13" {
 				return []sequin.Message{{Key: d.Key, Data: d.Data}, {Key: "not a key", Data: d.Data}}, nil
 			}
@@ -184,7 +184,7 @@ func TestAMessageThatTheTargetRefusesGoesToTheDeadLetters(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
 				sub := w.backlog(t, 100, time.Minute, sequin.SubscriberConfig{})
-				w.letters(t)
+				w.deadStream(t)
 				if what == "by the server" {
 					w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: `{"summary":"no"}`, Match: func(r *sequintest.Request) bool {
 						return to("target")(r) && strings.Contains(string(r.Body), `"k.13"`)
@@ -194,11 +194,11 @@ func TestAMessageThatTheTargetRefusesGoesToTheDeadLetters(t *testing.T) {
 				p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{DeadLetter: dead, BackoffMax: time.Second}, transform)
 				time.Sleep(time.Minute)
 				p.end(t)
-				require.Len(t, w.buried(t), 1)
-				require.Equal(t, 3, w.buried(t)["k.13"][0].Attempts)
+				require.Len(t, w.deadLetters(t), 1)
+				require.Equal(t, 3, w.deadLetters(t)["k.13"][0].Attempts)
 				require.Len(t, p.reported(), 3)
 				got := w.data(t, "target")
-				delete(got, "k.13") // which a message that was fine beside the bad one may have left
+				delete(got, "k.13") // the valid message that was sent beside the bad one may be there
 				require.Len(t, got, 99)
 				w.requireSettled(t, "orders")
 			})
@@ -206,8 +206,7 @@ func TestAMessageThatTheTargetRefusesGoesToTheDeadLetters(t *testing.T) {
 	}
 }
 
-// Versions of a key arrive in order, whatever happens on the way: lost and late answers, refusals, leases that end while
-// a message waits for its attempt.
+// The faults are lost and late answers, refusals, and leases that end while a message waits for its request.
 func TestAPipelineKeepsTheOrderOfAKeyUnderFaults(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 0, 6*time.Second, sequin.SubscriberConfig{})
@@ -251,7 +250,7 @@ func TestAPipelineKeepsTheOrderOfAKeyUnderFaults(t *testing.T) {
 		for key, data := range arrived {
 			require.True(t, slices.IsSorted(data), "%s: %v", key, data)
 			require.Equal(t, fmt.Sprintf("%04d", versions-1), data[len(data)-1], key)
-			if w.mode == server.Documented { // where every version is kept
+			if w.mode == server.Documented { // which keeps every version
 				require.Len(t, slices.Compact(data), versions, key)
 			}
 		}
@@ -269,11 +268,11 @@ func TestAPipelineStopsWhenItsPublisherIsClosed(t *testing.T) {
 		require.ErrorIs(t, p.wait(), sequin.ErrClosed)
 		require.Len(t, w.data(t, "target"), 10)
 		state, _ := w.Stream("orders")
-		require.Empty(t, state.Consumers[0].Outstanding, "there at once for others")
+		require.Empty(t, state.Consumers[0].Outstanding, "available at once to others")
 	})
 }
 
-func TestAStopWaitsForWhatIsOnItsWayToTheTarget(t *testing.T) {
+func TestAStopWaitsForTheOutputsInFlight(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 20, time.Minute, sequin.SubscriberConfig{})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), Delay: 5 * time.Second})
@@ -285,22 +284,22 @@ func TestAStopWaitsForWhatIsOnItsWayToTheTarget(t *testing.T) {
 	})
 }
 
-func TestWhatAStopLeavesIsNotSentAfterwards(t *testing.T) {
+func TestOutputsThatAStopLeavesAreNotSentLater(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 20, time.Minute, sequin.SubscriberConfig{DrainTimeout: 2 * time.Second})
-		away := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), CutBefore: true})
+		outage := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), CutBefore: true})
 		p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{}, copies)
 		time.Sleep(time.Second)
 		require.NoError(t, p.stop())
-		told := len(p.reported())
-		away.Remove()
+		reported := len(p.reported())
+		outage.Remove()
 		require.NoError(t, p.pub.Close(w.ctx))
-		require.Empty(t, w.data(t, "target"), "it will come again, perhaps to somebody else")
-		require.Len(t, p.reported(), told)
+		require.Empty(t, w.data(t, "target"), "the deliveries will be redelivered, perhaps to another subscriber")
+		require.Len(t, p.reported(), reported)
 	})
 }
 
-func TestPipeRefusesWhatMakesNoSense(t *testing.T) {
+func TestPipeRefusesInvalidArguments(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 0, time.Minute, sequin.SubscriberConfig{})
 		pub, err := w.client.NewPublisher("target", sequin.PublisherConfig{})

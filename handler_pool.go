@@ -160,8 +160,8 @@ const (
 	sendDeadLetter                // send it to the dead letters without another handler call
 )
 
-// classify decides what becomes of a delivery. It changes nothing.
-func (p *handlerPool) classify(d Delivery) disposition {
+// dispositionOf decides what becomes of a delivery. It changes nothing.
+func (p *handlerPool) dispositionOf(d Delivery) disposition {
 	switch {
 	case !p.sub.breaker.Admit(d.state):
 		return returnUndelivered
@@ -170,13 +170,13 @@ func (p *handlerPool) classify(d Delivery) disposition {
 	case p.dead == nil:
 		return callHandler
 	}
-	return p.dead.classify(d)
+	return p.dead.dispositionOf(d)
 }
 
-// dispose does what classify says, and reports whether the handler is to be called.
+// dispose does what dispositionOf says, and reports whether the handler is to be called.
 func (p *handlerPool) dispose(d Delivery) (handle bool) {
 	for {
-		switch p.classify(d) {
+		switch p.dispositionOf(d) {
 		case callHandler:
 			return true
 		case returnUndelivered:

@@ -19,10 +19,10 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-func TestHandleAcksWhatItsHandlerReturnsNilFor(t *testing.T) {
+func TestHandleAcksADeliveryWhenItsHandlerReturnsNil(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 300, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
 			return sub.Handle(ctx, sequin.HandlerConfig{Workers: 4, OnError: b.failed}, func(_ context.Context, d sequin.Delivery) error {
 				b.note(d)
@@ -39,10 +39,10 @@ func TestHandleAcksWhatItsHandlerReturnsNilFor(t *testing.T) {
 	})
 }
 
-func TestHandleHoldsAFailedMessageBackLongerEachTime(t *testing.T) {
+func TestHandleNacksAFailedMessageAfterALongerDelayEachTime(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		cfg := sequin.HandlerConfig{BackoffMin: time.Second, BackoffMax: 8 * time.Second, OnError: b.failed}
 		run := w.start(t, func(ctx context.Context) error {
 			return sub.Handle(ctx, cfg, func(_ context.Context, d sequin.Delivery) error {
@@ -59,7 +59,7 @@ func TestHandleHoldsAFailedMessageBackLongerEachTime(t *testing.T) {
 		for i, most := range []time.Duration{1, 2, 4, 8, 8} {
 			waited := b.calls[i+1].at - b.calls[i].at
 			require.GreaterOrEqual(t, waited, most*time.Second/2, "pause %d", i)
-			require.LessOrEqual(t, waited, most*time.Second+1100*time.Millisecond, "pause %d, and a poll's", i)
+			require.LessOrEqual(t, waited, most*time.Second+1100*time.Millisecond, "pause %d, and that of a poll", i)
 		}
 		require.Len(t, b.reported(), 5)
 		require.ErrorIs(t, b.reported()[0], errDown)
@@ -71,7 +71,7 @@ func TestHandleHoldsAFailedMessageBackLongerEachTime(t *testing.T) {
 func TestHandleCutsTheBackoffToTheLease(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, 4*time.Second, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
 			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: time.Hour, OnError: b.failed}, func(_ context.Context, d sequin.Delivery) error {
 				b.note(d)
@@ -87,10 +87,10 @@ func TestHandleCutsTheBackoffToTheLease(t *testing.T) {
 	})
 }
 
-func TestHandleRecoversAPanicAndTellsItsStack(t *testing.T) {
+func TestHandleReportsAPanicWithItsStack(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
 			return sub.Handle(ctx, sequin.HandlerConfig{OnError: b.failed}, func(_ context.Context, d sequin.Delivery) error {
 				if b.note(d); b.count() == 1 {
@@ -103,12 +103,12 @@ func TestHandleRecoversAPanicAndTellsItsStack(t *testing.T) {
 		require.NoError(t, run.stop())
 		require.Equal(t, 2, b.count())
 		require.Len(t, b.reported(), 1)
-		var crash *sequin.PanicError
-		require.ErrorAs(t, b.reported()[0], &crash)
-		require.Equal(t, errDown, crash.Value)
-		require.Contains(t, string(crash.Stack), "explode")
-		require.ErrorIs(t, crash, errDown, "a panic with an error unwraps to it")
-		require.ErrorContains(t, crash, "handler panicked: the database is down")
+		var panicked *sequin.PanicError
+		require.ErrorAs(t, b.reported()[0], &panicked)
+		require.Equal(t, errDown, panicked.Value)
+		require.Contains(t, string(panicked.Stack), "explode")
+		require.ErrorIs(t, panicked, errDown, "a panic with an error unwraps to it")
+		require.ErrorContains(t, panicked, "handler panicked: the database is down")
 		w.requireSettled(t, "orders")
 	})
 }
@@ -118,7 +118,7 @@ func explode(v any) { panic(v) }
 func TestHandleSurvivesAHandlerThatEndsItsGoroutine(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 5, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
 			return sub.Handle(ctx, sequin.HandlerConfig{OnError: b.failed}, func(_ context.Context, d sequin.Delivery) error {
 				if b.note(d); b.count() == 1 {
@@ -136,7 +136,7 @@ func TestHandleSurvivesAHandlerThatEndsItsGoroutine(t *testing.T) {
 	})
 }
 
-func TestHandleLeavesToTheHandlerWhatItSettles(t *testing.T) {
+func TestADeliveryThatItsHandlerSettlesStaysAsItIs(t *testing.T) {
 	for _, tc := range []struct {
 		what          string
 		settle        func(sequin.Delivery) error
@@ -151,7 +151,7 @@ func TestHandleLeavesToTheHandlerWhatItSettles(t *testing.T) {
 		t.Run(tc.what, func(t *testing.T) {
 			inMode(t, server.Documented, func(t *testing.T, w *world) {
 				sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
-				var b book
+				var b callLog
 				run := w.start(t, func(ctx context.Context) error {
 					return sub.Handle(ctx, sequin.HandlerConfig{OnError: b.failed}, func(_ context.Context, d sequin.Delivery) error {
 						if b.note(d); b.count() > 1 {
@@ -170,10 +170,10 @@ func TestHandleLeavesToTheHandlerWhatItSettles(t *testing.T) {
 	}
 }
 
-func TestHandleTellsOfASuccessAfterTheDeadline(t *testing.T) {
+func TestHandleReportsASuccessAfterTheDeadline(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, 4*time.Second, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
 			return sub.Handle(ctx, sequin.HandlerConfig{OnError: b.failed}, func(_ context.Context, d sequin.Delivery) error {
 				if b.note(d); b.count() == 1 {
@@ -193,7 +193,7 @@ func TestHandleTellsOfASuccessAfterTheDeadline(t *testing.T) {
 
 type valueKey string
 
-func TestTheHandlersContext(t *testing.T) {
+func TestAHandlersCtxHasTheValuesOfHandlesAndEndsAtTheDeadline(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
 		w.publish(t, "k", 1)
@@ -228,7 +228,7 @@ func TestTheHandlersContext(t *testing.T) {
 func TestHandleStopsWhenItsCtxEnds(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 100, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
 			return sub.Handle(ctx, sequin.HandlerConfig{Workers: 2}, func(_ context.Context, d sequin.Delivery) error {
 				b.note(d)
@@ -243,12 +243,12 @@ func TestHandleStopsWhenItsCtxEnds(t *testing.T) {
 		require.Equal(t, 4, b.count())
 		require.EqualValues(t, 4, sub.Stats().Acked)
 		state, _ := w.Stream("orders")
-		require.Empty(t, state.Consumers[0].Outstanding, "what was not handled was given back")
+		require.Empty(t, state.Consumers[0].Outstanding, "what was not handled was returned")
 		require.NoError(t, sub.Close(w.ctx))
 	})
 }
 
-func TestHandleCutsHandlersOffWhenDrainTimeoutIsOver(t *testing.T) {
+func TestAHandlersCtxEndsWhenDrainTimeoutIsOver(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{DrainTimeout: 2 * time.Second})
 		var ended atomic.Int64
@@ -292,14 +292,14 @@ func TestHandleReturnsAlthoughHandlersIgnoreTheirCtx(t *testing.T) {
 		err := run.stop()
 		require.ErrorIs(t, err, sequin.ErrHandlersRunning)
 		require.ErrorContains(t, err, "2 of 3")
-		require.Equal(t, 2*time.Second, time.Since(stopped), "DrainTimeout, and a second's grace")
+		require.Equal(t, 2*time.Second, time.Since(stopped), "DrainTimeout, and one second for the handlers")
 		close(release)
 		left.Wait()
 		synctest.Wait()
 	})
 }
 
-func TestHandleReturnsWhatErrSays(t *testing.T) {
+func TestHandleReturnsTheErrorOfErr(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
 		run := w.start(t, func(ctx context.Context) error {
@@ -311,7 +311,7 @@ func TestHandleReturnsWhatErrSays(t *testing.T) {
 	})
 }
 
-func TestHandleRefusesAConfigThatMakesNoSense(t *testing.T) {
+func TestHandleRefusesAnInvalidConfig(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{MaxInFlight: 50})
 		nothing := func(context.Context, sequin.Delivery) error { return nil }
@@ -331,7 +331,7 @@ func TestHandleRefusesAConfigThatMakesNoSense(t *testing.T) {
 		require.ErrorIs(t, sub.Handle(w.ctx, sequin.HandlerConfig{}, nil), sequin.ErrInvalidArgument)
 		require.Zero(t, w.Count(sequintest.Ack))
 		_, open := <-sub.Deliveries()
-		require.True(t, open, "nothing was claimed")
+		require.True(t, open, "the deliveries can still be read")
 		require.NoError(t, sub.Close(w.ctx))
 	})
 }
@@ -340,7 +340,7 @@ type order struct {
 	Qty int `json:"qty"`
 }
 
-func TestDecodeJSON(t *testing.T) {
+func TestDecodeJSONReturnsTheValueOrAnErrorThatNamesTheKey(t *testing.T) {
 	for _, tc := range []struct {
 		data string
 		want order
@@ -364,7 +364,7 @@ func TestDecodeJSON(t *testing.T) {
 	}
 }
 
-func TestPermanentKeepsWhatItMarks(t *testing.T) {
+func TestAPermanentErrorWrapsTheErrorThatItMarks(t *testing.T) {
 	var syntax *json.SyntaxError
 	_, err := sequin.DecodeJSON[order](sequin.Delivery{Data: `{`})
 	require.ErrorAs(t, err, &syntax)

@@ -15,52 +15,52 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-func TestRedriveSendsDeadLettersBackToWhereTheyCameFrom(t *testing.T) {
+func TestRedriveSendsMessagesBackToTheirStreams(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		sub := w.backlog(t, 250, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
 		time.Sleep(10 * time.Second)
 		require.NoError(t, run.stop())
 		w.requireSettled(t, "orders")
 
-		done, err := w.client.Redrive(w.ctx, "dead", "undertaker")
+		done, err := w.client.Redrive(w.ctx, "dead", "reader")
 		require.NoError(t, err)
 		require.Equal(t, sequin.Redriven{Sent: 250}, done)
 		w.requireSettled(t, "dead")
 		for i := range 250 {
 			require.Equal(t, []string{fmt.Sprint(i), fmt.Sprint(i)}, w.data(t, "orders")[fmt.Sprintf("k.%d", i)])
 		}
-		done, err = w.client.Redrive(w.ctx, "dead", "undertaker")
+		done, err = w.client.Redrive(w.ctx, "dead", "reader")
 		require.NoError(t, err)
 		require.Zero(t, done)
 	})
 }
 
-func TestRedriveKnowsWhatSendingAgainWouldNotDeliver(t *testing.T) {
+func TestRedriveDropsSupersededMessagesAndLeavesUnmodifiedOnes(t *testing.T) {
 	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		sub := w.backlog(t, 3, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
 		time.Sleep(10 * time.Second)
 		require.NoError(t, run.stop())
 		_, err := w.client.SendMessage(w.ctx, "orders", "k.1", "newer")
 		require.NoError(t, err)
 
-		done, err := w.client.Redrive(w.ctx, "dead", "undertaker")
+		done, err := w.client.Redrive(w.ctx, "dead", "reader")
 		require.ErrorIs(t, err, sequin.ErrUnmodified)
 		require.Equal(t, sequin.Redriven{Superseded: 1, Left: 2}, done)
 		require.Equal(t, []string{"newer"}, w.data(t, "orders")["k.1"])
 		state, _ := w.Stream("dead")
-		require.Equal(t, 2, state.Consumers[0].Available, "the others are still there")
+		require.Equal(t, 2, state.Consumers[0].Available, "the others are available")
 	})
 }
 
-func TestRedriveKeepsWhatItCannotSendAndSendsTheOthers(t *testing.T) {
+func TestRedriveLeavesDeadLettersThatItCannotSendAndSendsTheOthers(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		letter := func(stream, key, data string) sequin.Message {
 			text, err := json.Marshal(sequin.DeadMessage{Stream: stream, Key: key, Data: data})
@@ -68,12 +68,12 @@ func TestRedriveKeepsWhatItCannotSendAndSendsTheOthers(t *testing.T) {
 			return sequin.Message{Key: "dead." + key, Data: string(text)}
 		}
 		_, err := w.client.SendMessages(w.ctx, "dead", []sequin.Message{
-			letter("orders", "a", "1"), letter("gone", "b", "2"), {Key: "scribble", Data: "no letter"}, letter("orders", "c", "3"),
+			letter("orders", "a", "1"), letter("gone", "b", "2"), {Key: "other", Data: "not a letter"}, letter("orders", "c", "3"),
 		})
 		require.NoError(t, err)
-		done, err := w.client.Redrive(w.ctx, "dead", "undertaker")
+		done, err := w.client.Redrive(w.ctx, "dead", "reader")
 		require.ErrorIs(t, err, sequin.ErrNotFound)
-		require.ErrorContains(t, err, `"scribble" is not a dead letter`)
+		require.ErrorContains(t, err, `"other" is not a dead letter`)
 		require.Equal(t, sequin.Redriven{Sent: 2, Left: 2}, done)
 		require.Len(t, w.data(t, "orders"), 2)
 		state, _ := w.Stream("dead")
@@ -81,22 +81,22 @@ func TestRedriveKeepsWhatItCannotSendAndSendsTheOthers(t *testing.T) {
 	})
 }
 
-func TestRedriveSortsOutARefusedMessage(t *testing.T) {
+func TestRedriveLeavesOnlyTheMessageThatIsRefused(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		sub := w.backlog(t, 10, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
 		time.Sleep(10 * time.Second)
 		require.NoError(t, run.stop())
 		refused := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: `{"summary":"no"}`, Match: func(r *sequintest.Request) bool {
 			return strings.Contains(string(r.Body), `"k.4"`)
 		}})
-		done, err := w.client.Redrive(w.ctx, "dead", "undertaker")
+		done, err := w.client.Redrive(w.ctx, "dead", "reader")
 		require.ErrorIs(t, err, sequin.ErrValidation)
 		require.Equal(t, sequin.Redriven{Sent: 9, Left: 1}, done)
 		refused.Remove()
-		done, err = w.client.Redrive(w.ctx, "dead", "undertaker")
+		done, err = w.client.Redrive(w.ctx, "dead", "reader")
 		require.NoError(t, err)
 		require.Equal(t, sequin.Redriven{Sent: 1}, done)
 		w.requireSettled(t, "dead")
@@ -105,32 +105,32 @@ func TestRedriveSortsOutARefusedMessage(t *testing.T) {
 
 func TestRedriveAcksNothingThatIsNotConfirmed(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
-		w.letters(t)
+		w.deadStream(t)
 		sub := w.backlog(t, 10, time.Minute, sequin.SubscriberConfig{})
-		var b book
+		var b callLog
 		run := w.handleFailing(t, sub, &b, sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
 		time.Sleep(10 * time.Second)
 		require.NoError(t, run.stop())
 		acks := w.Count(sequintest.Ack)
-		away := w.Fault(sequintest.Fault{Op: sequintest.Send, CutBefore: true})
-		done, err := w.client.Redrive(w.ctx, "dead", "undertaker")
+		outage := w.Fault(sequintest.Fault{Op: sequintest.Send, CutBefore: true})
+		done, err := w.client.Redrive(w.ctx, "dead", "reader")
 		require.Error(t, err)
 		require.Equal(t, sequin.Redriven{Left: 10}, done)
 		require.Equal(t, acks, w.Count(sequintest.Ack))
-		away.Remove()
-		done, err = w.client.Redrive(w.ctx, "dead", "undertaker")
+		outage.Remove()
+		done, err = w.client.Redrive(w.ctx, "dead", "reader")
 		require.NoError(t, err)
 		require.Equal(t, sequin.Redriven{Sent: 10}, done)
 
 		ctx, cancel := context.WithCancel(w.ctx)
 		cancel()
-		_, err = w.client.Redrive(ctx, "dead", "undertaker")
+		_, err = w.client.Redrive(ctx, "dead", "reader")
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }
 
-// lettersFor makes the stream dead, with so many letters of each of the streams, one stream after the other.
-func (w *world) lettersFor(t *testing.T, opts sequin.ConsumerOptions, n int, data string, streams ...string) {
+// sendLetters makes the stream dead and sends n dead letters for each of the streams, one stream after the other.
+func (w *world) sendLetters(t *testing.T, opts sequin.ConsumerOptions, n int, data string, streams ...string) {
 	t.Helper()
 	w.stream(t, "dead", opts)
 	for _, stream := range streams {
@@ -143,24 +143,24 @@ func (w *world) lettersFor(t *testing.T, opts sequin.ConsumerOptions, n int, dat
 	}
 }
 
-// What cannot be sent comes again before the rest when its lease ends, and fills whole answers.
-func TestRedriveReachesWhatIsBehindThoseThatItLeaves(t *testing.T) {
+// Dead letters that cannot be sent are redelivered before the others when their leases end, and fill whole answers.
+func TestRedriveReachesDeadLettersBehindThoseThatItLeaves(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
-		w.lettersFor(t, sequin.ConsumerOptions{AckWait: time.Second}, 250, "x", "gone", "orders")
-		w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 400 * time.Millisecond}) // the first come again with the fourth
+		w.sendLetters(t, sequin.ConsumerOptions{AckWait: time.Second}, 250, "x", "gone", "orders")
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 400 * time.Millisecond}) // the first answer is redelivered with the fourth
 		done, err := w.client.Redrive(w.ctx, "dead", "all")
 		require.ErrorIs(t, err, sequin.ErrNotFound)
 		require.Equal(t, sequin.Redriven{Sent: 250, Left: 250}, done)
 		require.Len(t, w.data(t, "orders"), 250)
 		state, _ := w.Stream("dead")
-		require.Equal(t, 250, state.Consumers[0].Available, "nacked by their latest ids")
+		require.Equal(t, 250, state.Consumers[0].Available, "nacked by their latest ack ids")
 	})
 }
 
 func TestRedriveEndsAlthoughItsLeasesAreTooShort(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
-		w.lettersFor(t, sequin.ConsumerOptions{AckWait: time.Second}, 250, "x", "gone")
+		w.sendLetters(t, sequin.ConsumerOptions{AckWait: time.Second}, 250, "x", "gone")
 		slow := w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 2 * time.Second})
 		done, err := w.client.Redrive(w.ctx, "dead", "all")
 		require.ErrorIs(t, err, sequin.ErrNotFound)
@@ -169,10 +169,10 @@ func TestRedriveEndsAlthoughItsLeasesAreTooShort(t *testing.T) {
 	})
 }
 
-func TestRedriveTakesFewerAtOnceWhereAnAnswerIsTooLarge(t *testing.T) {
+func TestRedriveReceivesFewerWhenAnAnswerIsTooLarge(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
-		w.lettersFor(t, sequin.ConsumerOptions{AckWait: 10 * time.Second}, 120, strings.Repeat("x", 1000), "orders")
+		w.sendLetters(t, sequin.ConsumerOptions{AckWait: 10 * time.Second}, 120, strings.Repeat("x", 1000), "orders")
 		w.client.SetMaxResponse(20_000)
 		done, err := w.client.Redrive(w.ctx, "dead", "all")
 		require.NoError(t, err)
@@ -182,10 +182,10 @@ func TestRedriveTakesFewerAtOnceWhereAnAnswerIsTooLarge(t *testing.T) {
 	})
 }
 
-func TestRedriveSaysThatALetterIsTooLarge(t *testing.T) {
+func TestRedriveReportsADeadLetterThatIsTooLarge(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
-		w.lettersFor(t, sequin.ConsumerOptions{}, 1, strings.Repeat("x", 1000), "orders")
+		w.sendLetters(t, sequin.ConsumerOptions{}, 1, strings.Repeat("x", 1000), "orders")
 		w.client.SetMaxResponse(900)
 		began := time.Now()
 		done, err := w.client.Redrive(w.ctx, "dead", "all")
@@ -195,10 +195,10 @@ func TestRedriveSaysThatALetterIsTooLarge(t *testing.T) {
 	})
 }
 
-func TestRedriveWaitsForWhatWasLostNoLongerThanItsCtx(t *testing.T) {
+func TestRedriveWaitsForALostAnswerNoLongerThanItsCtx(t *testing.T) {
 	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
-		w.lettersFor(t, sequin.ConsumerOptions{AckWait: time.Hour}, 30, strings.Repeat("x", 1000), "orders")
+		w.sendLetters(t, sequin.ConsumerOptions{AckWait: time.Hour}, 30, strings.Repeat("x", 1000), "orders")
 		w.client.SetMaxResponse(20_000)
 		ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
 		defer cancel()
@@ -207,7 +207,7 @@ func TestRedriveWaitsForWhatWasLostNoLongerThanItsCtx(t *testing.T) {
 	})
 }
 
-func TestRedriveWaitsForWhatWasInALostAnswer(t *testing.T) {
+func TestRedriveWaitsForTheLeasesOfALostAnswer(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
 		"cut":     {Op: sequintest.Receive, CutAfter: true, Count: 1},
 		"garbled": {Op: sequintest.Receive, Garble: true, Count: 1},
@@ -216,7 +216,7 @@ func TestRedriveWaitsForWhatWasInALostAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
 				w.stream(t, "orders", sequin.ConsumerOptions{})
-				w.lettersFor(t, sequin.ConsumerOptions{AckWait: 10 * time.Second}, 120, "x", "orders")
+				w.sendLetters(t, sequin.ConsumerOptions{AckWait: 10 * time.Second}, 120, "x", "orders")
 				w.Fault(fault)
 				done, err := w.client.Redrive(w.ctx, "dead", "all")
 				require.NoError(t, err)
@@ -227,10 +227,10 @@ func TestRedriveWaitsForWhatWasInALostAnswer(t *testing.T) {
 	}
 }
 
-func TestRedriveGivesUpWhereEveryAnswerIsLost(t *testing.T) {
+func TestRedriveFailsWhenEveryAnswerIsLost(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
-		w.lettersFor(t, sequin.ConsumerOptions{}, 1, "x", "orders")
+		w.sendLetters(t, sequin.ConsumerOptions{}, 1, "x", "orders")
 		lost := w.Fault(sequintest.Fault{Op: sequintest.Receive, CutAfter: true})
 		_, err := w.client.Redrive(w.ctx, "dead", "all")
 		require.ErrorIs(t, err, sequin.ErrOutcomeUnknown)

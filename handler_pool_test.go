@@ -13,7 +13,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-func TestASubscribersDeliveriesGoOneWay(t *testing.T) {
+func TestASubscribersDeliveriesAreReadInOneWay(t *testing.T) {
 	nothing := func(context.Context, sequin.Delivery) error { return nil }
 	handle := func(ctx context.Context, sub *sequin.Subscriber) error {
 		return sub.Handle(ctx, sequin.HandlerConfig{}, nothing)
@@ -45,7 +45,7 @@ func TestASubscribersDeliveriesGoOneWay(t *testing.T) {
 }
 
 // failFirst is a handler that fails for the n oldest messages of orders.
-func (w *world) failFirst(b *book, n int) func(context.Context, sequin.Delivery) error {
+func (w *world) failFirst(b *callLog, n int) func(context.Context, sequin.Delivery) error {
 	state, _ := w.Stream("orders")
 	last := state.Messages[n-1].Seq
 	return func(_ context.Context, d sequin.Delivery) error {
@@ -56,10 +56,10 @@ func (w *world) failFirst(b *book, n int) func(context.Context, sequin.Delivery)
 	}
 }
 
-func TestMessagesThatFailLeaveHalfTheRoomToOthers(t *testing.T) {
+func TestDelayedNacksTakeAtMostHalfOfMaxInFlight(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 100, time.Minute, sequin.SubscriberConfig{MaxInFlight: 10})
-		var b book
+		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
 			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: 50 * time.Second}, w.failFirst(&b, 5))
 		})
@@ -70,17 +70,17 @@ func TestMessagesThatFailLeaveHalfTheRoomToOthers(t *testing.T) {
 	})
 }
 
-func TestNacksThatCannotBeHeldDoNotGoRoundWithoutAPause(t *testing.T) {
+func TestNacksThatCannotBeDelayedDoNotCauseABusyLoop(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 20, time.Minute, sequin.SubscriberConfig{MaxInFlight: 10})
-		var b book
+		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
 			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: 10 * time.Second}, w.failFirst(&b, 8))
 		})
 		for range 60 {
 			time.Sleep(time.Second)
 			synctest.Wait()
-			require.LessOrEqual(t, sub.Stats().InFlight, 6, "half the room is held, and a probe")
+			require.LessOrEqual(t, sub.Stats().InFlight, 6, "half of MaxInFlight is delayed, and there is one probe")
 		}
 		// At most ten failures in a row at full speed, after each of the twelve that succeed; then one every 5 s at least.
 		require.LessOrEqual(t, b.count(), 12+13*10+60/5)
@@ -88,8 +88,8 @@ func TestNacksThatCannotBeHeldDoNotGoRoundWithoutAPause(t *testing.T) {
 	})
 }
 
-// A program that is slow beside its lease has a window of a few messages.
-func TestWhatIsHeldBackDoesNotFillTheWindow(t *testing.T) {
+// A program that handles few messages in the time of a lease has a small prefetch window.
+func TestDelayedNacksDoNotFillTheWindow(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 200, 30*time.Second, sequin.SubscriberConfig{})
 		state, _ := w.Stream("orders")
