@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/metrics"
@@ -9,21 +10,21 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin"
-	"github.com/sequin-go/sequin/server"
 )
 
-// far is a server behind a network and a database: each request takes that long. It is what lanes and pollers are for.
+// far is the time per request of a server behind a network and a database. Lanes and pollers help there.
 const far = 5 * time.Millisecond
 
+// heap returns the size of all objects on the heap, in bytes.
 func heap() uint64 {
 	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(s)
 	return s[0].Value.Uint64()
 }
 
-// measureAxes measures cost over size, one axis at a time.
+// measureAxes measures how the rate depends on a size, one size at a time.
 func measureAxes(ctx context.Context, opts options, all *results) error {
-	n := 100_000 // enough to see the slope, where 30,000 would be over in ten milliseconds
+	n := 100_000 // 30,000 would take ten milliseconds, too short to see a slope
 	if opts.quick {
 		n = opts.counts[100]
 	}
@@ -71,11 +72,11 @@ func measureAxes(ctx context.Context, opts options, all *results) error {
 	return nil
 }
 
-// onBacklog measures n messages on a stream that holds x others: unread ones of another consumer for publish, and
-// unread ones of this consumer, behind those that are measured, for consume.
+// onBacklog measures n messages on a stream with a backlog. For publish, x messages are stored before. For consume, n + x are
+// stored, and the first n of them are consumed.
 func onBacklog(ctx context.Context, work string, x, n int) (time.Duration, error) {
 	return onServer(ctx, x, 100, true, func(ctx context.Context, url string, _, _ int) (time.Duration, error) {
-		runtime.GC() // the collection that the filling of a million began would fall into some rounds and not into others
+		runtime.GC() // otherwise the garbage of filling would be collected during some rounds and not during others
 		if work == "publish" {
 			return settings{}.publish(ctx, url, n, 100)
 		}
@@ -86,6 +87,7 @@ func onBacklog(ctx context.Context, work string, x, n int) (time.Duration, error
 	})
 }
 
+// onStub runs a measurement against a new stub.
 func onStub(ctx context.Context, line string, n int, run func(context.Context, string, int, int) (time.Duration, error)) (time.Duration, error) {
 	s := &stub{size: 100}
 	if line != "at once" {
@@ -107,58 +109,46 @@ func onPollers(ctx context.Context, line string, pollers, n int) (time.Duration,
 	return onStub(ctx, line, n, settings{subscriber: sequin.SubscriberConfig{Pollers: pollers}}.consume)
 }
 
-// onSubscribers shares n messages among x Subscribers of one consumer, whose max_waiting is the default 20.
+// onSubscribers shares n messages among x Subscribers of one consumer, whose max_waiting is the default of 20.
 func onSubscribers(ctx context.Context, _ string, x, n int) (time.Duration, error) {
-	srv := server.New(server.Config{})
-	url, stop, err := serve(srv)
-	if err != nil {
-		return 0, err
-	}
-	defer stop()
-	defer srv.Close()
-	if err := prepare(ctx, url); err != nil {
-		return 0, err
-	}
-	if _, err := (settings{}).publish(ctx, url, n, 100); err != nil {
-		return 0, err
-	}
-	client, err := newClient(url)
-	if err != nil {
-		return 0, err
-	}
-	defer client.Close()
-	began := time.Now()
-	left := make(chan struct{}, n)
-	var readers sync.WaitGroup
-	subs := make([]*sequin.Subscriber, x)
-	for i := range subs {
-		if subs[i], err = client.Subscribe(ctx, "stream", "consumer", sequin.SubscriberConfig{}); err != nil {
+	return onServer(ctx, n, 100, true, func(ctx context.Context, url string, _, _ int) (took time.Duration, err error) {
+		client, err := newClient(url)
+		if err != nil {
 			return 0, err
 		}
-		readers.Go(func() {
-			for d := range subs[i].Deliveries() {
-				if d.Ack() == nil {
-					left <- struct{}{}
-				}
+		defer client.Close()
+		acked := make(chan struct{}, n)
+		var readers sync.WaitGroup
+		defer readers.Wait()
+		began := time.Now()
+		for range x {
+			sub, refused := client.Subscribe(ctx, "stream", "consumer", sequin.SubscriberConfig{})
+			if refused != nil {
+				return 0, refused
 			}
-		})
-	}
-	for range n {
-		<-left
-	}
-	took := time.Since(began)
-	for _, s := range subs {
-		if err := s.Close(ctx); err != nil {
-			return 0, err
+			defer func() { err = errors.Join(err, sub.Close(ctx)) }()
+			readers.Go(func() {
+				for d := range sub.Deliveries() {
+					if d.Ack() == nil {
+						acked <- struct{}{}
+					}
+				}
+			})
 		}
-	}
-	readers.Wait()
-	return took, nil
+		for range n {
+			select {
+			case <-acked:
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		}
+		return time.Since(began), nil
+	})
 }
 
-// measureKnobs shows what each setting does, against a server that takes 5 ms a request.
+// measureKnobs measures the effect of each setting, with a server that takes 5 ms per request.
 func measureKnobs(ctx context.Context, opts options, all *results) error {
-	n := min(opts.counts[100], 30_000) // MaxInFlight 100 takes four seconds for these
+	n := min(opts.counts[100], 30_000) // with MaxInFlight 100 these take four seconds
 	publisher := func(c sequin.PublisherConfig) settings { return settings{publisher: c} }
 	subscriber := func(c sequin.SubscriberConfig) settings { return settings{subscriber: c} }
 	all.Knobs = nil
@@ -185,24 +175,16 @@ func measureKnobs(ctx context.Context, opts options, all *results) error {
 		var idle []time.Duration
 		peak := uint64(0)
 		for range opts.rounds {
-			runtime.GC()
-			base := heap()
-			stop := peakHeap()
-			run := k.s.publish
-			if k.work == "consume" {
-				run = k.s.consume
+			took, bytes, err := k.s.measure(ctx, k.work, n)
+			if err == nil {
+				peak = max(peak, bytes)
+				rates = append(rates, float64(n)/took.Seconds())
+				_, err = onServer(ctx, 0, 0, false, func(ctx context.Context, url string, _, _ int) (time.Duration, error) {
+					xs, err := k.s.idle(ctx, url, 60)
+					idle = append(idle, xs[min(len(xs), 10):]...) // the first ones open connections
+					return 0, err
+				})
 			}
-			took, err := onStub(ctx, "far", n, run)
-			if err != nil {
-				return fmt.Errorf("%s %s: %w", k.name, k.value, err)
-			}
-			peak = max(peak, stop()-base)
-			rates = append(rates, float64(n)/took.Seconds())
-			_, err = onServer(ctx, 0, 0, false, func(ctx context.Context, url string, _, _ int) (time.Duration, error) {
-				xs, err := k.s.idle(ctx, url, 60)
-				idle = append(idle, xs[min(len(xs), 10):]...)
-				return 0, err
-			})
 			if err != nil {
 				return fmt.Errorf("%s %s: %w", k.name, k.value, err)
 			}
@@ -212,6 +194,20 @@ func measureKnobs(ctx context.Context, opts options, all *results) error {
 		all.Knobs = append(all.Knobs, x)
 		rows = append(rows, []string{k.work, k.name, k.value, thousands(x.PerSecond), x.P50.Round(time.Microsecond).String(), fmt.Sprintf("%.1f MiB", float64(peak)/(1<<20))})
 	}
-	table("What each knob does, at a server that takes 5 ms a request", []string{"work", "knob", "value", "messages/s", "idle p50", "peak heap"}, rows)
+	table("The effect of each setting, with a server that takes 5 ms per request", []string{"work", "setting", "value", "messages/s", "idle p50", "peak heap"}, rows)
 	return nil
+}
+
+// measure returns how long n messages take with the settings, and how much the heap grows at most.
+func (s settings) measure(ctx context.Context, work string, n int) (took time.Duration, growth uint64, err error) {
+	run := s.publish
+	if work == "consume" {
+		run = s.consume
+	}
+	runtime.GC()
+	base := heap()
+	stop := peakHeap()
+	took, err = onStub(ctx, "far", n, run)
+	peak := stop()
+	return took, peak - base, err
 }

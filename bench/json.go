@@ -18,14 +18,14 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// codec is a way to write the body of a send and to read a receive's answer: the two shapes through which all data goes.
+// codec writes the body of a send and reads the answer to a receive: all data has one of these two shapes.
 type codec struct {
 	name   string
 	encode func([]sequin.Message) error
 	decode func(answer []byte) (messages int, err error)
 }
 
-// A send's body and a receive's answer, for libraries that go by structs.
+// The body of a send and the answer to a receive, for libraries that use structs.
 type (
 	sendJSON struct {
 		Messages []messageJSON `json:"messages"`
@@ -52,6 +52,7 @@ type (
 	}
 )
 
+// byStructs is a codec of a library that uses structs.
 func byStructs(name string, marshal func(any) ([]byte, error), unmarshal func([]byte, any) error) codec {
 	return codec{name, func(messages []sequin.Message) error {
 		body := sendJSON{make([]messageJSON, len(messages))}
@@ -67,7 +68,7 @@ func byStructs(name string, marshal func(any) ([]byte, error), unmarshal func([]
 	}}
 }
 
-// byClient is the library's own code, with all of a call around it but the network: checks, request, headers, answer.
+// byClient is the library's own code, with a whole call except the network: checks, request, headers, answer.
 func byClient() (codec, error) {
 	var answer []byte
 	client, err := sequin.NewClient(sequin.Config{BaseURL: "http://localhost", HTTPClient: &http.Client{Transport: replies(func() []byte { return answer })}})
@@ -91,6 +92,7 @@ func (r replies) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, ContentLength: int64(len(answer)), Body: io.NopCloser(bytes.NewReader(answer)), Header: http.Header{}}, nil
 }
 
+// measureJSON measures what each codec costs per message.
 func measureJSON(_ context.Context, opts options, all *results) error {
 	own, err := byClient()
 	if err != nil {
@@ -144,11 +146,11 @@ func measureJSON(_ context.Context, opts options, all *results) error {
 		x.Encode, x.Decode = median(encodings[i]), median(decodings[i])
 		rows = append(rows, []string{x.Codec, x.Encode.String(), fmt.Sprintf("%.2f", x.EncodeAllocs), x.Decode.String(), fmt.Sprintf("%.2f", x.DecodeAllocs)})
 	}
-	table("JSON of 1,000 messages of 100 bytes, each a message's share", []string{"by", "a send's body", "allocs", "a receive's answer", "allocs"}, rows)
+	table("JSON of 1,000 messages of 100 bytes, per message", []string{"by", "body of a send", "allocs", "answer to a receive", "allocs"}, rows)
 	return nil
 }
 
-// perMessage runs f, which works on a batch, for a while.
+// perMessage runs f, which processes a batch, for a while, and returns the cost per message.
 func perMessage(f func() error) (took time.Duration, allocs float64, err error) {
 	runtime.GC()
 	var before, after runtime.MemStats
@@ -165,7 +167,7 @@ func perMessage(f func() error) (took time.Duration, allocs float64, err error) 
 	return took, float64(after.Mallocs-before.Mallocs) / float64(n), nil
 }
 
-// receiveAnswer is what a server answers to a receive of these messages.
+// receiveAnswer is the answer of a server to a receive of these messages.
 func receiveAnswer(messages []sequin.Message) ([]byte, error) {
 	r := receivedJSON{make([]deliveryJSON, len(messages))}
 	for i, m := range messages {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -9,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// pause lets everything come to rest between two messages: what is measured is an idle stream.
+// pause waits until nothing runs any more, so that the next message is measured on an idle stream.
 func pause() { time.Sleep(2 * time.Millisecond) }
 
 const plainRequest = "plain request"
@@ -44,11 +45,13 @@ func measureLatency(ctx context.Context, opts options, all *results) error {
 	return nil
 }
 
+// percentile returns the p-th percentile of xs.
 func percentile(xs []time.Duration, p int) time.Duration {
 	sorted := slices.Sorted(slices.Values(xs))
 	return sorted[len(sorted)*p/100]
 }
 
+// idleOf measures one contender on a new server.
 func idleOf(ctx context.Context, name string, n int) (xs []time.Duration, err error) {
 	if name == peerName {
 		p, err := newPeer(ctx, jetstream.MemoryStorage)
@@ -69,7 +72,7 @@ func idleOf(ctx context.Context, name string, n int) (xs []time.Duration, err er
 	return xs, err
 }
 
-// idlePlain is one POST of one message, and its answer.
+// idlePlain measures from the POST of one message to its answer.
 func idlePlain(ctx context.Context, url string, n int) ([]time.Duration, error) {
 	p := newPlain(url)
 	defer p.http.CloseIdleConnections()
@@ -87,7 +90,7 @@ func idlePlain(ctx context.Context, url string, n int) ([]time.Duration, error) 
 }
 
 // idle measures from Send to the range loop, one message at a time.
-func (s settings) idle(ctx context.Context, url string, n int) ([]time.Duration, error) {
+func (s settings) idle(ctx context.Context, url string, n int) (took []time.Duration, err error) {
 	client, err := newClient(url)
 	if err != nil {
 		return nil, err
@@ -97,11 +100,13 @@ func (s settings) idle(ctx context.Context, url string, n int) ([]time.Duration,
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, pub.Close(ctx)) }()
 	sub, err := client.Subscribe(ctx, "stream", "consumer", s.subscriber)
 	if err != nil {
 		return nil, err
 	}
-	arrived := make(chan time.Time, 1)
+	defer func() { err = errors.Join(err, sub.Close(ctx)) }()
+	arrived := make(chan time.Time, n) // has room for every message, so that the loop ends when Send fails
 	go func() {
 		defer close(arrived)
 		for d := range sub.Deliveries() {
@@ -109,7 +114,6 @@ func (s settings) idle(ctx context.Context, url string, n int) ([]time.Duration,
 			_ = d.Ack()
 		}
 	}()
-	took := make([]time.Duration, n)
 	for i := range n {
 		began := time.Now()
 		if err := pub.Send(ctx, key(i), payload(100)); err != nil {
@@ -119,26 +123,23 @@ func (s settings) idle(ctx context.Context, url string, n int) ([]time.Duration,
 		if !ok {
 			return nil, fmt.Errorf("the channel closed at message %d: %w", i, sub.Err())
 		}
-		took[i] = at.Sub(began)
+		took = append(took, at.Sub(began))
 		pause()
 	}
-	if err := pub.Close(ctx); err != nil {
-		return nil, err
-	}
-	return took, sub.Close(ctx)
+	return took, nil
 }
 
-// peakHeap watches the heap until the returned function is called, which answers the most that it held.
+// peakHeap samples the size of the heap until the returned function is called, which returns the largest size.
 func peakHeap() (stop func() uint64) {
 	quit, peak := make(chan struct{}), make(chan uint64)
 	go func() {
 		most := uint64(0)
-		beat := time.NewTicker(5 * time.Millisecond)
-		defer beat.Stop()
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
 		for {
 			most = max(most, heap())
 			select {
-			case <-beat.C:
+			case <-tick.C:
 			case <-quit:
 				peak <- most
 				return

@@ -1,14 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/sequin-go/sequin"
 )
 
-// settings of the library in one measurement; the zero value is its defaults.
+// settings are the configs of the library in one measurement. The zero value stands for the defaults.
 type settings struct {
 	publisher  sequin.PublisherConfig
 	subscriber sequin.SubscriberConfig
@@ -18,8 +20,8 @@ func newClient(url string) (*sequin.Client, error) {
 	return sequin.NewClient(sequin.Config{BaseURL: url})
 }
 
-// publish sends n messages with one producer, and closes.
-func (s settings) publish(ctx context.Context, url string, n, size int) (time.Duration, error) {
+// publish sends n messages with one producer. The time ends when Close has returned.
+func (s settings) publish(ctx context.Context, url string, n, size int) (took time.Duration, err error) {
 	client, err := newClient(url)
 	if err != nil {
 		return 0, err
@@ -33,16 +35,14 @@ func (s settings) publish(ctx context.Context, url string, n, size int) (time.Du
 	began := time.Now()
 	for i := range n {
 		if err := pub.Send(ctx, keys[i], data); err != nil {
-			return 0, err
+			return 0, errors.Join(err, pub.Close(ctx))
 		}
 	}
-	if err := pub.Close(ctx); err != nil {
-		return 0, err
-	}
-	return time.Since(began), nil
+	err = pub.Close(ctx)
+	return time.Since(began), err
 }
 
-// keys are made before the clock starts: every contender gets them ready-made.
+// keys returns the keys of n messages. They are made before the clock starts, for every contender.
 func keys(n int) []string {
 	all := make([]string, n)
 	for i := range all {
@@ -52,8 +52,8 @@ func keys(n int) []string {
 }
 
 // consume ranges over n messages and acks each. The time ends when the server has confirmed the last ack, as JetStream's
-// does: a Close gives back what nobody took, and may wait for a receive that has only just begun.
-func (s settings) consume(ctx context.Context, url string, n, _ int) (time.Duration, error) {
+// does. It does not include Close, which may have to wait for a receive that has just been sent.
+func (s settings) consume(ctx context.Context, url string, n, _ int) (took time.Duration, err error) {
 	client, err := newClient(url)
 	if err != nil {
 		return 0, err
@@ -64,6 +64,7 @@ func (s settings) consume(ctx context.Context, url string, n, _ int) (time.Durat
 	if err != nil {
 		return 0, err
 	}
+	defer func() { err = errors.Join(err, sub.Close(ctx)) }()
 	got := 0
 	for d := range sub.Deliveries() {
 		if err := d.Ack(); err != nil {
@@ -74,31 +75,46 @@ func (s settings) consume(ctx context.Context, url string, n, _ int) (time.Durat
 		}
 	}
 	if got < n {
-		return 0, fmt.Errorf("the channel closed after %d of %d messages: %w", got, n, sub.Err())
+		return 0, fmt.Errorf("the channel closed after %d of %d messages: %w", got, n, cmp.Or(sub.Err(), ctx.Err()))
 	}
-	for sub.Stats().Acked < uint64(n) {
+	for sub.Stats().Acked < uint64(n) && ctx.Err() == nil {
 		time.Sleep(20 * time.Microsecond)
 	}
-	took := time.Since(began)
-	return took, sub.Close(ctx)
+	return time.Since(began), ctx.Err()
 }
 
 // both publishes and consumes at the same time, until the last message is acked.
 func (s settings) both(ctx context.Context, url string, n, size int) (time.Duration, error) {
+	return atOnce(ctx,
+		func(ctx context.Context) error { _, err := s.publish(ctx, url, n, size); return err },
+		func(ctx context.Context) error { _, err := s.consume(ctx, url, n, size); return err })
+}
+
+// atOnce runs a publish and a consume at the same time. It ends the consume when the publish has failed, because the
+// messages that it waits for do not come.
+func atOnce(ctx context.Context, publish, consume func(context.Context) error) (time.Duration, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	began := time.Now()
 	published := make(chan error, 1)
 	go func() {
-		_, err := s.publish(ctx, url, n, size)
+		err := publish(ctx)
+		if err != nil {
+			cancel()
+		}
 		published <- err
 	}()
-	_, err := s.consume(ctx, url, n, size)
-	if failed := <-published; failed != nil {
-		return 0, failed
+	consumed := consume(ctx)
+	if consumed != nil {
+		cancel()
 	}
-	return time.Since(began), err
+	if err := <-published; err != nil {
+		return 0, err
+	}
+	return time.Since(began), consumed
 }
 
-// publishOneByOne is what a program does with an SDK that stops at request and response.
+// publishOneByOne sends each message in a request of its own, as with an SDK that has only requests and responses.
 func publishOneByOne(ctx context.Context, url string, n, size int) (time.Duration, error) {
 	client, err := newClient(url)
 	if err != nil {
@@ -115,6 +131,7 @@ func publishOneByOne(ctx context.Context, url string, n, size int) (time.Duratio
 	return time.Since(began), nil
 }
 
+// consumeOneByOne receives and acks each message in requests of its own.
 func consumeOneByOne(ctx context.Context, url string, n, _ int) (time.Duration, error) {
 	client, err := newClient(url)
 	if err != nil {
@@ -137,7 +154,7 @@ func consumeOneByOne(ctx context.Context, url string, n, _ int) (time.Duration, 
 	return time.Since(began), nil
 }
 
-// prepare makes the stream and its consumer on an embedded server.
+// prepare creates the stream and its consumer on an embedded server.
 func prepare(ctx context.Context, url string) error {
 	client, err := newClient(url)
 	if err != nil {

@@ -1,10 +1,10 @@
-// Bench measures what the library costs, in one run on one machine, and against what a user would pick instead.
+// Bench measures the rates and latencies of the library, and of what a user could choose instead, in one run on one machine.
 //
-//	go -C bench run .            # everything, some ten minutes; writes results/*.json and *.svg
-//	go -C bench run . -quick     # a look: one round of small counts, nothing is written
+//	go -C bench run .            # everything, in some ten minutes; writes results/*.json and *.svg
+//	go -C bench run . -quick     # one round with few messages; writes nothing
 //
-// Rates are messages a second, medians of several rounds whose contenders take turns, so that whatever else the machine
-// does hits all of them. Read the ratios: the figures themselves are this machine's.
+// Rates are in messages per second, as medians of several rounds. The contenders take turns in each round, so that other
+// load on the machine affects all of them. Compare the ratios: the figures are those of one machine.
 package main
 
 import (
@@ -19,16 +19,16 @@ import (
 // options of a run.
 type options struct {
 	rounds int
-	counts map[int]int // messages a measurement, by size
+	counts map[int]int // messages in a measurement, by size in bytes
 	quick  bool
 	out    string
 }
 
 func main() {
-	quick := flag.Bool("quick", false, "one round of small counts; nothing is written")
-	rounds := flag.Int("rounds", 5, "rounds, of which the median counts")
-	out := flag.String("out", "results", "folder for JSON and plots")
-	only := flag.String("only", "", "one part alone: rates, latency, axes, knobs or json; the figures of the others are kept")
+	quick := flag.Bool("quick", false, "one round with few messages; writes nothing")
+	rounds := flag.Int("rounds", 5, "number of rounds; the result is their median")
+	out := flag.String("out", "results", "directory for the results and plots")
+	only := flag.String("only", "", "measure only one part: rates, latency, axes, knobs or json; the figures of the others are kept")
 	flag.Parse()
 	opts := options{rounds: *rounds, out: *out, quick: *quick, counts: map[int]int{100: 100_000, 1 << 10: 50_000, 10 << 10: 10_000}}
 	if *quick {

@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// peer is NATS JetStream, embedded and over loopback like our own server, with one connection, as its documentation
-// shows: publishing without waiting for each message, and pulling with an explicit ack.
+// peer is NATS JetStream, embedded and over loopback like our own server, with one connection. As in its documentation it
+// publishes without waiting for each message, and pulls with explicit acks.
 type peer struct {
 	server *natsserver.Server
 	conn   *nats.Conn
@@ -23,7 +23,8 @@ type peer struct {
 	dir    string
 }
 
-// inFlightAcks is how many publishes may be unconfirmed at once: JetStream's own default, and as many as our four lanes hold.
+// inFlightAcks is how many publishes may be unconfirmed at once. It is the default of JetStream, and as many as four lanes of
+// a Publisher hold.
 const inFlightAcks = 4000
 
 func newPeer(ctx context.Context, storage jetstream.StorageType) (_ *peer, err error) {
@@ -72,7 +73,8 @@ func (p *peer) close() {
 	}
 }
 
-// patient waits for a slot in flight as long as the disk takes: a busy one has stalled for more than the default of 200 ms.
+// patient makes a publish wait for up to a minute when too many are unconfirmed. A busy disk has taken more than the default
+// of 200 ms.
 var patient = jetstream.WithStallWait(time.Minute)
 
 func (p *peer) publish(ctx context.Context, n, size int) (time.Duration, error) {
@@ -102,6 +104,7 @@ func (p *peer) consume(ctx context.Context, n int) (time.Duration, error) {
 		return 0, err
 	}
 	defer messages.Stop()
+	defer context.AfterFunc(ctx, messages.Stop)()
 	for range n {
 		m, err := next(messages)
 		if err != nil {
@@ -111,7 +114,7 @@ func (p *peer) consume(ctx context.Context, n int) (time.Duration, error) {
 			return 0, err
 		}
 	}
-	// Acks are sent without an answer: the time ends when the server has taken them, as ours does.
+	// JetStream does not answer an ack. The time ends when the server has processed the last one, as it does for sequin.
 	if err := p.conn.FlushWithContext(withTimeout(ctx)); err != nil {
 		return 0, err
 	}
@@ -126,7 +129,7 @@ func (p *peer) consume(ctx context.Context, n int) (time.Duration, error) {
 	}
 }
 
-// next is the next message. A heartbeat that is late, because the machine stood still, ends nothing.
+// next returns the next message. It ignores late heartbeats, which come when the machine is busy.
 func next(messages jetstream.MessagesContext) (jetstream.Msg, error) {
 	for {
 		m, err := messages.Next()
@@ -136,7 +139,7 @@ func next(messages jetstream.MessagesContext) (jetstream.Msg, error) {
 	}
 }
 
-// withTimeout gives FlushWithContext the deadline that it insists on.
+// withTimeout adds the deadline that FlushWithContext requires.
 func withTimeout(ctx context.Context) context.Context {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	context.AfterFunc(ctx, cancel)
@@ -144,21 +147,13 @@ func withTimeout(ctx context.Context) context.Context {
 }
 
 func (p *peer) both(ctx context.Context, n, size int) (time.Duration, error) {
-	began := time.Now()
-	published := make(chan error, 1)
-	go func() {
-		_, err := p.publish(ctx, n, size)
-		published <- err
-	}()
-	_, err := p.consume(ctx, n)
-	if failed := <-published; failed != nil {
-		return 0, failed
-	}
-	return time.Since(began), err
+	return atOnce(ctx,
+		func(ctx context.Context) error { _, err := p.publish(ctx, n, size); return err },
+		func(ctx context.Context) error { _, err := p.consume(ctx, n); return err })
 }
 
 // idle measures from a publish to the message's arrival, one message at a time.
-func (p *peer) idle(ctx context.Context, n int) ([]time.Duration, error) {
+func (p *peer) idle(ctx context.Context, n int) (took []time.Duration, err error) {
 	consumer, err := p.stream.Consumer(ctx, "consumer")
 	if err != nil {
 		return nil, err
@@ -168,7 +163,7 @@ func (p *peer) idle(ctx context.Context, n int) ([]time.Duration, error) {
 		return nil, err
 	}
 	defer messages.Stop()
-	arrived := make(chan time.Time)
+	arrived := make(chan time.Time, n) // has room for every message, so that the goroutine ends when a publish fails
 	failed := make(chan error, 1)
 	go func() {
 		for range n {
@@ -181,7 +176,6 @@ func (p *peer) idle(ctx context.Context, n int) ([]time.Duration, error) {
 			_ = m.Ack()
 		}
 	}()
-	took := make([]time.Duration, n)
 	for i := range n {
 		began := time.Now()
 		if _, err := p.js.PublishAsync(key(i), []byte(payload(100))); err != nil {
@@ -189,7 +183,7 @@ func (p *peer) idle(ctx context.Context, n int) ([]time.Duration, error) {
 		}
 		select {
 		case at := <-arrived:
-			took[i] = at.Sub(began)
+			took = append(took, at.Sub(began))
 		case err := <-failed:
 			return nil, fmt.Errorf("message %d: %w", i, err)
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// plain is net/http with ready-made bodies, over one connection, undecoded: what no client over HTTP can pass.
+// plain posts prepared bodies with net/http over one connection, and decodes nothing. No HTTP client can be faster.
 type plain struct {
 	url  string
 	http *http.Client
@@ -25,6 +25,7 @@ func newPlain(url string) *plain {
 	return &plain{url: url, http: &http.Client{Transport: t}, buf: make([]byte, 64<<10)}
 }
 
+// post makes one request and reads its answer.
 func (p *plain) post(ctx context.Context, path string, body []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+path, bytes.NewReader(body))
 	if err != nil {
@@ -45,6 +46,7 @@ func (p *plain) post(ctx context.Context, path string, body []byte) error {
 	return nil
 }
 
+// sendBody is the body of a send of n messages.
 func sendBody(n, size int) []byte {
 	var b strings.Builder
 	b.WriteString(`{"messages":[`)
@@ -58,7 +60,7 @@ func sendBody(n, size int) []byte {
 	return []byte(b.String())
 }
 
-// publishPlain posts n messages, in bodies as large as the Publisher's.
+// publishPlain posts n messages, in bodies as large as those of a Publisher.
 func publishPlain(ctx context.Context, url string, n, size int) (time.Duration, error) {
 	p := newPlain(url)
 	defer p.http.CloseIdleConnections()
@@ -73,19 +75,19 @@ func publishPlain(ctx context.Context, url string, n, size int) (time.Duration, 
 	return time.Since(began), nil
 }
 
-// batchOf is how many messages the Publisher's default of 1 MiB puts into a request.
+// batchOf is how many messages of a size fit into a request of 1 MiB, the default of a Publisher.
 func batchOf(size int) int { return min(1000, (1<<20)/(size+60)) }
 
-// consumePlain receives and acks n messages, one request after the other, as many at once as a receive may have.
+// consumePlain receives and acks n messages, one request after the other, with the largest number per receive.
 func consumePlain(ctx context.Context, url string, n, _ int) (time.Duration, error) {
 	return consumePlainBy(ctx, url, n, 1000)
 }
 
-// defaultAsk is what a receive of a Subscriber with the default config asks for at most: a third of MaxInFlight, rounded
-// up, as each of two pollers has a part and the program one.
+// defaultAsk is the most that a receive of a Subscriber with the default config asks for: a third of MaxInFlight, rounded up.
+// Each of two pollers has a third, and the program one.
 const defaultAsk = 334
 
-// consumePlainSmall receives and acks as many at once as the Subscriber does by default: what these requests cost.
+// consumePlainSmall receives and acks as many per request as a Subscriber does by default. It shows what these requests cost.
 func consumePlainSmall(ctx context.Context, url string, n, _ int) (time.Duration, error) {
 	return consumePlainBy(ctx, url, n, defaultAsk)
 }

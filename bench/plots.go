@@ -12,7 +12,7 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// plot draws the rates as bars and each axis as lines, as SVG.
+// plot draws the rates as bars and each axis as lines, in SVG files.
 func (r *results) plot(dir string) error {
 	for _, part := range []struct{ name, file string }{{aloneName, "client"}, {wholeName, "server"}} {
 		if len(r.Rates) == 0 {
@@ -30,7 +30,7 @@ func (r *results) plot(dir string) error {
 	return nil
 }
 
-// colours of the contenders, told apart by people who see red and green alike.
+// colours of the contenders, which colour-blind people can distinguish.
 var colours = map[string]color.Color{
 	limitName: color.RGBA{0x99, 0x99, 0x99, 0xff}, libraryName: color.RGBA{0x00, 0x72, 0xb2, 0xff},
 	smallName:  color.RGBA{0xcc, 0xcc, 0xcc, 0xff},
@@ -62,10 +62,10 @@ func (r *results) canvas(title string) *plot.Plot {
 	return p
 }
 
-// headroom leaves the top to the legend.
+// headroom makes room for the legend at the top.
 func headroom(p *plot.Plot) { p.Y.Min, p.Y.Max = 0, p.Y.Max*1.35 }
 
-// ratio says what the library reaches of what it is compared with, where there is that.
+// ratio is the rate of the library relative to the contender that it is compared with, or empty.
 func (r *results) ratio(part, work string) string {
 	for _, x := range r.Rates {
 		if x.Part == part && x.Work == work && x.Contender == libraryName && x.Size == 100 {
@@ -78,7 +78,7 @@ func (r *results) ratio(part, work string) string {
 	return ""
 }
 
-// limits names what plain net/http reached in the same run.
+// limits has the rates of plain net/http in the same run.
 func (r *results) limits() string {
 	var parts []string
 	for _, x := range r.Rates {
@@ -151,7 +151,7 @@ func (r *results) lines(a axis, file string) error {
 	if err := plotutil.AddLinePoints(p, all...); err != nil {
 		return err
 	}
-	headroom(p) // and from zero on: AddLinePoints has fitted it to the data, which makes a cliff of every wobble
+	headroom(p) // starts at zero again: AddLinePoints has fitted the range to the data, which exaggerates small differences
 	if a.Name == "backlog" || a.Name == "subscribers" {
 		p.X.Scale = plot.LogScale{}
 		var ticks []plot.Tick

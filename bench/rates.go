@@ -13,30 +13,30 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// The names that ratios refer to.
+// The names of the contenders and of the parts.
 const (
 	limitName   = "plain net/http"
 	smallName   = "plain net/http, receives of 334"
 	libraryName = "sequin"
 	tunedName   = "sequin, MaxInFlight 4,000"
-	singleName  = "a request a message"
+	singleName  = "one request per message"
 	peerName    = "JetStream, memory"
 	aloneName   = "client alone"
 	wholeName   = "with its server"
 )
 
-// contender measures one cell: how long n messages of a size took.
+// contender measures one cell of a table: how long n messages of a size take.
 type contender struct {
 	part, work, name string
 	run              func(ctx context.Context, n, size int) (time.Duration, error)
 }
 
-// longEnough is how long a cell is measured in a round, in as many runs as that takes: the fast ones would be over before
-// the scheduler has settled.
+// longEnough is how long a cell is measured in a round, in as many runs as that takes. A single run of a fast contender is too
+// short to be measured.
 const longEnough = 300 * time.Millisecond
 
-// fewSingles are enough where each message takes requests of its own: all of them would take a minute a round, and the
-// rate does not depend on it.
+// fewSingles is the number of messages when each takes requests of its own. More would take a minute per round, and the rate
+// does not depend on it.
 const fewSingles = 5_000
 
 // rate measures one cell once.
@@ -46,7 +46,7 @@ func (c contender) rate(ctx context.Context, n, size int) (perSecond float64, er
 	}
 	total, runs := time.Duration(0), 0
 	for total < longEnough {
-		runtime.GC() // what came before is not this one's to pay
+		runtime.GC() // so that garbage of earlier runs is not collected in this one
 		took, err := c.run(ctx, n, size)
 		if err != nil {
 			return 0, fmt.Errorf("%s, %s, %s: %w", c.part, c.work, c.name, err)
@@ -57,7 +57,7 @@ func (c contender) rate(ctx context.Context, n, size int) (perSecond float64, er
 	return float64(runs*n) / total.Seconds(), nil
 }
 
-// contenders are measured in this order, again and again.
+// contenders are measured in this order in each round.
 func contenders() []contender {
 	against := func(run func(context.Context, string, int, int) (time.Duration, error)) func(context.Context, int, int) (time.Duration, error) {
 		return func(ctx context.Context, n, size int) (time.Duration, error) {
@@ -69,7 +69,7 @@ func contenders() []contender {
 			return run(ctx, url, n, size)
 		}
 	}
-	// A consume measures what a publish has put there, outside the clock.
+	// A consume is measured on messages that were published before the clock starts.
 	embedded := func(fill bool, run func(context.Context, string, int, int) (time.Duration, error)) func(context.Context, int, int) (time.Duration, error) {
 		return func(ctx context.Context, n, size int) (time.Duration, error) {
 			return onServer(ctx, n, size, fill, run)
@@ -117,7 +117,7 @@ func contenders() []contender {
 	return all
 }
 
-// onServer runs a measurement against a new embedded server, filled before where asked.
+// onServer runs a measurement against a new embedded server. With fill, n messages are published before.
 func onServer(ctx context.Context, n, size int, fill bool, run func(context.Context, string, int, int) (time.Duration, error)) (time.Duration, error) {
 	srv := server.New(server.Config{})
 	url, stop, err := serve(srv)
@@ -148,7 +148,7 @@ func measureRates(ctx context.Context, opts options, all *results) error {
 	cells := contenders()
 	all.Rates = nil
 	for _, size := range sizes {
-		// Once before the clock: code, stubs' answers and the kernel's buffers are warm for everybody alike.
+		// One run before the clock starts warms up the code, the answers of the stubs and the buffers of the kernel.
 		for _, c := range cells {
 			if _, err := c.run(ctx, min(2000, opts.counts[size]), size); err != nil {
 				return fmt.Errorf("%s, %s, %s: %w", c.part, c.work, c.name, err)
@@ -174,7 +174,7 @@ func measureRates(ctx context.Context, opts options, all *results) error {
 	return nil
 }
 
-// relate fills in the ratios.
+// relate computes the ratios.
 func (r *results) relate() {
 	find := func(part, work, name string, size int) float64 {
 		for _, x := range r.Rates {

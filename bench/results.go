@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// results are what a run has measured, as it is written.
+// results are the results of a run, as they are written to a file.
 type results struct {
 	Machine string
 	Rounds  int
@@ -23,7 +23,7 @@ type results struct {
 	JSON    []codecCost
 }
 
-// rate is a table's cell: messages a second.
+// rate is a cell of a table, in messages per second.
 type rate struct {
 	Part      string // client alone, or end to end with a server
 	Work      string // publish, consume, end to end
@@ -31,18 +31,18 @@ type rate struct {
 	Size      int // bytes of a message's data
 	PerSecond float64
 	Rounds    []float64
-	// OfLimit is the ratio to plain net/http, OfPeer that to JetStream in memory, in the same run; 0 where it has none.
+	// OfLimit is the ratio to plain net/http, and OfPeer that to JetStream in memory, in the same run. 0 means none.
 	OfLimit, OfPeer float64
 }
 
-// latency is from the call of Send to the message's arrival in the program, on an idle stream.
+// latency is the time from the call of Send to the arrival of the message in the program, on an idle stream.
 type latency struct {
 	Contender string
 	P50, P99  time.Duration
-	OfLimit   float64 // P50, as a multiple of a plain request's
+	OfLimit   float64 // P50 divided by that of a plain request
 }
 
-// axis is a series over one size.
+// axis has the rates as a function of one size.
 type axis struct {
 	Name, Unit string
 	Series     []series
@@ -51,10 +51,10 @@ type axis struct {
 type series struct {
 	Name string
 	X    []float64
-	Y    []float64 // messages a second
+	Y    []float64 // messages per second
 }
 
-// knob is a setting, and what it does.
+// knob is a setting and its effect.
 type knob struct {
 	Name, Value string
 	PerSecond   float64
@@ -62,14 +62,14 @@ type knob struct {
 	PeakHeap    uint64
 }
 
-// codecCost is a message's share of the JSON of a batch.
+// codecCost is the cost per message of the JSON of a batch.
 type codecCost struct {
 	Codec                      string
 	Encode, Decode             time.Duration
 	EncodeAllocs, DecodeAllocs float64
 }
 
-// startResults begins anew, or, for a run of one part, with what the same machine has measured before.
+// startResults returns empty results. For a run of one part it returns those that the same machine has measured before.
 func startResults(file string, rounds int, goOn bool) (*results, error) {
 	fresh := &results{Machine: thisMachine(), Rounds: rounds}
 	if !goOn {
@@ -97,6 +97,7 @@ func (r *results) write(file string) error {
 	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
 
+// median returns the median of xs.
 func median[T float64 | time.Duration](xs []T) T {
 	sorted := slices.Sorted(slices.Values(xs))
 	return sorted[len(sorted)/2]
@@ -115,7 +116,7 @@ func thisMachine() string {
 	return fmt.Sprintf("%s, %d cores, %s, %s/%s", model, runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-// table prints rows under a heading.
+// table prints rows below a heading.
 func table(title string, header []string, rows [][]string) {
 	fmt.Printf("\n%s\n", title)
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -126,7 +127,7 @@ func table(title string, header []string, rows [][]string) {
 	t.Flush()
 }
 
-// progress tells on standard error what is being measured: a run takes minutes.
+// progress prints on standard error what is being measured, since a run takes minutes.
 func progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "  … "+format+"\n", args...)
 }

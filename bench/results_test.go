@@ -27,7 +27,7 @@ func TestRatiosAreOfTheSamePartWorkAndSize(t *testing.T) {
 	}}
 	r.relate()
 	require.Equal(t, 0.75, r.Rates[1].OfLimit)
-	require.Zero(t, r.Rates[2].OfLimit, "nothing to compare with")
+	require.Zero(t, r.Rates[2].OfLimit, "there is nothing to compare it with")
 	require.Equal(t, 1.5, r.Rates[3].OfPeer)
 }
 

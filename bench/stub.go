@@ -16,21 +16,21 @@ import (
 	"github.com/google/uuid"
 )
 
-// stub is a server that answers at once, or after a delay that stands for a network and a database: what is measured
-// against it is the client alone. It hands out the same messages again and again.
+// stub is a server that answers at once, or after a delay that represents a network and a database. With it the client alone
+// is measured. It delivers the same messages again and again.
 type stub struct {
 	delay time.Duration
 	size  int
 
 	once    sync.Once
 	list    []byte    // the longest answer to a receive
-	ends    [1001]int // where so many messages end in it
-	answers sync.Map  // batch size → a receive's answer, ready-made
+	ends    [1001]int // ends[n] is where n messages end in list
+	answers sync.Map  // batch size → a prepared answer to a receive
 }
 
 var stubs sync.Map // size → *stub
 
-// stubOf returns the stub of a size, the same every time, so that its answers are made once.
+// stubOf returns the stub of a size. It is always the same one, so that its answers are made only once.
 func stubOf(size int) *stub {
 	s, _ := stubs.LoadOrStore(size, &stub{size: size})
 	return s.(*stub)
@@ -67,6 +67,7 @@ func (s *stub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 var batchSize = regexp.MustCompile(`"batch_size":(\d+)`)
 
+// asked returns the batch size of a receive.
 func asked(body []byte) int {
 	if m := batchSize.FindSubmatch(body); m != nil {
 		n, _ := strconv.Atoi(string(m[1]))
@@ -75,8 +76,8 @@ func asked(body []byte) int {
 	return 1
 }
 
-// messages makes an answer when a size is asked for the first time, from the longest: whoever asks for many sizes must not
-// pay for the making.
+// messages returns the answer to a receive of n messages. It copies the beginning of the longest answer, so that a client which
+// asks for many sizes does not pay for the encoding.
 func (s *stub) messages(n int) []byte {
 	if ready, ok := s.answers.Load(n); ok {
 		return ready.([]byte)
@@ -108,7 +109,7 @@ func serve(h http.Handler) (url string, stop func(), err error) {
 	return "http://" + ln.Addr().String(), func() { _ = web.Close() }, nil
 }
 
-// key and payload are those of every contender.
+// key and payload make the keys and data for every contender.
 func key(i int) string { return "sensors.hall_7." + strconv.Itoa(i) }
 
 func payload(size int) string {
