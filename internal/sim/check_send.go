@@ -7,34 +7,35 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-func oneFate(h *history) (found []violation) {
-	for _, m := range h.messages {
-		told := h.told(m)
+// oneOutcome requires that an accepted message has at most one outcome, and that a message that was not accepted has none.
+func oneOutcome(h *history) (found []violation) {
+	for _, m := range h.rec.messages {
+		reports := reportsOf(m)
 		switch {
-		case m.doubtful && len(m.fates) == 0, !m.accepted && len(m.fates) == 0:
+		case m.doubtful && len(m.outcomes) == 0, !m.accepted && len(m.outcomes) == 0:
 		case !m.accepted && !m.doubtful:
-			found = append(found, h.violation("", m.key, "%s was not accepted by %s and is told %v", m.id, m.publisher, m.fates))
-		case told > 1:
-			found = append(found, h.violation("", m.key, "%s of %s has several fates: %v", m.id, m.publisher, m.fates))
+			found = append(found, violationOf("", m.key, "%s was not accepted by %s and has outcomes: %v", m.id, m.publisher, m.outcomes))
+		case reports > 1:
+			found = append(found, violationOf("", m.key, "%s of %s has several outcomes: %v", m.id, m.publisher, m.outcomes))
 		}
 	}
 	return found
 }
 
-// told counts the reports of a message. That it was left is told twice to whoever has a receipt: by it, and by Close.
-func (h *history) told(m *message) (n int) {
-	seen := map[string]int{}
-	for _, f := range m.fates {
-		if seen[f.by]++; f.by != "Receipt" || f.kind != unsent {
+// reportsOf counts the reports of a message. A receipt's report that it is unsent does not count, because Close reports
+// that too.
+func reportsOf(m *message) (n int) {
+	for _, o := range m.outcomes {
+		if o.by != "Receipt" || o.kind != unsent {
 			n++
 		}
 	}
 	return n
 }
 
-// fateOf is what became of an accepted message, as far as anybody was told: what nobody speaks of has been sent.
-func fateOf(m *message) fateKind {
-	for _, f := range m.fates {
+// outcomeOf returns the reported outcome of an accepted message. A message without a report counts as sent.
+func outcomeOf(m *message) outcomeKind {
+	for _, f := range m.outcomes {
 		if f.kind != sent {
 			return f.kind
 		}
@@ -42,37 +43,40 @@ func fateOf(m *message) fateKind {
 	return sent
 }
 
+// sentIsStored requires that each accepted message was stored, unless another outcome was reported.
 func sentIsStored(h *history) (found []violation) {
-	stored := map[ref]bool{}
+	stored := map[sentRef]bool{}
 	for _, s := range h.stored {
 		for _, m := range s.messages {
-			stored[ref{s.publisher, idOf(m.Data)}] = true
+			stored[sentRef{s.publisher, idOf(m.Data)}] = true
 		}
 	}
-	for _, m := range h.messages {
-		if m.accepted && fateOf(m) == sent && !stored[ref{m.publisher, m.id}] {
-			found = append(found, h.violation("", m.key, "%s was accepted by %s and never stored, and nobody was told", m.id, m.publisher))
+	for _, m := range h.rec.messages {
+		if m.accepted && outcomeOf(m) == sent && !stored[sentRef{m.publisher, m.id}] {
+			found = append(found, violationOf("", m.key, "%s was accepted by %s and never stored, and no failure was reported", m.id, m.publisher))
 		}
 	}
 	return found
 }
 
+// refusedIsNotSent requires that each stored message was accepted, or that its acceptance is in doubt.
 func refusedIsNotSent(h *history) (found []violation) {
 	for _, s := range h.stored {
 		for _, m := range s.messages {
-			x := h.byRef[ref{s.publisher, idOf(m.Data)}]
+			x := h.bySent[sentRef{s.publisher, idOf(m.Data)}]
 			if x == nil || !x.accepted && !x.doubtful {
-				found = append(found, h.violation("", m.Key, "%s sent %s, which it had not accepted", s.publisher, m.Data))
+				found = append(found, violationOf("", m.Key, "%s sent %s, which it had not accepted", s.publisher, m.Data))
 			}
 		}
 	}
 	return found
 }
 
+// totalsAddUp compares the Stats of each Publisher with the messages that it accepted.
 func totalsAddUp(h *history) (found []violation) {
-	for _, t := range h.totals {
+	for _, t := range h.rec.totals {
 		var accepted, doubtful, left uint64
-		for _, m := range h.messages {
+		for _, m := range h.rec.messages {
 			if m.publisher != t.publisher {
 				continue
 			}
@@ -82,49 +86,50 @@ func totalsAddUp(h *history) (found []violation) {
 			if m.accepted {
 				accepted++
 			}
-			if fateOf(m) == unsent {
+			if outcomeOf(m) == unsent {
 				left++
 			}
 		}
 		s := t.stats
 		if s.Accepted != s.Sent+s.Failed+left || s.Buffered != int(left) && s.Buffered != 0 {
-			found = append(found, h.violation("", "", "%s: accepted %d, but sent %d, failed %d, unsent %d", t.publisher, s.Accepted, s.Sent, s.Failed, left))
+			found = append(found, violationOf("", "", "%s: accepted %d, but sent %d, failed %d, unsent %d", t.publisher, s.Accepted, s.Sent, s.Failed, left))
 		}
 		if s.Accepted < accepted || s.Accepted > accepted+doubtful {
-			found = append(found, h.violation("", "", "%s says that it accepted %d, and did %d (%d in doubt)", t.publisher, s.Accepted, accepted, doubtful))
+			found = append(found, violationOf("", "", "%s reports %d accepted messages, but accepted %d (%d in doubt)", t.publisher, s.Accepted, accepted, doubtful))
 		}
 	}
 	return found
 }
 
+// storedIsKept requires that a sent message is in the stream at the end, once, or that a newer one of its key is.
 func storedIsKept(h *history) (found []violation) {
-	if h.s.Stream.RetainUpTo > 0 {
+	if h.rec.s.Stream.RetainUpTo > 0 {
 		return nil
 	}
 	copies, keys := map[string]int{}, map[string]bool{}
-	for _, m := range h.final.Messages {
+	for _, m := range h.rec.final.Messages {
 		copies[idOf(m.Data)]++
 		keys[m.Key] = true
 	}
-	for _, m := range h.messages {
-		if !m.accepted || fateOf(m) != sent {
+	for _, m := range h.rec.messages {
+		if !m.accepted || outcomeOf(m) != sent {
 			continue
 		}
 		switch {
 		case !h.appends() && !keys[m.key]:
-			found = append(found, h.violation("", m.key, "%s was sent, and its key is not in the stream", m.id))
+			found = append(found, violationOf("", m.key, "%s was sent, and its key is not in the stream", m.id))
 		case h.appends() && copies[m.id] == 0:
-			found = append(found, h.violation("", m.key, "%s was sent, and is not in the stream", m.id))
-		case h.appends() && copies[m.id] > 1+h.resends(m.id) && !h.crashesActed():
-			found = append(found, h.violation("", m.key, "%s stands %d times in the stream of a server that knows Idempotency-Key", m.id, copies[m.id]))
+			found = append(found, violationOf("", m.key, "%s was sent, and is not in the stream", m.id))
+		case h.appends() && copies[m.id] > 1+h.resends(m.id) && !h.failsAfterActing():
+			found = append(found, violationOf("", m.key, "%s is in the stream %d times, though the server supports Idempotency-Key", m.id, copies[m.id]))
 		}
 	}
 	return found
 }
 
-// resends is how often a program sent a message again that Close had left.
+// resends returns how often a program sent a message again that Close had reported as unsent.
 func (h *history) resends(id string) (n int) {
-	for _, m := range h.messages {
+	for _, m := range h.rec.messages {
 		if m.id == id && m.resent {
 			n++
 		}
@@ -132,27 +137,27 @@ func (h *history) resends(id string) (n int) {
 	return n
 }
 
-// crashesActed reports whether the server has given bare 500s to what it had carried out. A Publisher that meets five in
-// a row suspects the batch and sends its parts, which are no repeats that the server could know.
-func (h *history) crashesActed() bool {
-	return slices.ContainsFunc(h.s.Faults, func(f faultPlan) bool { return f.Kind == crashed })
+// failsAfterActing reports whether the server answered sends with an unexplained 500 after it had carried them out. After five
+// in a row a Publisher splits the batch. The parts have idempotency keys of their own, so the server stores them again.
+func (h *history) failsAfterActing() bool {
+	return slices.ContainsFunc(h.rec.s.Faults, func(f faultPlan) bool { return f.Kind == unexplainedActed })
 }
 
-// storedInOrder looks at what each send changed. A repeat of the same version is none; one that goes back is, but for the
-// parts of a batch that had been carried out: of those the first storing counts.
+// storedInOrder requires that no send stores an older version of a key after a newer one. If a batch may have been carried
+// out before it was split, only the first time that a message was stored counts.
 func storedInOrder(h *history) (found []violation) {
 	type line struct{ publisher, key string }
-	newest, before := map[line]*message{}, map[*message]bool{}
+	newest, seen := map[line]*message{}, map[*message]bool{}
 	for _, s := range h.stored {
 		for _, m := range s.messages {
-			x := h.byRef[ref{s.publisher, idOf(m.Data)}]
-			if x == nil || before[x] && h.crashesActed() {
-				continue // what nobody knows refusedIsNotSent tells
+			x := h.bySent[sentRef{s.publisher, idOf(m.Data)}]
+			if x == nil || seen[x] && h.failsAfterActing() {
+				continue // refusedIsNotSent reports unknown messages
 			}
-			before[x] = true
+			seen[x] = true
 			at := line{s.publisher, m.Key}
 			if old := newest[at]; old != nil && old.n > x.n {
-				found = append(found, h.violation("", m.Key, "%s stored %s after %s", s.publisher, x.id, old.id).when(s.at))
+				found = append(found, violationOf("", m.Key, "%s stored %s after %s", s.publisher, x.id, old.id).when(s.at))
 			}
 			newest[at] = x
 		}
@@ -160,59 +165,60 @@ func storedInOrder(h *history) (found []violation) {
 	return found
 }
 
+// batchesWithinLimits requires that a batch has at most MaxBatch messages, and on the 2024 server no key twice.
 func batchesWithinLimits(h *history) (found []violation) {
 	for _, s := range h.stored {
 		keys := map[string]bool{}
 		for _, m := range s.messages {
-			if keys[m.Key] && h.s.Mode == server.Aug2024 {
-				found = append(found, h.violation("", m.Key, "%s sent key %s twice in one batch to the 2024 server", s.publisher, m.Key))
+			if keys[m.Key] && h.rec.s.Mode == server.Aug2024 {
+				found = append(found, violationOf("", m.Key, "%s sent key %s twice in one batch to the 2024 server", s.publisher, m.Key))
 			}
 			keys[m.Key] = true
 		}
 		if most := h.publisherPlan(s.publisher).Config.MaxBatch; len(s.messages) > most {
-			found = append(found, h.violation("", "", "%s sent %d messages at once, MaxBatch is %d", s.publisher, len(s.messages), most))
+			found = append(found, violationOf("", "", "%s sent %d messages in a batch, MaxBatch is %d", s.publisher, len(s.messages), most))
 		}
 	}
 	return found
 }
 
-// publisherPlan finds the plan of an incarnation, which is named p<i>.<life>.
+// publisherPlan returns the plan of an incarnation, which is named p<i>.<number>.
 func (h *history) publisherPlan(name string) publisherPlan {
-	var i, life int
-	if _, err := fmt.Sscanf(name, "p%d.%d", &i, &life); err != nil {
+	var i, number int
+	if _, err := fmt.Sscanf(name, "p%d.%d", &i, &number); err != nil {
 		return publisherPlan{}
 	}
-	return h.s.Publishers[i]
+	return h.rec.s.Publishers[i]
 }
 
-// bufferedBounded counts what was accepted and has not ended, by what its client has learnt: a lower bound of what the
-// Publisher holds.
+// bufferedBounded counts the accepted messages for which the client has no final answer yet. That is a lower bound of what
+// the Publisher buffers.
 func bufferedBounded(h *history) (found []violation) {
-	type event struct {
-		order int64 // time, and within a moment the endings first
+	type change struct {
+		order int64 // twice the time, plus one for an acceptance: endings at the same time come first
 		add   int
 	}
-	for _, t := range h.totals {
+	for _, t := range h.rec.totals {
 		plan := h.publisherPlan(t.publisher)
 		if plan.Config.RetryFor > 0 {
-			continue // which answer was the last one is the Publisher's to know
+			continue // only the Publisher knows which answer was the last one
 		}
 		ended := h.endings(t.publisher)
-		var events []event
-		for _, m := range h.messages {
+		var changes []change
+		for _, m := range h.rec.messages {
 			if m.publisher != t.publisher || !m.accepted {
 				continue
 			}
-			events = append(events, event{2*m.took.UnixNano() + 1, 1})
+			changes = append(changes, change{2*m.took.UnixNano() + 1, 1})
 			if at, ok := ended[m.id]; ok {
-				events = append(events, event{2 * max(at, m.took.UnixNano()), -1})
+				changes = append(changes, change{2 * max(at, m.took.UnixNano()), -1})
 			}
 		}
-		slices.SortStableFunc(events, func(a, b event) int { return int(min(1, max(-1, a.order-b.order))) })
+		slices.SortStableFunc(changes, func(a, b change) int { return int(min(1, max(-1, a.order-b.order))) })
 		level := 0
-		for _, e := range events {
-			if level += e.add; level > plan.Config.MaxBuffered {
-				found = append(found, h.violation("", "", "%s held %d messages, MaxBuffered is %d", t.publisher, level, plan.Config.MaxBuffered))
+		for _, c := range changes {
+			if level += c.add; level > plan.Config.MaxBuffered {
+				found = append(found, violationOf("", "", "%s held %d messages, MaxBuffered is %d", t.publisher, level, plan.Config.MaxBuffered))
 				break
 			}
 		}
@@ -220,10 +226,10 @@ func bufferedBounded(h *history) (found []violation) {
 	return found
 }
 
-// endings is when each message of a Publisher was answered in a way that may have ended it.
+// endings returns the time of the first answer to each message of a Publisher that may have been final.
 func (h *history) endings(publisher string) map[string]int64 {
 	ended := map[string]int64{}
-	for _, r := range h.requests {
+	for _, r := range h.rec.requests {
 		c := h.byID[r.Header.Get("X-Request-Id")]
 		if r.Header.Get("User-Agent") != publisher || c == nil || !c.endsSend() {
 			continue
@@ -237,7 +243,7 @@ func (h *history) endings(publisher string) map[string]int64 {
 	return ended
 }
 
-// endsSend reports whether an answer ends a message: success, or a refusal.
+// endsSend reports whether an answer may be final: it is a success or a refusal.
 func (c *call) endsSend() bool {
 	return c.whole && (c.status == 200 || c.status/100 == 4 && c.status != 408 && c.status != 429 && c.status != 409 || c.status == 500)
 }

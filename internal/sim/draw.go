@@ -9,7 +9,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// draw makes the schedule of a seed. Within it nothing else is random.
+// draw returns the schedule of a seed. The same seed always gives the same schedule.
 func draw(seed uint64) schedule {
 	d := drawer{rand.New(rand.NewPCG(seed, 0))}
 	s := schedule{Seed: seed, Mode: server.Compat(d.IntN(2))}
@@ -35,6 +35,7 @@ func draw(seed uint64) schedule {
 	return s
 }
 
+// drawer draws random values.
 type drawer struct{ *rand.Rand }
 
 func (d drawer) chance(percent int) bool     { return d.IntN(100) < percent }
@@ -44,7 +45,7 @@ func (d drawer) upTo(t time.Duration) time.Duration {
 	return time.Duration(d.Int64N(int64(t/time.Millisecond)+1)) * time.Millisecond
 }
 
-// horizon is when the last fault and the last step begin at the latest.
+// horizon is the latest time at which a fault begins.
 const horizon = time.Minute
 
 func (d drawer) consumer(mode server.Compat) consumerPlan {
@@ -114,7 +115,7 @@ func (d drawer) worker(consumers []consumerPlan) workerPlan {
 			DrainTimeout: d.upTo(10*time.Second) + time.Millisecond,
 		},
 		Readers: d.between(1, 3),
-		End:     pick(d, survive, closed, cancelled, vanish),
+		End:     pick(d, survive, closed, cancelled, killed),
 	}
 	ackWait := consumers[w.Consumer].AckWait
 	if d.chance(20) {
@@ -136,34 +137,32 @@ func (d drawer) worker(consumers []consumerPlan) workerPlan {
 	return w
 }
 
-// fault draws what ends by itself.
+// fault draws a temporary fault.
 func (d drawer) fault() faultPlan {
 	f := faultPlan{
 		At:    d.upTo(horizon),
 		For:   d.upTo(horizon / 4),
-		Kind:  faultKind(d.IntN(int(tooLarge))),
+		Kind:  faultKind(d.IntN(temporaryKinds)),
 		Op:    pick(d, sequintest.Any, sequintest.Send, sequintest.Receive, sequintest.Receive, sequintest.Ack, sequintest.Ack, sequintest.Nack),
 		Every: pick(d, 1, 1, 2, 3, 7),
 	}
 	if d.chance(30) {
-		f.Kind = pick(d, cutAfter, slow, slow) // what a client can misjudge most
+		f.Kind = pick(d, cutAfter, slowAnswer, slowAnswer) // these leave the client in doubt whether the server acted
 	}
-	switch f.Kind {
-	case away:
-		if d.chance(20) {
-			f.For = pick(d, time.Minute, 3*time.Minute)
-		}
-	case slow, slowToAct:
+	kind := faultKinds[f.Kind]
+	if f.Kind == down && d.chance(20) {
+		f.For = pick(d, time.Minute, 3*time.Minute)
+	}
+	if kind.delay != noDelay {
 		f.Delay = pick(d, 10*time.Millisecond, 300*time.Millisecond, 2*time.Second, 10*time.Second, 40*time.Second)
-	case full, forbidden:
-		f.Op = sequintest.Send
-	case gone404:
-		f.Op = sequintest.Receive
+	}
+	if kind.only != sequintest.Any {
+		f.Op = kind.only
 	}
 	return f
 }
 
-// lasting draws what is the server's nature and so holds all the time.
+// lasting draws the faults that last for the whole run.
 func (d drawer) lasting() (faults []faultPlan) {
 	always := faultPlan{For: 24 * time.Hour, Op: sequintest.Send, Every: 1}
 	if d.chance(30) {

@@ -8,48 +8,50 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// errFailed is what a handler that fails returns.
+// errFailed is the error of a handler that fails.
 var errFailed = errors.New("the handler fails")
 
-// handleAll lets Subscriber.Handle, or HandleBatch, call the worker's handler until the Subscriber stops.
+// handleAll runs Subscriber.Handle or HandleBatch until the Subscriber stops.
 func (w *worker) handleAll() {
-	onError := func(d sequin.Delivery, err error) { w.of(d, func(h *handed) { h.refuse(err) }) }
+	onError := func(d sequin.Delivery, err error) {
+		w.rec.updateReceived(w.name, d, func(r *received) { r.lastSettleFailed(err) })
+	}
 	var err error
 	if w.plan.Batch > 0 {
 		cfg := sequin.BatchHandlerConfig{Size: w.plan.Batch, Workers: w.plan.Readers, BackoffMax: 5 * time.Second, OnError: onError}
-		err = w.sub.HandleBatch(w.ctx, cfg, func(_ context.Context, batch []sequin.Delivery) error { return w.result(batch) })
+		err = w.sub.HandleBatch(w.ctx, cfg, func(_ context.Context, batch []sequin.Delivery) error { return w.handle(batch) })
 	} else {
 		cfg := sequin.HandlerConfig{Workers: w.plan.Readers, BackoffMax: 5 * time.Second, OnError: onError}
-		err = w.sub.Handle(w.ctx, cfg, func(_ context.Context, d sequin.Delivery) error { return w.result([]sequin.Delivery{d}) })
+		err = w.sub.Handle(w.ctx, cfg, func(_ context.Context, d sequin.Delivery) error { return w.handle([]sequin.Delivery{d}) })
 	}
-	// A handler that overruns its lease pays no heed to its context.
+	// ErrHandlersRunning is expected: a handler that overruns its lease ignores its ctx.
 	if err != nil && !errors.Is(err, sequin.ErrHandlersRunning) {
-		w.l.violate("trouble that passes ends no Handle", "%s: %v", w.name, err)
+		w.rec.violate("temporary failures do not end Handle", "%s: %v", w.name, err)
 	}
 }
 
-// result does with deliveries what the worker's habits say, and enters what Handle is to make of those that are left to
-// it: all are acked, or, when it failed for one, nacked.
-func (w *worker) result(batch []sequin.Delivery) error {
-	var all, left []*handed
+// handle is the worker's handler. It settles deliveries as the habits say, and records how Handle must settle the remaining
+// ones: it acks all, or nacks all if the handler fails for one of them.
+func (w *worker) handle(batch []sequin.Delivery) error {
+	var all, left []*received
 	var draws []int
-	for _, d := range batch { // all are in its hands before it does anything
-		h, drawn := w.take(d)
-		all, draws = append(all, h), append(draws, drawn)
+	for _, d := range batch { // all are received before any is settled
+		r, drawn := w.receive(d)
+		all, draws = append(all, r), append(draws, drawn)
 	}
 	kind, panics := sequin.Ack, false
-	for i, h := range all {
-		o := w.deal(h, draws[i])
+	for i, r := range all {
+		o := w.handleByHabit(r, draws[i])
 		if !o.settled {
-			left = append(left, h)
+			left = append(left, r)
 		}
 		if o.fails || o.panics {
 			kind = sequin.Nack
 		}
 		panics = panics || o.panics
 	}
-	for _, h := range left {
-		w.enter(h, kind)
+	for _, r := range left {
+		w.noteSettle(r, kind)
 	}
 	switch {
 	case panics:
@@ -60,50 +62,51 @@ func (w *worker) result(batch []sequin.Delivery) error {
 	return nil
 }
 
-// outcome is what a handler makes of a delivery: success, unless it says otherwise.
-type outcome struct {
+// handled is what a handler did with a delivery. The zero value is success.
+type handled struct {
 	fails, panics bool
-	settled       bool // by itself, or it is too late to
+	settled       bool // the handler has settled it, or its deadline has passed
 }
 
-// deal does with a delivery what the worker's habits say; once all is calm, everybody works well.
-func (w *worker) deal(h *handed, drawn int) outcome {
+// handleByHabit handles a delivery as the worker's habits say. Once the faults are over it always succeeds.
+func (w *worker) handleByHabit(r *received, drawn int) handled {
 	select {
-	case <-w.calm:
-		return outcome{}
+	case <-w.world.faultsOver:
+		return handled{}
 	default:
 	}
 	below := w.choose(drawn)
 	switch habits := w.plan.Habits; {
 	case below(habits.AckSync):
-		w.ack(h, true)
-		return outcome{settled: true}
+		w.ack(r, true)
+		return handled{settled: true}
 	case below(habits.Nack):
-		return outcome{fails: true}
+		return handled{fails: true}
 	case below(habits.NackAfter):
-		w.settle(h, sequin.Nack, false, func() error { return h.NackAfter(time.Duration(drawn) % (5 * time.Second)) })
-		return outcome{settled: true}
+		w.settle(r, sequin.Nack, false, func() error { return r.NackAfter(time.Duration(drawn) % (5 * time.Second)) })
+		return handled{settled: true}
 	case below(habits.Forget):
-		return outcome{panics: true}
+		return handled{panics: true}
 	case below(habits.Overrun):
-		time.Sleep(time.Until(h.Deadline) + time.Duration(drawn)%time.Second)
-		return outcome{settled: true}
+		time.Sleep(time.Until(r.Deadline) + time.Duration(drawn)%time.Second)
+		return handled{settled: true}
 	case below(habits.Twice):
-		w.ack(h, false)
-		return outcome{fails: true, settled: true} // the ack stands
+		w.ack(r, false)
+		return handled{fails: true, settled: true} // the ack stands
 	}
-	return outcome{}
+	return handled{}
 }
 
-// enter notes the settle that Handle makes of what a handler returns.
-func (w *worker) enter(h *handed, kind sequin.SettlementKind) {
+// noteSettle records the settle that Handle makes after the handler has returned.
+func (w *worker) noteSettle(r *received, kind sequin.SettlementKind) {
 	now := time.Now()
-	w.l.note(func() { h.settles = append(h.settles, settled{kind: kind, at: now, ended: now}) })
+	w.rec.note(func() { r.settles = append(r.settles, settle{kind: kind, at: now, ended: now}) })
 }
 
-// refuse takes an ack back that Handle could not make: the lease was over, or the Subscriber closed.
-func (h *handed) refuse(err error) {
-	if n := len(h.settles); n > 0 && (errors.Is(err, sequin.ErrLeaseExpired) || errors.Is(err, sequin.ErrClosed)) {
-		h.settles[n-1].err = err
+// lastSettleFailed records that Handle could not make the last settle, because the lease had ended or the Subscriber was
+// closed.
+func (r *received) lastSettleFailed(err error) {
+	if n := len(r.settles); n > 0 && (errors.Is(err, sequin.ErrLeaseExpired) || errors.Is(err, sequin.ErrClosed)) {
+		r.settles[n-1].err = err
 	}
 }

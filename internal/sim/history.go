@@ -14,113 +14,115 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// history is a ledger put in order: the programs' word, the taps' and the journal's beside one another.
+// history is what happened in a run: the records of the programs, the taps and the server, joined and indexed.
 type history struct {
-	*ledger
-	byRef     map[ref]*message
-	consumers map[string]consumerPlan // by name
-	names     map[string]string       // consumer's id to its name
-	stored    []storing
-	handouts  []*handout
-	settles   []*settling
-	byID      map[string]*call // the client's side of a request
-	vanished  map[string]bool  // workers whose end nobody can tell of
-	stopOf    map[string]stop
-	isHanded  map[handedRef][]*handed
-	outOf     map[handoutRef][]*handout
+	rec        *recorder
+	bySent     map[sentRef]*message
+	consumers  map[string]consumerPlan // by name
+	names      map[string]string       // the names of consumers, by id and by name
+	stored     []storedBatch           // in the order in which the server acted
+	leases     []*lease                // in that order too
+	settles    []*settleRequest        // in that order too
+	byID       map[string]*call        // a request as its client saw it, by request id
+	killed     map[string]bool         // by worker
+	stopOf     map[string]stop         // by worker
+	receivedBy map[consumerMessage][]*received
+	leasesOf   map[ackRef][]*lease
 }
 
-// ref is a message in the life of one Publisher.
-type ref struct{ publisher, id string }
+// sentRef identifies a message of an incarnation of a publisher.
+type sentRef struct{ publisher, id string }
 
-type handedRef struct {
+type consumerMessage struct {
 	consumer string
 	seq      int64
 }
 
-type handoutRef struct{ consumer, ackID string }
+type ackRef struct{ consumer, ackID string }
 
-// storing is a send that the server carried out.
-type storing struct {
+// storedBatch is a send that the server carried out.
+type storedBatch struct {
 	publisher string
 	at        time.Time
 	messages  []sequintest.Message
-	request   sequintest.Request
 }
 
-// handout is a message in a receive's answer.
-type handout struct {
+// lease is a message in the answer to a receive: the server leased it to a worker.
+type lease struct {
 	worker, consumer string
 	sequintest.Delivery
 	at, until time.Time
-	sent      time.Time // the request
-	request   string    // its id
+	requested time.Time // when the receive arrived at the server
+	request   string    // the id of the receive
 	arrived   bool      // the client got the answer
-	handed    *handed   // what the program got of it
-	// When it was settled, by whom; zero when it was not.
-	settledAt time.Time
+	received  *received // the delivery that the program got of it; nil if there was none
+	settledAt time.Time // zero if it was not settled
 }
 
-// settling is a request to ack or nack that reached the server.
-type settling struct {
+// settleRequest is a request to ack or nack that reached the server.
+type settleRequest struct {
 	worker, consumer string
 	kind             sequin.SettlementKind
 	ids              []string
 	undelivered      bool
-	left             time.Time // its client
-	at, actedAt      time.Time // when it reached the server, and when that was done with it
-	acted            bool      // carried out, whatever its client learnt
+	left             time.Time // when the client sent it
+	at, actedAt      time.Time // when it arrived, and when the server was done
+	acted            bool      // the server carried it out, whether or not the client got the answer
 }
 
-func newHistory(l *ledger) *history {
-	h := &history{ledger: l, byRef: map[ref]*message{}, consumers: map[string]consumerPlan{}, names: map[string]string{},
-		byID: map[string]*call{}, vanished: map[string]bool{}, stopOf: map[string]stop{},
-		isHanded: map[handedRef][]*handed{}, outOf: map[handoutRef][]*handout{}}
-	for _, m := range l.messages {
-		h.byRef[ref{m.publisher, m.id}] = m
+func newHistory(rec *recorder) *history {
+	h := &history{rec: rec, bySent: map[sentRef]*message{}, consumers: map[string]consumerPlan{}, names: map[string]string{},
+		byID: map[string]*call{}, killed: map[string]bool{}, stopOf: map[string]stop{},
+		receivedBy: map[consumerMessage][]*received{}, leasesOf: map[ackRef][]*lease{}}
+	for _, m := range rec.messages {
+		h.bySent[sentRef{m.publisher, m.id}] = m
 	}
-	for _, c := range l.final.Consumers {
+	for _, c := range rec.final.Consumers {
 		h.names[c.ID], h.names[c.Name] = c.Name, c.Name
 	}
-	for i, c := range l.s.Consumers {
+	for i, c := range rec.s.Consumers {
 		h.consumers[consumerName(i)] = c
 	}
-	for _, c := range l.calls {
+	for _, c := range rec.calls {
 		h.byID[c.id] = c
 	}
-	for _, s := range l.stops {
+	for _, s := range rec.stops {
 		h.stopOf[s.actor] = s
-		if s.how == vanish {
-			h.vanished[s.actor] = true
+		if s.how == killed {
+			h.killed[s.actor] = true
 		}
 	}
-	for _, d := range l.handed {
-		k := handedRef{d.consumer, d.Seq}
-		h.isHanded[k] = append(h.isHanded[k], d)
+	for _, d := range rec.received {
+		k := consumerMessage{d.consumer, d.Seq}
+		h.receivedBy[k] = append(h.receivedBy[k], d)
 	}
-	h.read()
+	h.readRequests()
+	for _, d := range rec.received {
+		h.assign(d)
+	}
+	h.markSettled()
 	return h
 }
 
-// read takes the journal apart, in the order in which the server acted.
-func (h *history) read() {
-	requests := slices.Clone(h.requests)
+// readRequests reads the server's requests in the order in which the server acted on them.
+func (h *history) readRequests() {
+	requests := slices.Clone(h.rec.requests)
 	slices.SortStableFunc(requests, func(a, b sequintest.Request) int { return cmp.Compare(a.ActedAt.UnixNano(), b.ActedAt.UnixNano()) })
 	known := map[string]bool{}
 	for _, r := range requests {
 		who := r.Header.Get("User-Agent")
 		switch r.Op {
 		case sequintest.Send:
-			// A repeat under a key that this server knows changes nothing.
+			// A send changes nothing if the server knows its idempotency key.
 			key := r.Header.Get("Idempotency-Key")
-			if r.Acted && succeeded(r.Answer) && (h.s.Mode == server.Aug2024 || !known[key]) {
+			if r.Acted && succeeded(r.Answer) && (h.rec.s.Mode == server.Aug2024 || !known[key]) {
 				known[key] = true
-				h.stored = append(h.stored, storing{who, r.ActedAt, r.Messages(), r})
+				h.stored = append(h.stored, storedBatch{who, r.ActedAt, r.Messages()})
 			}
 		case sequintest.Receive:
-			h.readHandouts(who, r)
+			h.readLeases(who, r)
 		case sequintest.Ack, sequintest.Nack:
-			s := &settling{worker: who, consumer: h.names[element(r.Path, 5)], kind: sequin.Ack, ids: r.AckIDs(), left: h.leaving(r), at: r.At,
+			s := &settleRequest{worker: who, consumer: h.names[element(r.Path, 5)], kind: sequin.Ack, ids: r.AckIDs(), left: h.sentAt(r), at: r.At,
 				actedAt: r.ActedAt, acted: r.Acted && succeeded(r.Answer), undelivered: bytes.Contains(r.Body, []byte(`"undelivered":true`))}
 			if r.Op == sequintest.Nack {
 				s.kind = sequin.Nack
@@ -128,22 +130,9 @@ func (h *history) read() {
 			h.settles = append(h.settles, s)
 		}
 	}
-	for _, d := range h.ledger.handed {
-		h.assign(d)
-	}
-	for _, s := range h.settles {
-		if !s.acted {
-			continue
-		}
-		for _, id := range s.ids {
-			if x := h.holding(s.consumer, id, s.actedAt); x != nil && x.settledAt.IsZero() {
-				x.settledAt = s.actedAt
-			}
-		}
-	}
 }
 
-func (h *history) readHandouts(who string, r sequintest.Request) {
+func (h *history) readLeases(who string, r sequintest.Request) {
 	if !r.Acted {
 		return
 	}
@@ -152,48 +141,62 @@ func (h *history) readHandouts(who string, r sequintest.Request) {
 	c := h.byID[r.Header.Get("X-Request-Id")]
 	arrived := c != nil && c.whole && c.status == 200 && bytes.Equal(c.answer, r.Answer)
 	for _, d := range r.Deliveries() {
-		x := &handout{worker: who, consumer: consumer, Delivery: d, at: r.ActedAt, until: r.ActedAt.Add(plan.AckWait), sent: r.At,
+		x := &lease{worker: who, consumer: consumer, Delivery: d, at: r.ActedAt, until: r.ActedAt.Add(plan.AckWait), requested: r.At,
 			request: r.Header.Get("X-Request-Id"), arrived: arrived}
-		h.handouts = append(h.handouts, x)
-		k := handoutRef{consumer, d.AckID}
-		h.outOf[k] = append(h.outOf[k], x)
+		h.leases = append(h.leases, x)
+		k := ackRef{consumer, d.AckID}
+		h.leasesOf[k] = append(h.leasesOf[k], x)
 	}
 }
 
-// assign finds the hand-out that a program's delivery came from. On the 2024 server one id serves many of them: it is the
-// latest, because the worker gets none while it, or somebody else, holds the message.
-func (h *history) assign(d *handed) {
-	var from *handout
-	for _, x := range h.outOf[handoutRef{d.consumer, d.AckID}] {
+// assign finds the lease of a delivery that a program received. On the 2024 server several leases have the same ack id. It
+// is the latest one, because the worker gets no new one while the message is leased.
+func (h *history) assign(d *received) {
+	var from *lease
+	for _, x := range h.leasesOf[ackRef{d.consumer, d.AckID}] {
 		if x.worker == d.worker && x.Seq == d.Seq && x.arrived && !x.at.After(d.at) {
 			from = x
 		}
 	}
 	if from != nil {
-		from.handed = d
+		from.received = d
 	}
 }
 
-// leaving is when a request left its client.
-func (h *history) leaving(r sequintest.Request) time.Time {
+// markSettled notes in each lease when it was settled.
+func (h *history) markSettled() {
+	for _, s := range h.settles {
+		if !s.acted {
+			continue
+		}
+		for _, id := range s.ids {
+			if x := h.leaseAt(s.consumer, id, s.actedAt); x != nil && x.settledAt.IsZero() {
+				x.settledAt = s.actedAt
+			}
+		}
+	}
+}
+
+// sentAt returns when the client sent a request.
+func (h *history) sentAt(r sequintest.Request) time.Time {
 	if c := h.byID[r.Header.Get("X-Request-Id")]; c != nil {
 		return c.began
 	}
 	return r.At
 }
 
-// workerPlan finds the plan of a worker, which is named w<i>; those of the end have none.
+// workerPlan returns the plan of a worker named w<i>. The workers that fill starts have no plan.
 func (h *history) workerPlan(name string) workerPlan {
 	var i int
 	if _, err := fmt.Sscanf(name, "w%d", &i); err != nil {
 		return workerPlan{}
 	}
-	return h.s.Workers[i]
+	return h.rec.s.Workers[i]
 }
 
-// holding returns the latest hand-out of an ack id before t, nil when there is none.
-func (h *history) holding(consumer, ackID string, t time.Time) (last *handout) {
-	for _, x := range h.outOf[handoutRef{consumer, ackID}] {
+// leaseAt returns the latest lease of an ack id up to t, or nil.
+func (h *history) leaseAt(consumer, ackID string, t time.Time) (last *lease) {
+	for _, x := range h.leasesOf[ackRef{consumer, ackID}] {
 		if !x.at.After(t) {
 			last = x
 		}
@@ -201,13 +204,13 @@ func (h *history) holding(consumer, ackID string, t time.Time) (last *handout) {
 	return last
 }
 
-// succeeded reports whether the server behind the faults said so.
+// succeeded reports whether the embedded server's answer is a success.
 func succeeded(answer []byte) bool {
-	var said struct {
+	var parsed struct {
 		Data    *struct{ Published *int }
 		Success bool
 	}
-	return json.Unmarshal(answer, &said) == nil && (said.Success || said.Data != nil && said.Data.Published != nil)
+	return json.Unmarshal(answer, &parsed) == nil && (parsed.Success || parsed.Data != nil && parsed.Data.Published != nil)
 }
 
 // element returns the i-th element of a path.
@@ -219,7 +222,7 @@ func element(path string, i int) string {
 	return ""
 }
 
-// matches is the filter, written once more: token by token, as the reference says.
+// matches reports whether a filter matches a key. It follows the API reference, and shares no code with the server.
 func matches(pattern, key string) bool {
 	p, k := strings.Split(pattern, "."), strings.Split(key, ".")
 	for i, want := range p {
@@ -235,5 +238,5 @@ func matches(pattern, key string) bool {
 
 // appends reports whether the stream keeps every message.
 func (h *history) appends() bool {
-	return h.s.Mode == server.Documented && !h.s.Stream.OneMessagePerKey
+	return h.rec.s.Mode == server.Documented && !h.rec.s.Stream.OneMessagePerKey
 }

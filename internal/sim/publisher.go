@@ -11,87 +11,89 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// publisher is a program that sends what its plan says.
+// publisher is a program that sends messages as its plan says. One goroutine runs it.
 type publisher struct {
-	*world
+	world   *world
+	rec     *recorder
 	name    string
 	plan    publisherPlan
 	client  *sequin.Client
-	count   int // of messages, over all incarnations
-	lives   int
+	count   int // messages of all incarnations
+	lives   int // incarnations
 	pub     *sequin.Publisher
 	current *incarnation
 }
 
-// incarnation is the life of one Publisher.
+// incarnation is one of the Publishers that a program uses, one after the other.
 type incarnation struct {
 	name string
-	sent []*message          // by number
-	byID map[string]*message // an id is sent once in an incarnation
+	sent []*message          // in the order of sending
+	byID map[string]*message // an incarnation sends an id only once
 }
 
+// publish runs a publisher to its end.
 func (w *world) publish(i int, plan publisherPlan) {
-	p := &publisher{world: w, name: fmt.Sprintf("p%d", i), plan: plan}
+	p := &publisher{world: w, rec: w.rec, name: fmt.Sprintf("p%d", i), plan: plan}
 	time.Sleep(plan.Start)
 	p.open(nil)
 	for _, st := range plan.Steps {
 		time.Sleep(st.Pause)
-		p.take(st)
+		p.do(st)
 	}
-	// Whatever still goes wrong ends before that, or is the server's nature.
+	// The temporary faults end within this time-out.
 	p.close(5*time.Minute, nil)
 }
 
-// open begins an incarnation, which first sends what the one before had left, in its order.
-func (p *publisher) open(left []sequin.Message) {
+// open begins an incarnation. It first sends the unsent messages of the one before, in their order.
+func (p *publisher) open(unsent []sequin.Message) {
 	p.lives++
 	p.current = &incarnation{name: fmt.Sprintf("%s.%d", p.name, p.lives), byID: map[string]*message{}}
-	p.client = p.newClient(p.current.name, p.plan.Timeout)
-	cfg, life := p.plan.Config, p.current
+	p.client = p.world.newClient(p.current.name, p.plan.Timeout)
+	cfg, in := p.plan.Config, p.current
 	if p.plan.OnFailure {
-		cfg.OnFailure = func(e sequin.MessageError) { p.fails(life, "OnFailure", e) }
+		cfg.OnFailure = func(e sequin.MessageError) { p.reportFailed(in, "OnFailure", e) }
 	}
 	pub, err := p.client.NewPublisher(streamName, cfg)
 	if err != nil {
-		p.l.violate("a schedule makes sense", "publisher %s: %v", p.name, err)
+		p.rec.violate("a schedule is valid", "publisher %s: %v", p.name, err)
 		pub, _ = p.client.NewPublisher(streamName, sequin.PublisherConfig{})
 	}
 	p.pub = pub
-	for _, m := range left {
+	for _, m := range unsent {
 		x := p.note(m)
 		x.resent = true
-		p.retrying(func(ctx context.Context) error { return p.pub.Send(ctx, m.Key, m.Data) }, x)
+		p.sendUntilAccepted(func(ctx context.Context) error { return p.pub.Send(ctx, m.Key, m.Data) }, x)
 	}
 }
 
-// retrying sends what must not be given up: until it is accepted, or an hour is over.
-func (p *publisher) retrying(send func(context.Context) error, x *message) {
+// sendUntilAccepted repeats a send until the message is accepted, for an hour at most.
+func (p *publisher) sendUntilAccepted(send func(context.Context) error, x *message) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	for {
 		err := send(ctx)
 		switch {
 		case err == nil:
-			p.l.note(func() { x.accepted, x.took = true, time.Now() })
+			p.rec.note(func() { x.accepted, x.took = true, time.Now() })
 			return
 		case errors.Is(err, sequin.ErrFailuresPending):
-			p.flush(p.current, time.Minute)
+			p.flush(time.Minute)
 		case ctx.Err() != nil:
-			p.l.violate("a Publisher takes messages again after its troubles", "%s refuses %s: %v", p.current.name, x.id, err)
+			p.rec.violate("a Publisher accepts messages again after temporary failures", "%s refuses %s: %v", p.current.name, x.id, err)
 			return
 		}
 		time.Sleep(time.Second)
 	}
 }
 
-func (p *publisher) take(st step) {
+func (p *publisher) do(st step) {
 	switch st.Do {
 	case flush:
-		p.flush(p.current, st.Patience)
+		p.flush(st.Patience)
 	case restart:
-		var left []sequin.Message
-		p.close(st.Patience, &left)
-		p.open(left)
+		var unsent []sequin.Message
+		p.close(st.Patience, &unsent)
+		p.open(unsent)
 	default:
 		for i := range st.N {
 			p.send(st, i)
@@ -99,7 +101,7 @@ func (p *publisher) take(st step) {
 	}
 }
 
-// send makes the step's i-th message and sends it.
+// send sends the i-th message of a step.
 func (p *publisher) send(st step, i int) {
 	m := sequin.Message{Key: keyOf((p.count*7 + i) % st.Keys), Data: p.data(st, i)}
 	x := p.note(m)
@@ -114,56 +116,58 @@ func (p *publisher) send(st step, i int) {
 	case sendReceipt:
 		var r sequin.Receipt
 		if r, err = p.pub.SendReceipt(ctx, m); err == nil {
-			p.l.note(func() { x.receipt = &r })
+			p.rec.note(func() { x.receipt = &r })
 		}
 	case sendSync:
 		err = p.pub.SendSync(ctx, m)
-		p.ended(x, err)
+		p.sendSyncEnded(x, err)
 		return
 	}
-	p.l.note(func() { x.accepted, x.took = err == nil, time.Now() })
+	p.rec.note(func() { x.accepted, x.took = err == nil, time.Now() })
 	if errors.Is(err, sequin.ErrFailuresPending) {
-		p.flush(p.current, time.Minute)
+		p.flush(time.Minute)
 	}
 }
 
-// ended notes the fate that SendSync tells of, as far as it does.
-func (p *publisher) ended(x *message, err error) {
-	p.l.note(func() {
+// sendSyncEnded records the outcome that SendSync returned, unless it leaves the outcome open.
+func (p *publisher) sendSyncEnded(x *message, err error) {
+	p.rec.note(func() {
 		x.took = time.Now()
 		switch {
 		case err == nil:
-			x.accepted, x.fates = true, append(x.fates, fate{sent, "SendSync", nil})
-		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, sequin.ErrClosed), p.refused(err):
-			x.doubtful = true // not accepted, or accepted and nobody waits for it any more
+			x.accepted, x.outcomes = true, append(x.outcomes, outcome{sent, "SendSync", nil})
+		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, sequin.ErrClosed), concernsStream(err):
+			x.doubtful = true // not accepted, or accepted with an open outcome
 		default:
-			x.accepted, x.fates = true, append(x.fates, fate{failed, "SendSync", err})
+			x.accepted, x.outcomes = true, append(x.outcomes, outcome{failed, "SendSync", err})
 		}
 	})
 }
 
-// refused tells errors that mean the whole stream: SendSync has them from a Publisher that takes nothing, and for a
-// message that failed with its batch.
-func (p *publisher) refused(err error) bool {
+// concernsStream reports whether an error concerns the whole stream. SendSync returns such an error if the Publisher does
+// not accept the message, and also if the message failed with its batch.
+func concernsStream(err error) bool {
 	return errors.Is(err, sequin.ErrUnauthorized) || errors.Is(err, sequin.ErrNotFound) || errors.Is(err, sequin.ErrFailuresPending)
 }
 
+// payload is the data of a message.
 type payload struct {
 	ID  string `json:"id"`
 	Pad string `json:"pad,omitempty"`
 }
 
+// data returns the data of a step's i-th message, with a new id.
 func (p *publisher) data(st step, i int) string {
 	p.count++
 	x := payload{ID: fmt.Sprintf("%s/%d", p.name, p.count), Pad: strings.Repeat("x", st.Size)}
 	if st.Poison && i == st.N-1 {
 		x.Pad = poison
 	}
-	text, _ := json.Marshal(x) // of strings
+	text, _ := json.Marshal(x) // strings cannot fail
 	return string(text)
 }
 
-// idOf reads the id back.
+// idOf returns the id in the data of a message.
 func idOf(data string) string {
 	var x payload
 	if json.Unmarshal([]byte(data), &x) != nil {
@@ -172,90 +176,92 @@ func idOf(data string) string {
 	return x.ID
 }
 
-// note enters a message before it is sent.
+// note records a message before it is sent.
 func (p *publisher) note(m sequin.Message) *message {
-	life := p.current
-	x := &message{publisher: life.name, id: idOf(m.Data), key: m.Key, data: m.Data, n: len(life.sent), at: time.Now()}
-	p.l.note(func() {
-		life.sent, life.byID[x.id] = append(life.sent, x), x
-		p.l.messages = append(p.l.messages, x)
+	in := p.current
+	x := &message{publisher: in.name, id: idOf(m.Data), key: m.Key, data: m.Data, n: len(in.sent), at: time.Now()}
+	p.rec.note(func() {
+		in.sent, in.byID[x.id] = append(in.sent, x), x
+		p.rec.messages = append(p.rec.messages, x)
 	})
 	return x
 }
 
-func (p *publisher) fails(life *incarnation, by string, e sequin.MessageError) {
-	p.tells(life, e.Message, fate{failed, by, e.Err})
+func (p *publisher) reportFailed(in *incarnation, by string, e sequin.MessageError) {
+	p.report(in, e.Message, outcome{failed, by, e.Err})
 }
 
-func (p *publisher) tells(life *incarnation, m sequin.Message, f fate) {
-	p.l.note(func() {
-		if x := life.byID[idOf(m.Data)]; x != nil {
-			x.fates = append(x.fates, f)
+// report records an outcome of a message.
+func (p *publisher) report(in *incarnation, m sequin.Message, o outcome) {
+	p.rec.note(func() {
+		if x := in.byID[idOf(m.Data)]; x != nil {
+			x.outcomes = append(x.outcomes, o)
 		}
 	})
 }
 
-func (p *publisher) flush(life *incarnation, patience time.Duration) {
+func (p *publisher) flush(patience time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	p.learn(life, "Flush", p.pub.Flush(ctx), nil)
+	p.reportUnsent("Flush", p.pub.Flush(ctx), nil)
 }
 
-// learn enters what an error of Flush or Close tells.
-func (p *publisher) learn(life *incarnation, by string, err error, left *[]sequin.Message) {
+// reportUnsent records the outcomes in an UnsentError of Flush or Close, and adds the unsent messages to unsentMessages
+// unless it is nil.
+func (p *publisher) reportUnsent(by string, err error, unsentMessages *[]sequin.Message) {
 	var e *sequin.UnsentError
 	if !errors.As(err, &e) {
 		return
 	}
 	for _, f := range e.Failed {
-		p.fails(life, by, f)
+		p.reportFailed(p.current, by, f)
 	}
 	for _, m := range e.Unsent {
-		p.tells(life, m, fate{unsent, by, nil})
-		if left != nil {
-			*left = append(*left, m)
+		p.report(p.current, m, outcome{unsent, by, nil})
+		if unsentMessages != nil {
+			*unsentMessages = append(*unsentMessages, m)
 		}
 	}
 }
 
-// close ends an incarnation and asks every receipt.
-func (p *publisher) close(patience time.Duration, left *[]sequin.Message) {
+// close ends an incarnation and records the outcome in each receipt.
+func (p *publisher) close(patience time.Duration, unsentMessages *[]sequin.Message) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	asked, life := time.Now(), p.current
+	asked, in := time.Now(), p.current
 	err := p.pub.Close(ctx)
-	p.learn(life, "Close", err, left)
-	p.l.note(func() {
-		p.l.stops = append(p.l.stops, stop{actor: life.name, how: closed, asked: asked, at: time.Now(), err: err})
-		p.l.totals = append(p.l.totals, publisherTotals{life.name, p.pub.Stats()})
+	p.reportUnsent("Close", err, unsentMessages)
+	p.rec.note(func() {
+		p.rec.stops = append(p.rec.stops, stop{actor: in.name, how: closed, asked: asked, at: time.Now(), err: err})
+		p.rec.totals = append(p.rec.totals, publisherTotals{in.name, p.pub.Stats()})
 	})
 	if late := time.Since(asked) - patience; late > 0 {
-		p.l.violate("a Close ends with its ctx", "%s: Close took %v longer", life.name, late)
+		p.rec.violate("Close ends with its ctx", "%s: Close took %v longer", in.name, late)
 	}
-	for _, x := range life.sent {
-		p.ask(x)
+	for _, x := range in.sent {
+		p.readReceipt(x)
 	}
 }
 
-// ask enters what a receipt says after Close.
-func (p *publisher) ask(x *message) {
+// readReceipt records the outcome in a receipt after Close.
+func (p *publisher) readReceipt(x *message) {
 	if x.receipt == nil {
 		return
 	}
 	select {
 	case <-x.receipt.Done():
 	default:
-		p.l.violate("every receipt is over after Close", "%s of %s is not", x.id, x.publisher)
+		p.rec.violate("every receipt is done after Close", "the receipt of %s of %s is not", x.id, x.publisher)
 		return
 	}
-	f := fate{by: "Receipt", err: x.receipt.Err()}
+	o := outcome{by: "Receipt", err: x.receipt.Err()}
 	switch {
-	case f.err == nil:
-		f.kind = sent
-	case errors.Is(f.err, sequin.ErrClosed):
-		return // Close lists it
+	case o.err == nil:
+		o.kind = sent
+	case errors.Is(o.err, sequin.ErrClosed):
+		return // Close reports it
 	default:
-		f.kind = failed
+		o.kind = failed
 	}
-	p.l.note(func() { x.fates = append(x.fates, f) })
+	p.rec.note(func() { x.outcomes = append(x.outcomes, o) })
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// schedule is all that a run is told: who does what when, and what goes wrong. It is data, so that it can be printed and
-// shrunk. Times count from the run's begin.
+// schedule describes a run: what each program does and when, and what goes wrong. It is data, so that it can be printed and
+// shrunk. Times count from the begin of the run.
 type schedule struct {
 	Seed       uint64
 	Mode       server.Compat
@@ -22,7 +22,7 @@ type schedule struct {
 	Faults     []faultPlan
 }
 
-// consumerPlan is a consumer of the one stream.
+// consumerPlan is a consumer of the stream. Each run has one stream.
 type consumerPlan struct {
 	Filter     string
 	AckWait    time.Duration
@@ -38,15 +38,15 @@ type publisherPlan struct {
 	Steps     []step
 }
 
-// step is one thing that a publisher does.
+// step is one action of a publisher.
 type step struct {
-	Pause    time.Duration // before
+	Pause    time.Duration // before the action
 	Do       stepKind
-	N        int           // messages
-	Keys     int           // over so many keys
-	Size     int           // of their data, about
-	Poison   bool          // the last one is what a poison fault is waiting for
-	Patience time.Duration // of the ctx
+	N        int           // how many messages
+	Keys     int           // how many keys they have
+	Size     int           // about how many bytes of data each has
+	Poison   bool          // the last one is a poison message
+	Patience time.Duration // the time-out of the ctx
 }
 
 type stepKind uint8
@@ -57,7 +57,7 @@ const (
 	sendReceipt
 	sendSync
 	flush
-	restart // Close, and another Publisher that sends what was left first
+	restart // Close, and a new Publisher that first sends the unsent messages
 )
 
 func (k stepKind) String() string {
@@ -70,76 +70,43 @@ type workerPlan struct {
 	Start    time.Duration
 	Timeout  time.Duration // Config.Timeout
 	Config   sequin.SubscriberConfig
-	Handle   bool // by Subscriber.Handle, with so many workers as there would be readers
-	Batch    int  // with Handle: by HandleBatch, of so many at most; 0 is one by one
+	Handle   bool // it uses Subscriber.Handle, with Readers workers
+	Batch    int  // with Handle: the largest batch of HandleBatch; 0 uses Handle
 	Readers  int  // goroutines that range over the channel
 	Habits   habits
 	End      endKind
 	EndAt    time.Duration // after Start
-	Patience time.Duration // of Close's ctx
+	Patience time.Duration // the time-out of Close's ctx
 }
 
-// habits are what a worker does with a delivery, in percent; the rest is acked. A handler of Handle fails where others
-// nack, and panics where others forget.
+// habits is how a worker settles deliveries, in percent of them; it acks the rest. Forget settles nothing, Overrun settles
+// after the deadline, and Twice acks and then nacks. A handler returns an error for Nack and panics for Forget.
 type habits struct {
 	AckSync, Nack, NackAfter, Forget, Overrun, Twice int
-	Work                                             time.Duration // before it settles, at most
+	Work                                             time.Duration // the longest time that it works before it settles
 }
 
 type endKind uint8
 
 const (
-	survive endKind = iota // works until everything is done
+	survive endKind = iota // it works until every message is delivered
 	closed
 	cancelled
-	vanish // its connections end, and nothing more is heard of it
+	killed // its client is disconnected, as by the end of its process
 )
 
-func (k endKind) String() string { return [...]string{"survive", "Close", "cancel", "vanish"}[k] }
+func (k endKind) String() string { return [...]string{"survive", "Close", "cancel", "killed"}[k] }
 
-// faultPlan is what goes wrong for a while.
+// faultPlan is a fault: what goes wrong, when and for how long.
 type faultPlan struct {
 	At, For time.Duration
 	Kind    faultKind
-	Op      sequintest.Op // that it strikes
-	Every   int           // it strikes every so-manieth request
+	Op      sequintest.Op // the operation that it applies to
+	Every   int           // it applies to one of so many requests
 	Delay   time.Duration
 }
 
-type faultKind uint8
-
-const (
-	away      faultKind = iota // refuses connections, and comes back with its data
-	cutAll                     // breaks the connections there are, once
-	cutBefore                  // the server did not act
-	cutAfter                   // it did
-	truncate
-	garble
-	slow       // the answer comes late, or not within the time-out
-	slowToAct  // so does the acting
-	timeout408 // by the server, which did not act
-	lost504    // by a proxy; the server acted
-	limited    // 429
-	limited5   // 429 with Retry-After: 5
-	crash      // a bare 500; the server did not act
-	crashed    // a bare 500; the server acted
-	html502
-	busy503
-	full      // 409, to sends
-	forbidden // 403, to sends
-	gone404   // of a proxy, in HTML, to receives
-	tooLarge  // 413, to sends over 2 KB, without end
-	poison400 // to sends with poison in them, without end
-	poison500
-)
-
-var faultNames = [...]string{"away", "cut all", "cut before", "cut after", "truncate", "garble", "slow", "slow to act", "408",
-	"504 acted", "429", "429 retry-after", "bare 500", "bare 500 acted", "502 html", "503", "409", "403", "404 html",
-	"413", "poison 400", "poison 500"}
-
-func (k faultKind) String() string { return faultNames[k] }
-
-// String shows everything, a line for each part.
+// String prints the whole schedule, with a line for each part.
 func (s schedule) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d, %s, stream %+v\n", s.Seed, s.Mode, s.Stream)
@@ -165,8 +132,5 @@ func (s schedule) String() string {
 	return b.String()
 }
 
-// keyOf names the i-th key: three groups, for filters to tell apart.
+// keyOf returns the i-th key. The keys are in three groups, so that filters select some of them.
 func keyOf(i int) string { return fmt.Sprintf("%c.%d", 'a'+rune(i%3), i/3) }
-
-// poison is what poison faults look for, in the data of a step's last message.
-const poison = "poison"

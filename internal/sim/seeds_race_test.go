@@ -2,5 +2,5 @@
 
 package sim
 
-// defaultSeeds are fewer under the race detector, which makes a run some ten times as long.
+// defaultSeeds is lower with the race detector, which makes a run about ten times as long.
 const defaultSeeds = 60

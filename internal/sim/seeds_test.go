@@ -2,5 +2,5 @@
 
 package sim
 
-// defaultSeeds take less than two minutes on two cores.
+// defaultSeeds takes less than two minutes on two cores.
 const defaultSeeds = 500

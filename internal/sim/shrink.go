@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// tries is how often a smaller schedule is played before it counts as one that passes: what depends on how goroutines
-// interleave does not fail every time.
+// tries is how often a smaller schedule is run before it counts as passing. A failure that depends on the order in which
+// goroutines run does not occur every time.
 const tries = 3
 
-// shrink looks for the smallest schedule for which fails still holds, one part less at a time, until none is found or the
-// time is over.
+// shrink returns a schedule, as small as possible, for which fails still holds. It removes one part at a time, until no
+// smaller schedule fails or the budget is used up.
 func shrink(s schedule, budget time.Duration, fails func(schedule) bool) schedule {
 	began := time.Now()
 	for {
-		smaller, found := shrinkOnce(s, func(c schedule) bool { return time.Since(began) > budget }, fails)
+		smaller, found := shrinkOnce(s, func() bool { return time.Since(began) > budget }, fails)
 		if !found {
 			return s
 		}
@@ -22,10 +22,11 @@ func shrink(s schedule, budget time.Duration, fails func(schedule) bool) schedul
 	}
 }
 
-func shrinkOnce(s schedule, over func(schedule) bool, fails func(schedule) bool) (schedule, bool) {
+// shrinkOnce returns a smaller schedule that fails, and whether there is one.
+func shrinkOnce(s schedule, over func() bool, fails func(schedule) bool) (schedule, bool) {
 	for _, c := range s.smaller() {
 		for range tries {
-			if over(c) {
+			if over() {
 				return s, false
 			}
 			if fails(c) {
@@ -36,7 +37,7 @@ func shrinkOnce(s schedule, over func(schedule) bool, fails func(schedule) bool)
 	return s, false
 }
 
-// smaller lists schedules that have a little less, the largest cuts first.
+// smaller returns the schedules that lack one part of s, those that lack most first.
 func (s schedule) smaller() (all []schedule) {
 	for i := range s.Publishers {
 		c := s
@@ -92,7 +93,7 @@ func (p publisherPlan) smaller() (all []publisherPlan) {
 	return all
 }
 
-// withoutConsumer drops a consumer and its workers; the last one stays.
+// withoutConsumer returns s without a consumer and its workers. It reports false for the last consumer.
 func (s schedule) withoutConsumer(i int) (schedule, bool) {
 	if len(s.Consumers) == 1 {
 		return s, false

@@ -10,11 +10,11 @@ import (
 
 var (
 	seeds = flag.Uint64("sim.seeds", defaultSeeds, "how many seeds to run")
-	from  = flag.Uint64("sim.from", 1, "the first of them")
+	from  = flag.Uint64("sim.from", 1, "the first seed")
 	seed  = flag.Uint64("sim.seed", 0, "the one seed to run; 0 runs -sim.seeds")
 )
 
-// shrinkFor bounds the search for a shorter schedule; one of a few lines is found within seconds.
+// shrinkFor limits the search for a shorter schedule. A schedule of a few lines is usually found within seconds.
 const shrinkFor = 30 * time.Second
 
 func TestNothingIsLost(t *testing.T) {
@@ -30,27 +30,27 @@ func TestNothingIsLost(t *testing.T) {
 	}
 }
 
-// hangs is long after the longest run has ended, on a busy machine with the race detector too. What goes round in circles
-// without virtual time passing can only be ended with the process.
-const hangs = 3 * time.Minute
+// runTimeout is much longer than the longest run takes on a busy machine with the race detector. A run that loops while
+// virtual time stands still can only be ended with the process.
+const runTimeout = 3 * time.Minute
 
-// play runs a schedule, and when it fails looks for a shorter one and tells everything.
+// play runs a schedule. If it fails, play looks for a shorter schedule that fails too, and prints both failures.
 func play(t *testing.T, s schedule) {
 	t.Helper()
-	watch := time.AfterFunc(hangs, func() { panic(fmt.Sprintf("the simulation has not ended within %v:\n%v", hangs, s)) })
-	found := judge(run(t, s))
+	watch := time.AfterFunc(runTimeout, func() { panic(fmt.Sprintf("the simulation has not ended within %v:\n%v", runTimeout, s)) })
+	found := verify(run(t, s))
 	watch.Stop()
 	if len(found) == 0 {
 		return
 	}
 	promise := found[0].promise
-	var l *ledger
+	var rec *recorder
 	var shortest []violation
 	short := shrink(s, shrinkFor, func(c schedule) bool {
 		again := run(t, c)
-		for _, v := range judge(again) {
+		for _, v := range verify(again) {
 			if v.promise == promise {
-				l, shortest = again, []violation{v}
+				rec, shortest = again, []violation{v}
 				return true
 			}
 		}
@@ -60,14 +60,14 @@ func play(t *testing.T, s schedule) {
 	for _, v := range found[:min(len(found), 10)] {
 		fmt.Fprintf(&b, "  %v\n", v)
 	}
-	t.Errorf("seed %d breaks %d times:\n%s", s.Seed, len(found), b.String())
-	if l == nil { // nothing shorter fails
-		t.Errorf("the shortest schedule that fails is the whole of it:\n%v", s)
+	t.Errorf("seed %d has %d violations:\n%s", s.Seed, len(found), b.String())
+	if rec == nil {
+		t.Errorf("no shorter schedule fails than the whole one:\n%v", s)
 		return
 	}
 	v := shortest[0]
 	t.Errorf("the shortest schedule that fails, with %v:\n%v", v, short)
 	if v.key != "" {
-		t.Errorf("the last that happened to key %s:\n%s", v.key, tell(l, v))
+		t.Errorf("the last events of key %s:\n%s", v.key, explain(rec, v))
 	}
 }

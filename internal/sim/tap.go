@@ -14,44 +14,24 @@ import (
 	"time"
 )
 
-// tap stands between a client and its connections: it notes what comes and goes, and can end all of it, as the end of a
-// process does.
+// tap is the http.RoundTripper of one client. It records each request as the client sees it. disconnect ends all requests
+// and refuses new ones, as when the client's process is killed.
 type tap struct {
-	l     *ledger
-	actor string
-	next  http.RoundTripper
-	gone  context.Context
-	end   context.CancelFunc
-	trips atomic.Uint64
+	rec        *recorder
+	actor      string
+	next       http.RoundTripper
+	connected  context.Context
+	disconnect context.CancelFunc
+	trips      atomic.Uint64
 }
 
-func newTap(l *ledger, actor string, next http.RoundTripper) *tap {
-	t := &tap{l: l, actor: actor, next: next}
-	t.gone, t.end = context.WithCancel(context.Background())
+func newTap(rec *recorder, actor string, next http.RoundTripper) *tap {
+	t := &tap{rec: rec, actor: actor, next: next}
+	t.connected, t.disconnect = context.WithCancel(context.Background())
 	return t
 }
 
-// call is a request as its client saw it.
-type call struct {
-	actor, id string
-	kind      callKind
-	began     time.Time
-	ended     time.Time
-	order     int // of the ending, among all calls
-	status    int // 0: no answer
-	whole     bool
-	answer    []byte
-}
-
-type callKind uint8
-
-const (
-	otherCall callKind = iota
-	sendCall
-	receiveCall
-	settleCall
-)
-
+// kindOf returns what a request is for.
 func kindOf(r *http.Request) callKind {
 	switch path := r.URL.Path; {
 	case strings.HasSuffix(path, "/receive"):
@@ -64,27 +44,27 @@ func kindOf(r *http.Request) callKind {
 	return otherCall
 }
 
-// RoundTrip reads the whole answer, so that what was noted is what the client gets.
+// RoundTrip reads the whole answer before the client gets it, so that it can be recorded.
 func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
-	c := t.l.began(&call{actor: t.actor, id: r.Header.Get("X-Request-Id"), kind: kindOf(r)})
-	defer t.l.ended(c)
-	if t.gone.Err() != nil {
+	c := t.rec.callBegan(&call{actor: t.actor, id: r.Header.Get("X-Request-Id"), kind: kindOf(r)})
+	defer t.rec.callEnded(c)
+	if t.connected.Err() != nil {
 		if r.Body != nil {
-			_ = r.Body.Close() // a RoundTripper must; nothing was read of it
+			_ = r.Body.Close() // a RoundTripper must close it
 		}
 		return nil, &net.OpError{Op: "dial", Net: "memory", Err: syscall.EHOSTUNREACH}
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer context.AfterFunc(t.gone, cancel)()
-	pass(ctx, t.latency())
+	defer context.AfterFunc(t.connected, cancel)()
+	sleep(ctx, t.latency())
 	resp, err := t.next.RoundTrip(r.WithContext(ctx))
 	if err != nil {
 		return nil, err
 	}
 	body, err := io.ReadAll(resp.Body)
-	_ = resp.Body.Close() // read to its end, or to the error that the client gets
-	pass(ctx, t.latency())
+	_ = resp.Body.Close() // it was read to its end, or to the error that the client gets
+	sleep(ctx, t.latency())
 	c.status, c.answer, c.whole = resp.StatusCode, body, err == nil
 	again := io.Reader(bytes.NewReader(body))
 	if err != nil {
@@ -94,17 +74,17 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// latency is how long a request travels, or an answer: up to half a millisecond, each time another time. Otherwise all
-// that follows from one another would happen at one moment, and nobody could tell the order.
+// latency returns how long a request or an answer is in transit: up to half a millisecond, drawn anew each time. Without it
+// events that follow from one another would have the same virtual time, and the checks could not know their order.
 func (t *tap) latency() time.Duration {
 	who := fnv.New64a()
-	_, _ = io.WriteString(who, t.actor) // a hash takes everything
-	d := drawer{rand.New(rand.NewPCG(t.l.s.Seed^who.Sum64(), t.trips.Add(1)))}
+	_, _ = io.WriteString(who, t.actor) // a hash returns no error
+	d := drawer{rand.New(rand.NewPCG(t.rec.s.Seed^who.Sum64(), t.trips.Add(1)))}
 	return time.Duration(d.Int64N(int64(500 * time.Microsecond)))
 }
 
-// pass lets time pass, unless ctx ends.
-func pass(ctx context.Context, d time.Duration) {
+// sleep waits for d, or until ctx is done.
+func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -11,9 +11,10 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// worker is a program that receives as its plan says.
+// worker is a program that receives and settles messages as its plan says.
 type worker struct {
-	*world
+	world    *world
+	rec      *recorder
 	name     string
 	consumer string
 	plan     workerPlan
@@ -24,13 +25,13 @@ type worker struct {
 	readers  sync.WaitGroup
 }
 
-// work runs a worker until its end; a survivor is left to the world.
-func (w *world) work(name string, plan workerPlan) {
-	x := &worker{world: w, name: name, consumer: consumerName(plan.Consumer), plan: plan}
+// work runs a worker to its end. It returns a worker that survives as soon as it is running, and nil otherwise.
+func (w *world) work(name string, plan workerPlan) *worker {
+	x := &worker{world: w, rec: w.rec, name: name, consumer: consumerName(plan.Consumer), plan: plan}
 	x.ctx, x.cancel = context.WithCancel(context.Background())
 	time.Sleep(plan.Start)
 	if !x.subscribe() {
-		return
+		return nil
 	}
 	if plan.Handle {
 		x.readers.Go(x.handleAll)
@@ -40,21 +41,19 @@ func (w *world) work(name string, plan workerPlan) {
 		}
 	}
 	if plan.End == survive {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.survivors = append(w.survivors, x)
-		return
+		return x
 	}
 	time.Sleep(plan.EndAt)
 	x.stop(plan.End, plan.Patience)
+	return nil
 }
 
-// subscribe tries until it succeeds, which it does when the faults are over.
+// subscribe repeats Subscribe until it succeeds, for an hour at most; the faults end earlier.
 func (w *worker) subscribe() bool {
-	client, tap := w.newTappedClient(w.name, w.plan.Timeout)
+	client, tap := w.world.newTappedClient(w.name, w.plan.Timeout)
 	cfg := w.plan.Config
 	cfg.OnAckError = func(d sequin.Delivery, err error) {
-		w.of(d, func(h *handed) { h.told = err })
+		w.rec.updateReceived(w.name, d, func(r *received) { r.ackError = err })
 	}
 	for began := time.Now(); time.Since(began) < time.Hour; time.Sleep(time.Second) {
 		sub, err := client.Subscribe(w.ctx, streamName, w.consumer, cfg)
@@ -63,27 +62,16 @@ func (w *worker) subscribe() bool {
 			return true
 		}
 		if errors.Is(err, sequin.ErrInvalidConfig) {
-			w.l.violate("a schedule makes sense", "worker %s: %v", w.name, err)
+			w.rec.violate("a schedule is valid", "worker %s: %v", w.name, err)
 			return false
 		}
 	}
-	w.l.violate("Subscribe succeeds when the server does", "%s could not", w.name)
+	w.rec.violate("Subscribe succeeds when the server is available", "%s could not subscribe", w.name)
 	return false
 }
 
-// maxMargin is what the last settles may take: the longest margin that is drawn, half of a lease of 30 s.
+// maxMargin is how long the last settles may take. It is the longest lease margin that is drawn, half of a lease of 30 s.
 const maxMargin = 15 * time.Second
-
-// of finds what was entered of a delivery.
-func (w *worker) of(d sequin.Delivery, do func(*handed)) {
-	w.l.note(func() {
-		for _, h := range w.l.handed {
-			if h.worker == w.name && h.AckID == d.AckID && h.Seq == d.Seq && h.Deadline.Equal(d.Deadline) {
-				do(h)
-			}
-		}
-	})
-}
 
 // stop ends the Subscriber and waits for its readers.
 func (w *worker) stop(how endKind, patience time.Duration) {
@@ -92,14 +80,14 @@ func (w *worker) stop(how endKind, patience time.Duration) {
 	defer cancel()
 	var err error
 	switch how {
-	case vanish:
-		w.tap.end()
+	case killed:
+		w.tap.disconnect()
 		cancel()
 		err = w.sub.Close(ctx)
 	case cancelled:
 		w.cancel()
 		w.readers.Wait()
-		// Close waits for what a cancelled ctx waits for, and tells how it ended; its own ctx counts for nothing then.
+		// After a cancellation Close waits for the drain that is running, whatever its own ctx, and returns the result.
 		time.Sleep(w.plan.Config.DrainTimeout)
 		err = w.sub.Close(context.Background())
 	default:
@@ -107,74 +95,68 @@ func (w *worker) stop(how endKind, patience time.Duration) {
 	}
 	at := time.Now()
 	if late := at.Sub(asked) - patience - maxMargin; how == closed && late > 0 {
-		w.l.violate("a Close ends with its ctx, and the settles after it", "%s: Close took %v longer", w.name, late)
+		w.rec.violate("Close ends with its ctx, and the settles after it", "%s: Close took %v longer", w.name, late)
 	}
 	w.readers.Wait()
 	w.cancel()
-	w.l.note(func() { w.l.stops = append(w.l.stops, stop{w.name, how, asked, at, err}) })
+	w.rec.note(func() { w.rec.stops = append(w.rec.stops, stop{w.name, how, asked, at, err}) })
 	if err := w.sub.Err(); err != nil {
-		w.l.violate("trouble that passes closes no channel", "%s: %v", w.name, err)
+		w.rec.violate("temporary failures do not end a Subscriber", "%s: %v", w.name, err)
 	}
 }
 
 func (w *worker) read() {
 	for d := range w.sub.Deliveries() {
-		h, drawn := w.take(d)
-		w.handle(h, drawn)
+		r, drawn := w.receive(d)
+		w.settleByHabit(r, drawn)
 	}
 }
 
-// take enters a delivery, and draws what is to be done with it.
-func (w *worker) take(d sequin.Delivery) (*handed, int) {
-	h, again := &handed{worker: w.name, consumer: w.consumer, Delivery: d, at: time.Now()}, 0
-	w.l.note(func() {
-		for _, other := range w.l.handed {
-			if other.worker == w.name && other.Seq == d.Seq {
-				again++
-			}
-		}
-		w.l.handed = append(w.l.handed, h)
-	})
-	return h, w.drawn(d, again)
+// receive records a delivery, and draws how it is settled.
+func (w *worker) receive(d sequin.Delivery) (r *received, drawn int) {
+	r = &received{worker: w.name, consumer: w.consumer, Delivery: d, at: time.Now()}
+	before := w.rec.receive(r)
+	return r, w.drawn(d, before)
 }
 
-// drawn is a number that depends on the schedule and on what was delivered, not on who came first.
-func (w *worker) drawn(d sequin.Delivery, again int) int {
+// drawn returns a number that depends only on the seed, the worker, the message and how often the worker had received it
+// before, so that it does not depend on the order in which goroutines run.
+func (w *worker) drawn(d sequin.Delivery, before int) int {
 	f := fnv.New64a()
-	fmt.Fprintf(f, "%d %s %s %s %d", w.s.Seed, w.name, d.Key, idOf(d.Data), again)
+	fmt.Fprintf(f, "%d %s %s %s %d", w.world.s.Seed, w.name, d.Key, idOf(d.Data), before)
 	return int(f.Sum64() >> 33)
 }
 
-// handle does with a delivery what the worker's habits say; once all is calm, everybody works well.
-func (w *worker) handle(h *handed, drawn int) {
+// settleByHabit settles a delivery as the worker's habits say. Once the faults are over it acks everything.
+func (w *worker) settleByHabit(r *received, drawn int) {
 	select {
-	case <-w.calm:
-		w.ack(h, false)
+	case <-w.world.faultsOver:
+		w.ack(r, false)
 		return
 	default:
 	}
 	below := w.choose(drawn)
 	switch habits := w.plan.Habits; {
 	case below(habits.AckSync):
-		w.ack(h, true)
+		w.ack(r, true)
 	case below(habits.Nack):
-		w.settle(h, sequin.Nack, false, h.Nack)
+		w.settle(r, sequin.Nack, false, r.Nack)
 	case below(habits.NackAfter):
-		w.settle(h, sequin.Nack, false, func() error { return h.NackAfter(time.Duration(drawn) % (5 * time.Second)) })
+		w.settle(r, sequin.Nack, false, func() error { return r.NackAfter(time.Duration(drawn) % (5 * time.Second)) })
 	case below(habits.Forget):
 	case below(habits.Overrun):
-		time.Sleep(time.Until(h.Deadline) + time.Duration(drawn)%time.Second)
-		w.ack(h, false)
+		time.Sleep(time.Until(r.Deadline) + time.Duration(drawn)%time.Second)
+		w.ack(r, false)
 	case below(habits.Twice):
-		w.ack(h, false)
-		w.settle(h, sequin.Nack, false, h.Nack)
+		w.ack(r, false)
+		w.settle(r, sequin.Nack, false, r.Nack)
 	default:
-		w.ack(h, false)
+		w.ack(r, false)
 	}
 }
 
-// choose works for a while, and returns what tells which share of the habits was drawn when it is asked for one after
-// the other.
+// choose works for a while, and returns a function that selects one habit: it is called with the share of each habit in
+// turn, and returns true for the one that was drawn.
 func (w *worker) choose(drawn int) func(share int) bool {
 	if w.plan.Habits.Work > 0 {
 		time.Sleep(time.Duration(drawn) % w.plan.Habits.Work)
@@ -183,28 +165,28 @@ func (w *worker) choose(drawn int) func(share int) bool {
 	return func(share int) bool { percent -= share; return percent < 0 }
 }
 
-func (w *worker) ack(h *handed, sync bool) {
+func (w *worker) ack(r *received, sync bool) {
 	if !sync {
-		w.settle(h, sequin.Ack, false, h.Ack)
+		w.settle(r, sequin.Ack, false, r.Ack)
 		return
 	}
-	w.settle(h, sequin.Ack, true, func() error {
+	w.settle(r, sequin.Ack, true, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		return h.AckSync(ctx)
+		return r.AckSync(ctx)
 	})
 }
 
-// settle enters a settle before it is made, because its request may leave before the call returns.
-func (w *worker) settle(h *handed, kind sequin.SettlementKind, sync bool, do func() error) {
+// settle makes a settle. It is recorded before the call, because its request may be sent before the call returns.
+func (w *worker) settle(r *received, kind sequin.SettlementKind, sync bool, do func() error) {
 	var i int
-	w.l.note(func() {
-		i = len(h.settles)
-		h.settles = append(h.settles, settled{kind: kind, sync: sync, at: time.Now(), err: errPending})
+	w.rec.note(func() {
+		i = len(r.settles)
+		r.settles = append(r.settles, settle{kind: kind, sync: sync, at: time.Now(), err: errPending})
 	})
 	err := do()
-	w.l.note(func() { h.settles[i].err, h.settles[i].ended = err, time.Now() })
+	w.rec.note(func() { r.settles[i].err, r.settles[i].ended = err, time.Now() })
 }
 
-// errPending stands for a settle that has not returned.
-var errPending = errors.New("it has not returned")
+// errPending is the error of a settle while its call has not returned.
+var errPending = errors.New("the call has not returned")

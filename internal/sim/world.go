@@ -1,69 +1,64 @@
 package sim
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// director is the name of the run itself, among those of its actors.
+// director is the client name of the run itself. Faults do not apply to its requests.
 const director = "director"
 
 const streamName = "stream"
 
 func consumerName(i int) string { return fmt.Sprintf("c%d", i) }
 
-// world is a run: a server, the actors and the clock of a bubble.
+// world is what the programs and faults of a run share: the server, the recorder and the clients.
 type world struct {
-	t    *testing.T
-	l    *ledger
-	s    schedule
-	srv  *sequintest.Server
-	calm chan struct{} // closed when nothing goes wrong any more
+	t          *testing.T
+	rec        *recorder
+	s          schedule
+	srv        *sequintest.Server
+	faultsOver chan struct{} // closed when the temporary faults and the schedule's programs have ended
 
-	mu        sync.Mutex // guards all below
-	survivors []*worker
-	away      int // faults that keep the server away
-	taps      []*tap
+	mu   sync.Mutex // guards all below
+	down int        // how many faults keep the server down
+	taps []*tap
 }
 
-func newWorld(t *testing.T, l *ledger) *world {
+func newWorld(t *testing.T, rec *recorder) *world {
 	t.Helper()
-	w := &world{t: t, l: l, s: l.s, calm: make(chan struct{})}
-	w.srv = sequintest.NewServer(complaints{t, l}, sequintest.Config{Compat: l.s.Mode, KeepRequests: keepRequests})
-	l.begin = time.Now()
+	w := &world{t: t, rec: rec, s: rec.s, faultsOver: make(chan struct{})}
+	w.srv = sequintest.NewServer(serverErrors{t, rec}, sequintest.Config{Compat: rec.s.Mode, KeepRequests: keepRequests})
+	rec.begin = time.Now()
 	return w
 }
 
-// keepRequests is above what any run makes; play looks that it was.
+// keepRequests is more than any run makes; finish checks that nothing was dropped.
 const keepRequests = 1_000_000
 
-// complaints makes violations of what the server complains about, so that a failing schedule can be run again.
-type complaints struct {
+// serverErrors records the errors that the server reports to its test as violations, so that their schedule is shrunk too.
+type serverErrors struct {
 	testing.TB
-	l *ledger
+	rec *recorder
 }
 
-func (c complaints) Errorf(format string, args ...any) {
-	c.l.violate("the server can be stopped", format, args...)
+func (e serverErrors) Errorf(format string, args ...any) {
+	e.rec.violate("the server shuts down", format, args...)
 }
 
-// newTappedClient returns a client with connections of its own, known by its name.
+// newTappedClient returns a client with connections of its own, and its tap. name is its User-Agent.
 func (w *world) newTappedClient(name string, timeout time.Duration) (*sequin.Client, *tap) {
 	connections := w.srv.Client()
-	t := newTap(w.l, name, connections.Transport)
+	t := newTap(w.rec, name, connections.Transport)
 	client, err := sequin.NewClient(sequin.Config{BaseURL: w.srv.URL, UserAgent: name, Timeout: timeout, HTTPClient: &http.Client{Transport: t}})
 	if err != nil {
-		w.l.violate("a schedule makes sense", "client %s: %v", name, err)
+		w.rec.violate("a schedule is valid", "client %s: %v", name, err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -76,94 +71,32 @@ func (w *world) newClient(name string, timeout time.Duration) *sequin.Client {
 	return client
 }
 
-// play runs the schedule, waits until everything is done, and writes down how it ended.
-func (w *world) play() {
-	defer func() {
-		for _, t := range w.taps {
-			t.end()
-		}
-		w.srv.Close()
-	}()
-	w.prepare()
-	var publishers, workers, faults sync.WaitGroup
-	for i, p := range w.s.Publishers {
-		publishers.Go(func() { w.publish(i, p) })
+// close disconnects all clients and closes the server.
+func (w *world) close() {
+	w.mu.Lock()
+	taps := w.taps
+	w.mu.Unlock()
+	for _, t := range taps {
+		t.disconnect()
 	}
-	for i, p := range w.s.Workers {
-		workers.Go(func() { w.work(fmt.Sprintf("w%d", i), p) })
-	}
-	for _, f := range w.s.Faults {
-		faults.Go(func() { w.suffer(f) })
-	}
-	faults.Wait()
-	publishers.Wait()
-	workers.Wait()
-	close(w.calm)
-	w.fill()
-	w.drain()
-	w.finish()
+	w.srv.Close()
 }
 
-func (w *world) prepare() {
-	admin := w.newClient(director, time.Minute)
-	ctx := context.Background()
-	_, err := admin.CreateStream(ctx, streamName, w.s.Stream)
-	require.NoError(w.t, err)
-	for i, c := range w.s.Consumers {
-		_, err := admin.CreateConsumer(ctx, streamName, consumerName(i), c.Filter,
-			sequin.ConsumerOptions{AckWait: c.AckWait, MaxDeliver: c.MaxDeliver, MaxWaiting: 4})
-		require.NoError(w.t, err)
+// takeDown makes the server unreachable until bringUp is called as often as takeDown, because faults may overlap.
+func (w *world) takeDown() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.down++; w.down == 1 {
+		w.rec.outageBegan(time.Now())
+		w.srv.Down()
 	}
 }
 
-// fill gives each consumer that nobody works for a worker. The others' survivors must do the rest by themselves: what
-// went wrong must not have harmed them for good.
-func (w *world) fill() {
-	for i := range w.s.Consumers {
-		if !slices.ContainsFunc(w.survivors, func(x *worker) bool { return x.plan.Consumer == i }) {
-			w.work(fmt.Sprintf("last%d", i), workerPlan{Consumer: i, Timeout: 30 * time.Second, Readers: 1, End: survive})
-		}
+func (w *world) bringUp() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.down--; w.down == 0 {
+		w.srv.Up()
+		w.rec.outageEnded(time.Now())
 	}
-}
-
-// patience is how long the survivors have for what is left: several leases of the longest kind, and then as much again as
-// backoffs and fall-backs take.
-const patience = 10 * time.Minute
-
-// drain waits until every consumer is done.
-func (w *world) drain() {
-	for began := time.Now(); time.Since(began) < patience; time.Sleep(time.Second) {
-		if w.left() == "" {
-			return
-		}
-	}
-	w.l.violate("everything is delivered in the end", "after %v of calm the server still has %s", patience, w.left())
-}
-
-// left says what some consumer has not been done with.
-func (w *world) left() (left string) {
-	state, _ := w.srv.Stream(streamName)
-	for _, c := range state.Consumers {
-		if c.Available+len(c.Outstanding) > 0 {
-			left += fmt.Sprintf("%d available and %d delivered of %s; ", c.Available, len(c.Outstanding), c.Name)
-		}
-	}
-	return left
-}
-
-// finish lets every lease end, looks at what the survivors hold, and stops them.
-func (w *world) finish() {
-	time.Sleep(time.Minute)
-	for _, x := range w.survivors {
-		w.l.rooms = append(w.l.rooms, room{x.name, x.sub.Stats()})
-	}
-	for _, x := range w.survivors {
-		x.stop(closed, time.Minute)
-	}
-	w.l.requests = w.srv.Requests()
-	w.l.final, _ = w.srv.Stream(streamName)
-	if kept, all := len(w.l.requests), w.srv.Count(sequintest.Any); kept != all {
-		w.l.violate("the journal holds everything", "it holds %d of %d requests", kept, all)
-	}
-	w.l.complete = true
 }
