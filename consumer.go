@@ -10,21 +10,22 @@ import (
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// Unlimited as ConsumerOptions.MaxDeliver sends null: deliver until acked. As Consumer.MaxDeliver it is what null was.
+// Unlimited is the MaxDeliver of a consumer whose messages are delivered until they are acked. The API writes it as null.
 const Unlimited = -1
 
-// ConsumerOptions of CreateConsumer and UpdateConsumer. What is not set never reaches the wire; the defaults are the server's.
+// ConsumerOptions of CreateConsumer and UpdateConsumer. Options that are not set are not sent; the defaults are the server's.
 type ConsumerOptions struct {
-	// AckWait is the lease: how long a delivered message waits for its ack before it is delivered again, in whole
-	// milliseconds. Default 30 s. A Subscriber wants at least 100 ms.
+	// AckWait is the lease: how long after its delivery a message that was not acked is redelivered, in whole
+	// milliseconds. Default 30 s. A Subscriber needs at least 100 ms.
 	AckWait time.Duration
-	// MaxAckPending is the most messages delivered and not yet settled. Default 10,000. Leave it large: for five minutes
-	// after a consumer is created, the 2024 server counts acked messages too.
+	// MaxAckPending is the largest number of messages that are delivered and not yet settled. Default 10,000. Do not lower
+	// it much: for five minutes after a consumer is created, the 2024 server counts acked messages too.
 	MaxAckPending int
-	// MaxDeliver is how often one version of a message is delivered at most, or Unlimited. Default unlimited. The 2024
-	// server stores it and does not enforce it.
+	// MaxDeliver is the largest number of deliveries of one version of a message, or Unlimited. Default Unlimited. The
+	// 2024 server stores it and does not enforce it.
 	MaxDeliver int
-	// MaxWaiting is how many receives may wait at once; more are answered with 429. Default 20.
+	// MaxWaiting is the largest number of receives that may wait at the same time. The server answers 429 to others.
+	// Default 20.
 	MaxWaiting int
 }
 
@@ -37,13 +38,13 @@ func (o ConsumerOptions) validate() error {
 		value, least int
 	}{{"MaxAckPending", o.MaxAckPending, 0}, {"MaxDeliver", o.MaxDeliver, Unlimited}, {"MaxWaiting", o.MaxWaiting, 0}} {
 		if limit.value < limit.least {
-			return fmt.Errorf("%w: ConsumerOptions.%s is %d", ErrInvalidArgument, limit.name, limit.value)
+			return fmt.Errorf("%w: ConsumerOptions.%s is %d, must be at least %d", ErrInvalidArgument, limit.name, limit.value, limit.least)
 		}
 	}
 	return nil
 }
 
-// fields are the options that are set, as the API names them.
+// fields returns the options that are set, by their names in the API.
 func (o ConsumerOptions) fields() map[string]any {
 	f := map[string]any{}
 	if o.AckWait != 0 {
@@ -63,7 +64,7 @@ func (o ConsumerOptions) fields() map[string]any {
 	return f
 }
 
-// Consumer as the server shows it. Times are UTC, in seconds.
+// Consumer is a consumer as the server shows it. Times are UTC, in seconds.
 type Consumer struct {
 	ID            string
 	Name          string
@@ -74,13 +75,13 @@ type Consumer struct {
 	Status        string // "active"
 	AckWait       time.Duration
 	MaxAckPending int
-	MaxDeliver    int // Unlimited where the server says null
+	MaxDeliver    int // Unlimited if the server says null
 	MaxWaiting    int
 	InsertedAt    time.Time
 	UpdatedAt     time.Time
 }
 
-// consumerJSON is a Consumer on the wire.
+// consumerJSON is a Consumer as JSON.
 type consumerJSON struct {
 	ID            string    `json:"id"`
 	Name          string    `json:"name"`
@@ -117,11 +118,12 @@ func callConsumer(ctx context.Context, c *Client, method, path string, in any) (
 	return j.consumer(), nil
 }
 
-// CreateConsumer creates a pull consumer that gets the stream's messages, from its beginning, whose key matches filter:
-// tokens joined by dots, where * stands for one token and >, as the last, for one or more. Errors before anything is sent:
-// ErrInvalidPattern for a malformed filter, ErrInvalidArgument for an option outside its limits. Others: ErrValidation for
-// a name that is taken or not allowed, ErrNotFound for an unknown stream, ErrOutcomeUnknown when the answer was lost; see
-// EnsureConsumer.
+// CreateConsumer creates a pull consumer. It receives the stream's messages, from the first one, whose key matches filter.
+// A filter is a key in which the token * matches any one token, and the token >, which must be the last, one or more.
+//
+// Before anything is sent it returns ErrInvalidPattern for a malformed filter, and ErrInvalidArgument for an option outside
+// its limits. Other errors are ErrValidation for a name that is in use or not allowed, ErrNotFound for an unknown stream,
+// and ErrOutcomeUnknown if the answer was lost; see EnsureConsumer.
 func (c *Client) CreateConsumer(ctx context.Context, stream, name, filter string, opts ConsumerOptions) (*Consumer, error) {
 	if err := checkNames(stream, name); err != nil {
 		return nil, err
@@ -145,7 +147,7 @@ func (c *Client) GetConsumer(ctx context.Context, stream, consumer string) (*Con
 	return callConsumer(ctx, c, http.MethodGet, path("api", "streams", stream, "consumers", consumer), nil)
 }
 
-// ListConsumers returns the stream's consumers, all of them, or ErrNotFound for an unknown stream.
+// ListConsumers returns all consumers of a stream, or ErrNotFound for an unknown stream.
 func (c *Client) ListConsumers(ctx context.Context, stream string) ([]Consumer, error) {
 	if err := checkName("stream", stream); err != nil {
 		return nil, err
@@ -161,10 +163,12 @@ func (c *Client) ListConsumers(ctx context.Context, stream string) ([]Consumer, 
 	return consumers, nil
 }
 
-// UpdateConsumer changes the options that are set, and returns the consumer as it is then. Name and filter cannot be
-// changed. A running Subscriber notices a new AckWait within about a minute. The error is ErrInvalidArgument when no option
-// is set or one is outside its limits (nothing was sent), ErrNotFound when there is no such consumer, ErrOutcomeUnknown
-// when the answer was lost: GetConsumer tells.
+// UpdateConsumer changes the options that are set and returns the changed consumer. Name and filter cannot be changed. A
+// running Subscriber notices a new AckWait within about a minute.
+//
+// Before anything is sent it returns ErrInvalidArgument if no option is set or one is outside its limits. Other errors are
+// ErrNotFound if there is no such consumer, and ErrOutcomeUnknown if the answer was lost; GetConsumer then shows whether
+// the consumer was changed.
 func (c *Client) UpdateConsumer(ctx context.Context, stream, consumer string, opts ConsumerOptions) (*Consumer, error) {
 	if err := checkNames(stream, consumer); err != nil {
 		return nil, err
@@ -179,8 +183,8 @@ func (c *Client) UpdateConsumer(ctx context.Context, stream, consumer string, op
 	return callConsumer(ctx, c, http.MethodPut, path("api", "streams", stream, "consumers", consumer), in)
 }
 
-// DeleteConsumer deletes a consumer; its Subscribers end with ErrNotFound. The error is ErrNotFound when there is none,
-// and ErrOutcomeUnknown when the answer was lost.
+// DeleteConsumer deletes a consumer. Its Subscribers end with ErrNotFound. The error is ErrNotFound if there is no such
+// consumer, and ErrOutcomeUnknown if the answer was lost.
 func (c *Client) DeleteConsumer(ctx context.Context, stream, consumer string) error {
 	if err := checkNames(stream, consumer); err != nil {
 		return err
@@ -189,10 +193,11 @@ func (c *Client) DeleteConsumer(ctx context.Context, stream, consumer string) er
 	return err
 }
 
-// EnsureConsumer returns the stream's consumer with that name, and creates it where there is none. Programs that start
-// together may all call it; a create whose answer was lost is looked for. With the error ErrMismatch, which comes beside
-// the consumer, it exists with another filter, or another value of an option that opts sets. Other errors are those of
-// CreateConsumer.
+// EnsureConsumer returns the stream's consumer with that name, and creates it if there is none. Programs that start at the
+// same time may all call it. If the answer to the create was lost, EnsureConsumer looks for the consumer.
+//
+// It returns the consumer together with ErrMismatch if the consumer exists and has another filter, or another value of an
+// option that opts sets. Other errors are those of CreateConsumer.
 func (c *Client) EnsureConsumer(ctx context.Context, stream, name, filter string, opts ConsumerOptions) (*Consumer, error) {
 	if err := checkPattern(filter); err != nil {
 		return nil, err
@@ -217,7 +222,7 @@ func (c *Client) EnsureConsumer(ctx context.Context, stream, name, filter string
 	)
 }
 
-// deliverLimit is a MaxDeliver for people.
+// deliverLimit is a MaxDeliver whose text says "unlimited" instead of -1.
 type deliverLimit int
 
 func (d deliverLimit) String() string {
@@ -227,20 +232,20 @@ func (d deliverLimit) String() string {
 	return strconv.Itoa(int(d))
 }
 
-// The states of DeliveryInfo.State. The same message may have another word in PeekMessages than in MessageInfo, as the
-// 2024 server was recorded to answer.
+// The values of DeliveryInfo.State. PeekMessages and MessageInfo may use different words for the same message; recordings
+// of the 2024 server show both.
 const (
 	StateAvailable = "available" // for delivery
-	StateDelivered = "delivered" // leased, says PeekMessages
-	StatePending   = "pending"   // leased, says MessageInfo
-	StateAcked     = "acked"     // says MessageInfo alone: PeekMessages leaves these out
-	// StateWithheld: on a stream that appends, behind a message of the same key that is not settled yet.
+	StateDelivered = "delivered" // leased, in PeekMessages
+	StatePending   = "pending"   // leased, in MessageInfo
+	StateAcked     = "acked"     // in MessageInfo only; PeekMessages omits acked messages
+	// StateWithheld means that an earlier message of the same key is not settled yet. Only streams that append have it.
 	StateWithheld = "withheld"
-	// StatePendingRedelivery: on the 2024 server, replaced while it was delivered.
+	// StatePendingRedelivery means that the message was replaced while it was leased. Only the 2024 server has it.
 	StatePendingRedelivery = "pending_redelivery"
 )
 
-// DeliveryInfo is how a message stands with a consumer. Times are zero where the server says null.
+// DeliveryInfo is the state of a message for one consumer. Times are zero if the server says null.
 type DeliveryInfo struct {
 	AckID           string    `json:"ack_id"`
 	DeliverCount    int       `json:"deliver_count"`
@@ -249,7 +254,7 @@ type DeliveryInfo struct {
 	State           string    `json:"state"`
 }
 
-// PeekedMessage is an entry of PeekMessages.
+// PeekedMessage is a message that PeekMessages returns.
 type PeekedMessage struct {
 	Message StoredMessage `json:"message"`
 	Info    DeliveryInfo  `json:"info"`
@@ -257,8 +262,9 @@ type PeekedMessage struct {
 
 func (m *PeekedMessage) complete() error { return m.Message.complete() }
 
-// PeekMessages returns the messages that a consumer has not acked yet, without leasing them: 100, or up to 10,000 with
-// opts.Limit. Errors before anything is sent: ErrInvalidArgument (Limit, Sort) and ErrInvalidPattern; else ErrNotFound.
+// PeekMessages returns messages that the consumer has not acked, without leasing them: up to 100, or up to opts.Limit.
+// Before anything is sent it returns ErrInvalidArgument (Limit, Sort) or ErrInvalidPattern. If there is no such stream or
+// consumer the error is ErrNotFound.
 func (c *Client) PeekMessages(ctx context.Context, stream, consumer string, opts ListOptions) ([]PeekedMessage, error) {
 	if err := checkNames(stream, consumer); err != nil {
 		return nil, err
@@ -270,7 +276,7 @@ func (c *Client) PeekMessages(ctx context.Context, stream, consumer string, opts
 	return list[PeekedMessage](ctx, c, path("api", "streams", stream, "consumers", consumer, "messages"), q)
 }
 
-// ConsumerInfo is how a message stands with one consumer.
+// ConsumerInfo is the state of a message for one consumer, with the consumer's name.
 type ConsumerInfo struct {
 	ConsumerID     string `json:"consumer_id"`
 	ConsumerName   string `json:"consumer_name"`
@@ -278,7 +284,7 @@ type ConsumerInfo struct {
 	DeliveryInfo
 }
 
-// MessageInfo is a message and how it stands with every consumer that it matches.
+// MessageInfo is a message with its state for every consumer whose filter matches it.
 type MessageInfo struct {
 	Message   StoredMessage  `json:"message"`
 	Consumers []ConsumerInfo `json:"consumer_info"`
@@ -286,8 +292,8 @@ type MessageInfo struct {
 
 func (m *MessageInfo) complete() error { return m.Message.complete() }
 
-// MessageInfo returns the message with that key and how it stands with the consumers that it matches, or ErrNotFound. The
-// error before anything is sent is ErrInvalidKey.
+// MessageInfo returns the message with that key and its state for every consumer whose filter matches it, or ErrNotFound.
+// Before anything is sent it returns ErrInvalidKey.
 func (c *Client) MessageInfo(ctx context.Context, stream, key string) (*MessageInfo, error) {
 	if err := checkName("stream", stream); err != nil {
 		return nil, err

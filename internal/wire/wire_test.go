@@ -1,0 +1,92 @@
+package wire_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/internal/jscan"
+	"github.com/sequin-go/sequin/internal/wire"
+)
+
+func TestTheAnswerToASendIsItsNumber(t *testing.T) {
+	for _, row := range []struct {
+		body string
+		want int
+		says string // in the error; "" for none
+	}{
+		{`{"data":{"published":3}}`, 3, ""},
+		{`{"data":{"published":0,"skipped":{"x":[1]}},"next":null}`, 0, ""},
+		{`{"data":{"published":null}}`, 0, `has no "published"`},
+		{`{"data":{}}`, 0, `has no "published"`},
+		{`{"data":null}`, 0, "expected an object"},
+		{`{"data":{"published":"3"}}`, 0, "expected a number"},
+		{`{"data":{"published":3}`, 0, "ends inside"},
+		{``, 0, "ends where a value should begin"},
+	} {
+		got, err := wire.DecodePublished([]byte(row.body))
+		if row.says != "" {
+			require.ErrorContains(t, err, row.says, row.body)
+			continue
+		}
+		require.NoError(t, err, row.body)
+		require.Equal(t, row.want, got, row.body)
+	}
+}
+
+func TestAnAckSucceedsOnlyWithSuccess(t *testing.T) {
+	require.NoError(t, wire.DecodeSettled([]byte(`{"x":1,"success":true}`)))
+	for _, body := range []string{`{"success":false}`, `{}`, `null`, `<html>`, `{"success":true}x`, `{"success":"true"}`, ``} {
+		require.Error(t, wire.DecodeSettled([]byte(body)), body)
+	}
+}
+
+func TestBodiesAreTheJSONOfTheAPI(t *testing.T) {
+	ids := wire.AppendAckID(wire.AppendAckID(wire.AppendSettleHead(nil), "a"), "b")
+	require.Equal(t, `{"ack_ids":["a","b"]}`, string(wire.AppendSettleTail(ids, false)))
+	ids = wire.AppendAckID(wire.AppendSettleHead(nil), "a")
+	require.Equal(t, `{"ack_ids":["a"],"undelivered":true}`, string(wire.AppendSettleTail(ids, true)))
+	require.Equal(t, `{"batch_size":10}`, string(wire.AppendReceive(nil, 10, 0)))
+	require.Equal(t, `{"batch_size":10,"wait_for":1500}`, string(wire.AppendReceive(nil, 10, 1500*time.Millisecond)))
+}
+
+func FuzzSendBody(f *testing.F) {
+	f.Add("k.1", "x", "k.2", "")
+	f.Add("\"", "\\\n\x00", "é", "\u2028\U0001F600\xff")
+	f.Fuzz(func(t *testing.T, key1, data1, key2, data2 string) {
+		body := wire.AppendMessage(wire.AppendSendHead(nil), key1, data1)
+		body = wire.AppendSendTail(wire.AppendMessage(body, key2, data2))
+		size, clean := wire.SendOverhead+2*wire.MessageOverhead, true
+		for _, s := range []string{key1, data1, key2, data2} {
+			n, ok := jscan.StringSize(s)
+			size, clean = size+n, clean && ok
+		}
+		type message struct{ Key, Data string }
+		var sent struct{ Messages []message }
+		require.NoError(t, json.Unmarshal(body, &sent), "%s", body)
+		if clean {
+			require.Len(t, body, size)
+			require.Equal(t, []message{{key1, data1}, {key2, data2}}, sent.Messages)
+		}
+	})
+}
+
+func TestParseTimeReadsWhatServersWrite(t *testing.T) {
+	for text, want := range map[string]time.Time{
+		`"2024-08-01T02:03:04Z"`:        time.Date(2024, 8, 1, 2, 3, 4, 0, time.UTC),
+		`"2024-08-01T02:03:04.000005Z"`: time.Date(2024, 8, 1, 2, 3, 4, 5000, time.UTC),
+		`"2024-08-01T02:03:04.000005"`:  time.Date(2024, 8, 1, 2, 3, 4, 5000, time.UTC),
+		`"2024-08-01T03:03:04+01:00"`:   time.Date(2024, 8, 1, 2, 3, 4, 0, time.UTC),
+		`"2024-08-01T02:03:0x.000005Z"`: {},
+		`"2024-08-01T02:03:04.00000xZ"`: {},
+		`"yesterday"`:                   {},
+		`""`:                            {},
+		`null`:                          {},
+		`7`:                             {},
+		`{"iso":"2024"}`:                {},
+	} {
+		require.True(t, want.Equal(wire.ParseTime([]byte(text))), text)
+	}
+}
