@@ -14,7 +14,7 @@ import (
 
 const benchBatch = 1_000
 
-// bench is a server without a network: what a benchmark measures is parsing, storing and encoding.
+// bench is a server without a network: a benchmark measures parsing, storing and encoding.
 type bench struct {
 	b *testing.B
 	s *server.Server
@@ -42,7 +42,7 @@ func (s *bench) do(method, path, body string) string {
 	return w.Body.String()
 }
 
-// body is a batch with keys that no other batch has and 100 bytes of data each.
+// body returns a batch of messages with 100 bytes of data and keys that no other batch has.
 func body(batch int) string {
 	var text strings.Builder
 	text.WriteString(`{"messages":[`)

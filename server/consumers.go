@@ -2,22 +2,17 @@ package server
 
 import (
 	"errors"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// Defaults of a consumer, as the recorded server has them.
+// Defaults of a consumer, as they were recorded.
 const (
 	defaultAckWait       = 30 * time.Second
 	defaultMaxAckPending = 10_000
 	defaultMaxWaiting    = 20
 )
-
-// maxNames is how long the names of a stream and its consumer may be together on the 2024 server.
-const maxNames = 44
 
 type consumerJSON struct {
 	ID             string  `json:"id"`
@@ -31,14 +26,14 @@ type consumerJSON struct {
 	MaxAckPending  int     `json:"max_ack_pending"`
 	MaxDeliver     *int    `json:"max_deliver"`
 	MaxWaiting     int     `json:"max_waiting"`
-	HTTPEndpointID *string `json:"http_endpoint_id"` // always null: of push consumers, which this server has not
+	HTTPEndpointID *string `json:"http_endpoint_id"` // always null: this server has no push consumers
 	InsertedAt     string  `json:"inserted_at"`
 	UpdatedAt      string  `json:"updated_at"`
 }
 
-func (s *Server) consumerJSON(i store.ConsumerInfo) consumerJSON {
+func (c *call) consumerJSON(i store.ConsumerInfo) consumerJSON {
 	return consumerJSON{
-		ID: i.ID, Name: i.Name, AccountID: s.accountID, StreamID: i.StreamID, Filter: i.Filter,
+		ID: i.ID, Name: i.Name, AccountID: c.srv.accountID, StreamID: i.StreamID, Filter: i.Filter,
 		Kind: "pull", Status: "active",
 		AckWaitMS: i.AckWait.Milliseconds(), MaxAckPending: i.MaxAckPending,
 		MaxDeliver: orNull(i.MaxDeliver), MaxWaiting: i.MaxWaiting,
@@ -47,16 +42,18 @@ func (s *Server) consumerJSON(i store.ConsumerInfo) consumerJSON {
 }
 
 func (c *call) listConsumers() error {
-	s, err := c.store.Stream(c.stream)
+	s, err := c.findStream()
 	if err != nil {
 		return err
 	}
-	out := list[consumerJSON]{[]consumerJSON{}}
+	var all []store.ConsumerInfo
 	for _, consumer := range s.Consumers() {
-		out.Data = append(out.Data, c.consumerJSON(consumer.Info()))
+		all = append(all, consumer.Info())
 	}
-	if c.compat == Aug2024 {
-		slices.SortFunc(out.Data, func(a, b consumerJSON) int { return strings.Compare(a.Name, b.Name) })
+	c.srv.dialect.sortConsumers(all)
+	out := list[consumerJSON]{[]consumerJSON{}}
+	for _, i := range all {
+		out.Data = append(out.Data, c.consumerJSON(i))
 	}
 	return c.ok(out)
 }
@@ -66,7 +63,7 @@ func (c *call) createConsumer() error {
 	if err != nil {
 		return err
 	}
-	s, err := c.store.Stream(c.stream)
+	s, err := c.findStream()
 	if err != nil {
 		return err
 	}
@@ -92,15 +89,15 @@ func (c *call) createConsumer() error {
 }
 
 func (c *call) checkConsumer(f *form, o store.ConsumerOptions, stream string) {
+	d := &c.srv.dialect
 	if o.Name != "" {
-		if text := c.checkName(o.Name); text != "" {
+		if text := checkName(o.Name, d.dashesInNames); text != "" {
 			f.reject("name", text)
-		} else if c.compat == Aug2024 && len(stream)+len(o.Name) > maxNames {
+		} else if len(stream)+len(o.Name) > d.maxNames {
 			f.reject("name", "must be at most 44 characters together with the stream's name")
 		}
 	}
-	// The 2024 server takes any pattern; one that is malformed matches nothing.
-	if o.Filter != "" && c.compat != Aug2024 {
+	if o.Filter != "" && d.checkPatterns {
 		if text := checkPattern(o.Filter); text != "" {
 			f.reject("filter_key_pattern", text)
 		}
@@ -116,25 +113,8 @@ func readLimits(f *form, l *store.ConsumerLimits) {
 	f.positive("max_waiting", &l.MaxWaiting, false)
 }
 
-// scopedConsumer finds the consumer in the stream that the path names.
-func (c *call) scopedConsumer() (store.Consumer, error) {
-	s, err := c.store.Stream(c.stream)
-	if err != nil {
-		return nil, err
-	}
-	return s.Consumer(c.consumer)
-}
-
-// workingConsumer finds the consumer for receive, ack and nack, where the 2024 server does not look at the stream.
-func (c *call) workingConsumer() (store.Consumer, error) {
-	if c.compat == Aug2024 {
-		return c.store.Consumer(c.consumer)
-	}
-	return c.scopedConsumer()
-}
-
 func (c *call) getConsumer() error {
-	consumer, err := c.scopedConsumer()
+	consumer, err := c.findConsumer()
 	if err != nil {
 		return err
 	}
@@ -146,7 +126,7 @@ func (c *call) updateConsumer() error {
 	if err != nil {
 		return err
 	}
-	consumer, err := c.scopedConsumer()
+	consumer, err := c.findConsumer()
 	if err != nil {
 		return err
 	}
@@ -164,7 +144,7 @@ func (c *call) updateConsumer() error {
 }
 
 func (c *call) deleteConsumer() error {
-	consumer, err := c.scopedConsumer()
+	consumer, err := c.findConsumer()
 	if err != nil {
 		return err
 	}

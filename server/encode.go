@@ -11,34 +11,35 @@ import (
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// microsLayout is how messages show times.
+// microsLayout is the layout of the times of messages.
 const microsLayout = "2006-01-02T15:04:05.000000Z"
 
-// encoder writes messages as JSON. By hand, because a batch of a thousand is the common answer and the time goes here.
+// encoder writes messages as JSON. It is written by hand because most of the time of a receive of 1,000 messages is spent
+// here.
 type encoder struct {
-	buf   []byte
-	count bool // deliver_count beside the message
+	buf          []byte
+	deliverCount bool // deliveries have deliver_count
 
 	scratch []byte
 
-	// The last time that was written: the messages of a batch mostly share theirs.
+	// The time that was written last, and its text: most messages of a batch have the same time.
 	at     int64
 	atText []byte
 }
 
-// around is more than what stands around a key and data: names, ids, a hash, two times and two numbers.
-const around = 384
+// overhead is an upper limit of a message without its key and data: names, ids, a hash, two times and two numbers.
+const overhead = 384
 
-// room is what a message takes, so that an answer of megabytes is not copied a dozen times while it grows. Data that is
-// JSON itself grows by an eighth when it is escaped.
-func room(m *store.Message) int { return around + len(m.Key) + len(m.Data) + len(m.Data)/8 }
+// sizeOf estimates the size of a message, so that a large answer is not copied again and again while it grows. Data that
+// is JSON itself grows by about an eighth when it is escaped.
+func sizeOf(m *store.Message) int { return overhead + len(m.Key) + len(m.Data) + len(m.Data)/8 }
 
 func (e *encoder) raw(text string) { e.buf = append(e.buf, text...) }
 
 func (e *encoder) deliveries(streamID string, all []store.Delivery) {
 	size := 0
 	for i := range all {
-		size += room(&all[i].Message)
+		size += sizeOf(&all[i].Message)
 	}
 	e.buf = slices.Grow(e.buf, size)
 	e.raw(`{"data":[`)
@@ -49,7 +50,7 @@ func (e *encoder) deliveries(streamID string, all []store.Delivery) {
 		}
 		e.raw(`{"ack_id":"`)
 		e.buf = d.ID.Append(e.buf)
-		if e.count {
+		if e.deliverCount {
 			e.raw(`","deliver_count":`)
 			e.buf = strconv.AppendInt(e.buf, int64(d.Count), 10)
 			e.raw(`,"message":`)
@@ -65,7 +66,7 @@ func (e *encoder) deliveries(streamID string, all []store.Delivery) {
 func (e *encoder) messages(streamID string, all []store.Message) {
 	size := 0
 	for i := range all {
-		size += room(&all[i])
+		size += sizeOf(&all[i])
 	}
 	e.buf = slices.Grow(e.buf, size)
 	e.raw(`{"data":[`)
@@ -96,14 +97,14 @@ func (e *encoder) message(streamID string, m *store.Message) {
 	e.raw("}")
 }
 
-// hash is worked out for each answer: most messages are read once, and many are never read.
+// hash writes the hash of the data. It is computed for each answer: most messages are read once, and many never.
 func (e *encoder) hash(data string) {
 	e.scratch = append(e.scratch[:0], data...)
 	sum := sha256.Sum256(e.scratch)
 	e.buf = base64.StdEncoding.AppendEncode(e.buf, sum[:])
 }
 
-// time writes a time, or null for none.
+// time writes a time, or null for zero.
 func (e *encoder) time(micros int64) {
 	if micros == 0 {
 		e.raw("null")
@@ -117,7 +118,7 @@ func (e *encoder) time(micros int64) {
 	e.buf = append(e.buf, e.atText...)
 }
 
-// delivery writes what peek and consumer_info tell about one.
+// delivery writes the members of a delivery that peek and consumer_info show.
 func (e *encoder) delivery(v *store.View, state string) {
 	e.raw(`"ack_id":`)
 	if v.ID.IsZero() {

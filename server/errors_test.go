@@ -16,27 +16,27 @@ const (
 	waitForText   = "Invalid `wait_for`. Must be between 500 and 300,000 milliseconds, or use duration format like '60s', '5m', '1000ms'."
 )
 
-// refusals lists, for the documented mode, what the recording does not have.
+// refusals lists refusals of the documented mode that are not in the recording.
 var refusals = []struct {
 	name, method, path, body string
 	status                   int
 	want                     string
 }{
 	{"stream: name taken", "POST", "/api/streams", `{"name":"s"}`, 422, `{"name":["has already been taken"]}`},
-	{"stream: name is no string", "POST", "/api/streams", `{"name":5}`, 422, `{"name":["is invalid"]}`},
+	{"stream: name is not a string", "POST", "/api/streams", `{"name":5}`, 422, `{"name":["is invalid"]}`},
 	{"stream: name too long", "POST", "/api/streams", `{"name":"` + strings.Repeat("x", 256) + `"}`, 422, `{"name":["should be at most 255 character(s)"]}`},
-	{"stream: flag is none", "POST", "/api/streams", `{"name":"n","one_message_per_key":"maybe"}`, 422, `{"one_message_per_key":["is invalid"]}`},
-	{"stream: number is none", "POST", "/api/streams", `{"name":"n","retain_up_to":1.5}`, 422, `{"retain_up_to":["is invalid"]}`},
+	{"stream: flag is not a boolean", "POST", "/api/streams", `{"name":"n","one_message_per_key":"maybe"}`, 422, `{"one_message_per_key":["is invalid"]}`},
+	{"stream: number is not an integer", "POST", "/api/streams", `{"name":"n","retain_up_to":1.5}`, 422, `{"retain_up_to":["is invalid"]}`},
 	{"stream: number is zero", "POST", "/api/streams", `{"name":"n","max_storage_gb":0}`, 422, `{"max_storage_gb":["must be greater than 0"]}`},
 	{"stream: number is huge", "POST", "/api/streams", `{"name":"n","retain_up_to":2147483648}`, 422, `{"retain_up_to":["must be less than or equal to 2147483647"]}`},
-	{"stream: keeps more than it may", "POST", "/api/streams", `{"name":"n","retain_up_to":1,"retain_at_least":2}`, 422, `{"retain_at_least":["must be less than or equal to retain_up_to"]}`},
+	{"stream: retain_at_least above retain_up_to", "POST", "/api/streams", `{"name":"n","retain_up_to":1,"retain_at_least":2}`, 422, `{"retain_at_least":["must be less than or equal to retain_up_to"]}`},
 	{"stream: two faults", "POST", "/api/streams", `{"retain_up_to":-1}`, 422, `{"name":["can't be blank"],"retain_up_to":["must be greater than 0"]}`},
 	{"consumer: name taken", "POST", "/api/streams/s/consumers", `{"name":"c","filter_key_pattern":">"}`, 422, `{"name":["has already been taken"]}`},
 	{"consumer: ack_wait_ms is zero", "POST", "/api/streams/s/consumers", `{"name":"n","filter_key_pattern":">","ack_wait_ms":0}`, 422, `{"ack_wait_ms":["must be greater than 0"]}`},
 	{"consumer: max_waiting is null", "POST", "/api/streams/s/consumers", `{"name":"n","filter_key_pattern":">","max_waiting":null}`, 422, `{"max_waiting":["can't be blank"]}`},
 	{"consumer: update with a wrong number", "PUT", "/api/streams/s/consumers/c", `{"max_ack_pending":-1}`, 422, `{"max_ack_pending":["must be greater than 0"]}`},
-	{"consumer: update of none", "PUT", "/api/streams/s/consumers/nope", `{}`, 404, "No `consumer` found"},
-	{"pattern: rest in the middle", "POST", "/api/streams/s/consumers", `{"name":"n","filter_key_pattern":"a.>.b"}`, 422, "`>` as the last token only"},
+	{"consumer: update of an unknown one", "PUT", "/api/streams/s/consumers/nope", `{}`, 404, "No `consumer` found"},
+	{"pattern: > in the middle", "POST", "/api/streams/s/consumers", `{"name":"n","filter_key_pattern":"a.>.b"}`, 422, "`>` as the last token only"},
 	{"pattern: star within a token", "POST", "/api/streams/s/consumers", `{"name":"n","filter_key_pattern":"a*.b"}`, 422, "`*` as a whole token only"},
 	{"pattern: ends in a dot", "POST", "/api/streams/s/consumers", `{"name":"n","filter_key_pattern":"a."}`, 422, "Key pattern must not start or end with a delimiter"},
 	{"pattern: not ASCII", "GET", messagesRoute + "?key_pattern=%C3%A9", "", 400, "Invalid key pattern: Key pattern contains invalid characters"},
@@ -46,12 +46,12 @@ var refusals = []struct {
 	{"key: starts with a dot", "POST", messagesRoute, sendBody(".a=x"), 400, "Key must not start or end with a delimiter"},
 	{"key: DEL", "POST", messagesRoute, sendBody("a\x7f=x"), 400, "Key contains invalid characters"},
 	{"data: NUL", "POST", messagesRoute, `{"messages":[{"key":"a","data":"x\u0000"}]}`, 400, "data must not contain null characters"},
-	{"messages: one is no object", "POST", messagesRoute, `{"messages":[{"key":"a","data":"x"},5]}`, 400, "Invalid message format"},
+	{"messages: one is not an object", "POST", messagesRoute, `{"messages":[{"key":"a","data":"x"},5]}`, 400, "Invalid message format"},
 	{"messages: 1,001", "POST", messagesRoute, messagesBody(1001, "k.%d"), 400, "at most 1,000, this one has 1001"},
 	{"receive: wait_for too short", "POST", receiveRoute, `{"wait_for":499}`, 400, waitForText},
 	{"receive: wait_for too long", "POST", receiveRoute, `{"wait_for":300001}`, 400, waitForText},
 	{"receive: wait_for of hours", "GET", receiveRoute + "?wait_for=1h", "", 400, waitForText},
-	{"receive: wait_for six minutes", "GET", receiveRoute + "?wait_for=6m", "", 400, waitForText},
+	{"receive: wait_for of six minutes", "GET", receiveRoute + "?wait_for=6m", "", 400, waitForText},
 	{"receive: wait_for negative", "POST", receiveRoute, `{"wait_for":-1000}`, 400, waitForText},
 	{"receive: wait_for in words", "POST", receiveRoute, `{"wait_for":"soon"}`, 400, waitForText},
 	{"receive: wait_for with a fraction", "POST", receiveRoute, `{"wait_for":1000.5}`, 400, waitForText},
@@ -60,7 +60,7 @@ var refusals = []struct {
 	{"receive: wait_for overflows", "POST", receiveRoute, `{"wait_for":"9223372036854775807m"}`, 400, waitForText},
 	{"receive: batch_size null", "POST", receiveRoute, `{"batch_size":null}`, 400, "Invalid `batch_size`"},
 	{"receive: batch_size with an exponent", "POST", receiveRoute, `{"batch_size":1e1}`, 400, "Invalid `batch_size`"},
-	{"ack: id with a stray character", "POST", "/api/streams/s/consumers/c/ack", `{"ack_ids":["7b1e4c9e-3a0f-4f0e-9d3a-0f6f2f1d2c3g"]}`, 400, "Invalid ack_ids"},
+	{"ack: id with a wrong character", "POST", "/api/streams/s/consumers/c/ack", `{"ack_ids":["7b1e4c9e-3a0f-4f0e-9d3a-0f6f2f1d2c3g"]}`, 400, "Invalid ack_ids"},
 	{"ack: id without dashes and a malformed one", "POST", "/api/streams/s/consumers/c/ack", `{"ack_ids":["7B1E4C9E3A0F4F0E9D3A0F6F2F1D2C3B","x"]}`, 400, "Invalid ack_ids"},
 	{"list: limit above 10,000", "GET", messagesRoute + "?limit=10001", "", 400, "Invalid limit parameter"},
 	{"message: unknown", "GET", messagesRoute + "/nope", "", 404, "No `message` found"},
@@ -69,7 +69,7 @@ var refusals = []struct {
 	{"route: ack by GET", "GET", "/api/streams/s/consumers/c/ack", "", 404, "Not Found"},
 }
 
-func TestWhatIsRefused(t *testing.T) {
+func TestInvalidRequestsAreRefusedAndStoreNothing(t *testing.T) {
 	for _, tt := range refusals {
 		t.Run(tt.name, func(t *testing.T) {
 			a := newAPI(t, server.Config{}).withStream("", "")
@@ -84,15 +84,15 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 }
 
-// TestMalformedJSONIsRefusedBeforeAnythingElse sends it to every route that reads JSON, for what does not exist.
-func TestMalformedJSONIsRefusedBeforeAnythingElse(t *testing.T) {
+// TestMalformedJSONIsRefusedFirst sends malformed JSON to every route that reads JSON, for streams that do not exist.
+func TestMalformedJSONIsRefusedFirst(t *testing.T) {
 	routes := [][2]string{
 		{"POST", "/api/streams"}, {"POST", "/api/streams/nope/consumers"}, {"PUT", "/api/streams/nope/consumers/c"},
 		{"POST", "/api/streams/nope/messages"}, {"POST", "/api/streams/nope/consumers/c/receive"},
 		{"POST", "/api/streams/nope/consumers/c/ack"}, {"POST", "/api/streams/nope/consumers/c/nack"},
 	}
 	bodies := map[string]string{
-		"cut off": `{"messages":[{"key":"a"`, "two values": `{} {}`, "no JSON": `hello`, "a bad number": `{"messages":01}`,
+		"truncated": `{"messages":[{"key":"a"`, "two values": `{} {}`, "not JSON": `hello`, "a bad number": `{"messages":01}`,
 		"not UTF-8": "{\"name\":\"\xff\"}", "deep": strings.Repeat("[", 1_000_000),
 	}
 	a := newAPI(t, server.Config{})
@@ -108,20 +108,8 @@ func TestMalformedJSONIsRefusedBeforeAnythingElse(t *testing.T) {
 	}
 }
 
-func TestARequestIDIsEchoedOrMade(t *testing.T) {
-	a := newAPI(t, server.Config{})
-	for _, valid := range []string{strings.Repeat("x", 20), strings.Repeat("x", 200)} {
-		require.Equal(t, valid, a.call("GET", "/api/streams", "", "X-Request-Id", valid).header.Get("X-Request-Id"))
-	}
-	for _, other := range []string{"", strings.Repeat("x", 19), strings.Repeat("x", 201)} {
-		made := a.call("GET", "/nope", "", "X-Request-Id", other).header.Get("X-Request-Id")
-		require.NotEqual(t, other, made)
-		require.Len(t, made, 36)
-	}
-}
-
-// TestLooseFormsAreUnderstood lists what may be written in more than one way.
-func TestLooseFormsAreUnderstood(t *testing.T) {
+// TestAlternativeFormsOfAValueAreAccepted lists what can be written in more than one way.
+func TestAlternativeFormsOfAValueAreAccepted(t *testing.T) {
 	a := newAPI(t, server.Config{}).withStream("", `,"max_deliver":null`)
 	a.ok("POST", "/api/streams", `{"name":"loose","one_message_per_key":"true","process_unmodified":"0","retain_up_to":"7","retain_at_least":null}`)
 	require.Contains(t, a.ok("GET", "//api/streams/loose/", ""),

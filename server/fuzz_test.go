@@ -17,8 +17,8 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// FuzzHandlers sends one arbitrary request to a server that holds a stream s with a consumer c, three messages and one
-// delivery. Nothing panics; the documented mode answers nothing with 5xx; and what is answered 4xx has changed nothing.
+// FuzzHandlers sends one arbitrary request to a server with a stream s, a consumer c, three messages and one delivery. No
+// handler panics, the documented mode never answers 5xx, and a request that is answered 4xx changes nothing.
 func FuzzHandlers(f *testing.F) {
 	for _, x := range conformance.Recording(f) {
 		body := ""
@@ -51,7 +51,7 @@ func FuzzHandlers(f *testing.F) {
 		}
 		r, err := http.NewRequest(method, "http://fuzz/", nil)
 		if err != nil {
-			return // net/http lets no such method in
+			return // net/http accepts no such method
 		}
 		r.URL = target
 		r.Header.Set("Content-Type", contentType)
@@ -80,7 +80,7 @@ func fuzzOne(t *testing.T, mode server.Compat, r *http.Request, body string) {
 	}
 }
 
-// everything shows all that a server holds.
+// everything returns the whole state of a server as text.
 func everything(a *api) string {
 	var b strings.Builder
 	for _, name := range a.Streams() {
@@ -90,7 +90,7 @@ func everything(a *api) string {
 	return b.String()
 }
 
-// panics fails a test with whatever the server logs: it logs panics alone.
+// panics fails a test at every log line, because the server logs panics only.
 type panics struct{ t *testing.T }
 
 func (p panics) Enabled(context.Context, slog.Level) bool { return true }

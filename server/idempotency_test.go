@@ -15,7 +15,7 @@ func (a *api) sendWithKey(key string, pairs ...string) reply {
 	return a.call("POST", "/api/streams/s/messages", sendBody(pairs...), "Idempotency-Key", key)
 }
 
-func TestARepeatIsAnsweredAsTheFirstAndStoresNothing(t *testing.T) {
+func TestARepeatedSendGetsTheFirstAnswerAndStoresNothing(t *testing.T) {
 	a := newAPI(t, server.Config{}).withStream("", "")
 	first := a.sendWithKey("k", "a=1", "b=2")
 	require.Equal(t, `{"data":{"published":2}}`, first.body)
@@ -25,7 +25,7 @@ func TestARepeatIsAnsweredAsTheFirstAndStoresNothing(t *testing.T) {
 	require.Len(t, messages(t, a), 4)
 }
 
-func TestARepeatDoesNotPutBackWhatWasReplacedMeanwhile(t *testing.T) {
+func TestARepeatedSendDoesNotUndoALaterReplacement(t *testing.T) {
 	a := newAPI(t, server.Config{}).withStream(`,"one_message_per_key":true`, "")
 	a.sendWithKey("k", "a=1")
 	a.send("a=2")
@@ -33,7 +33,7 @@ func TestARepeatDoesNotPutBackWhatWasReplacedMeanwhile(t *testing.T) {
 	require.Equal(t, []string{"a=2"}, messages(t, a))
 }
 
-func TestAnotherBodyUnderTheSameKeyIsRefused(t *testing.T) {
+func TestAnotherBodyWithTheSameKeyIsRefused(t *testing.T) {
 	a := newAPI(t, server.Config{}).withStream("", "")
 	a.sendWithKey("k", "a=1")
 	got := a.sendWithKey("k", "a=2")
@@ -42,20 +42,20 @@ func TestAnotherBodyUnderTheSameKeyIsRefused(t *testing.T) {
 	require.Equal(t, []string{"a=1"}, messages(t, a))
 }
 
-func TestAKeyThatIsTooLongToRememberIsRefused(t *testing.T) {
+func TestATooLongIdempotencyKeyIsRefused(t *testing.T) {
 	a := newAPI(t, server.Config{}).withStream("", "")
 	require.Equal(t, http.StatusOK, a.sendWithKey(strings.Repeat("k", 255), "a=1").status)
 	require.Equal(t, http.StatusBadRequest, a.sendWithKey(strings.Repeat("k", 256), "a=2").status)
 	require.Equal(t, []string{"a=1"}, messages(t, a))
 }
 
-func TestARefusalIsForgotten(t *testing.T) {
+func TestARefusedSendIsForgotten(t *testing.T) {
 	a := newAPI(t, server.Config{}).withStream("", "")
 	require.Equal(t, http.StatusBadRequest, a.sendWithKey("k", "a b=1").status)
 	require.Equal(t, http.StatusOK, a.sendWithKey("k", "a=1").status)
 }
 
-func TestKeysBelongToTheirStream(t *testing.T) {
+func TestEachStreamHasItsOwnIdempotencyKeys(t *testing.T) {
 	a := newAPI(t, server.Config{}).withStream("", "")
 	a.ok("POST", "/api/streams", `{"name":"other"}`)
 	a.sendWithKey("k", "a=1")
@@ -63,20 +63,20 @@ func TestKeysBelongToTheirStream(t *testing.T) {
 	require.Equal(t, http.StatusOK, got.status)
 	a.ok("DELETE", "/api/streams/s", "")
 	a.withStream("", "")
-	require.Equal(t, http.StatusOK, a.sendWithKey("k", "a=3").status, "nor does a deleted stream leave any")
+	require.Equal(t, http.StatusOK, a.sendWithKey("k", "a=3").status, "a deleted stream leaves no keys")
 }
 
-func TestTheLastTenThousandSuccessesAreRemembered(t *testing.T) {
+func TestTheLastTenThousandSuccessfulSendsAreRemembered(t *testing.T) {
 	a := newAPI(t, server.Config{}).withStream(`,"retain_up_to":1`, "")
 	for i := range 10_001 {
 		require.Equal(t, http.StatusOK, a.sendWithKey(fmt.Sprint(i), "a=1").status)
 	}
 	require.Equal(t, http.StatusUnprocessableEntity, a.sendWithKey("1", "a=2").status)
 	require.Equal(t, http.StatusOK, a.sendWithKey("0", "a=2").status, "the oldest is forgotten")
-	require.Equal(t, http.StatusOK, a.sendWithKey("1", "a=2").status, "and now the next")
+	require.Equal(t, http.StatusOK, a.sendWithKey("1", "a=2").status, "and then the next oldest")
 }
 
-func TestThe2024ServerIgnoresIdempotencyKeys(t *testing.T) {
+func TestIn2024IdempotencyKeysAreIgnored(t *testing.T) {
 	a := newAPI(t, server.Config{Compat: server.Aug2024}).withStream("", "")
 	a.sendWithKey("k", "a=1")
 	require.Equal(t, `{"data":{"published":0}}`, a.sendWithKey("k", "a=1").body)

@@ -7,7 +7,7 @@ import (
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// StreamState is what a stream holds: a copy, for tests and tools.
+// StreamState is a copy of a stream, for tests and tools.
 type StreamState struct {
 	ID, Name  string
 	Messages  []MessageState  // by ascending seq
@@ -21,15 +21,15 @@ type MessageState struct {
 	InsertedAt, UpdatedAt time.Time
 }
 
-// ConsumerState is what a consumer has of its stream.
+// ConsumerState is a copy of a consumer.
 type ConsumerState struct {
 	ID, Name, Filter string
 	Waiting          int // receives in a long poll
-	Available        int // messages that a receive could get now, were there no max_ack_pending
+	Available        int // messages that a receive could get now if there were no max_ack_pending
 	Outstanding      []OutstandingState
 }
 
-// OutstandingState is a message that was delivered and is neither settled nor expired.
+// OutstandingState is a message on lease: delivered, and neither settled nor expired.
 type OutstandingState struct {
 	AckID, Key, Data string
 	Seq              int64
@@ -46,8 +46,8 @@ func (s *Server) Streams() []string {
 	return names
 }
 
-// Inspect returns a copy of a stream, found by name or id; false when there is none. It looks at every message, and the
-// parts are copied one after the other: requests that run meanwhile may show in one and not in another.
+// Inspect returns a copy of a stream, found by name or id, and false if there is none. It copies every message. The parts
+// are copied one after the other: a request that runs meanwhile may show in one part and not in another.
 func (s *Server) Inspect(stream string) (StreamState, bool) {
 	found, err := s.store.Stream(stream)
 	if err != nil {

@@ -9,21 +9,19 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/sequin-go/sequin/server"
 )
 
-// poll is a receive that waits, on a goroutine of its own.
+// poll is a receive that waits, in a goroutine of its own.
 type poll struct {
-	leave context.CancelFunc
-	done  chan reply
-	took  time.Duration // valid when done
+	cancel context.CancelFunc
+	done   chan reply
+	took   time.Duration // valid when done
 }
 
-// poll starts a long poll and returns once it waits or is answered.
+// poll starts a long poll and returns when it waits or is answered.
 func (a *api) poll(params string) *poll {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &poll{leave: cancel, done: make(chan reply, 1)}
+	p := &poll{cancel: cancel, done: make(chan reply, 1)}
 	start := time.Now()
 	go func() {
 		defer cancel()
@@ -44,16 +42,8 @@ func (p *poll) pairs(t *testing.T) []string {
 	return parseDeliveries(t, got.body).pairs()
 }
 
-// inBubble runs a test on virtual time, with a stream s and a consumer c whose lease is ten seconds.
-func inBubble(t *testing.T, streamOptions, consumerOptions string, f func(t *testing.T, a *api)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		f(t, newAPI(t, server.Config{}).withStream(streamOptions, `,"ack_wait_ms":10000`+consumerOptions))
-	})
-}
-
-// TestALongPollIsAnsweredAtOnce covers everything that makes a message available, or waiting pointless.
-func TestALongPollIsAnsweredAtOnce(t *testing.T) {
+// TestAnEventEndsALongPoll covers everything that makes a message available or the wait pointless.
+func TestAnEventEndsALongPoll(t *testing.T) {
 	tests := []struct {
 		name     string
 		consumer string // options
@@ -74,7 +64,7 @@ func TestALongPollIsAnsweredAtOnce(t *testing.T) {
 		{name: "an ack makes room", consumer: `,"max_ack_pending":1`, want: []string{"b=2"},
 			prepare: func(a *api) deliveries { a.send("a=1", "b=2"); return a.receive("{}") },
 			event:   func(a *api, before deliveries) { a.ack(before) }},
-		{name: "an ack lets the next of the key go", want: []string{"a=2"},
+		{name: "an ack makes the next message of its key available", want: []string{"a=2"},
 			prepare: func(a *api) deliveries { a.send("a=1", "a=2"); return a.receive("{}") },
 			event:   func(a *api, before deliveries) { a.ack(before) }},
 		{name: "a raised max_ack_pending makes room", consumer: `,"max_ack_pending":1`, want: []string{"b=2"},
@@ -110,7 +100,7 @@ func TestALongPollIsAnsweredAtOnce(t *testing.T) {
 	}
 }
 
-func TestALongPollWithoutMessagesEndsEmptyWhenItsTimeIsOver(t *testing.T) {
+func TestALongPollWithoutMessagesIsAnsweredEmptyAfterItsWait(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		`500`: 500 * time.Millisecond, `"2000"`: 2 * time.Second, `"1500ms"`: 1500 * time.Millisecond,
 		`"20s"`: 20 * time.Second, `"5m"`: 5 * time.Minute, `300000`: 5 * time.Minute,
@@ -127,7 +117,7 @@ func TestALongPollWithoutMessagesEndsEmptyWhenItsTimeIsOver(t *testing.T) {
 	}
 }
 
-func TestALongPollByGET(t *testing.T) {
+func TestALongPollCanBeAGET(t *testing.T) {
 	inBubble(t, "", "", func(t *testing.T, a *api) {
 		start := time.Now()
 		require.Equal(t, `{"data":[]}`, a.ok("GET", "/api/streams/s/consumers/c/receive?wait_for=3s&batch_size=2", ""))
@@ -135,7 +125,7 @@ func TestALongPollByGET(t *testing.T) {
 	})
 }
 
-func TestWaitedIsTheTimeFromArrivalToHandOutRoundedDown(t *testing.T) {
+func TestWaitedIsTheTimeFromArrivalToDeliveryRoundedDown(t *testing.T) {
 	inBubble(t, "", "", func(t *testing.T, a *api) {
 		p := a.poll(`{"wait_for":5000}`)
 		time.Sleep(1234*time.Millisecond + 999*time.Microsecond)
@@ -146,8 +136,8 @@ func TestWaitedIsTheTimeFromArrivalToHandOutRoundedDown(t *testing.T) {
 	})
 }
 
-// TestAChangeWakesAsManyAsItHasWorkFor also shows that they are served in the order of their arrival.
-func TestAChangeWakesAsManyAsItHasWorkFor(t *testing.T) {
+// TestASendWakesAsManyPollsAsItHasMessagesFor also checks that polls are served in the order of their arrival.
+func TestASendWakesAsManyPollsAsItHasMessagesFor(t *testing.T) {
 	inBubble(t, "", "", func(t *testing.T, a *api) {
 		polls := make([]*poll, 5)
 		for i := range polls {
@@ -165,13 +155,13 @@ func TestAChangeWakesAsManyAsItHasWorkFor(t *testing.T) {
 	})
 }
 
-// TestAMessageForOneWhoLeavesIsNotLost lets the one who is called leave at that moment: it gets the message or the next
-// in line does, never nobody.
-func TestAMessageForOneWhoLeavesIsNotLost(t *testing.T) {
+// TestAMessageForACanceledPollIsNotLost cancels a poll at the moment when it is called. Either it gets the message or the
+// next poll does.
+func TestAMessageForACanceledPollIsNotLost(t *testing.T) {
 	inBubble(t, "", "", func(t *testing.T, a *api) {
 		first, second := a.poll(`{"wait_for":60000}`), a.poll(`{"wait_for":60000}`)
 		a.send("a=1")
-		first.leave()
+		first.cancel()
 		synctest.Wait()
 		if answer := <-first.done; answer.body == "" {
 			require.Equal(t, []string{"a=1"}, second.pairs(t))
@@ -183,7 +173,7 @@ func TestAMessageForOneWhoLeavesIsNotLost(t *testing.T) {
 	})
 }
 
-func TestOneWhoLeavesMakesRoomInTheLine(t *testing.T) {
+func TestACanceledPollMakesRoomForAnother(t *testing.T) {
 	inBubble(t, "", `,"max_waiting":2`, func(t *testing.T, a *api) {
 		first := a.poll(`{"wait_for":60000}`)
 		a.poll(`{"wait_for":60000}`)
@@ -191,14 +181,14 @@ func TestOneWhoLeavesMakesRoomInTheLine(t *testing.T) {
 		require.Equal(t, http.StatusTooManyRequests, refused.status)
 		require.Contains(t, refused.body, "`max_waiting` is 2")
 		require.Empty(t, a.receive(`{}`), "a receive that does not wait is not counted")
-		first.leave()
+		first.cancel()
 		synctest.Wait()
 		third := a.poll(`{"wait_for":60000}`)
 		require.False(t, third.answered())
 	})
 }
 
-func TestARaisedMaxWaitingTakesEffectAtOnce(t *testing.T) {
+func TestARaisedMaxWaitingAppliesAtOnce(t *testing.T) {
 	inBubble(t, "", `,"max_waiting":1`, func(t *testing.T, a *api) {
 		a.poll(`{"wait_for":60000}`)
 		require.Equal(t, http.StatusTooManyRequests, a.call("POST", "/api/streams/s/consumers/c/receive", `{"wait_for":500}`).status)
@@ -207,17 +197,17 @@ func TestARaisedMaxWaitingTakesEffectAtOnce(t *testing.T) {
 	})
 }
 
-// TestNothingRunsWhileNobodyWaits relies on the bubble: it fails when a goroutine or a timer's work is left at its end.
-func TestNothingRunsWhileNobodyWaits(t *testing.T) {
+// TestNothingRunsAfterALongPoll relies on the bubble, which fails when a goroutine is left at its end.
+func TestNothingRunsAfterALongPoll(t *testing.T) {
 	inBubble(t, "", "", func(t *testing.T, a *api) {
 		a.send("a=1")
 		a.receive(`{}`)
-		p := a.poll(`{"wait_for":500}`) // with a lease out, this one sets a timer
+		p := a.poll(`{"wait_for":500}`) // sets a timer, because a lease is out
 		<-p.done
 	})
 }
 
-func TestManyPollsShareManyMessages(t *testing.T) {
+func TestManyPollsReceiveEachMessageOnce(t *testing.T) {
 	inBubble(t, "", `,"max_waiting":50`, func(t *testing.T, a *api) {
 		polls := make([]*poll, 50)
 		for i := range polls {

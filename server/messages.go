@@ -1,27 +1,25 @@
 package server
 
 import (
-	"net/http"
-
 	"github.com/sequin-go/sequin/internal/jscan"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// Limits of a list's length.
+// The length of a list, as it was recorded.
 const (
 	defaultLimit = 100
 	maxLimit     = 10_000
 )
 
-// stateWords are what peek calls a message's state. A message behind an unsettled one of its key has a word of its own;
-// the 2024 server, which keeps one message per key, needs none.
+// stateWords are the states of a message in a peek. The word "withheld" is this server's own: the 2024 server keeps one
+// message per key, and withholds none.
 var stateWords = [...]string{store.Available: "available", store.Delivered: "delivered", store.Withheld: "withheld", store.Acked: "acked"}
 
-// infoWords are what consumer_info calls it.
+// infoWords are the states of a message in consumer_info.
 var infoWords = [...]string{store.Available: "available", store.Delivered: "pending", store.Withheld: "withheld", store.Acked: "acked"}
 
 func (c *call) listMessages() error {
-	s, err := c.store.Stream(c.stream)
+	s, err := c.findStream()
 	if err != nil {
 		return err
 	}
@@ -30,12 +28,6 @@ func (c *call) listMessages() error {
 		return err
 	}
 	return c.encode(func(e *encoder) { e.messages(s.ID(), s.List(q)) })
-}
-
-func (c *call) query() params {
-	p := params{}
-	p.addValues(c.r.URL.Query())
-	return p
 }
 
 func listQuery(p params) (store.ListQuery, error) {
@@ -63,19 +55,8 @@ func listQuery(p params) (store.ListQuery, error) {
 	return q, nil
 }
 
-func (c *call) encode(f func(*encoder)) error {
-	buf := getBuffer()
-	defer putBuffer(buf)
-	e := encoder{buf: (*buf)[:0]}
-	f(&e)
-	*buf = e.buf
-	c.w.Header().Set("Content-Type", jsonType)
-	_ = c.write(http.StatusOK, *buf)
-	return nil
-}
-
 func (c *call) getMessage() error {
-	s, err := c.store.Stream(c.stream)
+	s, err := c.findStream()
 	if err != nil {
 		return err
 	}
@@ -87,7 +68,7 @@ func (c *call) getMessage() error {
 }
 
 func (c *call) messageInfo() error {
-	s, err := c.store.Stream(c.stream)
+	s, err := c.findStream()
 	if err != nil {
 		return err
 	}
@@ -115,7 +96,7 @@ func (c *call) messageInfo() error {
 }
 
 func (c *call) peek() error {
-	s, err := c.store.Stream(c.stream)
+	s, err := c.findStream()
 	if err != nil {
 		return err
 	}

@@ -14,13 +14,13 @@ var (
 	microsText  = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$`)
 )
 
-// added are the members that the documented mode has beside the recorded ones.
+// added are the members that the documented mode adds to the recorded ones.
 var added = []string{
 	"one_message_per_key", "process_unmodified", "max_storage_gb", "retain_up_to", "retain_at_least", "deliver_count",
 }
 
-// compare tells where two JSON values differ, "" when they do not: ids may be others, the same one for the same; seqs
-// others in the same order; times others of the same form.
+// compare returns where two JSON values differ, or "". Ids may be different, but equal ids must stay equal. Seqs may be
+// different, but in the same order. Times may be different, but of the same form.
 func (p *player) compare(path string, got, want any) string {
 	switch want := want.(type) {
 	case map[string]any:
@@ -77,9 +77,9 @@ func (p *player) compareMember(path, name string, got, want any) string {
 		return p.compareSeqs(path, got, want)
 	}
 	if name == "seq" || name == "storage_size" && p.compat == server.Documented {
-		_, number := got.(float64) // other seqs for another order, and bytes instead of a table's size
+		_, number := got.(float64) // seqs follow another order, and the size is in bytes instead of table pages
 		if !number {
-			return fmt.Sprintf("%s: %v is no number", path, got)
+			return fmt.Sprintf("%s: %v is not a number", path, got)
 		}
 		return ""
 	}
@@ -114,24 +114,25 @@ func (p *player) compareTexts(path, got, want string) string {
 		return ""
 	}
 	if uuidText.FindString(got) != got {
-		return fmt.Sprintf("%s: %q is no id", path, got)
+		return fmt.Sprintf("%s: %q is not an id", path, got)
 	}
-	known, met := p.ids[want]
-	// Ack ids of the documented mode change with every delivery: the newest is what the next request means.
-	if met && known != got && p.compat == server.Aug2024 {
+	known, seen := p.ids[want]
+	// In the documented mode ack ids change with every delivery. The next request uses the newest.
+	if seen && known != got && p.compat == server.Aug2024 {
 		return fmt.Sprintf("%s: the recorded id %s was %s before, now %s", path, want, known, got)
 	}
 	p.ids[want] = got
 	return ""
 }
 
-// compareTimes compares what the times of one object say together: whether a message was replaced, how long a lease is.
+// compareTimes compares the durations between the times of one object, which show whether a message was replaced and how
+// long its lease is.
 func compareTimes(path string, got, want map[string]any) string {
 	for _, pair := range [][2]string{{"inserted_at", "updated_at"}, {"last_delivered_at", "not_visible_until"}} {
 		g, ok := between(got, pair)
 		w, recorded := between(want, pair)
 		if ok != recorded {
-			return fmt.Sprintf("%s: %s and %s do not fit together as recorded", path, pair[0], pair[1])
+			return fmt.Sprintf("%s: %s and %s are not both set as recorded", path, pair[0], pair[1])
 		}
 		if pair[0] == "inserted_at" {
 			g, w = min(g, 1), min(w, 1)
@@ -143,7 +144,7 @@ func compareTimes(path string, got, want map[string]any) string {
 	return ""
 }
 
-// between returns the time between two members when both are microseconds: seconds are too coarse to compare.
+// between returns the time between two members, if both have microseconds. Times in seconds are too coarse to compare.
 func between(object map[string]any, names [2]string) (time.Duration, bool) {
 	var times [2]time.Time
 	for i, name := range names {

@@ -25,9 +25,9 @@ type (
 	answer   = conformance.Answer
 )
 
-// TestEveryRecordedExchangeIsAnsweredAsRecorded plays the whole recording against Aug2024: status, content type, texts
-// and shapes are those of the recording; ids, seqs and times are mapped.
-func TestEveryRecordedExchangeIsAnsweredAsRecorded(t *testing.T) {
+// TestAug2024AnswersEveryRecordedRequestAsRecorded replays the whole recording. Status, content type, texts and shapes must
+// be equal. Ids, seqs and times are mapped.
+func TestAug2024AnswersEveryRecordedRequestAsRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlayer(t, server.Aug2024)
 		for _, x := range conformance.Recording(t) {
@@ -39,8 +39,8 @@ func TestEveryRecordedExchangeIsAnsweredAsRecorded(t *testing.T) {
 	})
 }
 
-// TestTheDocumentedModeDiffersFromTheRecordingOnPurposeOnly plays the same recording against the documented mode: every
-// exchange is answered as recorded, or as the table says, which tells why.
+// TestTheDocumentedModeDiffersFromTheRecordingOnPurposeOnly replays the same recording. Every answer must be as recorded, or
+// as in the table of differences, which gives the reason.
 func TestTheDocumentedModeDiffersFromTheRecordingOnPurposeOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlayer(t, server.Documented)
@@ -61,14 +61,14 @@ func TestTheDocumentedModeDiffersFromTheRecordingOnPurposeOnly(t *testing.T) {
 	})
 }
 
-// player sends recorded requests to a server and compares its answers.
+// player sends recorded requests to a server and compares the answers.
 type player struct {
 	t      *testing.T
 	s      *served
 	compat server.Compat
 	ids    map[string]string // recorded id to the server's
-	keys   map[string]string // recorded ack id to the key it was given with
-	acks   map[string]string // key to the ack id that the server gave last
+	keys   map[string]string // recorded ack id to the key of its message
+	acks   map[string]string // key to the ack id of its latest delivery
 	seqs   []seqPair
 	last   answer
 }
@@ -108,7 +108,7 @@ func (p *player) prepare(n int) {
 	}
 }
 
-// received returns the ack ids of the last answer as a JSON list.
+// received returns the ack ids in the last answer as a JSON list.
 func (p *player) received() string {
 	ids := []string{}
 	p.learnAcks(p.last.Body, func(ackID, _ string) { ids = append(ids, ackID) })
@@ -132,8 +132,8 @@ func (p *player) translate(text string) string {
 	})
 }
 
-// learnAcks notes which ack ids belong to which keys: the documented mode hands messages out in another order, and gives
-// another id each time, so that a recorded id means the last one that its key got.
+// learnAcks reports which ack ids belong to which keys. The documented mode delivers messages in another order and with a
+// new id each time, so a recorded id stands for the latest id of its key.
 func (p *player) learnAcks(body string, learn func(ackID, key string)) {
 	var received struct {
 		Data json.RawMessage
@@ -173,10 +173,10 @@ func (p *player) send(x exchange) answer {
 		r.Header.Set(name, value)
 	}
 	if body != "" && r.Header.Get("Content-Type") == "" {
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded") // curl's own
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded") // curl's default
 	}
-	if _, said := x.Request.Headers["Expect"]; !said && len(body) > 1<<20 {
-		r.Header.Set("Expect", "100-continue") // curl's own
+	if _, set := x.Request.Headers["Expect"]; !set && len(body) > 1<<20 {
+		r.Header.Set("Expect", "100-continue") // curl's default
 	}
 	client := p.s.client
 	if slices.Contains(x.Request.CurlFlags, "--http2-prior-knowledge") {
@@ -195,7 +195,7 @@ func (p *player) send(x exchange) answer {
 	return p.last
 }
 
-// sendHTTP10 writes the request itself: no client of today speaks HTTP/1.0.
+// sendHTTP10 writes the request itself, because net/http's client does not speak HTTP/1.0.
 func (p *player) sendHTTP10(method, path string) answer {
 	p.t.Helper()
 	conn, err := p.s.listener.dial(p.t.Context(), "", "")
@@ -216,7 +216,7 @@ func (p *player) sendHTTP10(method, path string) answer {
 	return answer{Status: status, Headers: map[string]string{"content-type": header.Get("Content-Type")}, Body: string(body)}
 }
 
-// play sends x and tells how the answer differs from the recorded one, "" when it does not.
+// play sends x and returns how the answer differs from the recorded one, or "".
 func (p *player) play(x exchange) string {
 	p.t.Helper()
 	got, want := p.send(x), x.Response

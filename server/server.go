@@ -1,5 +1,5 @@
-// Package server is a Sequin streams server to embed: an http.Handler over streams kept in memory, for programs that want
-// a message stream without installing one, and for tests.
+// Package server is an embeddable Sequin streams server: an http.Handler over streams in memory. It is for programs that
+// need a message stream without installing one, and for tests.
 //
 //	srv := server.New(server.Config{})
 //	defer srv.Close()
@@ -7,35 +7,36 @@
 //	web.Addr = "127.0.0.1:7376"
 //	err := web.ListenAndServe()
 //
-// It answers as Sequin is documented, or, with Compat set to Aug2024, as the server of August 2024 was recorded doing.
-// Everything is lost when the process ends.
+// It behaves as Sequin is documented. With Compat set to Aug2024 it behaves as the server of August 2024 was recorded.
+// All data is lost when the process ends.
 //
 // # Extras
 //
-// The documented mode knows a little more than the documentation, which a client may use or ignore:
+// The documented mode has some features beyond the documentation. A client may ignore them:
 //
-//   - A send may carry an Idempotency-Key header: a repeat of one of the stream's last 10,000 successes with the same body
-//     is answered as the first was and changes nothing.
-//   - Every receive's answer has a Sequin-Waited-Ms header: milliseconds, rounded down, from the request's arrival to the
-//     moment at which the leases began.
-//   - Deliveries carry deliver_count, and a fresh ack_id each time: settling with an old one succeeds and does nothing.
+//   - A send may have an Idempotency-Key header. The server remembers a stream's last 10,000 successful sends by their
+//     key. A repeat with the same body gets the same answer and changes nothing.
+//   - Every answer to a receive has a Sequin-Waited-Ms header: the milliseconds, rounded down, from the arrival of the
+//     request to the moment when the leases began.
+//   - Deliveries have a deliver_count, and each has a new ack_id. A settle with an old ack_id succeeds and does nothing.
 //   - A nack with "undelivered": true does not count the delivery.
-//   - A receive whose client is gone before the answer is written gives its messages back, uncounted.
+//   - When the client of a receive is gone before the answer is written, the messages are available again, and the
+//     delivery does not count.
 //
 // # Goroutines
 //
-// None: requests run on the goroutines of the http.Server. A timer runs while a receive waits and a lease is out.
+// The server starts none: requests run on the goroutines of the http.Server. A timer runs while a receive waits and a
+// lease is out.
 //
 // # 100 Continue
 //
-// The 2024 server never sends it. An http.Server does as soon as a handler reads the body of a request that expects it,
-// so this one does too, except before a 413 that the declared length decides.
+// The 2024 server never sends it. An http.Server sends it when a handler starts to read the body of a request that expects
+// it. This server therefore sends it too, except before a 413 for a declared length that is too large.
 package server
 
 import (
 	"log/slog"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,43 +45,26 @@ import (
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// Compat selects whose behaviour the server shows.
-type Compat int
-
-const (
-	// Documented behaves as Sequin's documentation says.
-	Documented Compat = iota
-	// Aug2024 behaves as the server of August 2024 was recorded doing: no long poll, stream options ignored, one message
-	// per key always, batches stored in reverse, ack ids that never change, 500 where that server crashes.
-	Aug2024
-)
-
-func (c Compat) String() string {
-	if c == Aug2024 {
-		return "aug2024"
-	}
-	return "documented"
-}
-
 // Config configures a Server. The zero value works.
 type Config struct {
-	// Compat selects whose behaviour the server shows; default Documented.
+	// Compat selects the behaviour of the server; default Documented.
 	Compat Compat
-	// Token is what requests must carry as "Authorization: Bearer TOKEN", else they get 401; default "": no check.
+	// Token is the token that a request must have as "Authorization: Bearer TOKEN", or it gets 401. Default "": no token
+	// is needed.
 	Token string
-	// Logger gets a line for every panic in a handler; default: silent.
+	// Logger gets a line for every panic in a handler; default nil: nothing is logged.
 	Logger *slog.Logger
 }
 
 // Server is the http.Handler. All its methods may be called concurrently.
 type Server struct {
-	compat    Compat
+	dialect   dialect
 	token     string
 	log       *slog.Logger
 	accountID string
 	gigabyte  int64 // of max_storage_gb; tests make it smaller
 	store     store.Store
-	replays   sync.Map // stream id to *replays
+	keyed     keyedSends // sends with an Idempotency-Key
 
 	closed atomic.Bool
 }
@@ -88,7 +72,7 @@ type Server struct {
 // New returns a server without streams. It starts no goroutine.
 func New(cfg Config) *Server {
 	s := &Server{
-		compat:    cfg.Compat,
+		dialect:   newDialect(cfg.Compat),
 		token:     cfg.Token,
 		log:       cfg.Logger,
 		accountID: uuid.NewString(),
@@ -97,24 +81,21 @@ func New(cfg Config) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	if s.compat == Aug2024 {
-		s.store = store.NewAug2024()
-	} else {
-		s.store = store.NewMemory()
-	}
+	s.store = s.dialect.newStore()
 	return s
 }
 
-// Close wakes every receive that waits, which answers an empty list. Every later request is answered 503. It does not
-// wait for requests that run; http.Server.Shutdown does. It may be called more than once.
+// Close wakes every receive that waits, and each answers an empty list. Every later request is answered 503. Close does
+// not wait for running requests; http.Server.Shutdown does. It may be called more than once.
 func (s *Server) Close() {
 	s.closed.Store(true)
 	s.store.Close()
 }
 
-// HTTPServer returns an http.Server for this handler that clients cannot tie up: who is slow with a request's header is
-// cut off, and so is who leaves a connection idle. It speaks HTTP/1 and, to clients that begin with it, HTTP/2. It has
-// no ReadTimeout or WriteTimeout, which would end long polls; bodies have a limit of their own.
+// HTTPServer returns an http.Server for this handler with limits against slow clients: 10 seconds for the header of a
+// request, and 2 minutes for an idle connection. It speaks HTTP/1 and, to clients that start with it, HTTP/2 without
+// TLS. It has no ReadTimeout and no WriteTimeout, because they would end long polls. The handler itself limits the time
+// for a request body to one minute.
 func (s *Server) HTTPServer() *http.Server {
 	srv := &http.Server{
 		Handler:           s,

@@ -5,35 +5,31 @@ import (
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-var errAckIDs = badRequest("Invalid ack_ids. Must send a top-level `ack_ids` property that is a non-empty list of valid UUID strings")
-
 func (c *call) ack() error { return c.settle(store.Ack) }
 
 func (c *call) nack() error { return c.settle(store.Nack) }
 
 func (c *call) settle(how store.Settlement) error {
-	buf, err := c.sendBody()
+	buf, err := c.jsonBody()
 	defer putBuffer(buf)
 	if err != nil {
 		return err
 	}
-	in := settling{problem: errAckIDs}
+	in := settleRequest{invalid: errAckIDs}
 	if !in.parse(*buf) {
 		return errMalformed
 	}
-	consumer, err := c.workingConsumer()
+	consumer, err := c.findReceiver()
 	if err != nil {
 		return err
 	}
 	switch {
-	case in.problem != nil:
-		return in.problem
-	case in.undashed && c.compat == Aug2024:
-		return errBadCast // its check lets such ids pass, its database does not
+	case in.invalid != nil:
+		return in.invalid
 	case in.undashed:
-		return errAckIDs
+		return c.srv.dialect.undashedIDs
 	}
-	if how == store.Nack && in.undelivered && c.compat != Aug2024 {
+	if how == store.Nack && in.undelivered && c.srv.dialect.undeliveredNacks {
 		how = store.Return
 	}
 	if err := consumer.Settle(in.ids, how); err != nil {
@@ -42,16 +38,16 @@ func (c *call) settle(how store.Settlement) error {
 	return c.ok(map[string]bool{"success": true})
 }
 
-// settling is the body of an ack or nack taken apart.
-type settling struct {
+// settleRequest is the parsed body of an ack or a nack.
+type settleRequest struct {
 	ids         []store.ID
 	undelivered bool
 	undashed    bool  // an id is a UUID without dashes
-	problem     error // what is wrong with the ids, in well-formed JSON
+	invalid     error // what is wrong with the ids of a body that is JSON
 }
 
-// parse reads a body and tells whether it is JSON.
-func (in *settling) parse(body []byte) bool {
+// parse parses a body, and returns false if it is not JSON.
+func (in *settleRequest) parse(body []byte) bool {
 	if len(body) == 0 {
 		return true
 	}
@@ -82,43 +78,44 @@ func (in *settling) parse(body []byte) bool {
 	return s.Done() == nil
 }
 
-// idText is what an id takes of a body at least: 36 characters, quotes and a comma.
+// idText is the least length of an id in a body: 36 characters, two quotes and a comma.
 const idText = 39
 
-func (in *settling) parseIDs(s *jscan.Scanner, size int) {
-	in.ids, in.undashed, in.problem = make([]store.ID, 0, size/idText+1), false, nil
+func (in *settleRequest) parseIDs(s *jscan.Scanner, size int) {
+	in.ids, in.undashed, in.invalid = make([]store.ID, 0, size/idText+1), false, nil
 	if s.Kind() != jscan.Array {
-		in.problem = errAckIDs
+		in.invalid = errAckIDs
 		s.Skip()
 		return
 	}
 	s.Array()
 	for s.Elem() {
 		if s.Kind() != jscan.String {
-			in.problem = errAckIDs
+			in.invalid = errAckIDs
 			s.Skip()
 			continue
 		}
 		in.parseID(s.String())
 	}
 	if len(in.ids) == 0 && !in.undashed {
-		in.problem = errAckIDs
+		in.invalid = errAckIDs
 	}
 }
 
-func (in *settling) parseID(text []byte) {
+func (in *settleRequest) parseID(text []byte) {
 	if len(text) == 32 {
 		text = dashed(text)
 		in.undashed = true
 	}
 	id, ok := store.ParseID(text)
 	if !ok {
-		in.problem = errAckIDs
+		in.invalid = errAckIDs
 		return
 	}
 	in.ids = append(in.ids, id)
 }
 
+// dashed adds the dashes to a UUID of 32 characters.
 func dashed(text []byte) []byte {
 	out := make([]byte, 0, 36)
 	for i, b := range text {

@@ -2,21 +2,13 @@ package server
 
 import (
 	"errors"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// secondsLayout is how streams and consumers show times.
+// secondsLayout is the layout of the times of streams and consumers.
 const secondsLayout = "2006-01-02T15:04:05Z"
-
-// emptyTable is the storage that the 2024 server shows for a stream without messages, pageSize what it grows by.
-const (
-	emptyTable = 163_840
-	pageSize   = 8_192
-)
 
 type streamStats struct {
 	ConsumerCount int   `json:"consumer_count"`
@@ -31,11 +23,11 @@ type streamJSON struct {
 	Stats      streamStats `json:"stats"`
 	InsertedAt string      `json:"inserted_at"`
 	UpdatedAt  string      `json:"updated_at"`
-	*streamLimitsJSON
 }
 
-// streamLimitsJSON is what newer servers show beside.
-type streamLimitsJSON struct {
+// optionsStreamJSON is a stream with its options.
+type optionsStreamJSON struct {
+	streamJSON
 	OneMessagePerKey  bool `json:"one_message_per_key"`
 	ProcessUnmodified bool `json:"process_unmodified"`
 	MaxStorageGB      *int `json:"max_storage_gb"`
@@ -43,21 +35,20 @@ type streamLimitsJSON struct {
 	RetainAtLeast     *int `json:"retain_at_least"`
 }
 
-func (s *Server) streamJSON(i store.StreamInfo) streamJSON {
+// streamJSON returns the JSON of a stream.
+func (c *call) streamJSON(i store.StreamInfo) any {
 	out := streamJSON{
-		ID: i.ID, Name: i.Name, AccountID: s.accountID,
-		Stats:      streamStats{i.Consumers, i.Messages, i.Bytes},
+		ID: i.ID, Name: i.Name, AccountID: c.srv.accountID,
+		Stats:      streamStats{i.Consumers, i.Messages, c.srv.dialect.storageSize(i.Bytes)},
 		InsertedAt: seconds(i.InsertedAt), UpdatedAt: seconds(i.UpdatedAt),
 	}
-	if s.compat == Aug2024 {
-		out.Stats.StorageSize = emptyTable + i.Bytes/pageSize*pageSize
+	if !c.srv.dialect.streamOptions {
 		return out
 	}
-	out.streamLimitsJSON = &streamLimitsJSON{
-		i.OneMessagePerKey, i.ProcessUnmodified,
-		orNull(int(i.MaxBytes / s.gigabyte)), orNull(i.RetainUpTo), orNull(i.RetainAtLeast),
+	return optionsStreamJSON{
+		streamJSON: out, OneMessagePerKey: i.OneMessagePerKey, ProcessUnmodified: i.ProcessUnmodified,
+		MaxStorageGB: orNull(int(i.MaxBytes / c.srv.gigabyte)), RetainUpTo: orNull(i.RetainUpTo), RetainAtLeast: orNull(i.RetainAtLeast),
 	}
-	return out
 }
 
 func seconds(t time.Time) string { return t.UTC().Format(secondsLayout) }
@@ -70,14 +61,14 @@ func orNull(n int) *int {
 }
 
 func (c *call) listStreams() error {
-	out := list[streamJSON]{[]streamJSON{}}
-	for _, s := range c.store.Streams() {
-		out.Data = append(out.Data, c.streamJSON(s.Info()))
+	var all []store.StreamInfo
+	for _, s := range c.srv.store.Streams() {
+		all = append(all, s.Info())
 	}
-	if c.compat == Aug2024 {
-		// Newest first by a time in whole seconds; within one second the oldest came first.
-		slices.Reverse(out.Data)
-		slices.SortStableFunc(out.Data, func(a, b streamJSON) int { return strings.Compare(b.InsertedAt, a.InsertedAt) })
+	c.srv.dialect.sortStreams(all)
+	out := list[any]{[]any{}}
+	for _, i := range all {
+		out.Data = append(out.Data, c.streamJSON(i))
 	}
 	return c.ok(out)
 }
@@ -90,17 +81,17 @@ func (c *call) createStream() error {
 	f := form{params: p}
 	o := store.StreamOptions{Name: f.text("name")}
 	if o.Name != "" {
-		if text := c.checkName(o.Name); text != "" {
+		if text := checkName(o.Name, c.srv.dialect.dashesInNames); text != "" {
 			f.reject("name", text)
 		}
 	}
-	if c.compat != Aug2024 {
-		c.streamOptions(&f, &o)
+	if c.srv.dialect.streamOptions {
+		c.readStreamOptions(&f, &o)
 	}
 	if err := f.err(); err != nil {
 		return err
 	}
-	s, err := c.store.CreateStream(o)
+	s, err := c.srv.store.CreateStream(o)
 	if errors.Is(err, store.ErrNameTaken) {
 		return invalidField("name", "has already been taken")
 	}
@@ -110,7 +101,7 @@ func (c *call) createStream() error {
 	return c.ok(c.streamJSON(s.Info()))
 }
 
-func (c *call) streamOptions(f *form, o *store.StreamOptions) {
+func (c *call) readStreamOptions(f *form, o *store.StreamOptions) {
 	var gigabytes int
 	o.OneMessagePerKey = f.flag("one_message_per_key")
 	o.ProcessUnmodified = f.flag("process_unmodified")
@@ -120,16 +111,19 @@ func (c *call) streamOptions(f *form, o *store.StreamOptions) {
 	if o.RetainUpTo > 0 && o.RetainAtLeast > o.RetainUpTo {
 		f.reject("retain_at_least", "must be less than or equal to retain_up_to")
 	}
-	o.MaxBytes = int64(gigabytes) * c.gigabyte
+	o.MaxBytes = int64(gigabytes) * c.srv.gigabyte
 }
 
 func (c *call) getStream() error {
-	s, err := c.store.Stream(c.stream)
+	s, err := c.findStream()
 	if err != nil {
 		return err
 	}
 	return c.ok(c.streamJSON(s.Info()))
 }
+
+// updateStream refuses: a stream cannot be changed.
+func (c *call) updateStream() error { return c.srv.dialect.updateStream }
 
 type deletedJSON struct {
 	ID      string `json:"id"`
@@ -137,13 +131,13 @@ type deletedJSON struct {
 }
 
 func (c *call) deleteStream() error {
-	s, err := c.store.Stream(c.stream)
+	s, err := c.findStream()
 	if err != nil {
 		return err
 	}
 	if err := s.Delete(); err != nil {
 		return err
 	}
-	c.replays.Delete(s.ID())
+	c.srv.keyed.forget(s.ID())
 	return c.ok(deletedJSON{s.ID(), true})
 }

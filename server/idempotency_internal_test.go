@@ -3,20 +3,24 @@ package server
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 )
 
-// running is a send that has begun and ends when the test says so.
+// running is a send that runs until the test ends it.
 type running struct {
 	end  chan error
 	done chan error
 	n    int
 }
 
-func begin(s *replays, ctx context.Context, body string) *running {
+// begin starts a send and returns when it runs or waits.
+func begin(s *streamSends, ctx context.Context, body string) *running {
 	r := &running{end: make(chan error), done: make(chan error, 1)}
 	go func() {
 		var err error
@@ -27,9 +31,9 @@ func begin(s *replays, ctx context.Context, body string) *running {
 	return r
 }
 
-func TestARepeatWaitsForAFirstThatStillRuns(t *testing.T) {
+func TestARepeatedSendWaitsForTheFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newReplays()
+		s := newStreamSends()
 		first := begin(s, t.Context(), "x")
 		repeat := begin(s, t.Context(), "x")
 		require.Empty(t, repeat.done)
@@ -40,9 +44,9 @@ func TestARepeatWaitsForAFirstThatStillRuns(t *testing.T) {
 	})
 }
 
-func TestARepeatRunsWhenTheFirstFailed(t *testing.T) {
+func TestARepeatedSendRunsWhenTheFirstFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newReplays()
+		s := newStreamSends()
 		refused := errors.New("refused")
 		first := begin(s, t.Context(), "x")
 		repeat := begin(s, t.Context(), "x")
@@ -54,9 +58,9 @@ func TestARepeatRunsWhenTheFirstFailed(t *testing.T) {
 	})
 }
 
-func TestAnotherBodyDoesNotWait(t *testing.T) {
+func TestAnotherBodyIsRefusedWithoutWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newReplays()
+		s := newStreamSends()
 		first := begin(s, t.Context(), "x")
 		require.Equal(t, errOtherBody, <-begin(s, t.Context(), "y").done)
 		first.end <- nil
@@ -64,25 +68,47 @@ func TestAnotherBodyDoesNotWait(t *testing.T) {
 	})
 }
 
-func TestARepeatWhoseClientLeavesStopsWaiting(t *testing.T) {
+func TestARepeatedSendStopsWaitingWhenItsClientIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newReplays()
+		s := newStreamSends()
 		first := begin(s, t.Context(), "x")
-		ctx, leave := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancel(t.Context())
 		repeat := begin(s, ctx, "x")
-		leave()
-		require.Equal(t, errStillRuns, <-repeat.done)
+		cancel()
+		require.Equal(t, errStillRunning, <-repeat.done)
 		first.end <- nil
 		<-first.done
 	})
 }
 
 func TestASendThatPanicsIsForgotten(t *testing.T) {
-	s := newReplays()
+	s := newStreamSends()
 	require.Panics(t, func() {
 		_, _ = s.once(t.Context(), "k", nil, func() (int, error) { panic("broken") })
 	})
 	n, err := s.once(t.Context(), "k", nil, func() (int, error) { return 1, nil })
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
+}
+
+func TestADeletedStreamLeavesNoIdempotencyKeys(t *testing.T) {
+	s := New(Config{})
+	defer s.Close()
+	do := func(method, path, body string) {
+		r := httptest.NewRequest(method, path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Idempotency-Key", "k")
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+	}
+	left := func() (n int) {
+		s.keyed.streams.Range(func(any, any) bool { n++; return true })
+		return n
+	}
+	do("POST", "/api/streams", `{"name":"s"}`)
+	do("POST", "/api/streams/s/messages", `{"messages":[{"key":"a","data":"x"}]}`)
+	require.Equal(t, 1, left())
+	do("DELETE", "/api/streams/s", "")
+	require.Zero(t, left())
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// slowStore takes its time between leasing messages and handing them to the handler, as a machine under load does.
+// slowStore is slow before and after it leases messages, as a machine under load is.
 type (
 	slowStore    struct{ store.Store }
 	slowStream   struct{ store.Stream }
@@ -32,13 +32,13 @@ func (s slowStream) Consumer(ref string) (store.Consumer, error) {
 }
 
 func (c slowConsumer) Receive(n int, dst []store.Delivery) ([]store.Delivery, error) {
-	time.Sleep(40 * time.Millisecond) // before the lease: time that was waited
+	time.Sleep(40 * time.Millisecond) // before the lease: part of the wait
 	dst, err := c.Consumer.Receive(n, dst)
-	time.Sleep(300 * time.Millisecond) // after it: the lease runs
+	time.Sleep(300 * time.Millisecond) // after it: part of the lease
 	return dst, err
 }
 
-func TestWhatIsToldAsWaitedIsNoPartOfTheLease(t *testing.T) {
+func TestTheWaitedTimeEndsWhenTheLeaseBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Config{})
 		do := func(path, body string) *httptest.ResponseRecorder {
@@ -61,6 +61,6 @@ func TestWhatIsToldAsWaitedIsNoPartOfTheLease(t *testing.T) {
 		state, ok := s.Inspect("s")
 		require.True(t, ok)
 		end := sent.Add(time.Duration(waited)*time.Millisecond + 30*time.Second)
-		require.Equal(t, state.Consumers[0].Outstanding[0].Until, end, "the client's end of the lease is the server's")
+		require.Equal(t, state.Consumers[0].Outstanding[0].Until, end, "the client computes the same end of the lease as the server")
 	})
 }

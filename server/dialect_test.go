@@ -17,8 +17,8 @@ func newAug2024(t *testing.T) *api {
 	return newAPI(t, server.Config{Compat: server.Aug2024}).withStream("", `,"ack_wait_ms":10000`)
 }
 
-// TestALateAckSettlesWhoeverHoldsTheMessageNow is what a client of that server must not cause.
-func TestALateAckSettlesWhoeverHoldsTheMessageNow(t *testing.T) {
+// TestIn2024ALateAckSettlesTheMessageOfALaterDelivery shows why a client must not ack late.
+func TestIn2024ALateAckSettlesTheMessageOfALaterDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAug2024(t)
 		a.send("a=1")
@@ -34,7 +34,7 @@ func TestALateAckSettlesWhoeverHoldsTheMessageNow(t *testing.T) {
 	})
 }
 
-func TestAnAckOfAReplacedMessageMakesTheNewOneAvailable(t *testing.T) {
+func TestIn2024AnAckOfAReplacedMessageMakesTheNewOneAvailable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAug2024(t)
 		a.send("a=1")
@@ -46,7 +46,7 @@ func TestAnAckOfAReplacedMessageMakesTheNewOneAvailable(t *testing.T) {
 	})
 }
 
-func TestMaxDeliverIsNotEnforced(t *testing.T) {
+func TestIn2024MaxDeliverIsNotEnforced(t *testing.T) {
 	a := newAug2024(t)
 	a.ok("PATCH", "/api/streams/s/consumers/c", `{"max_deliver":1}`)
 	a.send("a=1")
@@ -57,8 +57,8 @@ func TestMaxDeliverIsNotEnforced(t *testing.T) {
 	}
 }
 
-// TestAckedRowsFillTheWindowForFiveMinutes counts from the consumer's creation.
-func TestAckedRowsFillTheWindowForFiveMinutes(t *testing.T) {
+// TestIn2024AckedRowsCountTowardMaxAckPendingForFiveMinutes counts the time from the consumer's creation.
+func TestIn2024AckedRowsCountTowardMaxAckPendingForFiveMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAug2024(t)
 		a.ok("PATCH", "/api/streams/s/consumers/c", `{"max_ack_pending":2}`)
@@ -68,10 +68,11 @@ func TestAckedRowsFillTheWindowForFiveMinutes(t *testing.T) {
 		require.Empty(t, a.receive(`{"batch_size":10}`))
 		time.Sleep(time.Second)
 		a.ack(a.receive(`{"batch_size":10}`))
-		require.Equal(t, []string{"b=2", "a=1"}, messagesLeft(a), "later acks leave the window at once")
+		require.Equal(t, []string{"b=2", "a=1"}, messagesLeft(a), "later acks no longer count")
 	})
 }
 
+// messagesLeft returns the messages of the keys a and b.
 func messagesLeft(a *api) []string {
 	a.t.Helper()
 	left := []string{}
@@ -83,21 +84,21 @@ func messagesLeft(a *api) []string {
 	return left
 }
 
-func TestANameInTwoStreamsCrashesReceiveAckAndNack(t *testing.T) {
+func TestIn2024AConsumerNameInTwoStreamsGets500FromReceiveAckAndNack(t *testing.T) {
 	a := newAug2024(t)
 	a.send("a=1")
 	first := a.consumer().ID
 	a.ok("POST", "/api/streams", `{"name":"other"}`)
-	require.Len(t, parseDeliveries(t, a.ok("POST", "/api/streams/other/consumers/c/receive", `{}`)), 1, "the stream of the path is not looked at")
+	require.Len(t, parseDeliveries(t, a.ok("POST", "/api/streams/other/consumers/c/receive", `{}`)), 1, "the stream of the path is ignored")
 	a.ok("POST", "/api/streams/other/consumers", `{"name":"c","filter_key_pattern":">"}`)
 	for path, body := range map[string]string{"receive": `{}`, "ack": `{"ack_ids":["7b1e4c9e-3a0f-4f0e-9d3a-0f6f2f1d2c3b"]}`, "nack": `{"ack_ids":["7b1e4c9e-3a0f-4f0e-9d3a-0f6f2f1d2c3b"]}`} {
 		require.Equal(t, http.StatusInternalServerError, a.call("POST", "/api/streams/s/consumers/c/"+path, body).status)
-		require.Equal(t, http.StatusOK, a.call("POST", "/api/streams/s/consumers/"+first+"/"+path, body).status, "by id all is right")
+		require.Equal(t, http.StatusOK, a.call("POST", "/api/streams/s/consumers/"+first+"/"+path, body).status, "an id is not ambiguous")
 	}
-	require.Equal(t, http.StatusOK, a.call("GET", "/api/streams/s/consumers/c", "").status, "get is scoped")
+	require.Equal(t, http.StatusOK, a.call("GET", "/api/streams/s/consumers/c", "").status, "GET uses the stream of the path")
 }
 
-func TestNamesAreTogetherAtMost44Characters(t *testing.T) {
+func TestIn2024TheNamesOfStreamAndConsumerHaveTogetherAtMost44Characters(t *testing.T) {
 	a := newAug2024(t)
 	consumer := func(length int) reply {
 		return a.call("POST", "/api/streams/s/consumers", `{"name":"`+strings.Repeat("x", length)+`","filter_key_pattern":">"}`)
@@ -106,7 +107,7 @@ func TestNamesAreTogetherAtMost44Characters(t *testing.T) {
 	require.Equal(t, http.StatusUnprocessableEntity, consumer(44).status)
 }
 
-func TestTheExtrasAreAbsent(t *testing.T) {
+func TestIn2024ThereAreNoExtras(t *testing.T) {
 	a := newAug2024(t)
 	a.send("a=1")
 	got := a.call("POST", "/api/streams/s/consumers/c/receive", `{}`)
@@ -117,7 +118,7 @@ func TestTheExtrasAreAbsent(t *testing.T) {
 	require.NotContains(t, a.ok("GET", "/api/streams/s", ""), "one_message_per_key")
 }
 
-func TestConsumerInfoTellsOfAckedAndAvailableMessages(t *testing.T) {
+func TestIn2024ConsumerInfoShowsEveryState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAug2024(t)
 		info := func() string { return a.ok("GET", "/api/streams/s/messages/a/consumer_info", "") }
@@ -130,6 +131,6 @@ func TestConsumerInfoTellsOfAckedAndAvailableMessages(t *testing.T) {
 		a.ack(got)
 		require.Contains(t, info(), `"state":"acked"`)
 		time.Sleep(5 * time.Minute)
-		require.Contains(t, info(), `"consumer_info":[]`, "the row is gone")
+		require.Contains(t, info(), `"consumer_info":[]`, "the acked row is deleted")
 	})
 }

@@ -2,22 +2,21 @@ package server
 
 import "strings"
 
-// Rules of keys and patterns.
+// Limits of keys and patterns.
 const (
 	maxKey    = 255
 	maxTokens = 16
 )
 
-// maxName bounds the names of the documented mode, where nothing says how long they may be.
+// maxName is the largest length of a name. The 2024 server has this limit; the documentation has none.
 const maxName = 255
 
-// checkName returns what is wrong with the name of a stream or consumer, "" when nothing is.
-func (s *Server) checkName(name string) string {
-	dash := s.compat != Aug2024
+// checkName returns what is wrong with the name of a stream or a consumer, or "".
+func checkName(name string, dashes bool) string {
 	for i := range len(name) {
 		b := name[i]
-		if !(b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '_' || dash && b == '-') {
-			if dash {
+		if !(b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '_' || dashes && b == '-') {
+			if dashes {
 				return "must contain only alphanumeric characters, underscores or dashes"
 			}
 			return "must contain only alphanumeric characters or underscores"
@@ -29,7 +28,7 @@ func (s *Server) checkName(name string) string {
 	return ""
 }
 
-// keyFault is what can be wrong with a key.
+// keyFault is what is wrong with a key.
 type keyFault uint8
 
 const (
@@ -37,11 +36,11 @@ const (
 	keyEmpty
 	keyNUL
 	keyLong
-	keyEnds
-	keyHole
+	keyEnds // with a delimiter, or starts with one
+	keyEmptyToken
 	keyTokens
 	keyCharacters
-	keyUnprintable // no ASCII, or a control character: only the 2024 server's database notices
+	keyUnprintable // not ASCII, or a control character
 )
 
 func (f keyFault) String() string {
@@ -52,7 +51,7 @@ func (f keyFault) String() string {
 	}[f]
 }
 
-// checkKey looks at a key once, which is what nearly every key needs.
+// checkKey returns what is wrong with a key. It reads a valid key once.
 func checkKey(key string) keyFault {
 	tokens, clean := 1, true
 	for i := range len(key) {
@@ -70,7 +69,7 @@ func checkKey(key string) keyFault {
 	return keyFaultOf(key, tokens)
 }
 
-// keyFaultOf names the fault that the 2024 server names when there are several.
+// keyFaultOf returns the fault of an invalid key. When there are several it returns the one that the 2024 server reports.
 func keyFaultOf(key string, tokens int) keyFault {
 	switch {
 	case key == "":
@@ -82,7 +81,7 @@ func keyFaultOf(key string, tokens int) keyFault {
 	case key[0] == '.' || key[len(key)-1] == '.':
 		return keyEnds
 	case strings.Contains(key, ".."):
-		return keyHole
+		return keyEmptyToken
 	case tokens > maxTokens:
 		return keyTokens
 	case strings.ContainsAny(key, " *>"):
@@ -91,7 +90,7 @@ func keyFaultOf(key string, tokens int) keyFault {
 	return keyUnprintable
 }
 
-// checkPattern returns what is wrong with a pattern, "" when nothing is. But for the wildcards a pattern is a key.
+// checkPattern returns what is wrong with a pattern, or "". With its wildcards replaced by a letter a pattern is a key.
 func checkPattern(pattern string) string {
 	tokens := strings.Split(pattern, ".")
 	for i, token := range tokens {

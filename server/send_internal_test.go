@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAFullStreamRefusesTheWholeBatch counts a gigabyte as 100 bytes, so that it can be filled.
+// TestAFullStreamRefusesTheWholeBatch makes a gigabyte 100 bytes, so that it can be filled.
 func TestAFullStreamRefusesTheWholeBatch(t *testing.T) {
 	s := New(Config{})
 	defer s.Close()
@@ -30,47 +30,25 @@ func TestAFullStreamRefusesTheWholeBatch(t *testing.T) {
 		return post("/api/streams/s/messages", `{"messages":[`+strings.Join(messages, ",")+`]}`)
 	}
 	require.Equal(t, http.StatusOK, send(message("a", 40), message("b", 40)).Code)
-	require.Equal(t, http.StatusOK, send(message("c", 40)).Code, "the oldest goes")
+	require.Equal(t, http.StatusOK, send(message("c", 40)).Code, "the oldest message is dropped")
 
 	refused := send(message("d", 90))
 	require.Equal(t, http.StatusConflict, refused.Code)
 	require.Contains(t, refused.Body.String(), `"summary":"Stream is full`)
 
 	state, _ := s.Inspect("s")
-	require.Len(t, state.Messages, 2, "with it alone there would be one, so it is refused, and nothing has gone")
+	require.Len(t, state.Messages, 2, "the batch would leave one message only, so it is refused and nothing is dropped")
 	require.Equal(t, "b", state.Messages[0].Key)
 	require.Equal(t, "c", state.Messages[1].Key)
 }
 
-// TestNothingOfARequestStaysInThePool looks at what a parsed request leaves for the next one.
+// TestNothingOfARequestStaysInThePool checks what a parsed request leaves in the pool.
 func TestNothingOfARequestStaysInThePool(t *testing.T) {
-	in := new(sending)
+	in := new(sendRequest)
 	require.True(t, in.parse([]byte(`{"messages":[{"key":"a","data":"x"},{"key":"b","data":"y"}]}`)))
 	all := in.messages
 	require.Len(t, all, 2)
 	in.release()
 	require.Zero(t, all[0])
 	require.Zero(t, all[1])
-}
-
-func TestADeletedStreamLeavesNoReplays(t *testing.T) {
-	s := New(Config{})
-	defer s.Close()
-	do := func(method, path, body string) {
-		r := httptest.NewRequest(method, path, strings.NewReader(body))
-		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Idempotency-Key", "k")
-		w := httptest.NewRecorder()
-		s.ServeHTTP(w, r)
-		require.Equal(t, http.StatusOK, w.Code, w.Body)
-	}
-	left := func() (n int) {
-		s.replays.Range(func(any, any) bool { n++; return true })
-		return n
-	}
-	do("POST", "/api/streams", `{"name":"s"}`)
-	do("POST", "/api/streams/s/messages", `{"messages":[{"key":"a","data":"x"}]}`)
-	require.Equal(t, 1, left())
-	do("DELETE", "/api/streams/s", "")
-	require.Zero(t, left())
 }

@@ -11,13 +11,13 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// TestHalfASurrogatePairIsMalformed sends escapes in every place where a text stands: no server can store half a
-// character, and putting another in its place would change what was sent.
+// TestHalfASurrogatePairIsMalformed sends escapes in every string of a request. No server can store half a character, and
+// storing another character would change what was sent.
 func TestHalfASurrogatePairIsMalformed(t *testing.T) {
 	half := map[string]string{
 		"first alone": `\ud800`, "second alone": `\udc00`, "upper case": `\uDBFF`, "in a text": `a\ud800b`, "twice the first": `\ud800\ud800`,
-		"pair the wrong way round": `\udc00\ud800`, "then a character": `\ud83d\u0041`, "then no escape": `\ud83dudc00`,
-		"behind a pair": `\ud83d\ude00\ude00`, "behind a backslash": `\\\ud800`, "behind an escaped one": `\\u\ud800`, "cut short": `\ud83d\ude0`,
+		"pair in the wrong order": `\udc00\ud800`, "then a character": `\ud83d\u0041`, "then no escape": `\ud83dudc00`,
+		"after a pair": `\ud83d\ude00\ude00`, "after a backslash": `\\\ud800`, "after an escaped one": `\\u\ud800`, "truncated": `\ud83d\ude0`,
 	}
 	places := map[string][2]string{
 		"data":         {"/api/streams/s/messages", `{"messages":[{"key":"k","data":"HERE"}]}`},
@@ -41,10 +41,10 @@ func TestHalfASurrogatePairIsMalformed(t *testing.T) {
 	}
 }
 
-func TestWholeCharactersAreStoredHoweverTheyAreWritten(t *testing.T) {
+func TestEveryWayToWriteACharacterStoresThatCharacter(t *testing.T) {
 	for name, escaped := range map[string]string{
 		"pair": `\ud83d\ude00`, "pairs": `\ud83d\ude00\uD83D\uDE00`, "the last one": `\udbff\udfff`, "below": `\ud7ff`, "above": `\ue000`,
-		"a backslash before it": `\\ud800`, "two": `\\\\ud800`, "no escape": `ud800`, "the mark itself": `\ufffd`, "plain": `😀`,
+		"a backslash before it": `\\ud800`, "two": `\\\\ud800`, "no escape": `ud800`, "the replacement character": `\ufffd`, "plain": `😀`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			var want string

@@ -3,10 +3,13 @@ package server_test
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -14,7 +17,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// api calls a server without a network in between.
+// api calls a server without a network.
 type api struct {
 	t *testing.T
 	*server.Server
@@ -27,7 +30,7 @@ func newAPI(t *testing.T, cfg server.Config) *api {
 	return &api{t, s}
 }
 
-// withStream makes a stream s with the options, and a consumer c of all of it.
+// withStream creates a stream s with the options, and a consumer c of all its messages.
 func (a *api) withStream(streamOptions, consumerOptions string) *api {
 	a.t.Helper()
 	a.ok("POST", "/api/streams", `{"name":"s"`+streamOptions+`}`)
@@ -57,7 +60,7 @@ func (a *api) callContext(ctx context.Context, method, path, body string, header
 	return reply{w.Code, w.Header(), w.Body.String()}
 }
 
-// ok is call for what has to succeed.
+// ok is call for a request that must succeed. It returns the body.
 func (a *api) ok(method, path, body string) string {
 	a.t.Helper()
 	got := a.call(method, path, body)
@@ -89,7 +92,7 @@ func (a *api) receive(params string) deliveries {
 	return parseDeliveries(a.t, a.ok("POST", "/api/streams/s/consumers/c/receive", params))
 }
 
-// send publishes key=data pairs and returns how many the server counted.
+// send sends key=data pairs and returns how many the server counted as published.
 func (a *api) send(pairs ...string) int {
 	a.t.Helper()
 	var got struct{ Data struct{ Published int } }
@@ -114,11 +117,13 @@ func (a *api) ack(d deliveries) {
 	a.t.Helper()
 	a.ok("POST", "/api/streams/s/consumers/c/ack", d.ids(""))
 }
+
 func (a *api) nack(d deliveries) {
 	a.t.Helper()
 	a.ok("POST", "/api/streams/s/consumers/c/nack", d.ids(""))
 }
 
+// ids returns the body of an ack or a nack; more is appended to it.
 func (d deliveries) ids(more string) string {
 	ids := []string{}
 	for _, one := range d {
@@ -127,7 +132,7 @@ func (d deliveries) ids(more string) string {
 	return `{"ack_ids":[` + strings.Join(ids, ",") + `]` + more + `}`
 }
 
-// pairs shows deliveries as key=data.
+// pairs returns the deliveries as key=data.
 func (d deliveries) pairs() []string {
 	out := []string{}
 	for _, one := range d {
@@ -136,10 +141,112 @@ func (d deliveries) pairs() []string {
 	return out
 }
 
+// consumer returns the state of the stream's first consumer.
 func (a *api) consumer() server.ConsumerState {
 	a.t.Helper()
 	state, ok := a.Inspect("s")
 	require.True(a.t, ok)
 	require.NotEmpty(a.t, state.Consumers)
 	return state.Consumers[0]
+}
+
+// pipeListener accepts connections in memory, so that a whole server runs inside synctest.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
+
+func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	client, srv := net.Pipe()
+	select {
+	case l.conns <- srv:
+		return client, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "pipe" }
+
+// served is a Server behind net/http, with connections in memory.
+type served struct {
+	*server.Server
+	listener *pipeListener
+	http     *http.Server
+	client   *http.Client
+}
+
+// serve starts a server in a synctest bubble and stops it at the end of the test.
+func serve(t *testing.T, cfg server.Config) *served {
+	t.Helper()
+	s := &served{
+		Server:   server.New(cfg),
+		listener: &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})},
+	}
+	s.http = s.HTTPServer()
+	s.client = s.newClient(t, nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.http.Serve(s.listener)
+	}()
+	t.Cleanup(func() {
+		s.Close()
+		s.client.CloseIdleConnections()
+		_ = s.http.Close()
+		<-done
+		// After an answer that was sent before the end of the request, net/http keeps the connection for half a second.
+		time.Sleep(time.Second)
+	})
+	return s
+}
+
+// newClient returns a client that speaks the given protocols, HTTP/1 by default.
+func (s *served) newClient(t *testing.T, protocols *http.Protocols) *http.Client {
+	t.Helper()
+	transport := &http.Transport{DialContext: s.listener.dial, Protocols: protocols, ExpectContinueTimeout: time.Hour}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// messages returns the messages of stream s as key=data.
+func messages(t *testing.T, a *api) []string {
+	t.Helper()
+	state, ok := a.Inspect("s")
+	require.True(t, ok)
+	out := []string{}
+	for _, m := range state.Messages {
+		out = append(out, m.Key+"="+m.Data)
+	}
+	return out
+}
+
+// inBubble runs a test in virtual time, with a stream s and a consumer c whose leases last ten seconds.
+func inBubble(t *testing.T, streamOptions, consumerOptions string, f func(t *testing.T, a *api)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f(t, newAPI(t, server.Config{}).withStream(streamOptions, `,"ack_wait_ms":10000`+consumerOptions))
+	})
 }

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// failure is an answer that is not 200.
+type failure struct {
+	status  int
+	summary string
+	invalid map[string][]string // validation_errors of a 422
+	detail  string              // instead of a summary: the text of the 2024 server's web framework
+	plain   bool                // the detail is sent as plain text, unless the client accepts JSON
+	noID    bool                // the answer has no X-Request-Id
+	hangUp  bool                // the connection is closed
+}
+
+func (f *failure) Error() string { return strconv.Itoa(f.status) + " " + f.summary + f.detail }
+
+var (
+	errNoRoute      = &failure{status: http.StatusNotFound, detail: "Not Found", plain: true}
+	errMalformed    = &failure{status: http.StatusBadRequest, detail: "Bad Request", plain: true, noID: true}
+	errTooLarge     = &failure{status: http.StatusRequestEntityTooLarge, detail: "Request Entity Too Large", plain: true, noID: true, hangUp: true}
+	errSlowBody     = &failure{status: http.StatusRequestTimeout, detail: "Request Timeout", plain: true, hangUp: true}
+	errInternal     = &failure{status: http.StatusInternalServerError, detail: "Internal Server Error"}
+	errBadCast      = &failure{status: http.StatusBadRequest, detail: "Bad Request"}
+	errClosed       = &failure{status: http.StatusServiceUnavailable, summary: "Server is closed"}
+	errUnauthorized = &failure{status: http.StatusUnauthorized, summary: "Unauthorized: send the server's token as `Authorization: Bearer TOKEN`"}
+	errNoStream     = &failure{status: http.StatusNotFound, summary: "Not found: No `stream` found matching the provided ID or name"}
+	errNoConsumer   = &failure{status: http.StatusNotFound, summary: "Not found: No `consumer` found matching the provided ID or name"}
+	errNoMessage    = &failure{status: http.StatusNotFound, summary: "Not found: No `message` found matching the provided key"}
+	errFull         = &failure{status: http.StatusConflict, summary: "Stream is full: the messages do not fit within `max_storage_gb`, and `retain_at_least` keeps the ones it has. Nothing was stored"}
+
+	errNoMessages = badRequest("Missing or invalid messages")
+	errFormat     = badRequest("Invalid message format")
+	errBatchSize  = badRequest("Invalid `batch_size`. `batch_size` must be an integer between 1 and 1000.")
+	errNoWait     = badRequest("This endpoint doesn't support the `wait_for` param at the moment. Please ask the Sequin team for help.")
+	errWaitFor    = badRequest("Invalid `wait_for`. Must be between 500 and 300,000 milliseconds, or use duration format like '60s', '5m', '1000ms'.")
+	errAckIDs     = badRequest("Invalid ack_ids. Must send a top-level `ack_ids` property that is a non-empty list of valid UUID strings")
+
+	errOtherBody    = &failure{status: http.StatusUnprocessableEntity, summary: "Idempotency-Key was used with another body"}
+	errStillRunning = &failure{status: http.StatusServiceUnavailable, summary: "The first request with this Idempotency-Key is still running"}
+)
+
+func badRequest(format string, args ...any) *failure {
+	return &failure{status: http.StatusBadRequest, summary: fmt.Sprintf(format, args...)}
+}
+
+func invalid(errors map[string][]string) *failure {
+	return &failure{status: http.StatusUnprocessableEntity, summary: "Validation failed", invalid: errors}
+}
+
+func invalidField(field, text string) *failure { return invalid(map[string][]string{field: {text}}) }
+
+// failureOf returns the answer to an error of a handler or of the store.
+func failureOf(err error) *failure {
+	var f *failure
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, store.ErrNoStream):
+		return errNoStream
+	case errors.Is(err, store.ErrNoConsumer):
+		return errNoConsumer
+	case errors.Is(err, store.ErrNoMessage):
+		return errNoMessage
+	case errors.Is(err, store.ErrFull):
+		return errFull
+	case errors.Is(err, store.ErrClosed):
+		return errClosed
+	}
+	// What the 2024 server answers without a summary: ErrDoubledKey, ErrNameCase and ErrAmbiguous. The documented store
+	// does not return them.
+	return errInternal
+}

@@ -1,0 +1,90 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// A long poll may wait between half a second and 5 minutes, as Sequin documents.
+const (
+	minWait = 500 * time.Millisecond
+	maxWait = 5 * time.Minute
+)
+
+// waitFor returns how long a receive waits for messages, or zero if it does not wait.
+func (c *call) waitFor(p params) (time.Duration, error) {
+	v, given := p["wait_for"]
+	if !given {
+		return 0, nil
+	}
+	if !c.srv.dialect.longPoll {
+		return 0, errNoWait
+	}
+	wait, ok := parseWait(v)
+	if !ok || wait < minWait || wait > maxWait {
+		return 0, errWaitFor
+	}
+	return wait, nil
+}
+
+// parseWait reads milliseconds, as a number or as digits, or digits with the unit ms, s or m.
+func parseWait(v any) (time.Duration, bool) {
+	unit := time.Millisecond
+	if text, ok := v.(string); ok {
+		if digits, ok := strings.CutSuffix(text, "ms"); ok {
+			v = digits
+		} else if digits, ok := strings.CutSuffix(text, "s"); ok {
+			v, unit = digits, time.Second
+		} else if digits, ok := strings.CutSuffix(text, "m"); ok {
+			v, unit = digits, time.Minute
+		}
+	}
+	n, ok := integer(v)
+	if n < 0 || n > maxWait.Milliseconds() {
+		return 0, false
+	}
+	return time.Duration(n) * unit, ok
+}
+
+// longPoll waits in the consumer's line until it has received a message, the wait is over, or the client is gone. The wait
+// starts when the request arrives. It returns at once when a message is available and no other receive waits.
+func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst []store.Delivery) ([]store.Delivery, error) {
+	place, err := consumer.Queue()
+	if err != nil {
+		return dst, tooManyWaiting(err, consumer)
+	}
+	defer place.Leave()
+	over := time.NewTimer(wait - time.Since(c.arrived))
+	defer over.Stop()
+	for {
+		select {
+		case <-place.Ready():
+		case <-over.C:
+			return dst, nil
+		case <-c.r.Context().Done():
+			return dst, nil
+		}
+		dst, err = place.Receive(n, dst)
+		if errors.Is(err, store.ErrClosed) {
+			return dst, nil // the server was closed: the answer is an empty list
+		}
+		if err != nil || len(dst) > 0 {
+			return dst, err
+		}
+	}
+}
+
+func tooManyWaiting(err error, consumer store.Consumer) error {
+	if !errors.Is(err, store.ErrTooManyWaiting) {
+		return err
+	}
+	return &failure{
+		status:  http.StatusTooManyRequests,
+		summary: "Too many receives are waiting: the consumer's `max_waiting` is " + strconv.Itoa(consumer.Info().MaxWaiting),
+	}
+}
