@@ -8,188 +8,231 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/lease"
 	"github.com/sequin-go/sequin/internal/transport"
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// sending is what the Publisher keeps of a batch while it is tried.
-type sending struct {
-	body    *transport.Payload // encoded once: a retry sends the same bytes
-	key     string             // Idempotency-Key of these bytes
-	tries   int
-	crashes int    // bare 500s in a row
-	alone   bool   // it holds one message, and has crashed so
-	seen    uint64 // Publisher.successes when it did
-	// The halves of a refused batch share a half: the left one sets it, the right one reads it.
-	isLeft, isRight *half
+// This file says what becomes of a batch of a Publisher's messages: it is sent, retried, split, or fails.
+
+type (
+	messageBatch  = batch.Batch[outgoing, batchState]
+	messageResult = batch.Result[outgoing, batchState]
+	messageEntry  = batch.Entry[outgoing]
+)
+
+// outgoing is a message in the Publisher's buffer. Its strings are the caller's own; a string cannot change.
+type outgoing struct {
+	Message
+	// tried is the time of its first attempt, counted from Publisher.started; 0 means none. It is set only if RetryFor
+	// is.
+	tried time.Duration
+	// to is told the message's final result together with slot; nil is nobody.
+	to   completer
+	slot int
+	// lease is that of the delivery which the message was made from; nil means none. See admitFor.
+	lease *lease.Lease
 }
 
-// half tells the right half of a refused batch that the left one was taken: then the bad message is in the right one,
-// which need not be sent whole to be refused again.
-type half struct{ taken bool }
+// completer is told the final result of each of its messages once.
+type completer interface{ complete(slot int, err error) }
 
-// crashesBeforeSplit is how many bare 500s in a row a server may give, about 2.5 s with default backoff, before the
-// batch itself is suspected: restarts and deadlocks take less, and a batch that crashes the server always will.
-const crashesBeforeSplit = 5
+// expired reports whether the message comes from a delivery whose lease is over, so that nobody needs it any more.
+func (o *outgoing) expired(now time.Time) bool {
+	return o.lease != nil && (lease.Past(now, o.lease.Deadline) || o.lease.Parent.Err() != nil)
+}
 
-// run makes one attempt at a batch and says what becomes of it.
-func (p *Publisher) run(ctx context.Context, b *batch.Batch[outgoing, sending]) batch.Result[outgoing, sending] {
+// batchState is what the Publisher keeps of a batch between its attempts. An attempt is one request.
+type batchState struct {
+	body           *transport.Payload // encoded once: a retry sends the same bytes
+	idempotencyKey string             // of these bytes
+	attempts       int
+	unexplained    int // unexplained 500s in a row
+	// suspect is set once the batch is a single message that got an unexplained 500. sentBefore is what
+	// Publisher.successes was then.
+	suspect    bool
+	sentBefore uint64
+	half       half
+}
+
+// half says which half of a batch that was refused as invalid another batch is. Once the server has taken the left half,
+// an invalid message must be in the right one, which need not be sent whole to be refused again. The zero half is none.
+type half struct {
+	left      bool
+	leftTaken *bool // shared by both halves, which one lane sends one after the other
+}
+
+func newHalves() (left, right half) {
+	taken := new(bool)
+	return half{left: true, leftTaken: taken}, half{leftTaken: taken}
+}
+
+// noteTaken records that the server took the half.
+func (h half) noteTaken() {
+	if h.left {
+		*h.leftTaken = true
+	}
+}
+
+// surelyInvalid reports whether the half is known to hold an invalid message.
+func (h half) surelyInvalid() bool { return h.leftTaken != nil && !h.left && *h.leftTaken }
+
+// run makes one attempt at a batch and returns what becomes of it.
+func (p *Publisher) run(ctx context.Context, b *messageBatch) messageResult {
 	w := &b.Work
 	if b.Skipped {
-		p.learnKind()
+		p.learnDuplicateKeys()
 	}
-	if v, dropped := p.dropLapsed(b, time.Now()); dropped {
-		return v
+	if r, dropped := p.dropExpired(b, time.Now()); dropped {
+		return r
 	}
-	if w.isRight != nil && w.isRight.taken && len(b.Items) > 1 {
+	if w.half.surelyInvalid() && len(b.Items) > 1 {
 		return p.bisect(b)
 	}
 	if w.body == nil {
 		p.encode(b)
 	}
 	var result SendResult
-	err := p.client.send(ctx, p.stream, w.body, w.key, once, &result)
-	p.counts.attempt(len(w.body.JSON), err, w.tries > 0)
-	w.tries++
+	err := p.client.send(ctx, p.stream, w.body, w.idempotencyKey, once, &result)
+	p.counts.attempt(len(w.body.JSON), err, w.attempts > 0)
+	w.attempts++
 	if err == nil {
 		p.successes.Add(1)
-		if w.isLeft != nil {
-			w.isLeft.taken = true
-		}
+		w.half.noteTaken()
 		bodies.Put(w.body)
-		return batch.Result[outgoing, sending]{Done: b.Items}
+		return messageResult{Done: b.Items}
 	}
 	if ctx.Err() != nil {
-		return batch.Result[outgoing, sending]{Again: p.same(b)}
+		return messageResult{Again: []*messageBatch{b}}
 	}
-	return p.judge(b, err)
+	return p.afterFailure(b, err)
 }
 
-// judge says what becomes of a batch whose attempt ended with err.
-func (p *Publisher) judge(b *batch.Batch[outgoing, sending], err error) batch.Result[outgoing, sending] {
-	w := &b.Work
-	f := classify(err)
-	if f.kind != kindUnexplained500 {
-		w.crashes, w.alone = 0, false
+// afterFailure returns what becomes of a batch whose attempt ended with err.
+func (p *Publisher) afterFailure(b *messageBatch, err error) messageResult {
+	kind := classify(err).kind
+	if kind != kindUnexplained500 {
+		b.Work.unexplained, b.Work.suspect = 0, false
 	}
-	switch f.kind {
-	case kindInvalid:
-		if len(b.Items) == 1 {
-			return p.fail(b, err)
-		}
+	switch single := len(b.Items) == 1; {
+	case kind == kindInvalid && !single:
 		return p.bisect(b)
-	case kindTooLarge:
-		return p.shrink(b, err)
-	case kindUnauthorized, kindNotFound, kindRejected:
-		p.refused(err)
+	case kind == kindTooLarge && !single:
+		return p.shrink(b)
+	case kind == kindInvalid || kind == kindTooLarge:
+		return p.fail(b, err)
+	case kind.refusesStream():
+		p.suspend(err)
+		return p.fail(b, err)
+	case p.cfg.RetryFor > 0 && p.exhausted(&b.Items[0]):
+		return p.failExhausted(b, err)
+	case kind == kindUnexplained500:
+		return p.isolate(b, err)
+	}
+	return p.retry(b, err)
+}
+
+// refusesStream reports whether the server would answer the same to any messages for this stream.
+func (k failureKind) refusesStream() bool {
+	return k == kindUnauthorized || k == kindNotFound || k == kindRejected
+}
+
+// retry sends the same bytes again after a backoff.
+func (p *Publisher) retry(b *messageBatch, err error) messageResult {
+	wait := p.client.cfg.Retry.wait(b.Work.attempts-1, err)
+	p.log(slog.LevelWarn, "retries a batch", "messages", len(b.Items), "attempts", b.Work.attempts, "wait", wait, "error", err)
+	return messageResult{Again: []*messageBatch{b}, Wait: wait}
+}
+
+func (p *Publisher) fail(b *messageBatch, err error) messageResult {
+	p.log(slog.LevelError, "could not send messages", "messages", len(b.Items), "error", err)
+	return messageResult{Failed: b.Items, Err: err}
+}
+
+// bisect halves a batch that was refused as invalid, so that an invalid message fails alone. The left half is the smaller
+// one: the longest way down, where each step costs two requests, is then the shortest.
+func (p *Publisher) bisect(b *messageBatch) messageResult {
+	left, right := b.Halve()
+	left.Work.half, right.Work.half = newHalves()
+	return messageResult{Again: []*messageBatch{left, right}}
+}
+
+// shrink limits all batches to half the size of one that was too large, and cuts that one anew.
+func (p *Publisher) shrink(b *messageBatch) messageResult {
+	size := int64(len(b.Work.body.JSON))
+	for now := p.batchSize.Load(); size/2 < now && !p.batchSize.CompareAndSwap(now, size/2); now = p.batchSize.Load() {
+	}
+	p.log(slog.LevelWarn, "sends smaller batches from now on", "refused bytes", size, "limit", p.batchSize.Load())
+	return messageResult{Requeue: b.Items}
+}
+
+// unexplainedBeforeSplit is how many unexplained 500s in a row a batch gets before it is split. With the default backoff
+// that takes about 2.5 s. Restarts and deadlocks of a server take less; a message that it cannot store fails every time.
+const unexplainedBeforeSplit = 5
+
+// isolate looks for the one message that may be what an unexplained 500 is about. A server in trouble gives such a 500 for
+// any batch, and the 2024 server gives it for a message that it cannot store.
+//
+// The batch is retried, and then halved until single messages are left. A single message fails only if another send has
+// succeeded between two of its own failures, so that a server in trouble costs no message. A control batch is halved at
+// once: it may hold another such message, and a smaller batch serves as well.
+func (p *Publisher) isolate(b *messageBatch, err error) messageResult {
+	w := &b.Work
+	if w.unexplained++; w.unexplained < unexplainedBeforeSplit && !b.Control {
+		return p.retry(b, err)
+	}
+	if len(b.Items) > 1 {
+		left, right := b.Halve()
+		left.Work.unexplained = min(w.unexplained, unexplainedBeforeSplit-1)
+		right.Work.unexplained = left.Work.unexplained
+		return messageResult{Again: []*messageBatch{left, right}, Wait: p.client.cfg.Retry.wait(0, err)}
+	}
+	// Read before the comparison: a send that succeeds while this line runs counts only the next time.
+	sent := p.successes.Load()
+	if w.suspect && sent > w.sentBefore && w.unexplained > unexplainedBeforeSplit {
 		return p.fail(b, err)
 	}
-	switch {
-	case p.cfg.RetryFor > 0 && p.exhausted(&b.Items[0]):
-		return p.giveUp(b, err)
-	case f.kind == kindUnexplained500:
-		return p.suspect(b, err)
+	if !w.suspect {
+		w.suspect, w.sentBefore = true, sent
 	}
-	return p.later(b, err)
+	wait := p.client.cfg.Retry.wait(max(0, w.unexplained-unexplainedBeforeSplit), err)
+	p.log(slog.LevelWarn, "retries a message that may make the server fail", "key", b.Items[0].Item.Key, "wait", wait, "error", err)
+	return messageResult{Candidate: b, Wait: wait}
 }
 
-// exhausted reports whether a message has been tried for RetryFor. In a batch the first one has been tried longest: a
-// lane keeps its order, also over halves and new cuts, unless a repeated key was passed over: then a later one may be
-// given up an attempt late.
-func (p *Publisher) exhausted(e *batch.Entry[outgoing]) bool {
+// exhausted reports whether a message has been tried for RetryFor. The first message of a batch has been tried longest,
+// because a lane keeps its order. The exception is a message with a repeated key that was passed over: it may fail one
+// attempt late.
+func (p *Publisher) exhausted(e *messageEntry) bool {
 	return time.Since(p.started)-e.Item.tried >= p.cfg.RetryFor
 }
 
-// giveUp fails the messages of a batch that have been tried for RetryFor, and keeps the others.
-func (p *Publisher) giveUp(b *batch.Batch[outgoing, sending], err error) batch.Result[outgoing, sending] {
-	var over, rest []batch.Entry[outgoing]
-	for i := range b.Items {
-		if p.exhausted(&b.Items[i]) {
-			over = append(over, b.Items[i])
-		} else {
-			rest = append(rest, b.Items[i])
-		}
+// failExhausted fails the messages of a batch that have been tried for RetryFor, and keeps the others.
+func (p *Publisher) failExhausted(b *messageBatch, err error) messageResult {
+	kept, exhausted := batch.Partition(b.Items, p.exhausted)
+	p.log(slog.LevelError, "could not send messages in time", "messages", len(exhausted), "after", p.cfg.RetryFor, "error", err)
+	return messageResult{Failed: exhausted, Err: err, Requeue: kept, Wait: p.client.cfg.Retry.wait(b.Work.attempts-1, err)}
+}
+
+// dropExpired fails the messages that expired before they were sent. What remains is another request, with a body and an
+// Idempotency-Key of its own. dropped is false when nothing has expired.
+func (p *Publisher) dropExpired(b *messageBatch, now time.Time) (r messageResult, dropped bool) {
+	kept, expired := batch.Partition(b.Items, func(e *messageEntry) bool { return e.Item.expired(now) })
+	if len(expired) == 0 {
+		return r, false
 	}
-	p.log(slog.LevelError, "gives messages up", "messages", len(over), "after", p.cfg.RetryFor, "error", err)
-	return batch.Result[outgoing, sending]{Failed: over, Err: err, Requeue: rest, Wait: p.client.cfg.Retry.wait(b.Work.tries-1, err)}
-}
-
-// later tries the same bytes again after a backoff.
-func (p *Publisher) later(b *batch.Batch[outgoing, sending], err error) batch.Result[outgoing, sending] {
-	wait := p.client.cfg.Retry.wait(b.Work.tries-1, err)
-	p.log(slog.LevelWarn, "tries a batch again", "messages", len(b.Items), "tries", b.Work.tries, "wait", wait, "error", err)
-	return batch.Result[outgoing, sending]{Again: p.same(b), Wait: wait}
-}
-
-func (p *Publisher) same(b *batch.Batch[outgoing, sending]) []*batch.Batch[outgoing, sending] {
-	return []*batch.Batch[outgoing, sending]{b}
-}
-
-func (p *Publisher) fail(b *batch.Batch[outgoing, sending], err error) batch.Result[outgoing, sending] {
-	p.log(slog.LevelError, "gives messages up", "messages", len(b.Items), "error", err)
-	return batch.Result[outgoing, sending]{Failed: b.Items, Err: err}
-}
-
-// bisect halves a batch that was refused as invalid, so that one bad message fails alone. The left half is the smaller
-// one: the longest way down, where each step costs two requests, is then the shortest.
-func (p *Publisher) bisect(b *batch.Batch[outgoing, sending]) batch.Result[outgoing, sending] {
-	left, right := p.halve(b)
-	h := new(half)
-	left.Work.isLeft, right.Work.isRight = h, h
-	return batch.Result[outgoing, sending]{Again: []*batch.Batch[outgoing, sending]{left, right}}
-}
-
-// halve makes two batches of one, each to be encoded anew, under a key of its own.
-func (p *Publisher) halve(b *batch.Batch[outgoing, sending]) (left, right *batch.Batch[outgoing, sending]) {
-	n := len(b.Items) / 2
-	left = &batch.Batch[outgoing, sending]{Items: b.Items[:n:n]}
-	right = &batch.Batch[outgoing, sending]{Items: b.Items[n:]}
-	return left, right
-}
-
-// shrink follows a 413: from now on batches are cut to half of what was refused, this one first. A message that is
-// refused alone fails.
-func (p *Publisher) shrink(b *batch.Batch[outgoing, sending], err error) batch.Result[outgoing, sending] {
-	if len(b.Items) == 1 {
-		return p.fail(b, err)
+	r = messageResult{Failed: expired, Err: ErrLeaseExpired}
+	if len(kept) > 0 {
+		rest := &messageBatch{Items: kept, Work: b.Work}
+		rest.Work.body = nil
+		r.Again = []*messageBatch{rest}
 	}
-	refused := int64(len(b.Work.body.JSON))
-	for now := p.batchSize.Load(); refused/2 < now && !p.batchSize.CompareAndSwap(now, refused/2); now = p.batchSize.Load() {
-	}
-	p.log(slog.LevelWarn, "cuts smaller batches from now on", "refused bytes", refused, "limit", p.batchSize.Load())
-	return batch.Result[outgoing, sending]{Requeue: b.Items}
+	p.log(slog.LevelInfo, "dropped messages whose source lease expired", "messages", len(expired))
+	return r, true
 }
 
-// suspect follows a bare 500, which is given by a server in trouble, and by the 2024 server for a message that it cannot
-// store. The batch is tried again, then halved down to one message; that one fails only when, between two of its
-// crashes, some other send succeeded: so that a server in trouble costs nobody a message. A witness is halved at once:
-// it may hold another such message, and a smaller one is as good.
-func (p *Publisher) suspect(b *batch.Batch[outgoing, sending], err error) batch.Result[outgoing, sending] {
-	w := &b.Work
-	if w.crashes++; w.crashes < crashesBeforeSplit && !b.Control {
-		return p.later(b, err)
-	}
-	if len(b.Items) > 1 {
-		left, right := p.halve(b)
-		left.Work.crashes = min(w.crashes, crashesBeforeSplit-1)
-		right.Work.crashes = left.Work.crashes
-		return batch.Result[outgoing, sending]{Again: []*batch.Batch[outgoing, sending]{left, right}, Wait: p.client.cfg.Retry.wait(0, err)}
-	}
-	// Read before it is compared: a send that succeeds while this line runs counts for the next time only.
-	now := p.successes.Load()
-	if w.alone && now > w.seen && w.crashes > crashesBeforeSplit {
-		return p.fail(b, err)
-	}
-	if !w.alone {
-		w.alone, w.seen = true, now
-	}
-	wait := p.client.cfg.Retry.wait(max(0, w.crashes-crashesBeforeSplit), err)
-	p.log(slog.LevelWarn, "suspects a message to crash the server", "key", b.Items[0].Item.Key, "wait", wait, "error", err)
-	return batch.Result[outgoing, sending]{Candidate: b, Wait: wait}
-}
-
-// encode writes the batch's body, once, and draws its Idempotency-Key.
-func (p *Publisher) encode(b *batch.Batch[outgoing, sending]) {
+// encode writes the batch's body and draws its Idempotency-Key.
+func (p *Publisher) encode(b *messageBatch) {
 	size := wire.SendOverhead
 	for i := range b.Items {
 		size += b.Items[i].Size
@@ -202,14 +245,14 @@ func (p *Publisher) encode(b *batch.Batch[outgoing, sending]) {
 		body = wire.AppendMessage(body, b.Items[i].Item.Key, b.Items[i].Item.Data)
 	}
 	w.body.JSON = wire.AppendSendTail(body)
-	w.key = uuid.NewString()
+	w.idempotencyKey = uuid.NewString()
 }
 
-func (p *Publisher) noteFirstAttempt(items []batch.Entry[outgoing]) {
+func (p *Publisher) noteFirstAttempt(items []messageEntry) {
 	if p.cfg.RetryFor == 0 {
 		return
 	}
-	now := max(1, time.Since(p.started)) // 0 would be never
+	now := max(1, time.Since(p.started)) // 0 would mean none
 	for i := range items {
 		if o := &items[i].Item; o.tried == 0 {
 			o.tried = now

@@ -18,11 +18,11 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-func TestATroubledServerCostsNoMessage(t *testing.T) {
+func TestATemporaryFailureLosesNoMessage(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
-		"connection cut before": {CutBefore: true}, "connection cut after": {CutAfter: true}, "truncated": {Truncate: 5},
+		"connection closed before the request": {CutBefore: true}, "connection closed after the request": {CutAfter: true}, "truncated": {Truncate: 5},
 		"garbled": {Garble: true}, "408": {Status: 408}, "409, a full stream": {Status: 409}, "429": {Status: 429},
-		"bare 500": {Status: 500}, "500 that says why": {Status: 500, Body: `{"summary":"out of disk"}`},
+		"unexplained 500": {Status: 500}, "500 with a summary": {Status: 500, Body: `{"summary":"out of disk"}`},
 		"502": {Status: 502}, "503": {Status: 503}, "504 of a proxy": {Status: 504, Acted: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestATroubledServerCostsNoMessage(t *testing.T) {
 	}
 }
 
-func TestAnOutageEndsInNoLossHoweverLongItLasts(t *testing.T) {
+func TestAnOutageLosesNoMessageHoweverLongItLasts(t *testing.T) {
 	t.Parallel() // one of the longest
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{MaxBuffered: 100})
@@ -61,7 +61,7 @@ func TestAnOutageEndsInNoLossHoweverLongItLasts(t *testing.T) {
 			sendAll(t, pub, 500)
 		}()
 		time.Sleep(2 * time.Hour)
-		require.Equal(t, 100, pub.Stats().Buffered, "the buffer is full, Send waits")
+		require.Equal(t, 100, pub.Stats().Buffered, "the buffer is full and Send waits")
 		w.Up()
 		<-sent
 		require.NoError(t, pub.Close(w.ctx))
@@ -69,8 +69,8 @@ func TestAnOutageEndsInNoLossHoweverLongItLasts(t *testing.T) {
 	})
 }
 
-func TestRetryForBoundsHowLongAMessageIsTried(t *testing.T) {
-	for name, status := range map[string]int{"refused for now": 503, "crashing": 500, "full": 409} {
+func TestRetryForBoundsHowLongAMessageIsRetried(t *testing.T) {
+	for name, status := range map[string]int{"unavailable": 503, "unexplained": 500, "full": 409} {
 		t.Run(name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
 				cfg := oneBatch()
@@ -82,7 +82,7 @@ func TestRetryForBoundsHowLongAMessageIsTried(t *testing.T) {
 				gone := failed(t, pub.Flush(w.ctx))
 				require.Len(t, gone, 1000)
 				require.GreaterOrEqual(t, time.Since(began), 10*time.Second)
-				require.LessOrEqual(t, time.Since(began), 30*time.Second, "however the batch was taken apart")
+				require.LessOrEqual(t, time.Since(began), 30*time.Second, "however the batch was split")
 				outage.Remove()
 				require.NoError(t, pub.SendSync(w.ctx, sequin.Message{Key: "after"}))
 				require.NoError(t, pub.Close(w.ctx))
@@ -91,11 +91,11 @@ func TestRetryForBoundsHowLongAMessageIsTried(t *testing.T) {
 	}
 }
 
-func TestAMessageThatCrashesTheServerFailsAlone(t *testing.T) {
+func TestAMessageThatTheServerCannotStoreFailsAlone(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		bad  []int
-		most int // requests: five crashes, two a halving, and for each bad one a witness and a last word
+		most int // requests: five of the batch, two for each halving, and for each bad one a control batch and a last attempt
 	}{
 		{"one", []int{501}, 5 + 2*10 + 2},
 		{"the first", []int{0}, 5 + 2*10 + 2},
@@ -121,8 +121,8 @@ func TestAMessageThatCrashesTheServerFailsAlone(t *testing.T) {
 	}
 }
 
-// One key alone has no witness: the message is tried until another key shows that the server is well.
-func TestAHotKeyThatCrashesTheServerWaitsForAWitness(t *testing.T) {
+// A key alone has no control batch: its message is retried until a message of another key succeeds.
+func TestAHotKeyWithAPoisonMessageWaitsForAControlBatch(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1})
 		crash := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 500, Match: poisoned})
@@ -131,9 +131,9 @@ func TestAHotKeyThatCrashesTheServerWaitsForAWitness(t *testing.T) {
 		require.NoError(t, pub.Send(w.ctx, "hot", "good 2"))
 		time.Sleep(time.Hour)
 		require.Zero(t, pub.Stats().Failed)
-		require.InDelta(t, 3600/3.75, float64(crash.Hits()), 120, "at backoff pace: 2.5 to 5 s")
-		require.Empty(t, w.stored(t, "orders"), "nothing overtakes it")
-		require.NoError(t, pub.Send(w.ctx, "cold", "witness"))
+		require.InDelta(t, 3600/3.75, float64(crash.Hits()), 120, "it backs off for 2.5 to 5 s")
+		require.Empty(t, w.stored(t, "orders"), "no later version passes it")
+		require.NoError(t, pub.Send(w.ctx, "cold", "control"))
 		gone := failed(t, pub.Flush(w.ctx))
 		require.Len(t, gone, 1)
 		require.Equal(t, "poison", gone[0].Message.Data)
@@ -144,7 +144,7 @@ func TestAHotKeyThatCrashesTheServerWaitsForAWitness(t *testing.T) {
 	})
 }
 
-func TestAServerThatCrashesOnEverythingForAnHourCostsNothing(t *testing.T) {
+func TestAnHourOfUnexplained500sLosesNoMessage(t *testing.T) {
 	t.Parallel() // one of the longest
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{})
@@ -161,18 +161,18 @@ func TestAServerThatCrashesOnEverythingForAnHourCostsNothing(t *testing.T) {
 func TestA413MakesSmallerBatches(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, oneBatch())
-		const limit = 10_000 // of a proxy; the batch has some 45,000 bytes
+		const limit = 10_000 // of a proxy; the batch has about 45,000 bytes
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 413, Match: func(r *sequintest.Request) bool { return len(r.Body) > limit }})
 		require.NoError(t, pub.Send(w.ctx, "large", strings.Repeat("x", limit)))
 		sendAll(t, pub, 1000)
 		gone := failed(t, pub.Flush(w.ctx))
-		require.Len(t, gone, 1, "what is too large alone")
+		require.Len(t, gone, 1, "only what is too large alone")
 		require.Equal(t, "large", gone[0].Message.Key)
 		require.ErrorIs(t, gone[0], sequin.ErrTooLarge)
 		require.Len(t, w.stored(t, "orders"), 1000)
 		before := w.Count(sequintest.Send)
 		sendAll(t, pub, 1000)
-		require.NoError(t, pub.Flush(w.ctx), "a Flush waits for no linger, whatever was put back")
+		require.NoError(t, pub.Flush(w.ctx), "a Flush does not linger, whatever was requeued")
 		for _, r := range w.Requests(sequintest.Send)[before:] {
 			require.Equal(t, 200, r.Status, "the limit is remembered")
 		}
@@ -180,7 +180,7 @@ func TestA413MakesSmallerBatches(t *testing.T) {
 	})
 }
 
-// refuser is a transport to a server that answers at once, and refuses every batch that holds poison.
+// refuser is the transport to a server that answers at once and refuses every batch with poison in it.
 type refuser struct {
 	status         int
 	requests, sent int
@@ -201,7 +201,7 @@ func (s *refuser) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-// refuse sends 1,000 messages, these ones bad, and returns how many requests that took.
+// refuse sends 1,000 messages, some of them bad, and returns how many requests that took.
 func refuse(t *testing.T, status int, bad ...int) (requests int) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -221,10 +221,10 @@ func refuse(t *testing.T, status int, bad ...int) (requests int) {
 	return requests
 }
 
-// bound is what finding k bad messages among 1,000 may cost.
+// bound is how many requests it may take to find k bad messages among 1,000.
 func bound(k int) int { return int(2*float64(k)*math.Log2(1000)) + 1 }
 
-func TestOneRefusedMessageIsFoundWhereverItStands(t *testing.T) {
+func TestOneInvalidMessageIsFoundWhereverItStands(t *testing.T) {
 	t.Parallel() // one of the longest
 	worst := 0
 	for i := range 1000 {
@@ -234,7 +234,7 @@ func TestOneRefusedMessageIsFoundWhereverItStands(t *testing.T) {
 	t.Logf("at most %d requests of %d", worst, bound(1))
 }
 
-func TestRefusedMessagesFailAloneWithinTheBound(t *testing.T) {
+func TestInvalidMessagesFailAloneWithinTheBound(t *testing.T) {
 	t.Parallel() // one of the longest
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, k := range []int{0, 2, 3, 5, 10, 30, 100, 300, 999, 1000} {

@@ -62,7 +62,7 @@ func perSecond(b *testing.B, messages int) {
 	b.ReportMetric(float64(messages)/b.Elapsed().Seconds(), "messages/s")
 }
 
-// BenchmarkPublishLimit is what plain net/http makes of ready-made bodies of 1,000 messages, over one connection.
+// BenchmarkPublishLimit sends prepared bodies of 1,000 messages with plain net/http over one connection.
 func BenchmarkPublishLimit(b *testing.B) {
 	url := atOnce(b) + "/api/streams/orders/messages"
 	var body bytes.Buffer
@@ -88,7 +88,7 @@ func BenchmarkPublishLimit(b *testing.B) {
 	perSecond(b, 1000*b.N)
 }
 
-// BenchmarkPublisher is one producer through a Publisher of the default config; an op is 1,000 messages.
+// BenchmarkPublisher is one producer with a Publisher of the default config. An op is 1,000 messages.
 func BenchmarkPublisher(b *testing.B) {
 	pub, err := benchClient(b).NewPublisher("orders", sequin.PublisherConfig{})
 	require.NoError(b, err)
@@ -150,8 +150,8 @@ func BenchmarkSendSync(b *testing.B) {
 	perSecond(b, b.N)
 }
 
-// BenchmarkPublisherMemory reports the largest heap while messages, each of its own allocation, go through one
-// Publisher whose server is slower than the producer. SEQUIN_BENCH_MESSAGES says how many; default 100,000.
+// BenchmarkPublisherMemory reports the largest heap while a producer sends through a Publisher whose server is slower.
+// Each message has an allocation of its own. SEQUIN_BENCH_MESSAGES is how many there are; default 100,000.
 func BenchmarkPublisherMemory(b *testing.B) {
 	messages := 100_000
 	if s := os.Getenv("SEQUIN_BENCH_MESSAGES"); s != "" {
@@ -180,14 +180,14 @@ func BenchmarkPublisherMemory(b *testing.B) {
 	perSecond(b, messages*b.N)
 }
 
-// heapBytes is what the heap holds, garbage that is not swept yet included. Reading it stops nobody.
+// heapBytes returns the size of the heap, with garbage that is not swept yet. Reading it does not stop the world.
 func heapBytes() uint64 {
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
 }
 
-// watchHeap samples the heap until stop, and tells the most that it held.
+// watchHeap samples the size of the heap until stop, which returns the largest.
 func watchHeap(stop <-chan struct{}, peak chan<- uint64) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

@@ -14,7 +14,7 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// A producer that hands messages over and goes on; they are sent in batches, in the background.
+// Send buffers a message and returns. The Publisher sends the messages in batches, in the background.
 func ExamplePublisher() {
 	client, done := exampleClient()
 	defer done()
@@ -39,7 +39,67 @@ func ExamplePublisher() {
 	// sent: 5000
 }
 
-// A Receipt tells the fate of one message.
+// SendMessage and TrySendMessage take a Message, as all ways of sending do but the short forms Send and TrySend.
+func ExamplePublisher_SendMessage() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+	_, _ = client.EnsureStream(ctx, "orders", sequin.StreamOptions{})
+	pub, _ := client.NewPublisher("orders", sequin.PublisherConfig{})
+
+	fmt.Println(pub.SendMessage(ctx, sequin.Message{Key: "orders.cus_a.1", Data: `{"qty":4}`}))
+	fmt.Println("closed:", pub.Close(ctx))
+	// Output:
+	// <nil>
+	// closed: <nil>
+}
+
+// TrySendMessage never waits. It returns an error while the buffer is full.
+func ExamplePublisher_TrySendMessage() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+	_, _ = client.EnsureStream(ctx, "orders", sequin.StreamOptions{})
+	pub, _ := client.NewPublisher("orders", sequin.PublisherConfig{})
+
+	if err := pub.TrySendMessage(sequin.Message{Key: "orders.cus_a.1", Data: `{"qty":4}`}); errors.Is(err, sequin.ErrBufferFull) {
+		fmt.Println("try again later")
+	}
+	fmt.Println("closed:", pub.Close(ctx))
+	// Output:
+	// closed: <nil>
+}
+
+// SendJSON sends a value as JSON; DecodeJSON decodes it where it is delivered.
+func ExamplePublisher_SendJSON() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+	_, _ = client.EnsureStream(ctx, "orders", sequin.StreamOptions{})
+	pub, _ := client.NewPublisher("orders", sequin.PublisherConfig{})
+
+	type order struct {
+		Qty int `json:"qty"`
+	}
+	fmt.Println(pub.SendJSON(ctx, "orders.cus_a.1", order{Qty: 4}))
+	fmt.Println("closed:", pub.Close(ctx))
+	m, _ := client.GetMessage(ctx, "orders", "orders.cus_a.1")
+	fmt.Println(m.Data)
+	// Output:
+	// <nil>
+	// closed: <nil>
+	// {"qty":4}
+}
+
+// EncodeJSON makes a Message of a value, for those ways of sending that take one.
+func ExampleEncodeJSON() {
+	m, err := sequin.EncodeJSON("orders.cus_a.1", map[string]int{"qty": 4})
+	fmt.Println(m.Key, m.Data, err)
+	// Output:
+	// orders.cus_a.1 {"qty":4} <nil>
+}
+
+// A Receipt reports the final result of one message.
 func ExamplePublisher_SendReceipt() {
 	client, done := exampleClient()
 	defer done()
@@ -56,7 +116,7 @@ func ExamplePublisher_SendReceipt() {
 	// sent: <nil>
 }
 
-// What cannot be sent before the program must end is spooled to a file, and sent at the next start.
+// Messages that cannot be sent before the program ends are saved to a file and sent at the next start.
 func ExamplePublisher_Close_spool() {
 	dir, err := os.MkdirTemp("", "spool")
 	if err != nil {
@@ -66,7 +126,7 @@ func ExamplePublisher_Close_spool() {
 	defer os.RemoveAll(dir)
 	spool := filepath.Join(dir, "orders.ndjson")
 
-	// The server is away.
+	// The server is unavailable.
 	away := httptest.NewServer(nil)
 	away.Close()
 	client, _ := sequin.NewClient(sequin.Config{BaseURL: away.URL})
@@ -79,7 +139,7 @@ func ExamplePublisher_Close_spool() {
 	n, err := save(spool, pub.Close(ctx))
 	fmt.Println("spooled:", n, err)
 
-	// The next start finds it well.
+	// At the next start it is available again.
 	client, done := exampleClient()
 	defer done()
 	stream, _ := client.EnsureStream(context.Background(), "orders", sequin.StreamOptions{OneMessagePerKey: true})
@@ -96,7 +156,7 @@ func ExamplePublisher_Close_spool() {
 	// orders.cus_a {"version":3}
 }
 
-// save writes what Close has left to a file, a message a line. An error that says something else is passed on.
+// save writes the messages that Close left to a file, one message a line. It returns any other error as it is.
 func save(path string, closed error) (n int, err error) {
 	var unsent *sequin.UnsentError
 	if !errors.As(closed, &unsent) {
@@ -115,7 +175,7 @@ func save(path string, closed error) (n int, err error) {
 	return len(unsent.Unsent), errors.Join(f.Sync(), f.Close())
 }
 
-// load sends what save has written.
+// load sends the messages that save has written.
 func load(path string, pub *sequin.Publisher) (n int, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -130,7 +190,7 @@ func load(path string, pub *sequin.Publisher) (n int, err error) {
 		} else if err != nil {
 			return n, err
 		}
-		if err := pub.Send(context.Background(), m.Key, m.Data); err != nil {
+		if err := pub.SendMessage(context.Background(), m); err != nil {
 			return n, err
 		}
 	}

@@ -2,6 +2,7 @@ package sequin
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -14,107 +15,36 @@ import (
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// PublisherConfig of NewPublisher. The zero value works. It is copied.
-type PublisherConfig struct {
-	// Lanes is how many requests may travel at once. A key always goes to the same lane, and a lane has one request in
-	// flight, so that versions of a key do not overtake one another. 1 to 64, default 4.
-	Lanes int
-	// MaxBatch is the most messages in a request. 1 to 1,000, default 1,000.
-	MaxBatch int
-	// MaxBatchBytes is the most bytes of JSON in a request; a larger message travels alone. 1 KiB to 7,999,999, default
-	// 1 MiB. Where a server, or a proxy before it, answers 413 to several messages, it shrinks to half of what was refused,
-	// again if need be, and stays so for the life of the Publisher.
-	MaxBatchBytes int
-	// MaxBuffered is the most messages that the Publisher holds: waiting, in flight, or failed and not yet collected.
-	// Send waits while it is reached. Default 20,000.
-	MaxBuffered int
-	// MaxBufferedBytes is the most bytes of JSON that these take. At least 8,000,000, default 64 MiB.
-	MaxBufferedBytes int
-	// Linger lets a batch that is not full wait for company. It never delays Flush, Close, SendSync, Receipt.Wait, or a
-	// full buffer. Default 0: batches gather while others are in flight, which costs an idle Publisher nothing.
-	Linger time.Duration
-	// RetryFor is how long a message is tried when the server, or the way to it, is in trouble; then it fails with the
-	// last error. It counts from the message's first attempt. Default 0: without end, the buffer fills and Send waits.
-	RetryFor time.Duration
-	// OnFailure is told of every failed message that has no Receipt, one at a time, each call on a goroutine of its own,
-	// and when the message's room in the buffer is free. It may call Send, which returns ErrFailuresPending when only
-	// further calls of OnFailure could make room for it; it must not call Flush or Close. A panic of it is recovered and
-	// logged. Once Close's ctx has ended no further call begins, and one that runs is not waited for. Default: Flush and
-	// Close return the failures.
-	OnFailure func(MessageError)
-}
-
-// The bounds of PublisherConfig; see also maxLanes.
-const (
-	minBatchBytes    = 1 << 10
-	defaultBuffered  = 20_000   // five full batches a lane: with half of it a fast producer waits for room twice as often, a tenth slower
-	defaultBufferMem = 64 << 20 // room for MaxBuffered messages of 6 KB
-)
-
-func (c PublisherConfig) withDefaults() PublisherConfig {
-	defaults := []struct {
-		field *int
-		value int
-	}{{&c.Lanes, 4}, {&c.MaxBatch, MaxBatch}, {&c.MaxBatchBytes, 1 << 20}, {&c.MaxBuffered, defaultBuffered}, {&c.MaxBufferedBytes, defaultBufferMem}}
-	for _, d := range defaults {
-		if *d.field == 0 {
-			*d.field = d.value
-		}
-	}
-	return c
-}
-
-func (c PublisherConfig) validate() error {
-	const unbounded = int(^uint(0) >> 1)
-	for _, limit := range []struct {
-		name         string
-		value        int
-		least, most  int
-		whyNotBeyond string
-	}{
-		{"Lanes", c.Lanes, 1, maxLanes, ""},
-		{"MaxBatch", c.MaxBatch, 1, MaxBatch, " (the API's limit)"},
-		{"MaxBatchBytes", c.MaxBatchBytes, minBatchBytes, MaxRequestBytes - 1, " (the server answers 413 beyond)"},
-		{"MaxBuffered", c.MaxBuffered, 1, unbounded, ""},
-		{"MaxBufferedBytes", c.MaxBufferedBytes, MaxRequestBytes, unbounded, ""}, // any single message must fit
-	} {
-		if limit.value < limit.least || limit.value > limit.most {
-			return fmt.Errorf("%w: PublisherConfig.%s is %d, must be %d to %d%s", ErrInvalidConfig, limit.name, limit.value, limit.least, limit.most, limit.whyNotBeyond)
-		}
-	}
-	if c.Linger < 0 || c.RetryFor < 0 {
-		return fmt.Errorf("%w: PublisherConfig.Linger %v and RetryFor %v must not be negative", ErrInvalidConfig, c.Linger, c.RetryFor)
-	}
-	return nil
-}
-
-// Publisher buffers messages and sends them in batches, in the background. It is safe for concurrent use. Close it: what
-// is buffered is lost with the process otherwise.
+// Publisher buffers messages and sends them in batches, in the background. It is safe for concurrent use. Close it before
+// the program ends: otherwise the buffered messages are lost.
 //
-// Sends are at least once: see the package comment for what that means on which server. Every accepted message has one
-// fate: sent, failed (reported once: to its Receipt, else to OnFailure, else by Flush or Close) or unsent (listed by Close).
+// Delivery to the server is at least once; the package comment says what that means for each server. Every accepted
+// message gets one final result: it is sent; or it fails, which is reported once, to its Receipt, otherwise to OnFailure,
+// otherwise by Flush or Close; or Close lists it as unsent.
 type Publisher struct {
 	client *Client
 	stream string
 	cfg    PublisherConfig
 	seed   maphash.Seed
 
-	engine    *batch.Engine[outgoing, sending]
-	started   time.Time // what attempts are counted from
-	receipts  receiptBook
-	failures  failures
-	side      sideJobs
-	batchSize atomic.Int64  // MaxBatchBytes, or what 413s have shown to be the limit
-	doubled   atomic.Bool   // whether a batch may hold a key twice; false until the stream has shown it
-	successes atomic.Uint64 // batches that the server took
-	counts    publisherCounts
+	engine        *messageEngine
+	started       time.Time // what outgoing.tried counts from
+	receipts      receiptBook
+	failures      failures
+	jobs          backgroundJobs
+	batchSize     atomic.Int64  // MaxBatchBytes, or the lower limit that 413s have shown
+	duplicateKeys atomic.Bool   // whether a batch may hold a key twice; false until the stream is known to take it
+	successes     atomic.Uint64 // batches that the server took
+	counts        publisherCounts
 
 	closing sync.Once
-	outcome error
+	outcome error // of Close
 }
 
+type messageEngine = batch.Engine[outgoing, batchState]
+
 // NewPublisher returns a Publisher for the stream with that name or id. It makes no request and starts no goroutine;
-// the first Send does both. The error is ErrInvalidConfig or ErrInvalidArgument.
+// the first Send does both. Its error is ErrInvalidConfig or ErrInvalidArgument.
 func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, error) {
 	if err := checkName("stream", stream); err != nil {
 		return nil, err
@@ -125,15 +55,15 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 	}
 	p := &Publisher{client: c, stream: stream, cfg: cfg, seed: maphash.MakeSeed(), started: time.Now()}
 	p.batchSize.Store(int64(cfg.MaxBatchBytes))
-	p.engine = batch.New(batch.Config[outgoing, sending]{
+	p.engine = batch.New(batch.Config[outgoing, batchState]{
 		Lanes: cfg.Lanes, Slots: 1, Limits: p.limits, MaxItems: cfg.MaxBuffered, MaxBytes: cfg.MaxBufferedBytes,
 		Linger: cfg.Linger, AsyncRelease: cfg.OnFailure != nil, Run: p.run, Done: p.done,
 	})
-	p.failures.engine, p.failures.report, p.failures.cut = p.engine, p.onFailure(), make(chan struct{})
+	p.failures.engine, p.failures.report, p.failures.stop = p.engine, p.onFailure(), make(chan struct{})
 	return p, nil
 }
 
-// onFailure is cfg.OnFailure, which may panic, or nil.
+// onFailure returns cfg.OnFailure with its panics recovered, or nil.
 func (p *Publisher) onFailure() func(MessageError) {
 	if p.cfg.OnFailure == nil {
 		return nil
@@ -145,52 +75,69 @@ func (p *Publisher) onFailure() func(MessageError) {
 	}
 }
 
-// outgoing is a message on its way. Its strings are the caller's own, which nobody can change.
-type outgoing struct {
-	Message
-	// tried is when its first attempt was, since Publisher.started. It is kept where RetryFor asks for it; 0 is never.
-	tried time.Duration
-	// to learns the message's fate, under the number slot; nil is nobody.
-	to   completer
-	slot int
-	// lease is that of the delivery which the message comes from; nil is none. See admitFor.
-	lease *lease.Lease
-}
-
-// completer is told once how each of its messages ended.
-type completer interface{ complete(slot int, err error) }
-
 func (p *Publisher) limits() batch.Limits {
-	return batch.Limits{Count: p.cfg.MaxBatch, Bytes: int(p.batchSize.Load()), Overhead: wire.SendOverhead, Distinct: !p.doubled.Load()}
+	return batch.Limits{Count: p.cfg.MaxBatch, Bytes: int(p.batchSize.Load()), Overhead: wire.SendOverhead, Distinct: !p.duplicateKeys.Load()}
 }
 
-// Send accepts a message: it is buffered, and will be sent, reported as failed, or listed by Close. While the buffer is
-// full it waits for room, first come first served; ctx bounds that wait and nothing else, but one that has ended already
-// is refused before anything is looked at.
-//
-// Errors, none of which accepts the message: ctx's, ErrInvalidKey, ErrInvalidData, ErrTooLarge, ErrClosed, and
-//   - an *APIError (say ErrNotFound for a mistyped stream) from a refusal of the stream until a look at it, at backoff
-//     pace, succeeds;
-//   - ErrFailuresPending when there is no room and nothing in the buffer can still be sent, so that waiting could last
-//     for ever. Without an OnFailure that is when only failures which Flush has not collected are left. With one, Send
-//     waits for its calls; except that a Send which came while one of them runs is refused as long as that one does:
-//     it may come from there.
+// Send accepts a message with that key and data. It is short for SendMessage.
 func (p *Publisher) Send(ctx context.Context, key, data string) error {
-	return p.admit(ctx, Message{key, data}, true)
+	return p.SendMessage(ctx, Message{Key: key, Data: data})
 }
 
-// TrySend is Send that never waits: ErrBufferFull where Send would.
+// SendMessage accepts a message into the buffer and returns. The message is then sent, reported as failed, or listed by
+// Close. While the buffer is full, SendMessage waits for room, first come first served. ctx bounds only that wait; if it
+// has ended before the call, SendMessage returns its error at once.
+//
+// An error means that the message was not accepted. It is ctx's error, ErrInvalidKey, ErrInvalidData, ErrTooLarge,
+// ErrClosed, or one of these:
+//
+//   - An *APIError, for example ErrNotFound for a mistyped stream: the server has refused the stream. The Publisher checks
+//     the stream after each backoff, and accepts messages again when it finds it.
+//   - ErrFailuresPending: there is no room, the buffer holds nothing but failed messages, and a wait could last for ever.
+//     Without OnFailure, call Flush to collect them. With OnFailure, SendMessage waits until it has been called for them.
+//     The exception is a SendMessage that begins while OnFailure runs, because OnFailure may be what called it: that one
+//     returns the error for as long as that call of OnFailure lasts.
+func (p *Publisher) SendMessage(ctx context.Context, m Message) error {
+	return p.admit(ctx, m, true)
+}
+
+// SendJSON sends v as JSON under that key. It returns the errors of [EncodeJSON] and of SendMessage.
+func (p *Publisher) SendJSON(ctx context.Context, key string, v any) error {
+	m, err := EncodeJSON(key, v)
+	if err != nil {
+		return err
+	}
+	return p.SendMessage(ctx, m)
+}
+
+// EncodeJSON returns a message with v as JSON. The error is [Permanent]: the same value will never encode. It does not
+// check the key. The opposite is [DecodeJSON].
+func EncodeJSON(key string, v any) (Message, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return Message{}, Permanent(fmt.Errorf("sequin: encode %q from %T: %w", clip(key), v, err))
+	}
+	return Message{Key: key, Data: string(data)}, nil
+}
+
+// TrySend accepts a message with that key and data, and never waits. It is short for TrySendMessage.
 func (p *Publisher) TrySend(key, data string) error {
-	return p.admit(context.Background(), Message{key, data}, false)
+	return p.TrySendMessage(Message{Key: key, Data: data})
 }
 
-// SendReceipt is Send with a Receipt that tells the message's fate.
+// TrySendMessage is SendMessage that never waits: it returns ErrBufferFull if there is no room.
+func (p *Publisher) TrySendMessage(m Message) error {
+	return p.admit(context.Background(), m, false)
+}
+
+// SendReceipt is SendMessage that returns a Receipt, which reports the message's final result.
 func (p *Publisher) SendReceipt(ctx context.Context, m Message) (Receipt, error) {
 	return p.admitReceipt(ctx, m, false)
 }
 
-// SendSync sends a message and returns when the server has it, or why it has not. It waits for no company and no other
-// lane. When ctx ends first, the message may already be accepted, and will then be sent all the same.
+// SendSync sends a message and waits for its final result: nil when the server has taken it, otherwise why it failed. Its
+// batch leaves at once, even if it is not full. If ctx ends first, SendSync returns ctx's error; the message may already
+// be accepted, and is then sent all the same.
 func (p *Publisher) SendSync(ctx context.Context, m Message) error {
 	r, err := p.admitReceipt(ctx, m, true)
 	if err != nil {
@@ -199,60 +146,72 @@ func (p *Publisher) SendSync(ctx context.Context, m Message) error {
 	return r.Wait(ctx)
 }
 
-func (p *Publisher) admitReceipt(ctx context.Context, m Message, hurry bool) (Receipt, error) {
-	var e batch.Entry[outgoing]
-	if err := p.prepare(ctx, m, &e); err != nil {
-		return Receipt{}, err
-	}
-	r := p.receipts.next()
-	r.publisher, r.lane = p, p.lane(e.ID)
-	e.Item.to, e.Item.slot = r.block, r.slot
-	if err := p.engine.Admit(ctx, &e, r.lane, hurry, true); err != nil {
-		return Receipt{}, err
-	}
-	return r, nil
-}
-
 func (p *Publisher) admit(ctx context.Context, m Message, wait bool) error {
-	var e batch.Entry[outgoing]
+	var e messageEntry
 	if err := p.prepare(ctx, m, &e); err != nil {
 		return err
 	}
 	return p.engine.Admit(ctx, &e, p.lane(e.ID), false, wait)
 }
 
-// prepare checks a message, so that nothing invalid can spoil a batch, and measures it.
-func (p *Publisher) prepare(ctx context.Context, m Message, e *batch.Entry[outgoing]) (err error) {
+func (p *Publisher) admitReceipt(ctx context.Context, m Message, urgent bool) (Receipt, error) {
+	var e messageEntry
+	if err := p.prepare(ctx, m, &e); err != nil {
+		return Receipt{}, err
+	}
+	r := p.receipts.next()
+	r.publisher, r.lane = p, p.lane(e.ID)
+	e.Item.to, e.Item.slot = r.block, r.slot
+	if err := p.engine.Admit(ctx, &e, r.lane, urgent, true); err != nil {
+		return Receipt{}, err
+	}
+	return r, nil
+}
+
+// admitFor accepts a message that was made from a delivery and is needed only while the delivery's lease lasts. After that
+// the message is made again from the next delivery, and this one is dropped with ErrLeaseExpired. Its final result is
+// reported to to.
+func (p *Publisher) admitFor(ctx context.Context, l *lease.Lease, m Message, to completer, wait bool) error {
+	var e messageEntry
+	if err := p.prepare(ctx, m, &e); err != nil {
+		return err
+	}
+	e.Item.lease, e.Item.to = l, to
+	return p.engine.Admit(ctx, &e, p.lane(e.ID), false, wait)
+}
+
+// prepare checks and measures a message. An invalid message is refused here, because it would fail its whole batch.
+func (p *Publisher) prepare(ctx context.Context, m Message, e *messageEntry) (err error) {
 	if ctx.Err() != nil {
 		return ended(ctx)
 	}
 	e.Item.Message = m
-	e.ID = max(1, maphash.String(p.seed, m.Key)) // 0 would name nothing
+	e.ID = max(1, maphash.String(p.seed, m.Key)) // 0 would mean none
 	e.Size, err = checkMessage(m.Key, m.Data)
 	return err
 }
 
 func (p *Publisher) lane(id uint64) int { return int(id % uint64(p.cfg.Lanes)) }
 
-// done tells each message's fate to whoever is to know it.
-func (p *Publisher) done(items []batch.Entry[outgoing], err error) {
+// done reports the final result of messages.
+func (p *Publisher) done(items []messageEntry, err error) {
 	if err == nil {
-		p.failures.sent(items)
+		p.failures.supersede(items)
 	}
 	for i := range items {
 		if o := &items[i].Item; o.to != nil {
 			o.to.complete(o.slot, err)
 		}
 	}
-	if err != nil && err != ErrClosed { // what Close left is listed by it
+	if err != nil && err != ErrClosed { // Close itself lists what it left
 		p.failures.add(items, err)
 	}
 }
 
-// Flush waits until everything that was accepted before the call is sent or has failed, without waiting for company. It
-// returns the failures that nobody else was told of as *UnsentError with Failed only, joined with ctx's error when ctx
-// ended first: what is pending then stays accepted. Where a Close gave up while Flush waited, that error is ErrClosed. It
-// does not wait for OnFailure.
+// Flush sends everything that was accepted before the call, without waiting for more messages, and waits until it is sent
+// or has failed. It returns the failures that were not reported elsewhere as an *UnsentError with Failed only. If ctx ends
+// first, Flush returns its error too, and what is pending stays accepted. If a Close gives up meanwhile, that error is
+// ErrClosed. Flush does not wait for OnFailure.
 func (p *Publisher) Flush(ctx context.Context) error {
 	err := p.engine.Flush(ctx)
 	failed := p.failures.collect()
@@ -262,15 +221,18 @@ func (p *Publisher) Flush(ctx context.Context) error {
 	return join(&UnsentError{Failed: failed}, err)
 }
 
-// Close refuses further sends and sends what is pending, until ctx ends. It returns nil, or an *UnsentError with what
-// failed and was not reported, and what was left: in order per key, ready to be sent by another Publisher. The last
-// attempt at what was left may nevertheless have stored some of it. No request and no timer remains, and no goroutine but
-// those of an OnFailure call that was running when ctx ended: it is not waited for, and no other call follows it.
+// Close refuses further messages and sends what is pending until ctx ends. It returns nil, or an *UnsentError with the
+// failures that were not reported elsewhere and the messages that were left, in order for each key, which another
+// Publisher can send. The last attempt may have stored some of the messages that were left.
 //
-// Close may be called beside Send, Flush and itself; the first ctx that ends counts, and every call returns the same value.
+// No request, timer or goroutine remains. The exception is an OnFailure call that is running when ctx ends: Close does not
+// wait for it, and no other call follows.
+//
+// Close may be called concurrently with all other methods and with itself. The first ctx that ends counts, and every call
+// returns the same value.
 func (p *Publisher) Close(ctx context.Context) error {
 	left, cause := p.engine.Close(ctx)
-	p.side.stop()
+	p.jobs.stop()
 	p.failures.await(ctx)
 	p.closing.Do(func() {
 		failed := p.failures.collect()
@@ -288,19 +250,20 @@ func (p *Publisher) Close(ctx context.Context) error {
 
 // PublisherStats are totals since NewPublisher. At any moment Accepted = Sent + Failed + Buffered.
 type PublisherStats struct {
+	// Accepted, Sent and Failed count messages.
 	Accepted, Sent, Failed uint64
-	// Buffered is how many messages wait or are in flight now; what Close left unsent stays. BufferedBytes is what they
-	// take, together with failures that nobody has collected yet.
+	// Buffered is the number of messages that wait or are in flight; those that Close left are part of it. BufferedBytes
+	// is the JSON of these and of failed messages that are not yet collected.
 	Buffered, BufferedBytes int
-	// Batches and Bytes count successful requests and the JSON in them. Retries counts the attempts that repeated a request;
-	// a batch that was cut anew, or halved, makes new ones.
+	// Batches counts the requests that succeeded, and Bytes the JSON in them. Retries counts the requests that repeated
+	// an earlier one with the same messages; the requests of a batch that was split are new ones.
 	Batches, Bytes, Retries uint64
-	// Blocked is how long calls have waited for room, in sum.
+	// Blocked is the sum of the times that calls have waited for room.
 	Blocked time.Duration
-	// LastError is the last that an attempt ended with, nil when there was none. A success does not clear it.
+	// LastError is the error of the latest request that failed, nil if none has. A success does not clear it.
 	LastError error
-	// Refusal is why nothing is sent now, and Send refuses what it gets: the answer that refused the stream (see
-	// [Publisher.Send]). nil when there is none, and again once a look has found the stream.
+	// Refusal is why the Publisher sends nothing now and accepts nothing: the answer with which the server refused the
+	// stream. It is nil if there is none, and again once a check has found the stream. See [Publisher.SendMessage].
 	Refusal error
 }
 
@@ -313,7 +276,7 @@ func (p *Publisher) Stats() PublisherStats {
 	return s
 }
 
-// publisherCounts are the counts that runs make.
+// publisherCounts are the part of PublisherStats that attempts change.
 type publisherCounts struct {
 	mu sync.Mutex
 	s  PublisherStats
@@ -325,10 +288,11 @@ func (c *publisherCounts) snapshot() PublisherStats {
 	return c.s
 }
 
-func (c *publisherCounts) attempt(bytes int, err error, again bool) {
+// attempt counts one request.
+func (c *publisherCounts) attempt(bytes int, err error, retry bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if again {
+	if retry {
 		c.s.Retries++
 	}
 	if err != nil {

@@ -5,20 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-
-	"github.com/sequin-go/sequin/internal/batch"
 )
 
-// MessageError is a message that the Publisher gave up, and why.
+// MessageError is a message that the Publisher could not send, and why.
 type MessageError struct {
 	Message Message
 	Err     error
-	// Overtaken says that a later message of the same key was sent meanwhile: sending this one again would put back an
-	// older version.
-	Overtaken bool
+	// Superseded says that a later message of its key was sent. To send this one again would put an older version back.
+	Superseded bool
 }
 
-// Error names the key and the cause.
+// Error returns the key and the cause.
 func (e MessageError) Error() string {
 	return fmt.Sprintf("message %q: %v", clip(e.Message.Key), e.Err)
 }
@@ -26,11 +23,12 @@ func (e MessageError) Error() string {
 // Unwrap returns the cause.
 func (e MessageError) Unwrap() error { return e.Err }
 
-// UnsentError says which messages a Publisher did not send.
+// UnsentError lists the messages that a Publisher did not send.
 type UnsentError struct {
-	// Failed are those that were given up and reported to nobody else.
+	// Failed are the messages that failed and were not reported elsewhere.
 	Failed []MessageError
-	// Unsent are those that Close left, in order per key. Some of them may have been stored by the last attempt.
+	// Unsent are the messages that Close left, in order for each key. The server may have stored some of them in the last
+	// attempt.
 	Unsent []Message
 
 	cause error
@@ -48,7 +46,7 @@ func (e *UnsentError) Error() string {
 	return text
 }
 
-// Unwrap returns the failures and, where Close was cut short, its ctx's error.
+// Unwrap returns the failures and, if its ctx ended Close, that error.
 func (e *UnsentError) Unwrap() []error {
 	errs := make([]error, 0, len(e.Failed)+1)
 	for _, f := range e.Failed {
@@ -60,19 +58,19 @@ func (e *UnsentError) Unwrap() []error {
 	return errs
 }
 
-// failures keeps failed messages until somebody is told of them: OnFailure, by a goroutine that lives while there are
-// any, or whoever calls Flush or Close. What is kept holds its room in the buffer.
+// failures keeps failed messages until they are reported: by calls of OnFailure, on a goroutine that lives while there
+// are any, or by Flush or Close. A kept message holds its room in the buffer.
 type failures struct {
-	engine *batch.Engine[outgoing, sending] // whose room they hold
-	report func(MessageError)               // OnFailure, or nil
-	cut    chan struct{}                    // closed when a Close's ctx has ended: report no more
+	engine *messageEngine     // where the messages hold room
+	report func(MessageError) // OnFailure, or nil
 
-	mu        sync.Mutex // guards all below; not held while the batcher or report runs
+	mu        sync.Mutex // guards all below; not held while the engine or report runs
 	kept      []*failure
-	byKey     map[string][]*failure // to mark what is overtaken; nil while nothing is kept
+	byKey     map[string][]*failure // the kept ones, to mark those that are superseded; nil while nothing is kept
 	reporting bool
-	stopped   bool          // Close has waited for the reports, or its ctx has ended: report no more
-	idle      chan struct{} // closed when reporting ends; nil when there was none
+	idle      chan struct{} // closed when the latest reportAll ends; nil if there was none
+	stopped   bool          // nothing more is reported, because Close has waited for the reports or its ctx has ended
+	stop      chan struct{} // closed when stopped is set
 }
 
 type failure struct {
@@ -80,14 +78,14 @@ type failure struct {
 	bytes int
 }
 
-// add takes charge of failed items. Those with a completer have been told by it.
-func (f *failures) add(items []batch.Entry[outgoing], err error) {
-	told, bytes := 0, 0
+// add takes charge of failed items. The result of those with a completer has been reported to it.
+func (f *failures) add(items []messageEntry, err error) {
+	reported, bytes := 0, 0
 	f.mu.Lock()
 	for i := range items {
 		o := &items[i].Item
 		if o.to != nil {
-			told++
+			reported++
 			bytes += items[i].Size
 			continue
 		}
@@ -103,28 +101,28 @@ func (f *failures) add(items []batch.Entry[outgoing], err error) {
 		go f.reportAll(f.idle)
 	}
 	f.mu.Unlock()
-	if told > 0 {
-		f.engine.Release(told, bytes)
+	if reported > 0 {
+		f.engine.Release(reported, bytes)
 	}
 }
 
-// sent marks the kept failures that a sent batch has overtaken. A lane sends the versions of a key in order, so that
-// whatever is sent after a failure of its key is later than it.
-func (f *failures) sent(items []batch.Entry[outgoing]) {
+// supersede marks the kept failures of the keys that were sent. A lane sends the versions of a key in order, so that
+// whatever is sent after a failure of its key is a later version.
+func (f *failures) supersede(sent []messageEntry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.byKey) == 0 {
 		return
 	}
-	for i := range items {
-		for _, x := range f.byKey[items[i].Item.Key] {
-			x.Overtaken = true
+	for i := range sent {
+		for _, x := range f.byKey[sent[i].Item.Key] {
+			x.Superseded = true
 		}
 	}
 }
 
-// reportAll calls OnFailure for one failure after the other, until there is none. That it ends is decided under the
-// lock that add takes: what add keeps after that starts another.
+// reportAll calls OnFailure for one failure after the other until none is left. It decides to end under the lock that add
+// takes: a failure that add keeps after that starts another reportAll.
 func (f *failures) reportAll(idle chan struct{}) {
 	defer close(idle)
 	for {
@@ -135,15 +133,15 @@ func (f *failures) reportAll(idle chan struct{}) {
 			return
 		}
 		x := f.takeLocked()
-		told := x.MessageError
+		failed := x.MessageError
 		f.mu.Unlock()
-		over := f.engine.BeginReport(x.bytes) // first the room, so that OnFailure may Send
-		f.report(told)
-		over()
+		end := f.engine.BeginReport(x.bytes) // frees the room first, so that OnFailure may Send
+		f.report(failed)
+		end()
 	}
 }
 
-// takeLocked takes the oldest failure out, which is the oldest of its key too.
+// takeLocked takes out the oldest failure, which is also the oldest of its key.
 func (f *failures) takeLocked() *failure {
 	x := f.kept[0]
 	f.kept[0] = nil
@@ -156,7 +154,7 @@ func (f *failures) takeLocked() *failure {
 	return x
 }
 
-// collect hands over what is kept and not OnFailure's to report.
+// collect takes out the kept failures, unless OnFailure is to report them, and frees their room.
 func (f *failures) collect() []MessageError {
 	f.mu.Lock()
 	if f.report != nil && !f.stopped {
@@ -178,8 +176,8 @@ func (f *failures) collect() []MessageError {
 	return out
 }
 
-// await waits until OnFailure has been told of everything, or the ctx of any await ends: then nothing more is reported,
-// and collect hands over the rest. It does not wait for an OnFailure that is running then.
+// await waits until OnFailure has been called for everything, or the ctx of any await ends. Nothing more is reported after
+// that, and collect returns the rest. await does not wait for an OnFailure that is running when ctx ends.
 func (f *failures) await(ctx context.Context) {
 	f.mu.Lock()
 	idle := f.idle
@@ -187,7 +185,7 @@ func (f *failures) await(ctx context.Context) {
 	if idle != nil {
 		select {
 		case <-idle:
-		case <-f.cut:
+		case <-f.stop:
 		case <-ctx.Done():
 		}
 	}
@@ -195,11 +193,11 @@ func (f *failures) await(ctx context.Context) {
 	defer f.mu.Unlock()
 	if !f.stopped {
 		f.stopped = true
-		close(f.cut)
+		close(f.stop)
 	}
 }
 
-// join is errors.Join that leaves a single error as it is.
+// join is errors.Join, but returns a single error as it is.
 func join(err, other error) error {
 	if other == nil {
 		return err

@@ -16,13 +16,6 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// endedCtx is a ctx that has ended.
-func endedCtx() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}
-
 func TestEveryFailureIsReportedOnce(t *testing.T) {
 	const n = 500
 	bad := []int{3, 77, 78, 250, 499}
@@ -41,13 +34,13 @@ func TestEveryFailureIsReportedOnce(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
 				var mu sync.Mutex
-				told := 0
+				reported := 0
 				cfg := sequin.PublisherConfig{MaxBatch: 100}
 				if row.onFailure {
 					cfg.OnFailure = func(e sequin.MessageError) {
 						mu.Lock()
 						defer mu.Unlock()
-						told++
+						reported++
 					}
 				}
 				pub := w.orders(t, cfg)
@@ -69,7 +62,7 @@ func TestEveryFailureIsReportedOnce(t *testing.T) {
 				} else {
 					require.Len(t, failed(t, err), row.byClose)
 				}
-				require.Equal(t, row.byCallback, told)
+				require.Equal(t, row.byCallback, reported)
 				s := pub.Stats()
 				require.Equal(t, [3]uint64{n, n - uint64(len(bad)), uint64(len(bad))}, [3]uint64{s.Accepted, s.Sent, s.Failed})
 				require.Zero(t, s.BufferedBytes, "their room is free")
@@ -78,7 +71,7 @@ func TestEveryFailureIsReportedOnce(t *testing.T) {
 	}
 }
 
-func TestABufferFullOfFailuresIsNoReasonToWaitForEver(t *testing.T) {
+func TestSendDoesNotWaitForEverOnABufferFullOfFailures(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{MaxBuffered: 20})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Match: poisoned})
@@ -109,8 +102,8 @@ func TestOnFailureMaySend(t *testing.T) {
 	})
 }
 
-// What OnFailure sends fails as well, the buffer is full of failures, and only OnFailure could make room: it must not
-// wait for itself. Whoever else sends waits for it.
+// The messages that OnFailure sends fail too. Once the buffer is full of failures, only OnFailure could make room: its
+// own Send must not wait for that. Any other Send waits.
 func TestOnFailureNeverWaitsForItself(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		var pub *sequin.Publisher
@@ -138,11 +131,11 @@ func TestOnFailureNeverWaitsForItself(t *testing.T) {
 	})
 }
 
-func TestCloseGivesUpASlowOnFailureWithItsCtx(t *testing.T) {
+func TestCloseWaitsForASlowOnFailureUntilItsCtxEnds(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
-		var told atomic.Int32
+		var reported atomic.Int32
 		pub := w.orders(t, sequin.PublisherConfig{OnFailure: func(sequin.MessageError) {
-			told.Add(1)
+			reported.Add(1)
 			time.Sleep(10 * time.Second)
 		}})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422})
@@ -154,15 +147,15 @@ func TestCloseGivesUpASlowOnFailureWithItsCtx(t *testing.T) {
 		began := time.Now()
 		err := pub.Close(ctx)
 		require.Equal(t, 25*time.Second, time.Since(began))
-		require.Len(t, failed(t, err), 2, "what OnFailure was not told")
+		require.Len(t, failed(t, err), 2, "those that OnFailure was not called for")
 		require.Same(t, err, <-patient)
-		require.Equal(t, 25*time.Second, time.Since(began), "the first ctx that ends, ends every Close")
+		require.Equal(t, 25*time.Second, time.Since(began), "the first ctx that ends counts for every Close")
 		time.Sleep(time.Minute)
-		require.Equal(t, int32(3), told.Load())
+		require.Equal(t, int32(3), reported.Load())
 	})
 }
 
-func TestAFailureThatALaterVersionOvertookSaysSo(t *testing.T) {
+func TestAFailureSaysWhetherALaterVersionWasSent(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Match: poisoned})
@@ -172,11 +165,11 @@ func TestAFailureThatALaterVersionOvertookSaysSo(t *testing.T) {
 		require.NoError(t, pub.Send(w.ctx, "a", "good 3"))
 		require.NoError(t, pub.Send(w.ctx, "c", "good 1"))
 		require.NoError(t, pub.Send(w.ctx, "c", "poison 2"))
-		overtaken := map[string]bool{}
+		superseded := map[string]bool{}
 		for _, f := range failed(t, pub.Close(w.ctx)) {
-			overtaken[f.Message.Key] = f.Overtaken
+			superseded[f.Message.Key] = f.Superseded
 		}
-		require.Equal(t, map[string]bool{"a": true, "b": false, "c": false}, overtaken)
+		require.Equal(t, map[string]bool{"a": true, "b": false, "c": false}, superseded)
 	})
 }
 
@@ -190,8 +183,8 @@ func TestUnsentErrorUnwraps(t *testing.T) {
 	require.ErrorAs(t, err, &one)
 }
 
-// A sender that has waited since before a report stands in line ahead of what that report's own Send brings.
-func TestOnFailureDoesNotWaitBehindThoseWhoWaitForIt(t *testing.T) {
+// A Send that has waited since before a report is ahead of the Send that the report itself makes.
+func TestSendInOnFailureDoesNotWaitBehindSendsThatWaitForOnFailure(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		var pub *sequin.Publisher
 		calls := 0

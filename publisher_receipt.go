@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// Receipt tells the fate of one message. It is a small value, to be copied freely; its methods may be called
-// concurrently and at any time. The zero Receipt is over, with an error.
+// Receipt reports the final result of one message. It is a small value that may be copied. Its methods may be called at
+// any time and concurrently. The zero Receipt is done, with an error.
 type Receipt struct {
 	publisher *Publisher
 	block     *receiptBlock
@@ -15,9 +15,9 @@ type Receipt struct {
 	lane      int
 }
 
-var errZeroReceipt = errors.New("sequin: a zero Receipt stands for no message")
+var errZeroReceipt = errors.New("sequin: the zero Receipt belongs to no message")
 
-// closed is the Done of every receipt that was over before anybody asked.
+// closed is the Done of a receipt whose result came before anybody asked for the channel.
 var closed = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // Done returns a channel that is closed when the message is sent, has failed, or was left unsent by Close.
@@ -25,31 +25,20 @@ func (r Receipt) Done() <-chan struct{} {
 	if r.block == nil {
 		return closed
 	}
-	r.block.mu.Lock()
-	defer r.block.mu.Unlock()
-	s := &r.block.states[r.slot]
-	switch {
-	case s.over:
-		return closed
-	case s.done == nil:
-		s.done = make(chan struct{})
-	}
-	return s.done
+	return r.block.doneOf(r.slot)
 }
 
-// Err returns nil while the message is pending and once it is sent; afterwards why it failed, or ErrClosed when Close
-// left it unsent.
+// Err returns nil while the message is pending and after it was sent. Otherwise it returns why the message failed, or
+// ErrClosed if Close left it unsent.
 func (r Receipt) Err() error {
 	if r.block == nil {
 		return errZeroReceipt
 	}
-	r.block.mu.Lock()
-	defer r.block.mu.Unlock()
-	return r.block.states[r.slot].err
+	return r.block.errOf(r.slot)
 }
 
-// Wait returns when the message's fate is known, with Err, or when ctx ends, with its error: the message stays accepted
-// then. It lets the message leave without waiting for company.
+// Wait waits for the message's final result and returns Err. It sends the message's batch at once, even if it is not
+// full. If ctx ends first, Wait returns ctx's error, and the message stays accepted.
 func (r Receipt) Wait(ctx context.Context) error {
 	done := r.Done()
 	select {
@@ -66,8 +55,8 @@ func (r Receipt) Wait(ctx context.Context) error {
 	}
 }
 
-// receiptsPerBlock receipts share an allocation, and with it their memory: 64 keep one under 3 KB, and cost a message
-// one 64th of an allocation.
+// receiptsPerBlock is how many receipts share an allocation, and are kept in memory together. 64 keep a block under 3 KB
+// and cost a message one 64th of an allocation.
 const receiptsPerBlock = 64
 
 type receiptBlock struct {
@@ -76,9 +65,28 @@ type receiptBlock struct {
 }
 
 type receiptState struct {
-	over bool
+	over bool // the final result is err
 	err  error
 	done chan struct{} // made when somebody asks for it
+}
+
+func (b *receiptBlock) doneOf(slot int) <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := &b.states[slot]
+	if s.over {
+		return closed
+	}
+	if s.done == nil {
+		s.done = make(chan struct{})
+	}
+	return s.done
+}
+
+func (b *receiptBlock) errOf(slot int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.states[slot].err
 }
 
 // complete implements completer.
@@ -92,7 +100,7 @@ func (b *receiptBlock) complete(slot int, err error) {
 	}
 }
 
-// receiptBook hands out the slots of one block after another.
+// receiptBook gives out the slots of one block after another.
 type receiptBook struct {
 	mu    sync.Mutex
 	block *receiptBlock

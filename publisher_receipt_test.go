@@ -15,7 +15,7 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-func TestAReceiptTellsTheFateOfItsMessage(t *testing.T) {
+func TestAReceiptReportsTheResultOfItsMessage(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{Linger: time.Hour, Lanes: 1})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Match: poisoned})
@@ -26,7 +26,7 @@ func TestAReceiptTellsTheFateOfItsMessage(t *testing.T) {
 		require.NoError(t, good.Err(), "pending")
 		select {
 		case <-good.Done():
-			require.Fail(t, "done while it lingers")
+			require.Fail(t, "done while the batch lingers")
 		default:
 		}
 		ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
@@ -43,11 +43,11 @@ func TestAReceiptTellsTheFateOfItsMessage(t *testing.T) {
 		<-good.Done()
 		require.NoError(t, good.Err())
 		require.ErrorIs(t, bad.Err(), sequin.ErrValidation)
-		require.NoError(t, pub.Close(w.ctx), "a failure that a receipt told is told once")
+		require.NoError(t, pub.Close(w.ctx), "a failure that a Receipt reported is reported once")
 	})
 }
 
-func TestAReceiptOutlivesTheOneWhoWaits(t *testing.T) {
+func TestAMessageStaysAcceptedWhenWaitGivesUp(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{})
 		w.Down()
@@ -63,20 +63,20 @@ func TestAReceiptOutlivesTheOneWhoWaits(t *testing.T) {
 	})
 }
 
-func TestAZeroReceiptIsOver(t *testing.T) {
+func TestTheZeroReceiptIsDoneWithAnError(t *testing.T) {
 	var r sequin.Receipt
 	<-r.Done()
 	require.Error(t, r.Err())
 	require.Error(t, r.Wait(t.Context()))
 }
 
-// The receipts of 64 messages share an allocation, and what holds the messages is there already.
+// 64 receipts share an allocation, and the queue that holds the messages is large enough already.
 func TestAReceiptCostsNoAllocationOfItsOwn(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1, MaxBuffered: 5000})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Second})
 		sendAll(t, pub, 4000) // the queue has grown
-		synctest.Wait()       // what the request on its way allocates is allocated
+		synctest.Wait()       // the request in flight has made its allocations
 		keys := make([]string, 640)
 		for i := range keys {
 			keys[i] = "k." + strconv.Itoa(i)

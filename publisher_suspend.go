@@ -8,102 +8,116 @@ import (
 	"time"
 )
 
-// sideJobs are the few things that a Publisher does beside sending: looking whether a stream that refused it is back,
-// and asking once what the stream takes. stop ends them all.
-type sideJobs struct {
-	mu      sync.Mutex
+// backgroundJobs are the few requests that a Publisher makes besides sending: it checks whether a stream that refused it
+// takes messages again, and it asks once whether the stream takes a key twice in a batch. stop ends them all.
+type backgroundJobs struct {
+	mu      sync.Mutex // guards all below; the caller of start and stop does not hold it
 	stopped bool
 	running sync.WaitGroup
 
-	probing bool // a look is planned or running
-	timer   *time.Timer
-	looks   int    // since the last send that succeeded
-	sent    uint64 // Publisher.successes at the last refusal
-	asking  bool
-	askAt   time.Time // not before: the last question failed
+	// The check of a stream that refused the Publisher.
+	checking     bool // a check is planned or running
+	timer        *time.Timer
+	checks       int    // since the last send that succeeded
+	successesWas uint64 // Publisher.successes at the last refusal
+
+	// The question whether the stream takes a key twice.
+	asking   bool      // it is being asked, or has been answered
+	askAfter time.Time // not before: the last attempt to ask failed
 }
 
 // start runs job on a goroutine that stop waits for.
-func (s *sideJobs) start(job func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.stopped {
-		s.running.Go(job)
+func (j *backgroundJobs) start(job func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.stopped {
+		j.running.Go(job)
 	}
 }
 
-// stop is called when the batcher's context has ended, so that what is running ends soon.
-func (s *sideJobs) stop() {
-	s.mu.Lock()
-	s.stopped = true
-	if s.timer != nil {
-		s.timer.Stop()
+// stop waits for the jobs. It is called after the engine's context has ended, so that they end soon.
+func (j *backgroundJobs) stop() {
+	j.mu.Lock()
+	j.stopped = true
+	if j.timer != nil {
+		j.timer.Stop()
 	}
-	s.mu.Unlock()
-	s.running.Wait()
+	j.mu.Unlock()
+	j.running.Wait()
 }
 
-// refused follows an answer that says: not this stream, not with this token, not here. Sending on would fail everything
-// that is buffered, one batch after the other. So what is buffered waits and Send says why, until a look at the stream
-// succeeds; there is one look at a time, at backoff pace.
-func (p *Publisher) refused(err error) {
+// suspend stops sending after an answer that refuses the stream: it does not exist, or the token may not write to it. To
+// send on would fail everything that is buffered, one batch after the other. What is buffered waits instead, and Send
+// returns err, until a check finds the stream. There is one check at a time, after a backoff.
+func (p *Publisher) suspend(err error) {
 	p.engine.Suspend(err)
 	p.dropLeased(err)
-	p.side.mu.Lock()
-	defer p.side.mu.Unlock()
-	if !p.side.probing && !p.side.stopped {
-		p.side.probing = true
-		// A stream that can be looked at, and refuses what is sent, must not cost a batch every 100 ms.
-		if now := p.successes.Load(); now > p.side.sent {
-			p.side.looks, p.side.sent = 0, now
-		}
-		p.log(slog.LevelError, "was refused, and waits for the stream", "error", err)
-		p.planProbeLocked(err)
-	}
-}
-
-func (p *Publisher) planProbeLocked(err error) {
-	wait := p.client.cfg.Retry.wait(p.side.looks, err)
-	p.side.looks++
-	p.side.timer = time.AfterFunc(wait, func() { p.side.start(p.probe) })
-}
-
-func (p *Publisher) probe() {
-	_, err := callOnce[Stream](p.engine.Context(), p.client, path("api", "streams", p.stream))
-	p.side.mu.Lock()
-	defer p.side.mu.Unlock()
-	switch {
-	case p.side.stopped:
-	case err == nil:
-		p.side.probing = false
-		p.log(slog.LevelInfo, "found the stream again")
-		// Under side.mu: a batch that leaves now and is refused plans the next look after this one has ended.
-		p.engine.Resume()
-	default:
-		p.planProbeLocked(err)
-	}
-}
-
-// learnKind asks once, in the background, whether the stream takes a key twice in a batch. It is called when a batch
-// had to pass a repeated key over. Until the answer is there, and after a failed question, batches go without repeats.
-func (p *Publisher) learnKind() {
-	p.side.mu.Lock()
-	ask := !p.side.asking && !p.doubled.Load() && !time.Now().Before(p.side.askAt)
-	p.side.asking = p.side.asking || ask
-	p.side.mu.Unlock()
-	if !ask {
+	p.jobs.mu.Lock()
+	defer p.jobs.mu.Unlock()
+	if p.jobs.checking || p.jobs.stopped {
 		return
 	}
-	p.side.start(func() {
-		taken, err := p.client.acceptsDuplicateKeys(p.engine.Context(), p.stream)
-		p.doubled.Store(taken)
-		p.side.mu.Lock()
-		defer p.side.mu.Unlock()
-		if err != nil {
-			p.side.asking, p.side.askAt = false, time.Now().Add(p.client.cfg.Retry.MaxWait)
-			if !errors.Is(err, context.Canceled) {
-				p.log(slog.LevelWarn, "could not ask what the stream takes", "error", err)
-			}
-		}
-	})
+	p.jobs.checking = true
+	// Where a check finds the stream but every send is refused, the backoff goes on: that must not cost a batch each
+	// 100 ms.
+	if now := p.successes.Load(); now > p.jobs.successesWas {
+		p.jobs.checks, p.jobs.successesWas = 0, now
+	}
+	p.log(slog.LevelError, "was refused and suspends sending", "error", err)
+	p.planCheckLocked(err)
+}
+
+func (p *Publisher) planCheckLocked(err error) {
+	wait := p.client.cfg.Retry.wait(p.jobs.checks, err)
+	p.jobs.checks++
+	p.jobs.timer = time.AfterFunc(wait, func() { p.jobs.start(p.check) })
+}
+
+// check resumes sending if the stream can be read, and plans another check otherwise.
+func (p *Publisher) check() {
+	_, err := callOnce[Stream](p.engine.Context(), p.client, path("api", "streams", p.stream))
+	p.jobs.mu.Lock()
+	defer p.jobs.mu.Unlock()
+	switch {
+	case p.jobs.stopped:
+	case err == nil:
+		p.jobs.checking = false
+		p.log(slog.LevelInfo, "found the stream and resumes sending")
+		// Under the lock: a batch that leaves now and is refused plans its check after this one has ended.
+		p.engine.Resume()
+	default:
+		p.planCheckLocked(err)
+	}
+}
+
+// dropLeased fails the buffered messages that belong to a lease. Nothing is sent while the Publisher is suspended, and the
+// holders of those leases would hear of it only long after their end.
+func (p *Publisher) dropLeased(err error) {
+	p.engine.Drop(func(o *outgoing) bool { return o.lease != nil }, err)
+}
+
+// learnDuplicateKeys asks once, in the background, whether the stream takes a key twice in a batch. It is called when a
+// repeated key was passed over. Until the answer has come, and after a failed attempt to ask, no batch repeats a key.
+func (p *Publisher) learnDuplicateKeys() {
+	p.jobs.mu.Lock()
+	ask := !p.jobs.asking && !p.duplicateKeys.Load() && !time.Now().Before(p.jobs.askAfter)
+	p.jobs.asking = p.jobs.asking || ask
+	p.jobs.mu.Unlock()
+	if ask {
+		p.jobs.start(p.askDuplicateKeys)
+	}
+}
+
+func (p *Publisher) askDuplicateKeys() {
+	taken, err := p.client.acceptsDuplicateKeys(p.engine.Context(), p.stream)
+	p.duplicateKeys.Store(taken)
+	if err == nil {
+		return
+	}
+	p.jobs.mu.Lock()
+	defer p.jobs.mu.Unlock()
+	p.jobs.asking, p.jobs.askAfter = false, time.Now().Add(p.client.cfg.Retry.MaxWait)
+	if !errors.Is(err, context.Canceled) {
+		p.log(slog.LevelWarn, "could not ask whether the stream takes repeated keys", "error", err)
+	}
 }

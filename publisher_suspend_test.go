@@ -29,9 +29,9 @@ func TestAMistypedStreamIsRefusedAtOnceAndServedOnceItExists(t *testing.T) {
 		require.ErrorAs(t, pub.TrySend("later", ""), &api)
 		time.Sleep(10 * time.Minute)
 		require.ErrorIs(t, pub.SendSync(w.ctx, sequin.Message{Key: "later"}), sequin.ErrNotFound)
-		require.Equal(t, 1, w.Count(sequintest.Send), "nothing else is thrown at it")
-		looks := w.Requests(sequintest.GetStream)
-		require.InDelta(t, 600/3.75, len(looks), 30, "one look at a time, at backoff pace")
+		require.Equal(t, 1, w.Count(sequintest.Send), "nothing else is sent")
+		checks := w.Requests(sequintest.GetStream)
+		require.InDelta(t, 600/3.75, len(checks), 30, "one check at a time, after a backoff")
 		require.Equal(t, 30, pub.Stats().Buffered, "what was accepted waits")
 		require.ErrorIs(t, pub.Stats().Refusal, sequin.ErrNotFound)
 
@@ -47,14 +47,14 @@ func TestAMistypedStreamIsRefusedAtOnceAndServedOnceItExists(t *testing.T) {
 	})
 }
 
-func TestARefusalFailsItsBatchWholeAndNothingElse(t *testing.T) {
+func TestARefusalFailsItsWholeBatchAndNothingElse(t *testing.T) {
 	for status, sentinel := range map[int]error{401: sequin.ErrUnauthorized, 403: sequin.ErrUnauthorized, 404: sequin.ErrNotFound, 405: nil, 302: nil} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
 				cfg := oneBatch()
 				cfg.MaxBuffered = 3000
 				pub := w.orders(t, cfg)
-				away := w.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: status})
+				refusal := w.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: status})
 				w.Fault(sequintest.Fault{Op: sequintest.Send, Status: status, Count: 1, Delay: time.Second})
 				sendAll(t, pub, 2500)
 				time.Sleep(time.Minute)
@@ -66,7 +66,7 @@ func TestARefusalFailsItsBatchWholeAndNothingElse(t *testing.T) {
 					require.ErrorIs(t, err, sentinel)
 				}
 				require.Equal(t, 1, w.Count(sequintest.Send))
-				away.Remove()
+				refusal.Remove()
 				gone := failed(t, pub.Flush(w.ctx))
 				require.Len(t, gone, 1000)
 				require.NoError(t, pub.Send(w.ctx, "later", ""))
@@ -77,20 +77,20 @@ func TestARefusalFailsItsBatchWholeAndNothingElse(t *testing.T) {
 	}
 }
 
-// A token that may read and not write must not cost a batch every 100 ms.
-func TestAStreamThatOnlyRefusesSendsIsTriedAtBackoffPace(t *testing.T) {
+// With a token that may read but not write, every check finds the stream. That must not cost a batch each 100 ms.
+func TestAStreamThatRefusesOnlySendsIsTriedAfterABackoff(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1, MaxBatch: 1})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 403, Delay: time.Second})
 		sendAll(t, pub, 500)
 		time.Sleep(5*time.Minute + 500*time.Millisecond)
 		require.InDelta(t, 300/(1+3.75), w.Count(sequintest.Send), 15)
-		require.InDelta(t, w.Count(sequintest.Send), pub.Stats().Failed, 1, "each fails; one may be on its way")
+		require.InDelta(t, w.Count(sequintest.Send), pub.Stats().Failed, 1, "each fails; one may be in flight")
 		require.ErrorIs(t, pub.Close(endedCtx()), sequin.ErrUnauthorized)
 	})
 }
 
-func TestCloseDuringARefusalListsWhatWaits(t *testing.T) {
+func TestCloseWhileSuspendedListsWhatWaits(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub, err := w.client.NewPublisher("nowhere", sequin.PublisherConfig{Lanes: 1, MaxBatch: 1})
 		require.NoError(t, err)
@@ -104,8 +104,8 @@ func TestCloseDuringARefusalListsWhatWaits(t *testing.T) {
 	})
 }
 
-// doubled counts the sends that hold a key twice.
-func (w *world) doubled() (n int) {
+// repeatedKeys counts the sends with a repeated key.
+func (w *world) repeatedKeys() (n int) {
 	for _, r := range w.Requests(sequintest.Send) {
 		seen := map[string]bool{}
 		for _, m := range r.Messages() {
@@ -119,12 +119,12 @@ func (w *world) doubled() (n int) {
 	return n
 }
 
-func TestTheServersKindIsLearnedOnceAndOnlyWhenItMatters(t *testing.T) {
+func TestWhetherTheStreamTakesRepeatedKeysIsAskedOnceAndOnlyIfNeeded(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{MaxBatch: 100})
 		sendAll(t, pub, 1000)
 		require.NoError(t, pub.Flush(w.ctx))
-		require.Zero(t, w.Count(sequintest.GetStream), "no key came twice")
+		require.Zero(t, w.Count(sequintest.GetStream), "no key is repeated")
 		w.Fault(sequintest.Fault{Op: sequintest.GetStream, Delay: 100 * time.Millisecond})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Millisecond})
 		began := time.Now()
@@ -132,22 +132,22 @@ func TestTheServersKindIsLearnedOnceAndOnlyWhenItMatters(t *testing.T) {
 		for i := range 1000 {
 			require.NoError(t, pub.Send(w.ctx, "hot", strconv.Itoa(i+1)))
 		}
-		require.Zero(t, time.Since(began), "no Send waits for the question")
+		require.Zero(t, time.Since(began), "no Send waits for the answer")
 		require.NoError(t, pub.Close(w.ctx))
 		require.Equal(t, 1, w.Count(sequintest.GetStream))
 		if w.mode == server.Aug2024 {
-			require.Zero(t, w.doubled())
+			require.Zero(t, w.repeatedKeys())
 		} else {
-			require.Positive(t, w.doubled())
+			require.Positive(t, w.repeatedKeys())
 		}
 		stored := w.stored(t, "orders")["hot"]
 		require.Equal(t, "1000", stored[len(stored)-1])
 	})
 }
 
-// A lane holds the keys whose hash it has: four lanes share 1,000 keys at about 250 each, which is the most that a
-// batch without repeats can hold, whatever its limit. One lane can fill batches of 1,000 with them, four lanes those of 250.
-func TestRepeatedKeysDoNotCutBatchesShort(t *testing.T) {
+// A batch without repeated keys holds at most as many messages as its lane has keys. One lane has all 1,000 keys; four
+// lanes have about 250 each.
+func TestRepeatedKeysLeaveBatchesAtLeastHalfFull(t *testing.T) {
 	for _, cfg := range []sequin.PublisherConfig{{Lanes: 1}, {Lanes: 4, MaxBatch: 250}} {
 		inMode(t, server.Aug2024, func(t *testing.T, w *world) {
 			pub := w.orders(t, cfg)
@@ -159,7 +159,7 @@ func TestRepeatedKeysDoNotCutBatchesShort(t *testing.T) {
 			}
 			stats := pub.Stats()
 			require.NoError(t, pub.Close(w.ctx))
-			require.Zero(t, w.doubled())
+			require.Zero(t, w.repeatedKeys())
 			most := float64(max(cfg.MaxBatch, 1000/cfg.Lanes))
 			mean := float64(stats.Sent) / float64(stats.Batches)
 			t.Logf("%d lanes, batches of at most %.0f: %.0f on average", cfg.Lanes, most, mean)
@@ -168,7 +168,7 @@ func TestRepeatedKeysDoNotCutBatchesShort(t *testing.T) {
 	}
 }
 
-func TestAHotKeyAloneMovesAtOneMessageARequest(t *testing.T) {
+func TestAHotKeyIsSentOneMessageARequestWithoutPauses(t *testing.T) {
 	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: 5 * time.Millisecond})
@@ -177,7 +177,7 @@ func TestAHotKeyAloneMovesAtOneMessageARequest(t *testing.T) {
 			require.NoError(t, pub.Send(w.ctx, "hot", strconv.Itoa(i)))
 		}
 		require.NoError(t, pub.Close(w.ctx))
-		require.Equal(t, time.Second, time.Since(began), "back to back, and nothing between")
+		require.Equal(t, time.Second, time.Since(began), "one request after the other without a pause")
 		require.Equal(t, 200, w.Count(sequintest.Send))
 	})
 }

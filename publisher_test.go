@@ -18,56 +18,6 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// orders makes the stream "orders" and a Publisher for it.
-func (w *world) orders(t *testing.T, cfg sequin.PublisherConfig) *sequin.Publisher {
-	t.Helper()
-	_, err := w.client.CreateStream(w.ctx, "orders", sequin.StreamOptions{})
-	require.NoError(t, err)
-	pub, err := w.client.NewPublisher("orders", cfg)
-	require.NoError(t, err)
-	return pub
-}
-
-// oneBatch is a config that gathers until 1,000 messages are there.
-func oneBatch() sequin.PublisherConfig { return sequin.PublisherConfig{Lanes: 1, Linger: time.Hour} }
-
-// sendAll sends n messages with keys of their own. Those that bad lists say "poison".
-func sendAll(t *testing.T, pub *sequin.Publisher, n int, bad ...int) {
-	t.Helper()
-	data := make([]string, n)
-	for i := range data {
-		data[i] = "good " + strconv.Itoa(i)
-	}
-	for _, i := range bad {
-		data[i] = "poison " + strconv.Itoa(i)
-	}
-	for i := range data {
-		require.NoError(t, pub.Send(t.Context(), "orders."+strconv.Itoa(i), data[i]))
-	}
-}
-
-func poisoned(r *sequintest.Request) bool { return strings.Contains(string(r.Body), "poison") }
-
-// failed returns the failures in an error of Flush or Close.
-func failed(t *testing.T, err error) []sequin.MessageError {
-	t.Helper()
-	var unsent *sequin.UnsentError
-	require.ErrorAs(t, err, &unsent)
-	return unsent.Failed
-}
-
-// stored returns the data of a stream's messages by key, in order.
-func (w *world) stored(t *testing.T, name string) map[string][]string {
-	t.Helper()
-	s, ok := w.Stream(name)
-	require.True(t, ok)
-	byKey := map[string][]string{}
-	for _, m := range s.Messages {
-		byKey[m.Key] = append(byKey[m.Key], m.Data)
-	}
-	return byKey
-}
-
 func TestPublisherConfigIsValidated(t *testing.T) {
 	client, err := sequin.NewClient(sequin.Config{})
 	require.NoError(t, err)
@@ -96,13 +46,13 @@ func TestPublisherConfigIsValidated(t *testing.T) {
 	require.NoError(t, pub.Close(t.Context()), "it was never used")
 }
 
-func TestSendRefusesWhatCouldSpoilABatch(t *testing.T) {
+func TestSendRefusesInvalidMessagesBeforeTheyJoinABatch(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{})
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		large := strings.Repeat("x", 8_000_000)
-		require.ErrorIs(t, pub.Send(ended, "", "an invalid key does not matter any more"), context.Canceled)
+		require.ErrorIs(t, pub.Send(ended, "", "an invalid key is not looked at"), context.Canceled)
 		require.ErrorIs(t, pub.SendSync(ended, sequin.Message{Key: "a"}), context.Canceled)
 		_, err := pub.SendReceipt(ended, sequin.Message{Key: "a"})
 		require.ErrorIs(t, err, context.Canceled)
@@ -115,9 +65,44 @@ func TestSendRefusesWhatCouldSpoilABatch(t *testing.T) {
 		require.ErrorContains(t, err, "8000000")
 		require.NoError(t, pub.Send(w.ctx, "a", large[36:]), "the largest that a request can carry")
 		require.NoError(t, pub.Close(w.ctx))
-		require.Equal(t, 1, w.Count(sequintest.Send), "only that one left")
+		require.Equal(t, 1, w.Count(sequintest.Send), "only that one was sent")
 		require.ErrorIs(t, pub.Send(w.ctx, "a", ""), sequin.ErrClosed)
 		require.ErrorIs(t, pub.TrySend("a", ""), sequin.ErrClosed)
+	})
+}
+
+func TestEveryWayOfSendingTakesAMessage(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{})
+		require.NoError(t, pub.SendMessage(w.ctx, sequin.Message{Key: "a", Data: "1"}))
+		require.NoError(t, pub.TrySendMessage(sequin.Message{Key: "b", Data: "2"}))
+		require.ErrorIs(t, pub.SendMessage(w.ctx, sequin.Message{Key: "a b"}), sequin.ErrInvalidKey)
+		require.ErrorIs(t, pub.TrySendMessage(sequin.Message{Key: "a b"}), sequin.ErrInvalidKey)
+		require.NoError(t, pub.Close(w.ctx))
+		require.Equal(t, map[string][]string{"a": {"1"}, "b": {"2"}}, w.stored(t, "orders"))
+		require.ErrorIs(t, pub.SendMessage(w.ctx, sequin.Message{Key: "a"}), sequin.ErrClosed)
+		require.ErrorIs(t, pub.TrySendMessage(sequin.Message{Key: "a"}), sequin.ErrClosed)
+	})
+}
+
+func TestSendJSONSendsWhatDecodeJSONDecodes(t *testing.T) {
+	type order struct {
+		Note string `json:"note"`
+		Qty  int    `json:"qty"`
+	}
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{})
+		want := order{Note: `quotes " and <tags> & a NUL: ` + "\x00", Qty: 4}
+		require.NoError(t, pub.SendJSON(w.ctx, "a", want))
+		err := pub.SendJSON(w.ctx, "a", make(chan int))
+		require.ErrorContains(t, err, `encode "a" from chan int`)
+		require.ErrorIs(t, pub.SendJSON(w.ctx, "a b", want), sequin.ErrInvalidKey)
+		require.NoError(t, pub.Close(w.ctx))
+		stored := w.stored(t, "orders")["a"]
+		require.Len(t, stored, 1, "a value that does not encode is not sent")
+		got, err := sequin.DecodeJSON[order](sequin.Delivery{Key: "a", Data: stored[0]})
+		require.NoError(t, err)
+		require.Equal(t, want, got)
 	})
 }
 
@@ -149,13 +134,13 @@ func TestTrySendNeverWaits(t *testing.T) {
 		require.Equal(t, time.Minute, time.Since(began))
 		require.Equal(t, time.Minute, pub.Stats().Blocked)
 		w.Up()
-		require.NoError(t, pub.Send(w.ctx, "b", ""), "room comes when the server does")
+		require.NoError(t, pub.Send(w.ctx, "b", ""), "there is room once the server is back")
 		require.NoError(t, pub.Close(w.ctx))
 		require.Len(t, w.stored(t, "orders"), 11)
 	})
 }
 
-// Versions of a key never overtake one another, whatever happens to the requests, and each message is accounted for.
+// Whatever happens to the requests, versions of a key keep their order, and each message is accounted for.
 func TestVersionsOfAKeyKeepTheirOrderThroughEveryFault(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{MaxBatch: 50, MaxBuffered: 500})
@@ -183,11 +168,11 @@ func TestVersionsOfAKeyKeepTheirOrderThroughEveryFault(t *testing.T) {
 		byKey := w.stored(t, "orders")
 		require.Len(t, byKey, senders*keys)
 		for key, got := range byKey {
-			if w.mode == server.Aug2024 { // it keeps the latest alone
+			if w.mode == server.Aug2024 { // it keeps only the latest
 				require.Equal(t, []string{strconv.Itoa(versions - 1)}, got, key)
 				continue
 			}
-			require.Len(t, got, versions, key) // and the Idempotency-Key leaves no duplicate
+			require.Len(t, got, versions, key) // the Idempotency-Key prevents duplicates
 			for v := range versions {
 				require.Equal(t, strconv.Itoa(v), got[v], key)
 			}
@@ -240,7 +225,7 @@ func TestCloseListsWhatItLeftInOrderPerKey(t *testing.T) {
 	})
 }
 
-func TestCloseBesideSendsAndFlushesLosesNothing(t *testing.T) {
+func TestCloseLosesNothingConcurrentlyWithSendsAndFlushes(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{MaxBuffered: 100})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: 10 * time.Millisecond})
@@ -273,16 +258,16 @@ func TestCloseBesideSendsAndFlushesLosesNothing(t *testing.T) {
 	})
 }
 
-func TestFlushLeavesWhatIsPendingAccepted(t *testing.T) {
+func TestMessagesStayAcceptedWhenFlushGivesUp(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{})
 		outage := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503})
 		require.NoError(t, pub.Send(w.ctx, "a", "1"))
-		ctx, cancel := context.WithTimeoutCause(w.ctx, time.Minute, errors.New("no patience"))
+		ctx, cancel := context.WithTimeoutCause(w.ctx, time.Minute, errors.New("shutting down"))
 		defer cancel()
 		err := pub.Flush(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.ErrorContains(t, err, "no patience")
+		require.ErrorContains(t, err, "shutting down")
 		outage.Remove()
 		require.NoError(t, pub.Flush(w.ctx))
 		require.Equal(t, []string{"1"}, w.stored(t, "orders")["a"])
@@ -290,7 +275,7 @@ func TestFlushLeavesWhatIsPendingAccepted(t *testing.T) {
 	})
 }
 
-func TestOneStalledRequestDelaysItsLaneAlone(t *testing.T) {
+func TestAStalledRequestDelaysOnlyItsLane(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{})
 		stall := w.Fault(sequintest.Fault{Op: sequintest.Send, Count: 1, Delay: 20 * time.Second})
@@ -299,7 +284,7 @@ func TestOneStalledRequestDelaysItsLaneAlone(t *testing.T) {
 		began, late := time.Now(), 0
 		for i := range 40 {
 			require.NoError(t, pub.SendSync(w.ctx, sequin.Message{Key: "k." + strconv.Itoa(i)}))
-			if time.Since(began) > 0 { // the lane of "a"
+			if time.Since(began) > 0 { // in the lane of "a"
 				late++
 				break
 			}
