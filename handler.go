@@ -96,6 +96,33 @@ func (s *Subscriber) Handle(ctx context.Context, cfg HandlerConfig, handle func(
 	return p.run(ctx, p.serveEach)
 }
 
+// contextOf returns a handler's context, which ends with the first of the batch's leases.
+func (p *handlerPool) contextOf(batch []Delivery) context.Context {
+	first := batch[0]
+	for _, d := range batch[1:] {
+		if d.Deadline.Before(first.Deadline) {
+			first = d
+		}
+	}
+	return handlerContext{first.Context(), p.values}
+}
+
+// handlerContext ends when a lease ends, and has the values of the ctx that Handle was called with. It needs no timer and
+// no goroutine of its own, nor do contexts derived from it: package context looks for the parent to attach to through
+// Value, and values, which comes from context.WithoutCancel, hides its own parent from that, so that the lease's context
+// is found.
+type handlerContext struct {
+	context.Context
+	values context.Context
+}
+
+func (c handlerContext) Value(key any) any {
+	if v := c.values.Value(key); v != nil {
+		return v
+	}
+	return c.Context.Value(key)
+}
+
 // permanent wraps an error that Permanent has marked.
 type permanent struct{ error }
 

@@ -3,7 +3,11 @@ package sequin
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"slices"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/lease"
 )
 
 // BatchHandlerConfig configures Subscriber.HandleBatch. The zero value works. It is copied. Workers, BackoffMin, BackoffMax,
@@ -80,4 +84,183 @@ func (s *Subscriber) HandleBatch(ctx context.Context, cfg BatchHandlerConfig, ha
 			p.serve(batch)
 		}
 	})
+}
+
+// collector collects deliveries into batches, on one goroutine. It sends each batch to the first worker that is free; a
+// batch grows until then. Messages that have failed before are collected separately from those that have not, in smaller
+// batches.
+type collector struct {
+	pool    *handlerPool
+	size    int
+	wait    time.Duration
+	batches chan []Delivery // unbuffered: a send that succeeds has found a free worker
+	open    []*partialBatch // oldest first
+	timer   *time.Timer
+}
+
+// partialBatch is a batch that is being collected.
+type partialBatch struct {
+	items []Delivery
+	limit int       // the most items that it may hold; all its items have the same limit
+	since time.Time // when its first item was added
+}
+
+func (b *partialBatch) full() bool { return len(b.items) >= b.limit }
+
+// handOverBy returns the time after which the first of its leases is too short for a handler.
+func (b *partialBatch) handOverBy() time.Time {
+	first := b.items[0].state.lease.Load().HandOverBy
+	for _, d := range b.items[1:] {
+		if by := d.state.lease.Load().HandOverBy; by.Before(first) {
+			first = by
+		}
+	}
+	return first
+}
+
+// dueAt returns when the batch is handled even if it is not full: after wait, or in the middle of the time that its leases
+// leave, so that with a free worker none is returned undelivered because of the wait.
+func (b *partialBatch) dueAt(wait time.Duration) time.Time {
+	return b.since.Add(min(wait, b.handOverBy().Sub(b.since)/2))
+}
+
+func newCollector(p *handlerPool, cfg BatchHandlerConfig) *collector {
+	p.sub.minWindow.Store(int32(cfg.Size))
+	p.sub.full.Store(false) // it was found for a smaller window
+	p.sub.wake()
+	return &collector{pool: p, size: cfg.Size, wait: cfg.Wait, batches: make(chan []Delivery), timer: time.NewTimer(never)}
+}
+
+// run collects until the Subscriber stops.
+func (c *collector) run() {
+	defer close(c.batches)
+	defer c.timer.Stop()
+	sub := c.pool.sub
+	for {
+		now := time.Now()
+		c.returnLate(now)
+		next, wake := c.next(now)
+		in, out, items := sub.deliveries, c.batches, []Delivery(nil)
+		if slices.ContainsFunc(c.open, (*partialBatch).full) {
+			in = nil // leave the others in the channel, from where the Subscriber can recall them
+		}
+		if next == nil {
+			out = nil
+		} else {
+			items = next.items
+		}
+		c.timer.Reset(time.Until(wake))
+		select {
+		case d, ok := <-in:
+			if ok {
+				c.add(d)
+			}
+		case out <- items:
+			c.open = slices.DeleteFunc(c.open, func(b *partialBatch) bool { return b == next })
+		case <-sub.filled:
+		case <-c.timer.C:
+		case <-sub.soft.Done():
+			c.returnAll()
+			return
+		}
+	}
+}
+
+// add adds a delivery to the batch that has its limit.
+func (c *collector) add(d Delivery) {
+	limit := c.limit(d)
+	i := slices.IndexFunc(c.open, func(b *partialBatch) bool { return b.limit == limit })
+	if i < 0 {
+		i = len(c.open)
+		c.open = append(c.open, &partialBatch{limit: limit, since: time.Now()})
+	}
+	c.open[i].items = append(c.open[i].items, d)
+}
+
+// limit returns the most items of a batch with d. It halves with each failure of the message, down to 1, so that a bad
+// message ends up in a batch of its own. It is 1 at once if the message is to be isolated, or if the next failure makes it
+// a dead letter.
+func (c *collector) limit(d Delivery) int {
+	r, dead := c.pool.sub.failures.Get(failureID(d)), c.pool.dead
+	switch {
+	case r.Failures == 0:
+		return c.size
+	case r.Isolate, r.Dead, dead != nil && r.Tries+1 >= dead.cfg.MaxAttempts:
+		return 1
+	}
+	return max(1, c.size>>r.Failures)
+}
+
+// next returns the batch that goes to the next free worker, nil if there is none yet, and when to look again. A full batch
+// comes first, then the oldest.
+func (c *collector) next(now time.Time) (next *partialBatch, wake time.Time) {
+	complete := c.complete()
+	wake = now.Add(never)
+	for _, b := range c.open {
+		due := b.dueAt(c.wait)
+		switch {
+		case b.full() && (next == nil || !next.full()):
+			next = b
+		case next == nil && (complete || !now.Before(due)):
+			next = b
+		case due.After(now) && due.Before(wake):
+			wake = due
+		}
+		if by := b.handOverBy(); by.Before(wake) {
+			wake = by
+		}
+	}
+	return next, wake
+}
+
+// complete reports whether nothing can be added to the batches for now: nothing is received before a delivery that is
+// collected here or is being handled is settled, and the channel is empty. While the breaker is open deliveries arrive one
+// at a time, so that a batch of one is complete.
+//
+// The channel must be looked at last. If it were found empty first, the last answer could fill it before the Subscriber is
+// found to be full. The number of deliveries here and with handlers cannot tell: handlers may have settled some of theirs.
+// Once nothing more is received, everything that was received is in the channel.
+func (c *collector) complete() bool {
+	if open, _ := c.pool.sub.breaker.Open(); open {
+		return true
+	}
+	n := int(c.pool.busy.Load())
+	for _, b := range c.open {
+		n += len(b.items)
+	}
+	return c.pool.sub.blockedBy(n) && len(c.pool.sub.deliveries) == 0
+}
+
+// returnLate returns the deliveries that no worker was free for, before their leases end.
+func (c *collector) returnLate(now time.Time) {
+	late := 0
+	for _, b := range c.open {
+		b.items = slices.DeleteFunc(b.items, func(d Delivery) bool {
+			if !lease.Past(now, d.state.lease.Load().HandOverBy) {
+				return false
+			}
+			late++
+			c.pool.sub.returnUndelivered(d)
+			return true
+		})
+	}
+	if late == 0 {
+		return
+	}
+	c.open = slices.DeleteFunc(c.open, func(b *partialBatch) bool { return len(b.items) == 0 })
+	c.pool.sub.counts.expired.Add(uint64(late))
+	c.pool.sub.log(slog.LevelWarn, "returned deliveries that no worker was free for in time", "deliveries", late)
+}
+
+// returnAll returns all deliveries when the Subscriber stops. It waits for the channel to be closed first: until then a
+// receive may be waiting at the server, which could deliver what is returned here to it, just before it is cancelled.
+func (c *collector) returnAll() {
+	for d := range c.pool.sub.deliveries {
+		c.pool.sub.returnUndelivered(d)
+	}
+	for _, b := range c.open {
+		for _, d := range b.items {
+			c.pool.sub.returnUndelivered(d)
+		}
+	}
 }

@@ -91,3 +91,6 @@ func (out *output) end(n int, err error) {
 
 // complete implements completer.
 func (out *output) complete(_ int, err error) { out.end(1, err) }
+
+// failureID identifies the message of a delivery, this version of it.
+func failureID(d Delivery) failurelog.ID { return failurelog.ID{Key: d.Key, Seq: d.Seq} }

@@ -285,3 +285,11 @@ func (lp *subscriberLoop) takeFailure(now time.Time, a answer) {
 	lp.failures++
 	lp.sub.log(slog.LevelWarn, "could not receive", "failures", lp.failures, "next in", lp.nextPoll.Sub(now), "error", a.err)
 }
+
+// freshest moves a delivery whose message has never failed to the front: it makes the better probe.
+func (s *Subscriber) freshest(got []Delivery) {
+	i := slices.IndexFunc(got, func(d Delivery) bool { return s.failures.Get(failureID(d)).Failures == 0 })
+	if i > 0 {
+		got[0], got[i] = got[i], got[0]
+	}
+}

@@ -1,7 +1,7 @@
 // Package failurelog remembers how the handling of messages has failed: how often, when, and with which error. It keeps
 // the 10,000 messages that changed last, so that its memory is bounded, some 3 MB at the most.
 //
-// A Log owns its records, under one mutex, and hands out copies. It keeps nothing of a message but its key. It does not
+// A Log owns its records, under one mutex, and returns copies. It keeps nothing of a message but its key. It does not
 // know what a delivery or a dead letter is, and decides nothing: its caller reads and changes the fields of a Record.
 package failurelog
 
