@@ -12,8 +12,8 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// TestTheEmbeddedServer runs every case in both modes, in virtual time.
-func TestTheEmbeddedServer(t *testing.T) {
+// TestTheEmbeddedServerConforms runs every case in both modes, in virtual time.
+func TestTheEmbeddedServerConforms(t *testing.T) {
 	for _, mode := range []server.Compat{server.Documented, server.Aug2024} {
 		t.Run(mode.String(), func(t *testing.T) {
 			for _, c := range conformance.Cases() {
@@ -28,19 +28,19 @@ func TestTheEmbeddedServer(t *testing.T) {
 	}
 }
 
-// TestTheServerOfTheEnvironment runs every case against the server that $SEQUIN_URL names. Without it there is nothing to
-// compare: the embedded server has been tried above.
-func TestTheServerOfTheEnvironment(t *testing.T) {
+// TestTheServerOfSequinURLConforms runs every case against the server that $SEQUIN_URL names, if it is set.
+func TestTheServerOfSequinURLConforms(t *testing.T) {
 	url := os.Getenv("SEQUIN_URL")
 	if url == "" {
-		t.Log("SEQUIN_URL is not set: no other server is tried")
+		t.Log("SEQUIN_URL is not set: no other server is tested")
 		return
 	}
-	// A server refuses a body that is too large by its declared length: who does not wait for that may be cut off while writing.
+	// The server refuses a body by its declared length. A client that does not wait for the refusal may get a reset while it
+	// still writes the body.
 	client := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: 5 * time.Second}}
 	t.Cleanup(client.CloseIdleConnections)
 	mode := conformance.Detect(t, url, client)
-	t.Logf("%s shows the behaviour called %s", url, mode)
+	t.Logf("%s is tested in mode %s", url, mode)
 	for _, c := range conformance.Cases() {
 		t.Run(c.Name, func(t *testing.T) {
 			c.Run(t, conformance.Target{URL: url, Client: client, Mode: mode})
@@ -48,13 +48,12 @@ func TestTheServerOfTheEnvironment(t *testing.T) {
 	}
 }
 
-// TestTheModesAreToldApart is what the run against an unknown server relies on.
-func TestTheModesAreToldApart(t *testing.T) {
+func TestDetectRecognizesTheMode(t *testing.T) {
 	for _, mode := range []server.Compat{server.Documented, server.Aug2024} {
 		synctest.Test(t, func(t *testing.T) {
 			srv := sequintest.NewServer(t, sequintest.Config{Compat: mode})
 			if got := conformance.Detect(t, srv.URL, srv.Client()); got != mode {
-				t.Errorf("%s is taken for %s", mode, got)
+				t.Errorf("a server in mode %s is detected as %s", mode, got)
 			}
 		})
 	}

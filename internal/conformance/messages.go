@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var messageCases = []named{
-	{"a message comes back as it was sent", func(s *session) {
+var messageCases = []sessionCase{
+	{"a message is delivered as it was sent", func(s *session) {
 		c := s.consumer(">", "")
 		for i, data := range []string{"", "x", `{"a":"b"}`, `"\/` + "\b\f\n\r\t", "ä€😀\u2028\ufffd\u0001\u007f", " \n ", strings.Repeat("long ", 40_000)} {
 			key := "k." + string(rune('a'+i))
@@ -28,18 +28,18 @@ var messageCases = []named{
 			s.settle("ack", c, got)
 		}
 	}},
-	{"keys at the limits are taken", func(s *session) {
+	{"keys at the limits are accepted", func(s *session) {
 		for _, key := range []string{"a", strings.Repeat("k", 255), "a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p", `!"#$%&'()+,-/:;<?@[\]^_{|}~` + "`"} {
 			require.Equal(s, 1, s.send(key+"=x"), key)
 		}
 	}},
-	{"keys beyond the limits are refused, and all of their batch", func(s *session) {
+	{"an invalid key is refused with its whole batch", func(s *session) {
 		for _, key := range []string{"", "a b", "a..b", ".a", "a.", "a.*", "a.>", "a\x00b", strings.Repeat("k", 256), "a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q"} {
 			s.refused(http.StatusBadRequest, "Invalid key format: Key ", "POST", s.path("messages"), sendBody("good=x", key+"=x"))
 		}
 		require.Empty(s, s.object("GET", s.path("messages"), "")["data"])
 	}},
-	{"messages of another shape are refused", func(s *session) {
+	{"invalid messages are refused", func(s *session) {
 		for body, text := range map[string]string{
 			`{"messages":[{"key":"a"}]}`: "Invalid message format", `{"messages":[{"data":"x"}]}`: "Invalid message format",
 			`{"messages":[{"key":"a","data":5}]}`: "Invalid message format", `{"messages":[{"key":5,"data":"x"}]}`: "Invalid message format",
@@ -49,18 +49,18 @@ var messageCases = []named{
 		}
 		s.refused(http.StatusNotFound, "No `stream` found", "POST", "/api/streams/"+someID+"/messages", sendBody("a=x"))
 	}},
-	{"a message replaces the one with its key, where one is kept", func(s *session) {
-		s.replacing()
+	{"a message replaces the one with its key in a stream with one message per key", func(s *session) {
+		s.onePerKey()
 		require.Equal(s, 2, s.send("a=1", "b=1"))
 		first := s.object("GET", s.path("messages", "a"), "")
-		require.Equal(s, 1, s.send("a=2", "b=1"), "unchanged data is no change")
+		require.Equal(s, 1, s.send("a=2", "b=1"), "unchanged data does not count")
 		second := s.object("GET", s.path("messages", "a"), "")
 		require.Equal(s, "2", second["data"])
 		require.Greater(s, second["seq"], first["seq"])
 		require.Equal(s, first["inserted_at"], second["inserted_at"])
 		require.Len(s, s.object("GET", s.path("messages"), "")["data"], 2)
 	}},
-	{"messages are listed by seq, by pattern, and some of them", func(s *session) {
+	{"messages are listed by seq, by pattern and up to a limit", func(s *session) {
 		s.send("a.1=x")
 		s.send("b.1=x")
 		s.send("a.2=x")
@@ -78,10 +78,10 @@ var messageCases = []named{
 			s.refused(http.StatusBadRequest, "Invalid", "GET", s.path("messages")+query, "")
 		}
 	}},
-	{"a message that is not there is not found", func(s *session) {
+	{"an unknown message is not found", func(s *session) {
 		s.refused(http.StatusNotFound, "Not found", "GET", s.path("messages", "nope"), "")
 	}},
-	{"a message's info tells of each consumer that it is for", func(s *session) {
+	{"a message's info lists each consumer whose filter matches", func(s *session) {
 		all := s.consumer(">", "")
 		s.consumer("other.>", "")
 		s.send("a=1")
@@ -100,7 +100,7 @@ var messageCases = []named{
 		require.Equal(s, http.StatusOK, s.call("POST", s.path("messages"), body(7_900_000)).status)
 		require.Equal(s, http.StatusRequestEntityTooLarge, s.call("POST", s.path("messages"), body(8_100_000), "Expect", "100-continue").status)
 	}},
-	{"malformed JSON and unknown routes are refused, in plain text or as asked", func(s *session) {
+	{"malformed JSON and unknown routes are refused, in plain text or as JSON if the client accepts it", func(s *session) {
 		for _, tt := range []struct {
 			method, path, body string
 			status             int
@@ -113,9 +113,9 @@ var messageCases = []named{
 			plain := s.call(tt.method, tt.path, tt.body)
 			require.Equal(s, tt.status, plain.status)
 			require.Equal(s, tt.text, plain.body)
-			asked := s.call(tt.method, tt.path, tt.body, "Accept", "application/json")
-			require.Equal(s, tt.status, asked.status)
-			require.Equal(s, `{"errors":{"detail":"`+tt.text+`"}}`, asked.body)
+			accepted := s.call(tt.method, tt.path, tt.body, "Accept", "application/json")
+			require.Equal(s, tt.status, accepted.status)
+			require.Equal(s, `{"errors":{"detail":"`+tt.text+`"}}`, accepted.body)
 		}
 	}},
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// Exchange is a line of the recording: what was asked of the server of August 2024, and what it answered.
+// Exchange is a line of the recording: a request to the server of August 2024, and its answer.
 type Exchange struct {
-	N       int // the order of recording; the lines build on one another, and some are absent
+	N       int // the number in the order of recording; later lines depend on earlier ones, and some numbers are missing
 	Case    string
 	Request struct {
 		Method, Path string
@@ -39,8 +39,8 @@ type Answer struct {
 //go:embed streams-api.jsonl
 var recording []byte
 
-// Recording returns all of it in its order. Package server plays the whole story against the embedded server; here its
-// refusals are cases of their own, which hold without the story.
+// Recording returns all recorded exchanges in their order. The tests of package server replay the whole sequence against the
+// embedded server. recordedCases replays only the refusals, each by itself.
 func Recording(tb testing.TB) []Exchange {
 	tb.Helper()
 	var all []Exchange
@@ -53,25 +53,25 @@ func Recording(tb testing.TB) []Exchange {
 	return all
 }
 
-// storied are refusals that follow from what happened before them, or that need another kind of request.
-var storied = map[int]string{
-	85:  "its body is only described; a case of its own sends one as large",
+// notReplayable are refusals that depend on earlier requests, or that need another kind of request, with the reason.
+var notReplayable = map[int]string{
+	85:  "its body is only described; another case sends one of that size",
 	87:  "the same",
-	167: "asked by HTTP/1.0",
-	168: "asked by HTTP/2",
+	167: "sent by HTTP/1.0",
+	168: "sent by HTTP/2",
 	171: "the consumer was deleted before",
 	173: "the stream was deleted before",
 }
 
-// onlyIn2024 are refusals that the documentation does not have: names may hold dashes and the texts say so, long polls
-// exist, and the stream of a path counts.
+// onlyIn2024 are refusals of the 2024 server that the documented server does not make, or makes with another text: there,
+// names may contain dashes, receives may wait, and a consumer must belong to the stream in the path.
 var onlyIn2024 = map[int]bool{4: true, 5: true, 27: true, 103: true, 104: true, 115: true}
 
-// recordedCases play every recorded refusal (4xx) with a stream and a consumer of their own.
+// recordedCases returns a case that replays every recorded refusal (4xx), each with a new stream and consumer.
 func recordedCases() []Case {
-	return []Case{{"what was recorded as refused is refused in the same words", func(t *testing.T, target Target) {
+	return []Case{{"recorded refusals are answered with the same text", func(t *testing.T, target Target) {
 		for _, x := range Recording(t) {
-			if _, skip := storied[x.N]; skip || x.Response.Status/100 != 4 || onlyIn2024[x.N] && target.Mode != server.Aug2024 {
+			if _, skip := notReplayable[x.N]; skip || x.Response.Status/100 != 4 || onlyIn2024[x.N] && target.Mode != server.Aug2024 {
 				continue
 			}
 			s := newSession(t, target)
@@ -84,7 +84,7 @@ func recordedCases() []Case {
 	}}}
 }
 
-// replay sends a recorded request, with the session's stream and consumer in the place of the recorded ones.
+// replay sends a recorded request, with the session's stream and consumer instead of the recorded ones.
 func (s *session) replay(x Exchange, consumer string) answer {
 	s.Helper()
 	path := strings.NewReplacer("/s1_r/consumers/c/", "/"+s.stream+"/consumers/"+consumer+"/",
@@ -100,7 +100,7 @@ func (s *session) replay(x Exchange, consumer string) answer {
 	r, err := http.NewRequest(x.Request.Method, s.URL+path, reader)
 	require.NoError(s, err)
 	if body != "" {
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded") // curl's own, where the recording says nothing
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded") // curl sends this header by default
 	}
 	for name, value := range x.Request.Headers {
 		r.Header.Set(name, value)

@@ -13,11 +13,11 @@ var (
 	uuidText    = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 )
 
-// someID is nobody's.
+// someID is a valid id that belongs to nothing.
 const someID = "7b1e4c9e-3a0f-4f0e-9d3a-0f6f2f1d2c3b"
 
-var streamCases = []named{
-	{"a stream is found by name and id, listed, and gone once deleted", func(s *session) {
+var streamCases = []sessionCase{
+	{"a stream is found by name and id, and listed, until it is deleted", func(s *session) {
 		byName := s.object("GET", s.path(), "")
 		require.Equal(s, s.stream, byName["name"])
 		require.Regexp(s, uuidText, byName["id"])
@@ -31,7 +31,7 @@ var streamCases = []named{
 		s.refused(http.StatusNotFound, "No `stream` found", "GET", s.path(), "")
 		s.refused(http.StatusNotFound, "No `stream` found", "DELETE", s.path(), "")
 	}},
-	{"a stream's stats count", func(s *session) {
+	{"a stream's stats count its messages and consumers", func(s *session) {
 		s.consumer(">", "")
 		s.send("a=1", "b=2")
 		stats := s.object("GET", s.path(), "")["stats"].(map[string]any)
@@ -39,31 +39,31 @@ var streamCases = []named{
 		require.EqualValues(s, 1, stats["consumer_count"])
 		require.IsType(s, float64(0), stats["storage_size"])
 	}},
-	{"a stream's name is checked", func(s *session) {
+	{"an invalid stream name is refused", func(s *session) {
 		for _, body := range []string{`{"name":"a b"}`, `{"name":""}`, `{}`, `{"name":null}`, ``} {
 			a := s.refused(http.StatusUnprocessableEntity, "Validation failed", "POST", "/api/streams", body)
 			require.Contains(s, a.body, `"validation_errors":{"name":[`)
 		}
 	}},
-	{"a stream's name is taken once", func(s *session) {
+	{"a stream name that is taken is refused", func(s *session) {
 		a := s.call("POST", "/api/streams", `{"name":"`+s.stream+`"}`)
 		require.Equal(s, http.StatusUnprocessableEntity, a.status)
 		require.Contains(s, a.body, `"name":["has already been taken"]`)
 	}},
 	{"a consumer has the documented defaults", func(s *session) {
 		id := s.consumer("orders.>", "")
-		made := s.object("GET", s.path("consumers", id), "")
+		created := s.object("GET", s.path("consumers", id), "")
 		for member, want := range map[string]any{
 			"filter_key_pattern": "orders.>", "kind": "pull", "status": "active", "ack_wait_ms": 30000.0,
 			"max_ack_pending": 10000.0, "max_deliver": nil, "max_waiting": 20.0, "stream_id": s.object("GET", s.path(), "")["id"],
 		} {
-			require.Contains(s, made, member)
-			require.Equal(s, want, made[member], member)
+			require.Contains(s, created, member)
+			require.Equal(s, want, created[member], member)
 		}
-		require.Equal(s, made, s.object("GET", s.path("consumers", made["name"].(string)), ""), "by name too")
-		require.Equal(s, []any{made}, s.object("GET", s.path("consumers"), "")["data"])
+		require.Equal(s, created, s.object("GET", s.path("consumers", created["name"].(string)), ""), "by name too")
+		require.Equal(s, []any{created}, s.object("GET", s.path("consumers"), "")["data"])
 	}},
-	{"a consumer's limits can be changed, its name and pattern not", func(s *session) {
+	{"a consumer's limits can be changed, and its name and pattern cannot", func(s *session) {
 		id := s.consumer("orders.>", "")
 		before := s.object("GET", s.path("consumers", id), "")
 		for _, method := range []string{"PUT", "PATCH"} {
@@ -73,7 +73,7 @@ var streamCases = []named{
 		require.Equal(s, []any{before["name"], "orders.>", 60000.0, 9.0, 3.0, 7.0},
 			[]any{after["name"], after["filter_key_pattern"], after["ack_wait_ms"], after["max_ack_pending"], after["max_deliver"], after["max_waiting"]})
 	}},
-	{"a consumer is checked when it is made", func(s *session) {
+	{"invalid consumer options are refused", func(s *session) {
 		for body, field := range map[string]string{
 			`{"name":"x"}`: "filter_key_pattern",
 			`{"name":"a b","filter_key_pattern":">"}`:                    "name",
@@ -84,7 +84,7 @@ var streamCases = []named{
 		}
 		s.refused(http.StatusNotFound, "No `stream` found", "POST", "/api/streams/"+someID+"/consumers", `{"name":"x","filter_key_pattern":">"}`)
 	}},
-	{"a consumer is gone once deleted", func(s *session) {
+	{"a deleted consumer is not found", func(s *session) {
 		id := s.consumer(">", "")
 		require.Equal(s, map[string]any{"id": id, "deleted": true}, s.object("DELETE", s.path("consumers", id), ""))
 		s.refused(http.StatusNotFound, "No `consumer` found", "GET", s.path("consumers", id), "")
