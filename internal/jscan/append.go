@@ -7,13 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// replacement is U+FFFD as bytes: what stands for a byte that is not UTF-8, as in encoding/json.
+// replacement is U+FFFD, which replaces a byte that is not UTF-8, as in encoding/json.
 const replacement = "\uFFFD"
 
 const hex = "0123456789abcdef"
 
-// escapeExtra is by how much an ASCII byte grows when it is escaped, 0 for one that is not; shortEscape is the letter of
-// its escape, 0 when JSON has no short form for it.
+// escapeExtra is the number of bytes that escaping adds to an ASCII byte, 0 if it is not escaped. shortEscape is the letter
+// of its short escape, 0 if JSON has none.
 var escapeExtra, shortEscape = func() (extra, letters [utf8.RuneSelf]byte) {
 	for b := range 0x20 {
 		extra[b] = uint8(len(`\u0000`)) - 1
@@ -30,9 +30,10 @@ var escapeExtra, shortEscape = func() (extra, letters [utf8.RuneSelf]byte) {
 // characters, in the short form where there is one. A byte that is not UTF-8 becomes U+FFFD.
 func AppendString(dst []byte, s string) []byte { return appendText(dst, s) }
 
-// AppendStringBytes is AppendString for a string held in bytes.
+// AppendStringBytes is like AppendString for the bytes of a string.
 func AppendStringBytes(dst, s []byte) []byte { return appendText(dst, s) }
 
+// appendText appends a string: ASCII by appendASCII, and other characters unchanged.
 func appendText[T text](dst []byte, s T) []byte {
 	dst = append(dst, '"')
 	for i := 0; ; {
@@ -48,12 +49,13 @@ func appendText[T text](dst []byte, s T) []byte {
 	}
 }
 
-// appendASCII appends from i on, up to the first byte that is not ASCII. Escapes come in crowds, as data is often JSON
-// itself, where a quote stands every few bytes. So a word is written whole, before it is known what is in it; an escape
-// overwrites what came too early.
+// appendASCII appends s from i on, up to the first byte that is not ASCII. It returns the index of that byte, or len(s).
+//
+// Many strings contain JSON, which has a quote every few bytes. So a word of eight bytes is written as it is before it is
+// searched for bytes to escape, and an escape overwrites the bytes after it.
 func appendASCII[T text](dst []byte, s T, i int) ([]byte, int) {
 	for i+8 <= len(s) {
-		dst = roomy(dst, len(s)-i)
+		dst = reserve(dst, len(s)-i)
 		n, w := len(dst), load(s, i)
 		ahead := dst[n : n+Ahead]
 		binary.LittleEndian.PutUint64(ahead, w)
@@ -74,7 +76,7 @@ func appendASCII[T text](dst []byte, s T, i int) ([]byte, int) {
 		if b := s[i]; plain[b] {
 			dst = append(dst, b)
 		} else {
-			dst = roomy(dst, 0)
+			dst = reserve(dst, 0)
 			n := len(dst)
 			dst = dst[:n+putEscape(dst[n:n+Ahead], b)]
 		}
@@ -82,19 +84,19 @@ func appendASCII[T text](dst []byte, s T, i int) ([]byte, int) {
 	return dst, i
 }
 
-// Ahead is how much may be written behind the end: a word, or the plain bytes of one and an escape. A buffer that has so
-// much more than what is appended takes does not grow.
+// Ahead is how many bytes are written beyond the end of the result at most: a word, or the plain bytes of a word and an
+// escape. A buffer whose capacity exceeds the size of the result by Ahead does not grow.
 const Ahead = 7 + len(`\u0000`)
 
-// roomy makes room to write ahead, and, where that is not there, for so many bytes more.
-func roomy(dst []byte, more int) []byte {
+// reserve makes room for Ahead bytes. If dst has to grow for that, it grows by more bytes in addition.
+func reserve(dst []byte, more int) []byte {
 	if cap(dst)-len(dst) < Ahead {
 		return slices.Grow(dst, Ahead+more)
 	}
 	return dst
 }
 
-// putEscape writes the escape of an ASCII byte and returns how long it is.
+// putEscape writes the escape of an ASCII byte and returns its length.
 func putEscape(dst []byte, b byte) int {
 	dst[0] = '\\'
 	if letter := shortEscape[b]; letter != 0 {
@@ -106,9 +108,8 @@ func putEscape(dst []byte, b byte) int {
 	return 6
 }
 
-// StringSize returns len(AppendString(nil, s)) without writing it. ok is false, and size 0, when s is not valid UTF-8 or
-// holds NUL: such a string does not survive the way into the database, JSON would replace the first and Postgres drops the
-// second.
+// StringSize returns len(AppendString(nil, s)) without writing the string. ok is false, and size 0, if s is not valid UTF-8
+// or contains NUL. The server could not store such a string unchanged: JSON replaces invalid UTF-8, and Postgres drops NUL.
 func StringSize(s string) (size int, ok bool) {
 	size = len(s) + len(`""`)
 	for i := 0; i < len(s); {
@@ -120,7 +121,7 @@ func StringSize(s string) (size int, ok bool) {
 				continue
 			}
 			if rare(w) == 0 {
-				size += bits.OnesCount64(escaped(w)) // each by one byte
+				size += bits.OnesCount64(escaped(w)) // each adds one byte
 				i += 8
 				continue
 			}

@@ -29,7 +29,7 @@ func TestAppendStringEscapesOnlyWhatJSONRequires(t *testing.T) {
 	}
 }
 
-func TestStringSizeIsThatOfTheAppendedString(t *testing.T) {
+func TestStringSizeIsTheSizeOfTheAppendedString(t *testing.T) {
 	for _, s := range []string{"", "plain", "\"\\\n\x01\x1f\x7f", "grüße 世界 🙂", strings.Repeat("12345678", 9) + "\""} {
 		size, ok := StringSize(s)
 		require.True(t, ok, "%q", s)
@@ -37,7 +37,7 @@ func TestStringSizeIsThatOfTheAppendedString(t *testing.T) {
 	}
 }
 
-func TestStringSizeRefusesWhatDoesNotSurvive(t *testing.T) {
+func TestStringSizeRefusesInvalidUTF8AndNUL(t *testing.T) {
 	for _, s := range []string{"\x00", "0123456789\x00", "\"\x00", "\n1234567\x00", "\n12345678\x00", "\"\xff", "\xff", "0123456789\xff", "\xe4\xb8", "\xed\xa0\x80", "\xc0\x80"} {
 		size, ok := StringSize(s)
 		require.False(t, ok, "%q", s)
@@ -45,8 +45,9 @@ func TestStringSizeRefusesWhatDoesNotSurvive(t *testing.T) {
 	}
 }
 
-// Every byte at every distance from the eight-byte grid: the word at a time and the byte at a time must agree.
-func TestEveryByteAtEveryOffset(t *testing.T) {
+// TestEveryByteAtEveryOffsetIsHandledAlike moves each byte through all offsets in a word, because words and single bytes are
+// handled by different code.
+func TestEveryByteAtEveryOffsetIsHandledAlike(t *testing.T) {
 	for b := range 256 {
 		for offset := range 42 {
 			s := strings.Repeat("a", offset) + string([]byte{byte(b)}) + strings.Repeat("\xc3\xa9", 5)
@@ -67,7 +68,7 @@ func TestEveryByteAtEveryOffset(t *testing.T) {
 	}
 }
 
-// Every way in which up to three bytes begin a character, or do not.
+// TestWideCharactersAgreeWithPackageUTF8 covers each way in which up to three bytes begin a character or do not.
 func TestWideCharactersAgreeWithPackageUTF8(t *testing.T) {
 	marks := []byte{0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff}
 	check := func(s string) {
@@ -88,7 +89,7 @@ func TestWideCharactersAgreeWithPackageUTF8(t *testing.T) {
 	}
 }
 
-// utf8Broken reports that s begins with a byte that begins no character.
+// utf8Broken reports whether s begins with a byte that begins no character.
 func utf8Broken(s string) bool {
 	r, size := utf8.DecodeRuneInString(s)
 	return r == utf8.RuneError && size == 1
@@ -101,7 +102,7 @@ func FuzzAppendString(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		quoted := AppendString(nil, s)
 		if string(quoted) != string(AppendStringBytes(nil, []byte(s))) {
-			t.Fatalf("%q: a string and its bytes are written differently", s)
+			t.Fatalf("%q: AppendString and AppendStringBytes differ", s)
 		}
 		var got, want string
 		if err := json.Unmarshal(quoted, &got); err != nil {
@@ -115,17 +116,17 @@ func FuzzAppendString(f *testing.F) {
 			t.Fatal(err)
 		}
 		if got != want {
-			t.Fatalf("%q comes back as %q, from encoding/json as %q", s, got, want)
+			t.Fatalf("%q is read back as %q, and as %q if encoding/json writes it", s, got, want)
 		}
 		if !utf8.Valid(quoted) {
 			t.Fatalf("%q: not UTF-8", quoted)
 		}
 		size, ok := StringSize(s)
 		if survives := utf8.ValidString(s) && !strings.Contains(s, "\x00"); ok != survives {
-			t.Fatalf("%q: ok is %t", s, ok)
+			t.Fatalf("%q: StringSize reports ok %t", s, ok)
 		}
 		if ok && size != len(quoted) {
-			t.Fatalf("%q: size %d, written %d", s, size, len(quoted))
+			t.Fatalf("%q: StringSize is %d, but %d bytes were written", s, size, len(quoted))
 		}
 	})
 }

@@ -70,7 +70,7 @@ func BenchmarkScannerSkip(b *testing.B) {
 	}
 }
 
-// A send's body, as the server reads it.
+// BenchmarkScannerSendBody reads the body of a send as the server does.
 func BenchmarkScannerSendBody(b *testing.B) {
 	body := []byte(`{"messages":[`)
 	for i := range 1000 {

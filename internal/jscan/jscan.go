@@ -1,11 +1,13 @@
-// Package jscan reads and writes the few JSON shapes that carry messages: it appends strings, measures them, and pulls
-// values out of a text in memory without building a tree and without allocating.
+// Package jscan reads and writes JSON on the path of messages. It appends strings, computes their size, and reads the values
+// of a text in memory one after the other, without allocating.
 //
-// It is strict: the Scanner accepts exactly the texts that encoding/json accepts, and yields the same values. Fuzz tests
-// hold it to that. Everything that is not on the path of a message stays with encoding/json.
+// The Scanner accepts exactly the texts that encoding/json accepts, and returns the same values. Fuzz tests check that. Code
+// that does not handle messages uses encoding/json.
+//
+// The package has no state besides that of a Scanner, and knows nothing of messages.
 package jscan
 
-// Kind tells what a value is by its first byte.
+// Kind is the kind of a value, as its first byte shows it.
 type Kind uint8
 
 const (
@@ -16,7 +18,7 @@ const (
 	Number
 	Bool
 	Null
-	End // the text is over
+	End // the end of the text
 )
 
 var kindNames = [...]string{
@@ -24,7 +26,7 @@ var kindNames = [...]string{
 	Bool: "a boolean", Null: "null", End: "the end of the text",
 }
 
-// String returns the kind as an error message says it, with its article.
+// String returns the kind with its article, for error messages.
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
 		return kindNames[k]
@@ -32,7 +34,7 @@ func (k Kind) String() string {
 	return kindNames[Invalid]
 }
 
-// kindOf maps the first byte of a value to its kind; every other byte is Invalid.
+// kindOf maps the first byte of a value to its kind, and all other bytes to Invalid.
 var kindOf = func() (table [256]Kind) {
 	table['{'], table['['], table['"'], table['n'] = Object, Array, String, Null
 	table['t'], table['f'] = Bool, Bool

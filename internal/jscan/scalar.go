@@ -7,10 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// String consumes a string and returns its characters, unescaped. The result aliases the text when nothing in it had to
-// change, else a scratch that the next call overwrites. Lone surrogates and bytes that are not UTF-8 become U+FFFD.
+// String consumes a string and returns it unescaped. The result aliases the text if nothing had to change, and otherwise a
+// buffer that the next call overwrites. Lone surrogates and bytes that are not UTF-8 become U+FFFD.
 func (s *Scanner) String() []byte {
-	if !s.stands('"') && !s.begin(String) {
+	if !s.nextIs('"') && !s.begin(String) {
 		return nil
 	}
 	value := s.unquote()
@@ -18,9 +18,9 @@ func (s *Scanner) String() []byte {
 	return value
 }
 
-// StringOrNull is String that takes null for no characters, as encoding/json does.
+// StringOrNull is like String, and returns no bytes for null, as encoding/json does.
 func (s *Scanner) StringOrNull() []byte {
-	if !s.stands('"') && s.Null() {
+	if !s.nextIs('"') && s.Null() {
 		return nil
 	}
 	return s.String()
@@ -37,7 +37,7 @@ func (s *Scanner) unquote() []byte {
 	return s.unquoteWide(start, i)
 }
 
-// unquoteWide goes on where unquote met the first byte at i that is not plain, and not the end.
+// unquoteWide continues unquote at i, the index of the first byte that is not plain ASCII.
 func (s *Scanner) unquoteWide(start, i int) []byte {
 	for ; i < len(s.data); i = plainEnd(s.data, i) {
 		switch b := s.data[i]; {
@@ -63,7 +63,7 @@ func (s *Scanner) unquoteWide(start, i int) []byte {
 	return nil
 }
 
-// rewrite goes on where unquote met the first character at i that does not stand for itself.
+// rewrite continues unquote at i, the index of the first escape or invalid byte, and copies the string into scratch.
 func (s *Scanner) rewrite(start, i int) []byte {
 	out := append(s.scratch[:0], s.data[start:i]...)
 	for i < len(s.data) {
@@ -97,10 +97,10 @@ func (s *Scanner) rewrite(start, i int) []byte {
 	return nil
 }
 
-// appendPlain appends from i on, up to the first byte that is not plain. Words are written whole, as by appendASCII.
+// appendPlain appends s from i on, up to the first byte that is not plain. It writes whole words, as appendASCII does.
 func appendPlain(dst, s []byte, i int) ([]byte, int) {
 	for i+8 <= len(s) {
-		dst = roomy(dst, 0) // len(s) is all of the text, of which this string may be a small part
+		dst = reserve(dst, 0) // s is the whole text, and this string may be a small part of it
 		n, w := len(dst), load(s, i)
 		binary.LittleEndian.PutUint64(dst[n:n+8], w)
 		mask := notPlain(w)
@@ -116,12 +116,12 @@ func appendPlain(dst, s []byte, i int) ([]byte, int) {
 	return dst, i
 }
 
-// unescaped maps the letter after a backslash to what it stands for; 0 is not an escape, or 'u'.
+// unescaped maps the letter after a backslash to the byte that it escapes. It is 0 for 'u' and for invalid escapes.
 var unescaped = [256]byte{
 	'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t',
 }
 
-// simpleEscape returns what the two bytes at i stand for, 0 when they are not a short escape.
+// simpleEscape returns the byte that the two bytes at i escape, or 0 if they are not a short escape.
 func (s *Scanner) simpleEscape(i int) byte {
 	if i+1 < len(s.data) {
 		return unescaped[s.data[i+1]]
@@ -129,7 +129,7 @@ func (s *Scanner) simpleEscape(i int) byte {
 	return 0
 }
 
-// escape decodes the \u escape whose backslash is at i; next is the index behind it.
+// escape decodes the \u escape whose backslash is at i. next is the index after it.
 func (s *Scanner) escape(i int) (r rune, next int, ok bool) {
 	r = s.unit(i)
 	switch {
@@ -140,14 +140,14 @@ func (s *Scanner) escape(i int) (r rune, next int, ok bool) {
 	case !utf16.IsSurrogate(r):
 		return r, i + 6, true
 	}
-	// Only a pair makes a character. The second half of what is no pair stays: it is an escape of its own.
+	// Two surrogates that form a pair are one character. Otherwise the second escape is decoded by itself.
 	if pair := utf16.DecodeRune(r, s.unit(i+6)); pair != utf8.RuneError {
 		return pair, i + 12, true
 	}
 	return utf8.RuneError, i + 6, true
 }
 
-// unit returns the UTF-16 unit of the \uXXXX at i, -1 when there is none.
+// unit returns the UTF-16 code unit of the \uXXXX at i, or -1 if there is none.
 func (s *Scanner) unit(i int) rune {
 	if i+6 > len(s.data) || s.data[i] != '\\' || s.data[i+1] != 'u' {
 		return -1
@@ -175,7 +175,7 @@ func unhex(b byte) rune {
 	return -1
 }
 
-// skipQuoted moves past the quoted string that begins here. Bytes that are not UTF-8 need no look: they are accepted.
+// skipQuoted moves past the quoted string that begins here. It does not check for UTF-8, because other bytes are accepted.
 func (s *Scanner) skipQuoted() {
 	for i := inertEnd(s.data, s.pos+1); i < len(s.data); i = inertEnd(s.data, i) {
 		switch s.data[i] {
@@ -202,7 +202,7 @@ func (s *Scanner) skipQuoted() {
 	s.fail("the text ends inside a string")
 }
 
-// Int consumes a number without fraction and exponent that fits an int64, as encoding/json demands for one.
+// Int consumes a number without fraction and exponent that fits an int64, as encoding/json requires for an int64.
 func (s *Scanner) Int() int64 {
 	if value, ok := s.digitsAlone(); ok {
 		return value
@@ -224,7 +224,7 @@ func (s *Scanner) Int() int64 {
 	return value
 }
 
-// IntOrNull is Int that takes null for 0, as encoding/json does.
+// IntOrNull is like Int, and returns 0 for null, as encoding/json does.
 func (s *Scanner) IntOrNull() int64 {
 	if value, ok := s.digitsAlone(); ok {
 		return value
@@ -235,8 +235,8 @@ func (s *Scanner) IntOrNull() int64 {
 	return s.Int()
 }
 
-// digitsAlone consumes a number that is right here and nothing but up to 18 digits, which fit an int64 whatever they are.
-// It leaves anything else, also what is no number: the grammar is for number to judge.
+// digitsAlone consumes a number of at most 18 digits, which always fits an int64, if it is next without white space. It
+// leaves anything else for number, which knows the whole grammar.
 func (s *Scanner) digitsAlone() (value int64, ok bool) {
 	if s.place != atValue || s.err != nil {
 		return 0, false
@@ -259,7 +259,7 @@ func (s *Scanner) digitsAlone() (value int64, ok bool) {
 	return 0, false
 }
 
-// parseInt reads digits after an optional minus. It counts below zero, where an int64 has one value more.
+// parseInt reads digits after an optional minus. It adds up a negative value, because an int64 has one more of those.
 func parseInt(text []byte) (value int64, fits bool) {
 	digits := text
 	if text[0] == '-' {
@@ -278,7 +278,7 @@ func parseInt(text []byte) (value int64, fits bool) {
 	return -value, value != math.MinInt64
 }
 
-// number consumes a number by the grammar and tells whether it has neither fraction nor exponent.
+// number consumes a number. integer reports that it has neither fraction nor exponent.
 func (s *Scanner) number() (text []byte, integer bool) {
 	i := s.pos
 	if s.data[i] == '-' {
@@ -286,7 +286,7 @@ func (s *Scanner) number() (text []byte, integer bool) {
 	}
 	whole := s.digits(i)
 	if whole > i+1 && s.data[i] == '0' {
-		whole = i + 1 // a zero ends the number; the digit behind it is refused where a comma should be
+		whole = i + 1 // a leading zero ends the number, and a digit after it is refused as a missing comma
 	}
 	end, ok := whole, whole > i
 	if ok && end < len(s.data) && s.data[end] == '.' {
@@ -312,7 +312,7 @@ func (s *Scanner) number() (text []byte, integer bool) {
 	return text, end == whole
 }
 
-// digits returns the first index from i on that is no digit.
+// digits returns the first index from i on that is not a digit.
 func (s *Scanner) digits(i int) int {
 	for i < len(s.data) && '0' <= s.data[i] && s.data[i] <= '9' {
 		i++

@@ -2,10 +2,10 @@ package jscan
 
 import "fmt"
 
-// maxDepth is encoding/json's own limit: the Scanner has to refuse what json.Valid refuses.
+// maxDepth is the limit of encoding/json. The Scanner refuses the texts that json.Valid refuses.
 const maxDepth = 10_000
 
-// Error is what a Scanner failed with. Offset counts bytes from the beginning of the text.
+// Error is the error of a Scanner. Offset counts bytes from the beginning of the text.
 type Error struct {
 	Offset int
 	Reason string
@@ -13,31 +13,31 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("json: %s at offset %d", e.Reason, e.Offset) }
 
-// place says what the grammar allows next.
+// place is what the grammar allows next.
 type place uint8
 
 const (
 	atValue place = iota // a value: at the beginning, after Key, after Elem
 	atFirst              // the first member or element of a container, or its end
 	atNext               // a comma or the container's end
-	atEnd                // only white space: the value of the text was read
+	atEnd                // only white space, after the value of the text
 )
 
-// Scanner pulls values out of a JSON text, strictly in the order in which they stand; the example shows the loops.
+// Scanner reads the values of a JSON text in their order. The example shows the loops.
 //
-// Each value has to be consumed, by its own method or by Skip. The first error sticks: from then on every method returns
-// its zero, every loop over Key or Elem ends, and Err and Done return the error; so only the end needs a check.
+// Each value has to be consumed, by the method for its kind or by Skip. After the first error every method returns its zero
+// value, every loop over Key or Elem ends, and Err and Done return the error. So the caller needs to check only Done.
 //
-// Nothing is copied: what Key, String and Raw return aliases the text, or, for a string with escapes or bytes that are not
-// UTF-8, a scratch that the next call overwrites. The zero Scanner is ready for Reset. Reuse keeps the scratch. It is for
-// one goroutine at a time.
+// The results of Key, String and Raw alias the text. For a string with escapes, or with bytes that are not UTF-8, they alias
+// a buffer that the next call overwrites. The zero Scanner is ready for Reset, which keeps the buffer for reuse. A Scanner
+// must not be used by several goroutines at once.
 type Scanner struct {
 	data  []byte
 	pos   int
 	place place
 
-	// The open containers, one bit each, set for an object: the innermost 64 levels at most in level, full words of 64
-	// in outer. Bits keep 10,000 levels within 1,250 bytes.
+	// The open containers, with one bit each, which is set for an object. level holds the innermost ones, up to 64, and
+	// outer holds full words of 64. So 10,000 levels take 1,250 bytes.
 	depth int
 	level uint64
 	outer []uint64
@@ -46,7 +46,7 @@ type Scanner struct {
 	err     error
 }
 
-// Reset makes the Scanner read data from its beginning. The caller must not change data while values of it are in use.
+// Reset makes the Scanner read data from the beginning. The caller must not change data while its values are in use.
 func (s *Scanner) Reset(data []byte) {
 	*s = Scanner{data: data, outer: s.outer[:0], scratch: s.scratch[:0]}
 }
@@ -54,7 +54,7 @@ func (s *Scanner) Reset(data []byte) {
 // Err returns the first error, a *Error, or nil.
 func (s *Scanner) Err() error { return s.err }
 
-// Done returns nil when the text held one value and it was consumed; white space may follow it.
+// Done returns nil if the text holds one value, which was consumed, and white space. Otherwise it returns a *Error.
 func (s *Scanner) Done() error {
 	switch {
 	case s.err != nil:
@@ -68,12 +68,13 @@ func (s *Scanner) Done() error {
 	return s.err
 }
 
-// Kind tells what the next value is, without consuming it: End when the text is over, Invalid when no value can stand here.
+// Kind returns the kind of the next value without consuming it. It returns End at the end of the text, and Invalid if the
+// grammar allows no value here.
 func (s *Scanner) Kind() Kind {
 	if s.err != nil {
 		return Invalid
 	}
-	// Servers write no white space: the value is right here.
+	// Servers write no white space, so the value is usually next.
 	if s.place == atValue && s.pos < len(s.data) && s.data[s.pos] > ' ' {
 		return kindOf[s.data[s.pos]]
 	}
@@ -87,21 +88,21 @@ func (s *Scanner) Kind() Kind {
 	return kindOf[s.data[s.pos]]
 }
 
-// stands reports whether a value that begins with b is next, without white space before it. What it denies, begin looks at.
-func (s *Scanner) stands(b byte) bool {
+// nextIs reports whether a value that begins with b is next, without white space before it. If it is not, begin decides.
+func (s *Scanner) nextIs(b byte) bool {
 	return s.place == atValue && s.err == nil && s.pos < len(s.data) && s.data[s.pos] == b
 }
 
-// Object enters the object that is next; Key walks it and leaves it. It reports false, and fails, when the next value is
-// no object or nests deeper than 10,000.
+// Object enters the next value, which must be an object. Key reads its members and leaves it. Object fails and reports false
+// if the next value is not an object or is nested deeper than 10,000.
 func (s *Scanner) Object() bool { return s.begin(Object) && s.push(1) }
 
-// Array enters the array that is next; Elem walks it and leaves it. It reports false, and fails, when the next value is no
-// array or nests deeper than 10,000.
+// Array enters the next value, which must be an array. Elem moves through it and leaves it. Array fails and reports false if
+// the next value is not an array or is nested deeper than 10,000.
 func (s *Scanner) Array() bool { return s.begin(Array) && s.push(0) }
 
-// Key reads the next member's key, unescaped, and stands at its value. ok is false at the object's end, which is left, and
-// after an error.
+// Key reads the key of the object's next member, unescaped; the member's value is next. At the end of the object it leaves
+// the object, and ok is false. ok is also false after an error.
 func (s *Scanner) Key() (key []byte, ok bool) {
 	if !s.more(1) || !s.quote() {
 		return nil, false
@@ -113,9 +114,9 @@ func (s *Scanner) Key() (key []byte, ok bool) {
 	return key, true
 }
 
-// Member stands at the value of the object's next member and reports true, when that member begins with written, its key in
-// quotes and the colon: `"id":`. Otherwise it changes nothing, and Key finds out what is there. A reader that knows in which
-// order a peer writes asks for that first: it costs a fifth of Key.
+// Member moves to the value of the object's next member and reports true if that member begins with written, which is its key
+// in quotes and the colon: `"id":`. Otherwise it changes nothing, and the caller uses Key. A caller that knows the usual
+// order of the members calls Member first, because it takes a fifth of the time of Key.
 func (s *Scanner) Member(written string) bool {
 	start := s.pos
 	switch {
@@ -135,8 +136,8 @@ func (s *Scanner) Member(written string) bool {
 	return true
 }
 
-// Elem stands at the array's next element and reports true, or leaves the array at its end and reports false, as after an
-// error.
+// Elem moves to the next element of the array and reports true. At the end of the array it leaves the array and reports
+// false. It also reports false after an error.
 func (s *Scanner) Elem() bool { return s.more(0) }
 
 // Bool consumes a boolean.
@@ -151,14 +152,14 @@ func (s *Scanner) Bool() bool {
 	return false
 }
 
-// Null consumes a null if it is next and reports whether it did. Any other value stays; that is no error.
+// Null consumes a null if it is next, and reports whether it did. Any other value is not consumed and is not an error.
 func (s *Scanner) Null() bool {
 	return s.Kind() == Null && s.literal("null")
 }
 
-// Skip consumes the next value, whatever it is, and checks its grammar all the same.
+// Skip consumes the next value of any kind, and checks its grammar.
 func (s *Scanner) Skip() {
-	if s.stands('"') {
+	if s.nextIs('"') {
 		s.skipQuoted()
 		s.consumed()
 		return
@@ -184,7 +185,7 @@ func (s *Scanner) Raw() []byte {
 	return s.data[start:s.pos:s.pos]
 }
 
-// enter consumes the next value when it is a scalar, and only its opening when it is a container.
+// enter consumes the next value if it is a scalar, and enters it if it is a container.
 func (s *Scanner) enter() {
 	switch s.Kind() {
 	case Object:
@@ -205,8 +206,8 @@ func (s *Scanner) enter() {
 	}
 }
 
-// toValue stands at the next value of the innermost container, past its key if it has one, and reports false when the
-// container was left instead.
+// toValue moves to the next value of the innermost container, past its key if it has one. At the end of the container it
+// leaves the container and reports false.
 func (s *Scanner) toValue() bool {
 	kind := s.level & 1
 	if !s.more(kind) {
@@ -222,14 +223,14 @@ func (s *Scanner) toValue() bool {
 	return s.colon()
 }
 
-// begin stands at a value of the wanted kind, or fails.
+// begin moves to the next value, which must be of the wanted kind, and fails otherwise.
 func (s *Scanner) begin(want Kind) bool {
 	kind := s.Kind()
 	switch {
 	case s.err != nil:
 		return false
 	case s.place != atValue:
-		s.fail("a value was asked for where none can stand")
+		s.fail("a value was read where none is allowed")
 	case kind == End:
 		s.fail("the text ends where a value should begin")
 	case kind == Invalid:
@@ -242,13 +243,14 @@ func (s *Scanner) begin(want Kind) bool {
 	return false
 }
 
-// more moves to the next item of the innermost container, whose kind must be the given one, or past the container's end.
+// more moves to the next item of the innermost container, which must be of the given kind. At its end it leaves the
+// container and reports false.
 func (s *Scanner) more(kind uint64) bool {
 	if s.err != nil {
 		return false
 	}
 	if s.depth == 0 || s.level&1 != kind || s.place == atValue {
-		s.fail("a member was asked for where none can stand")
+		s.fail("a member was read where none is allowed")
 		return false
 	}
 	s.space()
@@ -272,11 +274,13 @@ func (s *Scanner) more(kind uint64) bool {
 	return true
 }
 
+// containers is indexed by the kind of a container: 0 for an array, 1 for an object.
 var containers = [2]struct {
 	name    string
 	closing byte
 }{{"an array", ']'}, {"an object", '}'}}
 
+// push enters a container of the given kind.
 func (s *Scanner) push(kind uint64) bool {
 	if s.depth == maxDepth {
 		s.fail("nested deeper than 10,000")
@@ -292,6 +296,7 @@ func (s *Scanner) push(kind uint64) bool {
 	return true
 }
 
+// pop leaves the innermost container.
 func (s *Scanner) pop() {
 	s.depth--
 	s.level >>= 1
@@ -302,7 +307,7 @@ func (s *Scanner) pop() {
 	s.consumed()
 }
 
-// consumed is said when a value is behind.
+// consumed updates place after a value.
 func (s *Scanner) consumed() {
 	s.place = atNext
 	if s.depth == 0 {
@@ -310,7 +315,7 @@ func (s *Scanner) consumed() {
 	}
 }
 
-// space moves past the white space that JSON knows.
+// space moves past the white space that JSON allows.
 func (s *Scanner) space() {
 	for s.pos < len(s.data) {
 		switch s.data[s.pos] {
@@ -322,7 +327,7 @@ func (s *Scanner) space() {
 	}
 }
 
-// quote stands at the key that must come now.
+// quote moves to the opening quote of a key, which must be next.
 func (s *Scanner) quote() bool {
 	s.space()
 	if s.pos == len(s.data) || s.data[s.pos] != '"' {
@@ -332,7 +337,7 @@ func (s *Scanner) quote() bool {
 	return true
 }
 
-// colon moves past the colon that must come after a key.
+// colon moves past the colon after a key.
 func (s *Scanner) colon() bool {
 	if s.err != nil {
 		return false
@@ -346,6 +351,7 @@ func (s *Scanner) colon() bool {
 	return true
 }
 
+// literal consumes a word, which must be next.
 func (s *Scanner) literal(word string) bool {
 	rest := s.data[s.pos:]
 	if len(rest) < len(word) || string(rest[:len(word)]) != word {
@@ -357,7 +363,7 @@ func (s *Scanner) literal(word string) bool {
 	return true
 }
 
-// found names what stands at the current position, for an error.
+// found describes the current position, for an error.
 func (s *Scanner) found() string {
 	if s.pos >= len(s.data) {
 		return End.String()
@@ -365,5 +371,5 @@ func (s *Scanner) found() string {
 	return fmt.Sprintf("%q", s.data[s.pos])
 }
 
-// fail records the error. It is the first: whatever may fail has looked at err before.
+// fail records the first error. Its callers check err before.
 func (s *Scanner) fail(reason string) { s.err = &Error{Offset: s.pos, Reason: reason} }

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// decode walks a text with every method of the Scanner and builds what encoding/json builds with UseNumber.
+// decode reads a text with the methods of the Scanner and builds the value that encoding/json builds with UseNumber.
 func decode(s *Scanner) any {
 	switch s.Kind() {
 	case Object:
@@ -48,6 +48,7 @@ func decode(s *Scanner) any {
 	}
 }
 
+// expect returns the value that encoding/json decodes.
 func expect(data []byte) (any, error) {
 	if !json.Valid(data) {
 		return nil, errors.New("not JSON")
@@ -59,7 +60,8 @@ func expect(data []byte) (any, error) {
 	return want, err
 }
 
-// texts are seeds for the fuzzer and rows for the tests: each rule of the grammar from both sides.
+// texts are seeds for the fuzzer and inputs of the tests: for each rule of the grammar, some that keep it and some that
+// break it.
 var texts = []string{
 	``, ` `, `null`, ` true `, "\tfalse\r\n", `nul`, `nullx`, `truefalse`, `True`, `"`, `""`, `"a`, `"\`, `"\u12`,
 	`0`, `-0`, `-`, `01`, `-01`, `1.`, `.5`, `1.5`, `1e`, `1e+`, `1E-7`, `1.5e+10`, `+1`, `1 2`, `0x1`, `9223372036854775808`,
@@ -70,6 +72,7 @@ var texts = []string{
 	`"\ud83dx"`, `"\ud83dzude42"`, "\"\\n\x01\"", "\"\\n1234567\x01\"", "\"\\n12345678\x01\"", "\"\\n\xff\"", "\"\\n", `"\ud83d\n"`, `"\ud83d\u0041"`, `"\ud83d\uZZZZ"`, `"\uGGGG"`, `"\U0041"`, `{"\u006bey":"v"}`, `{"k\`, "[1\v]", "[\"é世🙂\"]",
 }
 
+// compare requires that the Scanner and encoding/json agree on a text.
 func compare(t *testing.T, data []byte) {
 	t.Helper()
 	want, wantErr := expect(data)
@@ -79,13 +82,13 @@ func compare(t *testing.T, data []byte) {
 	got := decode(&walked)
 	err := walked.Done()
 	if (err == nil) != (wantErr == nil) {
-		t.Fatalf("%q walked: %v, encoding/json: %v", data, err, wantErr)
+		t.Fatalf("%q read: %v, encoding/json: %v", data, err, wantErr)
 	}
 	if err == nil && !reflect.DeepEqual(got, want) {
-		t.Fatalf("%q gives %#v, encoding/json %#v", data, got, want)
+		t.Fatalf("%q is read as %#v, by encoding/json as %#v", data, got, want)
 	}
 	if err != walked.Err() {
-		t.Fatalf("%q: Done says %v, Err %v", data, err, walked.Err())
+		t.Fatalf("%q: Done returns %v, Err %v", data, err, walked.Err())
 	}
 
 	skipped.Reset(data)
@@ -120,13 +123,13 @@ func FuzzInt(f *testing.F) {
 	f.Fuzz(compareInt)
 }
 
-// compareInt reads a number by itself, and as what a list holds: there the byte behind it may end it.
+// compareInt reads a number by itself and in a list, where the byte after it may end it.
 func compareInt(t *testing.T, text string) {
 	var want, list = int64(0), []int64(nil)
 	wantErr, wantListErr := json.Unmarshal([]byte(text), &want), json.Unmarshal([]byte("["+text+","+text+"]"), &list)
 	var s Scanner
 	s.Reset([]byte(text))
-	if s.Kind() == Null { // encoding/json lets a null stand for "leave it alone"
+	if s.Kind() == Null { // encoding/json accepts null and leaves the value unchanged
 		return
 	}
 	got := s.Int()
@@ -134,7 +137,7 @@ func compareInt(t *testing.T, text string) {
 		t.Fatalf("%q: %v, encoding/json: %v", text, err, wantErr)
 	}
 	if wantErr == nil && got != want {
-		t.Fatalf("%q is %d, encoding/json says %d", text, got, want)
+		t.Fatalf("%q is read as %d, by encoding/json as %d", text, got, want)
 	}
 	s.Reset([]byte("[" + text + "," + text + "]"))
 	var elements []int64
@@ -145,11 +148,11 @@ func compareInt(t *testing.T, text string) {
 		t.Fatalf("a list of %q: %v, encoding/json: %v", text, err, wantListErr)
 	}
 	if wantListErr == nil && !slices.Equal(elements, list) {
-		t.Fatalf("a list of %q is %d, encoding/json says %d", text, elements, list)
+		t.Fatalf("a list of %q is read as %d, by encoding/json as %d", text, elements, list)
 	}
 }
 
-func TestIntTakesWhatFitsAndNothingElse(t *testing.T) {
+func TestIntAcceptsExactlyWhatFitsAnInt64(t *testing.T) {
 	for _, text := range []string{
 		`0`, `-0`, `7`, `-7`, `9223372036854775807`, `9223372036854775808`, `-9223372036854775808`, `-9223372036854775809`,
 		`92233720368547758070`, `18446744073709551617`, `999999999999999999`, `9999999999999999999`, ``, `00`, `01`, `1 `, `1.0`, `1e2`, `-`, `--1`, `"1"`, `[1]`, `true`,
@@ -158,7 +161,7 @@ func TestIntTakesWhatFitsAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestNestingIsCapped(t *testing.T) {
+func TestNestingIsLimited(t *testing.T) {
 	for _, brackets := range [][2]string{{`[`, `]`}, {`{"k":`, `}`}} {
 		for _, depth := range []int{63, 64, 65, 128, 129, maxDepth, maxDepth + 1} {
 			data := []byte(strings.Repeat(brackets[0], depth) + "1" + strings.Repeat(brackets[1], depth))
@@ -168,7 +171,7 @@ func TestNestingIsCapped(t *testing.T) {
 			require.Equal(t, json.Valid(data), s.Done() == nil, "%d × %s", depth, brackets[0])
 		}
 	}
-	// Without a pattern, so that no level can stand for another.
+	// In random order, so that an error in one level is not hidden by the next.
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
 		text := "1"
@@ -183,7 +186,7 @@ func TestNestingIsCapped(t *testing.T) {
 	compare(t, bytes.Replace(mixed, []byte(`}]`), []byte(`]}`), 1))
 }
 
-func TestErrorsTellWhereAndWhat(t *testing.T) {
+func TestErrorsContainOffsetAndReason(t *testing.T) {
 	for _, c := range []struct {
 		text string
 		read func(*Scanner)
@@ -205,10 +208,10 @@ func TestErrorsTellWhereAndWhat(t *testing.T) {
 		{`nil`, func(s *Scanner) { s.Null() }, "json: expected null at offset 0"},
 		{`1 1`, (*Scanner).Skip, "json: text after the value at offset 2"},
 		{`[1]`, func(s *Scanner) { s.Array() }, "json: the value was not read to its end at offset 1"},
-		{`[1]`, func(s *Scanner) { s.Array(); s.Key() }, "json: a member was asked for where none can stand at offset 1"},
-		{`[1]`, func(s *Scanner) { s.Array(); s.Elem(); s.Elem() }, "json: a member was asked for where none can stand at offset 1"},
-		{`[1]`, func(s *Scanner) { s.Array(); s.Int() }, "json: a value was asked for where none can stand at offset 1"},
-		{`1`, func(s *Scanner) { s.Elem() }, "json: a member was asked for where none can stand at offset 0"},
+		{`[1]`, func(s *Scanner) { s.Array(); s.Key() }, "json: a member was read where none is allowed at offset 1"},
+		{`[1]`, func(s *Scanner) { s.Array(); s.Elem(); s.Elem() }, "json: a member was read where none is allowed at offset 1"},
+		{`[1]`, func(s *Scanner) { s.Array(); s.Int() }, "json: a value was read where none is allowed at offset 1"},
+		{`1`, func(s *Scanner) { s.Elem() }, "json: a member was read where none is allowed at offset 0"},
 	} {
 		var s Scanner
 		s.Reset([]byte(c.text))
@@ -218,7 +221,7 @@ func TestErrorsTellWhereAndWhat(t *testing.T) {
 	}
 }
 
-func TestAnErrorSticks(t *testing.T) {
+func TestEveryMethodReturnsZeroAfterAnError(t *testing.T) {
 	var s Scanner
 	s.Reset([]byte(`{"a": 1}`))
 	require.False(t, s.Array())
@@ -243,7 +246,7 @@ func TestAnErrorSticks(t *testing.T) {
 	require.NoError(t, s.Done())
 }
 
-func TestStringAliasesTheTextWhenNothingHadToChange(t *testing.T) {
+func TestStringAliasesTheTextUnlessItHasToChange(t *testing.T) {
 	var s Scanner
 	data := []byte(`["plain ASCII, long", "grüße 世界 🙂", "a\n", "b\n"]`)
 	s.Reset(data)
@@ -253,7 +256,7 @@ func TestStringAliasesTheTextWhenNothingHadToChange(t *testing.T) {
 		value := s.String()
 		at := bytes.Index(data, value)
 		require.Same(t, &data[at], &value[0])
-		require.Equal(t, len(value), cap(value), "an append to it must not reach the text")
+		require.Equal(t, len(value), cap(value), "an append to the value must not change the text")
 	}
 	s.Reset(data)
 	raw := s.Raw()
@@ -263,7 +266,7 @@ func TestStringAliasesTheTextWhenNothingHadToChange(t *testing.T) {
 	for range 2 {
 		s.Elem()
 		raw = s.Raw()
-		require.Equal(t, len(raw), cap(raw), "nor an append to this")
+		require.Equal(t, len(raw), cap(raw), "an append to the raw value must not change the text")
 	}
 	require.True(t, s.Elem())
 	first := s.String()
@@ -271,10 +274,10 @@ func TestStringAliasesTheTextWhenNothingHadToChange(t *testing.T) {
 	require.True(t, s.Elem())
 	second := s.String()
 	require.Equal(t, "b\n", string(second))
-	require.Same(t, &first[0], &second[0], "one scratch serves all")
+	require.Same(t, &first[0], &second[0], "one buffer is reused")
 }
 
-func TestAScannerInUseAllocatesNothing(t *testing.T) {
+func TestAReusedScannerAllocatesNothing(t *testing.T) {
 	var s Scanner
 	text := []byte(strings.Repeat("[", 200) + `"with \"escapes\" and\u00e9", {"\n": 1}` + strings.Repeat("]", 200))
 	walk := func() {
@@ -311,12 +314,12 @@ func TestKindDoesNotConsume(t *testing.T) {
 	s.Reset([]byte(`[{}, [], "", -1, 2, true, false, null] `))
 	require.Equal(t, Array, s.Kind())
 	s.Array()
-	require.Equal(t, Invalid, s.Kind(), "Elem comes first")
+	require.Equal(t, Invalid, s.Kind(), "Elem has to be called first")
 	for _, want := range []Kind{Object, Array, String, Number, Number, Bool, Bool, Null} {
 		require.True(t, s.Elem())
 		require.Equal(t, want, s.Kind())
 		require.Equal(t, want, s.Kind())
-		require.Equal(t, want == Null, s.Null(), "a null alone is consumed")
+		require.Equal(t, want == Null, s.Null(), "only a null is consumed")
 		if want != Null {
 			s.Skip()
 		}
@@ -327,12 +330,12 @@ func TestKindDoesNotConsume(t *testing.T) {
 	require.Equal(t, "no value", Kind(99).String())
 }
 
-func TestMemberIsAKeyThatIsWrittenAsExpected(t *testing.T) {
+func TestMemberMatchesOnlyTheKeyAsWritten(t *testing.T) {
 	for _, row := range []struct {
 		text string
-		ask  []string // members asked for, one after the other
+		ask  []string // the arguments of Member, in turn
 		got  []bool
-		left string // the keys that are still there
+		left string // the keys that remain
 	}{
 		{`{"a":1,"b":2,"c":3}`, []string{"a", "b", "c"}, []bool{true, true, true}, ""},
 		{`{"a":1,"b":2,"c":3}`, []string{"a", "c", "b"}, []bool{true, false, true}, "c"},
@@ -367,7 +370,7 @@ func TestMemberIsAKeyThatIsWrittenAsExpected(t *testing.T) {
 	}
 }
 
-func TestNothingIsReadOutOfTurnOrAfterAnError(t *testing.T) {
+func TestMethodsFailOutOfTurnAndAfterAnError(t *testing.T) {
 	read := map[string]func(*Scanner) any{
 		"a string":  func(s *Scanner) any { return string(s.String()) },
 		"a text":    func(s *Scanner) any { return string(s.StringOrNull()) },
@@ -379,10 +382,10 @@ func TestNothingIsReadOutOfTurnOrAfterAnError(t *testing.T) {
 	for what, value := range map[string]string{"a string": `"b"`, "a text": `"b"`, "a number": `1`, "a count": `1`, "anything": `"b"`, "a literal": `null`} {
 		var s Scanner
 		s.Reset([]byte(`[` + value + `,` + value + `]`))
-		s.Array() // and no Elem
+		s.Array() // without Elem
 		require.Zero(t, read[what](&s), what)
 		require.Equal(t, what != "a literal", s.Err() != nil, what)
-		s.Reset([]byte(`{"a" ` + value + `,"c":0}`)) // fails where a colon should be, and stands at the value
+		s.Reset([]byte(`{"a" ` + value + `,"c":0}`)) // fails at the missing colon
 		s.Object()
 		s.Key()
 		failed := s.Err()
@@ -399,12 +402,12 @@ func TestNothingIsReadOutOfTurnOrAfterAnError(t *testing.T) {
 	}
 	s.Reset([]byte(`{"a":1}`))
 	s.Object()
-	s.Bool() // no member was asked for
+	s.Bool() // without Key
 	require.Error(t, s.Err())
 	require.False(t, s.Member(`"a":`))
 }
 
-func TestMemberIsNoneOfAnArrayOrAfterAnError(t *testing.T) {
+func TestMemberReportsFalseInAnArrayAndAfterAnError(t *testing.T) {
 	var s Scanner
 	s.Reset([]byte(`["a":1]`))
 	s.Array()

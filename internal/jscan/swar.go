@@ -2,18 +2,18 @@ package jscan
 
 import "math/bits"
 
-// Eight bytes are looked at in one word. Each mask below has the high bit of a byte set where the byte is sought. The
-// subtractions may borrow into the bytes above a hit, never below the first one, so only the lowest set bit is exact: it
-// is the only one used.
+// The functions of this file examine eight bytes in one word. Each mask has the high bit set of every byte that is searched
+// for. A subtraction may borrow into the bytes above a hit, but not below it, so only the lowest set bit is exact. The other
+// bits are not used, except those of escaped.
 const (
 	ones  = 0x0101010101010101
 	highs = 0x8080808080808080
 )
 
-// text is what a JSON string can be made from; one body serves both, as converting would copy.
+// text is the source of a JSON string. The functions are generic because a conversion would copy.
 type text interface{ ~string | ~[]byte }
 
-// load reads eight bytes at i, the first one lowest. The compiler makes one load of it.
+// load reads eight bytes at i in little-endian order. The compiler turns it into one load.
 func load[T text](s T, i int) uint64 {
 	b := s[i : i+8]
 	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
@@ -25,25 +25,25 @@ func notPlain(w uint64) uint64 {
 	return ((w - ones*0x20) | ((w ^ ones*'"') - ones) | ((w ^ ones*'\\') - ones) | w) & highs
 }
 
-// notInert marks control bytes, '"' and '\': what a validating reader of a string has to look at.
+// notInert marks control bytes, '"' and '\', which are the bytes that matter when a string is skipped.
 func notInert(w uint64) uint64 {
 	return ((w - ones*0x20) | ((w ^ ones*'"') - ones) | ((w ^ ones*'\\') - ones)) &^ w & highs
 }
 
-// rare is not zero when a byte of w is a control byte, or not ASCII.
+// rare is not zero if a byte of w is a control byte or not ASCII.
 func rare(w uint64) uint64 { return ((w - ones*0x20) | w) & highs }
 
-// escaped marks every '"' and '\' of w, where rare(w) is zero: no byte carries into the next one then.
+// escaped marks every '"' and '\' of w. rare(w) must be zero, so that no byte carries into the next one.
 func escaped(w uint64) uint64 {
 	return (^((w ^ ones*'"') + ^uint64(highs)) | ^((w ^ ones*'\\') + ^uint64(highs))) & highs
 }
 
-// firstByte turns a mask that is not zero into the index of its lowest marked byte.
+// firstByte returns the index of the lowest marked byte of a mask, which must not be zero.
 func firstByte(mask uint64) int { return bits.TrailingZeros64(mask) >> 3 }
 
 // plainEnd returns the first index from i on whose byte is not plain ASCII, or len(s).
 func plainEnd[T text](s T, i int) int {
-	// Four words at a time where there is nothing to find: that halves the time.
+	// Four words at a time take half the time if there is nothing to find.
 	for ; i+32 <= len(s); i += 32 {
 		a, b, c, d := notPlain(load(s, i)), notPlain(load(s, i+8)), notPlain(load(s, i+16)), notPlain(load(s, i+24))
 		switch {
@@ -85,7 +85,7 @@ func inertEnd(s []byte, i int) int {
 	return i
 }
 
-// plain holds the bytes that stand for themselves in a JSON string and are a whole character.
+// plain reports the bytes that are ASCII and are not escaped in a JSON string.
 var plain = func() (table [256]bool) {
 	for b := 0x20; b < 0x80; b++ {
 		table[b] = b != '"' && b != '\\'
