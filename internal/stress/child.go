@@ -13,34 +13,35 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// child is a producer or a worker: a process that may be killed at any time.
+// child is a producer or a worker. Its process may be killed at any time.
 type child struct {
-	url, name, account, consumer string
+	url, name, log, consumer string
 }
 
 const streamName = "stress"
 
-// start connects, and sees to it that the child does not outlive its director: that holds the other end of standard input.
-func (c child) start() (*sequin.Client, *account, error) {
+// start opens the event log and the client. It also starts a goroutine that exits when the director has ended, which closes
+// the child's standard input.
+func (c child) start() (*sequin.Client, *eventLog, error) {
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the director
+		_, _ = io.Copy(io.Discard, os.Stdin) // returns when the director has ended
 		os.Exit(1)
 	}()
-	a, err := openAccount(c.account)
+	events, err := openEventLog(c.log)
 	if err != nil {
 		return nil, nil, err
 	}
 	client, err := sequin.NewClient(sequin.Config{BaseURL: c.url, Timeout: 5 * time.Second})
-	return client, a, err
+	return client, events, err
 }
 
-// pause between messages makes some 500 a second of a producer: enough to be always busy, little enough that workers on
-// a small machine keep up.
+// pause is the time between two messages. It makes about 500 messages a second, which keeps a producer busy and is slow enough
+// for the workers on a small machine.
 const pause = 2 * time.Millisecond
 
-// produce sends until ctx ends, and notes what its receipts confirm.
+// produce sends messages until ctx is done, and logs those that their receipts confirm.
 func (c child) produce(ctx context.Context) error {
-	client, account, err := c.start()
+	client, events, err := c.start()
 	if err != nil {
 		return err
 	}
@@ -57,9 +58,9 @@ func (c child) produce(ctx context.Context) error {
 	go func() {
 		for p := range queue {
 			if err := p.Wait(context.Background()); err != nil {
-				continue // Close has left it
+				continue // it was not sent before Close ended
 			}
-			if err := account.note(sent, p.id); err != nil {
+			if err := events.note(sent, p.id); err != nil {
 				noted <- err
 				return
 			}
@@ -81,12 +82,12 @@ func (c child) produce(ctx context.Context) error {
 	return errors.Join(err, <-noted)
 }
 
-// readers of a worker's channel. Each waits for its acks, so that what is confirmed is known.
+// readers is the number of goroutines that read a worker's channel. Each waits for its acks to be confirmed.
 const readers = 16
 
-// work notes each message, and then settles it, until ctx ends.
+// work receives messages until ctx is done. It logs each one and then settles it.
 func (c child) work(ctx context.Context) error {
-	client, account, err := c.start()
+	client, events, err := c.start()
 	if err != nil {
 		return err
 	}
@@ -102,7 +103,7 @@ func (c child) work(ctx context.Context) error {
 	for range readers {
 		working.Go(func() {
 			for d := range sub.Deliveries() {
-				if err := handle(d, account); err != nil {
+				if err := handle(d, events); err != nil {
 					failed <- err
 					return
 				}
@@ -114,23 +115,23 @@ func (c child) work(ctx context.Context) error {
 	return errors.Join(sub.Close(context.Background()), sub.Err(), <-failed)
 }
 
-// handle acks most of what comes; a few are nacked, or forgotten, once.
-func handle(d sequin.Delivery, account *account) error {
-	if err := account.note(worked, d.Data); err != nil {
+// handle acks most deliveries. It nacks 3 percent of them, and leaves 2 percent unsettled.
+func handle(d sequin.Delivery, events *eventLog) error {
+	if err := events.note(received, d.Data); err != nil {
 		return err
 	}
 	f := fnv.New32a()
-	_, _ = io.WriteString(f, d.AckID+d.Deadline.String()) // a hash takes everything
+	_, _ = io.WriteString(f, d.AckID+d.Deadline.String()) // a hash returns no error
 	switch f.Sum32() % 100 {
 	case 0, 1:
 		return nil
 	case 2, 3, 4:
-		_ = d.Nack() // what comes of it is the account's to tell
+		_ = d.Nack() // the check of the event logs does not depend on nacks
 		return nil
 	}
-	// However long it takes: the lease bounds it.
+	// The lease limits how long AckSync takes.
 	if err := d.AckSync(context.Background()); err != nil {
-		return nil // in doubt, or too late
+		return nil // the outcome is unknown, or the lease has ended
 	}
-	return account.note(acked, d.Data)
+	return events.note(acked, d.Data)
 }

@@ -18,18 +18,18 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// director starts everything, makes trouble, and adds up.
+// director starts the processes, kills and disconnects them at random, and checks their event logs.
 type director struct {
 	length    time.Duration
 	compat    string
 	seed      uint64
 	devserver string
 
-	rand  *rand.Rand
-	dir   string
-	proxy *proxy
-	lives int
-	kills int
+	rand    *rand.Rand
+	dir     string // of the event logs
+	proxy   *proxy
+	started int // processes
+	killed  int
 }
 
 var consumers = []string{"billing", "audit"}
@@ -37,12 +37,13 @@ var consumers = []string{"billing", "audit"}
 const (
 	producersInAll     = 2
 	workersPerConsumer = 2
-	// leaseLength is short, so that what a killed worker held comes again while there is time to see it.
+	// leaseLength is short, so that the messages of a killed worker are redelivered during the run.
 	leaseLength = 2 * time.Second
-	// window is more than a run sends: for the first five minutes of a consumer the 2024 server counts what is acked too.
-	window = 10_000_000
-	// drainWithin is how long the survivors have for what is left.
-	drainWithin = time.Minute
+	// maxAckPending is more than a run sends, because in the first five minutes of a consumer the 2024 server counts acked
+	// messages too.
+	maxAckPending = 10_000_000
+	// drainTimeout is how long the workers have for the remaining messages after the producers have stopped.
+	drainTimeout = time.Minute
 )
 
 func (d *director) run(ctx context.Context) (err error) {
@@ -85,7 +86,7 @@ func (d *director) direct(ctx context.Context, client *sequin.Client) error {
 		producers = append(producers, d.newProcess("producer", fmt.Sprintf("p%d", i), ""))
 	}
 	for _, name := range consumers {
-		if _, err := client.CreateConsumer(ctx, streamName, name, ">", sequin.ConsumerOptions{AckWait: leaseLength, MaxAckPending: window}); err != nil {
+		if _, err := client.CreateConsumer(ctx, streamName, name, ">", sequin.ConsumerOptions{AckWait: leaseLength, MaxAckPending: maxAckPending}); err != nil {
 			return err
 		}
 		for i := range workersPerConsumer {
@@ -97,9 +98,9 @@ func (d *director) direct(ctx context.Context, client *sequin.Client) error {
 		if err := p.start(); err != nil {
 			return err
 		}
-		defer func() { _ = p.stop(os.Kill) }() // whatever happened: it has ended already when all went well
+		defer func() { _ = p.stop(os.Kill) }() // after a success the process has ended already
 	}
-	if err := d.trouble(ctx, all); err != nil {
+	if err := d.disturb(ctx, all); err != nil {
 		return err
 	}
 	for _, p := range producers {
@@ -107,7 +108,7 @@ func (d *director) direct(ctx context.Context, client *sequin.Client) error {
 			return err
 		}
 	}
-	if err := drained(ctx, client); err != nil {
+	if err := waitUntilDrained(ctx, client); err != nil {
 		return err
 	}
 	for _, p := range workers {
@@ -115,11 +116,11 @@ func (d *director) direct(ctx context.Context, client *sequin.Client) error {
 			return err
 		}
 	}
-	return d.add()
+	return d.check()
 }
 
-// trouble kills, stops and starts processes, and cuts connections, until the time is over.
-func (d *director) trouble(ctx context.Context, all []*process) error {
+// disturb kills, stops and starts processes, and resets connections, for the length of the run.
+func (d *director) disturb(ctx context.Context, all []*process) error {
 	for end := time.Now().Add(d.length); time.Now().Before(end); {
 		select {
 		case <-ctx.Done():
@@ -128,15 +129,15 @@ func (d *director) trouble(ctx context.Context, all []*process) error {
 		}
 		switch p := all[d.rand.IntN(len(all))]; d.rand.IntN(4) {
 		case 0, 1:
-			d.proxy.cut()
+			d.proxy.reset()
 		case 2:
-			_ = p.stop(os.Kill) // it says how it ended: killed
-			d.kills++
+			_ = p.stop(os.Kill) // the error is that it was killed
+			d.killed++
 			if err := p.start(); err != nil {
 				return err
 			}
 		case 3:
-			// A polite stop while connections work must succeed; what it could not do it says by its exit code.
+			// Connections work while the process shuts down, so it must succeed. Its exit code reports failures.
 			if err := p.stop(syscall.SIGTERM); err != nil {
 				return err
 			}
@@ -148,9 +149,9 @@ func (d *director) trouble(ctx context.Context, all []*process) error {
 	return nil
 }
 
-// drained waits until no consumer has anything left.
-func drained(ctx context.Context, client *sequin.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, drainWithin)
+// waitUntilDrained waits until no consumer has messages left.
+func waitUntilDrained(ctx context.Context, client *sequin.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	for _, name := range consumers {
 		for {
@@ -167,48 +168,49 @@ func drained(ctx context.Context, client *sequin.Client) error {
 	return nil
 }
 
-func (d *director) add() error {
-	b, err := readBooks(d.dir, consumers)
+// check prints the totals of the event logs, and checks them.
+func (d *director) check() error {
+	events, err := readEvents(d.dir, consumers)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s  processes started %d, killed %d; connections cut %d\n", b, d.lives, d.kills, d.proxy.cuts)
-	if len(b.sent) == 0 {
+	fmt.Printf("%s  processes started %d, killed %d; connections reset %d\n", events, d.started, d.killed, d.proxy.resets)
+	if len(events.sent) == 0 {
 		return errors.New("nothing was sent")
 	}
-	if err := b.add(); err != nil {
+	if err := events.check(); err != nil {
 		return err
 	}
-	fmt.Println("  everything adds up")
+	fmt.Println("  no message was lost, and none was received after its ack")
 	return nil
 }
 
-// process is a child, started again and again under the same role.
+// process is a child process, which may be stopped and started several times.
 type process struct {
-	d                    *director
+	director             *director
 	role, name, consumer string
 	cmd                  *exec.Cmd
-	stdin                io.Closer // held open while the director lives
+	stdin                io.Closer // the child exits when it is closed
 }
 
 func (d *director) newProcess(role, name, consumer string) *process {
-	return &process{d: d, role: role, name: name, consumer: consumer}
+	return &process{director: d, role: role, name: name, consumer: consumer}
 }
 
-// start begins another life, with an account of its own.
+// start starts the process, with a new event log.
 func (p *process) start() error {
-	p.d.lives++
-	life := fmt.Sprintf("%s%s%d", p.consumer, p.name, p.d.lives)
-	account := p.role + "." + life
+	p.director.started++
+	name := fmt.Sprintf("%s%s%d", p.consumer, p.name, p.director.started)
+	log := p.role + "." + name
 	if p.consumer != "" {
-		account = p.role + "." + p.consumer + "." + life
+		log = p.role + "." + p.consumer + "." + name
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	p.cmd = exec.Command(self, "-as", p.role, "-url", p.d.proxy.url(), "-name", life, "-consumer", p.consumer,
-		"-account", filepath.Join(p.d.dir, account))
+	p.cmd = exec.Command(self, "-as", p.role, "-url", p.director.proxy.url(), "-name", name, "-consumer", p.consumer,
+		"-log", filepath.Join(p.director.dir, log))
 	p.cmd.Stderr = os.Stderr
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return err
@@ -216,18 +218,18 @@ func (p *process) start() error {
 	return p.cmd.Start()
 }
 
-// stop ends the child by a signal and returns how it ended; nil also when it has ended before.
+// stop sends the process a signal and returns its error. It returns nil for a process that was stopped before.
 func (p *process) stop(how os.Signal) error {
 	if p.cmd == nil {
 		return nil
 	}
 	cmd := p.cmd
 	p.cmd = nil
-	_ = cmd.Process.Signal(how) // fails for one that has ended by itself, which Wait tells
+	_ = cmd.Process.Signal(how) // fails if the process has ended by itself, and then Wait returns why
 	err := cmd.Wait()
 	_ = p.stdin.Close() // Wait may have closed it
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && how == syscall.SIGTERM && status.Signaled() && status.Signal() == how {
-		return nil // it had not come so far as to listen for signals
+		return nil // it was still starting, and did not handle signals yet
 	}
 	if err != nil {
 		return fmt.Errorf("%s %s%s: %w", p.role, p.consumer, p.name, err)
@@ -235,7 +237,7 @@ func (p *process) stop(how os.Signal) error {
 	return nil
 }
 
-// serve starts the devserver on a free port and reads its URL off its first lines.
+// serve starts the devserver on a free port and reads its URL from its first lines of output.
 func (d *director) serve() (*process, string, error) {
 	cmd := exec.Command(d.devserver, "-addr", "127.0.0.1:0", "-compat", d.compat)
 	cmd.Stderr = os.Stderr
@@ -246,12 +248,12 @@ func (d *director) serve() (*process, string, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, "", err
 	}
-	srv := &process{d: d, role: "devserver", cmd: cmd, stdin: io.NopCloser(nil)}
+	srv := &process{director: d, role: "devserver", cmd: cmd, stdin: io.NopCloser(nil)}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		for word := range strings.FieldsSeq(lines.Text()) {
 			if strings.HasPrefix(word, "http://127.0.0.1:") {
-				go func() { _, _ = io.Copy(io.Discard, out) }() // what else it prints nobody reads
+				go func() { _, _ = io.Copy(io.Discard, out) }() // so that further output does not block the devserver
 				u, err := url.Parse(strings.TrimRight(word, ".,;/'\""))
 				if err != nil {
 					return nil, "", errors.Join(err, srv.stop(os.Kill))
@@ -260,5 +262,5 @@ func (d *director) serve() (*process, string, error) {
 			}
 		}
 	}
-	return nil, "", errors.Join(errors.New("the devserver told no URL"), lines.Err(), srv.stop(os.Kill))
+	return nil, "", errors.Join(errors.New("the devserver printed no URL"), lines.Err(), srv.stop(os.Kill))
 }

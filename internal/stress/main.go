@@ -1,12 +1,12 @@
-// Stress runs producers, workers and the devserver as processes of their own, over real sockets and in real time. Producers
-// and workers are killed and started again at random, and connections are cut at random; in the end the accounts that all
-// of them kept on disk must add up:
+// Stress runs producers, workers and the devserver as separate processes, over real sockets and in real time. It kills and
+// restarts producers and workers at random, and resets connections at random. Each process logs its events to a file. At
+// the end the files must show that
 //
-//   - what a producer was told is sent has been worked on, for each consumer;
-//   - what a worker was told is acked has not been handed out again later;
-//   - nothing is left.
+//   - each message that was confirmed to a producer as sent was received by a worker of each consumer;
+//   - no message was received after its ack had been confirmed to a worker;
+//   - no message is left on the server.
 //
-// It is run by `make stress`, listens on the loopback interface alone, and ends no process but its own.
+// Run it by `make stress`. It listens on the loopback interface only, and ends only processes that it started.
 package main
 
 import (
@@ -25,13 +25,13 @@ func main() {
 	var d director
 	role := flag.String("as", "", "internal: the `role` of a child process")
 	var c child
-	flag.StringVar(&c.url, "url", "", "internal: the server")
+	flag.StringVar(&c.url, "url", "", "internal: the server's URL")
 	flag.StringVar(&c.name, "name", "", "internal: the child's name")
-	flag.StringVar(&c.account, "account", "", "internal: the child's account")
+	flag.StringVar(&c.log, "log", "", "internal: the child's event log")
 	flag.StringVar(&c.consumer, "consumer", "", "internal: the worker's consumer")
-	flag.DurationVar(&d.length, "for", 30*time.Second, "how long to go on")
-	flag.StringVar(&d.compat, "compat", "documented", "whose behaviour the server shows: `documented` or aug2024")
-	flag.Uint64Var(&d.seed, "seed", uint64(time.Now().UnixNano()), "what is random comes from this, but for how the machine runs")
+	flag.DurationVar(&d.length, "for", 30*time.Second, "how long the run takes")
+	flag.StringVar(&d.compat, "compat", "documented", "the server's behaviour: `documented` or aug2024")
+	flag.Uint64Var(&d.seed, "seed", uint64(time.Now().UnixNano()), "the seed of the random numbers; the timing of a run stays random")
 	flag.StringVar(&d.devserver, "devserver", "", "the `path` of the built devserver")
 	flag.Parse()
 	var err error

@@ -7,15 +7,15 @@ import (
 	"sync"
 )
 
-// proxy passes connections on to the server, and can cut all of them at once.
+// proxy forwards connections to the server, and can reset all of them at once.
 type proxy struct {
 	listener net.Listener
 	target   string
 
-	mu    sync.Mutex // guards conns; held while cutting, which does not wait
-	conns map[*net.TCPConn]bool
-	cuts  int
-	done  sync.WaitGroup
+	mu     sync.Mutex // guards conns and resets; held while connections are reset, which does not wait
+	conns  map[*net.TCPConn]bool
+	resets int // connections that were reset
+	done   sync.WaitGroup
 }
 
 func newProxy(target string) (*proxy, error) {
@@ -30,6 +30,7 @@ func newProxy(target string) (*proxy, error) {
 
 func (p *proxy) url() string { return "http://" + p.listener.Addr().String() }
 
+// accept forwards connections until the listener is closed.
 func (p *proxy) accept() {
 	for {
 		in, err := p.listener.Accept()
@@ -38,19 +39,19 @@ func (p *proxy) accept() {
 		}
 		out, err := net.Dial("tcp", p.target)
 		if err != nil {
-			_ = in.Close() // the client sees a connection that ends, as it would see of a server that is gone
+			_ = in.Close() // the client sees that the server closes the connection
 			continue
 		}
 		a, b := in.(*net.TCPConn), out.(*net.TCPConn)
 		p.add(a, b)
-		p.done.Go(func() { p.pass(a, b) })
-		p.done.Go(func() { p.pass(b, a) })
+		p.done.Go(func() { p.forward(a, b) })
+		p.done.Go(func() { p.forward(b, a) })
 	}
 }
 
-// pass copies one direction; when it ends, so does the other.
-func (p *proxy) pass(from, to *net.TCPConn) {
-	_, _ = io.Copy(to, from) // however it ends
+// forward copies one direction until it ends, and then ends the other one too.
+func (p *proxy) forward(from, to *net.TCPConn) {
+	_, _ = io.Copy(to, from) // an error ends the copy as well
 	p.remove(from, to)
 	_, _ = from.Close(), to.Close()
 }
@@ -71,20 +72,20 @@ func (p *proxy) remove(conns ...*net.TCPConn) {
 	}
 }
 
-// cut resets every connection: what is on the way is lost, in both directions.
-func (p *proxy) cut() {
+// reset resets every connection. Data in transit is lost in both directions.
+func (p *proxy) reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {
-		_ = c.SetLinger(0) // fails for one that has ended already, and so does Close
+		_ = c.SetLinger(0) // fails if the connection has ended already, as Close does
 		_ = c.Close()
-		p.cuts++
+		p.resets++
 	}
 }
 
 func (p *proxy) close() error {
 	err := p.listener.Close()
-	p.cut()
+	p.reset()
 	p.done.Wait()
 	if errors.Is(err, net.ErrClosed) {
 		return nil

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheProxyPassesOnAndCuts(t *testing.T) {
+func TestTheProxyForwardsAndResets(t *testing.T) {
 	echo, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer echo.Close()
@@ -18,7 +18,7 @@ func TestTheProxyPassesOnAndCuts(t *testing.T) {
 			if err != nil {
 				return
 			}
-			go func() { defer c.Close(); _, _ = io.Copy(c, c) }() // until the proxy ends it
+			go func() { defer c.Close(); _, _ = io.Copy(c, c) }() // until the proxy closes the connection
 		}
 	}()
 	p, err := newProxy(echo.Addr().String())
@@ -38,11 +38,11 @@ func TestTheProxyPassesOnAndCuts(t *testing.T) {
 	c := dial()
 	defer c.Close()
 	require.NoError(t, say(c))
-	p.cut()
-	require.Error(t, say(c), "the connection is gone")
+	p.reset()
+	require.Error(t, say(c), "the connection was reset")
 	again := dial()
 	defer again.Close()
-	require.NoError(t, say(again), "a new one works")
+	require.NoError(t, say(again), "a new connection works")
 	require.NoError(t, p.close())
 	require.Error(t, say(again))
 }
