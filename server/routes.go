@@ -6,97 +6,89 @@ import (
 	"strings"
 )
 
-// routes lists every route. A HEAD is treated as a GET.
-var routes = []route{
-	{"GET", "api/streams", (*call).listStreams},
-	{"POST", "api/streams", (*call).createStream},
-	{"GET", "api/streams/{stream}", (*call).getStream},
-	{"PUT", "api/streams/{stream}", (*call).updateStream},
-	{"PATCH", "api/streams/{stream}", (*call).updateStream},
-	{"DELETE", "api/streams/{stream}", (*call).deleteStream},
-
-	{"POST", "api/streams/{stream}/messages", (*call).send},
-	{"GET", "api/streams/{stream}/messages", (*call).listMessages},
-	{"GET", "api/streams/{stream}/messages/{key}", (*call).getMessage},
-	{"GET", "api/streams/{stream}/messages/{key}/consumer_info", (*call).messageInfo},
-
-	{"GET", "api/streams/{stream}/consumers", (*call).listConsumers},
-	{"POST", "api/streams/{stream}/consumers", (*call).createConsumer},
-	{"GET", "api/streams/{stream}/consumers/{consumer}", (*call).getConsumer},
-	{"PUT", "api/streams/{stream}/consumers/{consumer}", (*call).updateConsumer},
-	{"PATCH", "api/streams/{stream}/consumers/{consumer}", (*call).updateConsumer},
-	{"DELETE", "api/streams/{stream}/consumers/{consumer}", (*call).deleteConsumer},
-
-	{"GET", "api/streams/{stream}/consumers/{consumer}/receive", (*call).receive},
-	{"POST", "api/streams/{stream}/consumers/{consumer}/receive", (*call).receive},
-	{"POST", "api/streams/{stream}/consumers/{consumer}/ack", (*call).ack},
-	{"POST", "api/streams/{stream}/consumers/{consumer}/nack", (*call).nack},
-	{"GET", "api/streams/{stream}/consumers/{consumer}/messages", (*call).peek},
-}
-
-type route struct {
-	method, path string
-	handle       func(*call) error
-}
-
-// splitRoute is a route with the elements of its path.
-type splitRoute struct {
-	route
-	elements []string
-}
-
-// routesByLength has the routes by the number of their elements, so that a request is compared with few of them.
-var routesByLength = func() (all [maxElements + 1][]splitRoute) {
-	for _, r := range routes {
-		elements := strings.Split(r.path, "/")
-		all[len(elements)] = append(all[len(elements)], splitRoute{r, elements})
-	}
-	return all
-}()
-
-// maxElements is the number of elements of the longest path.
-const maxElements = 6
-
-// route finds the handler and runs it.
+// route finds the handler of the request and runs it. This switch lists every route; a "*" is a name or an id. It is a
+// switch and not a table of functions because a call through a function value would allocate the call on the heap.
 func (c *call) route() error {
+	var buf [128]byte
+	switch string(c.appendShape(buf[:0])) {
+	case "GET api/streams":
+		return c.listStreams()
+	case "POST api/streams":
+		return c.createStream()
+	case "GET api/streams/*":
+		return c.getStream()
+	case "PUT api/streams/*", "PATCH api/streams/*":
+		return c.updateStream()
+	case "DELETE api/streams/*":
+		return c.deleteStream()
+
+	case "POST api/streams/*/messages":
+		return c.send()
+	case "GET api/streams/*/messages":
+		return c.listMessages()
+	case "GET api/streams/*/messages/*":
+		return c.getMessage()
+	case "GET api/streams/*/messages/*/consumer_info":
+		return c.messageInfo()
+
+	case "GET api/streams/*/consumers":
+		return c.listConsumers()
+	case "POST api/streams/*/consumers":
+		return c.createConsumer()
+	case "GET api/streams/*/consumers/*":
+		return c.getConsumer()
+	case "PUT api/streams/*/consumers/*", "PATCH api/streams/*/consumers/*":
+		return c.updateConsumer()
+	case "DELETE api/streams/*/consumers/*":
+		return c.deleteConsumer()
+
+	case "GET api/streams/*/consumers/*/receive", "POST api/streams/*/consumers/*/receive":
+		return c.receive()
+	case "POST api/streams/*/consumers/*/ack":
+		return c.ack()
+	case "POST api/streams/*/consumers/*/nack":
+		return c.nack()
+	case "GET api/streams/*/consumers/*/messages":
+		return c.peek()
+	}
+	return errNoRoute
+}
+
+// The indexes of the elements of a path that are names or ids.
+const (
+	streamElement        = 2
+	consumerOrKeyElement = 4
+	maxElements          = 6 // in the longest path
+)
+
+// appendShape appends the method and the path, with a "*" for each name or id, which it stores in c. It appends nothing
+// for a path that no route has. A HEAD is treated as a GET.
+func (c *call) appendShape(dst []byte) []byte {
 	path, ok := split(c.r.URL.EscapedPath())
 	if !ok || len(path) > maxElements {
-		return errNoRoute
+		return nil
 	}
 	method := c.r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	all := routesByLength[len(path)]
-	for i := range all {
-		if r := &all[i]; r.method == method && r.matches(path) {
-			c.setElements(r.elements, path)
-			return r.handle(c)
+	dst = append(append(dst, method...), ' ')
+	for i, element := range path {
+		if i > 0 {
+			dst = append(dst, '/')
 		}
-	}
-	return errNoRoute
-}
-
-func (r *splitRoute) matches(path []string) bool {
-	for i, want := range r.elements {
-		if want != path[i] && want[0] != '{' {
-			return false
+		switch i {
+		case streamElement:
+			c.stream, element = element, "*"
+		case consumerOrKeyElement:
+			c.consumer, c.key, element = element, element, "*"
 		}
-	}
-	return true
-}
-
-func (c *call) setElements(elements, path []string) {
-	for i, name := range elements {
-		switch name {
-		case "{stream}":
-			c.stream = path[i]
-		case "{consumer}":
-			c.consumer = path[i]
-		case "{key}":
-			c.key = path[i]
+		if strings.Contains(element, "/") {
+			return nil // an escaped slash, which must not look like two elements
 		}
+		dst = append(dst, element...)
 	}
+	return dst
 }
 
 // split splits a path into its elements and unescapes each of them, so that an escaped slash stays in its element. It
