@@ -20,7 +20,7 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// watched is a connection whose writes go through write.
+// watched is a connection that calls write instead of its own Write.
 type watched struct {
 	net.Conn
 	write func(c net.Conn, b []byte) (int, error)
@@ -28,7 +28,7 @@ type watched struct {
 
 func (w watched) Write(b []byte) (int, error) { return w.write(w.Conn, b) }
 
-// overWire is a client of the world all of whose connections write through write.
+// overWire returns a client whose connections call write for each write.
 func (w *world) overWire(t *testing.T, write func(c net.Conn, b []byte) (int, error)) *sequin.Client {
 	t.Helper()
 	hc := w.Client()
@@ -45,7 +45,7 @@ func (w *world) overWire(t *testing.T, write func(c net.Conn, b []byte) (int, er
 	return c
 }
 
-func TestASmallRequestIsWrittenAtOnce(t *testing.T) {
+func TestASmallRequestIsOneWrite(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		var writes atomic.Int32
@@ -59,7 +59,7 @@ func TestASmallRequestIsWrittenAtOnce(t *testing.T) {
 	})
 }
 
-func TestARequestWhoseEndWasNotWrittenIsRepeated(t *testing.T) {
+func TestARequestThatWasNotWrittenToItsEndIsRepeated(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		var writes atomic.Int32
@@ -76,8 +76,8 @@ func TestARequestWhoseEndWasNotWrittenIsRepeated(t *testing.T) {
 	})
 }
 
-// A connection may turn out to be closed just when it is used again. That is no attempt.
-func TestARequestOfWhichNothingWasWrittenGoesByAnotherConnection(t *testing.T) {
+// The server may close an idle connection just when it is reused. That does not count as an attempt.
+func TestARequestOnAClosedConnectionMovesToANewOneWithoutABackoff(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		var writes atomic.Int32
@@ -86,7 +86,7 @@ func TestARequestOfWhichNothingWasWrittenGoesByAnotherConnection(t *testing.T) {
 				return c.Write(b)
 			}
 			require.NoError(t, c.Close())
-			time.Sleep(time.Millisecond) // net/http sees it closed
+			time.Sleep(time.Millisecond) // until net/http has noticed
 			return 0, errors.New("closed")
 		})
 		require.NoError(t, client.AckMessage(w.ctx, "orders", "all", someID))
@@ -97,8 +97,8 @@ func TestARequestOfWhichNothingWasWrittenGoesByAnotherConnection(t *testing.T) {
 	})
 }
 
-// The first attempt was answered with a refusal; the second one never got a connection. It is the second that decides.
-func TestAnAttemptThatGotNoConnectionSentNothing(t *testing.T) {
+// The first attempt gets a 503, the second one no connection. The outcome is that of the second.
+func TestAnAttemptWithoutAConnectionSurelyDidNotAct(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		hc := w.Client()
@@ -121,8 +121,8 @@ func TestAnAttemptThatGotNoConnectionSentNothing(t *testing.T) {
 	})
 }
 
-// Of a RoundTripper that is not net/http's nobody knows how far it came.
-func TestARoundTripperThatTellsNothingMayHaveSent(t *testing.T) {
+// Only net/http reports how far a request came.
+func TestARoundTripperThatCallsNoTraceMayHaveSentTheRequest(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		lost := errors.New("lost")
@@ -137,19 +137,19 @@ func TestARoundTripperThatTellsNothingMayHaveSent(t *testing.T) {
 	})
 }
 
-// A server may answer before it has read the body, and go on reading. What it reads then is still the body: its memory is
-// not used for the next batch meanwhile.
-func TestABodyStaysWholeWhileItIsRead(t *testing.T) {
+// A server may answer before it has read the body, and go on reading. The body's memory must not be used for the next
+// batch until then.
+func TestABodyIsNotReusedWhileItIsRead(t *testing.T) {
 	const answer = `{"data":{"published":1}}`
 	batch := func(letter string) string { return strings.Repeat(letter, 300<<10) } // larger than any buffer on the way
 
 	t.Run("by net/http", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			// The system is slow to take the first body: it is at it still when the connection has been closed.
+			// The first body is still being written when its connection has been closed.
 			goOn := make(chan struct{})
 			var taken []byte
 			slow := func(c net.Conn, b []byte) (int, error) {
-				if len(b) < 16<<10 { // the header, and the body's end
+				if len(b) < 16<<10 { // the header and the end of the body
 					return c.Write(b)
 				}
 				<-goOn
@@ -178,7 +178,7 @@ func TestABodyStaysWholeWhileItIsRead(t *testing.T) {
 		})
 	})
 
-	t.Run("by a RoundTripper that tells nothing", func(t *testing.T) {
+	t.Run("by a RoundTripper that calls no trace", func(t *testing.T) {
 		var bodies []io.Reader
 		sendTwice(t, roundTripper(func(r *http.Request) (*http.Response, error) {
 			bodies = append(bodies, r.Body)
@@ -190,7 +190,7 @@ func TestABodyStaysWholeWhileItIsRead(t *testing.T) {
 	})
 }
 
-// sendTwice sends a batch, and when it is answered another one of the same size.
+// sendTwice sends a batch, waits for its answer, and sends another one of the same size.
 func sendTwice(t *testing.T, transport http.RoundTripper, batch func(letter string) string) {
 	t.Helper()
 	client, err := sequin.NewClient(sequin.Config{BaseURL: "http://sequin.test", HTTPClient: &http.Client{Transport: transport}})
@@ -203,7 +203,7 @@ func sendTwice(t *testing.T, transport http.RoundTripper, batch func(letter stri
 	require.NoError(t, pub.Close(t.Context()))
 }
 
-// The timeout of an attempt covers all of the answer, not only its header.
+// The timeout of an attempt covers the whole answer, not only its header.
 func TestAnAnswerThatNeverEndsTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})
@@ -223,7 +223,7 @@ func TestAnAnswerThatNeverEndsTimesOut(t *testing.T) {
 	})
 }
 
-// endless is a body that hangs until its request is given up.
+// endless is a body whose Read blocks until its request is cancelled.
 type endless struct {
 	io.Closer
 	ctx context.Context

@@ -17,17 +17,17 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// someID is an ack id that no server gave.
+// someID is an ack id that no server issued.
 const someID = "7b1e4c9e-3a0f-4f0e-9d3a-0f6f2f1d2c3b"
 
-// operation is a call of the client that meets the server in one route.
+// operation is a call of the client. Each reaches a route of its own.
 type operation struct {
 	op      sequintest.Op
-	changes bool // what is repeated only when the server surely did not act
+	changes bool // it is repeated only if the server surely did not act
 	call    func(ctx context.Context, c *sequin.Client) error
 }
 
-// operations are all of them, on the stream "s", its consumer "all" and its message "k".
+// operations are all calls, on the stream "s", its consumer "all" and its message "k".
 var operations = []operation{
 	{sequintest.Send, false, func(ctx context.Context, c *sequin.Client) error {
 		_, err := c.SendMessage(ctx, "s", "k", "1")
@@ -105,7 +105,7 @@ func prepared(t *testing.T, client sequin.Config) *world {
 	return w
 }
 
-// forEachOperation runs a promise for every operation, in a world and a bubble of its own.
+// forEachOperation runs promise for every operation, each with a server and a synctest bubble of its own.
 func forEachOperation(t *testing.T, client sequin.Config, promise func(t *testing.T, w *world, o operation)) {
 	t.Helper()
 	for _, o := range operations {
@@ -125,11 +125,11 @@ func TestEveryOperationIsOneRequest(t *testing.T) {
 		covered[o.op] = true
 	})
 	for op := sequintest.Any + 1; op < sequintest.Other; op++ {
-		require.True(t, covered[op], "no operation here reaches the route %v", op)
+		require.True(t, covered[op], "no operation reaches the route %v", op)
 	}
 }
 
-func TestNothingIsSentOnceTheContextHasEnded(t *testing.T) {
+func TestNothingIsSentAfterTheContextHasEnded(t *testing.T) {
 	forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 		before := w.Count(sequintest.Any)
 		stopped := errors.New("stopped by the test")
@@ -137,16 +137,16 @@ func TestNothingIsSentOnceTheContextHasEnded(t *testing.T) {
 		cancel(stopped)
 		err := o.call(ctx, w.client)
 		require.ErrorIs(t, err, context.Canceled)
-		require.ErrorIs(t, err, stopped, "the cause tells whose cancellation it was")
+		require.ErrorIs(t, err, stopped, "the cause says who cancelled")
 		require.NotErrorIs(t, err, sequin.ErrOutcomeUnknown)
 		require.NotErrorIs(t, err, sequin.ErrUnreachable)
 		require.Equal(t, before, w.Count(sequintest.Any))
 	})
 }
 
-// net/http sends a GET, or a request with an Idempotency-Key, a second time by itself when a connection that it had used
-// before ends early. Such a repeat would escape our counting, our waits and the caller's MaxAttempts.
-func TestNetHTTPRepeatsNothingByItself(t *testing.T) {
+// net/http by itself repeats a GET, or a request with an Idempotency-Key, when a reused connection ends early. Such a
+// repeat would not count as an attempt, would not wait, and could exceed MaxAttempts.
+func TestNetHTTPDoesNotRepeatRequestsByItself(t *testing.T) {
 	for _, fault := range []sequintest.Fault{{CutAfter: true}, {CutBefore: true}} {
 		forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 			hc, dials := countingDials(w.Server)
@@ -161,19 +161,19 @@ func TestNetHTTPRepeatsNothingByItself(t *testing.T) {
 			w.Fault(fault)
 			require.Error(t, o.call(w.ctx, c))
 			require.Equal(t, 1, w.Count(o.op)-before)
-			require.EqualValues(t, 1, dials.Load(), "the connection was not a reused one: the test shows nothing")
+			require.EqualValues(t, 1, dials.Load(), "the connection was not reused, so that this test proves nothing")
 		})
 	}
 }
 
-func TestAllAttemptsOfASendAreOneMessageToTheServer(t *testing.T) {
+func TestAllAttemptsAtASendStoreOneMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})
 		w.stream(t, "s", sequin.ConsumerOptions{})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503, Count: 1})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, CutAfter: true, Count: 1})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Truncate: 3, Count: 1})
-		data := strings.Repeat("all of it, each time. ", 10_000)
+		data := strings.Repeat("all of it, in each attempt. ", 10_000)
 		result, err := w.client.SendMessage(w.ctx, "s", "k", data)
 		require.NoError(t, err)
 		require.Equal(t, 1, result.Published)
@@ -190,7 +190,7 @@ func TestAllAttemptsOfASendAreOneMessageToTheServer(t *testing.T) {
 		}
 		stored, err := w.client.ListMessages(w.ctx, "s", sequin.ListOptions{})
 		require.NoError(t, err)
-		require.Len(t, stored, 1, "the stream appends, and the server acted on three attempts")
+		require.Len(t, stored, 1, "the stream appends, and the server carried out three attempts")
 
 		_, err = w.client.SendMessage(w.ctx, "s", "k", data)
 		require.NoError(t, err)
@@ -203,7 +203,7 @@ func TestOnlySendsCarryAnIdempotencyKey(t *testing.T) {
 	forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 		require.NoError(t, o.call(w.ctx, w.client))
 		r := w.Requests(o.op)
-		require.Equal(t, o.op == sequintest.Send, len(r[len(r)-1].Header.Values("Idempotency-Key")) > 0, "an empty one counts")
+		require.Equal(t, o.op == sequintest.Send, len(r[len(r)-1].Header.Values("Idempotency-Key")) > 0, "also none with an empty value")
 	})
 }
 
@@ -270,7 +270,7 @@ func TestOneClientServesManyGoroutines(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatIsUnderWayWhenTheContextEndsLeavesTheOutcomeOpen(t *testing.T) {
+func TestAContextThatEndsBeforeTheAnswerLeavesTheOutcomeUnknown(t *testing.T) {
 	forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 		before := w.Count(o.op)
 		w.Fault(sequintest.Fault{Op: o.op, DelayAfter: 24 * time.Hour})
@@ -288,7 +288,7 @@ func TestAnAnswerThatIsUnderWayWhenTheContextEndsLeavesTheOutcomeOpen(t *testing
 	})
 }
 
-func TestADialThatTheCallerEndsIsNoUnreachableServer(t *testing.T) {
+func TestADialThatTheCallerInterruptsIsNotUnreachable(t *testing.T) {
 	hc := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 		<-r.Context().Done()
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: r.Context().Err()}

@@ -14,7 +14,7 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-func TestA200OfSomebodyElseIsNoSuccess(t *testing.T) {
+func TestA200OfAnotherServerIsAnError(t *testing.T) {
 	for _, body := range []string{"", "<html>Please log in</html>", "null", "{}", "[]", `"ok"`, "7", `{"data":null}`,
 		`{"data":{}}`, `{"data":7}`, `{"status":"ok"}`, `{"success":false}`, `{"deleted":false}`, `{"data":{"published":"1"}}`, `{"data":{"published":null}}`,
 		`{"success":true}</html>`, `{"data":[],`} {
@@ -29,7 +29,7 @@ func TestA200OfSomebodyElseIsNoSuccess(t *testing.T) {
 	}
 }
 
-func TestASendWhoseAnswerBreaksOffTellsNoNumber(t *testing.T) {
+func TestASendWithATruncatedAnswerReturnsNoNumber(t *testing.T) {
 	for _, body := range []string{`{"data":{"published":1}`, `{"data":{"published":1}}}`, `{"data":{"published":1},"data":null}`} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, sequintest.Config{}, sequin.Config{})
@@ -41,21 +41,21 @@ func TestASendWhoseAnswerBreaksOffTellsNoNumber(t *testing.T) {
 	}
 }
 
-func TestALostAnswerIsAskedForAgain(t *testing.T) {
+func TestAReadWithALostAnswerIsRepeated(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
-		"truncated": {Truncate: 9}, "garbled": {Garble: true}, "somebody else's": {Status: 200, Body: "<html>"},
+		"truncated": {Truncate: 9}, "garbled": {Garble: true}, "another server's": {Status: 200, Body: "<html>"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 				if o.changes {
-					return // see TestWhatIsRepeatedAndHowOften
+					return // tested by TestWhatIsRepeatedAndHowOften
 				}
 				fault.Op, fault.Count = o.op, 1
 				w.Fault(fault)
 				err := o.call(w.ctx, w.client)
 				if o.op == sequintest.Receive && name != "truncated" {
 					require.Error(t, err)
-					require.Equal(t, 1, w.Count(o.op), "a server that cannot be understood would lease another batch each time")
+					require.Equal(t, 1, w.Count(o.op), "each attempt would lease another batch")
 					return
 				}
 				require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestALostAnswerIsAskedForAgain(t *testing.T) {
 	}
 }
 
-func TestAListWithARowOfSomethingElseIsRefused(t *testing.T) {
+func TestAListWithARowThatIsNotSequinsIsAnError(t *testing.T) {
 	forEachOperation(t, sequin.Config{Retry: sequin.RetryConfig{MaxAttempts: 1}}, func(t *testing.T, w *world, o operation) {
 		switch o.op {
 		case sequintest.ListStreams, sequintest.ListConsumers, sequintest.ListMessages, sequintest.PeekMessages, sequintest.Receive:
@@ -79,7 +79,7 @@ func TestAListWithARowOfSomethingElseIsRefused(t *testing.T) {
 	})
 }
 
-func TestATimeThatCannotBeReadCostsNothingElse(t *testing.T) {
+func TestAnUnreadableTimeIsZeroAndNotAnError(t *testing.T) {
 	for text, want := range map[string]time.Time{
 		`"2024-08-01T02:03:04Z"`:         time.Date(2024, 8, 1, 2, 3, 4, 0, time.UTC),
 		`"2024-08-01T02:03:04.000005"`:   time.Date(2024, 8, 1, 2, 3, 4, 5000, time.UTC), // as Elixir writes times without a zone
@@ -108,7 +108,7 @@ func TestATimeThatCannotBeReadCostsNothingElse(t *testing.T) {
 	}
 }
 
-func TestAnAnswerAboveTheCapIsRefusedAndOneAtTheCapIsNot(t *testing.T) {
+func TestAnAnswerAboveTheLimitIsAnErrorAndOneAtTheLimitIsNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})
 		body := `{"data":[]}` + strings.Repeat(" ", 1000)
@@ -120,11 +120,11 @@ func TestAnAnswerAboveTheCapIsRefusedAndOneAtTheCapIsNot(t *testing.T) {
 		_, err = w.client.ListStreams(w.ctx)
 		require.ErrorIs(t, err, sequin.ErrResponseTooLarge)
 		require.ErrorContains(t, err, "GET /api/streams")
-		require.Equal(t, 2, w.Count(sequintest.ListStreams), "it would be as large again")
+		require.Equal(t, 2, w.Count(sequintest.ListStreams), "a second answer would be as large")
 	})
 }
 
-func TestAnAnswerIsReadToItsEndSoThatItsConnectionIsUsedAgain(t *testing.T) {
+func TestEveryAnswerIsReadToItsEndSoThatItsConnectionIsReused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})
 		w.stream(t, "s", sequin.ConsumerOptions{})
@@ -143,7 +143,7 @@ func TestAnAnswerIsReadToItsEndSoThatItsConnectionIsUsedAgain(t *testing.T) {
 	})
 }
 
-func TestFieldsOfNewerServersArePassedOver(t *testing.T) {
+func TestUnknownFieldsOfNewerServersAreIgnored(t *testing.T) {
 	for _, row := range []struct {
 		op   sequintest.Op
 		body string
@@ -214,7 +214,7 @@ func TestTimesKeepTheServersPrecision(t *testing.T) {
 	})
 }
 
-func TestAMessageSurvivesEveryStringThatMayBeSent(t *testing.T) {
+func TestAMessageIsReceivedAsItWasSent(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "s", sequin.ConsumerOptions{})
 		sent := map[string]string{
@@ -251,8 +251,8 @@ func TestAMessageSurvivesEveryStringThatMayBeSent(t *testing.T) {
 	})
 }
 
-// What a program reads of an APIError or a stream, it may want to log or keep as JSON.
-func TestAStreamIsJSONAsTheServerWritesIt(t *testing.T) {
+// A program may want to log or store a stream as JSON.
+func TestAStreamMarshalsAsTheServerWritesIt(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		s, _ := w.stream(t, "s", sequin.ConsumerOptions{})
 		text, err := json.Marshal(s)

@@ -18,12 +18,12 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// roundTrip is a transport made of a function.
+// roundTrip is a RoundTripper made of a function.
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// answers makes a transport that answers every request alike, and the bare minimum: no Request, no Header.
+// answers returns a client whose every request gets the same answer, without Response.Request and Header.
 func answers(status int, body string) *http.Client {
 	return &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 		if r.Body != nil {
@@ -34,7 +34,7 @@ func answers(status int, body string) *http.Client {
 	})}
 }
 
-// listing lists the streams of a client that reports the request it makes.
+// listing lists streams with cfg and returns the request.
 func listing(t *testing.T, cfg sequin.Config) *http.Request {
 	t.Helper()
 	var seen *http.Request
@@ -69,7 +69,7 @@ func TestTheServersAddressIsBaseURLThenTheVariableThenTheDefault(t *testing.T) {
 	}
 }
 
-func TestAnImpossibleConfigIsRefusedByName(t *testing.T) {
+func TestAnInvalidConfigIsRefusedAndItsFieldIsNamed(t *testing.T) {
 	t.Setenv("SEQUIN_URL", "")
 	for _, row := range []struct {
 		name string
@@ -77,13 +77,13 @@ func TestAnImpossibleConfigIsRefusedByName(t *testing.T) {
 		says string
 	}{
 		{"no scheme", sequin.Config{BaseURL: "localhost:7376"}, "http://"},
-		{"host alone", sequin.Config{BaseURL: "localhost"}, "http://"},
+		{"host only", sequin.Config{BaseURL: "localhost"}, "http://"},
 		{"other scheme", sequin.Config{BaseURL: "postgres://localhost"}, "http://"},
 		{"no host", sequin.Config{BaseURL: "http://"}, "has no host"},
-		{"port alone", sequin.Config{BaseURL: "http://:7376"}, "has no host"},
+		{"port only", sequin.Config{BaseURL: "http://:7376"}, "has no host"},
 		{"bad port", sequin.Config{BaseURL: "http://localhost:http"}, "invalid port"},
 		{"port too large", sequin.Config{BaseURL: "http://localhost:65536"}, "65536, must be 1 to 65535"},
-		{"port of no 64 bits", sequin.Config{BaseURL: "http://localhost:99999999999999999999"}, "must be 1 to 65535"},
+		{"port of more than 64 bits", sequin.Config{BaseURL: "http://localhost:99999999999999999999"}, "must be 1 to 65535"},
 		{"port zero", sequin.Config{BaseURL: "http://localhost:0"}, "must be 1 to 65535"},
 		{"space", sequin.Config{BaseURL: "http://local host"}, "invalid character"},
 		{"bad escape", sequin.Config{BaseURL: "http://localhost/%zz"}, "invalid URL escape"},
@@ -92,14 +92,14 @@ func TestAnImpossibleConfigIsRefusedByName(t *testing.T) {
 		{"empty query", sequin.Config{BaseURL: "http://localhost?"}, "may have only a scheme"},
 		{"fragment", sequin.Config{BaseURL: "http://localhost#x"}, "may have only a scheme"},
 		{"user", sequin.Config{BaseURL: "http://me:secret@localhost"}, "may have only a scheme"},
-		{"user in what cannot be parsed", sequin.Config{BaseURL: "http://me:secret@local host"}, "invalid character"},
+		{"user in an address that cannot be parsed", sequin.Config{BaseURL: "http://me:secret@local host"}, "invalid character"},
 		{"Timeout", sequin.Config{Timeout: -1}, "Timeout"},
-		{"Token of a file", sequin.Config{Token: "secret\n"}, "Token"},
+		{"Token with a newline", sequin.Config{Token: "secret\n"}, "Token"},
 		{"UserAgent", sequin.Config{UserAgent: "a\r\nb"}, "UserAgent"},
 		{"MaxAttempts", sequin.Config{Retry: sequin.RetryConfig{MaxAttempts: -1}}, "MaxAttempts"},
 		{"MinWait", sequin.Config{Retry: sequin.RetryConfig{MinWait: -1}}, "MinWait"},
 		{"MaxWait", sequin.Config{Retry: sequin.RetryConfig{MaxWait: -1}}, "MaxWait"},
-		{"waits crossed", sequin.Config{Retry: sequin.RetryConfig{MinWait: 2, MaxWait: 1}}, "MinWait"},
+		{"MinWait above MaxWait", sequin.Config{Retry: sequin.RetryConfig{MinWait: 2, MaxWait: 1}}, "MinWait"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, err := sequin.NewClient(row.cfg)
@@ -110,19 +110,19 @@ func TestAnImpossibleConfigIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestABadVariableIsNamed(t *testing.T) {
+func TestAnInvalidServerAddressOfTheEnvironmentNamesTheVariable(t *testing.T) {
 	t.Setenv("SEQUIN_URL", "localhost")
 	_, err := sequin.NewClient(sequin.Config{})
 	require.ErrorIs(t, err, sequin.ErrInvalidConfig)
 	require.ErrorContains(t, err, "$SEQUIN_URL")
 }
 
-func TestARequestSaysWhoAsksAndWhat(t *testing.T) {
+func TestEveryRequestHasItsHeader(t *testing.T) {
 	r := listing(t, sequin.Config{})
 	require.Equal(t, "application/json", r.Header.Get("Accept"))
 	require.Equal(t, "sequin-go/"+sequin.Version, r.UserAgent())
 	require.NotContains(t, r.Header, "Authorization")
-	require.NotContains(t, r.Header, "Content-Type", "a request without a body has no type")
+	require.NotContains(t, r.Header, "Content-Type", "a request without a body has no content type")
 	id, err := uuid.Parse(r.Header.Get("X-Request-Id"))
 	require.NoError(t, err)
 	require.NotEqual(t, uuid.Nil, id)
@@ -133,7 +133,7 @@ func TestARequestSaysWhoAsksAndWhat(t *testing.T) {
 	require.NotEqual(t, id.String(), r.Header.Get("X-Request-Id"))
 }
 
-func TestATokenOpensTheServer(t *testing.T) {
+func TestTheTokenIsSentWithEveryRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{Token: "s3cr3t"}, sequin.Config{})
 		_, err := w.client.ListStreams(w.ctx)
@@ -147,7 +147,8 @@ func TestATokenOpensTheServer(t *testing.T) {
 	})
 }
 
-// hanging makes a world whose server never answers a receive, and a client that makes one attempt.
+// hanging is a world whose server never answers a receive, and whose client makes one attempt. limit is the Timeout of its
+// http.Client.
 func hanging(t *testing.T, cfg sequin.Config, limit time.Duration) *world {
 	t.Helper()
 	cfg.Retry.MaxAttempts = 1
@@ -163,7 +164,7 @@ func hanging(t *testing.T, cfg sequin.Config, limit time.Duration) *world {
 	return w
 }
 
-func TestTimeoutEndsAnAttemptAndAReceiveAddsItsWaitFor(t *testing.T) {
+func TestTimeoutLimitsEachAttemptAndAReceiveAddsItsWaitFor(t *testing.T) {
 	const s = time.Second
 	for _, row := range []struct {
 		name                        string
@@ -172,9 +173,9 @@ func TestTimeoutEndsAnAttemptAndAReceiveAddsItsWaitFor(t *testing.T) {
 		{"default", 0, 0, 0, 30 * s},
 		{"set", 2 * s, 0, 0, 2 * s},
 		{"with WaitFor", 2 * s, 0, 20 * s, 22 * s},
-		{"HTTPClient.Timeout is the upper bound", 0, 5 * s, 0, 5 * s},
+		{"HTTPClient.Timeout is the limit", 0, 5 * s, 0, 5 * s},
 		{"HTTPClient.Timeout above Timeout changes nothing", 2 * s, 5 * s, 0, 2 * s},
-		{"HTTPClient.Timeout bounds the sum", 4 * s, 5 * s, 4 * s, 5 * s},
+		{"HTTPClient.Timeout limits the sum", 4 * s, 5 * s, 4 * s, 5 * s},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -198,7 +199,7 @@ func TestEveryAttemptHasATimeoutOfItsOwn(t *testing.T) {
 	})
 }
 
-func TestALongPollOutlivesTimeout(t *testing.T) {
+func TestALongPollMayWaitLongerThanTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{Timeout: time.Second})
 		w.stream(t, "s", sequin.ConsumerOptions{})
@@ -210,7 +211,7 @@ func TestALongPollOutlivesTimeout(t *testing.T) {
 	})
 }
 
-func TestWaitForLeavesTheAnswerASecondBeforeHTTPClientTimeout(t *testing.T) {
+func TestWaitForIsAtMostHTTPClientTimeoutMinusOneSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := hanging(t, sequin.Config{}, 10*time.Second)
 		_, err := w.client.ReceiveMessages(w.ctx, "s", "all", sequin.ReceiveOptions{WaitFor: 9001 * time.Millisecond})
@@ -223,7 +224,7 @@ func TestWaitForLeavesTheAnswerASecondBeforeHTTPClientTimeout(t *testing.T) {
 	})
 }
 
-func TestTheCallersHTTPClientIsLeftAlone(t *testing.T) {
+func TestTheCallersHTTPClientIsNotChangedOrClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})
 		hc, dials := countingDials(w.Server)
@@ -236,7 +237,7 @@ func TestTheCallersHTTPClientIsLeftAlone(t *testing.T) {
 
 		w.Fault(sequintest.Fault{Status: 503, Count: 1})
 		_, err = c.ListStreams(w.ctx)
-		require.Error(t, err, "after which go-retryablehttp closes what is idle")
+		require.Error(t, err, "after an error, go-retryablehttp calls CloseIdleConnections")
 		synctest.Wait()
 		c.Close()
 		_, err = c.ListStreams(w.ctx)
@@ -265,5 +266,5 @@ func TestCloseClosesTheIdleConnectionsOfItsOwnTransport(t *testing.T) {
 	c.Close()
 	<-closed
 	srv.Close()
-	require.GreaterOrEqual(t, c.IdleConnsPerHost(), 2*(64+16), "lanes and pollers at their most, each with a connection to come back to")
+	require.GreaterOrEqual(t, c.IdleConnsPerHost(), 2*(64+16), "every lane and poller has a connection")
 }

@@ -37,7 +37,7 @@ func TestConsumersAreCreatedReadListedUpdatedAndDeleted(t *testing.T) {
 		require.NoError(t, err)
 		want := *b
 		want.AckWait, want.MaxDeliver, want.UpdatedAt = time.Minute, sequin.Unlimited, updated.UpdatedAt
-		require.Equal(t, want, *updated, "what is not set is not changed")
+		require.Equal(t, want, *updated, "options that are not set are not changed")
 		got, err := w.client.GetConsumer(w.ctx, "s", "b")
 		require.NoError(t, err)
 		require.Equal(t, updated, got)
@@ -53,7 +53,7 @@ func TestConsumersAreCreatedReadListedUpdatedAndDeleted(t *testing.T) {
 	})
 }
 
-func TestAConsumerIsThatOfItsStream(t *testing.T) {
+func TestAConsumerBelongsToOneStream(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "s", sequin.ConsumerOptions{})
 		_, err := w.client.CreateStream(w.ctx, "t", sequin.StreamOptions{})
@@ -66,7 +66,7 @@ func TestAConsumerIsThatOfItsStream(t *testing.T) {
 func TestAConsumerOptionThatIsNotSetIsNotSent(t *testing.T) {
 	for _, row := range []struct {
 		opts sequin.ConsumerOptions
-		want string // beside name, filter and kind
+		want string // besides name, filter and kind
 	}{
 		{sequin.ConsumerOptions{}, ``},
 		{sequin.ConsumerOptions{AckWait: 1500 * time.Millisecond}, `"ack_wait_ms":1500,`},
@@ -91,7 +91,7 @@ func TestAConsumerOptionThatIsNotSetIsNotSent(t *testing.T) {
 	}
 }
 
-func TestPeekAndInfoShowHowAMessageStands(t *testing.T) {
+func TestPeekMessagesAndMessageInfoShowTheStateOfAMessage(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		_, k := w.stream(t, "s", sequin.ConsumerOptions{AckWait: 10 * time.Second})
 		_, err := w.client.SendMessages(w.ctx, "s", distinct(2))
@@ -110,7 +110,7 @@ func TestPeekAndInfoShowHowAMessageStands(t *testing.T) {
 		yes, no := true, false
 		for _, row := range []struct {
 			visible *bool
-			want    map[string]string // key to state
+			want    map[string]string // state by key
 		}{
 			{nil, map[string]string{other(got.Key): sequin.StateAvailable, got.Key: sequin.StateDelivered}},
 			{&no, map[string]string{got.Key: sequin.StateDelivered}},
@@ -133,7 +133,7 @@ func TestPeekAndInfoShowHowAMessageStands(t *testing.T) {
 	})
 }
 
-// other is the other one of the two keys.
+// other returns the other one of the keys k.0 and k.1.
 func other(key string) string {
 	if key == "k.0" {
 		return "k.1"
@@ -160,12 +160,12 @@ func TestEnsureConsumerCreatesOnceAndFindsAfterwards(t *testing.T) {
 	})
 }
 
-func TestEnsureConsumerTellsEverySettingThatDiffers(t *testing.T) {
+func TestEnsureConsumerListsEverySettingThatDiffers(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "s", sequin.ConsumerOptions{})
 		k, err := w.client.EnsureConsumer(w.ctx, "s", "all", "a.>",
 			sequin.ConsumerOptions{AckWait: time.Minute, MaxAckPending: 5, MaxDeliver: 3, MaxWaiting: 7})
-		require.NotNil(t, k, "a program may go on with what there is")
+		require.NotNil(t, k, "the consumer is returned too")
 		require.ErrorIs(t, err, sequin.ErrMismatch)
 		for _, says := range []string{"filter_key_pattern is >, not a.>", "ack_wait is 30s, not 1m0s", "max_ack_pending is 10000, not 5",
 			"max_deliver is unlimited, not 3", "max_waiting is 20, not 7"} {
@@ -182,7 +182,7 @@ func ensureConsumer(w *world) (string, error) {
 	return k.ID, nil
 }
 
-func TestEnsureConsumerFindsWhatSomebodyElseCreatedMeanwhile(t *testing.T) {
+func TestEnsureConsumerFindsAConsumerThatAnotherProgramJustCreated(t *testing.T) {
 	ensured(t, sequintest.GetConsumer, sequintest.CreateConsumer, nil, ensureConsumer, func(w *world) string {
 		id, err := ensureConsumer(w)
 		require.NoError(t, err)
@@ -190,13 +190,13 @@ func TestEnsureConsumerFindsWhatSomebodyElseCreatedMeanwhile(t *testing.T) {
 	})
 }
 
-func TestEnsureConsumerFindsWhatItCreatedWithoutAnAnswer(t *testing.T) {
+func TestEnsureConsumerFindsAConsumerWhoseCreateLostItsAnswer(t *testing.T) {
 	for _, lost := range []sequintest.Fault{{CutAfter: true}, {Garble: true}, {Status: 502, Acted: true}} {
 		ensured(t, sequintest.GetConsumer, sequintest.CreateConsumer, &lost, ensureConsumer, nil)
 	}
 }
 
-func TestManyProgramsMayEnsureAtOnce(t *testing.T) {
+func TestManyProgramsMayEnsureAtTheSameTime(t *testing.T) {
 	for _, mode := range []string{"stream", "consumer"} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, sequintest.Config{}, sequin.Config{})

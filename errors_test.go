@@ -13,7 +13,7 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// answered is the APIError of a request that got this answer.
+// answered returns the APIError of a request with this answer, and the request.
 func answered(t *testing.T, status int, header http.Header, body string) (*sequin.APIError, sequintest.Request) {
 	t.Helper()
 	var api *sequin.APIError
@@ -28,7 +28,7 @@ func answered(t *testing.T, status int, header http.Header, body string) (*sequi
 	return api, request
 }
 
-func TestAnAPIErrorSurvivesWhateverTheBodyHolds(t *testing.T) {
+func TestAnAPIErrorIsMadeFromAnyBody(t *testing.T) {
 	type fields = map[string][]string
 	for _, row := range []struct {
 		name    string
@@ -36,19 +36,19 @@ func TestAnAPIErrorSurvivesWhateverTheBodyHolds(t *testing.T) {
 		body    string
 		summary string
 		fields  fields
-		says    string // in the text, beside request and status
+		says    string // part of the text
 	}{
 		{"Sequin's own", 404, `{"summary":"Not found: no stream"}`, "Not found: no stream", nil, "Not found: no stream"},
 		{"empty", 502, "", "", nil, "502 Bad Gateway ["},
 		{"HTML of a proxy", 502, "<html>\n<head><title>502 Bad Gateway</title></head>\n", "", nil,
 			`"<html> <head><title>502 Bad Gateway</title></head>"`},
 		{"plain text", 413, "Request Entity Too Large", "", nil, `"Request Entity Too Large"`},
-		{"a crash", 500, `{"errors":{"detail":"Internal Server Error"}}`, "", nil, "Internal Server Error"},
+		{"a 500 without a summary", 500, `{"errors":{"detail":"Internal Server Error"}}`, "", nil, "Internal Server Error"},
 		{"an array", 500, `[{"summary":"x"}]`, "", nil, "summary"},
 		{"a string", 500, `"x"`, "", nil, `"\"x\""`},
 		{"null", 500, `null`, "", nil, `"null"`},
 		{"a summary that is no string", 400, `{"summary":{"en":"x"}}`, "", nil, "summary"},
-		{"cut short", 404, `{"summary":"Not fou`, "", nil, "Not fou"},
+		{"truncated", 404, `{"summary":"Not fou`, "", nil, "Not fou"},
 		{"not UTF-8", 500, "a\xff\x00b", "", nil, `a\x00b`},
 		{"endless", 500, strings.Repeat("x", 100_000), "", nil, `xxx…"`},
 		{"validation", 422, `{"summary":"Validation failed","validation_errors":{"name":["can't be blank","is short"],"kind":["is invalid"]}}`,
@@ -71,12 +71,12 @@ func TestAnAPIErrorSurvivesWhateverTheBodyHolds(t *testing.T) {
 			require.Equal(t, "/api/streams/orders", api.Path)
 			require.True(t, strings.HasPrefix(api.Error(), "sequin: GET /api/streams/orders: "), api.Error())
 			require.Contains(t, api.Error(), row.says)
-			require.Less(t, len(api.Error()), 400, "an error is a line of a log")
+			require.Less(t, len(api.Error()), 400, "the text fits a line of a log")
 		})
 	}
 }
 
-func TestAnAPIErrorIsTheSentinelOfItsStatusAndNoOther(t *testing.T) {
+func TestAnAPIErrorMatchesOnlyTheSentinelOfItsStatus(t *testing.T) {
 	sentinels := []error{sequin.ErrNotFound, sequin.ErrValidation, sequin.ErrUnauthorized, sequin.ErrTooLarge,
 		sequin.ErrStreamFull, sequin.ErrRateLimited, sequin.ErrUnreachable, sequin.ErrOutcomeUnknown}
 	of := map[int]error{400: sequin.ErrValidation, 422: sequin.ErrValidation, 401: sequin.ErrUnauthorized,
@@ -95,12 +95,12 @@ func TestTheRequestIDIsTheAnswersElseTheRequests(t *testing.T) {
 	require.Equal(t, "F8w-of-the-server", api.RequestID)
 	require.Contains(t, api.Error(), "[request F8w-of-the-server]")
 
-	api, request := answered(t, 413, nil, "") // to which the real server gives no id
+	api, request := answered(t, 413, nil, "") // the real server answers 413 without an id
 	require.NotEmpty(t, api.RequestID)
 	require.Equal(t, request.Header.Get("X-Request-Id"), api.RequestID)
 }
 
-// A transport of a test, or one that answers from a cache, may leave Response.Request and Header nil.
+// A RoundTripper of a test or of a cache may leave Response.Request and Header nil.
 func TestAMinimalTransportIsEnough(t *testing.T) {
 	c, err := sequin.NewClient(sequin.Config{HTTPClient: answers(404, `{"summary":"none"}`)})
 	require.NoError(t, err)
@@ -111,7 +111,7 @@ func TestAMinimalTransportIsEnough(t *testing.T) {
 	require.NotEmpty(t, api.RequestID)
 }
 
-func TestTheServersOwnRefusalsCarryTheirSentinels(t *testing.T) {
+func TestRefusalsOfTheServerMatchTheirSentinels(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "s", sequin.ConsumerOptions{})
 		_, err := w.client.GetStream(w.ctx, "none")
@@ -128,7 +128,7 @@ func TestTheServersOwnRefusalsCarryTheirSentinels(t *testing.T) {
 	})
 }
 
-func TestAnUnreachableServerIsToldInWords(t *testing.T) {
+func TestTheErrorOfAnUnreachableServerSaysWhatToCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})
 		w.Down()

@@ -7,24 +7,24 @@ import (
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// What the tests of the wire see of the inside.
+// What the external tests need of the package.
 var (
 	CheckPattern = checkPattern
 	RetryAfter   = retryAfter
 )
 
-// CheckKey reports the first rule that a key breaks.
+// CheckKey returns the error of a key.
 func CheckKey(key string) error {
 	_, err := checkKey(key)
 	return err
 }
 
-// SetMaxResponse makes the cap of an answer testable with small answers.
+// SetMaxResponse sets the limit of an answer, so that it can be tested with small answers.
 func (c *Client) SetMaxResponse(bytes int64) { c.maxResponse = bytes }
 
-// EncodeSend is the body of a send, with the size that was foretold.
-func EncodeSend(messages []Message) (body []byte, foretold int, err error) {
-	foretold, err = checkBatch(messages)
+// EncodeSend returns the body of a send, and the size that checkBatch computed for it.
+func EncodeSend(messages []Message) (body []byte, computed int, err error) {
+	computed, err = checkBatch(messages)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -32,16 +32,16 @@ func EncodeSend(messages []Message) (body []byte, foretold int, err error) {
 	for _, m := range messages {
 		body = wire.AppendMessage(body, m.Key, m.Data)
 	}
-	return wire.AppendSendTail(body), foretold, nil
+	return wire.AppendSendTail(body), computed, nil
 }
 
-// Wait is the pause after the n-th failure in a row.
+// Wait returns the wait after the n-th failure in a row, and the error of the config.
 func (r RetryConfig) Wait(n int, cause error) (time.Duration, error) {
 	r = r.withDefaults()
 	return r.wait(n, cause), r.validate()
 }
 
-// IdleConnsPerHost is how many idle connections the Client's own transport keeps.
+// IdleConnsPerHost returns how many idle connections the Client's own transport keeps.
 func (c *Client) IdleConnsPerHost() int {
 	return c.http.Transport.(*http.Transport).MaxIdleConnsPerHost
 }

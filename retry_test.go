@@ -27,7 +27,7 @@ func TestWhatIsRepeatedAndHowOften(t *testing.T) {
 		fault   sequintest.Fault
 		reads   int  // attempts at reads, receives and sends
 		changes int  // attempts at create, update, delete, ack, nack
-		unknown bool // what the latter leave open
+		unknown bool // changes return ErrOutcomeUnknown
 	}{
 		{"400", sequintest.Fault{Status: 400, Body: summary}, 1, 1, false},
 		{"401", sequintest.Fault{Status: 401, Body: summary}, 1, 1, false},
@@ -39,14 +39,14 @@ func TestWhatIsRepeatedAndHowOften(t *testing.T) {
 		{"422", sequintest.Fault{Status: 422, Body: summary}, 1, 1, false},
 		{"429", sequintest.Fault{Status: 429, Body: summary}, 4, 4, false},
 		{"500 with a summary", sequintest.Fault{Status: 500, Body: summary}, 1, 1, true},
-		{"500, bare: at most twice", sequintest.Fault{Status: 500, Body: `{"errors":{"detail":"Internal Server Error"}}`}, 3, 1, true},
+		{"500 without a summary is repeated at most twice", sequintest.Fault{Status: 500, Body: `{"errors":{"detail":"Internal Server Error"}}`}, 3, 1, true},
 		{"501", sequintest.Fault{Status: 501}, 1, 1, true},
 		{"502", sequintest.Fault{Status: 502, Body: "<html>"}, 4, 1, true},
 		{"502 after the server acted", sequintest.Fault{Status: 502, Acted: true}, 4, 1, true},
 		{"503", sequintest.Fault{Status: 503}, 4, 4, false},
 		{"504", sequintest.Fault{Status: 504, Body: summary}, 4, 1, true},
-		{"cut before the server acted", sequintest.Fault{CutBefore: true}, 4, 1, true},
-		{"cut after the server acted", sequintest.Fault{CutAfter: true}, 4, 1, true},
+		{"connection cut before the server acted", sequintest.Fault{CutBefore: true}, 4, 1, true},
+		{"connection cut after the server acted", sequintest.Fault{CutAfter: true}, 4, 1, true},
 		{"truncated", sequintest.Fault{Truncate: 5}, 4, 1, true},
 		{"garbled", sequintest.Fault{Garble: true}, 4, 1, true},
 		{"too slow", sequintest.Fault{Delay: time.Hour}, 4, 1, true},
@@ -67,7 +67,7 @@ func TestWhatIsRepeatedAndHowOften(t *testing.T) {
 				require.Equal(t, want, w.Count(o.op)-before)
 				require.Equal(t, o.changes && row.unknown, errors.Is(err, sequin.ErrOutcomeUnknown), "%v", err)
 				var api *sequin.APIError
-				require.Equal(t, row.fault.Status != 0, errors.As(err, &api), "the cause is kept: %v", err)
+				require.Equal(t, row.fault.Status != 0, errors.As(err, &api), "the cause is wrapped: %v", err)
 				if api != nil {
 					require.Equal(t, row.fault.Status, api.Status)
 				}
@@ -76,7 +76,7 @@ func TestWhatIsRepeatedAndHowOften(t *testing.T) {
 	}
 }
 
-func TestTroubleThatEndsIsNotNoticed(t *testing.T) {
+func TestACallSucceedsIfALaterAttemptDoes(t *testing.T) {
 	for _, status := range []int{429, 503} {
 		forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 			w.Fault(sequintest.Fault{Op: o.op, Status: status, Count: 3})
@@ -85,7 +85,7 @@ func TestTroubleThatEndsIsNotNoticed(t *testing.T) {
 	}
 }
 
-func TestMaxAttemptsCountsTheFirst(t *testing.T) {
+func TestMaxAttemptsIncludesTheFirst(t *testing.T) {
 	for _, n := range []int{1, 2, 9} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, sequintest.Config{}, sequin.Config{Retry: sequin.RetryConfig{MaxAttempts: n}})
@@ -97,14 +97,14 @@ func TestMaxAttemptsCountsTheFirst(t *testing.T) {
 	}
 }
 
-func TestARefusedDialGivesUpWithinTwoSecondsAndSaysWhatToCheck(t *testing.T) {
+func TestAnUnreachableServerEndsACallWithinTwoSecondsWithAdvice(t *testing.T) {
 	forEachOperation(t, sequin.Config{Retry: sequin.RetryConfig{MaxAttempts: 100}}, func(t *testing.T, w *world, o operation) {
 		w.Down()
-		synctest.Wait() // net/http has noticed that its idle connection is gone
+		synctest.Wait() // until net/http has noticed that its idle connection is closed
 		began := time.Now()
 		err := o.call(w.ctx, w.client)
 		require.LessOrEqual(t, time.Since(began), 2*time.Second)
-		require.Greater(t, time.Since(began), 400*time.Millisecond, "and does not give up at the first: servers restart")
+		require.Greater(t, time.Since(began), 400*time.Millisecond, "the first failed dial does not end it: servers restart")
 		require.ErrorIs(t, err, sequin.ErrUnreachable)
 		require.NotErrorIs(t, err, sequin.ErrOutcomeUnknown)
 		require.ErrorContains(t, err, w.URL)
@@ -113,18 +113,17 @@ func TestARefusedDialGivesUpWithinTwoSecondsAndSaysWhatToCheck(t *testing.T) {
 	})
 }
 
-func TestAServerThatComesBackIsReached(t *testing.T) {
+func TestAServerThatRestartsQuicklyIsReached(t *testing.T) {
 	forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 		w.Down()
-		synctest.Wait() // as above
+		synctest.Wait() // until net/http has noticed that its idle connection is closed
 		time.AfterFunc(120*time.Millisecond, w.Up)
-		require.NoError(t, o.call(w.ctx, w.client), "a dial that failed is surely no act")
+		require.NoError(t, o.call(w.ctx, w.client), "a failed dial surely did not act")
 	})
 }
 
-// The two seconds are those of the dials that fail, not of the call: a server that answers 503 while it stops is not given
-// up as soon as it is gone.
-func TestTheTwoSecondsOfARefusedDialBeginWithIt(t *testing.T) {
+// The two seconds do not begin with the call: a server may answer 503 for a while before it stops.
+func TestTheTwoSecondsBeginWithTheFirstFailedDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{Retry: sequin.RetryConfig{MaxAttempts: 100, MaxWait: 500 * time.Millisecond}})
 		w.Fault(sequintest.Fault{Status: 503})
@@ -137,8 +136,8 @@ func TestTheTwoSecondsOfARefusedDialBeginWithIt(t *testing.T) {
 	})
 }
 
-// A firewall that drops what it should refuse: each dial hangs for as long as the dialer lets it.
-func TestADialThatHangsIsNotMadeAgain(t *testing.T) {
+// A firewall may drop packets instead of refusing the connection. A dial then hangs for as long as the dialer allows.
+func TestADialThatHangsForTwoSecondsIsNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dials := 0
 		hang := func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -156,7 +155,7 @@ func TestADialThatHangsIsNotMadeAgain(t *testing.T) {
 	})
 }
 
-func TestAServerThatAnswersInBetweenStartsTheTwoSecondsAnew(t *testing.T) {
+func TestAnAnswerRestartsTheTwoSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{Retry: sequin.RetryConfig{MaxAttempts: 100, MaxWait: 500 * time.Millisecond}})
 		w.Down()
@@ -170,7 +169,7 @@ func TestAServerThatAnswersInBetweenStartsTheTwoSecondsAnew(t *testing.T) {
 	})
 }
 
-// waits are the pauses between the requests that the server saw.
+// waits returns the times between the requests that the server received.
 func waits(w *world, op sequintest.Op) []time.Duration {
 	var gaps []time.Duration
 	requests := w.Requests(op)
@@ -180,7 +179,7 @@ func waits(w *world, op sequintest.Op) []time.Duration {
 	return gaps
 }
 
-func TestWaitsDoubleUpToMaxWaitAndAreJittered(t *testing.T) {
+func TestWaitsDoubleUpToMaxWaitAndAreRandom(t *testing.T) {
 	const ms = time.Millisecond
 	seen := map[time.Duration]bool{}
 	for range 20 {
@@ -198,10 +197,10 @@ func TestWaitsDoubleUpToMaxWaitAndAreJittered(t *testing.T) {
 			seen[got[4]] = true
 		})
 	}
-	require.Greater(t, len(seen), 1, "no jitter")
+	require.Greater(t, len(seen), 1, "the waits are not random")
 }
 
-func TestRetryAfterIsHonouredUpToMaxWait(t *testing.T) {
+func TestRetryAfterIsFollowedUpToMaxWait(t *testing.T) {
 	inThreeSeconds := func() string { return time.Now().Add(3 * time.Second).UTC().Format(http.TimeFormat) }
 	for _, row := range []struct {
 		name        string
@@ -211,7 +210,7 @@ func TestRetryAfterIsHonouredUpToMaxWait(t *testing.T) {
 		{"seconds", func() string { return "2" }, 2 * time.Second, 2 * time.Second},
 		{"a date", inThreeSeconds, 3 * time.Second, 3 * time.Second},
 		{"an hour", func() string { return "3600" }, 5 * time.Second, 5 * time.Second},
-		{"more than fits", func() string { return strings.Repeat("9", 30) }, 5 * time.Second, 5 * time.Second},
+		{"more than an int64", func() string { return strings.Repeat("9", 30) }, 5 * time.Second, 5 * time.Second},
 		{"nonsense", func() string { return "soon" }, 50 * time.Millisecond, 100 * time.Millisecond},
 		{"the past", func() string { return "Thu, 01 Jan 1970 00:00:00 GMT" }, 50 * time.Millisecond, 100 * time.Millisecond},
 		{"negative", func() string { return "-5" }, 50 * time.Millisecond, 100 * time.Millisecond},
@@ -231,7 +230,7 @@ func TestRetryAfterIsHonouredUpToMaxWait(t *testing.T) {
 	}
 }
 
-func TestABackoffNeverLeavesItsBounds(t *testing.T) {
+func TestAWaitIsNeverOutsideItsLimits(t *testing.T) {
 	for _, retry := range []sequin.RetryConfig{
 		{}, {MinWait: 1}, {MinWait: time.Hour}, {MaxWait: time.Millisecond}, {MinWait: 1, MaxWait: 1},
 		{MinWait: 3600 * time.Hour, MaxWait: 87_600 * time.Hour},
@@ -239,17 +238,17 @@ func TestABackoffNeverLeavesItsBounds(t *testing.T) {
 		least := time.Duration(0)
 		for n := range 200 {
 			got, err := retry.Wait(n, nil)
-			require.NoError(t, err, "a bound that is set alone moves the default of the other")
+			require.NoError(t, err, "if one limit is set, the default of the other does not contradict it")
 			most, _ := retry.Wait(199, nil)
 			require.Positive(t, got+1)
-			require.GreaterOrEqual(t, 2*got+1, least, "failure %d waits less than one before", n)
+			require.GreaterOrEqual(t, 2*got+1, least, "failure %d waits less than an earlier one", n)
 			require.LessOrEqual(t, got, 2*most+1)
 			least = max(least, got)
 		}
 	}
 }
 
-func TestAContextThatEndsInAWaitEndsTheCallAtOnceAndTellsWhatWasWrong(t *testing.T) {
+func TestAContextThatEndsDuringAWaitEndsTheCallAndKeepsTheLastError(t *testing.T) {
 	forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 		before := w.Count(o.op)
 		w.Fault(sequintest.Fault{Op: o.op, Status: 503, Body: `{"summary":"starting"}`, Header: http.Header{"Retry-After": {"5"}}})
@@ -270,7 +269,7 @@ func TestAContextThatEndsInAWaitEndsTheCallAtOnceAndTellsWhatWasWrong(t *testing
 	})
 }
 
-func TestAContextThatEndsInALaterAttemptTellsWhatWasWrongBefore(t *testing.T) {
+func TestAContextThatEndsDuringALaterAttemptKeepsTheErrorBefore(t *testing.T) {
 	forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 		before := w.Count(o.op)
 		w.Fault(sequintest.Fault{Op: o.op, Status: 503, Body: `{"summary":"starting"}`, Count: 1})
@@ -282,12 +281,12 @@ func TestAContextThatEndsInALaterAttemptTellsWhatWasWrongBefore(t *testing.T) {
 		var api *sequin.APIError
 		require.ErrorAs(t, err, &api)
 		require.Equal(t, "starting", api.Summary)
-		require.Equal(t, o.changes, errors.Is(err, sequin.ErrOutcomeUnknown), "the second attempt may have been acted on")
+		require.Equal(t, o.changes, errors.Is(err, sequin.ErrOutcomeUnknown), "the server may have carried out the second attempt")
 		require.Equal(t, 2, w.Count(o.op)-before)
 	})
 }
 
-func TestGivingUpKeepsTheLastErrorAndCountsTheAttempts(t *testing.T) {
+func TestAFailedCallHasTheLastErrorAndTheNumberOfAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})
 		for i := range 4 {
@@ -301,7 +300,7 @@ func TestGivingUpKeepsTheLastErrorAndCountsTheAttempts(t *testing.T) {
 	})
 }
 
-func TestTheLoggerHearsOfRepeatsAndNotOfSuccess(t *testing.T) {
+func TestRepeatsAreLoggedAndSuccessIsNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		w := newWorld(t, sequintest.Config{}, sequin.Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Token: ""})

@@ -3,6 +3,7 @@ package sequin_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// ackIDs makes n different ack ids.
+// ackIDs returns n different ack ids.
 func ackIDs(n int) []string {
 	ids := make([]string, n)
 	for i := range ids {
@@ -22,7 +23,7 @@ func ackIDs(n int) []string {
 	return ids
 }
 
-// distinct makes n messages of different keys.
+// distinct returns n messages with different keys.
 func distinct(n int) []sequin.Message {
 	messages := make([]sequin.Message, n)
 	for i := range messages {
@@ -31,41 +32,23 @@ func distinct(n int) []sequin.Message {
 	return messages
 }
 
-// badInput are calls whose arguments are wrong, each with its named error.
-func badInput(ctx context.Context, c *sequin.Client) []struct {
+// badCall is a call with a wrong argument, and its error.
+type badCall struct {
 	name string
 	want error
 	call func() error
-} {
-	type row = struct {
-		name string
-		want error
-		call func() error
-	}
+}
+
+// badMessageCalls are calls that send, receive, ack and nack.
+func badMessageCalls(ctx context.Context, c *sequin.Client) []badCall {
 	receive := func(opts sequin.ReceiveOptions) func() error {
 		return func() error { _, err := c.ReceiveMessages(ctx, "s", "all", opts); return err }
 	}
 	send := func(messages ...sequin.Message) func() error {
 		return func() error { _, err := c.SendMessages(ctx, "s", messages); return err }
 	}
-	list := func(opts sequin.ListOptions) func() error {
-		return func() error { _, err := c.ListMessages(ctx, "s", opts); return err }
-	}
-	peek := func(opts sequin.ListOptions) func() error {
-		return func() error { _, err := c.PeekMessages(ctx, "s", "all", opts); return err }
-	}
 	settle := func(ids ...string) func() error { return func() error { return c.AckMessages(ctx, "s", "all", ids) } }
-	stream := func(opts sequin.StreamOptions) func() error {
-		return func() error { _, err := c.CreateStream(ctx, "t", opts); return err }
-	}
-	consumer := func(filter string, opts sequin.ConsumerOptions) func() error {
-		return func() error { _, err := c.CreateConsumer(ctx, "s", "c", filter, opts); return err }
-	}
-	update := func(opts sequin.ConsumerOptions) func() error {
-		return func() error { _, err := c.UpdateConsumer(ctx, "s", "all", opts); return err }
-	}
-	yes := true
-	return []row{
+	return []badCall{
 		{"send no messages", sequin.ErrInvalidArgument, send()},
 		{"send 1,001", sequin.ErrBatchTooLarge, send(distinct(1001)...)},
 		{"send a bad key among good ones", sequin.ErrInvalidKey, send(sequin.Message{Key: "a"}, sequin.Message{Key: "b c"})},
@@ -87,6 +70,21 @@ func badInput(ctx context.Context, c *sequin.Client) []struct {
 		{"ack without dashes", sequin.ErrInvalidAckID, settle(strings.ReplaceAll(someID, "-", ""))},
 		{"ack what is as long as an id", sequin.ErrInvalidAckID, settle(strings.Repeat("x", len(someID)))},
 		{"nack abc", sequin.ErrInvalidAckID, func() error { return c.NackMessage(ctx, "s", "all", "abc") }},
+	}
+}
+
+// badLifecycleCalls are calls that create and change streams and consumers.
+func badLifecycleCalls(ctx context.Context, c *sequin.Client) []badCall {
+	stream := func(opts sequin.StreamOptions) func() error {
+		return func() error { _, err := c.CreateStream(ctx, "t", opts); return err }
+	}
+	consumer := func(filter string, opts sequin.ConsumerOptions) func() error {
+		return func() error { _, err := c.CreateConsumer(ctx, "s", "c", filter, opts); return err }
+	}
+	update := func(opts sequin.ConsumerOptions) func() error {
+		return func() error { _, err := c.UpdateConsumer(ctx, "s", "all", opts); return err }
+	}
+	return []badCall{
 		{"MaxStorageGB", sequin.ErrInvalidArgument, stream(sequin.StreamOptions{MaxStorageGB: -1})},
 		{"RetainUpTo", sequin.ErrInvalidArgument, stream(sequin.StreamOptions{RetainUpTo: -1})},
 		{"RetainAtLeast", sequin.ErrInvalidArgument, stream(sequin.StreamOptions{RetainAtLeast: -1})},
@@ -111,6 +109,19 @@ func badInput(ctx context.Context, c *sequin.Client) []struct {
 			_, err := c.EnsureConsumer(ctx, "s", "c", ">", sequin.ConsumerOptions{MaxDeliver: -2})
 			return err
 		}},
+	}
+}
+
+// badReads are calls that read messages without leasing them.
+func badReads(ctx context.Context, c *sequin.Client) []badCall {
+	list := func(opts sequin.ListOptions) func() error {
+		return func() error { _, err := c.ListMessages(ctx, "s", opts); return err }
+	}
+	peek := func(opts sequin.ListOptions) func() error {
+		return func() error { _, err := c.PeekMessages(ctx, "s", "all", opts); return err }
+	}
+	yes := true
+	return []badCall{
 		{"list -1", sequin.ErrInvalidArgument, list(sequin.ListOptions{Limit: -1})},
 		{"list 10,001", sequin.ErrInvalidArgument, list(sequin.ListOptions{Limit: 10_001})},
 		{"list sorted by x", sequin.ErrInvalidArgument, list(sequin.ListOptions{Sort: "x"})},
@@ -123,16 +134,17 @@ func badInput(ctx context.Context, c *sequin.Client) []struct {
 	}
 }
 
-func TestBadInputIsRefusedByNameBeforeAnythingIsSent(t *testing.T) {
+func TestAWrongArgumentIsRefusedBeforeAnythingIsSent(t *testing.T) {
 	inMode(t, 0, func(t *testing.T, w *world) {
-		for _, row := range badInput(w.ctx, w.client) {
+		bad := slices.Concat(badMessageCalls(w.ctx, w.client), badLifecycleCalls(w.ctx, w.client), badReads(w.ctx, w.client))
+		for _, row := range bad {
 			nothingSent(t, w, func() { require.ErrorIs(t, row.call(), row.want, row.name) })
 		}
 	})
 }
 
-// unnamed are all calls that name a stream, with the name left to the row; two names where a consumer is named too.
-func unnamed(ctx context.Context, c *sequin.Client) map[string]func(stream, consumer string) error {
+// namingCalls are all calls with the name of a stream, and some also with the name of a consumer.
+func namingCalls(ctx context.Context, c *sequin.Client) map[string]func(stream, consumer string) error {
 	return map[string]func(stream, consumer string) error{
 		"receive": func(s, k string) error { _, err := c.ReceiveMessage(ctx, s, k); return err },
 		"ack":     func(s, k string) error { return c.AckMessage(ctx, s, k, someID) },
@@ -168,7 +180,7 @@ func TestAnEmptyNameIsRefusedBeforeAnythingIsSent(t *testing.T) {
 	ofConsumers := map[string]bool{"receive": true, "ack": true, "nack": true, "create consumer": true, "ensure consumer": true,
 		"get consumer": true, "update consumer": true, "delete consumer": true, "peek": true}
 	inMode(t, 0, func(t *testing.T, w *world) {
-		for name, call := range unnamed(w.ctx, w.client) {
+		for name, call := range namingCalls(w.ctx, w.client) {
 			nothingSent(t, w, func() {
 				for _, bad := range []string{"", ".", ".."} {
 					require.ErrorIs(t, call(bad, "all"), sequin.ErrInvalidArgument, name)
@@ -181,7 +193,7 @@ func TestAnEmptyNameIsRefusedBeforeAnythingIsSent(t *testing.T) {
 	})
 }
 
-func TestTheLimitsThemselvesAreAllowed(t *testing.T) {
+func TestArgumentsAtTheirLimitsAreAccepted(t *testing.T) {
 	inMode(t, 0, func(t *testing.T, w *world) {
 		w.stream(t, "s", sequin.ConsumerOptions{})
 		sent, err := w.client.SendMessages(w.ctx, "s", distinct(1000))

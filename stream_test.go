@@ -12,7 +12,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// body is what the latest request of an operation carried.
+// body returns the body of the latest request of an operation.
 func body(w *world, op sequintest.Op) string {
 	requests := w.Requests(op)
 	return string(requests[len(requests)-1].Body)
@@ -76,7 +76,7 @@ func TestAStreamOptionThatIsNotSetIsNotSent(t *testing.T) {
 	}
 }
 
-func TestMessagesAreListedBySeqByPatternAndUpToALimit(t *testing.T) {
+func TestMessagesAreListedBySeqPatternAndLimit(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "s", sequin.ConsumerOptions{})
 		for _, key := range []string{"a.1", "a.2", "b.1"} {
@@ -135,22 +135,22 @@ func TestEnsureStreamCreatesOnceAndFindsAfterwards(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, made, found)
 		found, err = w.client.EnsureStream(w.ctx, "s", sequin.StreamOptions{})
-		require.NoError(t, err, "what the caller leaves unset is not compared")
+		require.NoError(t, err, "options that are not set are not compared")
 		require.Equal(t, made, found)
 		require.Equal(t, 1, w.Count(sequintest.CreateStream))
 		_, err = w.client.EnsureStream(w.ctx, "a b", sequin.StreamOptions{})
-		require.ErrorIs(t, err, sequin.ErrValidation, "a name that cannot be is not found again: what create said tells more")
+		require.ErrorIs(t, err, sequin.ErrValidation, "the error of the create is returned, and not that of the second get")
 	})
 }
 
-func TestEnsureStreamTellsEveryOptionThatDiffers(t *testing.T) {
+func TestEnsureStreamListsEveryOptionThatDiffers(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		_, err := w.client.CreateStream(w.ctx, "s", sequin.StreamOptions{})
 		require.NoError(t, err)
 		s, err := w.client.EnsureStream(w.ctx, "s", sequin.StreamOptions{OneMessagePerKey: true})
-		require.NotNil(t, s, "a program may go on with what there is")
+		require.NotNil(t, s, "the stream is returned too")
 		if w.mode == server.Aug2024 {
-			require.NoError(t, err, "what the server does not show is not compared")
+			require.NoError(t, err, "options that the server does not show are not compared")
 			return
 		}
 		require.ErrorIs(t, err, sequin.ErrMismatch)
@@ -169,15 +169,15 @@ func TestEnsureStreamTellsEveryOptionThatDiffers(t *testing.T) {
 	})
 }
 
-// ensured is how EnsureStream or EnsureConsumer is driven into a race or a lost answer: the thing is there, and the first
-// look does not see it yet.
+// ensured calls EnsureStream or EnsureConsumer while another program creates the same (lost is nil), or while the answer to
+// the create is lost.
 func ensured(t *testing.T, get, create sequintest.Op, lost *sequintest.Fault, call func(w *world) (id string, err error), made func(w *world) string) {
 	t.Helper()
 	inBothModes(t, func(t *testing.T, w *world) {
 		_, err := w.client.CreateStream(w.ctx, "s", sequin.StreamOptions{})
 		require.NoError(t, err)
 		want := ""
-		if lost == nil { // somebody else was quicker
+		if lost == nil { // another program was faster
 			want = made(w)
 			w.Fault(sequintest.Fault{Op: get, Status: 404, Body: `{"summary":"not yet"}`, Count: 1})
 		} else {
@@ -204,7 +204,7 @@ func ensureStream(w *world) (string, error) {
 	return s.ID, nil
 }
 
-func TestEnsureStreamFindsWhatSomebodyElseCreatedMeanwhile(t *testing.T) {
+func TestEnsureStreamFindsAStreamThatAnotherProgramJustCreated(t *testing.T) {
 	ensured(t, sequintest.GetStream, sequintest.CreateStream, nil, ensureStream, func(w *world) string {
 		id, err := ensureStream(w)
 		require.NoError(t, err)
@@ -212,18 +212,18 @@ func TestEnsureStreamFindsWhatSomebodyElseCreatedMeanwhile(t *testing.T) {
 	})
 }
 
-func TestEnsureStreamFindsWhatItCreatedWithoutAnAnswer(t *testing.T) {
+func TestEnsureStreamFindsAStreamWhoseCreateLostItsAnswer(t *testing.T) {
 	for _, lost := range []sequintest.Fault{{CutAfter: true}, {Garble: true}, {Status: 502, Acted: true}} {
 		ensured(t, sequintest.GetStream, sequintest.CreateStream, &lost, ensureStream, nil)
 	}
 }
 
-func TestEnsureStreamTellsThatItDoesNotKnow(t *testing.T) {
+func TestEnsureStreamReportsAnUnknownOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})
 		w.Fault(sequintest.Fault{Op: sequintest.CreateStream, CutBefore: true})
 		_, err := ensureStream(w)
-		require.ErrorIs(t, err, sequin.ErrOutcomeUnknown, "it was not there when looked for, but may still come")
+		require.ErrorIs(t, err, sequin.ErrOutcomeUnknown, "the second get did not find it, but the server may still create it")
 		var api *sequin.APIError
 		require.False(t, errors.As(err, &api))
 	})

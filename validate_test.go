@@ -14,10 +14,10 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// tokens joins n tokens.
+// tokens returns a key of n tokens.
 func tokens(n int) string { return strings.TrimSuffix(strings.Repeat("t.", n), ".") }
 
-func TestKeys(t *testing.T) {
+func TestEachRuleOfKeysHasItsError(t *testing.T) {
 	for _, row := range []struct{ name, key, says string }{
 		{"one token", "orders", ""},
 		{"one character", "a", ""},
@@ -54,7 +54,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-func TestPatterns(t *testing.T) {
+func TestEachRuleOfPatternsHasItsError(t *testing.T) {
 	for _, row := range []struct{ name, pattern, says string }{
 		{"everything", ">", ""},
 		{"any one token", "*", ""},
@@ -85,7 +85,7 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
-// The rules as the reference words them, and no faster.
+// The rules as the server's reference states them, without regard to speed.
 var (
 	keyToken     = regexp.MustCompile(`^[!-~]+$`)
 	wildcardRune = regexp.MustCompile(`[*>]`)
@@ -122,8 +122,8 @@ func FuzzKey(f *testing.F) {
 	})
 }
 
-// A key that passes is one that the server takes: the client is no stricter, and no laxer, than it.
-func TestTheServerAgreesAboutKeysAndPatterns(t *testing.T) {
+// The client accepts the same keys and patterns as the server.
+func TestTheServerAcceptsTheKeysAndPatternsThatTheClientAccepts(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "s", sequin.ConsumerOptions{})
 		for b := range 256 {
@@ -145,7 +145,7 @@ func TestTheServerAgreesAboutKeysAndPatterns(t *testing.T) {
 	})
 }
 
-// nothingSent asserts that a promise makes no request.
+// nothingSent requires that promise makes no request.
 func nothingSent(t *testing.T, w *world, promise func()) {
 	t.Helper()
 	before := w.Count(sequintest.Any)
@@ -153,7 +153,7 @@ func nothingSent(t *testing.T, w *world, promise func()) {
 	require.Equal(t, before, w.Count(sequintest.Any), "a request was sent")
 }
 
-func TestDataThatTheWayWouldChangeIsRefused(t *testing.T) {
+func TestDataThatJSONOrPostgresWouldChangeIsRefused(t *testing.T) {
 	for name, data := range map[string]string{"not UTF-8": "a\xffb", "a lone surrogate": "\xed\xa0\x80", "NUL": "a\x00b", "NUL alone": "\x00"} {
 		t.Run(name, func(t *testing.T) {
 			inMode(t, 0, func(t *testing.T, w *world) {
@@ -167,7 +167,7 @@ func TestDataThatTheWayWouldChangeIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheLargestMessageIsTheServersLargest(t *testing.T) {
+func TestTheLargestMessageFillsTheServersLargestRequest(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "s", sequin.ConsumerOptions{})
 		room := sequin.MaxRequestBytes - len(`{"messages":[{"key":"k","data":""}]}`)
@@ -179,12 +179,12 @@ func TestTheLargestMessageIsTheServersLargest(t *testing.T) {
 			require.ErrorIs(t, err, sequin.ErrTooLarge)
 			require.ErrorContains(t, err, "8000001 bytes")
 			_, err = w.client.SendMessage(w.ctx, "s", "k", strings.Repeat(`"`, room/2+1))
-			require.ErrorIs(t, err, sequin.ErrTooLarge, "it is the encoded size that counts")
+			require.ErrorIs(t, err, sequin.ErrTooLarge, "the encoded size counts")
 		})
 	})
 }
 
-func TestABatchAboveARequestsSizeIsRefusedWithItsSize(t *testing.T) {
+func TestABatchAboveTheSizeOfARequestIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})
 		half := strings.Repeat("x", sequin.MaxRequestBytes/2)
@@ -203,11 +203,11 @@ func FuzzEncodeSend(f *testing.F) {
 	f.Add("a b", "", "a..b", "")
 	f.Fuzz(func(t *testing.T, key1, data1, key2, data2 string) {
 		messages := []sequin.Message{{Key: key1, Data: data1}, {Key: key2, Data: data2}}
-		body, foretold, err := sequin.EncodeSend(messages)
+		body, computed, err := sequin.EncodeSend(messages)
 		if err != nil {
-			return // the doors have tests of their own
+			return // other tests check which messages are refused
 		}
-		require.Len(t, body, foretold)
+		require.Len(t, body, computed)
 		var sent struct {
 			Messages []sequin.Message `json:"messages"`
 		}

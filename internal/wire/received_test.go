@@ -20,7 +20,7 @@ func decode(body []byte, bare bool) (got []wire.Message, err error) {
 	return got, err
 }
 
-func TestDecodeReceived(t *testing.T) {
+func TestTheAnswerToAReceiveIsDecodedMessageByMessage(t *testing.T) {
 	message := func(ack, key, data string) wire.Message {
 		return wire.Message{AckID: ack, Key: key, Data: data}
 	}
@@ -40,25 +40,25 @@ func TestDecodeReceived(t *testing.T) {
 			[]wire.Message{message("a", "k", "1"), message("b", "l", "2")}, ""},
 		{"nulls", `{"data":[{"ack_id":"a","deliver_count":null,"message":{"key":"k","data":null,"stream_id":null,"data_hash":null,
 			"seq":null,"inserted_at":null,"updated_at":null}}]}`, []wire.Message{message("a", "k", "")}, ""},
-		{"times nobody can read", `{"data":[{"ack_id":"a","message":{"key":"k","inserted_at":"yesterday","updated_at":1700000000}}]}`,
+		{"unreadable times", `{"data":[{"ack_id":"a","message":{"key":"k","inserted_at":"yesterday","updated_at":1700000000}}]}`,
 			[]wire.Message{message("a", "k", "")}, ""},
 		{"escapes", `{"\u0064ata":[{"ack_id":"\u0061","message":{"k\u0065y":"k","data":"\"\\\n\ud83d\ude00"}}]}`,
 			[]wire.Message{message("a", "k", "\"\\\n\U0001F600")}, ""},
 		{"empty body", ``, nil, "ends where a value should begin"},
 		{"no data", `{"dat":[]}`, nil, `has no "data"`},
-		{"other case is another field", `{"DATA":[]}`, nil, `has no "data"`},
+		{"a name in upper case is another field", `{"DATA":[]}`, nil, `has no "data"`},
 		{"null", `null`, nil, "expected an object"},
 		{"a list", `[]`, nil, "expected an object"},
 		{"data null", `{"data":null}`, nil, "expected an array"},
 		{"data an object", `{"data":{}}`, nil, "expected an array"},
-		{"an element that is none", `{"data":[null]}`, nil, "expected an object"},
+		{"an element that is null", `{"data":[null]}`, nil, "expected an object"},
 		{"a message without an ack id", `{"data":[{"message":{"key":"k"}}]}`, nil, `has no "ack_id"`},
 		{"a message without a key", `{"data":[{"ack_id":"a","message":{}}]}`, nil, `has no "key"`},
 		{"no message", `{"data":[{"ack_id":"a"}]}`, nil, `has no "key"`},
 		{"key a number", `{"data":[{"ack_id":"a","message":{"key":1}}]}`, nil, "expected a string"},
 		{"seq a fraction", `{"data":[{"ack_id":"a","message":{"key":"k","seq":1.5}}]}`, nil, "integer"},
 		{"truncated", `{"data":[{"ack_id":"a","message":{"key":"k"`, nil, "ends inside"},
-		{"more behind it", `{"data":[]}{}`, nil, "text after"},
+		{"text after the object", `{"data":[]}{}`, nil, "text after"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got, err := decode([]byte(row.body), false)
@@ -72,15 +72,15 @@ func TestDecodeReceived(t *testing.T) {
 	}
 }
 
-func TestABareDecoderLeavesOutWhatADeliveryDoesNotShow(t *testing.T) {
+func TestABareDecoderLeavesOutStreamIDAndDataHash(t *testing.T) {
 	body := []byte(`{"data":[{"ack_id":"a","message":{"stream_id":"s","key":"k","data_hash":"h","data":"d"}}]}`)
 	got, err := decode(body, true)
 	require.NoError(t, err)
 	require.Equal(t, []wire.Message{{AckID: "a", Key: "k", Data: "d"}}, got)
 }
 
-// A program that keeps one message must not keep the answer, or its neighbours, alive.
-func TestTheStringsOfAMessageShareOneAllocationOfTheirOwn(t *testing.T) {
+// A program that keeps one message must not keep the answer or other messages alive.
+func TestTheStringsOfAMessageShareOneAllocation(t *testing.T) {
 	body := []byte(`{"data":[{"ack_id":"aa","message":{"key":"kk","data":"dd"}},{"ack_id":"bb","message":{"key":"ll","data":"ee"}}]}`)
 	got, err := decode(body, true)
 	require.NoError(t, err)
@@ -93,7 +93,7 @@ func TestTheStringsOfAMessageShareOneAllocationOfTheirOwn(t *testing.T) {
 	require.Equal(t, "aakkddbbllee", got[0].AckID+got[0].Key+got[0].Data+got[1].AckID+got[1].Key+got[1].Data)
 }
 
-// receivedJSON is a receive's answer for encoding/json.
+// receivedJSON is the answer to a receive, for encoding/json.
 type receivedJSON struct {
 	Data *[]struct {
 		AckID        string `json:"ack_id"`
@@ -110,7 +110,7 @@ type receivedJSON struct {
 	} `json:"data"`
 }
 
-// looseTime is zero where it cannot be read. A time without a zone, as Elixir writes naive ones, is UTC.
+// looseTime is zero if it cannot be read. A time without a zone, as Elixir writes naive times, is UTC.
 type looseTime struct{ time.Time }
 
 func (l *looseTime) UnmarshalJSON(text []byte) error {
@@ -127,8 +127,8 @@ func (l *looseTime) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// naive decodes by encoding/json. ok is false for what it reads by other rules: it matches names in any case, and lets
-// the parts of a repeated member, or a null after a value, add up.
+// naive decodes with encoding/json. ok is false for texts that encoding/json reads by other rules: it ignores the case of
+// names, and merges repeated members.
 func naive(body []byte) (got []wire.Message, valid, ok bool) {
 	if !json.Valid(body) {
 		return nil, false, true
@@ -152,7 +152,7 @@ func naive(body []byte) (got []wire.Message, valid, ok bool) {
 	return got, true, true
 }
 
-// plain reports whether no object of the valid JSON that is next holds a name twice, or one in other letters than lower case.
+// plain reports whether all names in the next value, which is valid JSON, are in lower case and unique in their object.
 func plain(d *json.Decoder) bool {
 	token, _ := d.Token()
 	delim, container := token.(json.Delim)
@@ -160,7 +160,7 @@ func plain(d *json.Decoder) bool {
 	for container && d.More() {
 		if delim == '{' {
 			name, _ := d.Token()
-			folded := strings.ToLower(strings.ToUpper(name.(string))) // by way of upper case: ſ folds to s
+			folded := strings.ToLower(strings.ToUpper(name.(string))) // through upper case: ſ folds to s
 			if seen[folded] || folded != name {
 				return false
 			}
@@ -192,7 +192,7 @@ func FuzzDecodeReceived(f *testing.F) {
 		bare, bareErr := decode(body, true)
 		want, valid, ok := naive(body)
 		if !ok {
-			return // and has not crashed
+			return // only a panic is a failure
 		}
 		require.Equal(t, valid, err == nil, "%v", err)
 		if err == nil {

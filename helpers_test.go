@@ -17,7 +17,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// world is a server in memory and a client of it, in virtual time.
+// world is a server in memory and its client. In a synctest bubble their time is virtual.
 type world struct {
 	*sequintest.Server
 	client *sequin.Client
@@ -25,14 +25,14 @@ type world struct {
 	mode   server.Compat
 }
 
-// inBothModes runs a promise against the documented behaviour and against that of the 2024 server.
+// inBothModes runs promise against a server of the documented behaviour and against one of the 2024 behaviour.
 func inBothModes(t *testing.T, promise func(t *testing.T, w *world)) {
 	t.Helper()
 	t.Run("documented", func(t *testing.T) { inMode(t, server.Documented, promise) })
 	t.Run("aug2024", func(t *testing.T) { inMode(t, server.Aug2024, promise) })
 }
 
-// inMode runs a promise in a bubble of virtual time; a goroutine that is left when it returns fails the test.
+// inMode runs promise in a synctest bubble. A goroutine that is left when it returns fails the test.
 func inMode(t *testing.T, mode server.Compat, promise func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -52,7 +52,7 @@ func newWorld(t *testing.T, cfg sequintest.Config, client sequin.Config) *world 
 	return &world{Server: srv, client: c, ctx: t.Context(), mode: cfg.Compat}
 }
 
-// stream makes a stream with a consumer of everything.
+// stream creates a stream, and a consumer "all" of all its messages.
 func (w *world) stream(t *testing.T, name string, opts sequin.ConsumerOptions) (*sequin.Stream, *sequin.Consumer) {
 	t.Helper()
 	s, err := w.client.CreateStream(w.ctx, name, sequin.StreamOptions{})
@@ -62,7 +62,7 @@ func (w *world) stream(t *testing.T, name string, opts sequin.ConsumerOptions) (
 	return s, c
 }
 
-// countingDials is a client of srv's, with connections of its own that are counted.
+// countingDials returns an http.Client of srv with connections of its own, and the number of its dials.
 func countingDials(srv *sequintest.Server) (*http.Client, *atomic.Int64) {
 	dials := new(atomic.Int64)
 	transport := srv.Client().Transport.(*http.Transport)
@@ -74,5 +74,5 @@ func countingDials(srv *sequintest.Server) (*http.Client, *atomic.Int64) {
 	return &http.Client{Transport: transport}, dials
 }
 
-// quiet is for servers that would otherwise write to the test's output what they are meant to suffer.
+// quiet is a logger for servers whose expected errors must not appear in the test's output.
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
