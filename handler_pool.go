@@ -241,7 +241,7 @@ func (p *handlerPool) clearFailures(d Delivery) {
 func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
 	now, text := time.Now(), failurelog.Text(err)
 	single, final := len(batch) == 1, counts && isPermanent(err)
-	p.logError(slog.LevelWarn, "had a handler call that failed", batch[0], err, "deliveries", len(batch))
+	p.logError(slog.LevelWarn, "got an error from a handler", batch[0], err, "deliveries", len(batch))
 	fresh, reported := false, false
 	for _, d := range batch {
 		settled := d.state.settled.Load()
