@@ -63,7 +63,7 @@ const noLimit = math.MaxInt
 
 func newDialect(c Compat) dialect {
 	return dialect{
-		//                        Documented            Aug2024
+		// pick(c, what Documented does, what Aug2024 does)
 		newStore: pick(c, store.NewMemory, store.NewAug2024),
 
 		dashesInNames: pick(c, true, false),

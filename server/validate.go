@@ -36,7 +36,7 @@ const (
 	keyEmpty
 	keyNUL
 	keyLong
-	keyEnds // with a delimiter, or starts with one
+	keyDelimiter // at the start or at the end
 	keyEmptyToken
 	keyTokens
 	keyCharacters
@@ -79,7 +79,7 @@ func keyFaultOf(key string, tokens int) keyFault {
 	case len(key) > maxKey:
 		return keyLong
 	case key[0] == '.' || key[len(key)-1] == '.':
-		return keyEnds
+		return keyDelimiter
 	case strings.Contains(key, ".."):
 		return keyEmptyToken
 	case tokens > maxTokens:

@@ -14,8 +14,8 @@ type line struct {
 	leaseExpired func()
 
 	waiters []waiter
-	called  waiter      // nil when nobody is called
-	timer   *time.Timer // runs while somebody waits and a lease is out
+	called  waiter      // nil when no waiter is called
+	timer   *time.Timer // runs while a receive waits and a lease is out
 	at      time.Time   // when the timer fires
 }
 

@@ -6,6 +6,10 @@
 //
 // The caller validates every request first. A store trusts names, keys, patterns and numbers, and returns no errors but
 // those below.
+//
+// In Memory a stream and its consumers share one lock, which locking.go takes. A stream has the log of its messages. A
+// consumer has a backlog, what it has not settled, and a line, the receives that wait. The dialect chooses between the
+// documented behaviour and that of the 2024 server. A store knows nothing of HTTP and JSON.
 package store
 
 import (
