@@ -80,7 +80,7 @@ func TestBothDirectionsWorkAtOnce(t *testing.T) {
 func TestWriteWaitsForRoomAndNotForAReader(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, server *memConn) {
 		n, err := client.Write(make([]byte, pipeCapacity))
-		require.NoError(t, err, "nobody has read yet")
+		require.NoError(t, err, "the peer has not read yet")
 		require.Equal(t, pipeCapacity, n)
 
 		more := start(client.Write, make([]byte, 10))

@@ -17,7 +17,7 @@ type FaultHandle struct {
 	mu      sync.Mutex // guards all below
 	seen    int        // requests that matched
 	hits    int
-	changed chan struct{} // closed and set to nil at a hit; nil while nobody waits
+	changed chan struct{} // closed and set to nil at a hit; nil while no goroutine waits
 }
 
 // Hits returns how many requests the fault has affected. A request counts once the server has acted, if the fault lets it

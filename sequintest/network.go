@@ -21,7 +21,7 @@ type network struct {
 	ended   bool
 	dialed  int                    // connections in memory; the number is the client's port
 	conns   map[net.Conn]*activity // by the server's end
-	changed chan struct{}          // closed and set to nil when a connection changes or ends; nil while nobody waits
+	changed chan struct{}          // closed and set to nil when a connection changes or ends; nil while no goroutine waits
 }
 
 // activity is what a connection is doing.
