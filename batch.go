@@ -16,6 +16,7 @@ import (
 // This file says what becomes of a batch of a Publisher's messages: it is sent, retried, split, or fails.
 
 type (
+	messageEngine = batch.Engine[outgoing, batchState]
 	messageBatch  = batch.Batch[outgoing, batchState]
 	messageResult = batch.Result[outgoing, batchState]
 	messageEntry  = batch.Entry[outgoing]

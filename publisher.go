@@ -41,8 +41,6 @@ type Publisher struct {
 	outcome error // of Close
 }
 
-type messageEngine = batch.Engine[outgoing, batchState]
-
 // NewPublisher returns a Publisher for the stream with that name or id. It makes no request and starts no goroutine;
 // the first Send does both. Its error is ErrInvalidConfig or ErrInvalidArgument.
 func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, error) {
@@ -160,7 +158,7 @@ func (p *Publisher) admitReceipt(ctx context.Context, m Message, urgent bool) (R
 		return Receipt{}, err
 	}
 	r := p.receipts.next()
-	r.publisher, r.lane = p, p.lane(e.ID)
+	r.engine, r.lane = p.engine, p.lane(e.ID)
 	e.Item.to, e.Item.slot = r.block, r.slot
 	if err := p.engine.Admit(ctx, &e, r.lane, urgent, true); err != nil {
 		return Receipt{}, err

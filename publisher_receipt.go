@@ -9,10 +9,10 @@ import (
 // Receipt reports the final result of one message. It is a small value that may be copied. Its methods may be called at
 // any time and concurrently. The zero Receipt is done, with an error.
 type Receipt struct {
-	publisher *Publisher
-	block     *receiptBlock
-	slot      int
-	lane      int
+	engine *messageEngine
+	block  *receiptBlock
+	slot   int
+	lane   int
 }
 
 var errZeroReceipt = errors.New("sequin: the zero Receipt belongs to no message")
@@ -46,7 +46,7 @@ func (r Receipt) Wait(ctx context.Context) error {
 		return r.Err()
 	default:
 	}
-	r.publisher.engine.FlushLane(r.lane)
+	r.engine.FlushLane(r.lane)
 	select {
 	case <-done:
 		return r.Err()

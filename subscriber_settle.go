@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -222,34 +221,19 @@ func splitExpired(items []settleEntry, now time.Time) (valid, expired []settleEn
 		}
 		return over
 	}
-	first := 0
-	for first < len(items) && !isExpired(&items[first]) {
-		first++
-	}
-	if first == len(items) {
-		return items, nil
-	}
-	valid = slices.Clone(items[:first])
-	for i := first; i < len(items); i++ {
-		if e := &items[i]; isExpired(e) {
-			expired = append(expired, *e)
-		} else {
-			valid = append(valid, *e)
-		}
-	}
-	return valid, expired
+	return batch.Partition(items, isExpired)
 }
 
 // settled is the engine's Done. The outcome of a settle is unknown if an attempt may have been carried out and no later
 // answer has told.
 func (s *settler) settled(kind SettlementKind, items []settleEntry, err error) {
-	if unsure := func(e settleEntry) bool { return e.Item.unsure }; err != nil && slices.ContainsFunc(items, unsure) {
-		all := slices.Clone(items)
-		s.report(kind, slices.DeleteFunc(slices.Clone(all), unsure), err)
-		s.report(kind, slices.DeleteFunc(all, func(e settleEntry) bool { return !unsure(e) }), fmt.Errorf("%w: %w", ErrOutcomeUnknown, err))
+	if err == nil {
+		s.report(kind, items, nil)
 		return
 	}
-	s.report(kind, items, err)
+	known, unsure := batch.Partition(items, func(e *settleEntry) bool { return e.Item.unsure })
+	s.report(kind, known, err)
+	s.report(kind, unsure, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err))
 }
 
 // report counts settles that have ended, frees their room, and tells the program of those that failed.
