@@ -44,7 +44,7 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	}
 	if ctx.Err() != nil {
 		// net/http would return without asking for a connection, which looks like a RoundTripper that calls no trace.
-		return c.connError(r, kindInterrupted, false, ended(ctx))
+		return c.connError(r, kindInterrupted, false, contextError(ctx))
 	}
 	attempts := transport.Attempts{RoundTripper: c.http.Transport, Body: body, Timeout: c.attemptTimeout(r), OnAnswer: r.onAnswer}
 	hc := *c.http
@@ -114,7 +114,7 @@ func (c *Client) lost(ctx context.Context, r request, cause error, sent, untrust
 	sent = sent && !noConnection && !isWrite(cause)
 	switch {
 	case ctx.Err() != nil:
-		return c.connError(r, kindInterrupted, sent, ended(ctx))
+		return c.connError(r, kindInterrupted, sent, contextError(ctx))
 	case noConnection:
 		return c.connError(r, kindUnreachable, sent, cause)
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// instant is a server on loopback that answers every send and every receive at once with the same bytes: what is left is
-// the client and net/http.
+// instant starts a server on the loopback interface that answers every send and every receive immediately with the same
+// bytes, so that a benchmark measures the client and net/http.
 func instant(b *testing.B, received []byte) *httptest.Server {
 	b.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -33,7 +33,8 @@ func instant(b *testing.B, received []byte) *httptest.Server {
 	return srv
 }
 
-// plainPost is what a program without this library would write with care: a body made once, the answer read to its end.
+// plainPost makes a request as a careful program without this library would: it encodes the body once, and reads the
+// answer to its end.
 func plainPost(b *testing.B, hc *http.Client, url string, body []byte) []byte {
 	resp, err := hc.Post(url, "application/json", bytes.NewReader(body))
 	if err != nil {

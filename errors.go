@@ -226,8 +226,8 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// ended returns the error of a ctx that has ended, together with its cause if there is one.
-func ended(ctx context.Context) error {
+// contextError returns the error of a ctx that has ended, together with its cause if there is one.
+func contextError(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if cause == err {
 		return err

@@ -11,8 +11,8 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// exampleClient is a client of an embedded server. A program of its own would say sequin.NewClient(sequin.Config{}), and
-// have $SEQUIN_URL name the server.
+// exampleClient returns a client of an embedded server. A real program calls sequin.NewClient(sequin.Config{}) and sets
+// $SEQUIN_URL to the server's address.
 func exampleClient() (client *sequin.Client, done func()) {
 	s := server.New(server.Config{})
 	srv := httptest.NewServer(s)
@@ -23,7 +23,7 @@ func exampleClient() (client *sequin.Client, done func()) {
 	return client, func() { client.Close(); srv.Close() }
 }
 
-// One message, there and back, a request at a time.
+// This example sends, receives and acks one message. Each call is one request.
 func ExampleClient() {
 	client, done := exampleClient()
 	defer done()
@@ -54,7 +54,7 @@ func ExampleClient() {
 	// acked <nil>
 }
 
-// A batch is all or nothing: what is wrong with one message is told before anything is sent.
+// A batch succeeds or fails as a whole. If one message is not valid, the call returns its error and sends nothing.
 func ExampleClient_SendMessages() {
 	client, done := exampleClient()
 	defer done()
@@ -75,7 +75,7 @@ func ExampleClient_SendMessages() {
 	// true message 1: sequin: invalid key: "orders 2" contains ' '; only printable ASCII without spaces is allowed
 }
 
-// A receive may wait at the server until there is something to receive.
+// A receive may wait at the server until a message is available.
 func ExampleClient_ReceiveMessages() {
 	client, done := exampleClient()
 	defer done()
@@ -107,7 +107,7 @@ func ExampleClient_ReceiveMessages() {
 	// <nil>
 }
 
-// An error tells what the server said, and answers to the name of what a program can do about it.
+// An APIError has the server's status and explanation. errors.Is finds the cause that a program can handle.
 func ExampleAPIError() {
 	client, done := exampleClient()
 	defer done()

@@ -138,7 +138,7 @@ var keySeed = maphash.MakeSeed()
 
 // acceptsDuplicateKeys reports whether the server accepts two messages with the same key in one request. A server whose
 // streams have no one_message_per_key is the 2024 one, which answers 500 to that; every other server accepts it. The first
-// answer holds for the life of the Client, because it tells which server this is.
+// answer holds for the life of the Client, because it shows which server this is.
 func (c *Client) acceptsDuplicateKeys(ctx context.Context, stream string) (bool, error) {
 	if known := c.repeatsKeys.Load(); known != nil {
 		return *known, nil

@@ -181,7 +181,7 @@ func (p *Publisher) admitFor(ctx context.Context, l *lease.Lease, m Message, to 
 // prepare checks and measures a message. An invalid message is refused here, because it would fail its whole batch.
 func (p *Publisher) prepare(ctx context.Context, m Message, e *messageEntry) (err error) {
 	if ctx.Err() != nil {
-		return ended(ctx)
+		return contextError(ctx)
 	}
 	e.Item.Message = m
 	e.ID = max(1, maphash.String(p.seed, m.Key)) // 0 would mean none

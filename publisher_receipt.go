@@ -51,7 +51,7 @@ func (r Receipt) Wait(ctx context.Context) error {
 	case <-done:
 		return r.Err()
 	case <-ctx.Done():
-		return ended(ctx)
+		return contextError(ctx)
 	}
 }
 

@@ -188,7 +188,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return ended(ctx)
+		return contextError(ctx)
 	}
 }
 
@@ -215,7 +215,7 @@ func (r *redrive) send(ctx context.Context, stream string, letters []letter) (ac
 	}
 	for _, l := range letters {
 		if ctx.Err() != nil {
-			return acks, ended(ctx)
+			return acks, contextError(ctx)
 		}
 		if err := r.sendOne(ctx, stream, l, appends); err != nil {
 			r.leave(l, err)

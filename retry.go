@@ -15,11 +15,10 @@ import (
 	"github.com/sequin-go/sequin/internal/transport"
 )
 
-// A go-retryablehttp client is made for each call. Its CheckRetry and Backoff are fields of the client, and Backoff is not
-// told which request it is for, so the state of one call (its failures, its wait) must be reached through a client of its
-// own. It is a value without connections, and costs nothing to make. It rewinds bodies, waits and drains answers; what is
-// repeated and how long to wait is decided here, because its own policy repeats a POST after a 503 and lets a Retry-After
-// exceed the longest wait.
+// Each call makes its own go-retryablehttp client. CheckRetry and Backoff are fields of the client, and Backoff is not told
+// which request it is for, so the state of a call can only be reached through a client of its own. The client is a value
+// without connections, and costs nothing to make. It rewinds bodies, waits and drains answers. What is repeated, and after
+// how long, is decided here: its own policy repeats a POST after a 503 and follows a Retry-After of any length.
 
 // RetryConfig says how a one-shot call is repeated. Its waits are also those of Publisher and Subscriber, which repeat
 // without a limit of attempts.
@@ -130,7 +129,7 @@ func (l *retryLoop) run(hc *http.Client, req *retryablehttp.Request, handle func
 	switch {
 	case l.retrying && l.ctx.Err() != nil:
 		// ctx ended while the loop waited. The error has both its end and what was wrong until then.
-		return fmt.Errorf("%w; the last of %d attempts: %w", ended(l.ctx), l.failures, l.last)
+		return fmt.Errorf("%w; the last of %d attempts: %w", contextError(l.ctx), l.failures, l.last)
 	case l.lastFailure.kind == kindInterrupted && l.lastReal != nil:
 		return fmt.Errorf("%w; the attempt before: %w", l.last, l.lastReal)
 	case l.failures > 1:

@@ -19,7 +19,7 @@ type Client struct {
 	limit time.Duration   // the Timeout of the caller's HTTPClient; 0 without one
 	own   *http.Transport // made by NewClient; nil if the caller set Config.HTTPClient
 
-	// repeatsKeys tells whether the server accepts two messages with the same key in one request; nil until it was asked.
+	// repeatsKeys says whether the server accepts two messages with the same key in one request; nil until it was asked.
 	repeatsKeys atomic.Pointer[bool]
 
 	maxResponse int64 // smaller in tests

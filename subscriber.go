@@ -158,7 +158,7 @@ func (s *Subscriber) Close(ctx context.Context) error {
 	select {
 	case <-s.done:
 	case <-ctx.Done():
-		s.stopWaiting(ended(ctx))
+		s.stopWaiting(contextError(ctx))
 		<-s.done
 	}
 	return s.shutdown.result()

@@ -126,7 +126,7 @@ func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error 
 		return err
 	case <-ctx.Done():
 		if x.sync.claim() {
-			return ended(ctx)
+			return contextError(ctx)
 		}
 		return <-x.sync.result
 	}

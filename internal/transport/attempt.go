@@ -12,7 +12,7 @@ import (
 )
 
 // Attempts is the RoundTripper of one call. It makes the call's attempts, one after the other, and records what happened
-// to the latest one. It does not offer CloseIdleConnections: go-retryablehttp calls that method when it gives up, which
+// to the latest one. It has no CloseIdleConnections: go-retryablehttp calls that method when it stops, which
 // would close connections of other calls and of other users of the caller's http.Client.
 type Attempts struct {
 	http.RoundTripper

@@ -16,7 +16,7 @@ import (
 )
 
 // Payload is the encoded body of a request, and what net/http reports about its way to the server. net/http may read a
-// body after the call has ended, for instance when the answer came early or the connection was cut. The bytes may
+// body after the call has ended, for instance when the answer came early or the connection broke. The bytes may
 // therefore be used again only once net/http has released them; see Bodies.Put.
 //
 // The reports come from net/http's trace and not from an io.Reader that counts: net/http sends the header of a request

@@ -12,8 +12,8 @@ import (
 	"github.com/sequin-go/sequin/internal/jscan"
 )
 
-// RequireField returns an error unless an answer has the named field. It tells an answer of Sequin from another server's
-// JSON, which decodes without an error into zero values.
+// RequireField returns an error unless an answer has the named field. Without this check, the JSON of
+// another server would decode without an error into zero values.
 func RequireField(present bool, name string) error {
 	if present {
 		return nil
