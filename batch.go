@@ -28,14 +28,14 @@ type outgoing struct {
 	// tried is the time of its first attempt, counted from Publisher.started; 0 means none. It is set only if RetryFor
 	// is.
 	tried time.Duration
-	// to is told the message's final result together with slot; nil is nobody.
+	// to gets the final result of the message together with slot; nil means that nobody does.
 	to   completer
 	slot int
 	// lease is that of the delivery which the message was made from; nil means none. See admitFor.
 	lease *lease.Lease
 }
 
-// completer is told the final result of each of its messages once.
+// completer gets the final result of each of its messages, once.
 type completer interface{ complete(slot int, err error) }
 
 // expired reports whether the message comes from a delivery whose lease is over, so that nobody needs it any more.

@@ -63,11 +63,11 @@ func TestOnlyARefusalOfTheStreamSuspendsThePublisher(t *testing.T) {
 // A smaller control batch serves as well as a larger one.
 func TestAControlBatchWithAnUnexplained500IsHalvedAtOnce(t *testing.T) {
 	p := newTestPublisher(t, PublisherConfig{})
-	crash := &APIError{Status: 500}
+	fault := &APIError{Status: 500}
 	b := &messageBatch{Items: make([]messageEntry, 4), Work: batchState{attempts: 1}}
-	require.Equal(t, []*messageBatch{b}, p.afterFailure(b, crash).Again, "another batch is retried as it is")
+	require.Equal(t, []*messageBatch{b}, p.afterFailure(b, fault).Again, "another batch is retried as it is")
 	b.Control = true
-	halves := p.afterFailure(b, crash).Again
+	halves := p.afterFailure(b, fault).Again
 	require.Len(t, halves, 2)
 	require.Len(t, halves[0].Items, 2)
 	require.Len(t, halves[1].Items, 2)

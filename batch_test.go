@@ -105,7 +105,7 @@ func TestAMessageThatTheServerCannotStoreFailsAlone(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
 				pub := w.orders(t, oneBatch())
-				crash := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 500, Match: poisoned})
+				fault := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 500, Match: poisoned})
 				sendAll(t, pub, 1000, row.bad...)
 				gone := failed(t, pub.Flush(w.ctx))
 				require.Len(t, gone, len(row.bad))
@@ -114,7 +114,7 @@ func TestAMessageThatTheServerCannotStoreFailsAlone(t *testing.T) {
 				}
 				require.Len(t, w.stored(t, "orders"), 1000-len(row.bad))
 				require.LessOrEqual(t, w.Count(sequintest.Send), row.most)
-				require.GreaterOrEqual(t, crash.Hits(), 7, "five for the batch, two for the message")
+				require.GreaterOrEqual(t, fault.Hits(), 7, "five for the batch, two for the message")
 				require.NoError(t, pub.Close(w.ctx))
 			})
 		})
@@ -125,13 +125,13 @@ func TestAMessageThatTheServerCannotStoreFailsAlone(t *testing.T) {
 func TestAHotKeyWithAPoisonMessageWaitsForAControlBatch(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1})
-		crash := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 500, Match: poisoned})
+		fault := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 500, Match: poisoned})
 		require.NoError(t, pub.Send(w.ctx, "hot", "poison"))
 		require.NoError(t, pub.Send(w.ctx, "hot", "good 1"))
 		require.NoError(t, pub.Send(w.ctx, "hot", "good 2"))
 		time.Sleep(time.Hour)
 		require.Zero(t, pub.Stats().Failed)
-		require.InDelta(t, 3600/3.75, float64(crash.Hits()), 120, "it backs off for 2.5 to 5 s")
+		require.InDelta(t, 3600/3.75, float64(fault.Hits()), 120, "it backs off for 2.5 to 5 s")
 		require.Empty(t, w.stored(t, "orders"), "no later version passes it")
 		require.NoError(t, pub.Send(w.ctx, "cold", "control"))
 		gone := failed(t, pub.Flush(w.ctx))
@@ -148,10 +148,10 @@ func TestAnHourOfUnexplained500sLosesNoMessage(t *testing.T) {
 	t.Parallel() // one of the longest
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{})
-		crash := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 500})
+		fault := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 500})
 		sendAll(t, pub, 3000)
 		time.Sleep(time.Hour)
-		crash.Remove()
+		fault.Remove()
 		require.NoError(t, pub.Flush(w.ctx))
 		require.Len(t, w.stored(t, "orders"), 3000)
 		require.NoError(t, pub.Close(w.ctx))

@@ -2,7 +2,7 @@
 //
 // # What it promises
 //
-// Every admitted item gets exactly one final result, which Config.Done is told. A lane sends its items in the order in
+// Every admitted item gets exactly one final result, which is passed to Config.Done. A lane sends its items in the order in
 // which they were admitted and has at most Config.Slots batches in flight. Two items with the same ID never pass each
 // other in a lane with one slot. An item is passed over only where the limits forbid a repeated ID in a batch, or where
 // Config.Compare or Config.Unordered asks for another order.

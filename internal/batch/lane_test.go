@@ -48,9 +48,9 @@ func TestItemsThatArePutBackStayInFrontOfLaterOnes(t *testing.T) {
 	})
 }
 
-// crashing makes every batch with one of these parcels fail. A batch of several is halved. A single parcel becomes a
+// failsOn makes every batch with one of these parcels fail. A batch of several is halved. A single parcel becomes a
 // candidate, and fails for good once another batch has succeeded since.
-func (d *driver) crashing(bad ...int) {
+func (d *driver) failsOn(bad ...int) {
 	done, seen := 0, map[int]int{}
 	d.result = func(b *parcelBatch) parcelResult {
 		fails := slices.ContainsFunc(b.Items, func(e Entry[parcel]) bool { return slices.Contains(bad, e.Item.n) })
@@ -88,7 +88,7 @@ func TestPoisonCandidatesTakeTurnsWithControlBatches(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			withDriver(t, Config[parcel, int]{Limits: once}, func(t *testing.T, d *driver) {
-				d.crashing(row.bad...)
+				d.failsOn(row.bad...)
 				d.engine.mu.Lock()
 				for n, key := range row.keys {
 					if d.engine.state.enqueue(parcel{n: n, key: key, size: 10}.entry(), 0, false) {
