@@ -3,6 +3,8 @@ package sequin_test
 import (
 	"errors"
 	"fmt"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path"
@@ -80,13 +82,15 @@ func TestThePackageCommentIsATour(t *testing.T) {
 func TestLinksAndPathsOfTheDocumentsExist(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^):#]+)\)`)
 	program := regexp.MustCompile(`go run \./([a-z/]+)`)
+	goFile := regexp.MustCompile("`([a-z_/]+\\.go)`")
+	folder := regexp.MustCompile("`((?:internal|server|examples|cmd)/[a-z/]+)`")
 	for _, document := range documents {
 		prose := regexp.MustCompile("(?s)```go\n.*?```").ReplaceAllString(readText(t, document), "") // f[T](d) is no link
 		var paths []string
 		for _, m := range link.FindAllStringSubmatch(prose, -1) {
 			paths = append(paths, path.Join(path.Dir(document), m[1]))
 		}
-		for _, pattern := range []*regexp.Regexp{program} {
+		for _, pattern := range []*regexp.Regexp{program, goFile, folder} {
 			for _, m := range pattern.FindAllStringSubmatch(prose, -1) {
 				paths = append(paths, m[1])
 			}
@@ -94,6 +98,50 @@ func TestLinksAndPathsOfTheDocumentsExist(t *testing.T) {
 		for _, p := range paths {
 			_, err := os.Stat(p)
 			require.NoErrorf(t, err, "%s names %s", document, p)
+		}
+	}
+}
+
+// testsOf returns the names of the tests of a directory.
+func testsOf(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	require.NoError(t, err)
+	names := map[string]bool{}
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		for _, f := range functions(parsed) {
+			names[f.Name.Name] = true
+		}
+	}
+	return names
+}
+
+// The document lists the tests of each promise: `TestA`, `TestB`; `package/path`: `TestC`.
+func TestEveryGuaranteeNamesTestsThatExist(t *testing.T) {
+	const start = "**Tests:**"
+	quoted := regexp.MustCompile("`([^`]+)`")
+	promises := strings.Split(readText(t, "docs/guarantees.md"), "\n### ")[1:]
+	require.NotEmpty(t, promises)
+	known := map[string]map[string]bool{}
+	for _, promise := range promises {
+		title, _, _ := strings.Cut(promise, "\n")
+		_, list, found := strings.Cut(promise, start)
+		require.Truef(t, found, "the promise %q names no test", title)
+		list, _, _ = strings.Cut(list, "\n\n")
+		dir := "."
+		for _, name := range quoted.FindAllStringSubmatch(list, -1) {
+			if !strings.HasPrefix(name[1], "Test") && !strings.HasPrefix(name[1], "Fuzz") {
+				dir = name[1]
+				continue
+			}
+			if known[dir] == nil {
+				known[dir] = testsOf(t, dir)
+			}
+			if !known[dir][name[1]] {
+				t.Errorf("docs/guarantees.md, %q: there is no %s in %s", title, name[1], dir)
+			}
 		}
 	}
 }
