@@ -1,0 +1,126 @@
+package blame
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// refuse makes one attempt at c that is refused and followed by a successful control of that many messages.
+func refuse(t *Tracker, c *Case, messages int) {
+	t.Refused(c)
+	t.Succeeded(messages, 100, time.Millisecond)
+}
+
+func TestABatchIsSplitAfterFiveRefusalsWithControlsBetween(t *testing.T) {
+	var tr Tracker
+	var c Case
+	for range 4 {
+		refuse(&tr, &c, 1)
+		require.Equal(t, Retry, tr.Decide(&c, 1000))
+	}
+	refuse(&tr, &c, 1)
+	require.Equal(t, Split, tr.Decide(&c, 1000))
+}
+
+func TestNothingIsDecidedWithoutAControl(t *testing.T) {
+	var tr Tracker
+	var c Case
+	require.True(t, tr.Controlled(&c), "the first attempt needs no control")
+	for range 100 {
+		tr.Refused(&c)
+		tr.Failed()
+		require.False(t, tr.Controlled(&c))
+		require.Equal(t, Wait, tr.Decide(&c, 1000))
+		require.Equal(t, Wait, tr.Decide(&c, 1))
+	}
+	tr.Succeeded(1, 100, time.Millisecond)
+	require.Equal(t, Retry, tr.Decide(&c, 1000), "a hundred refusals in a row without a control between them count as one")
+}
+
+func TestNothingIsSplitWhileMostControlsFail(t *testing.T) {
+	var tr Tracker
+	var c Case
+	for range 100 {
+		tr.Failed()
+		tr.Failed()
+		refuse(&tr, &c, 1)
+		require.Equal(t, Retry, tr.Decide(&c, 1000))
+	}
+	for range recentControls {
+		tr.Succeeded(1, 100, time.Millisecond)
+	}
+	require.Equal(t, Split, tr.Decide(&c, 1000))
+}
+
+func TestAMessageFailsOnceAnInnocentOneWouldHavePassed(t *testing.T) {
+	for _, row := range []struct {
+		failing  int // controls that fail for each one that succeeds
+		refusals int // until the message fails; the first one has no control before it, and does not count
+	}{
+		{0, 21},
+		{1, 21},
+		{3, 50}, // 0.75^49 is 7.6e-7; the first refusals count more, while few controls are known
+	} {
+		var tr Tracker
+		for range recentControls {
+			for range row.failing {
+				tr.Failed()
+			}
+			tr.Succeeded(1, 100, time.Millisecond)
+		}
+		var c Case
+		n := 0
+		for {
+			n++
+			for range row.failing {
+				tr.Failed()
+			}
+			refuse(&tr, &c, 1)
+			if tr.Decide(&c, 1) == Fail {
+				break
+			}
+			require.Less(t, n, 1000)
+		}
+		require.Equal(t, row.refusals, n, "with %d controls failing for one that succeeds", row.failing)
+	}
+}
+
+func TestEmptySendsAloneFailTenMessagesInARow(t *testing.T) {
+	var tr Tracker
+	failed := func(messages int) bool {
+		var c Case
+		for range 100 {
+			refuse(&tr, &c, messages)
+			if tr.Decide(&c, 1) == Fail {
+				return true
+			}
+		}
+		return false
+	}
+	for range maxFailedByEmpty {
+		require.True(t, failed(0))
+	}
+	require.False(t, failed(0), "the eleventh")
+	tr.Succeeded(1, 100, time.Millisecond)
+	require.True(t, failed(0), "after a send with messages succeeded")
+	require.True(t, failed(1))
+}
+
+func TestTheTimeoutFollowsTheSlowestRecentSuccess(t *testing.T) {
+	var tr Tracker
+	const most = 30 * time.Second
+	require.Equal(t, most, tr.Timeout(100, most), "nothing is known")
+	tr.Succeeded(1, 1000, 20*time.Millisecond)
+	require.Equal(t, time.Second, tr.Timeout(1000, most), "at least a second")
+	require.Equal(t, 20*time.Second, tr.Timeout(100_000, most), "a body 100 times as large may take 100 times as long")
+	require.Equal(t, most, tr.Timeout(1_000_000, most))
+	tr.Succeeded(1, 1000, 500*time.Millisecond)
+	require.Equal(t, 5*time.Second, tr.Timeout(1000, most))
+	require.Equal(t, 5*time.Second, tr.Timeout(10, most), "a small one as long as the slowest")
+	for range recentSuccesses {
+		tr.Succeeded(1, 1000, 20*time.Millisecond)
+	}
+	require.Equal(t, time.Second, tr.Timeout(1000, most), "the slow ones are forgotten")
+}
