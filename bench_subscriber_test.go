@@ -20,7 +20,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// fountain is a server that hands out the same 1,000 messages again and again, at once, as many as it is asked for.
+// fountain is a server that delivers the same 1,000 messages again and again, at once, as many as it is asked for.
 type fountain struct {
 	*httptest.Server
 	messages []byte // one after the other, each with a comma in front
@@ -76,8 +76,8 @@ func (f *fountain) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// BenchmarkReceiveAndAckLimit is what net/http itself takes: receive and ack, one after the other, on one connection,
-// with ready-made bodies and nothing decoded. An operation is a message.
+// BenchmarkReceiveAndAckLimit measures net/http alone: receive and ack, one after the other, on one connection, with
+// ready-made bodies and nothing decoded. An operation is a message.
 func BenchmarkReceiveAndAckLimit(b *testing.B) {
 	for _, size := range []int{100, 1024} {
 		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
@@ -101,7 +101,7 @@ func BenchmarkReceiveAndAckLimit(b *testing.B) {
 	}
 }
 
-// BenchmarkSubscriber receives, decodes, hands over and acks. An operation is a message.
+// BenchmarkSubscriber receives, decodes, delivers and acks. An operation is a message.
 func BenchmarkSubscriber(b *testing.B) {
 	for _, size := range []int{100, 1024} {
 		for _, inFlight := range []int{1000, 4000} {
@@ -132,8 +132,8 @@ func BenchmarkSubscriber(b *testing.B) {
 	}
 }
 
-// BenchmarkIdleLatency is the time from a Send on an idle stream to the range loop, beside that of a plain request to
-// the same server.
+// BenchmarkIdleLatency measures the time from a Send on an idle stream to the range loop, and that of a plain request to the
+// same server.
 func BenchmarkIdleLatency(b *testing.B) {
 	srv := server.New(server.Config{})
 	web := httptest.NewServer(srv)

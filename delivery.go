@@ -8,10 +8,10 @@ import (
 	"github.com/sequin-go/sequin/internal/lease"
 )
 
-// Delivery is a message handed to a program for a limited time, its lease. It is a small value, to be copied freely.
-// Settle it once, by Ack or Nack, before Deadline; what is forgotten is delivered again.
+// Delivery is a message that is leased to the program: it belongs to the program for a limited time. It is a small value
+// and may be copied. Settle it once, by Ack or Nack, before its Deadline. A message that is not settled is redelivered.
 //
-// Its methods may be called from any goroutine. The zero Delivery is harmless: it settles to ErrNotDelivered.
+// Its methods may be called from any goroutine. Those of the zero Delivery do no harm: they return ErrNotDelivered.
 type Delivery struct {
 	Key  string
 	Data string
@@ -20,11 +20,14 @@ type Delivery struct {
 	InsertedAt, UpdatedAt time.Time
 	// AckID is the server's name for the delivery. On the 2024 server a redelivery has the same one.
 	AckID string
-	// Deadline is when the lease ends for this program: early enough that a settle made before it reaches the server in time.
+	// Deadline is when the lease ends for this program. It is earlier than the end of the server's lease, so that a settle
+	// made before it reaches the server in time.
 	Deadline time.Time
-	// Attempt is how often this version has been delivered, this time included. 0 where the server does not tell.
+	// Attempt counts the deliveries of this version of the message, including this one. It is 0 if the server does not
+	// tell.
 	Attempt int
-	// Acknowledger carries out Ack, Nack and their kin. A test may set a fake; a literal Delivery passes it every call.
+	// Acknowledger carries out Ack, AckSync, Nack and NackAfter. A test may set a fake one in a literal Delivery, which
+	// passes every call to it.
 	Acknowledger Acknowledger
 
 	state *deliveryState
@@ -35,7 +38,7 @@ type Acknowledger interface {
 	Settle(ctx context.Context, d Delivery, s Settlement) error
 }
 
-// SettlementKind is what becomes of a message.
+// SettlementKind is a way to settle a message.
 type SettlementKind uint8
 
 // The kinds of Settlement.
@@ -47,36 +50,58 @@ const (
 // Settlement is what Ack, AckSync, Nack and NackAfter ask of an Acknowledger.
 type Settlement struct {
 	Kind SettlementKind
-	// Delay holds a Nack back; 0 does not.
+	// Delay is how long a Nack is delayed. With 0 it is sent at once.
 	Delay time.Duration
 	// Sync waits for the server's answer.
 	Sync bool
 }
 
-// Ack says that the message is done. It queues that, returns at once, and never blocks; acks travel in batches.
+// Stream returns the name of the stream that the message comes from, as Subscribe found it. It is empty for a Delivery
+// that no Subscriber has made.
+func (d Delivery) Stream() string {
+	if d.state == nil {
+		return ""
+	}
+	return d.state.fetched.sub.origin.stream.Name
+}
+
+// Consumer returns the name of the consumer that delivered the message, as Subscribe found it. It is empty for a Delivery
+// that no Subscriber has made.
+func (d Delivery) Consumer() string {
+	if d.state == nil {
+		return ""
+	}
+	return d.state.fetched.sub.origin.consumer.Name
+}
+
+// Ack marks the message as done. It queues the ack, returns at once and never blocks. Acks are sent in batches.
 //
-// Errors: ErrSettled, ErrLeaseExpired (then nothing is sent), ErrClosed, ErrNotDelivered. What happens to the request
-// is told to SubscriberConfig.OnAckError, where it fails; AckSync waits for it.
+// Its errors are ErrSettled, ErrLeaseExpired (then nothing is sent), ErrClosed and ErrNotDelivered. If the request fails
+// later, SubscriberConfig.OnAckError is called. AckSync waits for the request instead.
 func (d Delivery) Ack() error {
 	return d.settle(context.Background(), Settlement{Kind: Ack})
 }
 
-// AckSync is Ack that waits until the server has confirmed it. Beside Ack's errors it returns what became of the request:
-// ErrOutcomeUnknown when its answer was lost, an *APIError, ErrClosed when a stop was cut off before it could be sent. ctx
-// bounds the waiting, not the ack: when it ends first its error is returned, and the ack goes on as Ack's would, with
-// SubscriberConfig.OnAckError told where it fails.
+// AckSync is Ack, but waits until the server has confirmed it. Besides the errors of Ack it returns that of the request:
+// ErrOutcomeUnknown if its answer was lost, an *APIError, or ErrClosed if the Subscriber stopped before it could send it.
+//
+// ctx bounds the wait, and not the ack. If ctx ends first, AckSync returns its error, and the ack goes on like that of
+// Ack: if it fails, SubscriberConfig.OnAckError is called.
 func (d Delivery) AckSync(ctx context.Context) error {
 	return d.settle(ctx, Settlement{Kind: Ack, Sync: true})
 }
 
-// Nack makes the message available again, to anybody, at once. It queues that, as Ack does, with the same errors.
+// Nack makes the message available again at once, to any Subscriber of the consumer. It queues the nack, as Ack does, and
+// has the same errors.
 func (d Delivery) Nack() error {
 	return d.settle(context.Background(), Settlement{Kind: Nack})
 }
 
-// NackAfter is Nack after a delay, which is cut to what the lease allows: the API has no longer one. Until then the
-// message stays in flight. At most half of MaxInFlight is held so: beyond that, what is due first is sent early. A
-// Subscriber that stops sends it at once.
+// NackAfter is Nack after a delay. Until then the message stays in flight. The server knows no delay, so that the nack is
+// sent before the lease ends, however long the delay is.
+//
+// At most half of MaxInFlight is delayed: if more is, the nacks that are due first are sent early. A Subscriber that stops
+// sends them at once.
 func (d Delivery) NackAfter(delay time.Duration) error {
 	return d.settle(context.Background(), Settlement{Kind: Nack, Delay: max(0, delay)})
 }
@@ -88,8 +113,9 @@ func (d Delivery) settle(ctx context.Context, s Settlement) error {
 	return d.Acknowledger.Settle(ctx, d, s)
 }
 
-// Context ends at the Deadline, or when the Subscriber is cut off before its deliveries were settled. It is shared by
-// the deliveries of one receive. A literal Delivery has one that ends at its Deadline, or never without one.
+// Context returns a context that ends at the Deadline, or when the Subscriber stops without waiting for the delivery to be
+// settled. Deliveries of one receive share it. The context of a literal Delivery ends at its Deadline, or never if it has
+// none.
 func (d Delivery) Context() context.Context {
 	if d.state != nil {
 		return d.state.lease.Load().Context()

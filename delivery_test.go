@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -18,7 +19,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-func TestTheZeroDeliveryIsHarmless(t *testing.T) {
+func TestTheZeroDeliverySettlesToErrNotDelivered(t *testing.T) {
 	var d sequin.Delivery
 	require.ErrorIs(t, d.Ack(), sequin.ErrNotDelivered)
 	require.ErrorIs(t, d.AckSync(t.Context()), sequin.ErrNotDelivered)
@@ -27,7 +28,7 @@ func TestTheZeroDeliveryIsHarmless(t *testing.T) {
 	require.NoError(t, d.Context().Err())
 }
 
-// recorder is an Acknowledger that takes down what it is asked.
+// recorder is an Acknowledger that records its calls.
 type recorder struct{ calls []string }
 
 func (r *recorder) Settle(_ context.Context, d sequin.Delivery, s sequin.Settlement) error {
@@ -52,7 +53,7 @@ func TestALiteralDeliveryPassesEveryCallToItsAcknowledger(t *testing.T) {
 	}, got.calls)
 }
 
-func TestALiteralDeliverysContextEndsAtItsDeadline(t *testing.T) {
+func TestTheContextOfALiteralDeliveryEndsAtItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := sequin.Delivery{Deadline: time.Now().Add(time.Second)}
 		ctx := d.Context()
@@ -64,7 +65,7 @@ func TestALiteralDeliverysContextEndsAtItsDeadline(t *testing.T) {
 	})
 }
 
-func TestADeliveryShowsItsMessage(t *testing.T) {
+func TestADeliveryHasTheFieldsOfItsMessage(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 20 * time.Second})
 		text := strings.Repeat("\"ü\n\t€😀\\", 50)
@@ -91,7 +92,29 @@ func TestADeliveryShowsItsMessage(t *testing.T) {
 	})
 }
 
-func TestADeliverysContextEndsWithItsLeaseOrItsSubscriber(t *testing.T) {
+func TestADeliveryTellsTheNamesOfItsStreamAndConsumer(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		stream, consumer := w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.send(t, "k.1", "x")
+		sub, err := w.client.Subscribe(w.ctx, stream.ID, consumer.ID, sequin.SubscriberConfig{})
+		require.NoError(t, err)
+		d := next(t, sub, time.Second)
+		require.Equal(t, "orders", d.Stream(), "subscribed by id")
+		require.Equal(t, "all", d.Consumer())
+		d.Acknowledger = &recorder{}
+		require.Equal(t, "orders", d.Stream(), "with an Acknowledger in between")
+		require.NoError(t, d.Ack())
+		require.Empty(t, sequin.Delivery{}.Stream())
+		require.Empty(t, sequin.Delivery{Acknowledger: &recorder{}}.Consumer())
+		_ = sub.Close(w.ctx)
+	})
+}
+
+func TestADeliveryIsSmall(t *testing.T) {
+	require.LessOrEqual(t, unsafe.Sizeof(sequin.Delivery{}), uintptr(160))
+}
+
+func TestTheContextOfADeliveryEndsWithItsLeaseOrItsSubscriber(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
 		w.publish(t, "k", 2)
@@ -115,16 +138,16 @@ func TestADeliverysContextEndsWithItsLeaseOrItsSubscriber(t *testing.T) {
 	})
 }
 
-// heap is what is in use after a collection.
+// heap returns how many bytes are in use after a collection.
 func heap() int {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what pools hold survives one
+	runtime.GC() // sync.Pool keeps its values for one collection
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
 }
 
-// batchOf answers a receive in full.
+// batchOf returns the answer to a receive, with as many messages as it asks for.
 func batchOf(r *http.Request, size int) string {
 	var asked struct {
 		BatchSize int `json:"batch_size"`
@@ -140,10 +163,10 @@ func batchOf(r *http.Request, size int) string {
 	return `{"data":[` + b.String()[1:] + `]}`
 }
 
-// A program keeps keys in maps and deliveries in lists. What it keeps must not keep what it does not.
-func TestWhatAProgramKeepsPinsNoBatch(t *testing.T) {
+// A program keeps keys in maps and deliveries in lists.
+func TestAKeyOrADeliveryThatIsKeptDoesNotKeepItsBatchInMemory(t *testing.T) {
 	const batches, perBatch, size = 1000, 50, 300
-	// Its own answers, and not a server's store, which would be in the same heap.
+	// Ready-made answers: the store of a server would be in the same heap.
 	hands := func(behind http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
 			body := `{"success":true}`

@@ -11,7 +11,7 @@ import (
 
 func ExampleSubscriber() {
 	ctx := context.Background()
-	client, stop := exampleServer(ctx) // with a server of its own, a program says sequin.NewClient(sequin.Config{})
+	client, stop := exampleServer(ctx) // with a real server, a program calls sequin.NewClient(sequin.Config{})
 	defer stop()
 	for _, order := range []string{"4 apples", "2 pears", "nothing"} {
 		key := "orders." + strings.ReplaceAll(order, " ", "_")
@@ -28,13 +28,13 @@ func ExampleSubscriber() {
 	for d := range sub.Deliveries() {
 		fmt.Println(d.Data)
 		if err := d.Ack(); err != nil {
-			fmt.Println(err) // its lease is over: it comes again
+			fmt.Println(err) // its lease is over: it is redelivered
 		}
 		if seen++; seen == 3 {
 			break
 		}
 	}
-	// Gives back what was not handed out, and sends the last acks.
+	// Returns the messages that were not read, and sends the last acks.
 	if err := sub.Close(ctx); err != nil {
 		panic(err)
 	}
@@ -46,7 +46,30 @@ func ExampleSubscriber() {
 	// acked: 3
 }
 
-// bill is a handler as a program has it: it knows deliveries, and neither a server nor a Subscriber.
+// One handler can serve several Subscribers: a Delivery tells where it comes from.
+func ExampleDelivery_Stream() {
+	ctx := context.Background()
+	client, stop := exampleServer(ctx)
+	defer stop()
+	if _, err := client.SendMessage(ctx, "orders", "orders.1", "4 apples"); err != nil {
+		panic(err)
+	}
+	sub, err := client.Subscribe(ctx, "orders", "billing", sequin.SubscriberConfig{})
+	if err != nil {
+		panic(err)
+	}
+	d := <-sub.Deliveries()
+	fmt.Println(d.Key, "of", d.Stream(), "for", d.Consumer())
+	if err := d.Ack(); err != nil {
+		panic(err)
+	}
+	if err := sub.Close(ctx); err != nil {
+		panic(err)
+	}
+	// Output: orders.1 of orders for billing
+}
+
+// bill handles a delivery as a program would. It knows neither a server nor a Subscriber.
 func bill(d sequin.Delivery) error {
 	if d.Data == "nothing" {
 		return d.Nack()
@@ -54,7 +77,7 @@ func bill(d sequin.Delivery) error {
 	return d.Ack()
 }
 
-// fakeAcknowledger notes what a handler decides.
+// fakeAcknowledger records how a handler settles deliveries.
 type fakeAcknowledger struct{ decisions []string }
 
 func (f *fakeAcknowledger) Settle(_ context.Context, d sequin.Delivery, s sequin.Settlement) error {
@@ -69,7 +92,7 @@ func (f *fakeAcknowledger) Settle(_ context.Context, d sequin.Delivery, s sequin
 	return nil
 }
 
-// A handler is tested without a server: a literal Delivery sends every call to the Acknowledger that the test gives it.
+// A handler can be tested without a server: a literal Delivery passes every call to the Acknowledger that the test sets.
 func ExampleAcknowledger() {
 	var fake fakeAcknowledger
 	for _, d := range []sequin.Delivery{

@@ -24,7 +24,7 @@ func TestAnIdleSubscriberMakesOneRequestPerWaitFor(t *testing.T) {
 			before := w.Count(sequintest.Any) // before the first receive, which may run as soon as Subscribe returns
 			sub := w.subscribe(t, sequin.SubscriberConfig{WaitFor: waitFor})
 			const idle = 30 * time.Minute
-			time.Sleep(idle + 7*time.Millisecond) // not at the very instant at which a wait ends
+			time.Sleep(idle + 7*time.Millisecond) // not at the instant at which a wait ends
 			synctest.Wait()
 			each := max(waitFor, 500*time.Millisecond)
 			if waitFor == 0 {
@@ -32,8 +32,8 @@ func TestAnIdleSubscriberMakesOneRequestPerWaitFor(t *testing.T) {
 			}
 			receives, reads := w.Count(sequintest.Receive), w.Count(sequintest.GetConsumer)
 			require.InDelta(t, int(idle/each), receives, 2)
-			require.InDelta(t, 32, reads, 3, "once at first, then about every minute")
-			require.Equal(t, receives+reads+1, w.Count(sequintest.Any)-before, "and the stream, once, and nothing else")
+			require.InDelta(t, 32, reads, 3, "once at first, then about once a minute")
+			require.Equal(t, receives+reads+1, w.Count(sequintest.Any)-before, "and the stream once, and nothing else")
 			require.InDelta(t, receives, int(sub.Stats().EmptyPolls), 1)
 			closeNow(t, sub)
 		})
@@ -55,9 +55,9 @@ func TestAMessageReachesTheChannelAtOnce(t *testing.T) {
 	})
 }
 
-// Where the server does not wait, a message is seen after PollMax at the latest, and an idle Subscriber asks no more
-// often than that takes.
-func TestWhereTheServerDoesNotWaitTheSubscriberPolls(t *testing.T) {
+// If the server does not wait, a message is received after PollMax at the latest, and an idle Subscriber polls no more
+// often than that.
+func TestTheSubscriberPollsIfTheServerDoesNotWait(t *testing.T) {
 	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
@@ -71,11 +71,11 @@ func TestWhereTheServerDoesNotWaitTheSubscriberPolls(t *testing.T) {
 				waits++
 			}
 		}
-		require.LessOrEqual(t, waits, 1, "a refusal is believed")
+		require.LessOrEqual(t, waits, 1, "the Subscriber does not ask again after a refusal")
 
 		w.send(t, "k.1", "x")
 		require.NoError(t, next(t, sub, time.Second+time.Millisecond).Ack())
-		// After a message the next look is soon again.
+		// After a message the next poll is soon again.
 		w.send(t, "k.2", "x")
 		require.NoError(t, next(t, sub, 10*time.Millisecond).Ack())
 
@@ -89,7 +89,8 @@ func TestWhereTheServerDoesNotWaitTheSubscriberPolls(t *testing.T) {
 	})
 }
 
-// Today's Sequin answers empty at once while any message is outstanding; so does a proxy with a time-out of its own.
+// Today's Sequin returns an empty answer at once while any message is outstanding. A proxy with a time-out of its own
+// may do so, too.
 func TestEarlyEmptyAnswersAreBackedOff(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -104,12 +105,12 @@ func TestEarlyEmptyAnswersAreBackedOff(t *testing.T) {
 		require.NoError(t, next(t, sub, time.Second+time.Millisecond).Ack())
 		before := w.Count(sequintest.Receive)
 		time.Sleep(10 * time.Minute)
-		require.Less(t, w.Count(sequintest.Receive)-before, 40, "and it waits again where it can")
+		require.Less(t, w.Count(sequintest.Receive)-before, 40, "it waits again if it can")
 		closeNow(t, sub)
 	})
 }
 
-// Of 100 Subscribers 20 may wait. The others poll, so that work which the 20 leave reaches them too.
+// Of 100 Subscribers 20 may wait. The others poll, so that they get the messages that the 20 leave.
 func TestManySubscribersShareFewPlacesToWait(t *testing.T) {
 	t.Parallel() // one of the longest
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
@@ -124,7 +125,7 @@ func TestManySubscribersShareFewPlacesToWait(t *testing.T) {
 		rate := float64(w.Count(sequintest.Receive)-before) / 60
 		require.Less(t, rate, 150.0, "requests a second while idle")
 		for _, sub := range subs {
-			require.NoError(t, sub.Stats().LastError, "429 is no error here")
+			require.NoError(t, sub.Stats().LastError, "a 429 is no error here")
 		}
 
 		var group sync.WaitGroup
@@ -143,15 +144,15 @@ func TestManySubscribersShareFewPlacesToWait(t *testing.T) {
 		rate = float64(w.Count(sequintest.Receive)-before) / 45
 		require.Less(t, rate, 400.0, "requests a second under load")
 		for i, sub := range subs {
-			require.Greater(t, int(sub.Stats().Acked), 10, "Subscriber %d starves", i)
+			require.Greater(t, int(sub.Stats().Acked), 10, "Subscriber %d gets too little", i)
 			closeNow(t, sub)
 		}
 		group.Wait()
 	})
 }
 
-// A 429 that says how long to stay away is obeyed.
-func TestRetryAfterIsHonoured(t *testing.T) {
+// A 429 may say when to ask again.
+func TestTheRetryAfterOfA429IsHonoured(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
@@ -166,10 +167,10 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	})
 }
 
-func TestABatchIsHandedOverBySeq(t *testing.T) {
+func TestABatchIsDeliveredInOrderOfSeq(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
-		w.publish(t, "k", 32) // the 2024 server stores a batch in reverse, and hands it out in reverse
+		w.publish(t, "k", 32) // the 2024 server stores a batch in reverse, and returns it in reverse
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
 		last := int64(0)
 		for range 32 {
@@ -182,7 +183,7 @@ func TestABatchIsHandedOverBySeq(t *testing.T) {
 	})
 }
 
-func TestAServerThatHandsOutMoreThanAskedGetsTheRestBack(t *testing.T) {
+func TestMoreMessagesThanAskedForAreReturned(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		var all []string
@@ -203,9 +204,9 @@ func TestAServerThatHandsOutMoreThanAskedGetsTheRestBack(t *testing.T) {
 	})
 }
 
-// A third of a short lease is less than a server may be asked to wait. That is polled at first, and not refused: once the
-// server has told how long it waits, the same Subscriber waits as long as any.
-func TestAShortLeaseIsNoReasonToPollWhereTheServerTells(t *testing.T) {
+// A third of a short lease is shorter than the shortest wait that a server accepts, so that the Subscriber polls at
+// first. Once the server has told how long it waited, the Subscriber waits as long as any other.
+func TestASubscriberWithAShortLeaseWaitsOnceTheServerTellsHowLong(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: time.Second})
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
@@ -219,8 +220,9 @@ func TestAShortLeaseIsNoReasonToPollWhereTheServerTells(t *testing.T) {
 	})
 }
 
-// A gateway may add a Retry-After to the 429 that says that enough receives are waiting. Short receives are served.
-func TestA429WithRetryAfterDoesNotStarve(t *testing.T) {
+// A gateway may add a Retry-After to the 429 with which the server refuses one more receive that waits. Receives that do
+// not wait are served meanwhile.
+func TestA429WithRetryAfterDoesNotKeepMessagesBack(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.Fault(sequintest.Fault{Op: sequintest.Receive, Status: 429, Body: `{"summary":"too many waiting"}`, Header: http.Header{"Retry-After": {"1"}},
@@ -234,7 +236,7 @@ func TestA429WithRetryAfterDoesNotStarve(t *testing.T) {
 	})
 }
 
-// Pollers receives run beside one another while they come back full, and never more.
+// Pollers receives run at once while they return as many messages as they ask for, and never more.
 func TestAsManyReceivesAsPollersRunAtOnce(t *testing.T) {
 	for _, pollers := range []int{1, 2, 5} {
 		inBothModes(t, func(t *testing.T, w *world) {
@@ -261,9 +263,9 @@ func TestAsManyReceivesAsPollersRunAtOnce(t *testing.T) {
 	}
 }
 
-// Messages that are too large to come together come a few at a time, also where a batch handler wants many; and many
-// again once they are small.
-func TestMessagesThatAreTooLargeTogetherGetThrough(t *testing.T) {
+// Messages that are too large for one answer are received a few at a time, even if a batch handler wants many. Once they
+// are small, many are received at a time again.
+func TestMessagesThatAreTooLargeForOneAnswerAreReceived(t *testing.T) {
 	const total, most = 100, 9 // in one answer
 	for name, handle := range map[string]func(ctx context.Context, sub *sequin.Subscriber) error{
 		"by one": func(ctx context.Context, sub *sequin.Subscriber) error {
@@ -285,7 +287,7 @@ func TestMessagesThatAreTooLargeTogetherGetThrough(t *testing.T) {
 				run := w.start(t, func(ctx context.Context) error { return handle(ctx, sub) })
 				time.Sleep(50 * time.Second)
 				require.EqualValues(t, total, sub.Stats().Acked)
-				time.Sleep(3 * time.Minute) // each of which allows twice as many
+				time.Sleep(3 * time.Minute) // each of them allows twice as many
 				before := w.Count(sequintest.Receive)
 				w.publish(t, "small", total)
 				time.Sleep(3 * time.Second)

@@ -16,7 +16,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// most keeps the greatest of what it is shown.
+// most keeps the largest number that it was shown.
 type most struct{ atomic.Int64 }
 
 func (m *most) show(n int) {
@@ -28,7 +28,7 @@ func (m *most) show(n int) {
 	}
 }
 
-// watching counts, after each of a client's receives, what the server holds to be out.
+// watching returns a client, and the most messages that the server held to be leased after any of its requests.
 func (w *world) watching(t *testing.T) (*sequin.Client, *most) {
 	seen := new(most)
 	return w.through(t, func(behind http.RoundTripper) http.RoundTripper {
@@ -42,9 +42,8 @@ func (w *world) watching(t *testing.T) (*sequin.Client, *most) {
 	}), seen
 }
 
-// TestNoMoreThanMaxInFlightIsOut holds however the program behaves; and it is no less either, where the program takes
-// and keeps.
-func TestNoMoreThanMaxInFlightIsOut(t *testing.T) {
+// This holds however the program behaves. A program that keeps what it reads gets as many as MaxInFlight.
+func TestNoMoreThanMaxInFlightIsLeased(t *testing.T) {
 	t.Parallel() // one of the longest
 	for name, handle := range map[string]func(i int, d sequin.Delivery){
 		"acks":                func(_ int, d sequin.Delivery) { _ = d.Ack() },
@@ -78,8 +77,8 @@ func TestNoMoreThanMaxInFlightIsOut(t *testing.T) {
 					}
 					require.LessOrEqual(t, int(out.Load()), cfg.MaxInFlight)
 					if name == "forgets" {
-						require.Equal(t, cfg.MaxInFlight, int(out.Load()), "a program that takes and keeps")
-						require.Greater(t, sub.Stats().HandedOut, uint64(7*cfg.MaxInFlight), "what is forgotten frees its place")
+						require.Equal(t, cfg.MaxInFlight, int(out.Load()), "a program that keeps what it reads")
+						require.Greater(t, sub.Stats().HandedOut, uint64(7*cfg.MaxInFlight), "a message that is not settled frees its room when its lease ends")
 					}
 				})
 			})
@@ -95,7 +94,7 @@ func settleSome(i int, d sequin.Delivery, otherwise func()) {
 	_ = d.Ack()
 }
 
-// The program counts too: what it holds, unsettled and unexpired.
+// The program counts, too: the deliveries that it holds and that are neither settled nor expired.
 func TestAProgramNeverHoldsMoreThanMaxInFlight(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -118,18 +117,18 @@ func TestAProgramNeverHoldsMoreThanMaxInFlight(t *testing.T) {
 		require.NoError(t, sub.Close(w.ctx))
 		group.Wait()
 		require.LessOrEqual(t, int(peak.Load()), 20)
-		require.Greater(t, int(peak.Load()), 10, "and the room is used")
+		require.Greater(t, int(peak.Load()), 10, "the room is used")
 		w.requireDone(t)
 	})
 }
 
-// A program that settles what it has together must get as much as MaxInFlight says, also when it has settled nothing yet.
+// A program that settles its deliveries together must get as many as MaxInFlight says, even before it has settled any.
 func TestAProgramMayCollectAllThatMaxInFlightAllows(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "k", 1000)
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
-		time.Sleep(5 * time.Minute) // it was away: the window is as small as it gets
+		time.Sleep(5 * time.Minute) // it did not read: the window is as small as it gets
 		var have []sequin.Delivery
 		keys := map[string]bool{}
 		for over := time.After(10 * time.Minute); len(have) < 900; {
@@ -152,7 +151,7 @@ func TestAProgramMayCollectAllThatMaxInFlightAllows(t *testing.T) {
 	})
 }
 
-// What it was seen to take its time for must not keep from it what it waits for to go on.
+// A program that took long over one delivery must still get the others that it waits for.
 func TestAProgramThatCollectsSlowlyIsNotStarved(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -161,7 +160,7 @@ func TestAProgramThatCollectsSlowlyIsNotStarved(t *testing.T) {
 		d := next(t, sub, time.Second)
 		time.Sleep(20 * time.Second) // of a lease of 30 s: no reason for more at once
 		require.NoError(t, d.AckSync(w.ctx))
-		time.Sleep(5 * time.Minute) // it was away: the window is as small as it gets
+		time.Sleep(5 * time.Minute) // it did not read: the window is as small as it gets
 		held := map[string]sequin.Delivery{}
 		for over := time.After(10 * time.Minute); len(held) < 4; {
 			select {
@@ -183,8 +182,8 @@ func TestAProgramThatCollectsSlowlyIsNotStarved(t *testing.T) {
 	})
 }
 
-// One waiting poll must leave the others their part, or what they could have would wait with it.
-func TestAnIdleSubscriberReservesAPartOfItsRoom(t *testing.T) {
+// A receive that waits must leave room for the others.
+func TestAWaitingReceiveReservesAPartOfTheRoom(t *testing.T) {
 	for _, row := range []struct{ maxInFlight, pollers, want int }{
 		{1, 1, 1}, {1, 2, 1}, {10, 1, 5}, {10, 2, 4}, {90, 2, 30}, {1000, 2, 32}, {100_000, 2, 32},
 	} {
@@ -199,7 +198,7 @@ func TestAnIdleSubscriberReservesAPartOfItsRoom(t *testing.T) {
 	}
 }
 
-func TestTheAskGrowsUpToItsPart(t *testing.T) {
+func TestReceivesAskForMoreUpToTheirShare(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "k", 5000)

@@ -44,12 +44,12 @@ func TestAcksTravelInBatches(t *testing.T) {
 	})
 }
 
-// carries matches the settles of one delivery, which its batch shares.
+// carries matches the requests that settle a delivery.
 func carries(d sequin.Delivery) func(*sequintest.Request) bool {
 	return func(r *sequintest.Request) bool { return slices.Contains(r.AckIDs(), d.AckID) }
 }
 
-// A request that fails, in whatever way, holds up the ids that it carries. All others are settled in time.
+// A request that fails, in whatever way, delays only the settles in it.
 func TestAFailingAckRequestDoesNotDelayOthers(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
 		"hangs":       {Delay: time.Hour},
@@ -68,7 +68,7 @@ func TestAFailingAckRequestDoesNotDelayOthers(t *testing.T) {
 				fault.Op, fault.Match = sequintest.Ack, carries(bad)
 				w.Fault(fault)
 				require.NoError(t, bad.Ack())
-				synctest.Wait() // it travels alone
+				synctest.Wait() // it is sent alone
 				w.publish(t, "good", 100)
 				for range 100 {
 					d := next(t, sub, time.Second+time.Millisecond)
@@ -88,8 +88,8 @@ func TestAFailingAckRequestDoesNotDelayOthers(t *testing.T) {
 	}
 }
 
-// While acks cannot be sent, leases end. What is still good goes when they can; the rest is reported and not sent.
-func TestOfABatchThatPartlyExpiredTheRestGoes(t *testing.T) {
+// Leases end while acks cannot be sent. Later, the acks whose leases have ended are reported, and the others are sent.
+func TestOfABatchThatHasPartlyExpiredTheRestIsSent(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
 		failed := make(chan error, 100)
@@ -236,7 +236,7 @@ func TestASubscriberSettlesItsOwnDeliveriesAlone(t *testing.T) {
 	})
 }
 
-// AckSync's ctx bounds the waiting; the ack goes on.
+// The ctx of AckSync bounds the wait, and not the ack.
 func TestAnAckOutlivesTheCtxOfAckSync(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -256,8 +256,8 @@ func TestAnAckOutlivesTheCtxOfAckSync(t *testing.T) {
 	})
 }
 
-// Somebody waits for it: it leaves at once, also beside a request that hangs.
-func TestAnAckSyncWaitsForNoCompany(t *testing.T) {
+// Somebody waits for it, so that it is sent at once, even while another request hangs.
+func TestAnAckSyncIsSentAtOnce(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "k", 2)
@@ -273,8 +273,8 @@ func TestAnAckSyncWaitsForNoCompany(t *testing.T) {
 	})
 }
 
-// Whoever still waits is told what became of the ack, and if nobody does, OnAckError is.
-func TestTheFailureOfAnAckSyncIsToldOnce(t *testing.T) {
+// AckSync returns the error if it still waits. Otherwise OnAckError is called.
+func TestTheFailureOfAnAckSyncIsReportedOnce(t *testing.T) {
 	for name, row := range map[string]struct {
 		patience time.Duration // of the ctx
 		want     error
@@ -304,7 +304,7 @@ func TestTheFailureOfAnAckSyncIsToldOnce(t *testing.T) {
 	}
 }
 
-// An ack that a stop had to leave is reported as such.
+// It ends with ErrClosed.
 func TestAnAckThatAStopCouldNotSendIsReported(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -349,10 +349,10 @@ func TestARefusedSettleIsReportedOnce(t *testing.T) {
 				require.ErrorAs(t, <-failed, &api)
 				require.Equal(t, "never", api.Summary)
 				require.Equal(t, 1, w.Count(op))
-				require.Equal(t, 1, sub.Stats().InFlight, "the server holds it to be out")
+				require.Equal(t, 1, sub.Stats().InFlight, "the server holds it to be leased")
 				if op == sequintest.Ack {
 					again := next(t, sub, time.Minute)
-					require.Equal(t, "k.1", again.Key, "the lease gave it back, and its room")
+					require.Equal(t, "k.1", again.Key, "its lease has ended, and its room is free")
 				}
 				require.Empty(t, failed)
 			})
@@ -360,13 +360,13 @@ func TestARefusedSettleIsReportedOnce(t *testing.T) {
 	}
 }
 
-func TestNackAfterHoldsBackWithinTheLease(t *testing.T) {
+func TestNackAfterDelaysWithinTheLease(t *testing.T) {
 	for _, row := range []struct{ delay, want time.Duration }{
 		{-time.Second, 0},
 		{0, 0},
 		{time.Second, time.Second},
 		{5 * time.Second, 5 * time.Second},
-		{time.Hour, 6*time.Second - time.Second}, // a lease of 8 s, less the margin of 2 s, less half of that for the way
+		{time.Hour, 6*time.Second - time.Second}, // a lease of 8 s, less the margin of 2 s, less half of that for the request
 	} {
 		t.Run(row.delay.String(), func(t *testing.T) {
 			inMode(t, server.Documented, func(t *testing.T, w *world) {
@@ -387,7 +387,7 @@ func TestNackAfterHoldsBackWithinTheLease(t *testing.T) {
 	}
 }
 
-func TestHeldNacksGoInTheOrderOfTheirTimes(t *testing.T) {
+func TestDelayedNacksAreSentInTheOrderOfTheirTimes(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "k", 10)
@@ -409,10 +409,10 @@ func TestHeldNacksGoInTheOrderOfTheirTimes(t *testing.T) {
 	})
 }
 
-// An ack made shortly before its deadline does not wait for company, nor for another ack's backoff: it would be late.
-func TestAnAckAtTheLastMomentWaitsForNoOther(t *testing.T) {
+// It would be late if it waited for more acks, or for the backoff of another one.
+func TestAnAckShortlyBeforeItsDeadlineIsSentAtOnce(t *testing.T) {
 	for name, row := range map[string]struct {
-		other  sequintest.Fault // what happens to an ack made ahead of it
+		other  sequintest.Fault // what happens to an ack that was made before
 		ahead  time.Duration
 		before time.Duration // the deadline
 	}{

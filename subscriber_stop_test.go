@@ -17,28 +17,28 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// stops are the two ways to stop a Subscriber. Each returns when it has stopped, with what Close says.
+// stops are the two ways to stop a Subscriber. Each returns when it has stopped, with the result of Close.
 var stops = map[string]func(t *testing.T, sub *sequin.Subscriber, cancel context.CancelFunc) error{
 	"by_close": func(t *testing.T, sub *sequin.Subscriber, _ context.CancelFunc) error {
 		return sub.Close(context.Background())
 	},
 	"by_ctx": func(t *testing.T, sub *sequin.Subscriber, cancel context.CancelFunc) error {
 		cancel()
-		synctest.Wait() // until then a reader may be quicker than the stop
+		synctest.Wait() // until then a reader may still get a delivery
 		drain(sub)
 		return sub.Close(context.Background())
 	},
 }
 
-// drain reads a closing channel to its end, which must hold nothing.
+// drain reads a channel that is being closed, which must be empty.
 func drain(sub *sequin.Subscriber) {
 	for d := range sub.Deliveries() {
-		panic("handed over during a stop: " + d.Key)
+		panic("delivered during a stop: " + d.Key)
 	}
 }
 
-// inEveryStop runs a promise for both modes and both ways to stop. Whatever a Subscriber leaves running fails it: the
-// bubble does not end.
+// inEveryStop runs a promise in both modes and with both ways to stop. A goroutine that a Subscriber leaves running fails
+// it, because the bubble does not end.
 func inEveryStop(t *testing.T, promise func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error)) {
 	t.Helper()
 	for name, way := range stops {
@@ -73,8 +73,8 @@ func TestAnIdleSubscriberStopsAtOnce(t *testing.T) {
 	})
 }
 
-// A receive in a long poll that is younger than 100 ms may have its answer on the way.
-func TestAYoungLongPollMayFinish(t *testing.T) {
+// Its answer may be on its way.
+func TestAStopLetsALongPollYoungerThan100msFinish(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
@@ -85,8 +85,8 @@ func TestAYoungLongPollMayFinish(t *testing.T) {
 	})
 }
 
-// One that does not wait has its answer on the way in any case.
-func TestAReceiveThatDoesNotWaitMayFinish(t *testing.T) {
+// Its answer is on its way in any case.
+func TestAStopLetsAReceiveThatDoesNotWaitFinish(t *testing.T) {
 	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "k", 10)
@@ -102,13 +102,13 @@ func TestAReceiveThatDoesNotWaitMayFinish(t *testing.T) {
 			synctest.Wait()
 			slow.Remove()
 			synctest.Wait()
-			require.Empty(t, w.consumer(t).Outstanding, "what it brought is given back")
+			require.Empty(t, w.consumer(t).Outstanding, "its messages are returned")
 		}
 	})
 }
 
-// An answer that has begun to arrive is worth waiting for, however long its receive has waited.
-func TestAnAnswerThatArrivesDuringAStopIsTakenIn(t *testing.T) {
+// However long its receive has waited at the server.
+func TestAStopWaitsForAnAnswerThatHasBegunToArrive(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		sub := subscribe(t, w.through(t, withSlowBody("/receive", time.Second)), sequin.SubscriberConfig{})
@@ -118,12 +118,12 @@ func TestAnAnswerThatArrivesDuringAStopIsTakenIn(t *testing.T) {
 		began := time.Now()
 		require.NoError(t, sub.Close(w.ctx))
 		require.Equal(t, 800*time.Millisecond, time.Since(began))
-		require.Empty(t, w.consumer(t).Outstanding, "what it brought is given back")
+		require.Empty(t, w.consumer(t).Outstanding, "its messages are returned")
 	})
 }
 
-// A deploy must not cost a visibility timeout: what nobody has begun is there for another Subscriber at once, a hundred
-// times.
+// A deploy must not cost a lease: messages that nobody has begun to handle are available to another Subscriber at once, a
+// hundred times.
 func TestABusyStopLeavesNothingBehind(t *testing.T) {
 	t.Parallel() // one of the longest
 	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
@@ -135,14 +135,14 @@ func TestABusyStopLeavesNothingBehind(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			if done[d.Key] {
-				t.Error(d.Key, "was acked, and came again")
+				t.Error(d.Key, "was acked, and redelivered")
 			}
 			done[d.Key] = true
 			if err := d.Ack(); err != nil {
 				t.Error(err)
 			}
 		}
-		second := open(sequin.SubscriberConfig{MaxInFlight: 50}) // leaves the first its part
+		second := open(sequin.SubscriberConfig{MaxInFlight: 50}) // leaves messages for the first
 		go func() {
 			for d := range second.Deliveries() {
 				work(d)
@@ -188,7 +188,7 @@ func TestAFullBufferThatNobodyReadsStops(t *testing.T) {
 				if byCtx {
 					cancel()
 					synctest.Wait()
-					require.Empty(t, w.consumer(t).Outstanding, "it needs no Close")
+					require.Empty(t, w.consumer(t).Outstanding, "no Close is needed")
 				}
 				require.NoError(t, sub.Close(context.Background()))
 				require.LessOrEqual(t, time.Since(began), time.Millisecond)
@@ -200,7 +200,7 @@ func TestAFullBufferThatNobodyReadsStops(t *testing.T) {
 	}
 }
 
-func TestAStopAwaitsTheHandlersAndSendsTheirAcks(t *testing.T) {
+func TestAStopWaitsForDeliveriesToBeSettled(t *testing.T) {
 	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "k", 30)
@@ -226,7 +226,7 @@ func TestAStopAwaitsTheHandlersAndSendsTheirAcks(t *testing.T) {
 	})
 }
 
-func TestWhatIsForgottenIsAwaitedUntilItExpires(t *testing.T) {
+func TestAStopWaitsForAnUnsettledDeliveryUntilItsDeadline(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
 		w.send(t, "k.1", "x")
@@ -237,12 +237,12 @@ func TestWhatIsForgottenIsAwaitedUntilItExpires(t *testing.T) {
 	})
 }
 
-// The two bounds: DrainTimeout for a ctx alone, Close's own ctx for Close. Then DrainError counts what was left.
+// DrainTimeout bounds a stop by ctx alone, and the ctx of Close bounds Close. Then DrainError counts what was left.
 func TestAStopIsBounded(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		ctx    bool          // the Subscriber's ctx is cancelled first
-		close  time.Duration // Close's bound; 0 is none
+		close  time.Duration // the bound of Close; 0 is none
 		after  time.Duration // Close is called so long after ctx
 		bound  time.Duration
 		reason error
@@ -284,8 +284,8 @@ func TestAStopIsBounded(t *testing.T) {
 				require.Equal(t, 4, left.Unsettled)
 				require.Zero(t, left.Unknown)
 				require.ErrorIs(t, err, row.reason)
-				require.Same(t, err, sub.Close(w.ctx), "every Close the same")
-				require.Error(t, over.Err(), "whoever works on a delivery learns that it is over")
+				require.Same(t, err, sub.Close(w.ctx), "every Close returns the same")
+				require.Error(t, over.Err(), "a handler of a delivery learns that it is over")
 				require.NoError(t, sub.Err())
 				require.Equal(t, uint64(1), sub.Stats().Acked)
 			})
@@ -293,7 +293,7 @@ func TestAStopIsBounded(t *testing.T) {
 	}
 }
 
-// What happens after DrainTimeout, but within Close, is still awaited.
+// A settle after DrainTimeout, but before the ctx of Close ends, is still waited for.
 func TestCloseReplacesDrainTimeout(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -314,7 +314,7 @@ func TestCloseReplacesDrainTimeout(t *testing.T) {
 	})
 }
 
-// A settle that hangs when the stop gives up may or may not have been carried out.
+// A settle that hangs when the stop is interrupted may or may not have been carried out.
 func TestAStopCountsSettlesOfUnknownOutcome(t *testing.T) {
 	for _, op := range []sequintest.Op{sequintest.Ack, sequintest.Nack} {
 		inBothModes(t, func(t *testing.T, w *world) {
@@ -344,7 +344,7 @@ func TestAStopCountsSettlesOfUnknownOutcome(t *testing.T) {
 	}
 }
 
-func TestCloseInsideTheLoopAwaitsTheOthers(t *testing.T) {
+func TestCloseInsideTheLoopWaitsForTheOtherDeliveries(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "k", 50)
@@ -361,7 +361,7 @@ func TestCloseInsideTheLoopAwaitsTheOthers(t *testing.T) {
 	})
 }
 
-func TestASettleThatIsPendingAtAStopIsSent(t *testing.T) {
+func TestAStopSendsPendingSettles(t *testing.T) {
 	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "k", 200)
@@ -376,7 +376,7 @@ func TestASettleThatIsPendingAtAStopIsSent(t *testing.T) {
 	})
 }
 
-func TestAHeldNackIsSentAtAStop(t *testing.T) {
+func TestAStopSendsDelayedNacksAtOnce(t *testing.T) {
 	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
 		_, consumer := w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "k", 20)
@@ -384,7 +384,7 @@ func TestAHeldNackIsSentAtAStop(t *testing.T) {
 		for range 20 {
 			require.NoError(t, next(t, sub, time.Second).NackAfter(25*time.Second))
 		}
-		// A shorter ack_wait since: the leases of these are longer than the terms of now.
+		// ack_wait is shortened: the leases of these deliveries are longer than the current terms.
 		_, err := w.client.UpdateConsumer(w.ctx, "orders", consumer.ID, sequin.ConsumerOptions{AckWait: time.Second})
 		require.NoError(t, err)
 		time.Sleep(500 * time.Millisecond)
@@ -396,38 +396,46 @@ func TestAHeldNackIsSentAtAStop(t *testing.T) {
 	})
 }
 
-// With the server away nothing can be given back. The stop ends all the same, and says what it could not tell.
-func TestAStopWithTheServerAwayEnds(t *testing.T) {
-	const messages, margin = 20, 2 * time.Second
-	forever := func(_ *testing.T, sub *sequin.Subscriber, _ context.CancelFunc) error {
-		return sub.Close(context.Background())
-	}
-	within := func(t *testing.T, sub *sequin.Subscriber, _ context.CancelFunc) error {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		return sub.Close(ctx)
-	}
-	byCtx := func(t *testing.T, sub *sequin.Subscriber, cancel context.CancelFunc) error {
-		cancel()
-		time.Sleep(10*time.Second + margin)
-		synctest.Wait()
-		began := time.Now()
-		defer func() { require.Equal(t, began, time.Now(), "it had ended") }()
-		return sub.Close(context.Background())
-	}
+// closeForever, closeWithin5s and endCtx are ways to stop a Subscriber while the server is unavailable.
+func closeForever(_ *testing.T, sub *sequin.Subscriber, _ context.CancelFunc) error {
+	return sub.Close(context.Background())
+}
+
+func closeWithin5s(_ *testing.T, sub *sequin.Subscriber, _ context.CancelFunc) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return sub.Close(ctx)
+}
+
+// endCtx requires that the Subscriber has stopped after DrainTimeout and one margin, before Close is called.
+func endCtx(t *testing.T, sub *sequin.Subscriber, cancel context.CancelFunc) error {
+	cancel()
+	time.Sleep(10*time.Second + unavailableMargin)
+	synctest.Wait()
+	began := time.Now()
+	defer func() { require.Equal(t, began, time.Now(), "it had stopped before") }()
+	return sub.Close(context.Background())
+}
+
+// unavailableMargin is the default margin of a lease of 30 s.
+const unavailableMargin = 2 * time.Second
+
+// Nothing can be returned then. The stop counts what it could not settle.
+func TestAStopEndsWhileTheServerIsUnavailable(t *testing.T) {
+	const messages, margin = 20, unavailableMargin
 	for _, row := range []struct {
 		name     string
 		stop     func(*testing.T, *sequin.Subscriber, context.CancelFunc) error
 		from, to time.Duration // how long it takes
-		settled  int           // of what the program has settled, how much it was told itself
+		settled  int           // 1 if the acks of the program have ended by themselves
 		reason   error
 	}{
-		{"by_ctx_alone", byCtx, 10*time.Second + margin, 10*time.Second + margin, 0, context.DeadlineExceeded},
-		{"by_close_within_5s", within, 5*time.Second + margin, 5*time.Second + margin, 0, context.DeadlineExceeded},
-		{"by_close_without_an_end", forever, 26 * time.Second, 30 * time.Second, 1, sequin.ErrLeaseExpired},
+		{"by_ctx_alone", endCtx, 10*time.Second + margin, 10*time.Second + margin, 0, context.DeadlineExceeded},
+		{"by_close_within_5s", closeWithin5s, 5*time.Second + margin, 5*time.Second + margin, 0, context.DeadlineExceeded},
+		{"by_close_without_an_end", closeForever, 26 * time.Second, 30 * time.Second, 1, sequin.ErrLeaseExpired},
 	} {
 		for _, held := range []int{0, 3} {
-			t.Run(fmt.Sprintf("%s_%d_handed_out", row.name, held), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s_%d_delivered", row.name, held), func(t *testing.T) {
 				inBothModes(t, func(t *testing.T, w *world) {
 					w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 30 * time.Second})
 					w.publish(t, "k", messages)
@@ -454,14 +462,14 @@ func TestAStopWithTheServerAwayEnds(t *testing.T) {
 					require.ErrorIs(t, left, row.reason)
 					require.Equal(t, messages-held*row.settled, left.Unsettled)
 					require.Zero(t, left.Unknown)
-					require.Equal(t, held, int(failed.Load()), "and the program is told of its own")
+					require.Equal(t, held, int(failed.Load()), "OnAckError is called for those of the program")
 				})
 			})
 		}
 	}
 }
 
-// Receives and settles are tried everywhere; this is about the look at the consumer too.
+// Other tests cover receives and settles. This one covers the read of the consumer, too.
 func TestNoRequestRunsOnceCloseHasReturned(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		var running atomic.Int32
@@ -469,7 +477,7 @@ func TestNoRequestRunsOnceCloseHasReturned(t *testing.T) {
 			return roundTripper(func(r *http.Request) (*http.Response, error) {
 				running.Add(1)
 				defer running.Add(-1)
-				defer time.Sleep(time.Millisecond) // whoever does not wait for its end is seen to be early
+				defer time.Sleep(time.Millisecond) // so that a stop that does not wait for its end is noticed
 				return behind.RoundTrip(r)
 			})
 		})
@@ -484,7 +492,7 @@ func TestNoRequestRunsOnceCloseHasReturned(t *testing.T) {
 	})
 }
 
-func TestEveryCloseSaysTheSame(t *testing.T) {
+func TestEveryCloseReturnsTheSame(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "k", 20)
@@ -510,8 +518,8 @@ func TestEveryCloseSaysTheSame(t *testing.T) {
 	})
 }
 
-// A permanent error stops as Close does: what was not handed out goes back, the rest is awaited.
-func TestAPermanentErrorStopsInGoodOrder(t *testing.T) {
+// Deliveries that were not read are returned, and the others are waited for.
+func TestAPermanentErrorStopsAsCloseDoes(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "k", 20)

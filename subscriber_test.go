@@ -49,7 +49,7 @@ func subscribe(t *testing.T, client *sequin.Client, cfg sequin.SubscriberConfig)
 	t.Helper()
 	sub, err := client.Subscribe(t.Context(), "orders", "all", cfg)
 	require.NoError(t, err)
-	// For a test that fails before it has closed: a bubble that ends with goroutines in it panics and hides the failure.
+	// In case the test fails before it closes sub: a bubble that ends with goroutines in it panics and hides the failure.
 	t.Cleanup(func() { _ = sub.Close(t.Context()) })
 	return sub
 }
@@ -63,7 +63,7 @@ func (w *world) consumer(t *testing.T) server.ConsumerState {
 	return state.Consumers[0]
 }
 
-// requireDone wants the consumer to have nothing left, neither to give nor given.
+// requireDone wants the consumer to have nothing left, neither available nor leased.
 func (w *world) requireDone(t *testing.T) {
 	t.Helper()
 	c := w.consumer(t)
@@ -84,7 +84,7 @@ func by(name string) func(*sequintest.Request) bool {
 	return func(r *sequintest.Request) bool { return r.Header.Get("User-Agent") == name }
 }
 
-// next is the next delivery, which must come within the time.
+// next returns the next delivery, which must arrive within the time.
 func next(t *testing.T, sub *sequin.Subscriber, within time.Duration) sequin.Delivery {
 	t.Helper()
 	select {
@@ -119,7 +119,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// withoutWaited is a proxy that passes no header on which it does not know.
+// withoutWaited is a proxy that drops headers that it does not know.
 func withoutWaited(behind http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		resp, err := behind.RoundTrip(r)
@@ -130,7 +130,7 @@ func withoutWaited(behind http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// withSlowBody lets the body of the first good answer to a path come so much later than its header.
+// withSlowBody makes the body of the first good answer to a path arrive so much later than its header.
 func withSlowBody(path string, late time.Duration) func(http.RoundTripper) http.RoundTripper {
 	return func(behind http.RoundTripper) http.RoundTripper {
 		var once sync.Once
@@ -155,12 +155,12 @@ func (b *slowBody) Read(p []byte) (int, error) {
 	case <-time.After(b.late):
 		b.late = 0
 		return b.ReadCloser.Read(p)
-	case <-b.ctx.Done(): // what the transport has read already would still come
+	case <-b.ctx.Done(): // the transport may have read the body already
 		return 0, b.ctx.Err()
 	}
 }
 
-func TestSubscribeNamesWhatIsWrong(t *testing.T) {
+func TestSubscribeReturnsAnErrorThatNamesTheCause(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 4 * time.Second})
 		_, err := w.client.CreateConsumer(w.ctx, "orders", "hasty", ">", sequin.ConsumerOptions{AckWait: 99 * time.Millisecond})
@@ -196,7 +196,7 @@ func TestSubscribeNamesWhatIsWrong(t *testing.T) {
 	})
 }
 
-func TestASubscriberGetsItsOwnStreamsMessages(t *testing.T) {
+func TestASubscriberReceivesTheMessagesOfItsOwnStream(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		got := map[string][]string{}
 		for _, stream := range []string{"orders", "payments"} {
@@ -220,15 +220,15 @@ func TestASubscriberGetsItsOwnStreamsMessages(t *testing.T) {
 		}
 		for stream, keys := range got {
 			for i, key := range keys {
-				require.Equal(t, fmt.Sprintf("%s.%d", stream, i), key, "in order of seq, and of no other stream")
+				require.Equal(t, fmt.Sprintf("%s.%d", stream, i), key, "in order of seq, and from no other stream")
 			}
 		}
 	})
 }
 
-// A consumer that is made again under the old name begins at the stream's beginning: to go on with it in silence would
-// process everything twice.
-func TestADeletedConsumerEndsTheSubscriber(t *testing.T) {
+// A consumer that is created again under the same name begins at the beginning of the stream. A Subscriber that went on
+// with it silently would process every message twice.
+func TestADeletedConsumerStopsTheSubscriber(t *testing.T) {
 	for name, again := range map[string]func(t *testing.T, w *world){
 		"consumer": func(t *testing.T, w *world) {
 			require.NoError(t, w.client.DeleteConsumer(w.ctx, "orders", "all"))
@@ -272,7 +272,7 @@ func everySecond() func(*sequintest.Request) bool {
 	return func(*sequintest.Request) bool { return n.Add(1)%2 == 1 }
 }
 
-func TestOnlyWhatIsPermanentEndsTheSubscriber(t *testing.T) {
+func TestOnlyAPermanentErrorStopsTheSubscriber(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		op    sequintest.Op
@@ -282,16 +282,16 @@ func TestOnlyWhatIsPermanentEndsTheSubscriber(t *testing.T) {
 		{"unauthorized", sequintest.Receive, sequintest.Fault{Status: 401, Body: `{"summary":"no"}`}, sequin.ErrUnauthorized},
 		{"forbidden", sequintest.Receive, sequintest.Fault{Status: 403}, sequin.ErrUnauthorized},
 		{"unauthorized_when_read_again", sequintest.GetConsumer, sequintest.Fault{Status: 401}, sequin.ErrUnauthorized},
-		{"a_404_that_the_consumer_refutes", sequintest.Receive, sequintest.Fault{Status: 404, Body: `{"summary":"no"}`, Count: 3}, nil},
+		{"a_404_while_the_consumer_exists", sequintest.Receive, sequintest.Fault{Status: 404, Body: `{"summary":"no"}`, Count: 3}, nil},
 		{"a_proxys_404", sequintest.Receive, sequintest.Fault{Status: 404, Body: "<html>", Count: 5}, nil},
 		{"one_404_when_read_again", sequintest.GetConsumer, sequintest.Fault{Status: 404, Body: `{"summary":"no"}`, Count: 1}, nil},
 		{"a_proxys_404_when_read_again", sequintest.GetConsumer, sequintest.Fault{Status: 404, Body: "<html>"}, nil},
 		{"404s_with_good_answers_between", sequintest.GetConsumer, sequintest.Fault{Status: 404, Body: `{"summary":"no"}`, Match: everySecond()}, nil},
-		{"a_crash", sequintest.Receive, sequintest.Fault{Status: 500, Body: "{}", Count: 7}, nil},
+		{"a_500_without_a_summary", sequintest.Receive, sequintest.Fault{Status: 500, Body: "{}", Count: 7}, nil},
 		{"a_bad_request", sequintest.Receive, sequintest.Fault{Status: 400, Body: `{"summary":"no"}`, Count: 7}, nil},
 		{"garbage", sequintest.Receive, sequintest.Fault{Garble: true, Count: 3}, nil},
 		{"truncated", sequintest.Receive, sequintest.Fault{Truncate: 5, Count: 3}, nil},
-		{"cut", sequintest.Receive, sequintest.Fault{CutAfter: true, Count: 3}, nil},
+		{"connection_closed", sequintest.Receive, sequintest.Fault{CutAfter: true, Count: 3}, nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
@@ -317,15 +317,15 @@ func TestOnlyWhatIsPermanentEndsTheSubscriber(t *testing.T) {
 	}
 }
 
-// A look that finds no consumer is repeated at once, and soon again where that cannot be answered: whoever waits for the
-// channel to close should not wait for the next minute.
+// A read that finds no consumer is repeated at once, and soon again if that fails: a program that waits for the channel to
+// close should not wait for the next minute.
 func TestAMissingConsumerIsConfirmedSoon(t *testing.T) {
 	for name, row := range map[string]struct {
-		unanswered int // looks after the first
+		unanswered int // reads after the first
 		within     time.Duration
 	}{
-		"the server answers":      {0, 0},
-		"it is away in the midst": {3, 700 * time.Millisecond},
+		"the server answers":                   {0, 0},
+		"the server is unavailable in between": {3, 700 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
@@ -349,8 +349,8 @@ func TestAMissingConsumerIsConfirmedSoon(t *testing.T) {
 	}
 }
 
-// Where that cannot be answered for long, the looks are backed off.
-func TestLooksForAMissingConsumerAreBackedOff(t *testing.T) {
+// With the server unavailable for long, the pauses between the reads grow.
+func TestReadsOfAMissingConsumerAreBackedOff(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
@@ -361,13 +361,14 @@ func TestLooksForAMissingConsumerAreBackedOff(t *testing.T) {
 		require.Less(t, away.Hits(), 10*60/2) // half of MaxWait apart
 		away.Remove()
 		time.Sleep(10 * time.Second)
-		require.NoError(t, sub.Err(), "it is there")
+		require.NoError(t, sub.Err(), "the consumer exists")
 		closeNow(t, sub)
 	})
 }
 
-// An outage is no reason to close the channel, to spin, or to be away longer than the server.
-func TestAServerThatWasAwayComesBackToAWorkingSubscriber(t *testing.T) {
+// An outage is no reason to close the channel, to retry without a pause, or to stop receiving for longer than the
+// outage lasts.
+func TestTheSubscriberWorksAgainAfterAnOutage(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "before", 3)
@@ -395,7 +396,7 @@ func TestAServerThatWasAwayComesBackToAWorkingSubscriber(t *testing.T) {
 		w.Up()
 		w.publish(t, "after", 3)
 		var keys []string
-		for range 5 { // the three, what was held, and what was in the channel
+		for range 5 { // the three, the one that the program held, and the one in the channel
 			d := next(t, sub, 10*time.Second)
 			keys = append(keys, d.Key)
 			require.NoError(t, d.AckSync(w.ctx))
@@ -408,8 +409,8 @@ func TestAServerThatWasAwayComesBackToAWorkingSubscriber(t *testing.T) {
 	})
 }
 
-// WaitFor is not set: what HTTPClient.Timeout leaves of its default is what is waited, and where that is under 500 ms the
-// Subscriber polls.
+// WaitFor is not set: its default is shortened to what HTTPClient.Timeout leaves. If that is less than 500 ms the Subscriber
+// polls.
 func TestTheDefaultWaitForFitsAnyTimeoutOfTheHTTPClient(t *testing.T) {
 	for timeout, want := range map[time.Duration]string{
 		300 * time.Millisecond:  `{"batch_size":32}`,

@@ -18,9 +18,9 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// hoard fills a Subscriber's buffer with what nobody takes, once its window has grown on what was acked at once. It
-// returns how much that is; the stream holds most.
-func (w *world) hoard(t *testing.T, sub *sequin.Subscriber, most int) (buffered int) {
+// fillBuffer lets the window of a Subscriber grow on messages that are acked at once, and then its buffer fill up. It
+// returns how many messages are buffered. The stream holds most.
+func (w *world) fillBuffer(t *testing.T, sub *sequin.Subscriber, most int) (buffered int) {
 	t.Helper()
 	for round := range 20 {
 		w.publish(t, fmt.Sprintf("round_%d", round), most)
@@ -36,21 +36,21 @@ func (w *world) hoard(t *testing.T, sub *sequin.Subscriber, most int) (buffered 
 	return 0
 }
 
-// spacious is a consumer for many messages: for five minutes the 2024 server counts acked ones as pending.
+// spacious is a consumer for many messages: the 2024 server counts acked ones as pending for five minutes.
 var spacious = sequin.ConsumerOptions{AckWait: 30 * time.Second, MaxAckPending: 100_000}
 
-// What one margin is too short for has the time that is left of its leases.
-func TestAStopGivesBackHoweverMuchItHolds(t *testing.T) {
+// If one margin is too short for that, the stop takes the time that is left of the leases.
+func TestAStopReturnsHoweverManyMessagesAreBuffered(t *testing.T) {
 	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
 		const most, slow = 6000, 1500 * time.Millisecond
 		w.stream(t, "orders", spacious)
 		sub := open(sequin.SubscriberConfig{MaxInFlight: most})
-		buffered := w.hoard(t, sub, most)
+		buffered := w.fillBuffer(t, sub, most)
 		w.Fault(sequintest.Fault{Op: sequintest.Nack, Delay: slow})
 		began := time.Now()
 		require.NoError(t, stop(sub))
 		require.Greater(t, time.Since(began), 2*time.Second, "a margin")
-		// Full requests, two at a time, but for the first, which does not wait for company, and the last, which does.
+		// Full requests, two at a time, but for the first, which is sent at once, and the last, which waits for more nacks.
 		require.Less(t, time.Since(began), time.Duration((buffered/1000+3)/2)*slow+slow/2)
 		require.LessOrEqual(t, w.Count(sequintest.Nack), buffered/1000+2)
 		require.Empty(t, w.consumer(t).Outstanding)
@@ -59,13 +59,13 @@ func TestAStopGivesBackHoweverMuchItHolds(t *testing.T) {
 	})
 }
 
-// Whatever keeps a stop from giving back what nobody has seen, Close says so: nobody else does.
-func TestAStopSaysWhatItCouldNotGiveBack(t *testing.T) {
+// Whatever the reason is. Nobody else reports it.
+func TestCloseReportsWhatCouldNotBeReturned(t *testing.T) {
 	const most = 10_000
 	for name, row := range map[string]struct {
 		fault            sequintest.Fault
-		settled, unknown bool          // whether any ends so, beside what Unsettled counts
-		unsettled        bool          // whether Unsettled counts any
+		settled, unknown bool          // whether any are
+		unsettled        bool          // whether any are
 		within           time.Duration // Close's ctx
 		reason           error
 	}{
@@ -80,10 +80,10 @@ func TestAStopSaysWhatItCouldNotGiveBack(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
 				w.stream(t, "orders", spacious)
 				sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: most})
-				buffered := w.hoard(t, sub, most)
+				buffered := w.fillBuffer(t, sub, most)
 				row.fault.Op = sequintest.Nack
 				w.Fault(row.fault)
-				w.Fault(sequintest.Fault{Op: sequintest.Nack, Delay: time.Millisecond}) // the others: time for company to come
+				w.Fault(sequintest.Fault{Op: sequintest.Nack, Delay: time.Millisecond}) // the others: time for more nacks to come
 				ctx, cancel := context.WithTimeout(w.ctx, row.within)
 				defer cancel()
 				began := time.Now()
@@ -105,16 +105,16 @@ func TestAStopSaysWhatItCouldNotGiveBack(t *testing.T) {
 	}
 }
 
-// What is given back goes to whoever waits for it. That must not be the stopping Subscriber itself, whose receive is cut
-// the next moment: its answer would be lost, and the messages with it until their leases end.
-func TestNoReceiveWaitsWhileAStopGivesBack(t *testing.T) {
-	const messages = 5 // few enough for another receive to be worth its request
+// A message that is returned goes to a receive that waits. If that were one of the stopping Subscriber, which is cancelled
+// a moment later, its answer would be lost, and the messages with it until their leases end.
+func TestNoReceiveWaitsWhileAStopReturnsMessages(t *testing.T) {
+	const messages = 5 // few enough for another receive to run
 	ends := map[string]func(ctx context.Context, sub *sequin.Subscriber) error{
 		"what is buffered": func(ctx context.Context, sub *sequin.Subscriber) error {
 			<-ctx.Done()
 			return sub.Close(context.WithoutCancel(ctx))
 		},
-		"what gathers": func(ctx context.Context, sub *sequin.Subscriber) error {
+		"what is collected": func(ctx context.Context, sub *sequin.Subscriber) error {
 			cfg := sequin.BatchHandlerConfig{Size: 100, Wait: time.Hour}
 			return sub.HandleBatch(ctx, cfg, func(context.Context, []sequin.Delivery) error { return errors.New("handled") })
 		},
@@ -129,7 +129,7 @@ func TestNoReceiveWaitsWhileAStopGivesBack(t *testing.T) {
 						case strings.HasSuffix(r.URL.Path, "/receive"):
 							waiting.Add(1)
 							defer waiting.Add(-1)
-							defer time.Sleep(time.Millisecond) // whoever does not wait for its end is seen to be early
+							defer time.Sleep(time.Millisecond) // so that a stop that does not wait for its end is noticed
 						case strings.HasSuffix(r.URL.Path, "/nack"):
 							nacks.Add(1)
 							if waiting.Load() > 0 {
@@ -147,7 +147,7 @@ func TestNoReceiveWaitsWhileAStopGivesBack(t *testing.T) {
 				require.Equal(t, int32(1), waiting.Load())
 				require.NoError(t, run.stop())
 				require.NotZero(t, nacks.Load())
-				synctest.Wait() // for the server, whose receive was cut
+				synctest.Wait() // for the server, whose receive was cancelled
 				require.Empty(t, w.consumer(t).Outstanding)
 				require.Equal(t, messages, w.consumer(t).Available)
 			})

@@ -16,10 +16,9 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// Whenever in a long poll a message arrives, however short the lease, and whether or not the server's word of how long it
-// waited comes through: the message is handed over once, with time left, and its deadline lies a margin before the
-// server's.
-func TestAMessageIsHandedOverOnceAndInTime(t *testing.T) {
+// A message may arrive at any time in a long poll, the lease may be short, and the header that tells how long the server
+// waited may get lost. The message is delivered once, with time left, and its deadline is a margin before the server's.
+func TestAMessageIsDeliveredOnceAndInTime(t *testing.T) {
 	t.Parallel() // one of the longest
 	for _, lease := range []time.Duration{time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second} {
 		for name, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
@@ -35,12 +34,12 @@ func TestAMessageIsHandedOverOnceAndInTime(t *testing.T) {
 						time.Sleep(moment)
 						key := fmt.Sprintf("k.%d", i)
 						w.send(t, key, "x")
-						d := next(t, sub, time.Second+time.Millisecond) // PollMax, where the server does not wait
+						d := next(t, sub, time.Second+time.Millisecond) // PollMax, if the server does not wait
 						require.Equal(t, key, d.Key)
-						require.GreaterOrEqual(t, time.Until(d.Deadline), margin, "left at hand-over")
+						require.GreaterOrEqual(t, time.Until(d.Deadline), margin, "left when it is delivered")
 						given := w.consumer(t).Outstanding
 						require.Len(t, given, 1)
-						require.LessOrEqual(t, d.Deadline.Sub(given[0].Until), -margin, "our end of the lease, and the server's")
+						require.LessOrEqual(t, d.Deadline.Sub(given[0].Until), -margin, "the end of the lease for the program, and on the server")
 						require.NoError(t, d.AckSync(w.ctx))
 						w.requireDone(t)
 					}
@@ -54,7 +53,7 @@ func TestAMessageIsHandedOverOnceAndInTime(t *testing.T) {
 	}
 }
 
-// moments of a wait: its beginning, its end, and what lies between, off the beat of anything else.
+// moments returns times of a wait: at its beginning, at its end, and in between, at an interval that nothing else has.
 func moments(wait time.Duration) (all []time.Duration) {
 	for m := time.Duration(0); m < wait; m += 1377 * time.Millisecond {
 		all = append(all, m)
@@ -62,8 +61,8 @@ func moments(wait time.Duration) (all []time.Duration) {
 	return append(all, time.Millisecond, 499*time.Millisecond, 500*time.Millisecond, wait-time.Millisecond, wait, wait+time.Millisecond)
 }
 
-// TestTheLargestMarginLeavesTimeToHandOver has a margin of half of ack_wait: twice that would be all of it.
-func TestTheLargestMarginLeavesTimeToHandOver(t *testing.T) {
+// The margin is half of ack_wait: two margins would be all of it.
+func TestTheLargestMarginLeavesTimeToDeliver(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})
 		_, err := w.client.SendMessage(w.ctx, "orders", "orders.1", "{}")
@@ -78,17 +77,17 @@ func TestTheLargestMarginLeavesTimeToHandOver(t *testing.T) {
 	})
 }
 
-func TestWhatExpiresInTheBufferIsNotHandedOver(t *testing.T) {
+func TestAMessageThatExpiresInTheBufferIsNotDelivered(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
 		for pause := range 40 {
 			key := fmt.Sprintf("k.%d", pause)
 			w.send(t, key, "x")
-			time.Sleep(time.Duration(pause) * 497 * time.Millisecond) // up to two and a half leases, off the beat of timers
+			time.Sleep(time.Duration(pause) * 497 * time.Millisecond) // up to two and a half leases, at other times than timers
 			d := next(t, sub, 2*time.Second)
 			require.Equal(t, key, d.Key)
-			require.Positive(t, time.Until(d.Deadline.Add(-2*time.Second)), "handed over within its margin, after %v", time.Since(d.InsertedAt))
+			require.Positive(t, time.Until(d.Deadline.Add(-2*time.Second)), "delivered within its margin, after %v", time.Since(d.InsertedAt))
 			require.NoError(t, d.AckSync(w.ctx))
 		}
 		require.Positive(t, sub.Stats().ExpiredInBuffer)
@@ -99,8 +98,8 @@ func TestWhatExpiresInTheBufferIsNotHandedOver(t *testing.T) {
 	})
 }
 
-// An answer that was on its way for most of the lease is not worth handing over: who takes it could not finish.
-func TestWhatTravelledTooLongIsNotHandedOver(t *testing.T) {
+// The program could not finish messages whose answer was on its way for most of the lease.
+func TestMessagesThatTravelledTooLongAreNotDelivered(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
 		w.send(t, "k.1", "x")
@@ -113,9 +112,9 @@ func TestWhatTravelledTooLongIsNotHandedOver(t *testing.T) {
 	})
 }
 
-// Two receives may be answered in another order than the server handed out in: what stands behind in the channel may be
-// the first whose lease ends.
-func TestWhatStandsBehindIsNotHandedOverTooLate(t *testing.T) {
+// Two receives may be answered in another order than they were made in, so that the last message in the channel may be the
+// first whose lease ends.
+func TestTheLastMessageInTheChannelIsNotDeliveredTooLate(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
 		w.publish(t, "first", 4)
@@ -133,12 +132,12 @@ func TestWhatStandsBehindIsNotHandedOverTooLate(t *testing.T) {
 		for range 2 {
 			require.NoError(t, next(t, sub, time.Second).Ack())
 		}
-		time.Sleep(2900 * time.Millisecond) // the second receive has been handed two, and a third one waits
+		time.Sleep(2900 * time.Millisecond) // the second receive has got two messages, and a third one waits
 		require.Len(t, w.consumer(t).Outstanding, 2)
 		w.publish(t, "later", 2)
 		time.Sleep(200 * time.Millisecond)
 		require.Equal(t, 4, sub.Stats().InFlight, "both are answered")
-		time.Sleep(1500 * time.Millisecond) // past the hand-over of the second's, and long before that of the third's
+		time.Sleep(1500 * time.Millisecond) // too late to deliver those of the second, and not those of the third
 		keys := map[string]bool{}
 		for range 4 {
 			d := next(t, sub, time.Second)
@@ -152,9 +151,9 @@ func TestWhatStandsBehindIsNotHandedOverTooLate(t *testing.T) {
 	})
 }
 
-// A server cannot have waited for longer than its answer took, nor for less than nothing. Believed, the first would put
-// the deadline behind the end of the lease, and the second before its beginning.
-func TestNonsenseAboutTheWaitingIsNotBelieved(t *testing.T) {
+// A server cannot have waited for longer than its answer took, nor for less than no time. The first would put the deadline
+// after the end of the lease, and the second before its beginning.
+func TestAnImpossibleWaitedHeaderIsIgnored(t *testing.T) {
 	for _, waited := range []string{"60000", "-60000", "60000000000000", "soon", ""} {
 		t.Run(waited, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
@@ -181,23 +180,23 @@ func TestNonsenseAboutTheWaitingIsNotBelieved(t *testing.T) {
 	}
 }
 
-// A proxy that was put in between, or an older server: its first answer without the word is where long waits end, or
-// what comes late in one would be given back for ever.
-func TestAServerThatTellsNoMoreIsNotWaitedAtForLong(t *testing.T) {
+// A proxy may be put in between, or an older server be deployed. From the first answer without the header on, receives
+// wait for a short time only. Otherwise a message that arrives late in a wait would be returned again and again.
+func TestReceivesWaitForAShortTimeOnceTheServerTellsNoMore(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})
-		var tellsNot atomic.Bool
+		var silentNow atomic.Bool
 		sub := subscribe(t, w.through(t, func(behind http.RoundTripper) http.RoundTripper {
 			silent := withoutWaited(behind)
 			return roundTripper(func(r *http.Request) (*http.Response, error) {
-				if tellsNot.Load() {
+				if silentNow.Load() {
 					return silent.RoundTrip(r)
 				}
 				return behind.RoundTrip(r)
 			})
 		}), sequin.SubscriberConfig{})
 		time.Sleep(time.Minute)
-		tellsNot.Store(true)
+		silentNow.Store(true)
 		time.Sleep(30 * time.Second)
 		for range 20 {
 			time.Sleep(19 * time.Second)
@@ -208,8 +207,8 @@ func TestAServerThatTellsNoMoreIsNotWaitedAtForLong(t *testing.T) {
 	})
 }
 
-// What was given back from the buffer was seen by no program. The documented server does not count it.
-func TestWhatExpiresInTheBufferIsNoDelivery(t *testing.T) {
+// The program has not seen a message that was returned from the buffer. The documented server does not count it.
+func TestAMessageThatExpiresInTheBufferIsNotCountedAsDelivered(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second, MaxDeliver: 1})
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
@@ -242,7 +241,7 @@ func TestALateSettleIsNotSent(t *testing.T) {
 				synctest.Wait()
 				require.Error(t, ctx.Err())
 				require.ErrorIs(t, settle(d), sequin.ErrLeaseExpired)
-				require.ErrorIs(t, settle(d), sequin.ErrLeaseExpired, "it stays so")
+				require.ErrorIs(t, settle(d), sequin.ErrLeaseExpired, "again")
 				require.Zero(t, w.Count(sequintest.Ack)+w.Count(sequintest.Nack))
 				require.Equal(t, uint64(2), sub.Stats().RefusedLate)
 				again := next(t, sub, 10*time.Second)
@@ -254,7 +253,7 @@ func TestALateSettleIsNotSent(t *testing.T) {
 	}
 }
 
-// The last moment of a lease is good for a settle: that is what the margin is for.
+// The margin is there for that.
 func TestASettleAtTheLastMomentCounts(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
@@ -269,7 +268,7 @@ func TestASettleAtTheLastMomentCounts(t *testing.T) {
 	})
 }
 
-func TestAChangedAckWaitIsFollowed(t *testing.T) {
+func TestAChangedAckWaitTakesEffect(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		_, consumer := w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 30 * time.Second})
 		sub := w.subscribe(t, sequin.SubscriberConfig{LeaseMargin: 5 * time.Second})
@@ -298,8 +297,8 @@ func TestAChangedAckWaitIsFollowed(t *testing.T) {
 	})
 }
 
-// An answer that does not tell the lease is no reason to stop, nor to reckon with another one.
-func TestAConsumerThatIsShownWithoutItsAckWaitKeepsIt(t *testing.T) {
+// An answer without ack_wait is no reason to stop, nor to assume another one.
+func TestAnAnswerWithoutAckWaitChangesNothing(t *testing.T) {
 	for _, shown := range []string{`{"id":"1","ack_wait_ms":null}`, `{"id":"1"}`} {
 		inBothModes(t, func(t *testing.T, w *world) {
 			w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 12 * time.Second})
@@ -316,7 +315,7 @@ func TestAConsumerThatIsShownWithoutItsAckWaitKeepsIt(t *testing.T) {
 	}
 }
 
-// A receive that left under the old ack_wait may be answered under the new one: the shorter of them counts.
+// A receive that was sent under the old ack_wait may be answered under the new one. The shorter of them counts.
 func TestAnAckWaitShortenedDuringALongPollCounts(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		_, consumer := w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 30 * time.Second})

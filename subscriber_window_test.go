@@ -12,22 +12,22 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// workers settles what a Subscriber hands out, so many at once, each taking so long.
+// workers settle deliveries, so many at once, each taking so long.
 type workers struct {
 	number int
 	each   time.Duration
 }
 
-// A program that is slow beside its lease must not be given more than it gets through: what waits in the channel until
-// its lease is nearly over is received, given back and received again for nothing, and what is handed over with too
-// little of its lease left is worked on for nothing.
+// A program that is slow compared with its lease must not get more than it can handle. A message that waits in the
+// channel until its lease is nearly over is received, returned and received again for nothing, and one that is
+// delivered with too little of its lease left is handled for nothing.
 func TestTheWindowFollowsASlowProgram(t *testing.T) {
 	t.Parallel() // one of the longest
 	for _, row := range []struct {
 		workers
 		lease     time.Duration
 		burst     time.Duration // pause after every 200 messages
-		wasted    int           // given back or settled late, at most, all of it while the window is learnt
+		wasted    int           // returned or settled late, at most, all of them while the window adapts
 		processed int           // in ten minutes, at least
 	}{
 		{workers{1, time.Second}, 5 * time.Second, 0, 40, 580},
@@ -75,8 +75,8 @@ func TestTheWindowFollowsASlowProgram(t *testing.T) {
 	}
 }
 
-// A window of three is small enough for nothing to expire in the channel, and too large for a program that takes the
-// last of them with too little time left: only that its settles come late tells.
+// With a window of three nothing expires in the channel, but the program takes the last of them with too little time left.
+// Only its late settles show that.
 func TestTheWindowShrinksWhenSettlesComeLate(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})
@@ -95,20 +95,20 @@ func TestTheWindowShrinksWhenSettlesComeLate(t *testing.T) {
 	})
 }
 
-// A program that was quick and then goes away: what it took before says nothing about what it takes now.
-func TestTheWindowShrinksAtOnceWhenNobodyReadsAnyMore(t *testing.T) {
+// A program was quick and then stops reading. How quick it was no longer counts.
+func TestTheWindowShrinksAtOnceWhenNobodyReads(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", spacious)
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
-		buffered := w.hoard(t, sub, 1000)
+		buffered := w.fillBuffer(t, sub, 1000)
 		time.Sleep(5 * time.Minute) // ten leases
-		require.Less(t, int(sub.Stats().ExpiredInBuffer), buffered+30, "once what it held, then a message or two each time")
+		require.Less(t, int(sub.Stats().ExpiredInBuffer), buffered+30, "what was buffered once, then a message or two each time")
 		closeNow(t, sub)
 	})
 }
 
-// Forgetting some is no sign of waiting for more: whoever goes on settling others has enough.
-func TestTheWindowDoesNotGrowOnWhatIsForgotten(t *testing.T) {
+// A program that forgets some deliveries and settles others does not wait for more.
+func TestTheWindowDoesNotGrowBecauseOfForgottenDeliveries(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})
 		w.publish(t, "orders", 1000)

@@ -13,10 +13,10 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// On the 2024 server an ack id belongs to the key: it survives redelivery and replacement. Whoever settles late, or once
-// more, settles somebody else's work.
+// On the 2024 server an ack id belongs to the key: a redelivery and a newer version have the same one. A settle that comes
+// late, or is repeated, would settle a message that somebody else is handling.
 
-func TestALateAckLeavesTheNextVersionToItsWorker(t *testing.T) {
+func TestALateAckDoesNotSettleTheNextVersion(t *testing.T) {
 	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
 		a := subscribe(t, w.as(t, "A"), sequin.SubscriberConfig{MaxInFlight: 1})
@@ -50,14 +50,14 @@ var losses = map[string]sequintest.Fault{
 	"truncated": {Truncate: 5},
 }
 
-func TestAnAckWhoseAnswerWasLostLeavesTheNextVersionAlone(t *testing.T) {
+func TestAnAckWhoseAnswerWasLostDoesNotSettleTheNextVersion(t *testing.T) {
 	for name, loss := range losses {
 		for _, sync := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s_sync_%t", name, sync), func(t *testing.T) {
 				inMode(t, server.Aug2024, func(t *testing.T, w *world) {
 					w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 30 * time.Second})
-					told := make(chan error, 2)
-					a := subscribe(t, w.as(t, "A"), sequin.SubscriberConfig{MaxInFlight: 1, OnAckError: func(_ sequin.Delivery, err error) { told <- err }})
+					reported := make(chan error, 2)
+					a := subscribe(t, w.as(t, "A"), sequin.SubscriberConfig{MaxInFlight: 1, OnAckError: func(_ sequin.Delivery, err error) { reported <- err }})
 					w.send(t, "k.1", "version 1")
 					first := next(t, a, time.Second)
 					loss.Op, loss.Match = sequintest.Ack, by("A")
@@ -67,7 +67,7 @@ func TestAnAckWhoseAnswerWasLostLeavesTheNextVersionAlone(t *testing.T) {
 						require.ErrorIs(t, first.AckSync(w.ctx), sequin.ErrOutcomeUnknown)
 					} else {
 						require.NoError(t, first.Ack())
-						require.ErrorIs(t, <-told, sequin.ErrOutcomeUnknown)
+						require.ErrorIs(t, <-reported, sequin.ErrOutcomeUnknown)
 					}
 					require.Equal(t, uint64(1), a.Stats().UnknownOutcomes)
 					w.send(t, "k.1", "version 2")
@@ -77,9 +77,9 @@ func TestAnAckWhoseAnswerWasLostLeavesTheNextVersionAlone(t *testing.T) {
 					require.Less(t, time.Now(), first.Deadline, "within A's lease")
 
 					time.Sleep(time.Until(second.Deadline) - time.Second)
-					require.Len(t, w.consumer(t).Outstanding, 1, "version 2 is B's still")
+					require.Len(t, w.consumer(t).Outstanding, 1, "version 2 is still leased to B")
 					require.Equal(t, 1, w.Count(sequintest.Ack))
-					require.Empty(t, told)
+					require.Empty(t, reported)
 					require.NoError(t, second.AckSync(w.ctx))
 					closeNow(t, a)
 					closeNow(t, b)
@@ -89,26 +89,26 @@ func TestAnAckWhoseAnswerWasLostLeavesTheNextVersionAlone(t *testing.T) {
 	}
 }
 
-func TestANackWhoseAnswerWasLostTakesNothingFromItsNextWorker(t *testing.T) {
+func TestANackWhoseAnswerWasLostIsNotRepeated(t *testing.T) {
 	for name, loss := range losses {
 		t.Run(name, func(t *testing.T) {
 			inMode(t, server.Aug2024, func(t *testing.T, w *world) {
 				w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 30 * time.Second})
-				told := make(chan error, 2)
-				a := subscribe(t, w.as(t, "A"), sequin.SubscriberConfig{MaxInFlight: 1, OnAckError: func(_ sequin.Delivery, err error) { told <- err }})
+				reported := make(chan error, 2)
+				a := subscribe(t, w.as(t, "A"), sequin.SubscriberConfig{MaxInFlight: 1, OnAckError: func(_ sequin.Delivery, err error) { reported <- err }})
 				w.send(t, "k.1", "x")
 				first := next(t, a, time.Second)
 				loss.Op, loss.Match = sequintest.Nack, by("A")
 				w.Fault(loss)
 				w.Fault(sequintest.Fault{Op: sequintest.Receive, Match: by("A"), Status: 503})
 				require.NoError(t, first.Nack())
-				require.ErrorIs(t, <-told, sequin.ErrOutcomeUnknown)
+				require.ErrorIs(t, <-reported, sequin.ErrOutcomeUnknown)
 
 				b := subscribe(t, w.as(t, "B"), sequin.SubscriberConfig{})
 				second := next(t, b, time.Second)
 				require.Equal(t, first.AckID, second.AckID)
 				time.Sleep(time.Until(second.Deadline) - time.Second)
-				require.Len(t, w.consumer(t).Outstanding, 1, "it is B's still")
+				require.Len(t, w.consumer(t).Outstanding, 1, "it is still leased to B")
 				require.Equal(t, 1, w.Count(sequintest.Nack))
 				require.NoError(t, second.AckSync(w.ctx))
 				w.requireDone(t)
@@ -119,7 +119,8 @@ func TestANackWhoseAnswerWasLostTakesNothingFromItsNextWorker(t *testing.T) {
 	}
 }
 
-// A message that is nobody's next version can be acked again: on a stream that appends, a lost answer costs no duplicate.
+// A message of a stream that appends is nobody's next version and can be acked again, so that a lost answer causes no
+// duplicate.
 func TestOnAnAppendingStreamALostAckIsRepeated(t *testing.T) {
 	for name, loss := range losses {
 		t.Run(name, func(t *testing.T) {
@@ -138,7 +139,7 @@ func TestOnAnAppendingStreamALostAckIsRepeated(t *testing.T) {
 	}
 }
 
-// On a stream that keeps one message per key it cannot, whatever the server.
+// Whatever the server: the stream keeps one message per key.
 func TestOnAReplacingStreamALostAckIsNotRepeated(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		_, err := w.client.CreateStream(w.ctx, "orders", sequin.StreamOptions{OneMessagePerKey: true})
@@ -154,7 +155,7 @@ func TestOnAReplacingStreamALostAckIsNotRepeated(t *testing.T) {
 	})
 }
 
-// What surely was not carried out is repeated, within the lease, in either mode.
+// It is repeated until its lease ends, in either mode.
 func TestASettleThatWasNotCarriedOutIsRepeated(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
 		"unavailable":  {Status: 503, Count: 3},

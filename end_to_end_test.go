@@ -9,7 +9,7 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-func TestAMessageGoesAllTheWay(t *testing.T) {
+func TestEveryMessageThatAPublisherSendsReachesASubscriber(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{})

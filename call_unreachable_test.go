@@ -13,8 +13,8 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// The Client's own transport over real sockets: what dials and TLS make of a server that cannot be reached.
-func TestTheOwnTransportTellsWhyAServerCannotBeReached(t *testing.T) {
+// This uses real sockets and the Client's own transport.
+func TestTheErrorTellsWhyAServerCannotBeReached(t *testing.T) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	refusing := "http://" + free.Addr().String()
@@ -29,14 +29,14 @@ func TestTheOwnTransportTellsWhyAServerCannotBeReached(t *testing.T) {
 	plain := httptest.NewServer(count)
 	defer plain.Close()
 
-	mute, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and never says a word of TLS
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections, and never answers
 	require.NoError(t, err)
 	defer mute.Close()
 
 	for _, row := range []struct{ name, url, says string }{
-		{"https to somebody who says nothing", "https://" + mute.Addr().String(), "handshake"},
+		{"https to a server that never answers", "https://" + mute.Addr().String(), "handshake"},
 		{"refused", refusing, "connection refused"},
-		{"a certificate of nobody we know", untrusted.URL, "certificate"},
+		{"a certificate of an unknown authority", untrusted.URL, "certificate"},
 		{"https to an http server", strings.Replace(plain.URL, "http:", "https:", 1), "HTTP response to HTTPS client"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestTheOwnTransportTellsWhyAServerCannotBeReached(t *testing.T) {
 				require.ErrorIs(t, err, sequin.ErrUnreachable)
 				require.ErrorContains(t, err, row.url)
 				require.ErrorContains(t, err, row.says)
-				require.NotErrorIs(t, err, sequin.ErrOutcomeUnknown, "what was never connected did not act")
+				require.NotErrorIs(t, err, sequin.ErrOutcomeUnknown, "without a connection nothing was carried out")
 			}
 		})
 	}

@@ -13,11 +13,11 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// The twelve operations of the official SDKs in the order in which their documentation shows them: a stream, a consumer,
-// messages sent, received, acked and nacked, and all of it deleted. Their names have dashes, which the 2024 server refuses.
-func TestTheTwelveOperationsOfTheSDKs(t *testing.T) {
+// In the order in which the documentation of the official SDKs shows them: create a stream and a consumer, send, receive,
+// ack and nack messages, and delete everything. The names have dashes, which the 2024 server refuses.
+func TestTheTwelveOperationsOfTheSDKsWork(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
-		stream, consumer := walkNames(t, w)
+		stream, consumer := sdkNames(t, w)
 		c, ctx := w.client, w.ctx
 
 		created, err := c.CreateStream(ctx, stream, sequin.StreamOptions{})
@@ -66,7 +66,7 @@ func TestTheTwelveOperationsOfTheSDKs(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, redelivered, 2)
 		require.NoError(t, c.AckMessages(ctx, stream, consumer, []string{redelivered[0].AckID, redelivered[1].AckID}))
-		require.NoError(t, c.AckMessage(ctx, stream, consumer, first.AckID), "settled already: success all the same")
+		require.NoError(t, c.AckMessage(ctx, stream, consumer, first.AckID), "settled before: a success, too")
 
 		nothingLeft(t, w, stream, consumer)
 		require.NoError(t, c.DeleteConsumer(ctx, stream, consumer))
@@ -74,8 +74,8 @@ func TestTheTwelveOperationsOfTheSDKs(t *testing.T) {
 	})
 }
 
-// walkNames are the documentation's names, or what the 2024 server takes instead.
-func walkNames(t *testing.T, w *world) (stream, consumer string) {
+// sdkNames returns the names of the documentation, or what the 2024 server accepts instead.
+func sdkNames(t *testing.T, w *world) (stream, consumer string) {
 	t.Helper()
 	stream, consumer = "your-stream-name", "your-consumer-name"
 	if w.mode == server.Documented {
@@ -87,7 +87,7 @@ func walkNames(t *testing.T, w *world) (stream, consumer string) {
 	return strings.ReplaceAll(stream, "-", "_"), strings.ReplaceAll(consumer, "-", "_")
 }
 
-// nothingLeft asserts that a receive finds nothing, and how it says so.
+// nothingLeft requires that nothing is available, and checks what a receive returns then.
 func nothingLeft(t *testing.T, w *world, stream, consumer string) {
 	t.Helper()
 	none, err := w.client.ReceiveMessage(w.ctx, stream, consumer)
@@ -98,7 +98,7 @@ func nothingLeft(t *testing.T, w *world, stream, consumer string) {
 	require.Equal(t, []sequin.ReceivedMessage{}, empty)
 }
 
-func TestTheErrorsOfTheTwelveOperations(t *testing.T) {
+func TestTheTwelveOperationsReturnErrorsThatNameTheCause(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "s", sequin.ConsumerOptions{})
 		c, ctx := w.client, w.ctx
@@ -122,7 +122,7 @@ func TestTheErrorsOfTheTwelveOperations(t *testing.T) {
 	})
 }
 
-func TestAConsumersIDIsItsName(t *testing.T) {
+func TestAConsumerMayBeNamedByItsID(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		s, k := w.stream(t, "s", sequin.ConsumerOptions{})
 		_, err := w.client.SendMessage(w.ctx, s.ID, "k", "1")
@@ -139,7 +139,7 @@ func TestAConsumersIDIsItsName(t *testing.T) {
 	})
 }
 
-func TestAReceiveThatWaitsGetsWhatComes(t *testing.T) {
+func TestAReceiveThatWaitsGetsAMessageThatIsSentMeanwhile(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		_, k := w.stream(t, "s", sequin.ConsumerOptions{})
 		time.AfterFunc(3*time.Second, func() { _, _ = w.client.SendMessage(w.ctx, "s", "k", "1") })
@@ -148,7 +148,7 @@ func TestAReceiveThatWaitsGetsWhatComes(t *testing.T) {
 		if w.mode == server.Aug2024 {
 			require.ErrorIs(t, err, sequin.ErrValidation)
 			require.ErrorContains(t, err, "wait_for")
-			time.Sleep(4 * time.Second) // past the send
+			time.Sleep(4 * time.Second) // until after the send
 			return
 		}
 		require.NoError(t, err)
@@ -157,7 +157,7 @@ func TestAReceiveThatWaitsGetsWhatComes(t *testing.T) {
 	})
 }
 
-func TestALostReceiveComesAgainWhenItsLeaseIsOver(t *testing.T) {
+func TestAMessageWhoseReceiveWasLostIsRedelivered(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		_, k := w.stream(t, "s", sequin.ConsumerOptions{AckWait: 5 * time.Second})
 		_, err := w.client.SendMessage(w.ctx, "s", "k", "1")
@@ -165,7 +165,7 @@ func TestALostReceiveComesAgainWhenItsLeaseIsOver(t *testing.T) {
 		w.Fault(sequintest.Fault{Op: sequintest.Receive, CutAfter: true, Count: 1})
 		got, err := w.client.ReceiveMessage(w.ctx, "s", k.ID)
 		require.NoError(t, err)
-		if got == nil { // unless the server gave back what it could not deliver
+		if got == nil { // unless the server returned what it could not deliver
 			time.Sleep(6 * time.Second)
 			got, err = w.client.ReceiveMessage(w.ctx, "s", k.ID)
 			require.NoError(t, err)
@@ -174,7 +174,7 @@ func TestALostReceiveComesAgainWhenItsLeaseIsOver(t *testing.T) {
 	})
 }
 
-// doubled is a batch that holds the key "b" twice.
+// doubled is a batch with the key "b" twice.
 var doubled = []sequin.Message{{Key: "a", Data: "1"}, {Key: "b", Data: "2"}, {Key: "c", Data: "3"}, {Key: "b", Data: "4"}}
 
 func TestADoubledKeyIsRefusedOnlyByTheServerThatCannotTakeIt(t *testing.T) {
@@ -183,7 +183,7 @@ func TestADoubledKeyIsRefusedOnlyByTheServerThatCannotTakeIt(t *testing.T) {
 		reads := w.Count(sequintest.GetStream)
 		_, err := w.client.SendMessages(w.ctx, "s", doubled[:3])
 		require.NoError(t, err)
-		require.Equal(t, reads, w.Count(sequintest.GetStream), "nobody needs to know the server's kind yet")
+		require.Equal(t, reads, w.Count(sequintest.GetStream), "the kind of the server does not matter yet")
 		sends := w.Count(sequintest.Send)
 		for range 3 {
 			result, err := w.client.SendMessages(w.ctx, "s", doubled)
@@ -195,7 +195,7 @@ func TestADoubledKeyIsRefusedOnlyByTheServerThatCannotTakeIt(t *testing.T) {
 				require.Equal(t, 4, result.Published, "a stream that appends keeps both versions")
 			}
 		}
-		require.Equal(t, reads+1, w.Count(sequintest.GetStream), "read once, and remembered")
+		require.Equal(t, reads+1, w.Count(sequintest.GetStream), "read once")
 		if w.mode == server.Aug2024 {
 			require.Equal(t, sends, w.Count(sequintest.Send))
 		}
@@ -211,7 +211,7 @@ func TestTheKindOfAServerThatCannotBeAskedIsNotRemembered(t *testing.T) {
 		w.stream(t, "s", sequin.ConsumerOptions{})
 		w.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: 200, Body: "{}", Count: 1})
 		_, err = w.client.SendMessages(w.ctx, "s", doubled)
-		require.Error(t, err, "an answer of somebody else says nothing about the server")
+		require.Error(t, err, "an answer of a proxy tells nothing about the server")
 		require.NotErrorIs(t, err, sequin.ErrDuplicateKey)
 		_, err = w.client.SendMessages(w.ctx, "s", doubled)
 		require.NoError(t, err)
