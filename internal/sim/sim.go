@@ -1,6 +1,6 @@
 // Package sim tests the guarantees of package sequin by simulation. From a seed it draws a schedule of publishers, workers
-// and faults, runs it with the real client and the embedded server in virtual time, and checks the guarantees of the
-// package comment of sequin. Minutes of virtual time take milliseconds.
+// and faults, runs it with the real client and the embedded server in virtual time, and checks the guarantees of
+// docs/guarantees.md. Minutes of virtual time take milliseconds.
 //
 //	go test ./internal/sim                        500 seeds, 60 under the race detector
 //	go test ./internal/sim -sim.seeds 10000       more seeds
