@@ -118,7 +118,7 @@ func (d Delivery) settle(ctx context.Context, s Settlement) error {
 // none.
 func (d Delivery) Context() context.Context {
 	if d.state != nil {
-		return d.state.lease.Load().Context()
+		return d.state.lease().Context()
 	}
 	if d.Deadline.IsZero() {
 		return context.Background()
@@ -130,10 +130,21 @@ func (d Delivery) Context() context.Context {
 
 // deliveryState is what the copies of a Delivery share. The Delivery points to it. A map by ack id would not do, because
 // on the 2024 server an expired delivery and its redelivery have the same ack id.
+//
+// A delivery whose lease is extended points to its own lease from then on. The others have that of their receive, so that
+// no pointer has to be stored atomically for each message: that would take 4 to 7% of a Subscriber's CPU time.
 type deliveryState struct {
-	lease   atomic.Pointer[lease.Lease] // the current one
-	fetched *fetched
-	settled atomic.Bool
+	fetched  *fetched
+	extended atomic.Pointer[lease.Lease] // nil for all, as long as nothing extends a lease
+	settled  atomic.Bool
+}
+
+// lease returns the current lease of the delivery.
+func (s *deliveryState) lease() *lease.Lease {
+	if l := s.extended.Load(); l != nil {
+		return l
+	}
+	return s.fetched.lease
 }
 
 // statesPerBlock states share an allocation: a Delivery that a program keeps also keeps three quarters of a kilobyte of
@@ -149,7 +160,6 @@ func (b *stateBlock) next(f *fetched) *deliveryState {
 	}
 	s := &(*b)[0]
 	*b = (*b)[1:]
-	s.lease.Store(f.lease)
 	s.fetched = f
 	return s
 }

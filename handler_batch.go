@@ -109,9 +109,9 @@ func (b *partialBatch) full() bool { return len(b.items) >= b.limit }
 
 // handOverBy returns the time after which the first of its leases is too short for a handler.
 func (b *partialBatch) handOverBy() time.Time {
-	first := b.items[0].state.lease.Load().HandOverBy
+	first := b.items[0].state.lease().HandOverBy
 	for _, d := range b.items[1:] {
-		if by := d.state.lease.Load().HandOverBy; by.Before(first) {
+		if by := d.state.lease().HandOverBy; by.Before(first) {
 			first = by
 		}
 	}
@@ -236,7 +236,7 @@ func (c *collector) returnLate(now time.Time) {
 	late := 0
 	for _, b := range c.open {
 		b.items = slices.DeleteFunc(b.items, func(d Delivery) bool {
-			if !lease.Past(now, d.state.lease.Load().HandOverBy) {
+			if !lease.Past(now, d.state.lease().HandOverBy) {
 				return false
 			}
 			late++

@@ -143,7 +143,7 @@ func (dl *deadLetters) sendUnhandled(d Delivery) {
 // send hands a dead letter to the Publisher. If the lease is over it does nothing: the original could not be acked, and
 // is redelivered.
 func (dl *deadLetters) send(d Delivery, r failurelog.Record) {
-	l := d.state.lease.Load()
+	l := d.state.lease()
 	if lease.Past(time.Now(), l.Deadline) {
 		return
 	}

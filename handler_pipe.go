@@ -43,7 +43,7 @@ func (p *handlerPool) passOutputs(pub *Publisher, d Delivery, messages []Message
 	if out == nil {
 		return
 	}
-	l := d.state.lease.Load()
+	l := d.state.lease()
 	for i, m := range messages {
 		// Waiting for room in pub's buffer, for as long as the lease lasts, is what slows the source down.
 		if err := pub.admitFor(l.Context(), l, m, out, true); err != nil {

@@ -50,15 +50,15 @@ func (x settling) entry() *settleEntry { return &settleEntry{Item: x, Size: sett
 
 // compare orders settles by the end of their leases.
 func (x settling) compare(o settling) int {
-	return x.state.lease.Load().Deadline.Compare(o.state.lease.Load().Deadline)
+	return x.state.lease().Deadline.Compare(o.state.lease().Deadline)
 }
 
 // expired reports whether the deadline of the settle has passed.
-func (x *settling) expired(now time.Time) bool { return lease.Past(now, x.state.lease.Load().Deadline) }
+func (x *settling) expired(now time.Time) bool { return lease.Past(now, x.state.lease().Deadline) }
 
 // urgent reports whether the settle could miss its deadline if it waited for more settles, or for the end of a backoff.
 func (x *settling) urgent(now time.Time) bool {
-	l := x.state.lease.Load()
+	l := x.state.lease()
 	return l.Deadline.Sub(now) <= max(batch.MaxHold, l.Margin/2)
 }
 
@@ -102,7 +102,7 @@ func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error 
 	case d.state.settled.Load():
 		return ErrSettled
 	}
-	now, l := time.Now(), d.state.lease.Load()
+	now, l := time.Now(), d.state.lease()
 	if lease.Past(now, l.Deadline) {
 		return s.refuse(d, now.Sub(l.Deadline))
 	}
@@ -151,7 +151,7 @@ func (s *settler) refuse(d Delivery, ago time.Duration) error {
 
 // nack sends a nack now, or delays it.
 func (s *settler) nack(x settling, now time.Time, delay time.Duration) error {
-	if delay > 0 && s.sub.ledger.Delay(x.state.lease.Load(), x, now.Add(delay)) {
+	if delay > 0 && s.sub.ledger.Delay(x.state.lease(), x, now.Add(delay)) {
 		s.sub.wake()
 		return nil
 	}
@@ -175,12 +175,12 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 		}
 		return r
 	}
-	margin := b.Items[0].Item.state.lease.Load().Margin // the shortest: ack_wait may have changed meanwhile
+	margin := b.Items[0].Item.state.lease().Margin // the shortest: ack_wait may have changed meanwhile
 	body := bodies.Get(len(b.Items)*settleCost + 64)
 	body.JSON = wire.AppendSettleHead(body.JSON)
 	for i := range b.Items {
 		body.JSON = wire.AppendAckID(body.JSON, b.Items[i].Item.ackID)
-		margin = min(margin, b.Items[i].Item.state.lease.Load().Margin)
+		margin = min(margin, b.Items[i].Item.state.lease().Margin)
 	}
 	body.JSON = wire.AppendSettleTail(body.JSON, b.Items[0].Item.undelivered)
 	verb := "ack"
@@ -216,7 +216,7 @@ func splitExpired(items []settleEntry, now time.Time) (valid, expired []settleEn
 	var l *lease.Lease // of the last one: equal leases come in runs
 	over := false
 	isExpired := func(e *settleEntry) bool {
-		if of := e.Item.state.lease.Load(); of != l {
+		if of := e.Item.state.lease(); of != l {
 			l, over = of, lease.Past(now, of.Deadline)
 		}
 		return over
@@ -247,7 +247,7 @@ func (s *settler) report(kind SettlementKind, items []settleEntry, err error) {
 	}
 	s.sub.ledger.Settled(func(yield func(*lease.Lease) bool) {
 		for i := range items {
-			if !yield(items[i].Item.state.lease.Load()) {
+			if !yield(items[i].Item.state.lease()) {
 				return
 			}
 		}

@@ -52,11 +52,11 @@ func carries(d sequin.Delivery) func(*sequintest.Request) bool {
 // A request that fails, in whatever way, delays only the settles in it.
 func TestAFailingAckRequestDoesNotDelayOthers(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
-		"hangs":       {Delay: time.Hour},
-		"unavailable": {Status: 503},
-		"crashes":     {Status: 500},
-		"cut":         {CutBefore: true},
-		"refused":     {Status: 400, Body: `{"summary":"no"}`},
+		"hangs":             {Delay: time.Hour},
+		"unavailable":       {Status: 503},
+		"crashes":           {Status: 500},
+		"connection closed": {CutBefore: true},
+		"refused":           {Status: 400, Body: `{"summary":"no"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
@@ -111,13 +111,13 @@ func TestOfABatchThatHasPartlyExpiredTheRestIsSent(t *testing.T) {
 			d := next(t, sub, 2*time.Second)
 			all, good = append(all, d), append(good, d.AckID)
 		}
-		away := w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503})
+		unavailable := w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503})
 		for _, d := range all {
 			require.NoError(t, d.Ack())
 		}
 		time.Sleep(3 * time.Second)
 		require.Len(t, failed, 10)
-		away.Remove()
+		unavailable.Remove()
 		refused := w.Count(sequintest.Ack)
 		time.Sleep(time.Second)
 		require.Equal(t, uint64(10), sub.Stats().Acked)

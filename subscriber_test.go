@@ -355,11 +355,11 @@ func TestReadsOfAMissingConsumerAreBackedOff(t *testing.T) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
 		w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Status: 404, Body: `{"summary":"no"}`, Count: 1})
-		away := w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Status: 503})
-		require.NoError(t, away.Wait(w.ctx, 1))
+		unavailable := w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Status: 503})
+		require.NoError(t, unavailable.Wait(w.ctx, 1))
 		time.Sleep(10 * time.Minute)
-		require.Less(t, away.Hits(), 10*60/2) // half of MaxWait apart
-		away.Remove()
+		require.Less(t, unavailable.Hits(), 10*60/2) // half of MaxWait apart
+		unavailable.Remove()
 		time.Sleep(10 * time.Second)
 		require.NoError(t, sub.Err(), "the consumer exists")
 		closeNow(t, sub)
