@@ -188,6 +188,32 @@ func TestTokenAndCompatApplyToTheServer(t *testing.T) {
 	})
 }
 
+func TestExtensionsCanBeSwitchedOff(t *testing.T) {
+	for _, tt := range []struct {
+		off  []string
+		want string
+	}{
+		{nil, "fenced-acks, parts"},
+		{[]string{"parts"}, "fenced-acks"},
+		{[]string{"fenced-acks", "parts"}, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			srv := sequintest.NewServer(t, sequintest.Config{WithoutExtensions: tt.off})
+			resp, err := srv.Client().Get(srv.URL + "/api/streams")
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			require.Equal(t, tt.want, resp.Header.Get("Sequin-Extensions"))
+		})
+	}
+}
+
+func TestAnUnknownExtensionFailsTheTest(t *testing.T) {
+	tb := &spy{}
+	message := fatally(func() { sequintest.NewServer(tb, sequintest.Config{WithoutExtensions: []string{"parts", "fences"}}) })
+	require.Equal(t, `sequintest: Config.WithoutExtensions has "fences"; the extensions are fenced-acks, parts`, message)
+	require.Empty(t, tb.cleanups, "no server was started")
+}
+
 func TestPanicsAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged strings.Builder

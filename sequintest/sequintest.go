@@ -27,6 +27,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +40,10 @@ type Config struct {
 	Compat server.Compat // the behaviour to show; default server.Documented
 	Token  string        // the bearer token that requests need; default "", which accepts all requests
 	Logger *slog.Logger  // default nil, which logs nothing
+
+	// WithoutExtensions switches extensions off, by the names in the Sequin-Extensions header ("fenced-acks", "parts"), as
+	// server.Config.WithoutExtensions does. An unknown name fails the test.
+	WithoutExtensions []string
 
 	// KeepRequests is how many of the latest requests the Requests method can return; default 1,000, negative none. Older
 	// requests are dropped earlier when all bodies and answers exceed 32 MiB. Count counts all requests.
@@ -77,6 +83,11 @@ type Server struct {
 // NewServer starts a server and registers its Close with tb's Cleanup.
 func NewServer(tb testing.TB, cfg Config) *Server {
 	tb.Helper()
+	for _, name := range cfg.WithoutExtensions {
+		if known := server.Extensions(); !slices.Contains(known, name) {
+			tb.Fatalf("sequintest: Config.WithoutExtensions has %q; the extensions are %s", name, strings.Join(known, ", "))
+		}
+	}
 	if cfg.KeepRequests == 0 {
 		cfg.KeepRequests = defaultKeepRequests
 	}
@@ -85,11 +96,13 @@ func NewServer(tb testing.TB, cfg Config) *Server {
 	}
 	s := &Server{
 		URL: url, tb: tb, timeout: cfg.CloseTimeout,
-		embedded: server.New(server.Config{Compat: cfg.Compat, Token: cfg.Token, Logger: cfg.Logger}),
-		network:  newNetwork(),
-		faults:   &faults{},
-		journal:  &journal{keep: max(cfg.KeepRequests, 0)},
-		closed:   make(chan struct{}),
+		embedded: server.New(server.Config{
+			Compat: cfg.Compat, Token: cfg.Token, Logger: cfg.Logger, WithoutExtensions: cfg.WithoutExtensions,
+		}),
+		network: newNetwork(),
+		faults:  &faults{},
+		journal: &journal{keep: max(cfg.KeepRequests, 0)},
+		closed:  make(chan struct{}),
 	}
 	errorLog := log.New(io.Discard, "", 0)
 	if cfg.Logger != nil {

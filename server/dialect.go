@@ -47,6 +47,8 @@ type dialect struct {
 	removeNUL         bool // NUL is removed from data, instead of refused
 	idempotencyKeys   bool // Idempotency-Key headers are read
 
+	extensions []string // announced in Sequin-Extensions headers
+
 	// Receiving and settling.
 	findConsumer     func(s store.Store, stream, consumer string) (store.Consumer, error)
 	longPoll         bool     // wait_for is supported
@@ -81,6 +83,8 @@ func newDialect(c Compat) dialect {
 		unprintableKeys:   pick(c, false, true),
 		removeNUL:         pick(c, false, true),
 		idempotencyKeys:   pick(c, true, false),
+
+		extensions: pick(c, allExtensions, nil),
 
 		findConsumer:     pick(c, findInStream, findAnywhere),
 		longPoll:         pick(c, true, false),

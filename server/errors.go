@@ -43,8 +43,8 @@ var (
 	errWaitFor    = badRequest("Invalid `wait_for`. Must be between 500 and 300,000 milliseconds, or use duration format like '60s', '5m', '1000ms'.")
 	errAckIDs     = badRequest("Invalid ack_ids. Must send a top-level `ack_ids` property that is a non-empty list of valid UUID strings")
 
-	errOtherBody    = &failure{status: http.StatusUnprocessableEntity, summary: "Idempotency-Key was used with another body"}
-	errStillRunning = &failure{status: http.StatusServiceUnavailable, summary: "The first request with this Idempotency-Key is still running"}
+	errOtherBody = &failure{status: http.StatusUnprocessableEntity, summary: "Idempotency-Key was used with another body"}
+	errPartOf    = badRequest("Invalid Sequin-Part-Of: it must be a list of Idempotency-Keys with commas between them, each of 1 to %d printable ASCII characters without spaces", maxIdempotencyKey)
 )
 
 func badRequest(format string, args ...any) *failure {
@@ -71,6 +71,8 @@ func failureOf(err error) *failure {
 		return errNoMessage
 	case errors.Is(err, store.ErrFull):
 		return errFull
+	case errors.Is(err, store.ErrOtherBody):
+		return errOtherBody
 	case errors.Is(err, store.ErrClosed):
 		return errClosed
 	}

@@ -28,9 +28,16 @@ func (c *call) send() error {
 	if err := c.checkMessages(in.messages); err != nil {
 		return err
 	}
-	published, err := c.once(s, *buf, func() (int, error) { return s.Send(in.messages) })
+	once, err := c.once(*buf)
 	if err != nil {
 		return err
+	}
+	published := 0
+	// A send of no messages tells a client that the server works. It changes nothing and is not remembered.
+	if len(in.messages) > 0 {
+		if published, err = s.SendOnce(once, in.messages); err != nil {
+			return err
+		}
 	}
 	return c.ok(map[string]any{"data": map[string]int{"published": published}})
 }
@@ -66,16 +73,4 @@ func (c *call) checkMessages(messages []store.Message) error {
 		database = errInternal
 	}
 	return database
-}
-
-// once runs send, or, when the stream has had a successful send with the same Idempotency-Key, returns its result.
-func (c *call) once(s store.Stream, body []byte, send func() (int, error)) (int, error) {
-	key := c.r.Header.Get("Idempotency-Key")
-	if key == "" || !c.srv.dialect.idempotencyKeys {
-		return send()
-	}
-	if len(key) > maxIdempotencyKey {
-		return 0, badRequest("Invalid Idempotency-Key: it can have at most %d characters", maxIdempotencyKey)
-	}
-	return c.srv.keyed.once(c.r.Context(), s.ID(), key, body, send)
 }

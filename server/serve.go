@@ -20,6 +20,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id = uuid.NewString()
 	}
 	w.Header().Set("X-Request-Id", id)
+	c.announce()
 	if c.hasBody() {
 		c.setBodyDeadline(c.arrived.Add(bodyTimeout))
 	}

@@ -14,8 +14,15 @@
 //
 // The documented mode has some features beyond the documentation. A client may ignore them:
 //
-//   - A send may have an Idempotency-Key header. The server remembers a stream's last 10,000 successful sends by their
-//     key. A repeat with the same body gets the same answer and changes nothing.
+//   - Every answer below /api/streams has a Sequin-Extensions header, which names the extensions of this server:
+//     fenced-acks says that an ack id belongs to one delivery, and parts says that Sequin-Part-Of is known.
+//   - A send may have an Idempotency-Key header. The server remembers a stream's successful sends of the last 10 minutes by
+//     their key, at most the latest million. A repeat with the same body gets the same answer and changes nothing.
+//   - A send may have a Sequin-Part-Of header: the Idempotency-Keys of earlier sends, each of which contained all its
+//     messages, the nearest first, with commas between them. When the server remembers one of them, the part succeeds
+//     without storing anything, and its own key is remembered too. Its published is the number of its messages, or that of
+//     the whole where that is smaller.
+//   - A send of no messages succeeds and changes nothing.
 //   - Every answer to a receive has a Sequin-Waited-Ms header: the milliseconds, rounded down, from the arrival of the
 //     request to the moment when the leases began.
 //   - Deliveries have a deliver_count, and each has a new ack_id. A settle with an old ack_id succeeds and does nothing.
@@ -37,6 +44,8 @@ package server
 import (
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -54,6 +63,10 @@ type Config struct {
 	Token string
 	// Logger gets a line for every panic in a handler; default nil: nothing is logged.
 	Logger *slog.Logger
+	// WithoutExtensions switches extensions of the documented mode off, by the names that Extensions returns; default nil:
+	// none. The server then behaves as one that never had them, with one exception: without fenced-acks each delivery still
+	// has an ack id of its own, but the server does not say so. New panics on an unknown name.
+	WithoutExtensions []string
 }
 
 // Server is the http.Handler. All its methods may be called concurrently.
@@ -64,7 +77,8 @@ type Server struct {
 	accountID string
 	gigabyte  int64 // of max_storage_gb; tests make it smaller
 	store     store.Store
-	keyed     keyedSends // sends with an Idempotency-Key
+	announced []string // the Sequin-Extensions header; empty for none
+	parts     bool     // Sequin-Part-Of headers are read
 
 	closed atomic.Bool
 }
@@ -81,6 +95,11 @@ func New(cfg Config) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	extensions := s.dialect.extensionsWithout(cfg.WithoutExtensions)
+	if len(extensions) > 0 {
+		s.announced = []string{strings.Join(extensions, ", ")}
+	}
+	s.parts = slices.Contains(extensions, parts)
 	s.store = s.dialect.newStore()
 	return s
 }

@@ -138,6 +138,5 @@ func (c *call) deleteStream() error {
 	if err := s.Delete(); err != nil {
 		return err
 	}
-	c.srv.keyed.forget(s.ID())
 	return c.ok(deletedJSON{s.ID(), true})
 }

@@ -1,5 +1,7 @@
 package store
 
+import "hash/maphash"
+
 // This file has the exported methods of streams, consumers and places. Each takes the stream's lock and calls the method
 // of the same name that requires it. No other file takes that lock.
 
@@ -39,6 +41,16 @@ func (s *stream) Send(messages []Message) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.send(messages)
+}
+
+func (s *stream) SendOnce(o Once, messages []Message) (int, error) {
+	var body uint64
+	if o.Key != "" {
+		body = maphash.Bytes(bodySeed, o.Body)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sendOnce(o, body, messages)
 }
 
 func (s *stream) Get(key string) (Message, error) {

@@ -20,6 +20,7 @@ type stream struct {
 	mu        sync.Mutex // guards what follows and all consumers; locked in locking.go only, never while waiting
 	log       log
 	newest    map[string]*entry // by key; nil on a stream that appends
+	sent      successes
 	ids       idSource
 	consumers []*consumer
 	ended     error // set when the stream is deleted or the store closed; what methods return from then on
@@ -28,7 +29,7 @@ type stream struct {
 func newStream(d *dialect, o StreamOptions, seqs *atomic.Int64, forget func(*stream) bool) *stream {
 	s := &stream{
 		id: newUUID(), dialect: d, options: o, createdAt: time.Now(), seqs: seqs, forget: forget,
-		ids: newIDSource(),
+		sent: newSuccesses(), ids: newIDSource(),
 	}
 	if o.OneMessagePerKey {
 		s.newest = map[string]*entry{}

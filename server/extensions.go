@@ -1,0 +1,50 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// The names of the extensions, as the Sequin-Extensions header lists them.
+const (
+	// fencedAcks says that an ack id belongs to one delivery. This server's ack ids always do; without the extension it
+	// does not say so.
+	fencedAcks = "fenced-acks"
+	// parts says that Sequin-Part-Of headers are read.
+	parts = "parts"
+)
+
+// allExtensions are the extensions of the documented mode, in the order of the header.
+var allExtensions = []string{fencedAcks, parts}
+
+// Extensions returns the names of the extensions that the documented mode has: what Config.WithoutExtensions may hold.
+func Extensions() []string { return slices.Clone(allExtensions) }
+
+// extensionsWithout returns what a server of this dialect has but for those that are switched off. It panics on an unknown name.
+func (d *dialect) extensionsWithout(off []string) []string {
+	for _, name := range off {
+		if !slices.Contains(allExtensions, name) {
+			panic(fmt.Sprintf("server: Config.WithoutExtensions has %q; the extensions are %s", name, strings.Join(allExtensions, ", ")))
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(d.extensions), func(name string) bool { return slices.Contains(off, name) })
+}
+
+// announce adds the Sequin-Extensions header to every answer of the streams API, errors included, so that a client learns
+// from its first answer what it may use.
+func (c *call) announce() {
+	if len(c.srv.announced) > 0 && belowStreams(c.r.URL.Path) {
+		c.w.Header()["Sequin-Extensions"] = c.srv.announced
+	}
+}
+
+// belowStreams reports whether a path is /api/streams or below it. Like the routes it ignores empty elements.
+func belowStreams(path string) bool {
+	rest, ok := strings.CutPrefix(strings.TrimLeft(path, "/"), "api/")
+	if !ok {
+		return false
+	}
+	rest, ok = strings.CutPrefix(strings.TrimLeft(rest, "/"), "streams")
+	return ok && (rest == "" || rest[0] == '/')
+}
