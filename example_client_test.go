@@ -20,7 +20,7 @@ func exampleClient() (client *sequin.Client, done func()) {
 	if err != nil {
 		panic(err)
 	}
-	return client, func() { client.Close(); srv.Close() }
+	return client, func() { client.Close(); s.Close(); srv.Close() }
 }
 
 // This example sends, receives and acks one message. Each call is one request.

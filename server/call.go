@@ -14,6 +14,8 @@ type call struct {
 	r       *http.Request
 	arrived time.Time
 
+	shutdown <-chan struct{} // closed when the http.Server of the request shuts down
+
 	stream, consumer, key string // elements of the path, unescaped
 }
 

@@ -51,8 +51,9 @@ func parseWait(v any) (time.Duration, bool) {
 	return time.Duration(n) * unit, ok
 }
 
-// longPoll waits in the consumer's line until it has received a message, the wait is over, or the client is gone. The wait
-// starts when the request arrives. It returns at once when a message is available and no other receive waits.
+// longPoll waits in the consumer's line until it has received a message, the wait is over, the client is gone, or the
+// http.Server shuts down. The wait starts when the request arrives. It returns at once when a message is available and no
+// other receive waits.
 func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst []store.Delivery) ([]store.Delivery, error) {
 	place, err := consumer.Queue()
 	if err != nil {
@@ -65,6 +66,8 @@ func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst 
 		select {
 		case <-place.Ready():
 		case <-over.C:
+			return dst, nil
+		case <-c.shutdown:
 			return dst, nil
 		case <-c.r.Context().Done():
 			return dst, nil

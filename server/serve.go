@@ -12,7 +12,7 @@ import (
 
 // ServeHTTP answers every route of the API. When a handler panics, the request is answered 500 and the panic is logged.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{srv: s, w: w, r: r, arrived: time.Now()}
+	c := &call{srv: s, w: w, r: r, arrived: time.Now(), shutdown: s.shutdowns.of(r)}
 	defer c.recover()
 	id := r.Header.Get("X-Request-Id")
 	// The 2024 server accepts request ids of these lengths.

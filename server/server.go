@@ -5,7 +5,10 @@
 //	defer srv.Close()
 //	web := srv.HTTPServer()
 //	web.Addr = "127.0.0.1:7376"
-//	err := web.ListenAndServe()
+//	err := web.ListenAndServe() // until web.Shutdown
+//
+// A Server also works as the handler of a program's own http.Server, beside other handlers. Shutdown of that http.Server
+// ends the long polls at once.
 //
 // It behaves as Sequin is documented. With Compat set to Aug2024 it behaves as the server of August 2024 was recorded.
 // All data is lost when the process ends.
@@ -80,7 +83,8 @@ type Server struct {
 	announced []string // the Sequin-Extensions header; empty for none
 	parts     bool     // Sequin-Part-Of headers are read
 
-	closed atomic.Bool
+	closed    atomic.Bool
+	shutdowns shutdowns
 }
 
 // New returns a server without streams. It starts no goroutine.
@@ -106,12 +110,16 @@ func New(cfg Config) *Server {
 
 // Close wakes every receive that waits, and each answers an empty list. Every later request is answered 503. Close does
 // not wait for running requests; http.Server.Shutdown does. It may be called more than once.
+//
+// http.Server.Shutdown needs no Close before it: it ends the long polls of its http.Server too, and other requests are
+// answered as usual meanwhile. httptest.Server.Close calls no hook. It waits for long polls to their end, up to 5 minutes,
+// unless the Server is closed first.
 func (s *Server) Close() {
 	s.closed.Store(true)
 	s.store.Close()
 }
 
-// HTTPServer returns an http.Server for this handler with limits against slow clients: 10 seconds for the header of a
+// HTTPServer returns an http.Server for this handler, with limits against slow clients: 10 seconds for the header of a
 // request, and 2 minutes for an idle connection. It speaks HTTP/1 and, to clients that start with it, HTTP/2 without
 // TLS. It has no ReadTimeout and no WriteTimeout, because they would end long polls. The handler itself limits the time
 // for a request body to one minute.
@@ -123,6 +131,7 @@ func (s *Server) HTTPServer() *http.Server {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 		Protocols:         new(http.Protocols),
 	}
+	s.shutdowns.watch(srv)
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	return srv

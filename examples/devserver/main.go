@@ -90,6 +90,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	}
 	o.server.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	srv := server.New(o.server)
+	defer srv.Close()
 	httpServer := srv.HTTPServer()
 	served := make(chan error, 1)
 	go func() { served <- httpServer.Serve(listener) }()
@@ -97,12 +98,10 @@ func run(ctx context.Context, o options, out io.Writer) error {
 
 	select {
 	case err := <-served:
-		srv.Close()
 		return err
 	case <-ctx.Done():
 	}
-	// First wake the long polls: Shutdown waits for every request, and they may have minutes left.
-	srv.Close()
+	// Shutdown ends the long polls at once, and waits for the other requests.
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
 	if err := httpServer.Shutdown(bounded); err != nil {
