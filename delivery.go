@@ -100,9 +100,14 @@ func (d Delivery) Nack() error {
 // NackAfter is Nack after a delay. Until then the message stays in flight. The server knows no delay, so that the nack is
 // sent before the lease ends, however long the delay is.
 //
+// When a handler of Handle, HandleBatch or Pipe calls it, the message is not counted as failed.
+//
 // At most half of MaxInFlight is delayed: if more is, the nacks that are due first are sent early. A Subscriber that stops
 // sends them at once.
 func (d Delivery) NackAfter(delay time.Duration) error {
+	if d.state != nil && !d.state.settled.Load() {
+		d.state.snoozed.Store(true)
+	}
 	return d.settle(context.Background(), Settlement{Kind: Nack, Delay: max(0, delay)})
 }
 
@@ -137,6 +142,7 @@ type deliveryState struct {
 	fetched  *fetched
 	extended atomic.Pointer[lease.Lease] // nil for all, as long as nothing extends a lease
 	settled  atomic.Bool
+	snoozed  atomic.Bool // the program called NackAfter, perhaps too late; for the handlers
 }
 
 // lease returns the current lease of the delivery.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -22,8 +23,9 @@ type HandlerConfig struct {
 	// DeadLetter says where messages go that cannot be handled. Without it they are redelivered again and again.
 	DeadLetter *DeadLetter
 	// OnError is called for each delivery whose handler failed, with the error, which is a *PanicError after a panic. It is
-	// also called when the delivery's ack came after the deadline (ErrLeaseExpired), and when its dead letter could not be
-	// sent. By then the delivery is settled, or its lease is over.
+	// also called when the delivery's ack came after the deadline (ErrLeaseExpired), when its dead letter could not be
+	// sent, and when its handler called NackAfter and returned an error. By then the delivery is settled, or its lease is
+	// over. It is not called when a stop interrupted the handler.
 	//
 	// Each call runs on a goroutine of its own, several may run at once, and a worker or a Publisher's lane waits for each.
 	// OnError must return soon, and must not call Close, nor Flush of the Publisher of a Pipe. A panic of it is recovered
@@ -75,15 +77,30 @@ func (c HandlerConfig) validate(s *Subscriber) error {
 // When handle returns nil the delivery is acked. When it returns an error or panics the delivery is nacked, after a delay
 // that grows with each failure of its message: see [HandlerConfig], [DeadLetter] and [Permanent]. A delivery that the
 // handler has settled itself stays as it is. The handler's ctx has the values of Handle's ctx. It ends at the delivery's
-// Deadline, or when DrainTimeout is over.
+// Deadline, or when DrainTimeout is over. A handler that has not settled its delivery by the Deadline is too late: the
+// message is delivered again. Config.Logger is warned of the first, with its key, and then once a second at most;
+// SubscriberStats.OutlivedLease counts them.
+//
+// Two things are no failures. They do not count towards the dead letter, the backoff or the slowdown below, and do not
+// clear earlier failures:
+//
+//   - The handler called [Delivery.NackAfter], because it wants the message later. It may return nil or any error, which
+//     OnError gets.
+//   - A stop interrupted the handler: it returned an error after a stop had ended its ctx, or the error of a context after
+//     a stop had begun. The message is nacked. Any other error after a stop has begun is reported, and does not count
+//     towards the dead letter unless it is [Permanent].
 //
 // After ten calls in a row have failed the Subscriber slows down: it returns its buffered deliveries to the server and
 // tries one message at a time, with pauses that grow from BackoffMin to BackoffMax. One success ends that.
 //
 // Handle returns when the Subscriber has stopped and its handlers have returned. The error is that of Err, nil after Close
-// or the end of ctx. ErrHandlersRunning is joined to it when handlers still run a second after their ctx has ended. Close
-// returns what could not be settled. Errors returned at once, after which the Subscriber still runs, are
-// ErrInvalidConfig, ErrInvalidArgument, and ErrBusy when the deliveries are read in another way.
+// or the end of ctx. It is joined with the *DrainError of Close when the stop left deliveries unsettled, and with
+// ErrHandlersRunning when handlers still run a second after their ctx has ended.
+//
+// Errors returned at once, after which the Subscriber still runs and must be closed, are ErrInvalidConfig,
+// ErrInvalidArgument, ErrBusy when the deliveries are read in another way, and ErrNotFound when the server says that the
+// stream of cfg.DeadLetter does not exist. The server is asked once, for at most 2 s; after any other answer, or none, the
+// handlers start.
 func (s *Subscriber) Handle(ctx context.Context, cfg HandlerConfig, handle func(context.Context, Delivery) error) error {
 	if handle == nil {
 		return fmt.Errorf("%w: Handle needs a function", ErrInvalidArgument)
@@ -93,7 +110,7 @@ func (s *Subscriber) Handle(ctx context.Context, cfg HandlerConfig, handle func(
 		return err
 	}
 	p.handle = func(ctx context.Context, batch []Delivery) ([]Message, error) { return nil, handle(ctx, batch[0]) }
-	return p.run(ctx, p.serveEach)
+	return p.run(p.serveEach)
 }
 
 // contextOf returns a handler's context, which ends with the first of the batch's leases.
@@ -141,12 +158,19 @@ func Permanent(err error) error {
 	return permanent{err}
 }
 
-// isPermanent reports whether Permanent has marked err. The methods of err are the program's own, and may panic, as those
-// of a typed nil do; the result is then false.
-func isPermanent(err error) (yes bool) {
+// IsPermanent reports whether [Permanent] has marked err or an error that err wraps. It reports false for nil, and for an
+// error whose methods panic, as those of a typed nil may do.
+func IsPermanent(err error) (yes bool) {
 	defer func() { _ = recover() }()
 	var p permanent
 	return errors.As(err, &p)
+}
+
+// isAny reports whether err is one of the targets that are not nil. The methods of err are the program's own, and may
+// panic; the result is then false.
+func isAny(err error, targets ...error) (yes bool) {
+	defer func() { _ = recover() }()
+	return slices.ContainsFunc(targets, func(target error) bool { return target != nil && errors.Is(err, target) })
 }
 
 // DecodeJSON decodes a delivery's data from JSON into a T. The error is [Permanent], because the same data will never

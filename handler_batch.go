@@ -62,7 +62,8 @@ func (c BatchHandlerConfig) validate(s *Subscriber) error {
 // A message that has failed is handled in batches with others that have failed, half the size after each failure, and in a
 // batch of its own before it becomes a dead letter. One bad message therefore does not make the others fail.
 //
-// HandleBatch starts one goroutine more than Handle, which collects the batches. The errors are Handle's.
+// HandleBatch starts one goroutine more than Handle, which collects the batches. The errors are Handle's, and so are the
+// rules for deliveries that the handler snoozes by NackAfter, and for a stop that interrupts it.
 func (s *Subscriber) HandleBatch(ctx context.Context, cfg BatchHandlerConfig, handle func(context.Context, []Delivery) error) error {
 	if handle == nil {
 		return fmt.Errorf("%w: HandleBatch needs a function", ErrInvalidArgument)
@@ -79,9 +80,9 @@ func (s *Subscriber) HandleBatch(ctx context.Context, cfg BatchHandlerConfig, ha
 	p.handle = func(ctx context.Context, batch []Delivery) ([]Message, error) { return nil, handle(ctx, batch) }
 	c := newCollector(p, cfg)
 	go c.run()
-	return p.run(ctx, func() {
+	return p.run(func(w *handlerWorker) {
 		for batch := range c.batches {
-			p.serve(batch)
+			p.serve(w, batch)
 		}
 	})
 }

@@ -233,6 +233,7 @@ func TestManyPermanentErrorsDoNotCauseABusyLoop(t *testing.T) {
 
 func TestAMissingDeadLetterStreamDoesNotCauseABusyLoop(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
+		w.hideMissing()
 		costsLittle(t, w, sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "missing"}})
 	})
 }

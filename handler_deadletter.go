@@ -27,10 +27,12 @@ import (
 // It replaces the consumer's max_deliver and cannot be combined with it: once the server stops delivering a message there
 // is nothing left to send.
 type DeadLetter struct {
-	// Stream is the name or id of the stream for dead letters. It must not be the stream of the messages.
+	// Stream is the name or id of the stream for dead letters. It must exist when the handlers start, and must not be the
+	// stream of the messages.
 	Stream string
 	// MaxAttempts is how many handler calls must fail for a version of a message before it becomes a dead letter. Default 5.
-	// Each process counts its own calls, and remembers the 10,000 messages that failed last.
+	// Each process counts its own calls, and remembers the 10,000 messages that failed last. A snooze and a call that a
+	// stop interrupted are no failures: see [Subscriber.Handle].
 	//
 	// A message that ends its process, for example by using up the memory, leaves no failed call to count. So on a stream
 	// that appends, and at a server that reports Delivery.Attempt, a message also becomes a dead letter, without another
@@ -102,6 +104,24 @@ func newDeadLetters(p *handlerPool) (*deadLetters, error) {
 		return nil, err
 	}
 	return &deadLetters{pool: p, cfg: *p.cfg.DeadLetter, pub: pub}, nil
+}
+
+// deadLetterStreamTimeout bounds how long the start of a handler waits for the answer about its dead-letter stream, as
+// long as a call waits for a server that refuses connections. Meanwhile the leases of the deliveries go on.
+const deadLetterStreamTimeout = 2 * time.Second
+
+// findDeadLetterStream returns an error if the stream for dead letters does not exist. Otherwise a wrong name would be
+// noticed with the first dead letter, perhaps weeks later, and from then on its message would be redelivered for ever.
+// Only the server's own 404 tells that. After anything else the stream may exist, and the handlers start.
+func findDeadLetterStream(ctx context.Context, c *Client, stream string) error {
+	ctx, cancel := context.WithTimeout(ctx, deadLetterStreamTimeout)
+	defer cancel()
+	_, err := callOnce[Stream](ctx, c, path("api", "streams", stream))
+	var api *APIError
+	if errors.As(err, &api) && errors.Is(api, ErrNotFound) && api.Summary != "" {
+		return fmt.Errorf("sequin: DeadLetter.Stream %q does not exist; create it before the handlers start: %w", stream, err)
+	}
+	return nil
 }
 
 // dispositionOf decides whether a delivery's handler is called. It changes nothing.

@@ -144,6 +144,7 @@ func TestAMessageWhoseDeadLetterCannotBeSentIsKept(t *testing.T) {
 				sub := w.backlog(t, 0, 20*time.Second, sequin.SubscriberConfig{})
 				_, err := w.client.SendMessage(w.ctx, "orders", "k", tc.data)
 				require.NoError(t, err)
+				w.hideMissing()
 				var fault *sequintest.FaultHandle
 				if tc.fail != nil {
 					fault = tc.fail(w)
@@ -178,6 +179,7 @@ func TestEveryDeadLetterThatCannotBeSentIsReported(t *testing.T) {
 	const n = 40
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, n, 20*time.Second, sequin.SubscriberConfig{})
+		w.hideMissing()
 		var mu sync.Mutex
 		refused := map[string]int{}
 		cfg := sequin.HandlerConfig{Workers: 4, BackoffMax: time.Second, DeadLetter: &sequin.DeadLetter{Stream: "missing"},

@@ -3,6 +3,7 @@ package sequin_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
 )
 
 // errDown is a handler's error that may not recur.
@@ -21,6 +23,12 @@ func (w *world) backlog(t *testing.T, n int, ackWait time.Duration, cfg sequin.S
 	w.stream(t, "orders", sequin.ConsumerOptions{AckWait: ackWait})
 	w.publish(t, "k", n)
 	return w.subscribe(t, cfg)
+}
+
+// hideMissing makes the start of a handler not notice that the stream "missing" does not exist.
+func (w *world) hideMissing() {
+	isMissing := func(r *sequintest.Request) bool { return strings.HasSuffix(r.Path, "/missing") }
+	w.Fault(sequintest.Fault{Op: sequintest.GetStream, Match: isMissing, Status: 503, Count: 1})
 }
 
 // running is a call of Handle, HandleBatch or Pipe that has not returned.

@@ -59,6 +59,7 @@ func TestAPanicOfOnErrorIsLoggedAndStopsNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			logged(t, func(t *testing.T, w *world, log *logs) {
 				w.deadStream(t)
+				w.hideMissing()
 				sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
 				var b callLog
 				cfg := sequin.HandlerConfig{DeadLetter: fail.dead, OnError: func(d sequin.Delivery, err error) {

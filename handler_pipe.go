@@ -22,8 +22,8 @@ import (
 // The order of a key is kept from end to end, with any number of Workers, if each target key is fed by one source key:
 // the versions of a source key are delivered one after the other, and pub sends the messages of a key one after the other.
 //
-// Pipe returns as Handle does, and with ErrClosed when another goroutine has closed pub. It does not close pub, which
-// several pipes and senders may share.
+// Pipe returns as Handle does, with a *DrainError for what its stop left, and with ErrClosed when another goroutine has
+// closed pub. It does not close pub, which several pipes and senders may share.
 func (s *Subscriber) Pipe(ctx context.Context, pub *Publisher, cfg HandlerConfig, transform func(context.Context, Delivery) ([]Message, error)) error {
 	if pub == nil || transform == nil {
 		return fmt.Errorf("%w: Pipe needs a Publisher and a function", ErrInvalidArgument)
@@ -34,7 +34,7 @@ func (s *Subscriber) Pipe(ctx context.Context, pub *Publisher, cfg HandlerConfig
 	}
 	p.handle = func(ctx context.Context, batch []Delivery) ([]Message, error) { return transform(ctx, batch[0]) }
 	p.pass = func(d Delivery, messages []Message) { p.passOutputs(pub, d, messages) }
-	return p.run(ctx, p.serveEach)
+	return p.run(p.serveEach)
 }
 
 // passOutputs hands the output messages of a delivery to pub.

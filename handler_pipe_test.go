@@ -290,7 +290,9 @@ func TestOutputsThatAStopLeavesAreNotSentLater(t *testing.T) {
 		outage := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), CutBefore: true})
 		p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{}, copies)
 		time.Sleep(time.Second)
-		require.NoError(t, p.stop())
+		var left *sequin.DrainError
+		require.ErrorAs(t, p.stop(), &left)
+		require.Equal(t, 20, left.Unsettled+left.Unknown)
 		reported := len(p.reported())
 		outage.Remove()
 		require.NoError(t, p.pub.Close(w.ctx))

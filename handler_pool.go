@@ -4,28 +4,35 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/sequin-go/sequin/internal/failurelog"
-	"github.com/sequin-go/sequin/internal/lease"
 )
 
 // handlerPool runs the handlers of a Subscriber and settles the deliveries that they are called with. It works on
 // batches: Handle and Pipe have batches of one.
 type handlerPool struct {
-	sub     *Subscriber
-	cfg     HandlerConfig
-	values  context.Context // holds the values of the handlers' contexts
-	handle  func(context.Context, []Delivery) ([]Message, error)
-	pass    func(Delivery, []Message) // sends the messages that a delivery's transform returned; Pipe only
-	busy    atomic.Int64              // deliveries that handlers are working on
-	outputs outputs
-	dead    *deadLetters // nil without a DeadLetter
-	backoff RetryConfig
-	fatal   atomic.Pointer[error] // why the pool stopped the Subscriber
+	sub      *Subscriber
+	cfg      HandlerConfig
+	ctx      context.Context // of Handle: its end is a stop
+	values   context.Context // ctx without its end: it holds the values of the handlers' contexts
+	handle   func(context.Context, []Delivery) ([]Message, error)
+	pass     func(Delivery, []Message) // sends the messages that a delivery's transform returned; Pipe only
+	busy     atomic.Int64              // deliveries that handlers are working on
+	outputs  outputs
+	dead     *deadLetters // nil without a DeadLetter
+	backoff  RetryConfig
+	fatal    atomic.Pointer[error] // why the pool stopped the Subscriber
+	workers  []handlerWorker
+	made     time.Time // the zero of clock
+	overruns overruns
+}
+
+// handlerWorker is what others see of a worker.
+type handlerWorker struct {
+	serving atomic.Bool // it has deliveries that it has not settled yet
+	_       [60]byte    // a cache line of its own: it is written twice for each call
 }
 
 // handlerGrace is how long handlers get to return after their contexts have ended and the Subscriber has stopped. That is
@@ -38,9 +45,13 @@ func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*han
 	if err := cfg.validate(s); err != nil {
 		return nil, err
 	}
-	p := &handlerPool{sub: s, cfg: cfg, values: context.WithoutCancel(ctx), outputs: newOutputs(),
-		backoff: RetryConfig{MinWait: cfg.BackoffMin, MaxWait: cfg.BackoffMax}}
+	p := &handlerPool{sub: s, cfg: cfg, ctx: ctx, values: context.WithoutCancel(ctx), outputs: newOutputs(),
+		backoff: RetryConfig{MinWait: cfg.BackoffMin, MaxWait: cfg.BackoffMax},
+		workers: make([]handlerWorker, cfg.Workers), made: time.Now()}
 	if cfg.DeadLetter != nil {
+		if err := findDeadLetterStream(ctx, s.client, cfg.DeadLetter.Stream); err != nil {
+			return nil, err
+		}
 		dead, err := newDeadLetters(p)
 		if err != nil {
 			return nil, err
@@ -50,21 +61,26 @@ func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*han
 	if !s.setMode(modeHandlers) {
 		return nil, ErrBusy
 	}
+	serving := p.serving
+	s.serving.Store(&serving)
 	s.breaker.SetPace(func(step int) time.Duration { return p.backoff.wait(step, nil) })
 	return p, nil
 }
 
 // run starts Workers goroutines that call work. It returns when the Subscriber has stopped and all of them have ended,
 // or handlerGrace is over.
-func (p *handlerPool) run(ctx context.Context, work func()) error {
-	stop := context.AfterFunc(ctx, p.sub.softStop)
+func (p *handlerPool) run(work func(*handlerWorker)) error {
+	stop := context.AfterFunc(p.ctx, p.sub.softStop)
 	defer stop()
 	exited := make(chan struct{}, p.cfg.Workers)
-	for range p.cfg.Workers {
-		go p.worker(work, exited)
+	for i := range p.workers {
+		go p.work(work, &p.workers[i], exited)
 	}
+	<-p.sub.hard.Done() // now the contexts of the handlers have ended
+	grace := time.NewTimer(handlerGrace)
+	defer grace.Stop()
 	<-p.sub.done
-	left := p.awaitWorkers(exited)
+	left := p.awaitWorkers(exited, grace)
 	if p.dead != nil {
 		p.dead.close()
 	}
@@ -72,17 +88,21 @@ func (p *handlerPool) run(ctx context.Context, work func()) error {
 	if fatal := p.fatal.Load(); fatal != nil {
 		err = *fatal
 	}
+	err = errors.Join(err, p.sub.shutdown.result())
 	if left > 0 {
 		err = errors.Join(err, fmt.Errorf("%w: %d of %d ignore the end of their context", ErrHandlersRunning, left, p.cfg.Workers))
 	}
 	return err
 }
 
-// awaitWorkers waits for the workers, for handlerGrace at most, and returns how many are still running.
-func (p *handlerPool) awaitWorkers(exited <-chan struct{}) (left int) {
-	grace := time.NewTimer(handlerGrace)
-	defer grace.Stop()
+// awaitWorkers waits for the workers until grace is over, and returns how many are still running then.
+func (p *handlerPool) awaitWorkers(exited <-chan struct{}, grace *time.Timer) (left int) {
 	for left = p.cfg.Workers; left > 0; left-- {
+		select {
+		case <-exited:
+			continue // also if grace is over as well
+		default:
+		}
 		select {
 		case <-exited:
 		case <-grace.C:
@@ -92,27 +112,37 @@ func (p *handlerPool) awaitWorkers(exited <-chan struct{}) (left int) {
 	return 0
 }
 
-// worker calls work. A handler that ends its goroutine, as a test's FailNow does, ends the worker, and another one is
-// started.
-func (p *handlerPool) worker(work func(), exited chan<- struct{}) {
+// serving reports whether a worker has deliveries that it has not settled yet.
+func (p *handlerPool) serving() bool {
+	for i := range p.workers {
+		if p.workers[i].serving.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// work calls work as worker w. A handler that ends its goroutine, as a test's FailNow does, ends the worker, and another
+// one is started.
+func (p *handlerPool) work(work func(*handlerWorker), w *handlerWorker, exited chan<- struct{}) {
 	returned := false
 	defer func() {
 		if returned {
 			exited <- struct{}{} // has room for every worker
 			return
 		}
-		go p.worker(work, exited)
+		go p.work(work, w, exited)
 	}()
-	work()
+	work(w)
 	returned = true
 }
 
 // serveEach serves the deliveries of the channel, one after the other. It is the work of Handle and Pipe.
-func (p *handlerPool) serveEach() {
+func (p *handlerPool) serveEach(w *handlerWorker) {
 	one := make([]Delivery, 1)
 	for d := range p.sub.deliveries {
 		one[0] = d
-		p.serve(one)
+		p.serve(w, one)
 	}
 }
 
@@ -126,7 +156,7 @@ func (p *handlerPool) abort(err error) {
 
 // serve calls the handler with those deliveries of a batch that it is to see, and settles all of them. It reuses the
 // memory of batch.
-func (p *handlerPool) serve(batch []Delivery) {
+func (p *handlerPool) serve(w *handlerWorker, batch []Delivery) {
 	n := 0
 	for _, d := range batch {
 		if p.dispose(d) {
@@ -139,14 +169,20 @@ func (p *handlerPool) serve(batch []Delivery) {
 	}
 	batch = batch[:n]
 	var out []Message
+	began := p.clock()
 	err := error(&PanicError{Value: errExited}) // unless the handler returns
 	defer func() {
 		if panicked := recovered("", recover()); panicked != nil {
 			err = panicked
 		}
 		p.busy.Add(int64(-len(batch)))
-		p.conclude(batch, out, err)
+		p.conclude(batch, out, err, began)
+		w.serving.Store(false)
+		if p.sub.hard.Err() != nil {
+			p.sub.wake() // the stop may wait for this call
+		}
 	}()
+	w.serving.Store(true)
 	p.busy.Add(int64(len(batch)))
 	out, err = p.handle(p.contextOf(batch), batch)
 }
@@ -197,135 +233,4 @@ func (p *handlerPool) dispose(d Delivery) (handle bool) {
 		p.inconclusive([]Delivery{d}, time.Now()) // the handler was not called
 		return false
 	}
-}
-
-// conclude settles a batch according to what its handler returned.
-func (p *handlerPool) conclude(batch []Delivery, out []Message, err error) {
-	switch {
-	case err != nil:
-		p.failed(batch, err, true)
-	case len(out) > 0:
-		p.pass(batch[0], out)
-	default:
-		p.succeeded(batch)
-	}
-}
-
-// succeeded acks the deliveries that the handler has not settled itself.
-func (p *handlerPool) succeeded(batch []Delivery) {
-	if p.sub.breaker.Succeeded() {
-		p.sub.log(slog.LevelInfo, "handles messages at full speed again")
-		p.sub.wake()
-	}
-	for _, d := range batch {
-		p.clearFailures(d)
-		p.ack(d)
-	}
-}
-
-// clearFailures forgets the failures of a message that has been handled. If acks do not arrive the message is redelivered.
-// One that is redelivered often could then be taken for a message that ends processes, so its deliveries are recorded as
-// survived.
-func (p *handlerPool) clearFailures(d Delivery) {
-	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts || lease.Past(time.Now(), d.Deadline) {
-		p.sub.failures.Forget(failureID(d))
-		return
-	}
-	p.sub.failures.Update(failureID(d), func(r *failurelog.Record) {
-		*r = failurelog.Record{Survived: r.Survived + r.Failures + 1}
-	})
-}
-
-// failed nacks the deliveries that the handler has not settled itself, or sends them to the dead letters. counts says
-// whether the messages themselves may be at fault.
-func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
-	now, text := time.Now(), failurelog.Text(err)
-	single, final := len(batch) == 1, counts && isPermanent(err)
-	p.logError(slog.LevelWarn, "got an error from a handler", batch[0], err, "deliveries", len(batch))
-	fresh, reported := false, false
-	for _, d := range batch {
-		settled := d.state.settled.Load()
-		if settled && !single {
-			continue // of several, those that the handler settled are not the ones that failed
-		}
-		r := p.sub.failures.Update(failureID(d), func(r *failurelog.Record) {
-			r.Note(now, text, counts)
-			r.Isolate = r.Isolate || final
-			r.Dead = r.Dead || single && counts && (final || p.dead != nil && r.Tries >= p.dead.cfg.MaxAttempts)
-		})
-		if !settled {
-			p.retry(d, r, final)
-		}
-		fresh = fresh || r.Failures == 1 || p.sub.placesTaken()
-		p.report(d, err)
-		reported = true
-	}
-	if !reported {
-		p.report(batch[0], err)
-	}
-	if single && final && !p.sub.placesTaken() {
-		p.inconclusive(batch, now)
-	} else {
-		p.callFailed(batch, fresh, now)
-	}
-}
-
-// retry nacks a delivery after its message's backoff, or sends it to the dead letters. One that can no longer be nacked is
-// redelivered when its lease ends.
-func (p *handlerPool) retry(d Delivery, r failurelog.Record, final bool) {
-	switch {
-	case r.Dead && p.dead != nil:
-		p.dead.send(d, r)
-	case r.Dead && final:
-		_ = d.NackAfter(p.cfg.BackoffMax)
-	default:
-		_ = d.NackAfter(p.backoff.wait(r.Failures-1, nil))
-	}
-}
-
-// callFailed notes a failed call with the breaker. fresh says that one of its messages had never failed before, or that no
-// more nacks can be delayed: messages that fail again and again would otherwise be tried over and over without a pause.
-func (p *handlerPool) callFailed(batch []Delivery, fresh bool, now time.Time) {
-	if opened, wait := p.sub.breaker.Failed(contains(batch), fresh, now); opened {
-		p.sub.log(slog.LevelWarn, "tries one message at a time, because handlers fail", "next in", wait)
-		p.sub.wake()
-	}
-}
-
-// inconclusive tells the breaker that what became of a batch says nothing about the handler.
-func (p *handlerPool) inconclusive(batch []Delivery, now time.Time) {
-	if p.sub.breaker.Inconclusive(contains(batch), now) {
-		p.sub.wake()
-	}
-}
-
-// contains returns a function that reports whether a delivery with that state is in the batch.
-func contains(batch []Delivery) func(*deliveryState) bool {
-	return func(state *deliveryState) bool {
-		return slices.ContainsFunc(batch, func(d Delivery) bool { return d.state == state })
-	}
-}
-
-// ack acks a delivery, unless it is settled, and reports an ack that comes too late.
-func (p *handlerPool) ack(d Delivery) {
-	if err := d.Ack(); err != nil && !errors.Is(err, ErrSettled) {
-		p.report(d, err)
-	}
-}
-
-func (p *handlerPool) report(d Delivery, err error) {
-	if p.cfg.OnError == nil {
-		return
-	}
-	if panicked := callApart("OnError", func() { p.cfg.OnError(d, err) }); panicked != nil {
-		p.logError(slog.LevelError, "recovered a panic of OnError", d, panicked)
-	}
-}
-
-// logError logs an error that concerns a delivery. A panic is logged as an error at any level.
-func (p *handlerPool) logError(level slog.Level, what string, d Delivery, err error, args ...any) {
-	if _, ok := err.(*PanicError); ok {
-		level = slog.LevelError
-	}
-	p.sub.log(level, what, append(errorAttrs(d.Key, err), args...)...)
 }

@@ -376,3 +376,16 @@ func TestAPermanentErrorWrapsTheErrorThatItMarks(t *testing.T) {
 	require.NoError(t, sequin.Permanent(nil))
 	require.False(t, errors.Is(errDown, marked))
 }
+
+func TestIsPermanentFindsTheMarkInAnyWrapping(t *testing.T) {
+	_, undecodable := sequin.DecodeJSON[order](sequin.Delivery{Data: `{`})
+	for _, err := range []error{
+		sequin.Permanent(errDown), undecodable, fmt.Errorf("order 7: %w", sequin.Permanent(errDown)),
+		errors.Join(errDown, sequin.Permanent(errDown)), sequin.Permanent((*typed)(nil)),
+	} {
+		require.True(t, sequin.IsPermanent(err))
+	}
+	for _, err := range []error{nil, errDown, sequin.Permanent(nil), (*typed)(nil)} {
+		require.False(t, sequin.IsPermanent(err))
+	}
+}

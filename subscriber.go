@@ -39,7 +39,8 @@ type Subscriber struct {
 	counts    subscriberCounts
 	ackErrors sync.Mutex // held during a call of OnAckError
 
-	mode      atomic.Int32 // who gets the deliveries: see setMode
+	mode      atomic.Int32                // who gets the deliveries: see setMode
+	serving   atomic.Pointer[func() bool] // of handlers: whether they have deliveries; nil without handlers
 	breaker   breaker.Breaker[*deliveryState]
 	failures  *failurelog.Log // of handlers
 	minWindow atomic.Int32    // the size of a handler's batch, which may be in flight whatever the window says
@@ -141,9 +142,9 @@ func (s *Subscriber) Deliveries() <-chan Delivery {
 func (s *Subscriber) Err() error { return s.shutdown.err() }
 
 // Close stops the Subscriber. It stops receiving, closes the channel and returns the messages that the program did not
-// read. It waits until the server has confirmed that, and until the deliveries that the program has are settled, or their
-// leases end, or ctx ends. Then the last settles get at most one LeaseMargin more. If the server is unavailable and ctx
-// does not end, Close takes as long as the leases do.
+// read. It waits until the server has confirmed that, and until the deliveries that the program has are settled, or
+// their leases end, or ctx ends. Then handlers get a second to return, and the last settles at most one LeaseMargin
+// more. If the server is unavailable and ctx does not end, Close takes as long as the leases do.
 //
 // It returns nil or a *DrainError, the same at every call. It may be called at any time, by several goroutines, and
 // inside the range loop. In the loop, settle the current delivery first: Close waits for it. After Close has returned, no

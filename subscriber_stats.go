@@ -15,6 +15,9 @@ type SubscriberStats struct {
 	ExpiredInBuffer uint64
 	// RefusedLate counts the settles that were not sent because the lease was over.
 	RefusedLate uint64
+	// OutlivedLease counts the deliveries whose handler returned after their Deadline and had not settled them: they are
+	// delivered again. It counts calls of Handle, HandleBatch and Pipe only; Config.Logger is warned of them.
+	OutlivedLease uint64
 	// UnknownOutcomes counts the settles whose answer was lost.
 	UnknownOutcomes uint64
 	// Polls counts the receives. EmptyPolls counts those that returned no message.
@@ -29,7 +32,7 @@ type SubscriberStats struct {
 func (s *Subscriber) Stats() SubscriberStats {
 	c := &s.counts
 	stats := SubscriberStats{Received: c.received.Load(), Acked: c.acked.Load(), Nacked: c.nacked.Load(),
-		ExpiredInBuffer: c.expired.Load(), RefusedLate: c.refusedLate.Load(), UnknownOutcomes: c.unknown.Load(),
+		ExpiredInBuffer: c.expired.Load(), RefusedLate: c.refusedLate.Load(), OutlivedLease: c.outlived.Load(), UnknownOutcomes: c.unknown.Load(),
 		Polls: c.polls.Load(), EmptyPolls: c.emptyPolls.Load()}
 	// In this order, a delivery that is read from the channel in between is missed, and none is counted twice.
 	recalled := c.recalled.Load()
@@ -43,7 +46,7 @@ func (s *Subscriber) Stats() SubscriberStats {
 }
 
 type subscriberCounts struct {
-	received, acked, nacked, expired, refusedLate, unknown, polls, emptyPolls atomic.Uint64
+	received, acked, nacked, expired, refusedLate, outlived, unknown, polls, emptyPolls atomic.Uint64
 
 	buffered atomic.Uint64 // deliveries sent on the channel
 	recalled atomic.Uint64 // of these, taken out again before the program saw them

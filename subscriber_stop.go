@@ -108,7 +108,6 @@ func (d *shutdown) result() error {
 func (lp *subscriberLoop) shutDown() {
 	began := time.Now()
 	s := lp.sub
-	delayed := s.ledger.Stop() // from now on nacks are sent at once
 	if s.soft.Err() == nil {
 		s.shutdown.setErr(lp.fatal)
 	}
@@ -118,7 +117,7 @@ func (lp *subscriberLoop) shutDown() {
 	for _, n := lp.cancelPolls(began, began); n > 0; _, n = lp.cancelPolls(began, began) {
 		lp.returnAnswer(<-lp.answers)
 	}
-	lp.sendNow(delayed)
+	lp.sendNow(s.ledger.Stop()) // from now on nacks are sent at once
 	for _, d := range lp.drainChannel() {
 		s.settler.returnDelivery(d)
 	}
@@ -135,6 +134,7 @@ func (lp *subscriberLoop) shutDown() {
 func (lp *subscriberLoop) await(began time.Time) {
 	s := lp.sub
 	drainUntil := began.Add(s.cfg.DrainTimeout)
+	var graceUntil time.Time // until then handlers may still settle what they have; zero until the wait is interrupted
 	for {
 		now := time.Now()
 		next := now.Add(never)
@@ -144,14 +144,21 @@ func (lp *subscriberLoop) await(began time.Time) {
 		}
 		interrupted := s.hard.Err() != nil
 		bounded := !interrupted && !s.shutdown.isClosing()
+		if interrupted && graceUntil.IsZero() {
+			graceUntil = now.Add(handlerGrace)
+		}
+		mayGiveBack := interrupted && s.handlersServe() && now.Before(graceUntil)
 		switch {
-		case len(lp.polls) == 0 && (open == 0 || interrupted):
+		case len(lp.polls) == 0 && (open == 0 || interrupted && !mayGiveBack):
 			return
 		case bounded && !now.Before(drainUntil):
 			s.stopWaiting(context.DeadlineExceeded)
 			continue
 		case bounded && drainUntil.Before(next):
 			next = drainUntil
+		}
+		if mayGiveBack && graceUntil.Before(next) {
+			next = graceUntil
 		}
 		if cancelNext, _ := lp.cancelPolls(now, began); cancelNext.Before(next) {
 			next = cancelNext
@@ -164,6 +171,12 @@ func (lp *subscriberLoop) await(began time.Time) {
 		case <-lp.timer.C:
 		}
 	}
+}
+
+// handlersServe reports whether handlers have deliveries that they have not settled yet.
+func (s *Subscriber) handlersServe() bool {
+	serving := s.serving.Load()
+	return serving != nil && (*serving)()
 }
 
 // cancelPolls cancels the receives to which the stop gives no more time. It returns when to look again, and how many are

@@ -24,9 +24,14 @@ func (w *worker) handleAll() {
 		cfg := sequin.HandlerConfig{Workers: w.plan.Readers, BackoffMax: 5 * time.Second, OnError: onError}
 		err = w.sub.Handle(w.ctx, cfg, func(_ context.Context, d sequin.Delivery) error { return w.handle([]sequin.Delivery{d}) })
 	}
-	// ErrHandlersRunning is expected: a handler that overruns its lease ignores its ctx.
-	if err != nil && !errors.Is(err, sequin.ErrHandlersRunning) {
+	// ErrHandlersRunning is expected: a handler that overruns its lease ignores its ctx. So is what the stop left.
+	var left *sequin.DrainError
+	drained := !errors.As(err, &left)
+	if w.sub.Err() != nil || err != nil && drained && !errors.Is(err, sequin.ErrHandlersRunning) {
 		w.rec.violate("temporary failures do not end Handle", "%s: %v", w.name, err)
+	}
+	if closed := w.sub.Close(w.ctx); (closed == nil) != drained { // it has stopped, so that Close does nothing
+		w.rec.violate("Handle returns what its stop left", "%s: Handle returned %v, and Close %v", w.name, err, closed)
 	}
 }
 

@@ -1,0 +1,267 @@
+package sequin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sequin-go/sequin/internal/failurelog"
+	"github.com/sequin-go/sequin/internal/lease"
+)
+
+// conclude settles a batch according to what its handler returned. The handler began at began, a time of p.clock.
+func (p *handlerPool) conclude(batch []Delivery, out []Message, err error, began time.Duration) {
+	if err == nil && len(out) == 0 {
+		p.outlived(p.succeeded(batch), began)
+		return
+	}
+	p.outlived(overdue(batch, time.Now()), began)
+	switch {
+	case err == nil:
+		p.pass(batch[0], out)
+	case p.interrupted(err):
+		p.returnInterrupted(batch, err)
+	default:
+		// The stop may be why a call failed after it had begun, whatever its error says: drivers have errors of their own.
+		p.failed(batch, err, !p.stopping() || IsPermanent(err))
+	}
+}
+
+// succeeded acks the deliveries that the handler has not settled itself. It returns those whose ack came too late.
+func (p *handlerPool) succeeded(batch []Delivery) (late []Delivery) {
+	snoozed := 0
+	for _, d := range batch {
+		if d.state.snoozed.Load() {
+			snoozed++
+			p.noteSnooze(d)
+		}
+	}
+	switch {
+	case snoozed == len(batch):
+		p.inconclusive(batch, time.Now())
+	case p.sub.breaker.Succeeded():
+		p.sub.log(slog.LevelInfo, "handles messages at full speed again")
+		p.sub.wake()
+	}
+	for _, d := range batch {
+		if !d.state.snoozed.Load() {
+			p.clearFailures(d)
+		}
+		if p.ack(d) {
+			late = append(late, d)
+		}
+	}
+	return late
+}
+
+// clearFailures forgets the failures of a message that has been handled. If acks do not arrive the message is redelivered.
+// One that is redelivered often could then be taken for a message that ends processes, so its deliveries are recorded as
+// survived.
+func (p *handlerPool) clearFailures(d Delivery) {
+	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts || lease.Past(time.Now(), d.Deadline) {
+		p.sub.failures.Forget(failureID(d))
+		return
+	}
+	p.sub.failures.Update(failureID(d), func(r *failurelog.Record) {
+		*r = failurelog.Record{Survived: r.Survived + r.Failures + 1}
+	})
+}
+
+// noteSnooze records a delivery that its handler has snoozed by NackAfter. It is not a failure, nor does it clear earlier
+// ones. It is recorded as survived, since a message may be snoozed more often than a message may be delivered.
+func (p *handlerPool) noteSnooze(d Delivery) {
+	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts {
+		return
+	}
+	p.sub.failures.Update(failureID(d), func(r *failurelog.Record) { r.Survived++ })
+}
+
+// stopping reports whether the Subscriber stops, or is about to because the ctx of Handle has ended.
+func (p *handlerPool) stopping() bool { return p.ctx.Err() != nil || p.sub.soft.Err() != nil }
+
+// interrupted reports whether a handler returned err because of a stop. That is any error, once the stop has ended the
+// contexts of the handlers. Before that it is the error of a context: the handler may use one of the program's that
+// ends with a stop. A panic is always a failure.
+func (p *handlerPool) interrupted(err error) bool {
+	if _, panicked := err.(*PanicError); panicked || !p.stopping() {
+		return false
+	}
+	return p.sub.hard.Err() != nil || isAny(err, context.Canceled, context.DeadlineExceeded, context.Cause(p.ctx), context.Cause(p.sub.soft))
+}
+
+// returnInterrupted returns the deliveries of an interrupted handler to the server, so that another process can have them
+// at once. If their leases are over, or the stop does not wait any longer, they are redelivered when their leases end.
+//
+// The nacks are delayed, because a stop that is about to begin sends those that are: a nack that is sent before could bring
+// the message back to a receive that the stop cancels.
+func (p *handlerPool) returnInterrupted(batch []Delivery, err error) {
+	p.logError(slog.LevelInfo, "stops, and interrupted a handler", batch[0], err, "deliveries", len(batch))
+	for _, d := range batch {
+		_ = d.NackAfter(p.cfg.BackoffMax)
+	}
+	p.inconclusive(batch, time.Now())
+}
+
+// failed nacks the deliveries that the handler has not settled itself, or sends them to the dead letters. counts says
+// whether the messages themselves may be at fault. Deliveries that the handler has snoozed did not fail, but the error is
+// reported.
+func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
+	now, text := time.Now(), failurelog.Text(err)
+	single, final := len(batch) == 1, counts && IsPermanent(err)
+	fresh, reported, snoozed := false, false, 0
+	for _, d := range batch {
+		settled := d.state.settled.Load()
+		if d.state.snoozed.Load() {
+			snoozed++
+			p.noteSnooze(d)
+			continue
+		}
+		if settled && !single {
+			continue // of several, those that the handler settled are not the ones that failed
+		}
+		r := p.sub.failures.Update(failureID(d), func(r *failurelog.Record) {
+			r.Note(now, text, counts)
+			r.Isolate = r.Isolate || final
+			r.Dead = r.Dead || single && counts && (final || p.dead != nil && r.Tries >= p.dead.cfg.MaxAttempts)
+		})
+		if !settled {
+			p.retry(d, r, final)
+		}
+		fresh = fresh || r.Failures == 1 || p.sub.placesTaken()
+		p.report(d, err)
+		reported = true
+	}
+	if !reported {
+		p.report(batch[0], err)
+	}
+	if snoozed == len(batch) {
+		p.logError(slog.LevelInfo, "got an error from a handler that had snoozed its messages", batch[0], err, "deliveries", len(batch))
+		p.inconclusive(batch, now)
+		return
+	}
+	p.logError(slog.LevelWarn, "got an error from a handler", batch[0], err, "deliveries", len(batch))
+	if single && final && !p.sub.placesTaken() {
+		p.inconclusive(batch, now)
+	} else {
+		p.callFailed(batch, fresh, now)
+	}
+}
+
+// retry nacks a delivery after its message's backoff, or sends it to the dead letters. One that can no longer be nacked is
+// redelivered when its lease ends.
+func (p *handlerPool) retry(d Delivery, r failurelog.Record, final bool) {
+	switch {
+	case r.Dead && p.dead != nil:
+		p.dead.send(d, r)
+	case r.Dead && final:
+		_ = d.NackAfter(p.cfg.BackoffMax)
+	default:
+		_ = d.NackAfter(p.backoff.wait(r.Failures-1, nil))
+	}
+}
+
+// callFailed notes a failed call with the breaker. fresh says that one of its messages had never failed before, or that no
+// more nacks can be delayed: messages that fail again and again would otherwise be tried over and over without a pause.
+func (p *handlerPool) callFailed(batch []Delivery, fresh bool, now time.Time) {
+	if opened, wait := p.sub.breaker.Failed(contains(batch), fresh, now); opened {
+		p.sub.log(slog.LevelWarn, "tries one message at a time, because handlers fail", "next in", wait)
+		p.sub.wake()
+	}
+}
+
+// inconclusive tells the breaker that what became of a batch says nothing about the handler.
+func (p *handlerPool) inconclusive(batch []Delivery, now time.Time) {
+	if p.sub.breaker.Inconclusive(contains(batch), now) {
+		p.sub.wake()
+	}
+}
+
+// contains returns a function that reports whether a delivery with that state is in the batch.
+func contains(batch []Delivery) func(*deliveryState) bool {
+	return func(state *deliveryState) bool {
+		return slices.ContainsFunc(batch, func(d Delivery) bool { return d.state == state })
+	}
+}
+
+// ack acks a delivery, unless it is settled. It reports an ack that was refused, and returns whether it came too late.
+func (p *handlerPool) ack(d Delivery) (late bool) {
+	err := d.Ack()
+	if err == nil || errors.Is(err, ErrSettled) {
+		return false
+	}
+	p.report(d, err)
+	return errors.Is(err, ErrLeaseExpired)
+}
+
+func (p *handlerPool) report(d Delivery, err error) {
+	if p.cfg.OnError == nil {
+		return
+	}
+	if panicked := callApart("OnError", func() { p.cfg.OnError(d, err) }); panicked != nil {
+		p.logError(slog.LevelError, "recovered a panic of OnError", d, panicked)
+	}
+}
+
+// logError logs an error that concerns a delivery. A panic is logged as an error at any level.
+func (p *handlerPool) logError(level slog.Level, what string, d Delivery, err error, args ...any) {
+	if _, ok := err.(*PanicError); ok {
+		level = slog.LevelError
+	}
+	p.sub.log(level, what, append(errorAttrs(d.Key, err), args...)...)
+}
+
+// overdue returns the deliveries of a batch whose deadlines have passed and that are not settled. It reuses no memory of
+// batch, and allocates only for what it returns.
+func overdue(batch []Delivery, now time.Time) (late []Delivery) {
+	for _, d := range batch {
+		if !d.state.settled.Load() && lease.Past(now, d.Deadline) {
+			late = append(late, d)
+		}
+	}
+	return late
+}
+
+// outlived counts and logs the deliveries whose handler returned after their deadlines. The handler began at began, a time
+// of p.clock.
+func (p *handlerPool) outlived(late []Delivery, began time.Duration) {
+	if len(late) == 0 {
+		return
+	}
+	p.sub.counts.outlived.Add(uint64(len(late)))
+	took := p.clock() - began
+	if since, ok := p.overruns.report(time.Now(), len(late)); ok {
+		p.sub.log(slog.LevelWarn, "had a handler that outlived its lease, so that its message is delivered again: see ConsumerOptions.AckWait",
+			"key", clip(late[0].Key), "took", took, "deliveries", since, "ack_wait", p.sub.terms.Load().AckWait)
+	}
+}
+
+// clock returns the time since the pool was made. It costs half of time.Now, because it does not read the wall clock.
+func (p *handlerPool) clock() time.Duration { return time.Since(p.made) }
+
+// overrunPause is the least time between two warnings of handlers that outlive their leases. A lease may be as short as
+// 100 ms, and each of many workers may be late every time.
+const overrunPause = time.Second
+
+// overruns decides which of the handlers that outlive their leases are logged: the first, and then at most one in a
+// second.
+type overruns struct {
+	mu       sync.Mutex // guards all below
+	next     time.Time  // nothing is logged before
+	unlogged int        // deliveries since the last warning
+}
+
+// report notes n deliveries. It reports whether they are to be logged, and how many there have been since the last
+// warning, these included.
+func (o *overruns) report(now time.Time, n int) (since int, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.unlogged += n
+	if now.Before(o.next) {
+		return 0, false
+	}
+	since, o.unlogged, o.next = o.unlogged, 0, now.Add(overrunPause)
+	return since, true
+}
