@@ -26,7 +26,7 @@
 //		if charge(ctx, d.Key, d.Data) == nil {
 //			d.Ack() // queued; acks are sent together
 //		} else {
-//			d.Nack() // available again at once
+//			d.NackAfter(time.Second) // Nack brings back what always fails at once, thousands of times a second
 //		}
 //	}
 //	return errors.Join(sub.Err(), sub.Close(context.WithoutCancel(ctx))) // waits for the last acks

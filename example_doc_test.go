@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/sequin-go/sequin"
 )
@@ -31,7 +32,7 @@ func smallestSubscriber(ctx context.Context, client *sequin.Client) error {
 		if charge(ctx, d.Key, d.Data) == nil {
 			d.Ack() // queued; acks are sent together
 		} else {
-			d.Nack() // available again at once
+			d.NackAfter(time.Second) // Nack brings back what always fails at once, thousands of times a second
 		}
 	}
 	return errors.Join(sub.Err(), sub.Close(context.WithoutCancel(ctx))) // waits for the last acks

@@ -75,6 +75,21 @@ func ExampleSubscriber_Handle() {
 	// dead letters: 1 <nil>
 }
 
+// A range loop has no dead letters of its own. IsPermanent tells it which errors no later try will mend.
+func ExampleIsPermanent() {
+	for _, data := range []string{`{"amount":40}`, `{"amount`} {
+		_, err := sequin.DecodeJSON[Payment](sequin.Delivery{Key: "payments.1", Data: data})
+		fmt.Println(sequin.IsPermanent(err))
+	}
+	fmt.Println(sequin.IsPermanent(errDeclined))
+	fmt.Println(sequin.IsPermanent(sequin.Permanent(errDeclined)))
+	// Output:
+	// false
+	// true
+	// false
+	// true
+}
+
 // A batch handler gets the deliveries that have arrived, for example for one insert into a database.
 func ExampleSubscriber_HandleBatch() {
 	ctx, cancel := context.WithCancel(context.Background())

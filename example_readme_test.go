@@ -58,7 +58,20 @@ func charge(ctx context.Context, key, data string) error {
 	return ctx.Err()
 }
 
-// application is the README's first program: it handles messages as they arrive.
+// handling is the README's first program: it handles messages as they arrive.
+func handling(ctx context.Context, client *sequin.Client) error {
+	sub, err := client.Subscribe(ctx, "orders", "billing", sequin.SubscriberConfig{})
+	if err != nil {
+		return err
+	}
+	defer sub.Close(context.WithoutCancel(ctx)) // in case Handle refuses to start; otherwise it has stopped sub
+	cfg := sequin.HandlerConfig{Workers: 8, DeadLetter: &sequin.DeadLetter{Stream: "orders_dead", MaxAttempts: 5}}
+	return sub.Handle(ctx, cfg, func(ctx context.Context, d sequin.Delivery) error {
+		return charge(ctx, d.Key, d.Data)
+	})
+}
+
+// application is the README's second program: it ranges over the messages.
 func application(ctx context.Context, client *sequin.Client) error {
 	sub, err := client.Subscribe(ctx, "orders", "billing", sequin.SubscriberConfig{})
 	if err != nil {
@@ -66,7 +79,7 @@ func application(ctx context.Context, client *sequin.Client) error {
 	}
 	for d := range sub.Deliveries() {
 		if err := charge(d.Context(), d.Key, d.Data); err != nil {
-			d.Nack() // available again at once, to any worker
+			d.NackAfter(5 * time.Second) // with Nack, a message that always fails would come back thousands of times a second
 			continue
 		}
 		d.Ack() // queued; acks are sent together
@@ -78,20 +91,27 @@ func application(ctx context.Context, client *sequin.Client) error {
 }
 
 func Example_application() {
-	ctx, cancel := context.WithCancel(context.Background())
-	client, stop := exampleServer(ctx)
-	defer stop()
-	if _, err := client.SendMessage(ctx, "orders", "orders.cus_a.1", `{"qty":4}`); err != nil {
-		log.Fatal(err)
+	for _, consume := range []func(context.Context, *sequin.Client) error{handling, application} {
+		ctx, cancel := context.WithCancel(context.Background())
+		client, stop := exampleServer(ctx)
+		if _, err := client.CreateStream(ctx, "orders_dead", sequin.StreamOptions{}); err != nil {
+			log.Fatal(err)
+		}
+		if _, err := client.SendMessage(ctx, "orders", "orders.cus_a.1", `{"qty":4}`); err != nil {
+			log.Fatal(err)
+		}
+		go cancelWhenAcked(ctx, client, cancel)
+		fmt.Println(consume(ctx, client))
+		stop()
 	}
-	go cancelWhenAcked(ctx, client, cancel)
-	fmt.Println(application(ctx, client))
 	// Output:
+	// orders.cus_a.1 {"qty":4}
+	// <nil>
 	// orders.cus_a.1 {"qty":4}
 	// <nil>
 }
 
-// pipeline is the README's second program: consume, transform, publish.
+// pipeline is the README's third program: consume, transform, publish.
 func pipeline(ctx context.Context, client *sequin.Client) error {
 	pub, err := client.NewPublisher("invoices", sequin.PublisherConfig{})
 	if err != nil {
@@ -101,6 +121,7 @@ func pipeline(ctx context.Context, client *sequin.Client) error {
 	if err != nil {
 		return err
 	}
+	defer sub.Close(context.WithoutCancel(ctx)) // in case Pipe refuses to start; otherwise it has stopped sub
 	cfg := sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "orders_dead", MaxAttempts: 5}}
 	err = sub.Pipe(ctx, pub, cfg, func(ctx context.Context, d sequin.Delivery) ([]sequin.Message, error) {
 		order, err := sequin.DecodeJSON[Order](d)
@@ -147,7 +168,7 @@ func Example_pipeline() {
 	// orders_dead 1 <nil>
 }
 
-// producer is the README's third program: many messages, fast.
+// producer is the README's fourth program: many messages, fast.
 func producer(ctx context.Context, client *sequin.Client, readings <-chan sequin.Message) error {
 	pub, err := client.NewPublisher("orders", sequin.PublisherConfig{
 		OnFailure: func(e sequin.MessageError) { slog.Error("not sent", "key", e.Message.Key, "error", e.Err) },
