@@ -96,7 +96,7 @@ func (x *exchange) serve(h *FaultHandle) error {
 	case cutBefore:
 		return x.abort()
 	case answerInstead:
-		return x.send(e.answer, e.truncate)
+		return x.send(e.answer, h)
 	case holdAnswer, replaceAnswer, cutAfter:
 		return x.actFirst(h)
 	default:
@@ -105,23 +105,38 @@ func (x *exchange) serve(h *FaultHandle) error {
 	}
 }
 
-// actFirst lets the server act, holds its answer back and applies the fault.
+// actFirst lets the server act, holds its answer back and applies the fault, unless the answer is within its limits.
 func (x *exchange) actFirst(h *FaultHandle) error {
+	e := h.effect
 	held := &heldAnswer{header: make(http.Header)}
-	x.act(held)
+	began := time.Now()
+	x.actWithin(e.limit.wait, held)
 	final := held.reply()
 	x.note(func(r *Request) { r.Answer = final.body })
+	if e.limit != (limit{}) && e.limit.allows(final, time.Since(began)) {
+		return x.sendAll(final)
+	}
 	h.hit()
-	if err := x.delay(h.effect.delayAfter, h); err != nil {
+	if err := x.delay(e.delayAfter, h); err != nil {
 		return err
 	}
-	switch h.effect.kind {
+	switch e.kind {
 	case cutAfter:
 		return x.abort()
 	case replaceAnswer:
-		final = h.effect.answer
+		final = e.answer
 	}
-	return x.send(final, h.effect.truncate)
+	return x.send(final, h)
+}
+
+// actWithin lets the server act. After the wait, unless it is 0, the server sees that its client has left.
+func (x *exchange) actWithin(wait time.Duration, w http.ResponseWriter) {
+	if wait > 0 {
+		ctx, cancel := context.WithTimeout(x.r.Context(), wait)
+		defer cancel()
+		x.r = x.r.WithContext(ctx)
+	}
+	x.act(w)
 }
 
 // pass lets the server answer the client directly.
@@ -152,23 +167,59 @@ func (x *exchange) delay(d time.Duration, h *FaultHandle) error {
 	return nil
 }
 
-// send answers the client. With truncate, the header promises the whole body and the body ends early.
-func (x *exchange) send(r reply, truncate int) error {
+// sendAll answers the client.
+func (x *exchange) sendAll(r reply) error {
+	x.sendHeader(r)
+	_, _ = x.w.Write(r.body) // fails when the client has left, or when the status allows no body
+	return nil
+}
+
+func (x *exchange) sendHeader(r reply) {
 	r.copyHeader(x.w.Header())
 	x.w.Header().Set("Content-Length", strconv.Itoa(len(r.body)))
 	x.note(func(noted *Request) { noted.Status = r.status })
 	x.w.WriteHeader(r.status)
-	body := r.body
-	if truncate > 0 {
-		body = body[:min(truncate, max(len(body)-1, 0))]
+}
+
+// send answers the client as slowly as the fault says. When the fault truncates the answer, the header promises the whole
+// body and the body ends early.
+func (x *exchange) send(r reply, h *FaultHandle) error {
+	e := h.effect
+	if e.truncate == 0 && e.rate == 0 {
+		return x.sendAll(r)
 	}
-	_, _ = x.w.Write(body) // fails when the client has left, or when the status allows no body
-	if truncate == 0 {
-		return nil
+	x.sendHeader(r)
+	body := r.body
+	if e.truncate > 0 {
+		body = body[:min(e.truncate, max(len(body)-1, 0))]
+	}
+	if err := x.sendSlowly(body, h); err != nil || e.truncate == 0 {
+		return err
 	}
 	// The connection is closed and not reset, so that the client still gets what was flushed.
 	_ = http.NewResponseController(x.w).Flush()
 	return http.ErrAbortHandler
+}
+
+// sendSlowly sends a body in ten pieces per second, or in single bytes. Without a rate it sends it at once.
+func (x *exchange) sendSlowly(body []byte, h *FaultHandle) error {
+	piece, pause := len(body), time.Duration(0)
+	if rate := h.effect.rate; rate > 0 {
+		piece = max(rate/10, 1)
+		pause = time.Duration(piece) * time.Second / time.Duration(rate)
+	}
+	for len(body) > 0 {
+		if err := x.delay(pause, h); err != nil {
+			return err
+		}
+		n := min(piece, len(body))
+		_, _ = x.w.Write(body[:n])
+		if pause > 0 {
+			_ = http.NewResponseController(x.w).Flush()
+		}
+		body = body[n:]
+	}
+	return nil
 }
 
 // abort resets the connection. The caller returns its result, which ends the handler.

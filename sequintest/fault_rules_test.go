@@ -15,6 +15,9 @@ func TestEachFaultRuleRefusesAFault(t *testing.T) {
 		"Delay is negative":                                    {{Delay: -1}},
 		"DelayAfter is negative":                               {{DelayAfter: -1}},
 		"Truncate is negative":                                 {{Truncate: -1}},
+		"BytesPerSecond is negative":                           {{BytesPerSecond: -1}},
+		"MaxAnswer is negative":                                {{MaxAnswer: -1}},
+		"MaxWait is negative":                                  {{MaxWait: -1}},
 		"Status is not in 200..599":                            {{Status: 100}, {Status: 600}, {Status: -1}},
 		"at most one of Status, CutBefore, CutAfter and Garble may be set": {
 			{CutBefore: true, CutAfter: true}, {CutBefore: true, Status: 500}, {CutBefore: true, Garble: true},
@@ -28,6 +31,16 @@ func TestEachFaultRuleRefusesAFault(t *testing.T) {
 		},
 		"DelayAfter needs the server to act, which CutBefore and a Status without Acted prevent: use Delay": {
 			{CutBefore: true, DelayAfter: 1}, {Status: 500, DelayAfter: 1},
+		},
+		"BytesPerSecond needs an answer, and CutBefore and CutAfter send none": {
+			{CutBefore: true, BytesPerSecond: 1}, {CutAfter: true, BytesPerSecond: 1},
+		},
+		"MaxAnswer needs a field that changes the server's own answer": {
+			{MaxAnswer: 1}, {MaxAnswer: 1, Delay: 1}, {MaxAnswer: 1, Status: 502}, {MaxAnswer: 1, CutBefore: true},
+		},
+		"MaxWait needs CutAfter, Garble or a Status with Acted": {
+			{MaxWait: 1}, {MaxWait: 1, Delay: 1}, {MaxWait: 1, Status: 502}, {MaxWait: 1, CutBefore: true},
+			{MaxWait: 1, Truncate: 1}, {MaxWait: 1, DelayAfter: 1}, {MaxWait: 1, BytesPerSecond: 1},
 		},
 	}
 	require.Len(t, invalid, len(faultRules))
@@ -54,6 +67,7 @@ func TestEachFaultHasOneKind(t *testing.T) {
 		{Fault{CutBefore: true, Delay: 1}, cutBefore},
 		{Fault{DelayAfter: 1}, holdAnswer},
 		{Fault{Truncate: 1}, holdAnswer},
+		{Fault{BytesPerSecond: 1, MaxAnswer: 1}, holdAnswer},
 		{Fault{Status: 504, Acted: true}, replaceAnswer},
 		{Fault{Status: 504, Acted: true, DelayAfter: 1, Truncate: 1}, replaceAnswer},
 		{Fault{Garble: true, DelayAfter: 1, Truncate: 1}, replaceAnswer},

@@ -126,6 +126,10 @@ var effects = []struct {
 	{name: "delayed", fault: sequintest.Fault{Delay: time.Minute}, acted: true, took: time.Minute, status: 200, want: "own"},
 	{name: "delayed after acting", fault: sequintest.Fault{DelayAfter: time.Minute}, acted: true, took: time.Minute, status: 200, want: "own"},
 	{name: "delayed before and after acting, and cut", fault: sequintest.Fault{Delay: time.Minute, DelayAfter: time.Hour, CutAfter: true}, acted: true, took: time.Hour + time.Minute, err: syscall.ECONNRESET},
+	{name: "a slow status", fault: sequintest.Fault{Status: 502, Body: "<html>", BytesPerSecond: 2}, took: 3 * time.Second, status: 502, want: "<html>"},
+	{name: "a slow and truncated status", fault: sequintest.Fault{Status: 502, Body: "<html>", BytesPerSecond: 2, Truncate: 2}, took: time.Second, status: 502, want: "<h", err: io.ErrUnexpectedEOF},
+	{name: "slow", fault: sequintest.Fault{BytesPerSecond: 1 << 30}, acted: true, took: 1 << 30 / 10 * time.Second / (1 << 30), status: 200, want: "own"},
+	{name: "an answer over a limit", fault: sequintest.Fault{MaxAnswer: 1, Status: 502, Acted: true, Body: "<html>"}, acted: true, status: 502, want: "<html>"},
 	{name: "delayed and refused", fault: sequintest.Fault{Delay: time.Second, Status: 429}, took: time.Second, status: 429},
 	{name: "delayed and cut", fault: sequintest.Fault{Delay: time.Second, CutBefore: true}, took: time.Second, err: syscall.ECONNRESET},
 }
