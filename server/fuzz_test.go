@@ -56,6 +56,9 @@ func FuzzHandlers(f *testing.F) {
 		r.URL = target
 		r.Header.Set("Content-Type", contentType)
 		r.Header.Set("Idempotency-Key", idempotencyKey)
+		if idempotencyKey != "" {
+			r.Header.Set("Sequin-Part-Of", idempotencyKey)
+		}
 		for _, mode := range []server.Compat{server.Documented, server.Aug2024} {
 			synctest.Test(t, func(t *testing.T) { fuzzOne(t, mode, r, body) })
 		}

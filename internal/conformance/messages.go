@@ -49,6 +49,14 @@ var messageCases = []sessionCase{
 		}
 		s.refused(http.StatusNotFound, "No `stream` found", "POST", "/api/streams/"+someID+"/messages", sendBody("a=x"))
 	}},
+	{"a send of no messages succeeds and changes nothing", func(s *session) {
+		require.Equal(s, 1, s.send("a=x"))
+		before := s.object("GET", s.path("messages"), "")
+		for _, body := range []string{`{"messages":[]}`, "{\"messages\":[ \n]}"} {
+			require.Equal(s, map[string]any{"published": 0.0}, s.object("POST", s.path("messages"), body)["data"])
+		}
+		require.Equal(s, before, s.object("GET", s.path("messages"), ""))
+	}},
 	{"a message replaces the one with its key in a stream with one message per key", func(s *session) {
 		s.onePerKey()
 		require.Equal(s, 2, s.send("a=1", "b=1"))
