@@ -20,6 +20,7 @@ import (
 // poll is a receive that runs.
 type poll struct {
 	asked    int           // how many messages it asks for
+	limited  bool          // it would ask for more with a larger window
 	round    int           // of the window
 	wait     time.Duration // at the server; 0 does not wait
 	started  time.Time
@@ -60,7 +61,7 @@ func (lp *subscriberLoop) startPolls(now time.Time) (next time.Time) {
 		case now.Before(lp.nextPoll):
 			return lp.nextPoll
 		}
-		ask := lp.window.Ask(lp.room())
+		ask := lp.window.Ask(lp.room(lp.windowSize()))
 		busy := len(lp.polls) > 0 || len(lp.sub.deliveries) > 0
 		if ask < 1 || busy && lp.window.Small(ask) {
 			// Room, made by a settle or the end of a lease, and an answer are events; and the channel is sampled while it
@@ -68,7 +69,8 @@ func (lp *subscriberLoop) startPolls(now time.Time) (next time.Time) {
 			lp.setFull(ask < 1 && len(lp.polls) == 0)
 			return time.Time{}
 		}
-		lp.startPoll(now, ask)
+		limited := ask < lp.window.Ask(lp.room(lp.sub.cfg.MaxInFlight))
+		lp.startPoll(now, ask, limited)
 	}
 }
 
@@ -84,14 +86,15 @@ func (lp *subscriberLoop) startProbe(now, due time.Time) (next time.Time) {
 	case now.Before(lp.nextPoll):
 		return lp.nextPoll
 	}
-	lp.startPoll(now, min(room, lp.sub.breaker.ProbeSize(), MaxBatch)) // may take all the room: no other receive runs
+	lp.startPoll(now, min(room, lp.sub.breaker.ProbeSize(), MaxBatch), false) // may take all the room: no other receive runs
 	return time.Time{}
 }
 
-// startPoll starts a receive. One of those that run may wait at the server.
-func (lp *subscriberLoop) startPoll(now time.Time, ask int) {
+// startPoll starts a receive. One of those that run may wait at the server. limited says that it would ask for more with a
+// larger window.
+func (lp *subscriberLoop) startPoll(now time.Time, ask int, limited bool) {
 	lp.setFull(false)
-	p := &poll{asked: ask, round: lp.window.Round(), started: now}
+	p := &poll{asked: ask, limited: limited, round: lp.window.Round(), started: now}
 	if !slices.ContainsFunc(lp.polls, func(p *poll) bool { return p.wait > 0 }) {
 		p.wait = lp.waitFor(now)
 	}
@@ -117,10 +120,15 @@ func (lp *subscriberLoop) setFull(full bool) {
 	}
 }
 
-// room is how many messages a receive may ask for: those for which there is room, less those that other receives have
-// asked for.
-func (lp *subscriberLoop) room() int {
-	room := lp.sub.ledger.Room(max(lp.window.Size(), int(lp.sub.minWindow.Load())))
+// windowSize is how many messages may be in flight now.
+func (lp *subscriberLoop) windowSize() int {
+	return max(lp.window.Size(), int(lp.sub.minWindow.Load()))
+}
+
+// room is how many messages a receive may ask for with a window of that size: those for which there is room, less those
+// that other receives have asked for.
+func (lp *subscriberLoop) room(window int) int {
+	room := lp.sub.ledger.Room(window)
 	for _, p := range lp.polls {
 		room -= p.asked
 	}
@@ -197,7 +205,10 @@ func (lp *subscriberLoop) take(a answer) {
 	lp.empties, lp.nextPoll = 0, now
 	f := a.fetched
 	f.takenBefore = lp.taken()
-	f.batch = lp.window.NewBatch(f.lease, a.poll.round, lp.more && lp.window.Small(lp.window.Ask(lp.room())))
+	// The window is in the way if it let this receive ask for no more, or lets the next one ask for little. The room at one of
+	// these times is not enough to tell: with one poller, half of the window may be free both times, for ever.
+	small := lp.window.Small(lp.window.Ask(lp.room(lp.windowSize())))
+	f.batch = lp.window.NewBatch(f.lease, a.poll.round, lp.more && (a.poll.limited || small))
 	late := lease.Past(now, f.lease.HandOverBy)
 	open, _ := lp.sub.breaker.Open()
 	if open {

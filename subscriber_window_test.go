@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
 	"github.com/sequin-go/sequin/server"
 )
 
@@ -125,4 +126,35 @@ func TestTheWindowDoesNotGrowBecauseOfForgottenDeliveries(t *testing.T) {
 		require.LessOrEqual(t, int(stats.ExpiredInBuffer+stats.RefusedLate), 50)
 		closeNow(t, sub)
 	})
+}
+
+// With one poller, half of the window may be free whenever a receive is made and whenever its answer arrives: the other
+// half has just arrived. The window must grow nevertheless while the server has more.
+func TestTheWindowGrowsThoughHalfOfItIsFree(t *testing.T) {
+	for _, pollers := range []int{1, 2} {
+		for name, lag := range map[string]sequintest.Fault{
+			"on_the_way_there": {Op: sequintest.Receive, Delay: 200 * time.Millisecond},
+			"on_the_way_back":  {Op: sequintest.Receive, DelayAfter: 200 * time.Millisecond},
+		} {
+			t.Run(fmt.Sprintf("%d_pollers_lag_%s", pollers, name), func(t *testing.T) {
+				inBothModes(t, func(t *testing.T, w *world) {
+					w.stream(t, "orders", sequin.ConsumerOptions{MaxAckPending: 100_000})
+					w.publish(t, "first", 16) // half of the first window
+					w.Fault(lag)
+					sub := w.subscribe(t, sequin.SubscriberConfig{Pollers: pollers})
+					for range 16 {
+						require.NoError(t, (<-sub.Deliveries()).Ack())
+					}
+					const n = 20000
+					w.publish(t, "then", n)
+					began := time.Now()
+					for range n {
+						require.NoError(t, (<-sub.Deliveries()).Ack())
+					}
+					require.Less(t, time.Since(began), 12*time.Second)
+					require.NoError(t, sub.Close(w.ctx))
+				})
+			})
+		}
+	}
 }
