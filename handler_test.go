@@ -220,7 +220,7 @@ func TestAHandlersCtxHasTheValuesOfHandlesAndEndsAtTheDeadline(t *testing.T) {
 			require.True(t, time.Now().Equal(d.Deadline))
 			return nil
 		})
-		require.NoError(t, err)
+		requireLeft(t, err, 1, sequin.ErrLeaseExpired) // it used up its lease
 		require.NotNil(t, seen)
 	})
 }
@@ -330,8 +330,9 @@ func TestHandleRefusesAnInvalidConfig(t *testing.T) {
 		}
 		require.ErrorIs(t, sub.Handle(w.ctx, sequin.HandlerConfig{}, nil), sequin.ErrInvalidArgument)
 		require.Zero(t, w.Count(sequintest.Ack))
-		_, open := <-sub.Deliveries()
+		d, open := <-sub.Deliveries()
 		require.True(t, open, "the deliveries can still be read")
+		require.NoError(t, d.Ack())
 		require.NoError(t, sub.Close(w.ctx))
 	})
 }

@@ -146,7 +146,8 @@ func (s *Subscriber) Err() error { return s.shutdown.err() }
 // their leases end, or ctx ends. Then handlers get a second to return, and the last settles at most one LeaseMargin
 // more. If the server is unavailable and ctx does not end, Close takes as long as the leases do.
 //
-// It returns nil or a *DrainError, the same at every call. It may be called at any time, by several goroutines, and
+// It returns nil if nothing was left, or a *DrainError, which wraps ErrLeaseExpired if the leases of unsettled deliveries
+// ended before ctx. Every call returns the same. It may be called at any time, by several goroutines, and
 // inside the range loop. In the loop, settle the current delivery first: Close waits for it. After Close has returned, no
 // goroutine, timer or request of the Subscriber is left.
 //

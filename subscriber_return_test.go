@@ -154,3 +154,73 @@ func TestNoReceiveWaitsWhileAStopReturnsMessages(t *testing.T) {
 		})
 	}
 }
+
+// requireLeft requires that a stop left so many deliveries unsettled, because of reason.
+func requireLeft(t *testing.T, err error, unsettled int, reason error) {
+	t.Helper()
+	var left *sequin.DrainError
+	require.ErrorAs(t, err, &left)
+	require.Equal(t, unsettled, left.Unsettled)
+	require.Zero(t, left.Unknown)
+	require.ErrorIs(t, err, reason)
+}
+
+// A program leaves its loop with deliveries that it does not settle. Close may wait for their leases, but a nil would mean
+// that nothing was left.
+func TestCloseAfterALeftLoopTellsWhatWasNotSettled(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		within time.Duration // the ctx of Close
+		later  time.Duration // Close is called so long after the loop
+		reason error
+	}{
+		{"the_ctx_ends_first", 2 * time.Second, 0, context.DeadlineExceeded},
+		{"the_leases_end_first", time.Minute, 0, sequin.ErrLeaseExpired},
+		{"the_deadlines_have_passed", time.Minute, 29 * time.Second, sequin.ErrLeaseExpired},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 30 * time.Second})
+				w.publish(t, "k", 5)
+				sub := w.subscribe(t, sequin.SubscriberConfig{})
+				seen := 0
+				for d := range sub.Deliveries() {
+					if seen++; seen == 1 {
+						require.NoError(t, d.Ack())
+					} else if seen == 4 {
+						break
+					}
+				}
+				time.Sleep(row.later)
+				ctx, cancel := context.WithTimeout(w.ctx, row.within)
+				defer cancel()
+				requireLeft(t, sub.Close(ctx), 3, row.reason)
+			})
+		})
+	}
+}
+
+// What the program left longer ago than its lease has been redelivered, and is no concern of the stop.
+func TestCloseDoesNotCountDeliveriesWhoseLeasesEndedBefore(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})
+		w.publish(t, "k", 1)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		next(t, sub, time.Second)
+		require.NoError(t, next(t, sub, 11*time.Second).AckSync(w.ctx), "it is redelivered")
+		require.NoError(t, sub.Close(w.ctx))
+	})
+}
+
+// An ack that fails while Close runs is reported by OnAckError, and by Close.
+func TestCloseCountsAnAckThatFailsMeanwhile(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 1)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		d := next(t, sub, time.Second)
+		w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 422, Body: `{"summary":"no"}`, Delay: time.Second})
+		require.NoError(t, d.Ack())
+		requireLeft(t, sub.Close(w.ctx), 1, sequin.ErrValidation)
+	})
+}

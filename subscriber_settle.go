@@ -53,9 +53,6 @@ func (x settling) compare(o settling) int {
 	return x.state.lease().Deadline.Compare(o.state.lease().Deadline)
 }
 
-// expired reports whether the deadline of the settle has passed.
-func (x *settling) expired(now time.Time) bool { return lease.Past(now, x.state.lease().Deadline) }
-
 // urgent reports whether the settle could miss its deadline if it waited for more settles, or for the end of a backoff.
 func (x *settling) urgent(now time.Time) bool {
 	l := x.state.lease()

@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,11 +17,11 @@ const (
 	receiveGrace        = 2 * time.Second
 )
 
-// DrainError tells what a stop left unsettled: because the ctx of Close, or DrainTimeout, ended first, or because messages
-// that the program did not read could not be returned.
+// DrainError tells what a stop left unsettled: because the ctx of Close, or DrainTimeout, or the leases of deliveries ended
+// first, or because a settle or the return of a message failed.
 type DrainError struct {
-	// Unsettled counts the deliveries that the server still holds to be leased: the program did not settle them, or their
-	// ack, nack or return could not be sent. They are redelivered when their leases end.
+	// Unsettled counts the deliveries that the program did not settle in time, and those whose ack, nack or return was not
+	// carried out. They are redelivered when their leases end on the server.
 	Unsettled int
 	// Unknown counts the deliveries whose ack, nack or return was sent and has no known outcome. They may be redelivered.
 	Unknown int
@@ -33,7 +34,8 @@ func (e *DrainError) Error() string {
 	return fmt.Sprintf("sequin: stopped with %d deliveries unsettled and %d settles of unknown outcome: %v", e.Unsettled, e.Unknown, e.cause)
 }
 
-// Unwrap returns the error of the ctx that ended, or the error with which a message could not be returned.
+// Unwrap returns the error of the ctx that ended first. If none did, it returns the error of a settle or return that failed,
+// or ErrLeaseExpired.
 func (e *DrainError) Unwrap() error { return e.cause }
 
 // shutdown is what the loop and the callers of Close and Err tell each other about a stop.
@@ -108,6 +110,7 @@ func (d *shutdown) result() error {
 func (lp *subscriberLoop) shutDown() {
 	began := time.Now()
 	s := lp.sub
+	s.ledger.Expire(began) // these are not what the stop leaves
 	if s.soft.Err() == nil {
 		s.shutdown.setErr(lp.fatal)
 	}
@@ -222,26 +225,16 @@ func (lp *subscriberLoop) finish() {
 	_, _ = s.settler.acks.Close(ctx) // each settle that they leave has been reported by itself
 	_, _ = s.settler.nacks.Close(ctx)
 	left := s.ledger.Left()
-	open, _ := s.ledger.Open(time.Now())
-	s.shutdown.finish(DrainError{Unsettled: left.Unsettled + open, Unknown: left.Unknown, cause: left.Cause})
+	s.shutdown.finish(DrainError{Unsettled: left.Unsettled + s.ledger.Unsettled(), Unknown: left.Unknown,
+		cause: cmp.Or(left.Cause, ErrLeaseExpired)})
 	s.hardStop()
 	close(s.done)
 }
 
-// noteLeft counts settles that failed and that Close reports. Nobody else reports a message that the program did not see.
-// A settle of the program is reported to it; Close reports it too if the stop was interrupted meanwhile, unless its lease
-// is over: then the stop has waited for it, or it was refused.
+// noteLeft counts settles that failed while the Subscriber stops, so that Close reports them. A Close that returned nil
+// although an ack of the program has failed would look like a clean end.
 func (s *Subscriber) noteLeft(items []settleEntry, err error) {
-	stopping, interrupted := s.ledger.Stopping(), s.hard.Err() != nil
-	now, unknown := time.Now(), errors.Is(err, ErrOutcomeUnknown)
-	n := 0
-	for i := range items {
-		switch x := &items[i].Item; {
-		case x.undelivered && stopping, !x.undelivered && interrupted && (unknown || !x.expired(now)):
-			n++
-		}
-	}
-	if n > 0 {
-		s.ledger.Leave(n, unknown, err)
+	if s.ledger.Stopping() {
+		s.ledger.Leave(len(items), errors.Is(err, ErrOutcomeUnknown), err)
 	}
 }

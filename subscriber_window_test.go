@@ -124,7 +124,7 @@ func TestTheWindowDoesNotGrowBecauseOfForgottenDeliveries(t *testing.T) {
 		}
 		stats := sub.Stats()
 		require.LessOrEqual(t, int(stats.ExpiredInBuffer+stats.RefusedLate), 50)
-		closeNow(t, sub)
+		requireLeft(t, sub.Close(w.ctx), 1, sequin.ErrLeaseExpired)
 	})
 }
 

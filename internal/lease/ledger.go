@@ -123,6 +123,16 @@ func (g *Ledger[N, H]) Open(now time.Time) (open int, next time.Time) {
 	return open, next
 }
 
+// Unsettled counts the messages whose settles have not ended, whether or not their deadlines have passed.
+func (g *Ledger[N, H]) Unsettled() (n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for a := g.accounts.first; a != nil; a = a.next {
+		n += a.open
+	}
+	return n
+}
+
 // Delay keeps a nack until at, or until half a margin before the deadline of its lease if that is earlier: then it can
 // still be sent in time. It reports false if the nack is to be sent now, because that time has come or the Subscriber
 // stops.
