@@ -21,9 +21,9 @@ import (
 func TestATemporaryFailureLosesNoMessage(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
 		"connection closed before the request": {CutBefore: true}, "connection closed after the request": {CutAfter: true}, "truncated": {Truncate: 5},
-		"garbled": {Garble: true}, "408": {Status: 408}, "409, a full stream": {Status: 409}, "429": {Status: 429},
+		"garbled": {Garble: true}, "408": {Status: 408}, "409, a full stream": {Status: 409, Body: ownRefusal}, "429": {Status: 429},
 		"unexplained 500": {Status: 500}, "500 with a summary": {Status: 500, Body: `{"summary":"out of disk"}`},
-		"502": {Status: 502}, "503": {Status: 503}, "504 of a proxy": {Status: 504, Acted: true},
+		"502": {Status: 502}, "503": {Status: 503, Body: ownRefusal}, "504 of a proxy": {Status: 504, Acted: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
@@ -70,13 +70,16 @@ func TestAnOutageLosesNoMessageHoweverLongItLasts(t *testing.T) {
 }
 
 func TestRetryForBoundsHowLongAMessageIsRetried(t *testing.T) {
-	for name, status := range map[string]int{"unavailable": 503, "unexplained": 500, "full": 409} {
+	for name, fault := range map[string]sequintest.Fault{
+		"unavailable": {Status: 503, Body: ownRefusal}, "unexplained": {Status: 500}, "full": {Status: 409, Body: ownRefusal},
+	} {
 		t.Run(name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
 				cfg := oneBatch()
 				cfg.RetryFor = 10 * time.Second
 				pub := w.orders(t, cfg)
-				outage := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: status})
+				fault.Op = sequintest.Send
+				outage := w.Fault(fault)
 				sendAll(t, pub, 1000)
 				began := time.Now()
 				gone := failed(t, pub.Flush(w.ctx))
@@ -162,7 +165,7 @@ func TestA413MakesSmallerBatches(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, oneBatch())
 		const limit = 10_000 // of a proxy; the batch has about 45,000 bytes
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 413, Match: func(r *sequintest.Request) bool { return len(r.Body) > limit }})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 413, Body: ownRefusal, Match: func(r *sequintest.Request) bool { return len(r.Body) > limit }})
 		require.NoError(t, pub.Send(w.ctx, "large", strings.Repeat("x", limit)))
 		sendAll(t, pub, 1000)
 		gone := failed(t, pub.Flush(w.ctx))

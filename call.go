@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,8 +32,7 @@ type request struct {
 
 // do makes one call; every request of a Client goes through it. It makes the attempts that r.repeat allows. All attempts
 // have the same request id and body, and a timeout each. It calls decode with the header and body of a 2xx answer; the
-// body is valid only during that call. An error of decode counts as a lost answer, because it leaves open what the server
-// did.
+// body is valid only during that call. After an error of decode it is open what the server did.
 func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, body []byte) error) error {
 	body := r.body
 	if body == nil {
@@ -150,9 +150,18 @@ func (c *Client) readAnswer(resp *http.Response, r request, requestID string, lo
 		return lost(err)
 	}
 	if err := decode(resp.Header, answer.Bytes()); err != nil {
-		return c.connError(r, kindUnreadable, true, fmt.Errorf("status %d, %w", resp.StatusCode, err))
+		return c.unreadable(r, requestID, resp, answer.Bytes(), err)
 	}
 	return nil
+}
+
+// unreadable makes the error of a 2xx answer that decode did not accept. An answer that begins like Sequin's was damaged on
+// the way, and the server has acted. Everything else is foreign: a login page, an empty body, the JSON of another server.
+func (c *Client) unreadable(r request, requestID string, resp *http.Response, body []byte, why error) error {
+	if !json.Valid(body) && bytes.HasPrefix(bytes.TrimSpace(body), []byte(`{"`)) {
+		return c.connError(r, kindUnreadable, true, fmt.Errorf("status %d, %w", resp.StatusCode, why))
+	}
+	return newUnreadableError(r.method, r.path, requestID, resp, body, why)
 }
 
 // path joins elements to a path below BaseURL. It escapes each, so that a name with a slash stays one element.
@@ -166,11 +175,12 @@ func path(elements ...string) string {
 }
 
 // call makes a request and decodes the object of its answer. in is the request's JSON; nil sends no body. Reads are
-// repeated after any repeatable failure, other requests only if the server surely did not act.
+// repeated after any repeatable failure but an answer which says that the URL is wrong, other requests only if the server
+// surely did not act.
 func call[T any, A answerOf[T]](ctx context.Context, c *Client, method, path string, in any) (*T, error) {
 	r := request{method: method, path: path, repeat: ifNotActed}
 	if method == http.MethodGet {
-		r.repeat = idempotent
+		r.repeat = unlessUnserved
 	}
 	if in != nil {
 		body, err := json.Marshal(in)
@@ -189,7 +199,7 @@ func callOnce[T any, A answerOf[T]](ctx context.Context, c *Client, path string)
 
 // list makes a read and returns the list of its answer, {"data":[…]}.
 func list[T any](ctx context.Context, c *Client, path string, query url.Values) ([]T, error) {
-	got, err := decoded[data[rows[T]]](ctx, c, request{method: http.MethodGet, path: path, query: query, repeat: idempotent})
+	got, err := decoded[data[rows[T]]](ctx, c, request{method: http.MethodGet, path: path, query: query, repeat: unlessUnserved})
 	if err != nil {
 		return nil, err
 	}

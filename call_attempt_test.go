@@ -107,7 +107,7 @@ func TestAnAttemptWithoutAConnectionSurelyDidNotAct(t *testing.T) {
 		hc.Transport = transport
 		client, err := sequin.NewClient(sequin.Config{BaseURL: w.URL, HTTPClient: hc})
 		require.NoError(t, err)
-		w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: http.StatusServiceUnavailable, Count: 1})
+		w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: http.StatusServiceUnavailable, Body: ownRefusal, Count: 1})
 		w.Fault(sequintest.Fault{Op: sequintest.ListStreams, Delay: 20 * time.Second})
 		ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
 		defer cancel()

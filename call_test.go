@@ -170,7 +170,7 @@ func TestAllAttemptsAtASendStoreOneMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})
 		w.stream(t, "s", sequin.ConsumerOptions{})
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503, Count: 1})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503, Body: ownRefusal, Count: 1})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, CutAfter: true, Count: 1})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Truncate: 3, Count: 1})
 		data := strings.Repeat("all of it, in each attempt. ", 10_000)

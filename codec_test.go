@@ -42,9 +42,7 @@ func TestASendWithATruncatedAnswerReturnsNoNumber(t *testing.T) {
 }
 
 func TestAReadWithALostAnswerIsRepeated(t *testing.T) {
-	for name, fault := range map[string]sequintest.Fault{
-		"truncated": {Truncate: 9}, "garbled": {Garble: true}, "another server's": {Status: 200, Body: "<html>"},
-	} {
+	for name, fault := range map[string]sequintest.Fault{"truncated": {Truncate: 9}, "garbled": {Garble: true}} {
 		t.Run(name, func(t *testing.T) {
 			forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 				if o.changes {
@@ -53,7 +51,7 @@ func TestAReadWithALostAnswerIsRepeated(t *testing.T) {
 				fault.Op, fault.Count = o.op, 1
 				w.Fault(fault)
 				err := o.call(w.ctx, w.client)
-				if o.op == sequintest.Receive && name != "truncated" {
+				if o.op == sequintest.Receive && name == "garbled" {
 					require.Error(t, err)
 					require.Equal(t, 1, w.Count(o.op), "each attempt would lease another batch")
 					return

@@ -235,7 +235,7 @@ func TestTheCallersHTTPClientIsNotChangedOrClosed(t *testing.T) {
 		require.NoError(t, err)
 		synctest.Wait() // the connection is idle again
 
-		w.Fault(sequintest.Fault{Status: 503, Count: 1})
+		w.Fault(sequintest.Fault{Status: 503, Body: ownRefusal, Count: 1})
 		_, err = c.ListStreams(w.ctx)
 		require.Error(t, err, "after an error, go-retryablehttp calls CloseIdleConnections")
 		synctest.Wait()

@@ -8,15 +8,19 @@ import (
 	"net/http"
 )
 
-// requestFailure says what an error of a request means: what happened, whether the server may have carried the request out, and
-// whether the same request may succeed later.
+// requestFailure says what the error of a request means and what follows from it. classify is the one place that decides;
+// Client, Publisher, Subscriber and handlers only read the value.
 type requestFailure struct {
 	kind failureKind
-	// mayHaveActed: the server may have carried the request out before its answer was lost.
+	// foreign: the answer is not Sequin's own, but that of a proxy, a firewall, a load balancer or another server. It tells
+	// nothing about the messages, nor whether Sequin acted.
+	foreign bool
+	// mayHaveActed: the server may have carried the request out.
 	mayHaveActed bool
-	// repeatable: the cause is likely to pass, so the same request may succeed later.
-	repeatable bool
-	// api is the server's answer; nil when there was none.
+	// transient: the cause may pass by itself. It is what IsTransient reports.
+	transient bool
+	subject   failureSubject
+	// api is the answer; nil when there was none.
 	api *APIError
 }
 
@@ -30,10 +34,13 @@ const (
 	kindInterrupted // the caller's context ended
 	kindUnreachable // no connection was made
 	kindLost        // the connection broke, or the attempt took longer than its timeout
-	kindUnreadable  // an answer of status 2xx arrived whole, but is not Sequin's
+	kindUnreadable  // an answer of status 2xx arrived whole, but cannot be read; foreign unless it begins like Sequin's
 	kindTooLong     // an answer of status 2xx is longer than the client reads
 
-	// The server refused the request.
+	// Something other than Sequin answered, with a status outside 2xx other than 429 and 500.
+	kindForeign
+
+	// Sequin refused the request, or the client did so in advance. A 429 may be foreign.
 	kindInvalid      // 400 or 422, or a key or data that the client refused
 	kindUnauthorized // 401 or 403
 	kindNotFound     // 404
@@ -42,15 +49,41 @@ const (
 	kindRateLimited  // 429
 	kindRejected     // any other status below 500
 
-	// The server, or a proxy before it, failed.
-	kindUnavailable    // 408, 502, 503 or 504
+	// Sequin failed. A 500 without a summary may be foreign.
+	kindUnavailable    // 408, 425, 502, 503, 504, 507, 509 or 520 to 526
 	kindUnexplained500 // 500 without a summary
 	kindServerError    // any other status of 500 or above
 )
 
+// failureSubject says what a failure is about, and so what is to be done with the messages of the request.
+type failureSubject uint8
+
+const (
+	subjectNone    failureSubject = iota // not a failure of a request, or the caller's own ctx ended
+	subjectRequest                       // what the request contains: Sequin refuses it, and would refuse it each time
+	subjectAccess                        // the caller or the name: Sequin would refuse any other request of that caller as well
+	subjectLoad                          // the server is busy: the same request is welcome later. Never evidence against a message
+	subjectOutage                        // no connection was made, or nothing was written. Never evidence against a message
+	// subjectUnclear: the server, the way to it, or one message of the request, for instance one that a firewall refuses. It
+	// is evidence against the message if other requests get through meanwhile.
+	subjectUnclear
+)
+
+// repeatable reports whether one-shot calls repeat the request, provided that it may be carried out twice.
+func (f requestFailure) repeatable() bool {
+	return f.transient && f.kind != kindServerError && f.kind != kindFull
+}
+
 // surelyNotActed reports whether the request did not reach the server, or the server answered that it does not serve now.
 // Such a request may be repeated whatever it does. Every other repeatable request may have been carried out.
-func (f requestFailure) surelyNotActed() bool { return f.repeatable && !f.mayHaveActed }
+func (f requestFailure) surelyNotActed() bool { return f.repeatable() && !f.mayHaveActed }
+
+// unserved reports whether the answer is that of something which does not serve the API at all: a page, a redirect, or a
+// refusal with a status that does not pass by itself. A wrong URL gives such answers for ever, and a proxy during
+// maintenance for a while.
+func (f requestFailure) unserved() bool {
+	return f.foreign && !passing(f.api.Status) && f.kind != kindUnexplained500
+}
 
 // status returns the status of the answer, or 0 if there was none.
 func (f requestFailure) status() int {
@@ -60,9 +93,6 @@ func (f requestFailure) status() int {
 	return f.api.Status
 }
 
-// explained reports whether the answer has a summary. Sequin's own refusals have one; a proxy's answer rarely does.
-func (f requestFailure) explained() bool { return f.api != nil && f.api.Summary != "" }
-
 // classify is the one place that decides what an error of a request means.
 func classify(err error) requestFailure {
 	var api *APIError
@@ -71,53 +101,98 @@ func classify(err error) requestFailure {
 	}
 	var lost *connError
 	if errors.As(err, &lost) {
-		return requestFailure{kind: lost.kind, mayHaveActed: lost.sent, repeatable: true}
+		return lost.classify()
 	}
 	switch {
 	case errors.Is(err, ErrResponseTooLarge):
-		return requestFailure{kind: kindTooLong}
+		return requestFailure{kind: kindTooLong, subject: subjectUnclear, mayHaveActed: true}
 	case errors.Is(err, ErrTooLarge):
-		return requestFailure{kind: kindTooLarge}
+		return requestFailure{kind: kindTooLarge, subject: subjectRequest}
 	case errors.Is(err, ErrInvalidKey), errors.Is(err, ErrInvalidData):
-		return requestFailure{kind: kindInvalid}
+		return requestFailure{kind: kindInvalid, subject: subjectRequest}
 	}
 	return requestFailure{}
 }
 
-// classifyAnswer reads the status of an answer other than success.
+// classifyAnswer reads an answer other than success.
 func classifyAnswer(api *APIError) requestFailure {
+	if api.Foreign {
+		return classifyForeign(api)
+	}
 	f := requestFailure{api: api}
-	switch api.Status {
-	case http.StatusBadRequest, http.StatusUnprocessableEntity:
-		f.kind = kindInvalid
-	case http.StatusUnauthorized, http.StatusForbidden:
-		f.kind = kindUnauthorized
-	case http.StatusNotFound:
-		f.kind = kindNotFound
-	case http.StatusConflict:
-		f.kind = kindFull
-	case http.StatusRequestEntityTooLarge:
-		f.kind = kindTooLarge
-	case http.StatusTooManyRequests:
-		f.kind, f.repeatable = kindRateLimited, true
-	case http.StatusServiceUnavailable: // the server says that it did not serve the request
-		f.kind, f.repeatable = kindUnavailable, true
-	case http.StatusRequestTimeout, http.StatusBadGateway, http.StatusGatewayTimeout:
-		f.kind, f.repeatable, f.mayHaveActed = kindUnavailable, true, true
+	switch {
+	case api.Status == http.StatusBadRequest || api.Status == http.StatusUnprocessableEntity:
+		f.kind, f.subject = kindInvalid, subjectRequest
+	case api.Status == http.StatusUnauthorized || api.Status == http.StatusForbidden:
+		f.kind, f.subject = kindUnauthorized, subjectAccess
+	case api.Status == http.StatusNotFound:
+		f.kind, f.subject = kindNotFound, subjectAccess
+	case api.Status == http.StatusConflict:
+		f.kind, f.subject, f.transient = kindFull, subjectLoad, true
+	case api.Status == http.StatusRequestEntityTooLarge:
+		f.kind, f.subject = kindTooLarge, subjectRequest
+	case api.Status == http.StatusTooManyRequests:
+		f.kind, f.subject, f.transient = kindRateLimited, subjectLoad, true
+	case api.Status == http.StatusServiceUnavailable:
+		// Sequin says that it did not serve the request, unless it says that it does not know.
+		f.kind, f.subject, f.transient, f.mayHaveActed = kindUnavailable, subjectLoad, true, api.unknownOutcome
+	case passing(api.Status):
+		f.kind, f.subject, f.transient, f.mayHaveActed = kindUnavailable, subjectUnclear, true, true
+	case api.Status == http.StatusInternalServerError && api.Summary == "":
+		// The 2024 server answers this both while it is in trouble and to a message that it cannot store. A single
+		// one therefore does not tell whether the message is at fault.
+		f.kind, f.subject, f.transient, f.mayHaveActed = kindUnexplained500, subjectUnclear, true, true
+	case api.Status >= http.StatusInternalServerError:
+		f.kind, f.subject, f.transient, f.mayHaveActed = kindServerError, subjectUnclear, true, true
 	default:
-		switch {
-		case api.Status == http.StatusInternalServerError && api.Summary == "":
-			// The 2024 server answers this both while it is in trouble and to a message that it cannot store. A single
-			// one therefore does not tell whether the message is at fault.
-			f.kind, f.repeatable, f.mayHaveActed = kindUnexplained500, true, true
-		case api.Status >= 500:
-			f.kind, f.mayHaveActed = kindServerError, true
-		default:
-			f.kind = kindRejected
-		}
+		f.kind, f.subject = kindRejected, subjectAccess
+	}
+	return f.orLoad()
+}
+
+// classifyForeign reads an answer that is not Sequin's own. It proves nothing: a proxy may give any status after the server
+// behind it has acted, and a page in place of the API may be gone in a minute.
+func classifyForeign(api *APIError) requestFailure {
+	f := requestFailure{kind: kindForeign, foreign: true, subject: subjectUnclear, transient: true, mayHaveActed: true, api: api}
+	switch {
+	case api.Status == http.StatusTooManyRequests:
+		// Limiters answer before they pass a request on.
+		f.kind, f.subject, f.mayHaveActed = kindRateLimited, subjectLoad, false
+	case api.Status == http.StatusInternalServerError:
+		f.kind = kindUnexplained500
+	case api.Status/100 == 2:
+		f.kind = kindUnreadable
+	}
+	return f.orLoad()
+}
+
+// orLoad turns a failure of unclear cause into load if the answer says when to come back. What asks for patience is
+// overloaded, and does not refuse a message.
+func (f requestFailure) orLoad() requestFailure {
+	if f.subject == subjectUnclear && f.api.hasRetryAfter {
+		f.subject = subjectLoad
 	}
 	return f
 }
+
+// passing reports whether a status tells by itself that the same request may succeed later. 509 is what hosts answer when a
+// bandwidth limit is used up, 520 to 526 what a content network answers when it cannot reach the server behind it.
+func passing(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusBadGateway,
+		http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusInsufficientStorage, 509:
+		return true
+	}
+	return status >= 520 && status <= 526
+}
+
+// IsTransient reports whether err is the failure of a request whose cause may pass by itself, so that the same call may
+// succeed later: no connection was made, the answer was lost or is not Sequin's own (see [APIError]), the server is
+// overloaded (408, 425, 429, 502 to 504 and others), it failed (500 and above), or the stream is full (409).
+//
+// It is false for Sequin's own refusals, for errors of arguments and settings, for nil, and if the caller's ctx ended. It
+// does not tell whether the server acted; ErrOutcomeUnknown tells that it may have.
+func IsTransient(err error) bool { return classify(err).transient }
 
 // sentinels are the exported errors that errors.Is finds in an APIError, by kind.
 var sentinels = map[failureKind]error{
@@ -131,11 +206,14 @@ var sentinels = map[failureKind]error{
 
 // Is reports whether target is the exported error that stands for the status of e; see [APIError].
 func (e *APIError) Is(target error) bool {
+	if target == ErrTooLarge {
+		return e.Status == http.StatusRequestEntityTooLarge // of a proxy too: a smaller request may get through
+	}
 	sentinel := sentinels[classifyAnswer(e).kind]
 	return sentinel != nil && target == sentinel
 }
 
-// connError is the error of a request that got no complete answer, or one that is not Sequin's.
+// connError is the error of a request that got no complete answer, or one that begins like Sequin's and cannot be read.
 type connError struct {
 	method, path, baseURL string
 	kind                  failureKind // kindInterrupted, kindUnreachable, kindLost or kindUnreadable
@@ -148,13 +226,23 @@ func (e *connError) Error() string {
 	case kindUnreachable:
 		return fmt.Sprintf("sequin: cannot reach %s (%v): is the server running, and does Config.BaseURL or $SEQUIN_URL name it?", e.baseURL, e.cause)
 	case kindUnreadable:
-		return fmt.Sprintf("sequin: %s %s: the answer of %s is not Sequin's (%v): does Config.BaseURL or $SEQUIN_URL name a Sequin server?",
-			e.method, e.path, e.baseURL, e.cause)
+		return fmt.Sprintf("sequin: %s %s: the answer of %s cannot be read: %v", e.method, e.path, e.baseURL, e.cause)
 	}
 	return fmt.Sprintf("sequin: %s %s: no complete answer from %s: %v", e.method, e.path, e.baseURL, e.cause)
 }
 
 func (e *connError) Unwrap() error { return e.cause }
+
+func (e *connError) classify() requestFailure {
+	f := requestFailure{kind: e.kind, mayHaveActed: e.sent, transient: true, subject: subjectUnclear}
+	switch {
+	case e.kind == kindInterrupted:
+		f.transient, f.subject = false, subjectNone
+	case e.kind == kindUnreachable, !e.sent && !isWrite(e.cause):
+		f.subject = subjectOutage
+	}
+	return f
+}
 
 func (e *connError) Is(target error) bool {
 	return e.kind == kindUnreachable && target == ErrUnreachable

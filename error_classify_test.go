@@ -16,53 +16,141 @@ import (
 // meaning is what classify says about an error.
 type meaning struct {
 	kind           failureKind
+	foreign        bool
 	mayHaveActed   bool
+	transient      bool
+	subject        failureSubject
 	repeatable     bool
 	surelyNotActed bool
 }
 
 func meaningOf(err error) meaning {
 	f := classify(err)
-	return meaning{f.kind, f.mayHaveActed, f.repeatable, f.surelyNotActed()}
+	return meaning{f.kind, f.foreign, f.mayHaveActed, f.transient, f.subject, f.repeatable(), f.surelyNotActed()}
 }
 
-func TestEveryStatusHasOneMeaning(t *testing.T) {
+func TestEveryStatusOfSequinsOwnHasOneMeaning(t *testing.T) {
+	load := meaning{subject: subjectLoad, transient: true, repeatable: true, surelyNotActed: true}
+	failed := meaning{kind: kindServerError, subject: subjectUnclear, transient: true, mayHaveActed: true}
 	for status := 100; status < 1000; status++ {
 		for _, summary := range []string{"", "no"} {
-			want := meaning{kind: kindRejected}
+			want := meaning{kind: kindRejected, subject: subjectAccess}
 			switch status {
 			case 400, 422:
-				want = meaning{kind: kindInvalid}
+				want = meaning{kind: kindInvalid, subject: subjectRequest}
 			case 401, 403:
-				want = meaning{kind: kindUnauthorized}
+				want = meaning{kind: kindUnauthorized, subject: subjectAccess}
 			case 404:
-				want = meaning{kind: kindNotFound}
+				want = meaning{kind: kindNotFound, subject: subjectAccess}
 			case 409:
-				want = meaning{kind: kindFull}
+				want = meaning{kind: kindFull, subject: subjectLoad, transient: true}
 			case 413:
-				want = meaning{kind: kindTooLarge}
+				want = meaning{kind: kindTooLarge, subject: subjectRequest}
 			case 429:
-				want = meaning{kind: kindRateLimited, repeatable: true, surelyNotActed: true}
+				want = load
+				want.kind = kindRateLimited
 			case 503:
-				want = meaning{kind: kindUnavailable, repeatable: true, surelyNotActed: true}
-			case 408, 502, 504:
-				want = meaning{kind: kindUnavailable, repeatable: true, mayHaveActed: true}
+				want = load
+				want.kind = kindUnavailable
+			case 408, 425, 502, 504, 507, 509, 520, 521, 522, 523, 524, 525, 526:
+				want = failed
+				want.kind, want.repeatable = kindUnavailable, true
 			default:
 				if status >= 500 {
-					want = meaning{kind: kindServerError, mayHaveActed: true}
+					want = failed
 				}
 				if status == 500 && summary == "" {
-					want = meaning{kind: kindUnexplained500, repeatable: true, mayHaveActed: true}
+					want.kind, want.repeatable = kindUnexplained500, true
 				}
 			}
 			api := &APIError{Status: status, Summary: summary}
 			require.Equal(t, want, meaningOf(api), "%d with summary %q", status, summary)
 			require.Equal(t, want, meaningOf(fmt.Errorf("%w: %w", ErrOutcomeUnknown, api)), "wrapped")
+			require.Equal(t, want.transient, IsTransient(api))
 			f := classify(api)
 			require.Equal(t, status, f.status())
-			require.Equal(t, summary != "", f.explained())
 			require.Same(t, api, f.api)
+			require.False(t, f.unserved())
 		}
+	}
+}
+
+func TestEveryForeignStatusHasOneMeaning(t *testing.T) {
+	for status := 100; status < 1000; status++ {
+		want := meaning{kind: kindForeign, foreign: true, mayHaveActed: true, transient: true, subject: subjectUnclear, repeatable: true}
+		switch {
+		case status == 429:
+			want.kind, want.subject, want.mayHaveActed, want.surelyNotActed = kindRateLimited, subjectLoad, false, true
+		case status == 500:
+			want.kind = kindUnexplained500
+		case status/100 == 2:
+			want.kind = kindUnreadable
+		}
+		api := &APIError{Status: status, Foreign: true}
+		require.Equal(t, want, meaningOf(api), status)
+		require.True(t, IsTransient(fmt.Errorf("wrapped: %w", api)))
+		asksForPatience := &APIError{Status: status, Foreign: true, hasRetryAfter: true}
+		want.subject = subjectLoad
+		require.Equal(t, want, meaningOf(asksForPatience), status)
+		for _, sentinel := range sentinels {
+			matches := status == 413 && sentinel == ErrTooLarge || status == 429 && sentinel == ErrRateLimited
+			require.Equal(t, matches, errors.Is(api, sentinel), "%d and %v", status, sentinel)
+		}
+	}
+}
+
+func TestAnAnswerThatSaysTheURLIsWrongIsUnserved(t *testing.T) {
+	for status, unserved := range map[int]bool{200: true, 204: true, 301: true, 307: true, 400: true, 401: true, 403: true, 404: true,
+		405: true, 413: true, 421: true, 501: true, 408: false, 425: false, 429: false, 500: false, 502: false, 503: false, 504: false,
+		507: false, 509: false, 520: false, 526: false, 527: true} {
+		require.Equal(t, unserved, classify(&APIError{Status: status, Foreign: true}).unserved(), status)
+		require.False(t, classify(&APIError{Status: status}).unserved())
+	}
+}
+
+// Sequin's 503 says that it did not serve the request, unless it says that it does not know.
+func TestA503OfUnknownOutcomeMayHaveActed(t *testing.T) {
+	f := classify(&APIError{Status: 503, Summary: "no", unknownOutcome: true})
+	require.True(t, f.mayHaveActed)
+	require.True(t, f.repeatable())
+	require.Equal(t, subjectLoad, f.subject)
+}
+
+func TestWhoseAnswerItIs(t *testing.T) {
+	for _, row := range []struct {
+		name           string
+		status         int
+		body           string
+		foreign        bool
+		unknownOutcome bool
+	}{
+		{"a summary", 403, `{"summary":"no"}`, false, false},
+		{"a summary beside unknown fields", 403, `{"summary":"no","hint":1}`, false, false},
+		{"a crash", 500, `{"errors":{"detail":"Internal Server Error"}}`, false, false},
+		{"a crash of another status", 413, `{"errors":{"detail":"Request Entity Too Large"}}`, false, false},
+		{"the recorded 413", 413, "Request Entity Too Large", false, false},
+		{"the recorded 413 with a newline", 413, "Request Entity Too Large\n", false, false},
+		{"its text with another status", 403, "Request Entity Too Large", true, false},
+		{"the 413 of nginx", 413, "<html>\n<head><title>413 Request Entity Too Large</title></head>", true, false},
+		{"no body", 503, "", true, false},
+		{"a page", 503, "<html>", true, false},
+		{"an empty summary", 503, `{"summary":""}`, true, false},
+		{"a summary that is no text", 503, `{"summary":{"en":"no"}}`, true, false},
+		{"the errors of another API", 404, `{"errors":["not found"]}`, true, false},
+		{"the errors of another API, as a text", 404, `{"errors":"not found"}`, true, false},
+		{"the detail of another API", 404, `{"detail":"not found"}`, true, false},
+		{"an empty detail", 404, `{"errors":{"detail":""}}`, true, false},
+		{"a list", 404, `[{"summary":"no"}]`, true, false},
+		{"a truncated summary", 404, `{"summary":"n`, true, false},
+		{"an outcome", 503, `{"summary":"no","outcome":"unknown"}`, false, true},
+		{"another outcome", 503, `{"summary":"no","outcome":"refused"}`, false, false},
+		{"an outcome that is no text", 503, `{"summary":"no","outcome":{"a":1}}`, false, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			e := newAPIError("GET", "/x", "id", &http.Response{StatusCode: row.status}, []byte(row.body))
+			require.Equal(t, row.foreign, e.Foreign)
+			require.Equal(t, row.unknownOutcome, e.unknownOutcome)
+		})
 	}
 }
 
@@ -80,25 +168,29 @@ func TestEveryLostAnswerHasOneMeaning(t *testing.T) {
 		cause           error
 		sent, untrusted bool
 		kind            failureKind
+		subject         failureSubject
 		mayHaveActed    bool
 	}{
-		{"no dial", t.Context(), dial, false, false, kindUnreachable, false},
-		{"no dial, of a RoundTripper that tells nothing", t.Context(), dial, true, false, kindUnreachable, false},
-		{"no proxy", t.Context(), &net.OpError{Op: "proxyconnect", Err: io.EOF}, true, false, kindUnreachable, false},
-		{"an untrusted certificate", t.Context(), &tls.CertificateVerificationError{Err: io.EOF}, true, false, kindUnreachable, false},
-		{"HTTP instead of HTTPS", t.Context(), http.ErrSchemeMismatch, true, false, kindUnreachable, false},
-		{"no TLS handshake", t.Context(), io.EOF, true, true, kindUnreachable, false},
-		{"the request was not written", t.Context(), io.EOF, false, false, kindLost, false},
-		{"the request was not written to its end", t.Context(), write, true, false, kindLost, false},
-		{"the connection broke", t.Context(), read, true, false, kindLost, true},
-		{"the attempt timed out", t.Context(), context.DeadlineExceeded, true, false, kindLost, true},
-		{"the caller gave up during the dial", over, dial, true, false, kindInterrupted, false},
-		{"the caller gave up before the request was written", over, io.EOF, false, false, kindInterrupted, false},
-		{"the caller gave up afterwards", over, io.EOF, true, false, kindInterrupted, true},
+		{"no dial", t.Context(), dial, false, false, kindUnreachable, subjectOutage, false},
+		{"no dial, of a RoundTripper that tells nothing", t.Context(), dial, true, false, kindUnreachable, subjectOutage, false},
+		{"no proxy", t.Context(), &net.OpError{Op: "proxyconnect", Err: io.EOF}, true, false, kindUnreachable, subjectOutage, false},
+		{"an untrusted certificate", t.Context(), &tls.CertificateVerificationError{Err: io.EOF}, true, false, kindUnreachable, subjectOutage, false},
+		{"HTTP instead of HTTPS", t.Context(), http.ErrSchemeMismatch, true, false, kindUnreachable, subjectOutage, false},
+		{"no TLS handshake", t.Context(), io.EOF, true, true, kindUnreachable, subjectOutage, false},
+		{"the request was not written", t.Context(), io.EOF, false, false, kindLost, subjectOutage, false},
+		{"the request was not written to its end", t.Context(), write, true, false, kindLost, subjectUnclear, false},
+		{"the connection broke", t.Context(), read, true, false, kindLost, subjectUnclear, true},
+		{"the attempt timed out", t.Context(), context.DeadlineExceeded, true, false, kindLost, subjectUnclear, true},
+		{"the caller gave up during the dial", over, dial, true, false, kindInterrupted, subjectNone, false},
+		{"the caller gave up before the request was written", over, io.EOF, false, false, kindInterrupted, subjectNone, false},
+		{"the caller gave up afterwards", over, io.EOF, true, false, kindInterrupted, subjectNone, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			err := client.lost(row.ctx, request{method: "GET", path: "/x"}, row.cause, row.sent, row.untrusted)
-			want := meaning{kind: row.kind, mayHaveActed: row.mayHaveActed, repeatable: true, surelyNotActed: !row.mayHaveActed}
+			want := meaning{kind: row.kind, mayHaveActed: row.mayHaveActed, subject: row.subject}
+			if row.kind != kindInterrupted {
+				want.transient, want.repeatable, want.surelyNotActed = true, true, !row.mayHaveActed
+			}
 			require.Equal(t, want, meaningOf(err))
 			require.Equal(t, want, meaningOf(fmt.Errorf("sequin: a message: %w", err)), "wrapped")
 			require.Equal(t, row.kind == kindUnreachable, errors.Is(err, ErrUnreachable))
@@ -106,15 +198,20 @@ func TestEveryLostAnswerHasOneMeaning(t *testing.T) {
 		})
 	}
 	unreadable := client.connError(request{}, kindUnreadable, true, io.EOF)
-	require.Equal(t, meaning{kind: kindUnreadable, mayHaveActed: true, repeatable: true}, meaningOf(unreadable))
+	require.Equal(t, meaning{kind: kindUnreadable, mayHaveActed: true, transient: true, repeatable: true, subject: subjectUnclear}, meaningOf(unreadable))
 }
 
 func TestErrorsWithoutARequestAreNotRepeatable(t *testing.T) {
-	for err, kind := range map[error]failureKind{
-		ErrResponseTooLarge: kindTooLong, ErrTooLarge: kindTooLarge, ErrInvalidKey: kindInvalid, ErrInvalidData: kindInvalid,
-		ErrClosed: kindOther, ErrLeaseExpired: kindOther, ErrInvalidArgument: kindOther, ErrDuplicateKey: kindOther, io.EOF: kindOther,
+	for err, want := range map[error]meaning{
+		ErrResponseTooLarge: {kind: kindTooLong, subject: subjectUnclear, mayHaveActed: true},
+		ErrTooLarge:         {kind: kindTooLarge, subject: subjectRequest},
+		ErrInvalidKey:       {kind: kindInvalid, subject: subjectRequest},
+		ErrInvalidData:      {kind: kindInvalid, subject: subjectRequest},
+		ErrClosed:           {}, ErrLeaseExpired: {}, ErrInvalidArgument: {}, ErrDuplicateKey: {}, io.EOF: {},
 	} {
-		require.Equal(t, meaning{kind: kind}, meaningOf(fmt.Errorf("%w: a text", err)), err)
+		require.Equal(t, want, meaningOf(fmt.Errorf("%w: a text", err)), err)
+		require.False(t, IsTransient(err))
 	}
 	require.Equal(t, meaning{}, meaningOf(nil))
+	require.False(t, IsTransient(nil))
 }

@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,9 +61,9 @@ var (
 	ErrRateLimited = errors.New("sequin: rate limited")
 	// ErrUnreachable means that no connection could be made. The text names the URL and what to check.
 	ErrUnreachable = errors.New("sequin: server unreachable")
-	// ErrOutcomeUnknown means that the request may or may not have been carried out: its answer was lost, or had a
-	// status that a server gives in both cases (408, 500, 502, 504). The request was not repeated, because by then a
-	// second one could undo another program's change. The error wraps the cause.
+	// ErrOutcomeUnknown means that the request may or may not have been carried out: its answer was lost, is not Sequin's
+	// own, or had a status that a server gives in both cases (408, 500, 502, 504). The request was not repeated, because by
+	// then a second one could undo another program's change. The error wraps the cause.
 	ErrOutcomeUnknown = errors.New("sequin: outcome unknown")
 	// ErrResponseTooLarge means that an answer is longer than 256 MiB. Ask for fewer messages at once.
 	ErrResponseTooLarge = errors.New("sequin: response too large")
@@ -100,12 +101,18 @@ var (
 	ErrUnmodified = errors.New("sequin: the stream already has this message, and does not deliver it again")
 )
 
-// APIError is any answer of the server other than success. It is made from any body: Sequin's own JSON, a proxy's HTML, or
-// none. errors.Is matches it with ErrNotFound (404), ErrValidation (400, 422), ErrUnauthorized (401, 403), ErrTooLarge
-// (413), ErrStreamFull (409) and ErrRateLimited (429).
+// APIError is any answer other than success. It is made from any body: Sequin's own JSON, a proxy's HTML, or none.
+// errors.Is matches it with ErrNotFound (404), ErrValidation (400, 422), ErrUnauthorized (401, 403), ErrTooLarge (413),
+// ErrStreamFull (409) and ErrRateLimited (429). A foreign one matches ErrTooLarge and ErrRateLimited only: the 404 of a proxy
+// does not mean that a stream does not exist.
 type APIError struct {
-	// Status is the HTTP status code.
+	// Status is the HTTP status code. It is 2xx if something other than Sequin answered with success, for instance the login
+	// page of a proxy.
 	Status int
+	// Foreign means that the answer is not Sequin's own: something on the way answered, or the URL is not that of a Sequin
+	// server. It does not tell whether Sequin has carried the request out. Sequin's own answers are JSON with a summary, or
+	// with errors.detail after a crash, or the plain text of its 413.
+	Foreign bool
 	// Summary is the server's own explanation. It is empty when the answer is not Sequin's, for instance a proxy's, and
 	// when the server crashed (500).
 	Summary string
@@ -117,9 +124,12 @@ type APIError struct {
 	// log.
 	RequestID string
 
-	retryAfter time.Duration // what Retry-After asks for; 0 when it is absent or unreadable
-	excerpt    string        // the beginning of a body that is not Sequin's, for Error
-	redirect   string        // the Location of a 3xx
+	retryAfter     time.Duration // what Retry-After asks for; 0 when it is absent or unreadable
+	hasRetryAfter  bool
+	unknownOutcome bool   // Sequin itself does not know whether it carried the request out
+	excerpt        string // the beginning of a body that is not Sequin's, for Error
+	redirect       string // the Location of a 3xx
+	unreadable     error  // why the body of a 2xx is not Sequin's
 }
 
 // Error returns the request, the status, what the server said and the request id.
@@ -131,6 +141,8 @@ func (e *APIError) Error() string {
 		fmt.Fprintf(&b, ": redirected to %q; set Config.BaseURL to the final address", e.redirect)
 	case e.Summary != "":
 		b.WriteString(": " + e.Summary)
+	case e.unreadable != nil:
+		fmt.Fprintf(&b, ": the answer is not Sequin's (%v): does Config.BaseURL or $SEQUIN_URL name a Sequin server? %q", e.unreadable, e.excerpt)
 	case e.excerpt != "":
 		fmt.Fprintf(&b, ": %q", e.excerpt)
 	}
@@ -145,24 +157,21 @@ func (e *APIError) Error() string {
 	if e.RequestID != "" {
 		b.WriteString(" [request " + e.RequestID + "]")
 	}
+	if e.Foreign && e.unreadable == nil {
+		b.WriteString(" (not an answer of Sequin's own)")
+	}
 	return b.String()
 }
 
 // newAPIError reads the answer to the request that is named by method, path and requestID. It sets the status whatever the
 // body holds.
 func newAPIError(method, path, requestID string, resp *http.Response, body []byte) *APIError {
-	e := &APIError{Status: resp.StatusCode, Method: method, Path: path,
-		RequestID: resp.Header.Get("X-Request-Id"), retryAfter: retryAfter(resp.Header, time.Now())}
+	e := &APIError{Status: resp.StatusCode, Method: method, Path: path, RequestID: resp.Header.Get("X-Request-Id"),
+		retryAfter: retryAfter(resp.Header, time.Now()), hasRetryAfter: resp.Header.Get("Retry-After") != ""}
 	if e.RequestID == "" {
 		e.RequestID = requestID
 	}
-	var answer struct {
-		Summary          string          `json:"summary"`
-		ValidationErrors json.RawMessage `json:"validation_errors"`
-	}
-	if json.Unmarshal(body, &answer) == nil {
-		e.Summary, e.ValidationErrors = answer.Summary, validationErrors(answer.ValidationErrors)
-	}
+	e.readRefusal(body)
 	if e.Summary == "" {
 		e.excerpt = excerpt(body)
 	}
@@ -171,6 +180,36 @@ func newAPIError(method, path, requestID string, resp *http.Response, body []byt
 		// success.
 		e.redirect = location
 	}
+	return e
+}
+
+// tooLargeText is the body of Sequin's own 413, which it may write before it knows that the client wants JSON.
+const tooLargeText = "Request Entity Too Large"
+
+// readRefusal reads Sequin's own body of an answer other than success, or finds that the body is foreign.
+func (e *APIError) readRefusal(body []byte) {
+	var answer struct {
+		Summary          string          `json:"summary"`
+		ValidationErrors json.RawMessage `json:"validation_errors"`
+		Outcome          any             `json:"outcome"`
+		Errors           json.RawMessage `json:"errors"`
+	}
+	e.Foreign = true
+	if json.Unmarshal(body, &answer) == nil {
+		e.Summary, e.ValidationErrors = answer.Summary, validationErrors(answer.ValidationErrors)
+		e.unknownOutcome = answer.Outcome == "unknown"
+		var crash struct{ Detail string }
+		e.Foreign = e.Summary == "" && (json.Unmarshal(answer.Errors, &crash) != nil || crash.Detail == "")
+	}
+	if e.Status == http.StatusRequestEntityTooLarge && string(bytes.TrimSpace(body)) == tooLargeText {
+		e.Foreign = false
+	}
+}
+
+// newUnreadableError is the error of an answer of status 2xx that is not Sequin's.
+func newUnreadableError(method, path, requestID string, resp *http.Response, body []byte, why error) *APIError {
+	e := newAPIError(method, path, requestID, resp, nil)
+	e.Foreign, e.unreadable, e.excerpt = true, why, excerpt(body)
 	return e
 }
 

@@ -133,7 +133,7 @@ func TestAMessageWhoseDeadLetterCannotBeSentIsKept(t *testing.T) {
 		}},
 		{what: "missing", dead: sequin.DeadLetter{Stream: "missing"}, data: "x", is: sequin.ErrNotFound, watch: time.Minute},
 		{what: "refusing", dead: sequin.DeadLetter{Stream: "dead"}, data: "x", is: sequin.ErrUnauthorized, watch: time.Minute, fail: func(w *world) *sequintest.FaultHandle {
-			return w.Fault(sequintest.Fault{Op: sequintest.Send, Status: http.StatusForbidden})
+			return w.Fault(sequintest.Fault{Op: sequintest.Send, Status: http.StatusForbidden, Body: ownRefusal})
 		}},
 		{what: "too large", dead: sequin.DeadLetter{Stream: "dead"}, data: strings.Repeat("\"", 2_100_000), is: sequin.ErrTooLarge, watch: 20 * time.Second},
 		{what: "invalid key", dead: sequin.DeadLetter{Stream: "dead", Key: func(sequin.Delivery) string { return "" }}, data: "x", is: sequin.ErrInvalidKey, watch: time.Minute},

@@ -20,7 +20,7 @@ func scheduleFaults(w *world) {
 		{Op: sequintest.Receive, CutBefore: true, Skip: 2, Count: 2},
 		{Op: sequintest.Receive, CutAfter: true, Skip: 5, Count: 3},
 		{Op: sequintest.Receive, Garble: true, Skip: 9, Count: 1},
-		{Op: sequintest.Receive, Status: 503, Skip: 12, Count: 3},
+		{Op: sequintest.Receive, Status: 503, Body: ownRefusal, Skip: 12, Count: 3},
 		{Op: sequintest.Ack, Status: 503, Skip: 1, Count: 3},
 		{Op: sequintest.Ack, CutBefore: true, Skip: 5, Count: 2},
 		{Op: sequintest.Ack, CutAfter: true, Skip: 8, Count: 2},

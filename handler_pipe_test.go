@@ -219,7 +219,7 @@ func TestAPipelineKeepsTheOrderOfAKeyUnderFaults(t *testing.T) {
 			return copies(context.Background(), d)
 		})
 		for _, f := range []sequintest.Fault{
-			{Status: 503, Skip: 2, Count: 3}, {CutAfter: true, Skip: 5, Count: 4}, {Delay: 7 * time.Second, Skip: 9, Count: 2},
+			{Status: 503, Body: ownRefusal, Skip: 2, Count: 3}, {CutAfter: true, Skip: 5, Count: 4}, {Delay: 7 * time.Second, Skip: 9, Count: 2},
 			{CutBefore: true, Skip: 12, Count: 3}, {DelayAfter: 7 * time.Second, Skip: 15, Count: 2},
 		} {
 			f.Op, f.Match = sequintest.Send, to("target")

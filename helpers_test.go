@@ -74,5 +74,8 @@ func countingDials(srv *sequintest.Server) (*http.Client, *atomic.Int64) {
 	return &http.Client{Transport: transport}, dials
 }
 
+// ownRefusal is a body of Sequin's own answers other than success. Without it a fault is the answer of something else.
+const ownRefusal = `{"summary":"refused by the test"}`
+
 // quiet is a logger for servers whose expected errors must not appear in the test's output.
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

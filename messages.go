@@ -185,7 +185,7 @@ func (c *Client) ReceiveMessages(ctx context.Context, stream, consumer string, o
 	if err := c.checkReceive(stream, consumer, opts); err != nil {
 		return nil, err
 	}
-	return c.receive(ctx, stream, consumer, opts, unlessUnreadable)
+	return c.receive(ctx, stream, consumer, opts, unlessDamaged)
 }
 
 func (c *Client) receive(ctx context.Context, stream, consumer string, opts ReceiveOptions, again repeat) ([]ReceivedMessage, error) {

@@ -44,7 +44,7 @@ func TestEveryFailureIsReportedOnce(t *testing.T) {
 					}
 				}
 				pub := w.orders(t, cfg)
-				w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Match: poisoned})
+				w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal, Match: poisoned})
 				sendAll(t, pub, n, bad...)
 				if row.flush {
 					err := pub.Flush(w.ctx)
@@ -74,7 +74,7 @@ func TestEveryFailureIsReportedOnce(t *testing.T) {
 func TestSendDoesNotWaitForEverOnABufferFullOfFailures(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{MaxBuffered: 20})
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Match: poisoned})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal, Match: poisoned})
 		for i := range 20 {
 			require.NoError(t, pub.Send(w.ctx, "k."+strconv.Itoa(i), "poison"))
 		}
@@ -92,7 +92,7 @@ func TestOnFailureMaySend(t *testing.T) {
 		pub = w.orders(t, sequin.PublisherConfig{MaxBuffered: 20, OnFailure: func(e sequin.MessageError) {
 			require.NoError(t, pub.Send(context.Background(), "dead."+e.Message.Key, e.Err.Error()))
 		}})
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Match: poisoned})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal, Match: poisoned})
 		sendAll(t, pub, 50, 1, 2, 3, 4, 20, 49)
 		require.NoError(t, pub.Flush(w.ctx))
 		synctest.Wait()
@@ -119,7 +119,7 @@ func TestOnFailureNeverWaitsForItself(t *testing.T) {
 				}
 			}
 		}})
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Match: poisoned, Delay: time.Millisecond})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal, Match: poisoned, Delay: time.Millisecond})
 		for i := range 4 {
 			require.NoError(t, pub.Send(w.ctx, "k."+strconv.Itoa(i), "poison"))
 		}
@@ -138,7 +138,7 @@ func TestCloseWaitsForASlowOnFailureUntilItsCtxEnds(t *testing.T) {
 			reported.Add(1)
 			time.Sleep(10 * time.Second)
 		}})
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal})
 		sendAll(t, pub, 5)
 		patient := make(chan error, 1)
 		go func() { patient <- pub.Close(context.Background()) }()
@@ -158,7 +158,7 @@ func TestCloseWaitsForASlowOnFailureUntilItsCtxEnds(t *testing.T) {
 func TestAFailureSaysWhetherALaterVersionWasSent(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{})
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Match: poisoned})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal, Match: poisoned})
 		require.NoError(t, pub.Send(w.ctx, "a", "good 1"))
 		require.NoError(t, pub.Send(w.ctx, "a", "poison 2"))
 		require.NoError(t, pub.Send(w.ctx, "b", "poison 1"))
@@ -195,7 +195,7 @@ func TestSendInOnFailureDoesNotWaitBehindSendsThatWaitForOnFailure(t *testing.T)
 				}
 			}
 		}})
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Match: poisoned, Delay: 10 * time.Millisecond})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal, Match: poisoned, Delay: 10 * time.Millisecond})
 		done := make(chan error, 8)
 		for i := range 8 {
 			go func() { done <- pub.Send(context.Background(), "k."+strconv.Itoa(i), "poison") }()

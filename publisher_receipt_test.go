@@ -18,7 +18,7 @@ import (
 func TestAReceiptReportsTheResultOfItsMessage(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{Linger: time.Hour, Lanes: 1})
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Match: poisoned})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal, Match: poisoned})
 		good, err := pub.SendReceipt(w.ctx, sequin.Message{Key: "good", Data: "fine"})
 		require.NoError(t, err)
 		bad, err := pub.SendReceipt(w.ctx, sequin.Message{Key: "bad", Data: "poison"})

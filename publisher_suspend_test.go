@@ -54,8 +54,8 @@ func TestARefusalFailsItsWholeBatchAndNothingElse(t *testing.T) {
 				cfg := oneBatch()
 				cfg.MaxBuffered = 3000
 				pub := w.orders(t, cfg)
-				refusal := w.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: status})
-				w.Fault(sequintest.Fault{Op: sequintest.Send, Status: status, Count: 1, Delay: time.Second})
+				refusal := w.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: status, Body: ownRefusal})
+				w.Fault(sequintest.Fault{Op: sequintest.Send, Status: status, Body: ownRefusal, Count: 1, Delay: time.Second})
 				sendAll(t, pub, 2500)
 				time.Sleep(time.Minute)
 				err := pub.Send(w.ctx, "later", "")
@@ -81,7 +81,7 @@ func TestARefusalFailsItsWholeBatchAndNothingElse(t *testing.T) {
 func TestAStreamThatRefusesOnlySendsIsTriedAfterABackoff(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1, MaxBatch: 1})
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 403, Delay: time.Second})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 403, Body: ownRefusal, Delay: time.Second})
 		sendAll(t, pub, 500)
 		time.Sleep(5*time.Minute + 500*time.Millisecond)
 		require.InDelta(t, 300/(1+3.75), w.Count(sequintest.Send), 15)

@@ -145,10 +145,10 @@ func TestVersionsOfAKeyKeepTheirOrderThroughEveryFault(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{MaxBatch: 50, MaxBuffered: 500})
 		random := rand.New(rand.NewPCG(1, 2))
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 413, Match: func(r *sequintest.Request) bool { return len(r.Body) > 1000 }})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 413, Body: ownRefusal, Match: func(r *sequintest.Request) bool { return len(r.Body) > 1000 }})
 		for i := range 60 {
-			f := []sequintest.Fault{{CutBefore: true}, {CutAfter: true}, {Status: 503}, {Status: 502, Acted: true},
-				{Status: 500, Body: `{"summary":"busy"}`}, {Garble: true}, {Truncate: 3}, {Status: 429}, {Status: 409}, {Delay: time.Second}}[random.IntN(10)]
+			f := []sequintest.Fault{{CutBefore: true}, {CutAfter: true}, {Status: 503, Body: ownRefusal}, {Status: 502, Acted: true},
+				{Status: 500, Body: `{"summary":"busy"}`}, {Garble: true}, {Truncate: 3}, {Status: 429}, {Status: 409, Body: ownRefusal}, {Delay: time.Second}}[random.IntN(10)]
 			f.Op, f.Skip, f.Count = sequintest.Send, random.IntN(40), 1+i%3
 			w.Fault(f)
 		}
@@ -261,7 +261,7 @@ func TestCloseLosesNothingConcurrentlyWithSendsAndFlushes(t *testing.T) {
 func TestMessagesStayAcceptedWhenFlushGivesUp(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{})
-		outage := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503})
+		outage := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503, Body: ownRefusal})
 		require.NoError(t, pub.Send(w.ctx, "a", "1"))
 		ctx, cancel := context.WithTimeoutCause(w.ctx, time.Minute, errors.New("shutting down"))
 		defer cancel()
@@ -298,7 +298,7 @@ func TestAStalledRequestDelaysOnlyItsLane(t *testing.T) {
 func TestStatsAddUpAtAnyMoment(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{MaxBatch: 10, OnFailure: func(sequin.MessageError) {}})
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Match: poisoned, Delay: 1500 * time.Microsecond})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal, Match: poisoned, Delay: 1500 * time.Microsecond})
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: 2500 * time.Microsecond})
 		stop := make(chan struct{})
 		var watch sync.WaitGroup

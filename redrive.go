@@ -124,7 +124,7 @@ func (r *redrive) receive(ctx context.Context) (got []ReceivedMessage, again boo
 		// Most servers have leased the dead letters in it all the same. They are redelivered.
 		r.batch, r.lost = r.batch/2, time.Now().Add(r.ackWait)
 		return nil, true, nil
-	case errors.Is(err, ErrOutcomeUnknown) && classify(err).repeatable && r.lostInARow+1 < retry.MaxAttempts:
+	case errors.Is(err, ErrOutcomeUnknown) && classify(err).repeatable() && r.lostInARow+1 < retry.MaxAttempts:
 		r.lost = time.Now().Add(r.ackWait)
 		r.lostInARow++
 		return nil, true, pause(ctx, retry.wait(r.lostInARow-1, err))

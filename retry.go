@@ -78,10 +78,11 @@ func (r RetryConfig) wait(n int, cause error) time.Duration {
 type repeat uint8
 
 const (
-	once             repeat = iota // never: the caller has a loop of its own (Publisher, Subscriber)
-	idempotent                     // after any repeatable failure: reads, and sends, which have an Idempotency-Key
-	unlessUnreadable               // the same, but not after an unreadable answer: each receive leases another batch
-	ifNotActed                     // only if the server surely did not act: create, update, delete, ack, nack
+	once           repeat = iota // never: the caller has a loop of its own (Publisher, Subscriber)
+	idempotent                   // after any repeatable failure: sends, which have an Idempotency-Key
+	unlessDamaged                // the same, but not if Sequin's own answer cannot be read: each receive leases another batch
+	unlessUnserved               // the same as idempotent, but not if the URL seems wrong: reads
+	ifNotActed                   // only if the server surely did not act: create, update, delete, ack, nack
 )
 
 const (
@@ -178,12 +179,13 @@ func (l *retryLoop) mayRepeat() bool {
 	switch {
 	case f.kind == kindInterrupted, l.repeat == once, l.failures >= l.retry.MaxAttempts, l.unexplained > maxUnexplained:
 		return false
-	case l.repeat == ifNotActed && !f.surelyNotActed(), l.repeat == unlessUnreadable && f.kind == kindUnreadable:
+	case l.repeat == ifNotActed && !f.surelyNotActed(), l.repeat == unlessDamaged && f.kind == kindUnreadable && !f.foreign,
+		l.repeat == unlessUnserved && f.unserved():
 		return false
 	case !l.unreachableSince.IsZero() && time.Since(l.unreachableSince)+l.wait > unreachableFor:
 		return false
 	}
-	return f.repeatable
+	return f.repeatable()
 }
 
 // backoff is go-retryablehttp's Backoff. It logs the repeat and returns the wait before it.

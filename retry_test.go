@@ -20,43 +20,76 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
+// repeats says how often calls are attempted that meet a fault each time.
+var repeats = []struct {
+	name    string
+	fault   sequintest.Fault
+	sends   int  // attempts at sends and receives
+	reads   int  // attempts at other reads
+	changes int  // attempts at create, update, delete, ack, nack
+	unknown bool // changes return ErrOutcomeUnknown
+}{
+	{"400", sequintest.Fault{Status: 400, Body: ownRefusal}, 1, 1, 1, false},
+	{"401", sequintest.Fault{Status: 401, Body: ownRefusal}, 1, 1, 1, false},
+	{"403", sequintest.Fault{Status: 403, Body: ownRefusal}, 1, 1, 1, false},
+	{"404", sequintest.Fault{Status: 404, Body: ownRefusal}, 1, 1, 1, false},
+	{"408", sequintest.Fault{Status: 408, Body: ownRefusal}, 4, 4, 1, true},
+	{"409", sequintest.Fault{Status: 409, Body: ownRefusal}, 1, 1, 1, false},
+	{"413", sequintest.Fault{Status: 413, Body: "Request Entity Too Large"}, 1, 1, 1, false},
+	{"422", sequintest.Fault{Status: 422, Body: ownRefusal}, 1, 1, 1, false},
+	{"429", sequintest.Fault{Status: 429, Body: ownRefusal}, 4, 4, 4, false},
+	{"500 with a summary", sequintest.Fault{Status: 500, Body: ownRefusal}, 1, 1, 1, true},
+	{"500 without a summary is repeated at most twice", sequintest.Fault{Status: 500, Body: `{"errors":{"detail":"Internal Server Error"}}`}, 3, 3, 1, true},
+	{"502", sequintest.Fault{Status: 502, Body: ownRefusal}, 4, 4, 1, true},
+	{"503", sequintest.Fault{Status: 503, Body: ownRefusal}, 4, 4, 4, false},
+	{"503 of unknown outcome", sequintest.Fault{Status: 503, Body: `{"summary":"no","outcome":"unknown"}`}, 4, 4, 1, true},
+	{"504", sequintest.Fault{Status: 504, Body: ownRefusal}, 4, 4, 1, true},
+	{"507", sequintest.Fault{Status: 507, Body: ownRefusal}, 4, 4, 1, true},
+
+	{"a foreign 429", sequintest.Fault{Status: 429}, 4, 4, 4, false},
+	{"a foreign 500 is repeated at most twice", sequintest.Fault{Status: 500, Body: "<html>"}, 3, 3, 1, true},
+	{"a foreign 502", sequintest.Fault{Status: 502, Body: "<html>"}, 4, 4, 1, true},
+	{"a foreign 502 after the server acted", sequintest.Fault{Status: 502, Acted: true}, 4, 4, 1, true},
+	{"a foreign 503", sequintest.Fault{Status: 503}, 4, 4, 1, true},
+	{"a foreign 503 after the server acted", sequintest.Fault{Status: 503, Acted: true}, 4, 4, 1, true},
+	{"a foreign 408", sequintest.Fault{Status: 408}, 4, 4, 1, true},
+	{"a foreign 425", sequintest.Fault{Status: 425}, 4, 4, 1, true},
+	{"a foreign 509", sequintest.Fault{Status: 509}, 4, 4, 1, true},
+	{"a foreign 520", sequintest.Fault{Status: 520}, 4, 4, 1, true},
+	{"a foreign 526", sequintest.Fault{Status: 526}, 4, 4, 1, true},
+	{"a foreign 200", sequintest.Fault{Status: 200, Body: "<html>Sign in"}, 4, 1, 1, true},
+	{"a foreign 204", sequintest.Fault{Status: 204}, 4, 1, 1, true},
+	{"the 200 of another API", sequintest.Fault{Status: 200, Body: `{"status":"ok"}`}, 4, 1, 1, true},
+	{"a foreign 307", sequintest.Fault{Status: 307}, 4, 1, 1, true},
+	{"a foreign 400", sequintest.Fault{Status: 400}, 4, 1, 1, true},
+	{"a foreign 401", sequintest.Fault{Status: 401, Body: "<html>"}, 4, 1, 1, true},
+	{"a foreign 403", sequintest.Fault{Status: 403, Body: "<html>"}, 4, 1, 1, true},
+	{"a foreign 404", sequintest.Fault{Status: 404, Body: "<html>"}, 4, 1, 1, true},
+	{"a foreign 405", sequintest.Fault{Status: 405}, 4, 1, 1, true},
+	{"a foreign 413", sequintest.Fault{Status: 413, Body: "<html>"}, 4, 1, 1, true},
+	{"a foreign 421", sequintest.Fault{Status: 421}, 4, 1, 1, true},
+	{"a foreign 422", sequintest.Fault{Status: 422}, 4, 1, 1, true},
+	{"a foreign 501", sequintest.Fault{Status: 501}, 4, 1, 1, true},
+
+	{"connection cut before the server acted", sequintest.Fault{CutBefore: true}, 4, 4, 1, true},
+	{"connection cut after the server acted", sequintest.Fault{CutAfter: true}, 4, 4, 1, true},
+	{"truncated", sequintest.Fault{Truncate: 5}, 4, 4, 1, true},
+	{"garbled", sequintest.Fault{Garble: true}, 4, 4, 1, true},
+	{"too slow", sequintest.Fault{Delay: time.Hour}, 4, 4, 1, true},
+}
+
 func TestWhatIsRepeatedAndHowOften(t *testing.T) {
-	const summary = `{"summary":"no"}`
-	for _, row := range []struct {
-		name    string
-		fault   sequintest.Fault
-		reads   int  // attempts at reads, receives and sends
-		changes int  // attempts at create, update, delete, ack, nack
-		unknown bool // changes return ErrOutcomeUnknown
-	}{
-		{"400", sequintest.Fault{Status: 400, Body: summary}, 1, 1, false},
-		{"401", sequintest.Fault{Status: 401, Body: summary}, 1, 1, false},
-		{"403", sequintest.Fault{Status: 403, Body: summary}, 1, 1, false},
-		{"404", sequintest.Fault{Status: 404, Body: summary}, 1, 1, false},
-		{"408", sequintest.Fault{Status: 408}, 4, 1, true},
-		{"409", sequintest.Fault{Status: 409, Body: summary}, 1, 1, false},
-		{"413", sequintest.Fault{Status: 413}, 1, 1, false},
-		{"422", sequintest.Fault{Status: 422, Body: summary}, 1, 1, false},
-		{"429", sequintest.Fault{Status: 429, Body: summary}, 4, 4, false},
-		{"500 with a summary", sequintest.Fault{Status: 500, Body: summary}, 1, 1, true},
-		{"500 without a summary is repeated at most twice", sequintest.Fault{Status: 500, Body: `{"errors":{"detail":"Internal Server Error"}}`}, 3, 1, true},
-		{"501", sequintest.Fault{Status: 501}, 1, 1, true},
-		{"502", sequintest.Fault{Status: 502, Body: "<html>"}, 4, 1, true},
-		{"502 after the server acted", sequintest.Fault{Status: 502, Acted: true}, 4, 1, true},
-		{"503", sequintest.Fault{Status: 503}, 4, 4, false},
-		{"504", sequintest.Fault{Status: 504, Body: summary}, 4, 1, true},
-		{"connection cut before the server acted", sequintest.Fault{CutBefore: true}, 4, 1, true},
-		{"connection cut after the server acted", sequintest.Fault{CutAfter: true}, 4, 1, true},
-		{"truncated", sequintest.Fault{Truncate: 5}, 4, 1, true},
-		{"garbled", sequintest.Fault{Garble: true}, 4, 1, true},
-		{"too slow", sequintest.Fault{Delay: time.Hour}, 4, 1, true},
-	} {
+	for _, row := range repeats {
 		t.Run(row.name, func(t *testing.T) {
 			forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 				want, before := row.reads, w.Count(o.op)
 				switch {
 				case o.changes:
 					want = row.changes
+				case o.op == sequintest.Send:
+					want = row.sends
+				case o.op == sequintest.Receive && !row.fault.Garble:
+					want = row.sends
 				case o.op == sequintest.Receive && row.fault.Garble:
 					want = 1 // each attempt would lease another batch
 				}
@@ -70,6 +103,7 @@ func TestWhatIsRepeatedAndHowOften(t *testing.T) {
 				require.Equal(t, row.fault.Status != 0, errors.As(err, &api), "the cause is wrapped: %v", err)
 				if api != nil {
 					require.Equal(t, row.fault.Status, api.Status)
+					require.Equal(t, strings.Contains(row.name, "foreign") || row.fault.Status == 200, api.Foreign)
 				}
 			})
 		})
@@ -79,7 +113,7 @@ func TestWhatIsRepeatedAndHowOften(t *testing.T) {
 func TestACallSucceedsIfALaterAttemptDoes(t *testing.T) {
 	for _, status := range []int{429, 503} {
 		forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
-			w.Fault(sequintest.Fault{Op: o.op, Status: status, Count: 3})
+			w.Fault(sequintest.Fault{Op: o.op, Status: status, Body: ownRefusal, Count: 3})
 			require.NoError(t, o.call(w.ctx, w.client))
 		})
 	}

@@ -23,7 +23,7 @@ func TestALateAckDoesNotSettleTheNextVersion(t *testing.T) {
 		w.send(t, "k.1", "version 1")
 		first := next(t, a, time.Second)
 		w.send(t, "k.1", "version 2")
-		w.Fault(sequintest.Fault{Op: sequintest.Receive, Match: by("A"), Status: 503}) // B shall have it
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, Match: by("A"), Status: 503, Body: ownRefusal}) // B shall have it
 		b := subscribe(t, w.as(t, "B"), sequin.SubscriberConfig{})
 		second := next(t, b, 10*time.Second)
 		require.Equal(t, "version 2", second.Data)
@@ -62,7 +62,7 @@ func TestAnAckWhoseAnswerWasLostDoesNotSettleTheNextVersion(t *testing.T) {
 					first := next(t, a, time.Second)
 					loss.Op, loss.Match = sequintest.Ack, by("A")
 					w.Fault(loss)
-					w.Fault(sequintest.Fault{Op: sequintest.Receive, Match: by("A"), Status: 503})
+					w.Fault(sequintest.Fault{Op: sequintest.Receive, Match: by("A"), Status: 503, Body: ownRefusal})
 					if sync {
 						require.ErrorIs(t, first.AckSync(w.ctx), sequin.ErrOutcomeUnknown)
 					} else {
@@ -100,7 +100,7 @@ func TestANackWhoseAnswerWasLostIsNotRepeated(t *testing.T) {
 				first := next(t, a, time.Second)
 				loss.Op, loss.Match = sequintest.Nack, by("A")
 				w.Fault(loss)
-				w.Fault(sequintest.Fault{Op: sequintest.Receive, Match: by("A"), Status: 503})
+				w.Fault(sequintest.Fault{Op: sequintest.Receive, Match: by("A"), Status: 503, Body: ownRefusal})
 				require.NoError(t, first.Nack())
 				require.ErrorIs(t, <-reported, sequin.ErrOutcomeUnknown)
 
@@ -158,7 +158,7 @@ func TestOnAReplacingStreamALostAckIsNotRepeated(t *testing.T) {
 // It is repeated until its lease ends, in either mode.
 func TestASettleThatWasNotCarriedOutIsRepeated(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
-		"unavailable":  {Status: 503, Count: 3},
+		"unavailable":  {Status: 503, Body: ownRefusal, Count: 3},
 		"rate_limited": {Status: 429, Count: 3},
 	} {
 		for _, op := range []sequintest.Op{sequintest.Ack, sequintest.Nack} {

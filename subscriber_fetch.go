@@ -271,7 +271,7 @@ func (lp *subscriberLoop) takeFailure(now time.Time, a answer) {
 	retry := lp.sub.client.cfg.Retry
 	f := classify(a.err)
 	switch {
-	case a.poll.wait > 0 && f.status() == http.StatusBadRequest && strings.Contains(f.api.Summary, "wait_for"):
+	case a.poll.wait > 0 && f.kind == kindInvalid && f.status() == http.StatusBadRequest && strings.Contains(f.api.Summary, "wait_for"):
 		lp.refusesWait, lp.nextPoll = true, now
 		lp.sub.log(slog.LevelInfo, "polls because the server does not wait", "error", a.err)
 		return
@@ -286,7 +286,7 @@ func (lp *subscriberLoop) takeFailure(now time.Time, a answer) {
 		return
 	case f.kind == kindUnauthorized:
 		lp.fatal = a.err
-	case f.kind == kindNotFound && f.explained():
+	case f.kind == kindNotFound:
 		lp.missing, lp.nextCheck = true, now
 	case f.kind == kindTooLong:
 		lp.window.TooLarge(a.poll.asked)

@@ -242,7 +242,7 @@ func (lp *subscriberLoop) takeCheck(c check) {
 		}
 	case f.kind == kindUnauthorized:
 		lp.fatal = c.err
-	case f.kind == kindNotFound && f.explained():
+	case f.kind == kindNotFound:
 		if lp.missing {
 			lp.fatal = c.err
 		}

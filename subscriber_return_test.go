@@ -73,7 +73,7 @@ func TestCloseReportsWhatCouldNotBeReturned(t *testing.T) {
 		"requests hang":      {sequintest.Fault{Delay: time.Hour}, false, true, false, time.Minute, sequin.ErrOutcomeUnknown},
 		"one answer is lost": {sequintest.Fault{CutAfter: true, Skip: 1, Count: 1}, true, true, false, time.Minute, sequin.ErrOutcomeUnknown},
 		"refused":            {sequintest.Fault{Status: 400, Body: `{"summary":"no"}`}, false, false, true, time.Minute, sequin.ErrValidation},
-		"never served":       {sequintest.Fault{Status: 503}, false, false, true, time.Minute, sequin.ErrLeaseExpired},
+		"never served":       {sequintest.Fault{Status: 503, Body: ownRefusal}, false, false, true, time.Minute, sequin.ErrLeaseExpired},
 		"too slow for ctx":   {sequintest.Fault{Delay: 1600 * time.Millisecond}, true, true, true, time.Millisecond, context.DeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {

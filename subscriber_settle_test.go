@@ -53,7 +53,7 @@ func carries(d sequin.Delivery) func(*sequintest.Request) bool {
 func TestAFailingAckRequestDoesNotDelayOthers(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
 		"hangs":             {Delay: time.Hour},
-		"unavailable":       {Status: 503},
+		"unavailable":       {Status: 503, Body: ownRefusal},
 		"crashes":           {Status: 500},
 		"connection closed": {CutBefore: true},
 		"refused":           {Status: 400, Body: `{"summary":"no"}`},
@@ -111,7 +111,7 @@ func TestOfABatchThatHasPartlyExpiredTheRestIsSent(t *testing.T) {
 			d := next(t, sub, 2*time.Second)
 			all, good = append(all, d), append(good, d.AckID)
 		}
-		unavailable := w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503})
+		unavailable := w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503, Body: ownRefusal})
 		for _, d := range all {
 			require.NoError(t, d.Ack())
 		}
@@ -312,7 +312,7 @@ func TestAnAckThatAStopCouldNotSendIsReported(t *testing.T) {
 		failed := make(chan error, 2)
 		sub := w.subscribe(t, sequin.SubscriberConfig{OnAckError: func(_ sequin.Delivery, err error) { failed <- err }})
 		first, second := next(t, sub, time.Second), next(t, sub, time.Second)
-		w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503})
+		w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503, Body: ownRefusal})
 		waited := make(chan error, 1)
 		require.NoError(t, first.Ack())
 		go func() { waited <- second.AckSync(context.Background()) }()
@@ -419,7 +419,7 @@ func TestAnAckShortlyBeforeItsDeadlineIsSentAtOnce(t *testing.T) {
 		"the other hangs, 10 ms left":       {sequintest.Fault{Delay: time.Hour}, 5 * time.Millisecond, 10 * time.Millisecond},
 		"the other hangs, 40 ms left":       {sequintest.Fault{Delay: time.Hour}, 5 * time.Millisecond, 40 * time.Millisecond},
 		"the other is slow, 20 ms left":     {sequintest.Fault{Delay: 200 * time.Millisecond}, 5 * time.Millisecond, 20 * time.Millisecond},
-		"the other is refused, 300 ms left": {sequintest.Fault{Status: 503}, 4 * time.Second, 300 * time.Millisecond},
+		"the other is refused, 300 ms left": {sequintest.Fault{Status: 503, Body: ownRefusal}, 4 * time.Second, 300 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {

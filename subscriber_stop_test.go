@@ -524,7 +524,7 @@ func TestAPermanentErrorStopsAsCloseDoes(t *testing.T) {
 		w.publish(t, "k", 20)
 		sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 40, Pollers: 1, LeaseMargin: time.Second})
 		d := next(t, sub, time.Second)
-		w.Fault(sequintest.Fault{Op: sequintest.Receive, Status: 401})
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, Status: 401, Body: ownRefusal})
 		for sub.Err() == nil {
 			time.Sleep(100 * time.Millisecond)
 		}

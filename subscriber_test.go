@@ -280,8 +280,8 @@ func TestOnlyAPermanentErrorStopsTheSubscriber(t *testing.T) {
 		ends  error
 	}{
 		{"unauthorized", sequintest.Receive, sequintest.Fault{Status: 401, Body: `{"summary":"no"}`}, sequin.ErrUnauthorized},
-		{"forbidden", sequintest.Receive, sequintest.Fault{Status: 403}, sequin.ErrUnauthorized},
-		{"unauthorized_when_read_again", sequintest.GetConsumer, sequintest.Fault{Status: 401}, sequin.ErrUnauthorized},
+		{"forbidden", sequintest.Receive, sequintest.Fault{Status: 403, Body: ownRefusal}, sequin.ErrUnauthorized},
+		{"unauthorized_when_read_again", sequintest.GetConsumer, sequintest.Fault{Status: 401, Body: ownRefusal}, sequin.ErrUnauthorized},
 		{"a_404_while_the_consumer_exists", sequintest.Receive, sequintest.Fault{Status: 404, Body: `{"summary":"no"}`, Count: 3}, nil},
 		{"a_proxys_404", sequintest.Receive, sequintest.Fault{Status: 404, Body: "<html>", Count: 5}, nil},
 		{"one_404_when_read_again", sequintest.GetConsumer, sequintest.Fault{Status: 404, Body: `{"summary":"no"}`, Count: 1}, nil},
@@ -334,7 +334,7 @@ func TestAMissingConsumerIsConfirmedSoon(t *testing.T) {
 				missing := sequintest.Fault{Op: sequintest.GetConsumer, Status: 404, Body: `{"summary":"no"}`, Count: 1}
 				first := w.Fault(missing)
 				if row.unanswered > 0 {
-					w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Status: 503, Count: row.unanswered})
+					w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Status: 503, Body: ownRefusal, Count: row.unanswered})
 				}
 				w.Fault(missing)
 				require.NoError(t, first.Wait(w.ctx, 1))
@@ -355,7 +355,7 @@ func TestReadsOfAMissingConsumerAreBackedOff(t *testing.T) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
 		w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Status: 404, Body: `{"summary":"no"}`, Count: 1})
-		unavailable := w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Status: 503})
+		unavailable := w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Status: 503, Body: ownRefusal})
 		require.NoError(t, unavailable.Wait(w.ctx, 1))
 		time.Sleep(10 * time.Minute)
 		require.Less(t, unavailable.Hits(), 10*60/2) // half of MaxWait apart

@@ -81,7 +81,7 @@ func TestAStreamThatIsCreatedWithinTheGraceTimeGetsEverything(t *testing.T) {
 func TestAnOutageIsToleratedWithoutLimit(t *testing.T) {
 	withPublisher(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
 		create(t, client)
-		outage := srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: http.StatusServiceUnavailable})
+		outage := srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: http.StatusServiceUnavailable, Body: `{"summary":"no"}`})
 		fill(t, pub)
 		time.AfterFunc(time.Hour, outage.Remove)
 		require.NoError(t, closeWithGrace(t, pub))
@@ -109,7 +109,7 @@ func TestASlowServerIsNotARefusal(t *testing.T) {
 func TestATokenThatMayOnlyReadIsARefusal(t *testing.T) {
 	withPublisher(t, func(t *testing.T, srv *sequintest.Server, client *sequin.Client, pub *sequin.Publisher) {
 		create(t, client)
-		srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: http.StatusForbidden})
+		srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: http.StatusForbidden, Body: `{"summary":"no"}`})
 		fill(t, pub)
 		require.ErrorIs(t, closeWithGrace(t, pub), errRefused)
 		require.Positive(t, pub.Stats().Buffered)

@@ -126,7 +126,7 @@ func TestAMistypedStreamEndsTheRunAndItsLossIsReported(t *testing.T) {
 func TestAFailedMessageIsNotSpooledAfterALaterVersionWasSent(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
 	spool := filepath.Join(t.TempDir(), "spool")
-	srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503, Count: 1})
+	srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503, Body: `{"summary":"no"}`, Count: 1})
 	code, out := try(t, srv, "old\nnew\n", "-stream", "s", "-create", "-key", "k", "-retry-for", "1ns", "-spool", spool)
 	require.Equal(t, exitUnsent, code)
 	require.Contains(t, out, `rejected: key "k": a later message of its key was sent; this one had failed: sequin: POST /api/streams/s/messages: 503`)
@@ -173,7 +173,7 @@ func TestTheRecordThatWaitsForRoomIsSentAfterCtrlC(t *testing.T) {
 
 func TestABrokenInputInAnOutageEndsWithinTheGraceTime(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
-	srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503})
+	srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503, Body: `{"summary":"no"}`})
 	code, out := try(t, srv, "a,b\n1,2\n\"x\"y,3\n", "-stream", "s", "-create", "-format", "csv", "-grace", "1ms")
 	require.Equal(t, exitUnsent, code)
 	require.Contains(t, out, "reading after record 1: parse error on line 3")
@@ -183,7 +183,7 @@ func TestABrokenInputInAnOutageEndsWithinTheGraceTime(t *testing.T) {
 
 func TestTooManyFailuresEndReading(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
-	outage := srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503})
+	outage := srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503, Body: `{"summary":"no"}`})
 	spool := filepath.Join(t.TempDir(), "spool")
 	const n = 2*maxFailed + maxPending // more than can be pending when that many have failed
 	var input strings.Builder

@@ -116,14 +116,15 @@ var failures = []struct {
 	name     string
 	args     []string
 	noStream bool
-	passed   int // sends that are accepted before
-	status   int // of the answers to the other sends, and to reads of the stream; 0 for the server's own
+	passed   int    // sends that are accepted before
+	status   int    // of the answers to the other sends, and to reads of the stream; 0 for the server's own
+	body     string // of those answers
 	says     string
 	endless  bool // the command waits until it is interrupted
 }{
 	{name: "a wrong token", args: []string{"-token", "wrong"}, says: "401 Unauthorized"},
 	{name: "a mistyped stream", noStream: true, says: "404 Not Found"},
-	{name: "a refusal midway", passed: 3, status: http.StatusForbidden, says: "403 Forbidden"},
+	{name: "a refusal midway", passed: 3, status: http.StatusForbidden, body: `{"summary":"no"}`, says: "403 Forbidden"},
 	{name: "an outage longer than retry-for", args: []string{"-retry-for", "1ns"}, passed: 1, status: http.StatusServiceUnavailable, says: "503"},
 	{name: "an outage", status: http.StatusServiceUnavailable, says: "503", endless: true},
 }
@@ -151,8 +152,8 @@ func TestUnsentMessagesAreSpooledAndSentFirstAtTheNextStart(t *testing.T) {
 					if !failure.noStream {
 						createStream(t, srv)
 					}
-					refused := srv.Fault(sequintest.Fault{Op: sequintest.Send, Skip: failure.passed, Status: failure.status})
-					looked := srv.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: failure.status})
+					refused := srv.Fault(sequintest.Fault{Op: sequintest.Send, Skip: failure.passed, Status: failure.status, Body: failure.body})
+					looked := srv.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: failure.status, Body: failure.body})
 					spool := filepath.Join(t.TempDir(), "spool.ndjson")
 
 					const n = 10

@@ -161,7 +161,7 @@ func TestAStopReportsWhatItLeft(t *testing.T) {
 // -grace bounds the wait for the server's answers, not only that for the work.
 func TestAStopDoesNotWaitForAServerThatAcceptsNoAcks(t *testing.T) {
 	srv := prepare(t, 8)
-	srv.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503})
+	srv.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503, Body: `{"summary":"no"}`})
 	p := start(t, "-url", srv.Listen(), "-stream", "orders", "-consumer", "billing", "-grace", "100ms")
 	p.read(t, 8)
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))

@@ -66,11 +66,11 @@ var faultKinds = [...]struct {
 	unexplained:      {name: "bare 500", fault: sequintest.Fault{Status: http.StatusInternalServerError, Body: bare500}},
 	unexplainedActed: {name: "bare 500 acted", fault: sequintest.Fault{Status: http.StatusInternalServerError, Body: bare500, Acted: true}},
 	html502:          {name: "502 html", fault: sequintest.Fault{Status: http.StatusBadGateway, Body: "<html><h1>502 Bad Gateway</h1></html>"}},
-	busy503:          {name: "503", fault: sequintest.Fault{Status: http.StatusServiceUnavailable}},
+	busy503:          {name: "503", fault: sequintest.Fault{Status: http.StatusServiceUnavailable, Body: `{"summary":"busy"}`}},
 	full:             {name: "409", only: sequintest.Send, fault: sequintest.Fault{Status: http.StatusConflict, Body: `{"summary":"the stream is full"}`}},
 	forbidden:        {name: "403", only: sequintest.Send, fault: sequintest.Fault{Status: http.StatusForbidden, Body: `{"summary":"not with this token"}`}},
 	html404:          {name: "404 html", only: sequintest.Receive, fault: sequintest.Fault{Status: http.StatusNotFound, Body: "<html>nothing here</html>"}},
-	tooLarge:         {name: "413", matches: isLarge, fault: sequintest.Fault{Status: http.StatusRequestEntityTooLarge}},
+	tooLarge:         {name: "413", matches: isLarge, fault: sequintest.Fault{Status: http.StatusRequestEntityTooLarge, Body: "Request Entity Too Large"}},
 	poison400:        {name: "poison 400", matches: isPoisoned, fault: sequintest.Fault{Status: http.StatusBadRequest, Body: `{"summary":"poison"}`}},
 	poison500:        {name: "poison 500", matches: isPoisoned, fault: sequintest.Fault{Status: http.StatusInternalServerError, Body: bare500}},
 }
