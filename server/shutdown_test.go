@@ -199,3 +199,28 @@ func TestAnHTTPTestServerWaitsForLongPollsUnlessTheServerIsClosedFirst(t *testin
 		})
 	}
 }
+
+// TestAReceiveThatComesLateToItsHandlerDoesNotWait has other code delay the first request until the Shutdown has begun.
+func TestAReceiveThatComesLateToItsHandlerDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := server.New(server.Config{})
+		defer srv.Close()
+		a := &api{t, srv}
+		a.withStream("", "")
+		gate := make(chan struct{})
+		web := srv.HTTPServer()
+		web.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			<-gate
+			srv.ServeHTTP(w, r)
+		})
+		s := startWaiting(t, srv, web, false)
+		done := make(chan error)
+		go func() { done <- web.Shutdown(t.Context()) }()
+		synctest.Wait()
+		begin := time.Now()
+		close(gate)
+		require.NoError(t, <-done)
+		require.Less(t, time.Since(begin), time.Second)
+		s.requireAnswered(t)
+	})
+}

@@ -150,7 +150,7 @@ func (s *rowScenario) send() {
 	}
 	s.steps += fmt.Sprint(" send ", batch)
 	before := s.newestSeq()
-	_, err := s.stream.Send(batch)
+	_, err := s.stream.Send(Once{}, batch)
 	require.NoError(s.t, err)
 	for _, m := range s.stream.List(ListQuery{Limit: 100}) {
 		if m.Seq > before && m.Key != "b" {

@@ -284,7 +284,7 @@ func (s *scenario) send() {
 	}
 	s.steps += fmt.Sprint(" send ", batch)
 	want, wantErr := s.model.send(batch)
-	got, err := s.stream.Send(batch)
+	got, err := s.stream.Send(Once{}, batch)
 	require.Equal(s.t, wantErr, err, s.steps)
 	require.Equal(s.t, want, got, s.steps)
 }

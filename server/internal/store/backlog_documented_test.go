@@ -27,7 +27,7 @@ func TestMessagesOfOneKeyAreDeliveredOnceAndInOrder(t *testing.T) {
 	f := newFixture(t, StreamOptions{}, ConsumerLimits{})
 	const n = 10_000
 	for i := range n {
-		_, err := f.Send([]Message{{Key: "hot", Data: fmt.Sprint(i)}})
+		_, err := f.Send(Once{}, []Message{{Key: "hot", Data: fmt.Sprint(i)}})
 		require.NoError(t, err)
 	}
 	for i := range n {

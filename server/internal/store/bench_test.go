@@ -44,7 +44,7 @@ func benchStream(b *testing.B, backlog int, o StreamOptions) (*stream, Consumer)
 
 func benchSend(b *testing.B, s Stream, batch int) {
 	b.Helper()
-	if _, err := s.Send(benchMessages(batch)); err != nil {
+	if _, err := s.Send(Once{}, benchMessages(batch)); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -85,7 +85,7 @@ func BenchmarkSend(b *testing.B) {
 		s, _ := benchStream(b, backlog, StreamOptions{})
 		messages := benchMessages(backlog)
 		for b.Loop() {
-			if _, err := s.Send(messages); err != nil {
+			if _, err := s.Send(Once{}, messages); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -98,7 +98,7 @@ func BenchmarkSendRetained(b *testing.B) {
 		s, _ := benchStream(b, backlog, StreamOptions{RetainUpTo: backlog})
 		messages := benchMessages(backlog)
 		for b.Loop() {
-			if _, err := s.Send(messages); err != nil {
+			if _, err := s.Send(Once{}, messages); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -111,7 +111,7 @@ func BenchmarkSendReplacing(b *testing.B) {
 		s, _ := benchStream(b, backlog, StreamOptions{OneMessagePerKey: true, ProcessUnmodified: true})
 		messages := benchMessages(0)
 		for b.Loop() {
-			if _, err := s.Send(messages); err != nil {
+			if _, err := s.Send(Once{}, messages); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -188,7 +188,7 @@ func BenchmarkHundredConsumers(b *testing.B) {
 	b.ReportAllocs()
 	var got []Delivery
 	for b.Loop() {
-		if _, err := s.Send(messages); err != nil {
+		if _, err := s.Send(Once{}, messages); err != nil {
 			b.Fatal(err)
 		}
 		for _, c := range consumers {

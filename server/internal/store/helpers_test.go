@@ -39,7 +39,7 @@ func (f *fixture) send(keys ...string) {
 	for _, key := range keys {
 		batch = append(batch, Message{Key: key, Data: "x"})
 	}
-	_, err := f.Send(batch)
+	_, err := f.Send(Once{}, batch)
 	require.NoError(f.t, err)
 }
 

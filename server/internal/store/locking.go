@@ -37,13 +37,7 @@ func (s *stream) close() {
 	s.end(ErrClosed)
 }
 
-func (s *stream) Send(messages []Message) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.send(messages)
-}
-
-func (s *stream) SendOnce(o Once, messages []Message) (int, error) {
+func (s *stream) Send(o Once, messages []Message) (int, error) {
 	var body uint64
 	if o.Key != "" {
 		body = maphash.Bytes(bodySeed, o.Body)

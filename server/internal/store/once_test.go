@@ -7,16 +7,17 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 // sendOnce sends one message for each key, as the send once of which text is the body.
 func (f *fixture) sendOnce(once, text string, keys ...string) (int, error) {
-	return f.SendOnce(Once{Key: once, Body: []byte(text)}, messagesOf(keys))
+	return f.Send(Once{Key: once, Body: []byte(text)}, messagesOf(keys))
 }
 
 func (f *fixture) sendPart(once string, of []string, keys ...string) (int, error) {
-	return f.SendOnce(Once{Key: once, Body: fmt.Append(nil, keys), PartOf: of}, messagesOf(keys))
+	return f.Send(Once{Key: once, Body: fmt.Append(nil, keys), PartOf: of}, messagesOf(keys))
 }
 
 func messagesOf(keys []string) (messages []Message) {
@@ -137,18 +138,22 @@ func TestAPartNeverCountsMoreThanTheWhole(t *testing.T) {
 	}
 }
 
-// TestConcurrentRepeatsAndPartsStoreASendOnce runs a send, its repeats and its parts at once. Whichever comes first, a part
-// that finds the whole stored stores nothing, and a repeat never stores anything.
-func TestConcurrentRepeatsAndPartsStoreASendOnce(t *testing.T) {
+// TestConcurrentRepeatsStoreASendOnce runs all attempts at a send at once, and then the parts of it and of its parts.
+func TestConcurrentRepeatsStoreASendOnce(t *testing.T) {
 	f := newFixture(t, StreamOptions{}, ConsumerLimits{})
-	_, err := f.sendOnce("whole", "x", "a", "b")
-	require.NoError(t, err)
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() { _, _ = f.sendOnce("whole", "x", "a", "b") })
-		wg.Go(func() { _, _ = f.sendPart(fmt.Sprint("part", i), []string{"lost", "whole"}, "b") })
-		wg.Go(func() { _, _ = f.sendOnce("other", "y", "c") })
+	together := func(send func(i int) (int, error), want int) {
+		var wg sync.WaitGroup
+		for i := range 16 {
+			wg.Go(func() {
+				n, err := send(i)
+				assert.NoError(t, err)
+				assert.Equal(t, want, n)
+			})
+		}
+		wg.Wait()
 	}
-	wg.Wait()
-	require.Equal(t, []string{"a", "b", "c"}, f.stored())
+	together(func(int) (int, error) { return f.sendOnce("whole", "x", "a", "b") }, 2)
+	together(func(i int) (int, error) { return f.sendPart(fmt.Sprint("part", i%4), []string{"lost", "whole"}, "b") }, 1)
+	together(func(i int) (int, error) { return f.sendPart("", []string{fmt.Sprint("part", i%4)}, "b") }, 1)
+	require.Equal(t, []string{"a", "b"}, f.stored())
 }

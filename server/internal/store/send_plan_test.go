@@ -13,7 +13,7 @@ import (
 func TestAStoredMessageDoesNotKeepItsRequestInMemory(t *testing.T) {
 	f := newFixture(t, StreamOptions{OneMessagePerKey: true}, ConsumerLimits{})
 	text := strings.Repeat("x", 1000)
-	_, err := f.Send([]Message{{Key: text[:1], Data: text[1:2]}})
+	_, err := f.Send(Once{}, []Message{{Key: text[:1], Data: text[1:2]}})
 	require.NoError(t, err)
 	stored, err := f.Get("x")
 	require.NoError(t, err)
@@ -24,11 +24,11 @@ func TestAStoredMessageDoesNotKeepItsRequestInMemory(t *testing.T) {
 func TestThe2024StoreStoresABatchLastMessageFirstAndRefusesADoubledKey(t *testing.T) {
 	s, err := NewAug2024().CreateStream(StreamOptions{Name: "s"})
 	require.NoError(t, err)
-	_, err = s.Send([]Message{{Key: "a"}, {Key: "b"}, {Key: "c"}})
+	_, err = s.Send(Once{}, []Message{{Key: "a"}, {Key: "b"}, {Key: "c"}})
 	require.NoError(t, err)
 	all := s.List(ListQuery{Limit: 9})
 	require.Equal(t, []string{"c", "b", "a"}, []string{all[0].Key, all[1].Key, all[2].Key})
-	_, err = s.Send([]Message{{Key: "a", Data: "new"}, {Key: "d"}, {Key: "d"}})
+	_, err = s.Send(Once{}, []Message{{Key: "a", Data: "new"}, {Key: "d"}, {Key: "d"}})
 	require.Equal(t, ErrDoubledKey, err)
 	require.Equal(t, all, s.List(ListQuery{Limit: 9}), "nothing of a refused batch is stored")
 }

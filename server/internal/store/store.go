@@ -44,12 +44,12 @@ type Store interface {
 	// Consumer finds a consumer of any stream by id or name. It returns ErrNoConsumer when there is none, and
 	// ErrAmbiguous when several streams have a consumer of that name.
 	Consumer(ref string) (Consumer, error)
-	// Close ends every wait. Afterwards CreateStream, CreateConsumer, Send, SendOnce, Update, Receive, Queue and Settle return
+	// Close ends every wait. Afterwards CreateStream, CreateConsumer, Send, Update, Receive, Queue and Settle return
 	// ErrClosed.
 	Close()
 }
 
-// Stream is a handle on a stream. After the stream is deleted, Delete, Send, SendOnce and CreateConsumer return ErrNoStream. The
+// Stream is a handle on a stream. After the stream is deleted, Delete, Send and CreateConsumer return ErrNoStream. The
 // other methods may still return what it held.
 type Stream interface {
 	ID() string
@@ -61,12 +61,12 @@ type Stream interface {
 	// Send stores all messages or none, and returns how many of them changed the stream. It returns ErrFull when they do
 	// not fit, and ErrDoubledKey where a batch may not hold a key twice. Send does not keep the slice. It keeps the
 	// strings.
-	Send([]Message) (published int, err error)
-	// SendOnce is Send for a request that may be a repeat. When a send with this key has succeeded it stores nothing and
-	// returns that one's result, or ErrOtherBody when the bodies differ. When one of PartOf has succeeded it stores nothing
-	// either, and its own key counts as a success from then on. When such a send still runs SendOnce waits for it. It
-	// remembers the successes of the last 10 minutes, at most the latest million of a stream, and no failures.
-	SendOnce(Once, []Message) (published int, err error)
+	//
+	// When a send with this key has succeeded, Send stores nothing and returns that one's result, or ErrOtherBody when the
+	// bodies differ. When one of PartOf has succeeded it stores nothing either, and its own key counts as a success from
+	// then on. When such a send still runs Send waits for it. A stream remembers the successes of the last 10 minutes, at
+	// most the latest million, and no failures.
+	Send(Once, []Message) (published int, err error)
 	// Get returns the newest message of a key, or ErrNoMessage.
 	Get(key string) (Message, error)
 	// List returns messages in the order of their seq.
@@ -173,10 +173,10 @@ type Message struct {
 	UpdatedAt  int64
 }
 
-// Once identifies a send, so that a repeat of it is recognized.
+// Once identifies a send, so that a repeat of it is recognized. The zero value identifies none.
 type Once struct {
 	Key    string   // "" is never remembered
-	Body   []byte   // what a repeat has in common with the first send; SendOnce does not keep it
+	Body   []byte   // what a repeat has in common with the first send; Send does not keep it
 	PartOf []string // keys of earlier sends, each of which contained all messages of this one
 }
 
