@@ -60,8 +60,8 @@ func (p *handlerPool) outputsEnded(pub *Publisher, d Delivery, err error) {
 	case err == nil:
 		p.succeeded(batch)
 	case errors.Is(err, ErrClosed):
-		_ = d.Nack()
 		p.abort(fmt.Errorf("sequin: the pipeline's Publisher: %w", err))
+		_ = d.NackAfter(p.cfg.BackoffMax) // until the stop, as in returnInterrupted
 	default:
 		p.failed(batch, fmt.Errorf("sequin: send the output messages of %q: %w", clip(d.Key), err), pub.blames(err))
 	}

@@ -46,8 +46,7 @@ func fanOut(ctx context.Context, client *sequin.Client, all []clocks.Record, fil
 		return t, err
 	}
 	defer func() {
-		// On a context of its own, so that the streams are deleted after an interrupt, too.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		ctx, cancel := closingContext(ctx)
 		defer cancel()
 		err = errors.Join(err, s.each(func(name string) error { return client.DeleteStream(ctx, name) }))
 	}()
@@ -69,22 +68,33 @@ func fanOut(ctx context.Context, client *sequin.Client, all []clocks.Record, fil
 		{name: "asia", filter: "tz.asia.>", run: asia.handle},
 	}
 	err = runBranches(ctx, client, s.source, branches, all)
-	err = errors.Join(err, lines.Close(ctx), europe.close())
+	closing, cancel := closingContext(ctx)
+	defer cancel()
+	err = errors.Join(err, lines.Close(closing), europe.close())
 	if err != nil {
 		return t, err
 	}
 	return newTable(ctx, client, s, branches, all, europe, asia)
 }
 
+// closingContext returns a context for what is done at the end, also after an interrupt has ended ctx.
+func closingContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+}
+
 // runBranches publishes the records, and stops the branches when each has handled its records.
 func runBranches(ctx context.Context, client *sequin.Client, source string, branches []*branch, all []clocks.Record) error {
-	for i, b := range branches {
+	for _, b := range branches {
 		if err := b.subscribe(ctx, client, source, all); err != nil {
-			for _, earlier := range branches[:i] {
-				err = errors.Join(err, earlier.sub.Close(ctx))
-			}
 			return err
 		}
+		// For the case that a later branch fails, or that this one's handlers refuse to start. Otherwise they stop sub,
+		// and return what Close would.
+		defer func() {
+			closing, cancel := closingContext(ctx)
+			defer cancel()
+			_ = b.sub.Close(closing)
+		}()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
