@@ -113,15 +113,15 @@ func (s *Subscriber) Handle(ctx context.Context, cfg HandlerConfig, handle func(
 	return p.run(p.serveEach)
 }
 
-// contextOf returns a handler's context, which ends with the first of the batch's leases.
-func (p *handlerPool) contextOf(batch []Delivery) context.Context {
+// firstToExpire returns the delivery of a batch whose lease ends first. It ends the handler's context.
+func firstToExpire(batch []Delivery) Delivery {
 	first := batch[0]
 	for _, d := range batch[1:] {
 		if d.Deadline.Before(first.Deadline) {
 			first = d
 		}
 	}
-	return handlerContext{first.Context(), p.values}
+	return first
 }
 
 // handlerContext ends when a lease ends, and has the values of the ctx that Handle was called with. It needs no timer and

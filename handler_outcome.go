@@ -232,7 +232,7 @@ func (p *handlerPool) outlived(late []Delivery, began time.Duration) {
 	}
 	p.sub.counts.outlived.Add(uint64(len(late)))
 	took := p.clock() - began
-	if since, ok := p.overruns.report(time.Now(), len(late)); ok {
+	if since, ok := p.late.report(time.Now(), len(late)); ok {
 		p.sub.log(slog.LevelWarn, "had a handler that outlived its lease, so that its message is delivered again: see ConsumerOptions.AckWait",
 			"key", clip(late[0].Key), "took", took, "deliveries", since, "ack_wait", p.sub.terms.Load().AckWait)
 	}

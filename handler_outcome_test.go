@@ -402,3 +402,30 @@ func TestHandlersStartWhenTheDeadLetterStreamCannotBeRead(t *testing.T) {
 		})
 	}
 }
+
+// Such a handler takes a worker for good, and nothing else would tell which message it hangs on.
+func TestAHandlerThatHangsIsLoggedWhenItsLeaseEnds(t *testing.T) {
+	logged(t, func(t *testing.T, w *world, log *logs) {
+		sub := w.backlog(t, 20, 8*time.Second, sequin.SubscriberConfig{DrainTimeout: time.Second})
+		release := make(chan struct{})
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{Workers: 2}, func(_ context.Context, d sequin.Delivery) error {
+				if d.Key == "k.7" {
+					<-release
+				}
+				return nil
+			})
+		})
+		time.Sleep(7 * time.Second)
+		require.NotContains(t, log.String(), "level=WARN")
+		time.Sleep(23 * time.Second)
+		require.Equal(t, 2, strings.Count(log.String(), "has not returned within its lease"), "the other worker hangs on the redelivery")
+		require.Contains(t, log.String(), `key=k.7 "running for"=8s handlers=1`)
+		require.Zero(t, sub.Stats().OutlivedLease, "none has returned")
+		close(release)
+		time.Sleep(time.Second)
+		require.EqualValues(t, 2, sub.Stats().OutlivedLease)
+		require.Contains(t, log.String(), "key=k.7 took=30s")
+		require.NoError(t, run.stop())
+	})
+}

@@ -4,35 +4,90 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sequin-go/sequin/internal/failurelog"
+	"github.com/sequin-go/sequin/internal/lease"
 )
 
 // handlerPool runs the handlers of a Subscriber and settles the deliveries that they are called with. It works on
 // batches: Handle and Pipe have batches of one.
 type handlerPool struct {
-	sub      *Subscriber
-	cfg      HandlerConfig
-	ctx      context.Context // of Handle: its end is a stop
-	values   context.Context // ctx without its end: it holds the values of the handlers' contexts
-	handle   func(context.Context, []Delivery) ([]Message, error)
-	pass     func(Delivery, []Message) // sends the messages that a delivery's transform returned; Pipe only
-	busy     atomic.Int64              // deliveries that handlers are working on
-	outputs  outputs
-	dead     *deadLetters // nil without a DeadLetter
-	backoff  RetryConfig
-	fatal    atomic.Pointer[error] // why the pool stopped the Subscriber
-	workers  []handlerWorker
-	made     time.Time // the zero of clock
-	overruns overruns
+	sub     *Subscriber
+	cfg     HandlerConfig
+	ctx     context.Context // of Handle: its end is a stop
+	values  context.Context // ctx without its end: it holds the values of the handlers' contexts
+	handle  func(context.Context, []Delivery) ([]Message, error)
+	pass    func(Delivery, []Message) // sends the messages that a delivery's transform returned; Pipe only
+	busy    atomic.Int64              // deliveries that handlers are working on
+	outputs outputs
+	dead    *deadLetters // nil without a DeadLetter
+	backoff RetryConfig
+	fatal   atomic.Pointer[error] // why the pool stopped the Subscriber
+	workers []handlerWorker
+	made    time.Time // the zero of clock
+	late    overruns  // handlers that have returned
+	hanging overruns  // handlers that have not
 }
 
-// handlerWorker is what others see of a worker.
+// handlerWorker is what the loop sees of a worker: whether it serves a batch, and which. Only the worker writes call, and
+// only while it is idle. The loop reads it only while the worker is inspected, and a worker that ends its call meanwhile
+// waits until the loop has done so. A call costs no lock that way.
 type handlerWorker struct {
-	serving atomic.Bool // it has deliveries that it has not settled yet
-	_       [60]byte    // a cache line of its own: it is written twice for each call
+	state      atomic.Int32 // idle, serving or inspected
+	inspection sync.Mutex   // held by the loop while the worker is inspected
+	call       handlerCall
+	_          [64]byte // no part of a cache line of another worker: it is written twice for each call
+}
+
+// The states of a handlerWorker.
+const (
+	idle int32 = iota
+	serving
+	inspected // and serving
+)
+
+// handlerCall is what is known of a handler that has not returned.
+type handlerCall struct {
+	key      string
+	deadline time.Time // the first of its batch
+	state    *deliveryState
+	began    time.Duration // a time of handlerPool.clock
+	logged   bool
+}
+
+// begin notes that the worker serves a batch, whose lease ends first for first.
+func (w *handlerWorker) begin(first Delivery, began time.Duration) {
+	w.call = handlerCall{key: first.Key, deadline: first.Deadline, state: first.state, began: began}
+	w.state.Store(serving)
+}
+
+// end notes that the batch is settled.
+func (w *handlerWorker) end() {
+	if w.state.Swap(idle) == inspected {
+		w.inspection.Lock() // wait for the loop
+		defer w.inspection.Unlock()
+	}
+	w.call = handlerCall{} // it would keep the key in memory
+}
+
+// overdue returns the worker's call if its handler has not returned although the lease of its delivery is over. It returns
+// a call once.
+func (w *handlerWorker) overdue(now time.Time) (call handlerCall, ok bool) {
+	w.inspection.Lock()
+	defer w.inspection.Unlock()
+	if !w.state.CompareAndSwap(serving, inspected) {
+		return call, false
+	}
+	defer w.state.CompareAndSwap(inspected, serving)
+	if w.call.logged || w.call.state.settled.Load() || !lease.Past(now, w.call.deadline) {
+		return call, false
+	}
+	w.call.logged = true
+	return w.call, true
 }
 
 // handlerGrace is how long handlers get to return after their contexts have ended and the Subscriber has stopped. That is
@@ -61,8 +116,7 @@ func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*han
 	if !s.setMode(modeHandlers) {
 		return nil, ErrBusy
 	}
-	serving := p.serving
-	s.serving.Store(&serving)
+	s.handlers.Store(p)
 	s.breaker.SetPace(func(step int) time.Duration { return p.backoff.wait(step, nil) })
 	return p, nil
 }
@@ -115,11 +169,26 @@ func (p *handlerPool) awaitWorkers(exited <-chan struct{}, grace *time.Timer) (l
 // serving reports whether a worker has deliveries that it has not settled yet.
 func (p *handlerPool) serving() bool {
 	for i := range p.workers {
-		if p.workers[i].serving.Load() {
+		if p.workers[i].state.Load() != idle {
 			return true
 		}
 	}
 	return false
+}
+
+// logHanging logs handlers that have not returned although the leases of their deliveries are over. Those of them that
+// return at all are logged and counted once more then. The loop calls it when leases have ended with unsettled messages.
+func (p *handlerPool) logHanging(now time.Time) {
+	for i := range p.workers {
+		call, ok := p.workers[i].overdue(now)
+		if !ok {
+			continue
+		}
+		if since, ok := p.hanging.report(now, 1); ok {
+			p.sub.log(slog.LevelWarn, "has a handler that has not returned within its lease, so that its message is delivered again",
+				"key", clip(call.key), "running for", p.clock()-call.began, "handlers", since)
+		}
+	}
 }
 
 // work calls work as worker w. A handler that ends its goroutine, as a test's FailNow does, ends the worker, and another
@@ -168,8 +237,8 @@ func (p *handlerPool) serve(w *handlerWorker, batch []Delivery) {
 		return
 	}
 	batch = batch[:n]
+	first, began := firstToExpire(batch), p.clock()
 	var out []Message
-	began := p.clock()
 	err := error(&PanicError{Value: errExited}) // unless the handler returns
 	defer func() {
 		if panicked := recovered("", recover()); panicked != nil {
@@ -177,14 +246,14 @@ func (p *handlerPool) serve(w *handlerWorker, batch []Delivery) {
 		}
 		p.busy.Add(int64(-len(batch)))
 		p.conclude(batch, out, err, began)
-		w.serving.Store(false)
+		w.end()
 		if p.sub.hard.Err() != nil {
 			p.sub.wake() // the stop may wait for this call
 		}
 	}()
-	w.serving.Store(true)
+	w.begin(first, began)
 	p.busy.Add(int64(len(batch)))
-	out, err = p.handle(p.contextOf(batch), batch)
+	out, err = p.handle(handlerContext{first.Context(), p.values}, batch)
 }
 
 // disposition is what a worker does with a delivery that it has read.

@@ -40,7 +40,7 @@ type Subscriber struct {
 	ackErrors sync.Mutex // held during a call of OnAckError
 
 	mode      atomic.Int32                // who gets the deliveries: see setMode
-	serving   atomic.Pointer[func() bool] // of handlers: whether they have deliveries; nil without handlers
+	handlers  atomic.Pointer[handlerPool] // nil without handlers
 	breaker   breaker.Breaker[*deliveryState]
 	failures  *failurelog.Log // of handlers
 	minWindow atomic.Int32    // the size of a handler's batch, which may be in flight whatever the window says

@@ -184,6 +184,9 @@ func (lp *subscriberLoop) expire(now time.Time) (next time.Time) {
 			lp.window.Unsettled(&f.batch)
 		}
 	}
+	if p := lp.sub.handlers.Load(); p != nil && len(unsettled) > 0 {
+		p.logHanging(now)
+	}
 	return next
 }
 

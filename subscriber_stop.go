@@ -178,8 +178,8 @@ func (lp *subscriberLoop) await(began time.Time) {
 
 // handlersServe reports whether handlers have deliveries that they have not settled yet.
 func (s *Subscriber) handlersServe() bool {
-	serving := s.serving.Load()
-	return serving != nil && (*serving)()
+	p := s.handlers.Load()
+	return p != nil && p.serving()
 }
 
 // cancelPolls cancels the receives to which the stop gives no more time. It returns when to look again, and how many are
