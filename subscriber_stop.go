@@ -15,6 +15,10 @@ const (
 	// answered now, and to cancel it would leave its messages until their leases end.
 	waitingReceiveGrace = 100 * time.Millisecond
 	receiveGrace        = 2 * time.Second
+	// cancellationGrace is how long a stop waits for the server to notice that a waiting receive was cancelled, before it
+	// returns messages. Over loopback that takes up to half a millisecond. Over a longer distance the cancellation and the
+	// nack that follows it take equally long.
+	cancellationGrace = time.Millisecond
 )
 
 // DrainError tells what a stop left unsettled: because the ctx of Close, or DrainTimeout, or the leases of deliveries ended
@@ -111,20 +115,28 @@ func (lp *subscriberLoop) shutDown() {
 	began := time.Now()
 	s := lp.sub
 	s.ledger.Expire(began) // these are not what the stop leaves
+	s.ledger.Stop()
 	if s.soft.Err() == nil {
 		s.shutdown.setErr(lp.fatal)
 	}
 	s.softStop()
 	// First, because a message that is returned goes to a receive that waits. If that is one of this Subscriber, which is
-	// cancelled a moment later, the message is lost until its lease ends.
+	// cancelled a moment later, the message is lost until its lease ends. So is one that is returned before the server has
+	// noticed the cancellation.
+	cancelled := false
 	for _, n := lp.cancelPolls(began, began); n > 0; _, n = lp.cancelPolls(began, began) {
 		lp.returnAnswer(<-lp.answers)
+		cancelled = true
 	}
-	lp.sendNow(s.ledger.Stop()) // from now on nacks are sent at once
-	for _, d := range lp.drainChannel() {
+	unread := lp.drainChannel()
+	close(s.deliveries)
+	if inFlight, _ := s.ledger.InFlight(); cancelled && inFlight > 0 {
+		time.Sleep(cancellationGrace)
+	}
+	lp.sendNow(s.ledger.Release()) // from now on nacks are sent at once
+	for _, d := range unread {
 		s.settler.returnDelivery(d)
 	}
-	close(s.deliveries)
 	lp.await(began)
 	lp.timer.Stop()
 	if lp.checking {

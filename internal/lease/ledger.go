@@ -17,6 +17,7 @@ type Ledger[N, H any] struct {
 	delayed  []Delayed[H] // earliest first
 	leaving  int          // dead letters on their way
 	stopping bool
+	released bool // no nack is delayed any more
 	left     Left
 }
 
@@ -134,15 +135,15 @@ func (g *Ledger[N, H]) Unsettled() (n int) {
 }
 
 // Delay keeps a nack until at, or until half a margin before the deadline of its lease if that is earlier: then it can
-// still be sent in time. It reports false if the nack is to be sent now, because that time has come or the Subscriber
-// stops.
+// still be sent in time. It reports false if the nack is to be sent now, because that time has come or Release has been
+// called.
 func (g *Ledger[N, H]) Delay(l *Lease, item H, at time.Time) bool {
 	if latest := l.Deadline.Add(-l.Margin / 2); at.After(latest) {
 		at = latest
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.stopping || !time.Now().Before(at) {
+	if g.released || !time.Now().Before(at) {
 		return false
 	}
 	i, _ := slices.BinarySearchFunc(g.delayed, at, func(d Delayed[H], at time.Time) int { return d.At.Compare(at) })
@@ -205,11 +206,18 @@ func (g *Ledger[N, H]) limitDelayedLocked() {
 	}
 }
 
-// Stop removes and returns the delayed nacks. From then on none is delayed.
-func (g *Ledger[N, H]) Stop() []Delayed[H] {
+// Stop notes that the Subscriber stops.
+func (g *Ledger[N, H]) Stop() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.stopping = true
+}
+
+// Release removes and returns the delayed nacks. From then on none is delayed.
+func (g *Ledger[N, H]) Release() []Delayed[H] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.released = true
 	held := g.delayed
 	g.delayed = nil
 	return held

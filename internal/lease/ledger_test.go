@@ -129,15 +129,18 @@ func TestDelayedNacksAndDeadLettersShareHalfOfTheRoom(t *testing.T) {
 	})
 }
 
-func TestAStoppedLedgerDelaysNothing(t *testing.T) {
+func TestAReleasedLedgerDelaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, l := newLedger(10), leased(0)
 		require.True(t, g.Delay(l, "kept", time.Now().Add(time.Second)))
 		require.False(t, g.Stopping())
-		require.Equal(t, []Delayed[string]{{"kept", time.Now().Add(time.Second)}}, g.Stop())
+		g.Stop()
 		require.True(t, g.Stopping())
+		later := time.Now().Add(2 * time.Second)
+		require.True(t, g.Delay(l, "kept too", later), "a stop delays nacks until it has cancelled its receives")
+		require.Equal(t, []Delayed[string]{{"kept", time.Now().Add(time.Second)}, {"kept too", later}}, g.Release())
 		require.False(t, g.Delay(l, "refused", time.Now().Add(time.Second)))
-		require.Empty(t, g.Stop())
+		require.Empty(t, g.Release())
 	})
 }
 
