@@ -305,6 +305,24 @@ func TestAHandlerReturnsWhatItsStopLeft(t *testing.T) {
 	})
 }
 
+// A handler that ignores its ctx until its lease is over leaves its message as well.
+func TestAHandlerReturnsThatALeaseEndedDuringItsStop(t *testing.T) {
+	withEachHandler(t, func(t *testing.T, w *world, handle runHandler) {
+		sub := w.backlog(t, 1, 8*time.Second, sequin.SubscriberConfig{DrainTimeout: time.Minute})
+		run := w.start(t, func(ctx context.Context) error {
+			return handle(ctx, sub, sequin.HandlerConfig{}, func(context.Context, sequin.Delivery) error {
+				time.Sleep(20 * time.Second)
+				return nil
+			})
+		})
+		time.Sleep(time.Second)
+		var left *sequin.DrainError
+		require.ErrorAs(t, run.stop(), &left)
+		require.Equal(t, 1, left.Unsettled)
+		time.Sleep(time.Minute)
+	})
+}
+
 func TestAHandlerThatOutlivesItsLeaseIsLoggedAndCounted(t *testing.T) {
 	for name, row := range map[string]struct {
 		returned error
