@@ -9,8 +9,8 @@ import (
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// checkedAnswer is an answer, or an element of one, that can tell whether it is Sequin's. The JSON of another server
-// decodes without an error, into zero values that a program would take for Sequin's.
+// checkedAnswer is an answer, or an element of one, that can check whether it is Sequin's. The JSON of another server
+// decodes without an error, into zero values that look like an answer of Sequin.
 type checkedAnswer interface{ complete() error }
 
 // decodeJSON decodes an answer into v. It ignores unknown fields, which newer servers may send.

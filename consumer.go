@@ -13,10 +13,11 @@ import (
 // Unlimited is the MaxDeliver of a consumer whose messages are delivered until they are acked. The API writes it as null.
 const Unlimited = -1
 
-// ConsumerOptions of CreateConsumer and UpdateConsumer. Options that are not set are not sent; the defaults are the server's.
+// ConsumerOptions are the options of CreateConsumer and UpdateConsumer. Options that are not set are not sent; the defaults
+// are the server's.
 type ConsumerOptions struct {
-	// AckWait is the lease: how long after its delivery a message that was not acked is redelivered, in whole
-	// milliseconds. Default 30 s. A Subscriber needs at least 100 ms.
+	// AckWait is the length of a lease, in whole milliseconds. A message that is not settled is redelivered when its lease
+	// ends. Default 30 s. A Subscriber needs at least 100 ms.
 	AckWait time.Duration
 	// MaxAckPending is the largest number of messages that are delivered and not yet settled. Default 10,000. Do not lower
 	// it much: for five minutes after a consumer is created, the 2024 server counts acked messages too.

@@ -11,7 +11,8 @@ import (
 // Delivery is a message that is leased to the program: it belongs to the program for a limited time. It is a small value
 // and may be copied. Settle it once, by Ack or Nack, before its Deadline. A message that is not settled is redelivered.
 //
-// Its methods may be called from any goroutine. Those of the zero Delivery do no harm: they return ErrNotDelivered.
+// Its methods may be called from any goroutine. On the zero Delivery Ack, AckSync, Nack and NackAfter do nothing and return
+// ErrNotDelivered.
 type Delivery struct {
 	Key  string
 	Data string
@@ -24,7 +25,7 @@ type Delivery struct {
 	// made before it reaches the server in time.
 	Deadline time.Time
 	// Attempt counts the deliveries of this version of the message, including this one. It is 0 if the server does not
-	// tell.
+	// report it.
 	Attempt int
 	// Acknowledger carries out Ack, AckSync, Nack and NackAfter. A test may set a fake one in a literal Delivery, which
 	// passes every call to it.
@@ -97,13 +98,13 @@ func (d Delivery) Nack() error {
 	return d.settle(context.Background(), Settlement{Kind: Nack})
 }
 
-// NackAfter is Nack after a delay. Until then the message stays in flight. The server knows no delay, so that the nack is
-// sent before the lease ends, however long the delay is.
+// NackAfter is Nack after a delay. Until then the message stays in flight. The Subscriber keeps the nack, because the
+// server has no delays, and sends it before the lease ends, however long the delay is.
 //
 // When a handler of Handle, HandleBatch or Pipe calls it, the message is not counted as failed.
 //
-// At most half of MaxInFlight is delayed: if more is, the nacks that are due first are sent early. A Subscriber that stops
-// sends them at once.
+// At most half of MaxInFlight messages are delayed. If there are more, the nacks that are due first are sent early. A
+// Subscriber that stops sends all of them at once.
 func (d Delivery) NackAfter(delay time.Duration) error {
 	if d.state != nil && !d.state.settled.Load() {
 		d.state.snoozed.Store(true)
@@ -140,7 +141,7 @@ func (d Delivery) Context() context.Context {
 // no pointer has to be stored atomically for each message: that would take 4 to 7% of a Subscriber's CPU time.
 type deliveryState struct {
 	fetched  *fetched
-	extended atomic.Pointer[lease.Lease] // nil for all, as long as nothing extends a lease
+	extended atomic.Pointer[lease.Lease] // nil until the lease is extended
 	settled  atomic.Bool
 	snoozed  atomic.Bool // the program called NackAfter, perhaps too late; for the handlers
 }
@@ -153,13 +154,14 @@ func (s *deliveryState) lease() *lease.Lease {
 	return s.fetched.lease
 }
 
-// statesPerBlock states share an allocation: a Delivery that a program keeps also keeps three quarters of a kilobyte of
-// them from being freed, and not its whole batch.
+// statesPerBlock is how many states share an allocation. A Delivery that a program keeps therefore keeps 768 bytes of
+// states in memory, and not the states of its whole batch.
 const statesPerBlock = 32
 
 // stateBlock allocates the states of one receive.
 type stateBlock []deliveryState
 
+// next returns the state of the next delivery of a receive.
 func (b *stateBlock) next(f *fetched) *deliveryState {
 	if len(*b) == 0 {
 		*b = make([]deliveryState, statesPerBlock)

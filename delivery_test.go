@@ -92,7 +92,7 @@ func TestADeliveryHasTheFieldsOfItsMessage(t *testing.T) {
 	})
 }
 
-func TestADeliveryTellsTheNamesOfItsStreamAndConsumer(t *testing.T) {
+func TestADeliveryHasTheNamesOfItsStreamAndConsumer(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		stream, consumer := w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.send(t, "k.1", "x")

@@ -38,8 +38,8 @@ type Redriven struct {
 // dead letters in it have ended. It starts no goroutine.
 //
 // The consumer's MaxAckPending should be larger than the number of dead letters. Those that cannot be sent count against
-// it until the end. On the 2024 server, so do acked ones during the first five minutes of a consumer. Once the server
-// delivers no more because of the limit, Redrive takes that for the end; a later Redrive finds the rest.
+// it until the end. On the 2024 server, so do acked ones during the first five minutes of a consumer. When the server
+// delivers no more because of the limit, Redrive ends as if none were left; a later Redrive finds the rest.
 func (c *Client) Redrive(ctx context.Context, stream, consumer string) (Redriven, error) {
 	found, err := c.GetConsumer(ctx, stream, consumer)
 	if err != nil {

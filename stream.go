@@ -15,7 +15,7 @@ import (
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// StreamOptions of CreateStream. Options that are not set are not sent. The 2024 server ignores all of them.
+// StreamOptions are the options of CreateStream. Options that are not set are not sent. The 2024 server ignores all of them.
 type StreamOptions struct {
 	// OneMessagePerKey makes a message replace the one with the same key. Default: every message is appended.
 	OneMessagePerKey bool `json:"one_message_per_key,omitempty"`
@@ -23,10 +23,10 @@ type StreamOptions struct {
 	ProcessUnmodified bool `json:"process_unmodified,omitempty"`
 	// MaxStorageGB limits the stream's storage, in gigabytes; the oldest messages are dropped first. Default no limit.
 	MaxStorageGB int `json:"max_storage_gb,omitempty"`
-	// RetainUpTo is the number of newest messages that are kept at most. Default all.
+	// RetainUpTo is the largest number of messages that are kept; the oldest ones are dropped first. Default all.
 	RetainUpTo int `json:"retain_up_to,omitempty"`
-	// RetainAtLeast is the number of newest messages that are never dropped for MaxStorageGB. When no other message is
-	// left, sends are refused with ErrStreamFull.
+	// RetainAtLeast is the number of newest messages that are never dropped for MaxStorageGB. When only these are left, a
+	// send that does not fit is refused with ErrStreamFull.
 	RetainAtLeast int `json:"retain_at_least,omitempty"`
 }
 
@@ -59,7 +59,7 @@ type Stream struct {
 	UpdatedAt         time.Time `json:"updated_at"`
 }
 
-// StreamStats of a Stream. StorageSize is in bytes.
+// StreamStats are the statistics of a Stream. StorageSize is in bytes.
 type StreamStats struct {
 	MessageCount  int64 `json:"message_count"`
 	ConsumerCount int64 `json:"consumer_count"`
@@ -68,13 +68,14 @@ type StreamStats struct {
 
 // UnmarshalJSON reads a stream as servers write it. A time that cannot be read stays zero.
 func (s *Stream) UnmarshalJSON(text []byte) error {
-	type plain Stream // without this method
+	type fields Stream // without this method
 	read := struct {
-		*plain
-		InsertedAt looseTime `json:"inserted_at"`
+		fields
+		InsertedAt looseTime `json:"inserted_at"` // instead of the field of the same name in fields
 		UpdatedAt  looseTime `json:"updated_at"`
-	}{plain: (*plain)(s)}
+	}{fields: fields(*s)}
 	err := json.Unmarshal(text, &read)
+	*s = Stream(read.fields)
 	s.InsertedAt, s.UpdatedAt = read.InsertedAt.Time, read.UpdatedAt.Time
 	return err
 }
@@ -111,7 +112,7 @@ func (c *Client) GetStream(ctx context.Context, stream string) (*Stream, error) 
 	return call[Stream](ctx, c, http.MethodGet, path("api", "streams", stream), nil)
 }
 
-// ListStreams returns all streams, newest first. There is no limit.
+// ListStreams returns all streams, newest first. Their number is not limited.
 func (c *Client) ListStreams(ctx context.Context) ([]Stream, error) {
 	return list[Stream](ctx, c, path("api", "streams"), nil)
 }
@@ -204,13 +205,14 @@ type StoredMessage struct {
 
 // UnmarshalJSON reads a message as servers write it. A time that cannot be read stays zero.
 func (m *StoredMessage) UnmarshalJSON(text []byte) error {
-	type plain StoredMessage // without this method
+	type fields StoredMessage // without this method
 	read := struct {
-		*plain
-		InsertedAt looseTime `json:"inserted_at"`
+		fields
+		InsertedAt looseTime `json:"inserted_at"` // instead of the field of the same name in fields
 		UpdatedAt  looseTime `json:"updated_at"`
-	}{plain: (*plain)(m)}
+	}{fields: fields(*m)}
 	err := json.Unmarshal(text, &read)
+	*m = StoredMessage(read.fields)
 	m.InsertedAt, m.UpdatedAt = read.InsertedAt.Time, read.UpdatedAt.Time
 	return err
 }
@@ -223,7 +225,7 @@ const (
 	SortDescending = "seq_desc"
 )
 
-// ListOptions of ListMessages and PeekMessages.
+// ListOptions are the options of ListMessages and PeekMessages.
 type ListOptions struct {
 	// Limit is the largest number of messages to return, 1 to 10,000. Default 100, the server's.
 	Limit int

@@ -46,7 +46,7 @@ func checkPattern(pattern string) error {
 	return nil
 }
 
-// What isCommon needs to know about a byte.
+// The classes of bytes that isCommon distinguishes.
 const (
 	uncommon = 1 << iota // not allowed in a key, or escaped in JSON
 	dot

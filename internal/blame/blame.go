@@ -31,10 +31,10 @@ const (
 	// often. It takes 20 refusals at a failure rate of one half.
 	certain = 13.8155
 
-	// leastRate is the failure rate that is assumed at least. Few controls say little about the true rate.
+	// leastRate is the lowest failure rate that is assumed, because few controls say little about the true rate.
 	leastRate = 0.5
 
-	// maxFailedByEmpty bounds the messages that fail with no control but empty sends since a send with messages succeeded.
+	// maxFailedByEmpty is how many messages may fail by empty sends alone since a send with messages succeeded.
 	maxFailedByEmpty = 10
 
 	// recentControls is how many controls the failure rate is computed from: enough for a rate within 0.1, few enough to
@@ -47,7 +47,7 @@ const (
 	// slowness is how many times slower than any recent success an attempt may be before it is given up.
 	slowness = 10
 
-	// minTimeout bounds the time-out of an attempt from below: a collection of garbage or a lost packet takes less.
+	// minTimeout is the shortest time-out of an attempt. A garbage collection or a lost packet takes less.
 	minTimeout = time.Second
 )
 
@@ -111,24 +111,24 @@ func (t *Tracker) rateLocked() float64 {
 	return float64(failed) / float64(n)
 }
 
-// Timeout returns how long an attempt at a suspected batch with a body of that many bytes may take: ten times the slowest
-// recent success, scaled to the size, and between one second and most. Without a recent success it returns most.
-func (t *Tracker) Timeout(bytes int, most time.Duration) time.Duration {
+// Timeout returns how long an attempt at a suspected batch may take whose body has that many bytes: ten times the slowest
+// recent success, scaled to the size, and between one second and limit. Without a recent success it returns limit.
+func (t *Tracker) Timeout(bytes int, limit time.Duration) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := min(t.succeeded, recentSuccesses)
 	if n == 0 {
-		return most
+		return limit
 	}
 	slowest := 0.0
 	for _, s := range t.successes[:n] {
 		scale := max(1, float64(bytes)/float64(max(1, s.bytes)))
 		slowest = max(slowest, float64(s.took)*scale)
 	}
-	if slowest *= slowness; slowest >= float64(most) {
-		return most
+	if slowest *= slowness; slowest >= float64(limit) {
+		return limit
 	}
-	return min(max(time.Duration(slowest), minTimeout), most)
+	return min(max(time.Duration(slowest), minTimeout), limit)
 }
 
 // Case is what is known of one batch that was refused without a reason. The zero Case is open and empty. It belongs to
@@ -180,7 +180,7 @@ const (
 	Fail                  // its only message is at fault
 )
 
-// Decide returns what to do with a batch of that many messages.
+// Decide returns what to do with a batch that holds the given number of messages.
 func (t *Tracker) Decide(c *Case, messages int) Decision {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -110,17 +110,17 @@ func TestEmptySendsAloneFailTenMessagesInARow(t *testing.T) {
 
 func TestTheTimeoutFollowsTheSlowestRecentSuccess(t *testing.T) {
 	var tr Tracker
-	const most = 30 * time.Second
-	require.Equal(t, most, tr.Timeout(100, most), "nothing is known")
+	const limit = 30 * time.Second
+	require.Equal(t, limit, tr.Timeout(100, limit), "nothing is known")
 	tr.Succeeded(1, 1000, 20*time.Millisecond)
-	require.Equal(t, time.Second, tr.Timeout(1000, most), "at least a second")
-	require.Equal(t, 20*time.Second, tr.Timeout(100_000, most), "a body 100 times as large may take 100 times as long")
-	require.Equal(t, most, tr.Timeout(1_000_000, most))
+	require.Equal(t, time.Second, tr.Timeout(1000, limit), "at least a second")
+	require.Equal(t, 20*time.Second, tr.Timeout(100_000, limit), "a body 100 times as large may take 100 times as long")
+	require.Equal(t, limit, tr.Timeout(1_000_000, limit))
 	tr.Succeeded(1, 1000, 500*time.Millisecond)
-	require.Equal(t, 5*time.Second, tr.Timeout(1000, most))
-	require.Equal(t, 5*time.Second, tr.Timeout(10, most), "a small one as long as the slowest")
+	require.Equal(t, 5*time.Second, tr.Timeout(1000, limit))
+	require.Equal(t, 5*time.Second, tr.Timeout(10, limit), "a small one as long as the slowest")
 	for range recentSuccesses {
 		tr.Succeeded(1, 1000, 20*time.Millisecond)
 	}
-	require.Equal(t, time.Second, tr.Timeout(1000, most), "the slow ones are forgotten")
+	require.Equal(t, time.Second, tr.Timeout(1000, limit), "the slow ones are forgotten")
 }

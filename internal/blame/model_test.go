@@ -8,12 +8,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// trouble is a server with a fault, as a function of the moment and of the connection that a request travels on.
-type trouble struct {
+// faultyServer models a server with a fault. Whether a request succeeds depends on the time and on its connection.
+type faultyServer struct {
 	name string
 	// serves reports whether a request gets through. Each request has a new connection.
 	serves func(now time.Duration, dice *rand.Rand, empty bool) bool
-	// decides says that the server is well enough for the guilty message to fail in time.
+	// decides reports that enough requests succeed for the guilty message to fail in time.
 	decides bool
 	// innocents is how many innocent messages may fail.
 	innocents int
@@ -28,7 +28,7 @@ func bursts(period, down time.Duration) func(time.Duration, *rand.Rand, bool) bo
 	return func(now time.Duration, _ *rand.Rand, _ bool) bool { return now%period >= down }
 }
 
-var troubles = []trouble{
+var faultyServers = []faultyServer{
 	{"none", independent(0), true, 0},
 	{"one request in ten fails", independent(0.1), true, 0},
 	{"one broken backend of four", independent(0.25), true, 0},
@@ -112,7 +112,7 @@ func (p *publisher) run(messages []int, guilty map[int]bool, deadline time.Durat
 
 func TestNoInnocentFailsAndTheGuiltyFailInTime(t *testing.T) {
 	const size = 1000
-	for _, server := range troubles {
+	for _, server := range faultyServers {
 		for seed := range uint64(100) {
 			p := &publisher{dice: rand.New(rand.NewPCG(seed, 1)), serves: server.serves, others: seed%2 == 0,
 				sent: map[int]bool{}, failed: map[int]bool{}}

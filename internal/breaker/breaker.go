@@ -1,6 +1,6 @@
-// Package breaker holds the circuit breaker of a Subscriber's handlers. It opens when handler calls do nothing but fail,
-// for example because a database is down. While it is open, one delivery at a time is let through to a handler, the
-// probe. The pause before the next probe grows with each probe that fails. One call that succeeds closes the breaker.
+// Package breaker implements the circuit breaker of a Subscriber's handlers. It opens when ten handler calls in a row have
+// failed, for example because a database is down. While it is open, it lets one delivery at a time through to a handler:
+// the probe. The pause before the next probe grows with each probe that fails. One call that succeeds closes the breaker.
 //
 // A Breaker owns the count of failed calls, the step of the backoff and the current probe, under one mutex. It starts no
 // goroutine and has no timer: its callers ask. It does not know what a delivery is. Callers name a delivery by a
@@ -53,7 +53,7 @@ func (b *Breaker[T]) ProbeSize() int {
 }
 
 // Try makes a delivery that has just arrived the probe if the breaker is open and a probe is due. It reports whether the
-// delivery may be passed on. The next probe is due at giveUp, even if nothing is heard of this one.
+// delivery may be passed on. The next probe is due at giveUp, even if this one has no result by then.
 func (b *Breaker[T]) Try(delivery T, now, giveUp time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -87,8 +87,8 @@ func (b *Breaker[T]) Succeeded() (closed bool) {
 // Failed records a call that failed. It reports whether the breaker has opened, or stays open for another step, and how
 // long it waits before the next probe.
 //
-// While the breaker is closed only calls with counts set bring it closer to opening. While it is open only the probe's
-// call matters: a call that began before says nothing new. has reports whether a delivery belonged to the call; it runs
+// While the breaker is closed, only calls with counts set bring it closer to opening. While it is open, only the probe's
+// call matters, because the others began before it opened. has reports whether a delivery belonged to the call; it runs
 // under the breaker's mutex.
 func (b *Breaker[T]) Failed(has func(T) bool, counts bool, now time.Time) (opened bool, wait time.Duration) {
 	b.mu.Lock()

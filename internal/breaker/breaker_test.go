@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// call is what Failed and Inconclusive are told of a call with one delivery.
+// call returns the function has, for Failed and Inconclusive, of a call with one delivery.
 func call(delivery string) func(string) bool {
 	return func(probe string) bool { return probe == delivery }
 }
@@ -36,7 +36,7 @@ func TestOneProbeIsLetThroughWhenItIsDue(t *testing.T) {
 	require.False(t, b.Try("next", until, giveUp), "one probe at a time")
 	require.True(t, b.Admit("probe"))
 	require.False(t, b.Admit("early"), "it was read from the channel before the breaker opened")
-	require.True(t, b.Try("next", giveUp, giveUp.Add(time.Minute)), "nothing was heard of the first probe in time")
+	require.True(t, b.Try("next", giveUp, giveUp.Add(time.Minute)), "the first probe had no result in time")
 	require.False(t, b.Admit("probe"), "it was replaced")
 }
 

@@ -1,5 +1,5 @@
 // Package failurelog remembers how the handling of messages has failed: how often, when, and with which error. It keeps
-// the 10,000 messages that changed last, so that its memory is bounded, some 3 MB at the most.
+// the records of the 10,000 messages that changed last. Its memory is therefore bounded, to about 3 MB.
 //
 // A Log owns its records, under one mutex, and returns copies. It keeps nothing of a message but its key. It does not
 // know what a delivery or a dead letter is, and decides nothing: its caller reads and changes the fields of a Record.
@@ -16,7 +16,7 @@ import (
 // maxRecords is how many messages a Log remembers: ten times the default MaxInFlight of a Subscriber.
 const maxRecords = 10_000
 
-// maxText is the most bytes that are kept of an error's text: enough to find the cause, little beside a message.
+// maxText is the largest number of bytes that are kept of an error's text. It is enough to find the cause.
 const maxText = 4 << 10
 
 // ID identifies a version of a message.
@@ -27,27 +27,27 @@ type ID struct {
 
 // Record is what is known of a message whose handling has failed. The zero Record is that of any other message.
 type Record struct {
-	// Failures counts the handler calls that failed, for whatever reason. It sets the backoff.
+	// Failures counts the handler calls that failed, for whatever reason. It determines the backoff.
 	Failures int
-	// Tries counts those of Failures that count towards the dead letter.
+	// Tries counts the failures that count towards the dead letter.
 	Tries int
-	// Deliveries is how often the server had delivered the message when that was found to be too often; otherwise 0.
+	// Deliveries is the number of deliveries that the server had counted when it was found to be too large, or 0.
 	Deliveries int
-	// Survived counts the deliveries, beside Failures, that did not end the process: their handler succeeded, or they
+	// Survived counts the deliveries, beside Failures, that did not crash the process: their handler succeeded, or they
 	// waited for output messages of an earlier delivery.
 	Survived int
-	// First and Last are the times of the first and the last failure, Text is the last error's.
+	// First and Last are the times of the first and the last failure. Text is the text of the last error.
 	First, Last time.Time
 	Text        string
-	// Isolate says that the message may be the one at fault in a batch: it is handled in a batch of its own.
+	// Isolate reports that the message may be the one at fault in a batch. It is then handled in a batch of its own.
 	Isolate bool
-	// Dead says that the message belongs to the dead letters.
+	// Dead reports that the message becomes a dead letter.
 	Dead bool
-	// LetterSent says that the server has confirmed its dead letter.
+	// LetterSent reports that the server has confirmed the dead letter.
 	LetterSent bool
 }
 
-// Note adds a failure. counts says whether it counts towards the dead letter.
+// Note adds a failure. counts reports whether it counts towards the dead letter.
 func (r *Record) Note(now time.Time, text string, counts bool) {
 	if r.Failures == 0 {
 		r.First = now
@@ -119,9 +119,9 @@ func (l *Log) Forget(id ID) {
 	}
 }
 
-// Text returns what a Record keeps of an error's text: valid UTF-8, at most 4 KiB and a mark where it was cut.
+// Text returns what a Record keeps of an error's text: valid UTF-8, at most 4 KiB, and an ellipsis if it was truncated.
 func Text(err error) string {
-	text := fmt.Sprint(err) // which survives an Error method that panics, as that of a typed nil does
+	text := fmt.Sprint(err) // fmt recovers when the Error method panics, as that of a typed nil does
 	if len(text) > maxText {
 		text = text[:maxText] + "…"
 	}

@@ -1,23 +1,23 @@
 package lease
 
-// account is what a Ledger notes of a lease.
+// account is what a Ledger records about a lease.
 type account[N any] struct {
 	lease      *Lease
 	note       N
-	room       int // messages that the server may hold to be leased
-	open       int // of these, the ones whose settles have not ended
+	room       int // messages that the server still counts as leased
+	open       int // those of them whose settles have not ended
 	prev, next *account[N]
 }
 
-// accounts are those of the leases that take up room, by the end of the server's lease, earliest first. They form a list
-// because every receive adds one, near the end, and every settle may remove one from the middle.
+// accounts holds one account for each lease that takes up room, in the order in which the leases end on the server. It is
+// a linked list, because every receive adds an account near the end and a settle may remove one from the middle.
 type accounts[N any] struct {
-	of          map[*Lease]*account[N]
+	byLease     map[*Lease]*account[N]
 	first, last *account[N]
 }
 
 func (as *accounts[N]) add(a *account[N]) {
-	as.of[a.lease] = a
+	as.byLease[a.lease] = a
 	after := as.last
 	for after != nil && a.lease.Until.Before(after.lease.Until) {
 		after = after.prev
@@ -36,7 +36,7 @@ func (as *accounts[N]) add(a *account[N]) {
 }
 
 func (as *accounts[N]) remove(a *account[N]) {
-	delete(as.of, a.lease)
+	delete(as.byLease, a.lease)
 	if a.prev == nil {
 		as.first = a.next
 	} else {

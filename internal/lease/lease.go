@@ -1,12 +1,12 @@
-// Package lease keeps account of the messages that a server has leased to this process.
+// Package lease counts the messages that a server has leased to this process.
 //
-// A [Lease] says how long the messages of one receive belong to the process. It does not change after it has been made,
-// so that any goroutine may read it. A lease that is extended becomes another Lease.
+// A [Lease] says how long the messages of one receive belong to the process. It does not change after it is made, so any
+// goroutine may read it. A lease that is extended becomes another Lease.
 //
-// A [Ledger] owns what a Subscriber counts: the messages that the server may hold to be leased, and with them the room
-// for more; the nacks that are sent later; the dead letters that are on their way; and, when the Subscriber stops, the
-// settles that did not get through. One lock guards all of it and is held for arithmetic only. A Ledger does nothing by
-// itself: its owner asks what is due and sends it.
+// A [Ledger] owns what a Subscriber counts: the messages that the server still counts as leased, and with them the room
+// for more; the delayed nacks; the dead letters that are being sent; and the settles that were not confirmed before a stop
+// ended. One lock guards all of it and is held for arithmetic only. A Ledger does nothing by itself: its owner asks which
+// nacks are due and sends them.
 //
 // The package knows nothing of HTTP, of the content of messages, or of how many messages a program should have in flight.
 // It starts no goroutine.
@@ -21,13 +21,13 @@ import (
 // MinAckWait is the shortest ack_wait that leaves time to deliver a message and to settle it.
 const MinAckWait = 100 * time.Millisecond
 
-// maxMargin bounds the default margin: a settle that takes longer than 2 s to travel is not waited for.
+// maxMargin is the longest default margin. By default no lease reserves more than that for a settle to reach the server.
 const maxMargin = 2 * time.Second
 
 // Terms are how long a consumer leases its messages, as last read from the server.
 type Terms struct {
 	AckWait time.Duration
-	Margin  time.Duration // the time that a settle gets to travel
+	Margin  time.Duration // the time that a settle has to reach the server
 }
 
 // NewTerms returns the terms of a consumer. A margin of 0, or of more than half of ackWait, is replaced by the default,
@@ -41,36 +41,35 @@ func NewTerms(ackWait, margin time.Duration) Terms {
 
 // Lease is the time for which the messages of one receive belong to this process. Its fields must not be changed.
 //
-// The server counts the lease from a moment between Began and the arrival of the answer. What the program may do is
-// counted from the earlier of the two and ends a margin early, at Deadline. What takes up room is counted from the later
-// one and ends at Until, so that nothing is received in place of a message that the server still holds to be leased.
+// On the server the lease begins at a moment between Began and the arrival of the answer. Deadline is computed as if it
+// began at Began, less a margin. Until is computed as if it began at the arrival, so that no message is received in place
+// of one that the server still counts as leased.
 type Lease struct {
 	Began      time.Time
 	HandOverBy time.Time       // no message is delivered to the program after it
 	Deadline   time.Time       // no message is settled after it
-	Until      time.Time       // the server's lease is over for certain
-	Margin     time.Duration   // what a settle has to travel
+	Until      time.Time       // the server's lease has certainly ended
+	Margin     time.Duration   // the time that a settle has to reach the server
 	Parent     context.Context // of Context: it ends when the Subscriber stops waiting for its deliveries
 
 	once sync.Once
 	ctx  context.Context
 }
 
-// New returns the lease of an answer that has arrived now. Its request was sent at sent and waited at the server for
-// waited. The consumer may have been read again since the request was sent, and its ack_wait may have changed before or
-// after the messages were leased: then and since are the terms of both times. The shorter of them limits what the program
-// may do, and the longer one how long the messages take up room.
-func New(sent time.Time, waited time.Duration, arrived time.Time, then, since Terms, parent context.Context) *Lease {
-	short, long := then, since
+// New returns the lease of an answer that arrived at arrived. Its request was sent at sent, and waited at the server for
+// waited. ack_wait may have changed while the request ran, so New takes the terms at both ends: atSend and atArrival. The
+// shorter ones limit the time of the program. The longer ones say how long the messages take up room.
+func New(sent time.Time, waited time.Duration, arrived time.Time, atSend, atArrival Terms, parent context.Context) *Lease {
+	short, long := atSend, atArrival
 	if short.AckWait > long.AckWait {
 		short, long = long, short
 	}
 	began := sent.Add(waited)
 	usable := short.AckWait - short.Margin
 	deadline := began.Add(usable)
-	// A program that takes a message one margin before its deadline has that long to work. Where the margin is a large
-	// part of the lease, half of what is usable is left to a program that reads slowly: with none, every message would be
-	// returned at once.
+	// A program that reads a message at HandOverBy has one margin to handle it. If the margin is a large part of the lease,
+	// it has half of the usable time instead, and the other half is left for the wait in the channel. Without that half
+	// every message would be returned at once.
 	handOverBy := deadline.Add(-min(short.Margin, usable/2))
 	return &Lease{Began: began, HandOverBy: handOverBy, Deadline: deadline, Until: arrived.Add(long.AckWait),
 		Margin: short.Margin, Parent: parent}
@@ -86,8 +85,8 @@ func (l *Lease) Context() context.Context {
 	return l.ctx
 }
 
-// Past reports whether t has come, by the monotonic or by the wall clock: the first one stops while a machine sleeps, the
-// second one may be set back.
+// Past reports whether t has come, by the monotonic or by the wall clock. It reads both, because the monotonic clock stops
+// while a machine sleeps, and the wall clock may be set back.
 func Past(now, t time.Time) bool {
 	return !now.Before(t) || !now.Round(0).Before(t.Round(0))
 }

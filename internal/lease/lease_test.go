@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// jumped is what time.Now returns at t after the wall clock was set by so much: its monotonic part is that of t.
+// jumped returns what time.Now returns at t if the wall clock was set forward by that duration. Its monotonic part is that
+// of t.
 func jumped(t time.Time, by time.Duration) time.Time {
 	const nanoseconds = 30 // beside a monotonic part, time.Time keeps whole seconds above 30 bits of nanoseconds
 	moved := t
@@ -46,7 +47,7 @@ func TestALeaseEndsForTheProgramBeforeItEndsOnTheServer(t *testing.T) {
 	arrived := sent.Add(7 * time.Second)
 	long, short := NewTerms(30*time.Second, 0), NewTerms(4*time.Second, 0)
 	for name, row := range map[string]struct {
-		then, since                         Terms
+		atSend, atArrival                   Terms
 		waited, handOverBy, deadline, until time.Duration // after sent
 	}{
 		"unchanged":            {long, long, 0, 26 * time.Second, 28 * time.Second, 37 * time.Second},
@@ -54,11 +55,11 @@ func TestALeaseEndsForTheProgramBeforeItEndsOnTheServer(t *testing.T) {
 		"shortened meanwhile":  {long, short, 0, 2 * time.Second, 3 * time.Second, 37 * time.Second},
 		"lengthened meanwhile": {short, long, 0, 2 * time.Second, 3 * time.Second, 37 * time.Second},
 	} {
-		l := New(sent, row.waited, arrived, row.then, row.since, context.Background())
+		l := New(sent, row.waited, arrived, row.atSend, row.atArrival, context.Background())
 		require.Equal(t, row.handOverBy, l.HandOverBy.Sub(sent), name)
 		require.Equal(t, row.deadline, l.Deadline.Sub(sent), name)
 		require.Equal(t, row.until, l.Until.Sub(sent), name)
-		require.Equal(t, min(row.then.Margin, row.since.Margin), l.Margin, name)
+		require.Equal(t, min(row.atSend.Margin, row.atArrival.Margin), l.Margin, name)
 	}
 }
 

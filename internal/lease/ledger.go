@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// Ledger counts what a Subscriber has in flight. N is what its owner notes of a lease, and H is a nack that is sent
-// later. Its methods may be called from any goroutine.
+// Ledger counts what a Subscriber has in flight. N is the owner's note on a lease, and H is a nack that is sent later. Its
+// methods may be called from any goroutine.
 type Ledger[N, H any] struct {
-	mu       sync.Mutex // guards all below; held for arithmetic only
-	most     int        // messages in flight
-	inFlight int        // the sum of room over the accounts
-	accounts accounts[N]
-	delayed  []Delayed[H] // earliest first
-	leaving  int          // dead letters on their way
-	stopping bool
-	released bool // no nack is delayed any more
-	left     Left
+	mu          sync.Mutex // guards all below; held for arithmetic only
+	maxInFlight int
+	inFlight    int // the sum of room over the accounts
+	accounts    accounts[N]
+	delayed     []Delayed[H] // earliest first
+	deadLetters int          // being sent
+	stopping    bool
+	released    bool // no nack is delayed any more
+	unsent      Left
 }
 
 // Delayed is a nack that is sent later.
@@ -27,19 +27,19 @@ type Delayed[H any] struct {
 	At   time.Time
 }
 
-// Left counts the settles that a stop could not get through.
+// Left counts the settles that were not confirmed before a stop ended.
 type Left struct {
 	Unsettled int // certainly not carried out
 	Unknown   int // may have been carried out
 	Cause     error
 }
 
-// NewLedger returns the Ledger of a Subscriber that may have so many messages in flight.
-func NewLedger[N, H any](most int) *Ledger[N, H] {
-	return &Ledger[N, H]{most: most, accounts: accounts[N]{of: map[*Lease]*account[N]{}}}
+// NewLedger returns the Ledger of a Subscriber that may have up to maxInFlight messages in flight.
+func NewLedger[N, H any](maxInFlight int) *Ledger[N, H] {
+	return &Ledger[N, H]{maxInFlight: maxInFlight, accounts: accounts[N]{byLease: map[*Lease]*account[N]{}}}
 }
 
-// Add opens an account for the n messages of a receive. Each of them takes up room until Settled is told that the server
+// Add opens an account for the n messages of a receive. Each message takes up room until Settled records that the server
 // has confirmed its settle, or until Expire finds that the lease is over.
 func (g *Ledger[N, H]) Add(l *Lease, n int, note N) {
 	g.mu.Lock()
@@ -48,16 +48,16 @@ func (g *Ledger[N, H]) Add(l *Lease, n int, note N) {
 	g.accounts.add(&account[N]{lease: l, note: note, room: n, open: n})
 }
 
-// Settled notes how settles have ended, given the lease of each. A settle that the server confirmed frees the room of its
-// message. After any other the server may still hold the message to be leased, and the room is free when the lease is
-// over.
+// Settled records how settles have ended, given the lease of each. A settle that the server confirmed frees the room of its
+// message. After any other settle the server may still count the message as leased, and the room becomes free when the
+// lease is over.
 func (g *Ledger[N, H]) Settled(leases iter.Seq[*Lease], confirmed bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var a *account[N] // of the last lease: equal ones come in runs
 	for l := range leases {
 		if a == nil || a.lease != l {
-			a = g.accounts.of[l]
+			a = g.accounts.byLease[l]
 		}
 		if a == nil || a.room == 0 {
 			continue // the lease is over, and its room is free
@@ -98,17 +98,18 @@ func (g *Ledger[N, H]) InFlight() (messages, delayed int) {
 	return g.inFlight, len(g.delayed)
 }
 
-// Room returns how many more messages may be received with a prefetch window of that size. Messages with a delayed nack,
-// and those that leave as dead letters, do not wait for the program: they count towards the most that may be in flight,
-// and not towards the window, which they would fill for as long as a program is slow.
+// Room returns how many more messages may be received with a prefetch window of the given size. Messages with a delayed
+// nack, and messages whose dead letter is being sent, do not wait for the program. They count towards MaxInFlight but not
+// towards the window, which they would otherwise fill.
 func (g *Ledger[N, H]) Room(window int) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return min(window+len(g.delayed)+g.leaving, g.most) - g.inFlight
+	return min(window+len(g.delayed)+g.deadLetters, g.maxInFlight) - g.inFlight
 }
 
-// Open counts the messages whose settles have not ended and whose deadlines have not passed: they are buffered, or with
-// the program, or their settles are on their way. It returns the first of their deadlines, the zero time if there is none.
+// Open counts the messages whose settles have not ended and whose deadlines have not passed. They are in the channel, or
+// with the program, or their settles are being sent. It returns the first of their deadlines, the zero time if there is
+// none.
 func (g *Ledger[N, H]) Open(now time.Time) (open int, next time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -134,9 +135,8 @@ func (g *Ledger[N, H]) Unsettled() (n int) {
 	return n
 }
 
-// Delay keeps a nack until at, or until half a margin before the deadline of its lease if that is earlier: then it can
-// still be sent in time. It reports false if the nack is to be sent now, because that time has come or Release has been
-// called.
+// Delay keeps a nack until at, or until half a margin before the deadline of its lease if that is earlier, so that it can
+// be sent in time. It reports false if the nack is to be sent now, because that time has come or Release has been called.
 func (g *Ledger[N, H]) Delay(l *Lease, item H, at time.Time) bool {
 	if latest := l.Deadline.Add(-l.Margin / 2); at.After(latest) {
 		at = latest
@@ -168,15 +168,15 @@ func (g *Ledger[N, H]) Due(now time.Time) (due []Delayed[H], next time.Time) {
 	return due, next
 }
 
-// TakePlace takes a place for a dead letter, from a delayed nack if no other is free: a dead letter makes room when it has
-// been sent, a delayed nack does not. It reports false if dead letters have all the places.
+// TakePlace takes a place for a dead letter. If none is free, the earliest delayed nack gives up its place and is sent now.
+// TakePlace reports false if dead letters have all the places.
 func (g *Ledger[N, H]) TakePlace() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.leaving >= g.places() {
+	if g.deadLetters >= g.places() {
 		return false
 	}
-	g.leaving++
+	g.deadLetters++
 	g.limitDelayedLocked()
 	return true
 }
@@ -185,23 +185,23 @@ func (g *Ledger[N, H]) TakePlace() bool {
 func (g *Ledger[N, H]) FreePlace() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.leaving--
+	g.deadLetters--
 }
 
-// PlacesTaken reports whether no nack can be delayed without another one being sent early.
+// PlacesTaken reports whether all places are taken: to delay one more nack, another must be sent early.
 func (g *Ledger[N, H]) PlacesTaken() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.delayed)+g.leaving >= g.places()
+	return len(g.delayed)+g.deadLetters >= g.places()
 }
 
-// places is how many nacks may be delayed, and dead letters be on their way, together. It is half of the room, so that
-// messages that fail leave the rest to others.
-func (g *Ledger[N, H]) places() int { return max(1, g.most/2) }
+// places is how many delayed nacks and dead letters there may be together. It is half of maxInFlight, because messages that
+// fail must leave room for others.
+func (g *Ledger[N, H]) places() int { return max(1, g.maxInFlight/2) }
 
-// limitDelayedLocked makes the earliest of the delayed nacks due now, as many as there are too many.
+// limitDelayedLocked makes the earliest delayed nacks due now, just enough to stay within places.
 func (g *Ledger[N, H]) limitDelayedLocked() {
-	for i := range min(len(g.delayed), len(g.delayed)+g.leaving-g.places()) {
+	for i := range min(len(g.delayed), len(g.delayed)+g.deadLetters-g.places()) {
 		g.delayed[i].At = time.Now()
 	}
 }
@@ -213,14 +213,14 @@ func (g *Ledger[N, H]) Stop() {
 	g.stopping = true
 }
 
-// Release removes and returns the delayed nacks. From then on none is delayed.
+// Release removes and returns the delayed nacks. Afterwards Delay delays no nack.
 func (g *Ledger[N, H]) Release() []Delayed[H] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.released = true
-	held := g.delayed
+	delayed := g.delayed
 	g.delayed = nil
-	return held
+	return delayed
 }
 
 // Stopping reports whether Stop has been called.
@@ -230,18 +230,18 @@ func (g *Ledger[N, H]) Stopping() bool {
 	return g.stopping
 }
 
-// Leave counts n settles that a stop could not get through. unknown says that they may have been carried out. The error
-// of the first call becomes the cause.
+// Leave counts n settles that were not confirmed before a stop ended. unknown reports that they may have been carried out.
+// The error of the first call becomes the cause.
 func (g *Ledger[N, H]) Leave(n int, unknown bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.left.Cause == nil {
-		g.left.Cause = err
+	if g.unsent.Cause == nil {
+		g.unsent.Cause = err
 	}
 	if unknown {
-		g.left.Unknown += n
+		g.unsent.Unknown += n
 	} else {
-		g.left.Unsettled += n
+		g.unsent.Unsettled += n
 	}
 }
 
@@ -249,5 +249,5 @@ func (g *Ledger[N, H]) Leave(n int, unknown bool, err error) {
 func (g *Ledger[N, H]) Left() Left {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.left
+	return g.unsent
 }

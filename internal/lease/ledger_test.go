@@ -14,9 +14,9 @@ import (
 // ledger is a Ledger whose notes and nacks are names.
 type ledger = Ledger[string, string]
 
-func newLedger(most int) *ledger { return NewLedger[string, string](most) }
+func newLedger(maxInFlight int) *ledger { return NewLedger[string, string](maxInFlight) }
 
-// leased returns a lease that begins after a while, lasts 8 s, and leaves 2 s for a settle to travel.
+// leased returns a lease that begins after the given time, lasts 8 s, and leaves a settle 2 s to reach the server.
 func leased(after time.Duration) *Lease {
 	began := time.Now().Add(after)
 	return New(began, 0, began, NewTerms(8*time.Second, 0), NewTerms(8*time.Second, 0), context.Background())
@@ -39,7 +39,7 @@ func TestOnlyAConfirmedSettleFreesRoomBeforeTheLeaseIsOver(t *testing.T) {
 		g.Settled(slices.Values([]*Lease{a, b, b, a}), true)
 		require.Equal(t, 1, inFlight(g))
 		g.Settled(slices.Values([]*Lease{a}), false)
-		require.Equal(t, 1, inFlight(g), "the server may hold it to be leased")
+		require.Equal(t, 1, inFlight(g), "the server may still count it as leased")
 		open, _ := g.Open(time.Now())
 		require.Zero(t, open)
 
@@ -57,7 +57,7 @@ func TestOnlyAConfirmedSettleFreesRoomBeforeTheLeaseIsOver(t *testing.T) {
 	})
 }
 
-func TestExpireTellsWhichLeasesHadOpenMessages(t *testing.T) {
+func TestExpireReturnsTheLeasesThatHadOpenMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newLedger(10)
 		for i, name := range []string{"third", "first", "second"} {
@@ -113,11 +113,11 @@ func TestDelayedNacksAndDeadLettersShareHalfOfTheRoom(t *testing.T) {
 			require.True(t, g.Delay(l, "", now.Add(time.Duration(seconds)*time.Second)))
 		}
 		require.True(t, g.PlacesTaken())
-		require.Equal(t, 2, g.Room(3), "delayed nacks do not count towards the window of three, but towards the six")
+		require.Equal(t, 2, g.Room(3), "delayed nacks count towards MaxInFlight, which is six, and not towards the window of three")
 		due, _ := g.Due(now)
 		require.Empty(t, due)
 
-		require.True(t, g.TakePlace(), "from the nack that is due first")
+		require.True(t, g.TakePlace(), "the nack that is due first gives up its place")
 		due, next := g.Due(now)
 		require.Len(t, due, 1)
 		require.Equal(t, now.Add(2*time.Second), next)
@@ -168,7 +168,7 @@ func TestAccountsStayInTheOrderInWhichLeasesEnd(t *testing.T) {
 			seconds, before = append(seconds, int(a.lease.Began.Sub(began).Round(time.Second)/time.Second)), a
 		}
 		require.Same(t, before, list.last)
-		require.Len(t, list.of, len(seconds))
+		require.Len(t, list.byLease, len(seconds))
 		return seconds
 	}
 	require.Equal(t, []int{0, 1, 3, 5, 5, 7, 9, 9}, order())

@@ -52,15 +52,15 @@ func AppendReceive(b []byte, batchSize int, waitFor time.Duration) []byte {
 // AppendSettleHead begins the body of an ack or nack.
 func AppendSettleHead(b []byte) []byte { return append(b, `{"ack_ids":[`...) }
 
-// AppendAckID appends one ack id. It escapes nothing: an ack id is a checked UUID, or comes from the server.
+// AppendAckID appends one ack id. It escapes nothing, because an ack id is a checked UUID or comes from the server.
 func AppendAckID(b []byte, id string) []byte {
 	b = append(b, '"')
 	b = append(b, id...)
 	return append(b, `",`...)
 }
 
-// AppendSettleTail ends the body of an ack or nack, which must have at least one ack id. undelivered says that no program
-// has seen these messages: a server that knows the member does not count them as deliveries.
+// AppendSettleTail ends the body of an ack or nack, which must have at least one ack id. undelivered reports that no
+// program has seen these messages. A server that knows the member then does not count their deliveries.
 func AppendSettleTail(b []byte, undelivered bool) []byte {
 	b = append(b[:len(b)-1], ']')
 	if undelivered {

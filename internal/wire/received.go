@@ -63,7 +63,7 @@ func (d *Decoder) Decode(body []byte) error {
 		}
 		found = s.Array()
 		for s.Elem() {
-			if err := d.one(); err != nil {
+			if err := d.element(); err != nil {
 				return err
 			}
 		}
@@ -77,15 +77,16 @@ func (d *Decoder) Decode(body []byte) error {
 	return nil
 }
 
-// one reads one element of the list.
-func (d *Decoder) one() error {
+// element reads one element of the list.
+func (d *Decoder) element() error {
 	d.m = Message{}
 	m := &d.m
 	d.text = d.text[:0]
 	clear(d.spans[:])
 	s := &d.scan
 	s.Object()
-	// Members are read in the order in which servers write them, without comparing names; then the rest in any order.
+	// First read the members that are in the order in which servers write them, without comparing names. Then read the rest
+	// in any order.
 	if s.Member(`"ack_id":`) {
 		d.keep(spanAckID)
 	}
@@ -131,7 +132,7 @@ func (d *Decoder) part(all string, span int) string {
 func (d *Decoder) message(m *Message) {
 	s := &d.scan
 	s.Object()
-	d.inOrder(m)
+	d.orderedMembers(m)
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
 		switch string(key) {
 		case "key":
@@ -154,8 +155,8 @@ func (d *Decoder) message(m *Message) {
 	}
 }
 
-// inOrder reads the members of a message that are in the order in which all known servers write them.
-func (d *Decoder) inOrder(m *Message) {
+// orderedMembers reads the members of a message that are in the order in which all known servers write them.
+func (d *Decoder) orderedMembers(m *Message) {
 	s := &d.scan
 	if s.Member(`"key":`) {
 		d.keep(spanKey)

@@ -1,8 +1,8 @@
 // Package wire reads and writes the JSON of the requests that carry messages: sends, receives, acks and nacks. It takes
 // and returns strings, numbers and times.
 //
-// The package keeps no state between calls, except for a Decoder, which its caller owns and may reuse. It does not know
-// HTTP, leases, or how errors are repeated. All other requests of the API are rare and use encoding/json.
+// The package keeps no state between calls, except in a Decoder, which its caller owns and may reuse. It does not know
+// HTTP, leases, or which requests are retried. All other requests of the API are rare and use encoding/json.
 package wire
 
 import (
