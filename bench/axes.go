@@ -12,7 +12,7 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// far is the time per request of a server behind a network and a database. Lanes and pollers help there.
+// far is the time per request of a server behind a network and a database. Lanes and pollers help with such a server.
 const far = 5 * time.Millisecond
 
 // heap returns the size of all objects on the heap, in bytes.
@@ -72,8 +72,8 @@ func measureAxes(ctx context.Context, opts options, all *results) error {
 	return nil
 }
 
-// onBacklog measures n messages on a stream with a backlog. For publish, x messages are stored before. For consume, n + x are
-// stored, and the first n of them are consumed.
+// onBacklog measures n messages on a stream with a backlog. For publish, x messages are stored before the clock starts. For
+// consume, n + x are stored, and the first n of them are consumed.
 func onBacklog(ctx context.Context, work string, x, n int) (time.Duration, error) {
 	return onServer(ctx, x, 100, true, func(ctx context.Context, url string, _, _ int) (time.Duration, error) {
 		runtime.GC() // otherwise the garbage of filling would be collected during some rounds and not during others
@@ -198,7 +198,7 @@ func measureKnobs(ctx context.Context, opts options, all *results) error {
 	return nil
 }
 
-// measure returns how long n messages take with the settings, and how much the heap grows at most.
+// measure returns how long n messages take with the settings, and by how many bytes the heap grows at its peak.
 func (s settings) measure(ctx context.Context, work string, n int) (took time.Duration, growth uint64, err error) {
 	run := s.publish
 	if work == "consume" {

@@ -18,7 +18,7 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// codec writes the body of a send and reads the answer to a receive: all data has one of these two shapes.
+// codec writes the body of a send and reads the answer to a receive.
 type codec struct {
 	name   string
 	encode func([]sequin.Message) error
@@ -150,13 +150,13 @@ func measureJSON(_ context.Context, opts options, all *results) error {
 	return nil
 }
 
-// perMessage runs f, which processes a batch, for a while, and returns the cost per message.
+// perMessage runs f, which processes a batch, until minMeasured has passed, and returns the cost per message.
 func perMessage(f func() error) (took time.Duration, allocs float64, err error) {
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	began, n := time.Now(), 0
-	for time.Since(began) < longEnough {
+	for time.Since(began) < minMeasured {
 		if err := f(); err != nil {
 			return 0, 0, err
 		}
@@ -167,7 +167,7 @@ func perMessage(f func() error) (took time.Duration, allocs float64, err error) 
 	return took, float64(after.Mallocs-before.Mallocs) / float64(n), nil
 }
 
-// receiveAnswer is the answer of a server to a receive of these messages.
+// receiveAnswer returns the answer of a server to a receive of these messages.
 func receiveAnswer(messages []sequin.Message) ([]byte, error) {
 	r := receivedJSON{make([]deliveryJSON, len(messages))}
 	for i, m := range messages {

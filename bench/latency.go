@@ -133,15 +133,15 @@ func (s settings) idle(ctx context.Context, url string, n int) (took []time.Dura
 func peakHeap() (stop func() uint64) {
 	quit, peak := make(chan struct{}), make(chan uint64)
 	go func() {
-		most := uint64(0)
+		largest := uint64(0)
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			most = max(most, heap())
+			largest = max(largest, heap())
 			select {
 			case <-tick.C:
 			case <-quit:
-				peak <- most
+				peak <- largest
 				return
 			}
 		}

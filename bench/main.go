@@ -1,6 +1,6 @@
 // Bench measures the rates and latencies of the library, and of what a user could choose instead, in one run on one machine.
 //
-//	go -C bench run .            # everything, in some ten minutes; writes results/*.json and *.svg
+//	go -C bench run .            # everything, in less than ten minutes; writes results/*.json and *.svg
 //	go -C bench run . -quick     # one round with few messages; writes nothing
 //
 // Rates are in messages per second, as medians of several rounds. The contenders take turns in each round, so that other

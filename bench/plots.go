@@ -65,7 +65,7 @@ func (r *results) canvas(title string) *plot.Plot {
 // headroom makes room for the legend at the top.
 func headroom(p *plot.Plot) { p.Y.Min, p.Y.Max = 0, p.Y.Max*1.35 }
 
-// ratio is the rate of the library relative to the contender that it is compared with, or empty.
+// ratio returns the rate of the library relative to the contender that it is compared with, as text; "" if there is none.
 func (r *results) ratio(part, work string) string {
 	for _, x := range r.Rates {
 		if x.Part == part && x.Work == work && x.Contender == libraryName && x.Size == 100 {
@@ -78,7 +78,7 @@ func (r *results) ratio(part, work string) string {
 	return ""
 }
 
-// limits has the rates of plain net/http in the same run.
+// limits returns the rates of plain net/http in the same run, as text.
 func (r *results) limits() string {
 	var parts []string
 	for _, x := range r.Rates {

@@ -31,21 +31,21 @@ type contender struct {
 	run              func(ctx context.Context, n, size int) (time.Duration, error)
 }
 
-// longEnough is how long a cell is measured in a round, in as many runs as that takes. A single run of a fast contender is too
-// short to be measured.
-const longEnough = 300 * time.Millisecond
+// minMeasured is the least time a cell is measured in each round. Short runs are repeated until it is reached, because a
+// single run of a fast contender takes too little time to be measured.
+const minMeasured = 300 * time.Millisecond
 
-// fewSingles is the number of messages when each takes requests of its own. More would take a minute per round, and the rate
-// does not depend on it.
-const fewSingles = 5_000
+// maxSingles is the largest number of messages when each takes requests of its own. More would take a minute per round, and
+// the rate does not depend on it.
+const maxSingles = 5_000
 
 // rate measures one cell once.
 func (c contender) rate(ctx context.Context, n, size int) (perSecond float64, err error) {
 	if c.name == singleName {
-		n = min(n, fewSingles)
+		n = min(n, maxSingles)
 	}
 	total, runs := time.Duration(0), 0
-	for total < longEnough {
+	for total < minMeasured {
 		runtime.GC() // so that garbage of earlier runs is not collected in this one
 		took, err := c.run(ctx, n, size)
 		if err != nil {
@@ -59,7 +59,7 @@ func (c contender) rate(ctx context.Context, n, size int) (perSecond float64, er
 
 // contenders are measured in this order in each round.
 func contenders() []contender {
-	against := func(run func(context.Context, string, int, int) (time.Duration, error)) func(context.Context, int, int) (time.Duration, error) {
+	withStub := func(run func(context.Context, string, int, int) (time.Duration, error)) func(context.Context, int, int) (time.Duration, error) {
 		return func(ctx context.Context, n, size int) (time.Duration, error) {
 			url, stop, err := serve(stubOf(size))
 			if err != nil {
@@ -70,12 +70,12 @@ func contenders() []contender {
 		}
 	}
 	// A consume is measured on messages that were published before the clock starts.
-	embedded := func(fill bool, run func(context.Context, string, int, int) (time.Duration, error)) func(context.Context, int, int) (time.Duration, error) {
+	withServer := func(fill bool, run func(context.Context, string, int, int) (time.Duration, error)) func(context.Context, int, int) (time.Duration, error) {
 		return func(ctx context.Context, n, size int) (time.Duration, error) {
 			return onServer(ctx, n, size, fill, run)
 		}
 	}
-	onPeer := func(storage jetstream.StorageType, fill bool, run func(*peer, context.Context, int, int) (time.Duration, error)) func(context.Context, int, int) (time.Duration, error) {
+	withJetStream := func(storage jetstream.StorageType, fill bool, run func(*peer, context.Context, int, int) (time.Duration, error)) func(context.Context, int, int) (time.Duration, error) {
 		return func(ctx context.Context, n, size int) (time.Duration, error) {
 			p, err := newPeer(ctx, storage)
 			if err != nil {
@@ -93,26 +93,26 @@ func contenders() []contender {
 	library, tuned := settings{}, settings{subscriber: sequin.SubscriberConfig{MaxInFlight: 4_000}}
 	consumePeer := func(p *peer, ctx context.Context, n, _ int) (time.Duration, error) { return p.consume(ctx, n) }
 	all := []contender{
-		{aloneName, "publish", limitName, against(publishPlain)},
-		{aloneName, "publish", libraryName, against(library.publish)},
-		{aloneName, "publish", singleName, against(publishOneByOne)},
-		{aloneName, "consume", limitName, against(consumePlain)},
-		{aloneName, "consume", smallName, against(consumePlainSmall)},
-		{aloneName, "consume", libraryName, against(library.consume)},
-		{aloneName, "consume", tunedName, against(tuned.consume)},
-		{aloneName, "consume", singleName, against(consumeOneByOne)},
-		{wholeName, "publish", libraryName, embedded(false, library.publish)},
-		{wholeName, "publish", singleName, embedded(false, publishOneByOne)},
-		{wholeName, "consume", libraryName, embedded(true, library.consume)},
-		{wholeName, "consume", tunedName, embedded(true, tuned.consume)},
-		{wholeName, "consume", singleName, embedded(true, consumeOneByOne)},
-		{wholeName, "end to end", libraryName, embedded(false, library.both)},
+		{aloneName, "publish", limitName, withStub(publishPlain)},
+		{aloneName, "publish", libraryName, withStub(library.publish)},
+		{aloneName, "publish", singleName, withStub(publishOneByOne)},
+		{aloneName, "consume", limitName, withStub(consumePlain)},
+		{aloneName, "consume", smallName, withStub(consumePlainSmall)},
+		{aloneName, "consume", libraryName, withStub(library.consume)},
+		{aloneName, "consume", tunedName, withStub(tuned.consume)},
+		{aloneName, "consume", singleName, withStub(consumeOneByOne)},
+		{wholeName, "publish", libraryName, withServer(false, library.publish)},
+		{wholeName, "publish", singleName, withServer(false, publishOneByOne)},
+		{wholeName, "consume", libraryName, withServer(true, library.consume)},
+		{wholeName, "consume", tunedName, withServer(true, tuned.consume)},
+		{wholeName, "consume", singleName, withServer(true, consumeOneByOne)},
+		{wholeName, "end to end", libraryName, withServer(false, library.both)},
 	}
 	for _, storage := range []jetstream.StorageType{jetstream.MemoryStorage, jetstream.FileStorage} {
 		all = append(all,
-			contender{wholeName, "publish", storageName(storage), onPeer(storage, false, (*peer).publish)},
-			contender{wholeName, "consume", storageName(storage), onPeer(storage, true, consumePeer)},
-			contender{wholeName, "end to end", storageName(storage), onPeer(storage, false, (*peer).both)})
+			contender{wholeName, "publish", storageName(storage), withJetStream(storage, false, (*peer).publish)},
+			contender{wholeName, "consume", storageName(storage), withJetStream(storage, true, consumePeer)},
+			contender{wholeName, "end to end", storageName(storage), withJetStream(storage, false, (*peer).both)})
 	}
 	return all
 }
@@ -169,13 +169,13 @@ func measureRates(ctx context.Context, opts options, all *results) error {
 			all.Rates = append(all.Rates, rate{Part: c.part, Work: c.work, Contender: c.name, Size: size, PerSecond: median(perSecond[i]), Rounds: perSecond[i]})
 		}
 	}
-	all.relate()
+	all.computeRatios()
 	all.printRates()
 	return nil
 }
 
-// relate computes the ratios.
-func (r *results) relate() {
+// computeRatios computes OfLimit and OfPeer of all rates.
+func (r *results) computeRatios() {
 	find := func(part, work, name string, size int) float64 {
 		for _, x := range r.Rates {
 			if x.Part == part && x.Work == work && x.Contender == name && x.Size == size {

@@ -42,7 +42,7 @@ type latency struct {
 	OfLimit   float64 // P50 divided by that of a plain request
 }
 
-// axis has the rates as a function of one size.
+// axis holds the rates as a function of one size.
 type axis struct {
 	Name, Unit string
 	Series     []series
@@ -69,10 +69,10 @@ type codecCost struct {
 	EncodeAllocs, DecodeAllocs float64
 }
 
-// startResults returns empty results. For a run of one part it returns those that the same machine has measured before.
-func startResults(file string, rounds int, goOn bool) (*results, error) {
+// startResults returns empty results, or, with keep, the results in the file, which must be of the same machine.
+func startResults(file string, rounds int, keep bool) (*results, error) {
 	fresh := &results{Machine: thisMachine(), Rounds: rounds}
-	if !goOn {
+	if !keep {
 		return fresh, nil
 	}
 	text, err := os.ReadFile(file)

@@ -25,7 +25,7 @@ func TestRatiosAreOfTheSamePartWorkAndSize(t *testing.T) {
 		{Part: wholeName, Work: "publish", Contender: libraryName, Size: 100, PerSecond: 90},
 		{Part: wholeName, Work: "publish", Contender: peerName, Size: 100, PerSecond: 60},
 	}}
-	r.relate()
+	r.computeRatios()
 	require.Equal(t, 0.75, r.Rates[1].OfLimit)
 	require.Zero(t, r.Rates[2].OfLimit, "there is nothing to compare it with")
 	require.Equal(t, 1.5, r.Rates[3].OfPeer)

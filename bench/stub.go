@@ -16,8 +16,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// stub is a server that answers at once, or after a delay that represents a network and a database. With it the client alone
-// is measured. It delivers the same messages again and again.
+// stub is a server that answers at once, or after a delay that represents a network and a database. It measures the client
+// alone. It delivers the same messages again and again.
 type stub struct {
 	delay time.Duration
 	size  int

@@ -66,7 +66,7 @@ var faultRules = []struct {
 	{func(f Fault) bool { return f.MaxAnswer < 0 }, "MaxAnswer is negative"},
 	{func(f Fault) bool { return f.MaxWait < 0 }, "MaxWait is negative"},
 	{func(f Fault) bool { return f.Status != 0 && (f.Status < 200 || f.Status > 599) }, "Status is not in 200..599"},
-	{func(f Fault) bool { return f.kinds() > 1 }, "at most one of Status, CutBefore, CutAfter and Garble may be set"},
+	{func(f Fault) bool { return f.exclusiveFields() > 1 }, "at most one of Status, CutBefore, CutAfter and Garble may be set"},
 	{func(f Fault) bool { return f.Status == 0 && (f.Header != nil || f.Body != "" || f.Acted) },
 		"Header, Body and Acted need a Status"},
 	{func(f Fault) bool { return f.Truncate > 0 && (f.CutBefore || f.CutAfter) },
@@ -81,8 +81,8 @@ var faultRules = []struct {
 		"MaxWait needs CutAfter, Garble or a Status with Acted"},
 }
 
-// kinds returns how many of the fields that exclude one another are set.
-func (f Fault) kinds() (n int) {
+// exclusiveFields returns how many of the fields that exclude one another are set.
+func (f Fault) exclusiveFields() (n int) {
 	for _, set := range []bool{f.Status != 0, f.CutBefore, f.CutAfter, f.Garble} {
 		if set {
 			n++
@@ -124,7 +124,7 @@ const (
 	answerInstead                   // the fault answers, and the server does not act
 	cutBefore                       // the connection is reset, and the server does not act
 
-	// Of these kinds the server acts first, and its answer is held back.
+	// With the kinds below, the server acts first and its answer is held back.
 
 	holdAnswer    // the client gets the server's answer, late, slowly or truncated
 	replaceAnswer // the client gets the fault's answer

@@ -170,8 +170,8 @@ func (p *pipe) change(f func()) {
 	p.cond.Broadcast()
 }
 
-// deadline is the time after which an operation fails. Its timer only wakes the goroutines that wait; whether the time has
-// passed is read from the clock. So a timer that fires late, or after the deadline was moved, does no harm.
+// deadline is the time after which an operation fails. Its timer only wakes the goroutines that wait. They read from the
+// clock whether the time has passed. A timer that fires late, or after the deadline was moved, therefore does no harm.
 type deadline struct {
 	at    time.Time
 	timer *time.Timer

@@ -1,9 +1,9 @@
 // Package sequintest runs a Sequin streams server inside a test.
 //
 // NewServer starts the embedded server of package server and registers its Close with the test. Client returns an HTTP
-// client that connects in memory, so that client, server and time can run inside testing/synctest, where an hour of retries
-// takes a millisecond. A Fault describes which requests go wrong and how; its FaultHandle counts the requests, waits for
-// them and removes the fault. Requests and Stream return copies of what the server received and holds.
+// client that connects in memory, so that client and server can run in the virtual time of testing/synctest, where an hour
+// of retries takes a millisecond. A Fault describes which requests go wrong and how; its FaultHandle counts the requests,
+// waits for them and removes the fault. Requests and Stream return copies of what the server received and holds.
 //
 // The package does not import the sequin client. It serves HTTP, so it does not repeat the client's assumptions.
 //

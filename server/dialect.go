@@ -40,7 +40,7 @@ type dialect struct {
 	sortStreams   func(all []store.StreamInfo) // brings a list of streams, newest first, into the order of the answer
 	sortConsumers func(all []store.ConsumerInfo)
 
-	// Sending. A key that occurs twice in a request is up to the store: see its send_plan.go.
+	// Sending. The store decides what happens to a key that occurs twice: see internal/store/send_plan.go.
 	maxMessages       int  // in one request
 	maxBindParameters int  // in one statement of the database; a request that needs more gets a 500
 	unprintableKeys   bool // keys that are not printable ASCII are not refused but get a 500 from the database

@@ -98,7 +98,7 @@ func TestIn2024AConsumerNameInTwoStreamsGets500FromReceiveAckAndNack(t *testing.
 	require.Equal(t, http.StatusOK, a.call("GET", "/api/streams/s/consumers/c", "").status, "GET uses the stream of the path")
 }
 
-func TestIn2024TheNamesOfStreamAndConsumerHaveTogetherAtMost44Characters(t *testing.T) {
+func TestIn2024TheNamesOfAStreamAndAConsumerTogetherHaveAtMost44Characters(t *testing.T) {
 	a := newAug2024(t)
 	consumer := func(length int) reply {
 		return a.call("POST", "/api/streams/s/consumers", `{"name":"`+strings.Repeat("x", length)+`","filter_key_pattern":">"}`)

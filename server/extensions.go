@@ -8,8 +8,8 @@ import (
 
 // The names of the extensions, as the Sequin-Extensions header lists them.
 const (
-	// fencedAcks says that an ack id belongs to one delivery. This server's ack ids always do; without the extension it
-	// does not say so.
+	// fencedAcks says that an ack id belongs to one delivery. The ack ids of the documented mode always do, but without
+	// the extension the server does not say so.
 	fencedAcks = "fenced-acks"
 	// parts says that Sequin-Part-Of headers are read.
 	parts = "parts"
@@ -21,7 +21,7 @@ var allExtensions = []string{fencedAcks, parts}
 // Extensions returns the names of the extensions that the documented mode has: what Config.WithoutExtensions may hold.
 func Extensions() []string { return slices.Clone(allExtensions) }
 
-// extensionsWithout returns what a server of this dialect has but for those that are switched off. It panics on an unknown name.
+// extensionsWithout returns the extensions of the dialect except those that are switched off. It panics on an unknown name.
 func (d *dialect) extensionsWithout(off []string) []string {
 	for _, name := range off {
 		if !slices.Contains(allExtensions, name) {

@@ -35,7 +35,7 @@ func (c *call) once(body []byte) (store.Once, error) {
 }
 
 // isKeyOfPart reports whether key can stand in a Sequin-Part-Of header: 1 to 255 printable ASCII characters without a
-// space. A space tells that the comma between two keys is missing.
+// space. A space means that the comma between two keys is missing.
 func isKeyOfPart(key string) bool {
 	if key == "" || len(key) > maxIdempotencyKey {
 		return false

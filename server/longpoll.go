@@ -51,7 +51,7 @@ func parseWait(v any) (time.Duration, bool) {
 	return time.Duration(n) * unit, ok
 }
 
-// longPoll waits in the consumer's line until it has received a message, the wait is over, the client is gone, or the
+// longPoll waits in the consumer's queue until it has received a message, the wait is over, the client is gone, or the
 // http.Server shuts down. The wait starts when the request arrives. It returns at once when a message is available and no
 // other receive waits.
 func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst []store.Delivery) ([]store.Delivery, error) {

@@ -72,8 +72,8 @@ func (c *call) batchSize(p params) (int, error) {
 func (c *call) deliver(consumer store.Consumer, got []store.Delivery) {
 	d := &c.srv.dialect
 	if d.waitedHeader {
-		// Measured to the begin of the leases and not to now: a client that adds ack_wait to it must not get a time after
-		// the end of the lease.
+		// The wait ends when the leases begin, and not now. Otherwise a client that adds ack_wait to it would get a time
+		// after the end of the lease.
 		begin := time.Now()
 		if len(got) > 0 {
 			begin = got[0].At

@@ -6,7 +6,7 @@ import (
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// send stores a batch. What happens to a key that occurs twice in it is up to the store: see send_plan.go there.
+// send stores a batch. The store decides what happens to a key that occurs twice in it: see internal/store/send_plan.go.
 func (c *call) send() error {
 	buf, err := c.jsonBody()
 	defer putBuffer(buf)

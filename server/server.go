@@ -18,13 +18,13 @@
 // The documented mode has some features beyond the documentation. A client may ignore them:
 //
 //   - Every answer below /api/streams has a Sequin-Extensions header, which names the extensions of this server:
-//     fenced-acks says that an ack id belongs to one delivery, and parts says that Sequin-Part-Of is known.
+//     fenced-acks says that an ack id belongs to one delivery, and parts says that Sequin-Part-Of is read.
 //   - A send may have an Idempotency-Key header. The server remembers a stream's successful sends of the last 10 minutes by
 //     their key, at most the latest million. A repeat with the same body gets the same answer and changes nothing.
 //   - A send may have a Sequin-Part-Of header: the Idempotency-Keys of earlier sends, each of which contained all its
 //     messages, the nearest first, with commas between them. When the server remembers one of them, the part succeeds
-//     without storing anything, and its own key is remembered too. Its published is the number of its messages, or that of
-//     the whole where that is smaller.
+//     without storing anything, and its own key is remembered too. Its "published" is the number of its messages, but at
+//     most the "published" of the earlier send.
 //   - A send of no messages succeeds and changes nothing.
 //   - Every answer to a receive has a Sequin-Waited-Ms header: the milliseconds, rounded down, from the arrival of the
 //     request to the moment when the leases began.
@@ -40,8 +40,8 @@
 //
 // # 100 Continue
 //
-// The 2024 server never sends it. An http.Server sends it when a handler starts to read the body of a request that expects
-// it. This server therefore sends it too, except before a 413 for a declared length that is too large.
+// The 2024 server never sends 100 Continue. An http.Server sends it when a handler starts to read the body of a request
+// that expects it. This server therefore sends it too, except before a 413 for a declared length that is too large.
 package server
 
 import (
@@ -112,7 +112,7 @@ func New(cfg Config) *Server {
 // not wait for running requests; http.Server.Shutdown does. It may be called more than once.
 //
 // http.Server.Shutdown needs no Close before it: it ends the long polls of its http.Server too, and other requests are
-// answered as usual meanwhile. httptest.Server.Close calls no hook. It waits for long polls to their end, up to 5 minutes,
+// answered as usual meanwhile. httptest.Server.Close calls no hook. It waits until the long polls end, up to 5 minutes,
 // unless the Server is closed first.
 func (s *Server) Close() {
 	s.closed.Store(true)

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// shutdowns tells when an http.Server that serves the handler shuts down. Its Shutdown waits for running requests but does
-// not end their contexts, so that it would wait for a long poll to its end. The zero value is ready for use.
+// shutdowns tells when an http.Server that serves the handler shuts down. Its Shutdown waits for running requests and does
+// not end their contexts. Without shutdowns it would wait until the long polls end. The zero value is ready for use.
 type shutdowns struct {
 	begun sync.Map // *http.Server to a chan struct{} that is closed when its Shutdown begins
 }

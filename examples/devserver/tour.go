@@ -28,7 +28,7 @@ func printTour(out io.Writer, url string, cfg server.Config) {
 	fmt.Fprintf(out, "%s %s/ack -d '{\"ack_ids\":[\"'$(echo \"$GOT\" | sed 's/.*\"ack_id\":\"\\([^\"]*\\)\".*/\\1/')'\"]}'\n\n", curl, consumer)
 }
 
-// quoted is text as one word for a shell. Between single quotes only a single quote is special; it must be outside.
+// quoted returns text as one word for a shell. Between single quotes only a single quote is special, so it must be outside.
 func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
 // receiveBody asks the server to wait for messages if it can.

@@ -64,8 +64,8 @@ func (a *archive) write(_ context.Context, batch []sequin.Delivery) error {
 
 func (a *archive) close() error { return a.file.Close() }
 
-// ledger is the handler that cannot handle every record. It records offsets in whole minutes. Before there were time zones,
-// clocks showed the local solar time, to the second; no retry can make such a record valid. Some other records fail once.
+// ledger is the handler that cannot handle every record. It books offsets in whole minutes. Before there were time zones,
+// clocks showed the local solar time, to the second. No retry can make such a record valid. Some other records fail once.
 type ledger struct {
 	dead string // the dead-letter stream
 

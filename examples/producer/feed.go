@@ -20,26 +20,26 @@ type feeder struct {
 	rest    []sequin.Message // of these, the messages that the Publisher did not accept, in order
 }
 
-// feedAll sends the spool and then the input, until both end or the context reading ends. The message that is being sent
-// then has until the context sending ends: if the server is available, it need not be spooled.
-func (f *feeder) feedAll(reading, sending context.Context, spooled []sequin.Message, input io.Reader) error {
+// feedAll sends the spool and then the input, until both are sent or readCtx ends. The message in hand may still be sent
+// until sendCtx ends, so that it need not be spooled if the server is available.
+func (f *feeder) feedAll(readCtx, sendCtx context.Context, spooled []sequin.Message, input io.Reader) error {
 	f.read.Add(int64(len(spooled)))
 	for i, m := range spooled {
-		err := f.send(sending, m, 0)
+		err := f.send(sendCtx, m, 0)
 		if err == nil {
-			err = context.Cause(reading)
+			err = context.Cause(readCtx)
 		}
 		if err != nil {
 			f.rest = append(f.rest, spooled[i+1:]...)
-			return fmt.Errorf("reading ended after message %d of %s: %w", i+1, f.o.spool, cmp.Or(context.Cause(reading), err))
+			return fmt.Errorf("reading ended after message %d of %s: %w", i+1, f.o.spool, cmp.Or(context.Cause(readCtx), err))
 		}
 	}
-	return f.feed(reading, sending, input)
+	return f.feed(readCtx, sendCtx, input)
 }
 
 // feed sends the input.
-func (f *feeder) feed(reading, sending context.Context, input io.Reader) (err error) {
-	records, last := f.o.records(reading, input), f.o.skip
+func (f *feeder) feed(readCtx, sendCtx context.Context, input io.Reader) (err error) {
+	records, last := f.o.records(readCtx, input), f.o.skip
 	for err == nil {
 		select {
 		case r := <-records:
@@ -54,14 +54,14 @@ func (f *feeder) feed(reading, sending context.Context, input io.Reader) (err er
 			if r.bad != nil {
 				f.rejects.add(r.message, r.bad, last)
 			} else {
-				err = f.send(sending, r.message, last)
+				err = f.send(sendCtx, r.message, last)
 			}
-		case <-reading.Done():
-			err = context.Cause(reading)
+		case <-readCtx.Done():
+			err = context.Cause(readCtx)
 		}
 	}
-	err = cmp.Or(context.Cause(reading), err) // an interrupt says more than the error of the last send
-	return fmt.Errorf("reading ended after record %d: %w; -skip %d goes on there", last, err, last)
+	err = cmp.Or(context.Cause(readCtx), err) // an interrupt says more than the error of the last send
+	return fmt.Errorf("reading ended after record %d: %w; -skip %d continues there", last, err, last)
 }
 
 // send sends or rejects a message. number is that of its record, or 0 for a message of the spool. An error ends reading; the

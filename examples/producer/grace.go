@@ -13,8 +13,8 @@ var (
 	errRefused   = errors.New("the server refuses everything, and -grace is over")
 )
 
-// graceContext is the context of sending. An outage alone does not end it. It ends the grace time after the command's own
-// ctx has ended or reading has failed, or when the server has refused everything for the grace time.
+// graceContext is the context of sending. An outage alone does not end it. It ends once -grace has passed since ctrl-C,
+// since reading failed, or since the server began to refuse everything.
 type graceContext struct {
 	context.Context
 	grace  time.Duration
@@ -33,8 +33,8 @@ func newGraceContext(ctx context.Context, grace time.Duration) *graceContext {
 // startGrace ends the context after the grace time.
 func (c *graceContext) startGrace() { time.AfterFunc(c.grace, func() { c.cancel(errGraceOver) }) }
 
-// closePublisher closes the Publisher. It returns the reason when the context ended first. What was not sent is the
-// tracker's to report.
+// closePublisher closes the Publisher. It returns the reason when the context ended first. The tracker reports the messages
+// that were not sent.
 func (c *graceContext) closePublisher(pub *sequin.Publisher) error {
 	go c.watchForRefusal(pub)
 	if pub.Close(c) != nil {

@@ -80,9 +80,9 @@ func produce(ctx context.Context, o options, input io.Reader, stderr io.Writer, 
 	if err != nil {
 		return errors.Join(err, rejected.close())
 	}
-	sending := newGraceContext(ctx, o.grace)
-	defer sending.cancel(nil)
-	reading, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	sendCtx := newGraceContext(ctx, o.grace)
+	defer sendCtx.cancel(nil)
+	readCtx, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	defer context.AfterFunc(ctx, func() { stop(errInterrupted) })()
 	tracked, m := newTracker(pub, rejected, stop), newMeter()
@@ -90,11 +90,11 @@ func produce(ctx context.Context, o options, input io.Reader, stderr io.Writer, 
 	shown := showProgress(stderr, live, o.every, func() string {
 		return m.line(pub.Stats(), f.read.Load(), tracked.failed.Load(), rejected.count())
 	})
-	fed := f.feedAll(reading, sending, spooled, input)
+	fed := f.feedAll(readCtx, sendCtx, spooled, input)
 	if fed != nil {
-		sending.startGrace()
+		sendCtx.startGrace()
 	}
-	closed := sending.closePublisher(pub)
+	closed := sendCtx.closePublisher(pub)
 	left := tracked.unsent()
 	shown.end()
 	return errors.Join(fed, closed, o.spoolUnsent(left, f.rest), rejected.close())

@@ -119,7 +119,7 @@ func TestAMistypedStreamEndsTheRunAndItsLossIsReported(t *testing.T) {
 	srv := sequintest.NewServer(t, sequintest.Config{})
 	code, out := try(t, srv, strings.Repeat("x\n", 50_000), "-stream", "typo", "-grace", "1ms")
 	require.Equal(t, exitUnsent, code)
-	require.Regexp(t, `reading ended after record \d+: .*404 Not Found.*; -skip \d+ goes on there`, out)
+	require.Regexp(t, `reading ended after record \d+: .*404 Not Found.*; -skip \d+ continues there`, out)
 	require.Regexp(t, `\d+ failed, the first: message "records.\d+": .*404 Not Found.*; these were lost, from key "records.1" to key .* -spool would have kept them`, out)
 }
 
@@ -193,7 +193,7 @@ func TestTooManyFailuresEndReading(t *testing.T) {
 	args := []string{"-stream", "s", "-create", "-key", "k.{line}", "-spool", spool, "-retry-for", "1ns", "-grace", "1ms"}
 	code, out := try(t, srv, input.String(), args...)
 	require.Equal(t, exitUnsent, code)
-	went := regexp.MustCompile(`reading ended after record (\d+): 10000 messages have failed; -skip (\d+) goes on there`).FindStringSubmatch(out)
+	went := regexp.MustCompile(`reading ended after record (\d+): 10000 messages have failed; -skip (\d+) continues there`).FindStringSubmatch(out)
 	require.Lenf(t, went, 3, "%.2000s", out)
 
 	outage.Remove()

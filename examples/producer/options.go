@@ -30,7 +30,7 @@ must not contain. With -sanitize each such character is replaced by '_'; differe
 
 Messages are sent in batches, in the background. While the server is unavailable they are sent again, and reading waits. On
 ctrl-C, and when the server refuses everything (because the stream is mistyped or the token is wrong), reading ends, and
-what was read is sent for at most -grace. What remains, and what failed for -retry-for, is written to the -spool file, which
+what was read is sent for at most -grace. What remains, and what failed after -retry-for, is written to the -spool file, which
 is sent first at the next start. A record is rejected only if it can never be sent: no key can be made of it, the server
 calls it invalid, or a later message of its key was sent. A second ctrl-C ends the program at once and loses what is unsent.
 
@@ -69,9 +69,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags.Int64Var(&o.skip, "skip", 0, "leave out the first `n` records")
 	flags.StringVar(&o.spool, "spool", "", "the `file` for messages that could not be sent; it is sent first at the next start")
 	flags.StringVar(&o.rejects, "rejects", "", "the `file` for records that can never be sent; default only stderr")
-	flags.DurationVar(&o.retryFor, "retry-for", 0, "how `long` to retry a message in an outage before it is spooled; default without limit")
-	flags.DurationVar(&o.grace, "grace", 10*time.Second, "how `long` to continue sending after ctrl-C, or while the server refuses everything")
-	flags.DurationVar(&o.every, "every", 5*time.Second, "how `often` to report progress if stderr is not a terminal")
+	flags.DurationVar(&o.retryFor, "retry-for", 0, "retry a message for this `duration` in an outage before it is spooled; default without limit")
+	flags.DurationVar(&o.grace, "grace", 10*time.Second, "continue sending for this `duration` after ctrl-C, or while the server refuses everything")
+	flags.DurationVar(&o.every, "every", 5*time.Second, "report progress at this `interval` if stderr is not a terminal")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return o, errHelp
 	} else if err != nil {

@@ -110,7 +110,7 @@ func rowJSON(columns, row []string) string {
 	encode := json.NewEncoder(&b)
 	encode.SetEscapeHTML(false)
 	put := func(s string) {
-		_ = encode.Encode(s)    // of a string into memory; it cannot fail
+		_ = encode.Encode(s)    // encoding a string into memory cannot fail
 		b.Truncate(b.Len() - 1) // the encoder ends with a newline
 	}
 	for i, column := range columns {

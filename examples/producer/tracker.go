@@ -10,11 +10,12 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// maxPending is how many messages the tracker follows at once. It is twice what a Publisher buffers by default, so that the
-// Publisher sets the pace. It bounds the memory while one lane hangs and the others go on.
+// maxPending is how many messages the tracker follows at once. It is twice what a Publisher buffers by default, so that
+// send rarely waits for the tracker. It bounds the memory while one lane hangs and the others continue.
 const maxPending = 40_000
 
-// maxFailed is how many messages may fail before reading ends. They are kept in memory, and that many are no accident.
+// maxFailed is how many messages may fail before reading ends. They are kept in memory, and so many failures must have
+// a common cause.
 const maxFailed = 10_000
 
 var errManyFailed = fmt.Errorf("%d messages have failed", maxFailed)

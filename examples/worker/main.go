@@ -28,8 +28,8 @@ const (
 )
 
 func main() {
-	// A closed pipe shall be an error of the output like any other. Otherwise the signal would end the program, and the
-	// messages that it has would stay leased.
+	// A closed pipe must be an error of the output like any other. Otherwise the signal would end the program, and the
+	// messages that it holds would stay leased.
 	signal.Ignore(syscall.SIGPIPE)
 	// The first signal drains, and a second one ends the program.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

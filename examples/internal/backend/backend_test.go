@@ -18,7 +18,7 @@ func TestTheServerOfTheEnvironmentIsUsed(t *testing.T) {
 	found.Stop()
 }
 
-func TestWithoutOneAServerIsStarted(t *testing.T) {
+func TestWithoutSequinURLAServerIsStarted(t *testing.T) {
 	t.Setenv("SEQUIN_URL", "")
 	found, err := backend.Find()
 	require.NoError(t, err)

@@ -78,10 +78,10 @@ func (b *aug2024Backlog) replace(it *item, e *entry) {
 	b.ready.push(it)
 }
 
-// removed does nothing: a replaced row follows its key, and this dialect drops nothing.
+// removed does nothing, because stored has updated the row of a replaced message, and this dialect drops no messages.
 func (b *aug2024Backlog) removed(*entry) {}
 
-// limitsChanged does nothing: this dialect ignores max_deliver, and reads the other limits when it needs them.
+// limitsChanged does nothing, because this dialect ignores max_deliver, and reads the other limits when it needs them.
 func (b *aug2024Backlog) limitsChanged() {}
 
 func (b *aug2024Backlog) refresh(now time.Time) (available bool) {

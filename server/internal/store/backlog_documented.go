@@ -42,8 +42,8 @@ func (b *documentedBacklog) read(e *entry) *item {
 	return it
 }
 
-// addLater adds a later message of the item's key. It removes dead ones from the end first: of a key that is replaced
-// again and again at most one is alive.
+// addLater adds a later message of the item's key. It removes dead ones from the end first, so that a key that is replaced
+// again and again has at most one later message.
 func (it *item) addLater(e *entry) {
 	for n := len(it.later); n > 0 && it.later[n-1].dead; n-- {
 		it.later[n-1].refs--
@@ -78,8 +78,8 @@ func (b *documentedBacklog) refresh(now time.Time) (available bool) {
 
 func (b *documentedBacklog) nextExpiry() (time.Time, bool) { return b.leases.nextExpiry() }
 
-// limitsChanged removes the ready messages that a lowered max_deliver leaves no delivery. Messages on lease are checked
-// when the lease ends.
+// limitsChanged removes the ready messages that have had as many deliveries as a lowered max_deliver allows. Messages on
+// lease are checked when the lease ends.
 func (b *documentedBacklog) limitsChanged() {
 	for _, it := range slices.Clone(b.ready) {
 		if b.exhausted(it) {
@@ -176,7 +176,7 @@ func (b *documentedBacklog) advance(it *item) {
 	b.items.put(it)
 }
 
-// stored does nothing: new messages are read when they are asked for.
+// stored does nothing, because new messages are read when a receive asks for them.
 func (b *documentedBacklog) stored([]*entry) {}
 
 // removed advances the key whose current message was removed. It does so at once when the message was dropped or is not on

@@ -11,7 +11,7 @@ type consumer struct {
 	stream  *stream
 	info    ConsumerInfo
 	backlog backlog
-	line    line
+	waiting waitQueue
 	ended   error // set when the consumer is deleted or the store closed; what methods return from then on
 }
 
@@ -22,7 +22,7 @@ func (c *consumer) update(limits ConsumerLimits) (ConsumerInfo, error) {
 	c.info.ConsumerLimits = limits
 	c.info.UpdatedAt = time.Now()
 	c.backlog.limitsChanged()
-	c.line.update()
+	c.waiting.update()
 	return c.info, nil
 }
 
@@ -32,21 +32,21 @@ func (c *consumer) receive(n int, dst []Delivery) ([]Delivery, error) {
 	}
 	dst = c.backlog.receive(n, dst)
 	// The timer has to follow the new leases: a receive may wait because max_ack_pending is reached.
-	c.line.update()
+	c.waiting.update()
 	return dst, nil
 }
 
-// receiveInLine is receive for a waiter.
-func (c *consumer) receiveInLine(w waiter, n int, dst []Delivery) ([]Delivery, error) {
+// receiveQueued is receive for a waiter.
+func (c *consumer) receiveQueued(w waiter, n int, dst []Delivery) ([]Delivery, error) {
 	if c.ended != nil {
 		return dst, c.ended
 	}
 	before := len(dst)
 	dst = c.backlog.receive(n, dst)
 	if len(dst) > before {
-		c.line.leave(w)
+		c.waiting.leave(w)
 	} else {
-		c.line.stay(w)
+		c.waiting.stay(w)
 	}
 	return dst, nil
 }
@@ -55,10 +55,10 @@ func (c *consumer) queue() (waiter, error) {
 	if c.ended != nil {
 		return nil, c.ended
 	}
-	if len(c.line.waiters) >= c.info.MaxWaiting {
+	if len(c.waiting.waiters) >= c.info.MaxWaiting {
 		return nil, ErrTooManyWaiting
 	}
-	return c.line.join(), nil
+	return c.waiting.join(), nil
 }
 
 func (c *consumer) settle(ids []ID, how Settlement) error {
@@ -66,14 +66,14 @@ func (c *consumer) settle(ids []ID, how Settlement) error {
 		return c.ended
 	}
 	c.backlog.settle(ids, how)
-	c.line.update()
+	c.waiting.update()
 	return nil
 }
 
 func (c *consumer) end(err error) {
 	if c.ended == nil {
 		c.ended = err
-		c.line.close()
+		c.waiting.close()
 	}
 }
 
@@ -95,7 +95,7 @@ func (c *consumer) peek(q PeekQuery) []View {
 }
 
 func (c *consumer) state() ConsumerState {
-	s := ConsumerState{Info: c.info, Waiting: len(c.line.waiters), Outstanding: c.backlog.outstanding()}
+	s := ConsumerState{Info: c.info, Waiting: len(c.waiting.waiters), Outstanding: c.backlog.outstanding()}
 	c.backlog.views(func(v View) bool {
 		if v.State == Available {
 			s.Available++

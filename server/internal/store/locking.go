@@ -149,12 +149,12 @@ func (c *consumer) State() ConsumerState {
 	return c.state()
 }
 
-// leaseExpired runs on the line's timer.
+// leaseExpired is called by the timer of the consumer's waitQueue.
 func (c *consumer) leaseExpired() {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
-	c.line.stopTimer()
-	c.line.update()
+	c.waiting.stopTimer()
+	c.waiting.update()
 }
 
 // place is a Place in memory.
@@ -168,11 +168,11 @@ func (p *place) Ready() <-chan struct{} { return p.waiter }
 func (p *place) Receive(n int, dst []Delivery) ([]Delivery, error) {
 	p.consumer.stream.mu.Lock()
 	defer p.consumer.stream.mu.Unlock()
-	return p.consumer.receiveInLine(p.waiter, n, dst)
+	return p.consumer.receiveQueued(p.waiter, n, dst)
 }
 
 func (p *place) Leave() {
 	p.consumer.stream.mu.Lock()
 	defer p.consumer.stream.mu.Unlock()
-	p.consumer.line.leave(p.waiter)
+	p.consumer.waiting.leave(p.waiter)
 }

@@ -46,7 +46,7 @@ func (r *successes) find(o Once, body uint64, messages int) (published int, foun
 	}
 	for _, whole := range o.PartOf {
 		if k := r.byKey[whole]; k != nil {
-			// Which of the whole's messages changed the stream is not known any more. A part never counts more than the whole.
+			// It is no longer known which messages of the whole changed the stream. A part never counts more than the whole.
 			return min(messages, k.published), true, nil
 		}
 	}

@@ -8,8 +8,8 @@
 // those below.
 //
 // In Memory a stream and its consumers share one lock, which locking.go takes. A stream has the log of its messages. A
-// consumer has a backlog, what it has not settled, and a line, the receives that wait. The dialect chooses between the
-// documented behaviour and that of the 2024 server. A store knows nothing of HTTP and JSON.
+// consumer has a backlog, which holds what it has not settled, and a waitQueue of the receives that wait. The dialect
+// chooses between the documented behaviour and that of the 2024 server. A store does not know HTTP or JSON.
 package store
 
 import (
@@ -62,8 +62,8 @@ type Stream interface {
 	// not fit, and ErrDoubledKey where a batch may not hold a key twice. Send does not keep the slice. It keeps the
 	// strings.
 	//
-	// When a send with this key has succeeded, Send stores nothing and returns that one's result, or ErrOtherBody when the
-	// bodies differ. When one of PartOf has succeeded it stores nothing either, and its own key counts as a success from
+	// When a send with this key has succeeded, Send stores nothing and returns the result of that send, or ErrOtherBody when
+	// the bodies differ. When one of PartOf has succeeded it stores nothing either, and its own key counts as a success from
 	// then on. When such a send still runs Send waits for it. A stream remembers the successes of the last 10 minutes, at
 	// most the latest million, and no failures.
 	Send(Once, []Message) (published int, err error)
@@ -97,7 +97,7 @@ type Consumer interface {
 	// Receive leases up to n messages and returns dst with them appended. It does not wait: when no message is available
 	// it returns dst unchanged and no error.
 	Receive(n int, dst []Delivery) ([]Delivery, error)
-	// Queue adds a place at the end of the line of waiting receives, or returns ErrTooManyWaiting.
+	// Queue adds a place at the end of the queue of waiting receives, or returns ErrTooManyWaiting.
 	Queue() (Place, error)
 	// Settle ends the leases with these ids. It ignores an id that no lease has.
 	Settle(ids []ID, how Settlement) error
@@ -107,15 +107,15 @@ type Consumer interface {
 	State() ConsumerState
 }
 
-// Place is the place of one waiting receive in its consumer's line. The receive must call Leave when it is done.
+// Place is the place of one waiting receive in its consumer's queue. The receive must call Leave when it is done.
 type Place interface {
-	// Ready has a value when the receive should call Receive: it is first in line and a message is available, or the
-	// consumer is deleted, or the store is closed.
+	// Ready has a value when the receive should call Receive: it is first in the queue and a message is available, or
+	// the consumer is deleted, or the store is closed.
 	Ready() <-chan struct{}
-	// Receive is Consumer.Receive for a waiting receive. When it returns messages it also leaves the line. When another
-	// receive was faster it returns none, and the place stays first in line.
+	// Receive is Consumer.Receive for a waiting receive. When it returns messages it also leaves the queue. When
+	// another receive was faster it returns none, and the place stays first in the queue.
 	Receive(n int, dst []Delivery) ([]Delivery, error)
-	// Leave leaves the line. A turn that was not used passes to the next place. It may be called more than once.
+	// Leave leaves the queue. A turn that was not used passes to the next place. It may be called more than once.
 	Leave()
 }
 
@@ -239,7 +239,7 @@ type ConsumerView struct {
 // ConsumerState is a copy of a consumer's state.
 type ConsumerState struct {
 	Info        ConsumerInfo
-	Waiting     int // places in the line
+	Waiting     int // places in the queue
 	Available   int // messages
 	Outstanding []Outstanding
 }

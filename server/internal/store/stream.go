@@ -88,7 +88,7 @@ func (s *stream) states(key string) (Message, []ConsumerView, error) {
 	return e.message(), views, nil
 }
 
-// createConsumer adds a consumer. leaseExpired is for its line.
+// createConsumer adds a consumer. leaseExpired is called by the timer of its waitQueue.
 func (s *stream) createConsumer(o ConsumerOptions, leaseExpired func(*consumer)) (*consumer, error) {
 	if s.ended != nil {
 		return nil, s.ended
@@ -104,7 +104,7 @@ func (s *stream) createConsumer(o ConsumerOptions, leaseExpired func(*consumer))
 	c.backlog = s.dialect.newBacklog(feed{
 		log: &s.log, ids: s.ids, filter: newFilter(o.Filter), limits: &c.info.ConsumerLimits, createdAt: at,
 	})
-	c.line = line{backlog: c.backlog, leaseExpired: func() { leaseExpired(c) }}
+	c.waiting = waitQueue{backlog: c.backlog, leaseExpired: func() { leaseExpired(c) }}
 	s.consumers = append(s.consumers, c)
 	return c, nil
 }

@@ -46,7 +46,7 @@ func TestAWaiterThatReceivesNothingStaysFirst(t *testing.T) {
 	f := newFixture(t, StreamOptions{}, ConsumerLimits{})
 	first, second := f.queue(), f.queue()
 	f.send("a")
-	require.Len(t, f.receive(1), 1, "a receive that is not in the line is faster")
+	require.Len(t, f.receive(1), 1, "a receive that is not in the queue is faster")
 	require.True(t, called(first))
 	got, err := first.Receive(1, nil)
 	require.NoError(t, err)
@@ -75,7 +75,7 @@ func TestAFilteredOutMessageCallsNoWaiter(t *testing.T) {
 	require.True(t, called(p))
 }
 
-func TestMaxWaitingLimitsTheLine(t *testing.T) {
+func TestMaxWaitingLimitsTheQueue(t *testing.T) {
 	f := newFixture(t, StreamOptions{}, ConsumerLimits{})
 	first := f.queue()
 	f.queue()
@@ -150,7 +150,7 @@ func TestTheTimerFollowsTheLeaseThatEndsNext(t *testing.T) {
 
 func TestATimerRunsOnlyWhileAReceiveWaits(t *testing.T) {
 	f := newFixture(t, StreamOptions{}, ConsumerLimits{})
-	timer := func() *time.Timer { return f.consumer.(*consumer).line.timer }
+	timer := func() *time.Timer { return f.consumer.(*consumer).waiting.timer }
 	f.send("a")
 	f.receive(1)
 	require.Nil(t, timer())
