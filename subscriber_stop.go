@@ -236,9 +236,9 @@ func (lp *subscriberLoop) finish() {
 	defer cancel()
 	_, _ = s.settler.acks.Close(ctx) // each settle that they leave has been reported by itself
 	_, _ = s.settler.nacks.Close(ctx)
-	left := s.ledger.Left()
-	s.shutdown.finish(DrainError{Unsettled: left.Unsettled + s.ledger.Unsettled(), Unknown: left.Unknown,
-		cause: cmp.Or(left.Cause, ErrLeaseExpired)})
+	unsent := s.ledger.Unsent()
+	s.shutdown.finish(DrainError{Unsettled: unsent.Unsettled + s.ledger.Unsettled(), Unknown: unsent.Unknown,
+		cause: cmp.Or(unsent.Cause, ErrLeaseExpired)})
 	s.hardStop()
 	close(s.done)
 }
@@ -247,6 +247,6 @@ func (lp *subscriberLoop) finish() {
 // although an ack of the program has failed would look like a clean end.
 func (s *Subscriber) noteLeft(items []settleEntry, err error) {
 	if s.ledger.Stopping() {
-		s.ledger.Leave(len(items), errors.Is(err, ErrOutcomeUnknown), err)
+		s.ledger.NoteUnsent(len(items), errors.Is(err, ErrOutcomeUnknown), err)
 	}
 }

@@ -18,7 +18,7 @@ type Ledger[N, H any] struct {
 	deadLetters int          // being sent
 	stopping    bool
 	released    bool // no nack is delayed any more
-	unsent      Left
+	unsent      Unsent
 }
 
 // Delayed is a nack that is sent later.
@@ -27,8 +27,8 @@ type Delayed[H any] struct {
 	At   time.Time
 }
 
-// Left counts the settles that were not confirmed before a stop ended.
-type Left struct {
+// Unsent counts the settles that were not confirmed before a stop ended.
+type Unsent struct {
 	Unsettled int // certainly not carried out
 	Unknown   int // may have been carried out
 	Cause     error
@@ -230,9 +230,9 @@ func (g *Ledger[N, H]) Stopping() bool {
 	return g.stopping
 }
 
-// Leave counts n settles that were not confirmed before a stop ended. unknown reports that they may have been carried out.
-// The error of the first call becomes the cause.
-func (g *Ledger[N, H]) Leave(n int, unknown bool, err error) {
+// NoteUnsent counts n settles that were not confirmed before a stop ended. unknown reports that they may have been carried
+// out. The error of the first call becomes the cause.
+func (g *Ledger[N, H]) NoteUnsent(n int, unknown bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.unsent.Cause == nil {
@@ -245,8 +245,8 @@ func (g *Ledger[N, H]) Leave(n int, unknown bool, err error) {
 	}
 }
 
-// Left returns what Leave has counted.
-func (g *Ledger[N, H]) Left() Left {
+// Unsent returns what NoteUnsent has counted.
+func (g *Ledger[N, H]) Unsent() Unsent {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.unsent

@@ -144,12 +144,12 @@ func TestAReleasedLedgerDelaysNothing(t *testing.T) {
 	})
 }
 
-func TestLeftKeepsTheFirstCause(t *testing.T) {
+func TestUnsentKeepsTheFirstCause(t *testing.T) {
 	g, first := newLedger(10), errors.New("first")
-	require.Zero(t, g.Left())
-	g.Leave(2, false, first)
-	g.Leave(3, true, errors.New("second"))
-	require.Equal(t, Left{Unsettled: 2, Unknown: 3, Cause: first}, g.Left())
+	require.Zero(t, g.Unsent())
+	g.NoteUnsent(2, false, first)
+	g.NoteUnsent(3, true, errors.New("second"))
+	require.Equal(t, Unsent{Unsettled: 2, Unknown: 3, Cause: first}, g.Unsent())
 }
 
 func TestAccountsStayInTheOrderInWhichLeasesEnd(t *testing.T) {
