@@ -117,6 +117,7 @@ func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*han
 		return nil, ErrBusy
 	}
 	s.handlers.Store(p)
+	s.wake() // everything moves to the channel
 	s.breaker.SetPace(func(step int) time.Duration { return p.backoff.wait(step, nil) })
 	return p, nil
 }
@@ -261,7 +262,7 @@ type disposition uint8
 
 const (
 	callHandler       disposition = iota
-	returnUndelivered             // nack it at once: the breaker lets only a probe through
+	returnUndelivered             // nack it at once: its lease is over, or the breaker lets only a probe through
 	joinOutputs                   // output messages of an earlier delivery of the message are in flight: it is settled with them
 	ackOnly                       // its dead letter has been sent: only the ack is missing
 	sendDeadLetter                // send it to the dead letters without another handler call
@@ -270,7 +271,7 @@ const (
 // dispositionOf decides what becomes of a delivery. It changes nothing.
 func (p *handlerPool) dispositionOf(d Delivery) disposition {
 	switch {
-	case !p.sub.breaker.Admit(d.state):
+	case !p.sub.breaker.Admit(d.state), lease.Past(time.Now(), d.Deadline): // the process was paused meanwhile
 		return returnUndelivered
 	case p.outputs.inFlight(d):
 		return joinOutputs

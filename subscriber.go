@@ -22,7 +22,8 @@ type Subscriber struct {
 	consumer string // its id: names are not scoped to streams on the 2024 server
 	origin   origin
 
-	deliveries chan Delivery   // sent on, and closed, by the loop alone
+	deliveries chan Delivery // of the buffer; closed by the loop
+	buffer     deliveryBuffer
 	soft       context.Context // ends when the Subscriber is to stop: nothing is received any more
 	softStop   context.CancelFunc
 	hard       context.Context // ends when the Subscriber no longer waits for deliveries to be settled
@@ -88,6 +89,7 @@ func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg Sub
 	s := &Subscriber{client: c, cfg: cfg, stream: stream, consumer: foundConsumer.ID, origin: origin{foundStream, foundConsumer},
 		deliveries: make(chan Delivery, cfg.MaxInFlight), wakeups: make(chan struct{}, 1), done: make(chan struct{}),
 		ledger: lease.NewLedger[*fetched, settling](cfg.MaxInFlight), failures: failurelog.New(), filled: make(chan struct{}, 1)}
+	s.buffer.channel = s.deliveries
 	s.soft, s.softStop = context.WithCancel(ctx)
 	s.hard, s.hardStop = context.WithCancel(context.WithoutCancel(ctx))
 	s.setTerms(foundConsumer.AckWait)
@@ -128,13 +130,30 @@ var noDeliveries = func() <-chan Delivery { c := make(chan Delivery); close(c); 
 // Deliveries returns the channel of deliveries, the same one at every call. It is closed when the Subscriber stops; Err
 // then tells why. Any number of goroutines may range over it.
 //
+// The channel has room for MaxInFlight deliveries, but its len does not tell how many are buffered: most of them wait in a
+// queue, where their leases are checked, until the program settles what it has read.
+//
 // A Subscriber's deliveries go either to this channel or to handlers. After Handle, HandleBatch or Pipe, Deliveries
 // returns a closed channel; after Deliveries, these return ErrBusy.
 func (s *Subscriber) Deliveries() <-chan Delivery {
 	if !s.setMode(modeChannel) {
 		return noDeliveries
 	}
+	if s.buffer.waits() || s.buffer.wokenUp() {
+		s.offer(time.Now())
+	}
 	return s.deliveries
+}
+
+// offer is called when the program settles a delivery or calls Deliveries: it may read the next delivery now.
+func (s *Subscriber) offer(now time.Time) {
+	look := s.buffer.wokenUp()
+	if s.buffer.waits() {
+		look = s.buffer.offer(now) || look
+	}
+	if look {
+		s.wake()
+	}
 }
 
 // Err returns nil while the Subscriber runs, and after Close or the end of its ctx. Otherwise it tells why the Subscriber

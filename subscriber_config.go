@@ -7,7 +7,7 @@ import (
 
 // SubscriberConfig configures a Subscriber. The zero value works. Subscribe copies it.
 type SubscriberConfig struct {
-	// MaxInFlight is the most deliveries that are in flight: buffered in the channel, or with the program and, by the
+	// MaxInFlight is the most deliveries that are in flight: buffered, or with the program and, by the
 	// server's clock, neither settled nor expired. It bounds memory, and the number of messages that are redelivered only
 	// after their leases have ended if the process crashes. The server may count more as in flight after ack_wait was
 	// lengthened, until the Subscriber notices that, which takes a minute at most.

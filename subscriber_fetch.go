@@ -62,7 +62,7 @@ func (lp *subscriberLoop) startPolls(now time.Time) (next time.Time) {
 			return lp.nextPoll
 		}
 		ask := lp.window.Ask(lp.room(lp.windowSize()))
-		busy := len(lp.polls) > 0 || len(lp.sub.deliveries) > 0
+		busy := len(lp.polls) > 0 || lp.sub.buffer.len() > 0
 		if ask < 1 || busy && lp.window.Small(ask) {
 			// Room, made by a settle or the end of a lease, and an answer are events; and the channel is sampled while it
 			// holds anything.
@@ -214,15 +214,17 @@ func (lp *subscriberLoop) take(a answer) {
 	if open {
 		lp.sub.freshest(a.deliveries)
 	}
+	kept := a.deliveries[:0]
 	for i := range a.deliveries {
 		// More than was asked for must not take more room than was reserved; an answer that travelled too long is not worth
 		// delivering; and handlers that do nothing but fail get one message, the probe.
 		if d := &a.deliveries[i]; i >= a.poll.asked || late || open && !lp.sub.breaker.Try(d.state, now, f.lease.HandOverBy) {
 			lp.sub.settler.returnDelivery(*d)
 		} else {
-			lp.push(d)
+			kept = append(kept, *d)
 		}
 	}
+	lp.push(now, kept)
 }
 
 // takeEmpty handles an answer without messages. The loop pauses if the server did not wait.

@@ -77,8 +77,9 @@ func (lp *subscriberLoop) look(now time.Time) {
 		lp.recall(now)
 	}
 	if by := lp.handOverBy(); !by.IsZero() {
+		lp.sub.buffer.look(now, lp.taken(), lp.sub.times.Count(), lp.sub.mode.Load() == modeHandlers)
 		soonest(by)
-		soonest(now.Add(lp.window.Sample(len(lp.sub.deliveries))))
+		soonest(now.Add(lp.sub.buffer.pause(lp.window.Sample(lp.sub.buffer.len()))))
 	}
 	if f := lp.sub.late.Swap(nil); f != nil {
 		lp.window.Late(&f.batch)
@@ -97,7 +98,7 @@ func (lp *subscriberLoop) look(now time.Time) {
 
 // taken is how many deliveries have left the channel, including those that were recalled.
 func (lp *subscriberLoop) taken() uint64 {
-	return lp.sub.counts.buffered.Load() - uint64(len(lp.sub.deliveries))
+	return lp.sub.counts.buffered.Load() - uint64(lp.sub.buffer.len())
 }
 
 // dropTaken forgets what was fetched once its last delivery has left the channel.
@@ -123,34 +124,37 @@ func (lp *subscriberLoop) handOverBy() (first time.Time) {
 	return first
 }
 
-// push sends d on the channel. There is room: the channel holds MaxInFlight, and whatever is in it is in flight.
-func (lp *subscriberLoop) push(d *Delivery) {
-	select {
-	case lp.sub.deliveries <- *d:
-		f := d.state.fetched
-		f.last = lp.sub.counts.buffered.Add(1)
+// push adds deliveries to the buffer.
+func (lp *subscriberLoop) push(now time.Time, ds []Delivery) {
+	if len(ds) == 0 {
+		return
+	}
+	lp.sub.buffer.add(now, ds)
+	before := lp.sub.counts.buffered.Add(uint64(len(ds))) - uint64(len(ds))
+	for i := range ds {
+		f := ds[i].state.fetched
+		f.last = before + uint64(i) + 1
 		if n := len(lp.prefetched); n == 0 || lp.prefetched[n-1] != f {
 			lp.prefetched = append(lp.prefetched, f)
 		}
-	default:
-		lp.sub.settler.returnDelivery(*d)
 	}
 }
 
-// recall empties the channel, returns the deliveries whose leases are nearly over, and sends the others again, in order.
+// recall empties the buffer, returns the deliveries whose leases are nearly over, and sends the others again, in order.
 func (lp *subscriberLoop) recall(now time.Time) {
 	taken, was := lp.taken(), lp.prefetched
-	all := lp.drainChannel()
+	all := lp.drainBuffer()
 	lp.prefetched = nil
-	late := 0
-	for i := range all {
-		if d := &all[i]; lease.Past(now, d.state.fetched.lease.HandOverBy) {
-			late++
-			lp.sub.settler.returnDelivery(*d)
+	fresh := all[:0]
+	for _, d := range all {
+		if lease.Past(now, d.state.fetched.lease.HandOverBy) {
+			lp.sub.settler.returnDelivery(d)
 		} else {
-			lp.push(d)
+			fresh = append(fresh, d)
 		}
 	}
+	late := len(all) - len(fresh)
+	lp.push(now, fresh)
 	if late == 0 {
 		return
 	}
@@ -163,24 +167,18 @@ func (lp *subscriberLoop) recall(now time.Time) {
 	lp.sub.log(slog.LevelWarn, "returned deliveries that were not read in time", "deliveries", late, "window", lp.window.Size())
 }
 
-// drainChannel takes back the deliveries that the program has not read.
-func (lp *subscriberLoop) drainChannel() (all []Delivery) {
-	for {
-		select {
-		case d := <-lp.sub.deliveries:
-			all = append(all, d)
-		default:
-			lp.sub.counts.recalled.Add(uint64(len(all)))
-			return all
-		}
-	}
+// drainBuffer takes back the deliveries that the program has not read.
+func (lp *subscriberLoop) drainBuffer() []Delivery {
+	all := lp.sub.buffer.drain()
+	lp.sub.counts.recalled.Add(uint64(len(all)))
+	return all
 }
 
 // expire frees the room of leases that are over, and returns when the next one is.
 func (lp *subscriberLoop) expire(now time.Time) (next time.Time) {
 	unsettled, next := lp.sub.ledger.Expire(now)
 	for _, f := range unsettled {
-		if len(lp.sub.deliveries) == 0 {
+		if lp.sub.buffer.len() == 0 {
 			lp.window.Unsettled(&f.batch)
 		}
 	}

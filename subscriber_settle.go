@@ -108,6 +108,7 @@ func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error 
 		return ErrSettled
 	}
 	s.sub.times.Add(now.Sub(l.Began))
+	s.sub.offer(now)
 	x := s.settling(d)
 	if how.Kind == Nack {
 		return s.nack(x, now, how.Delay)

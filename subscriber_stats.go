@@ -34,10 +34,10 @@ func (s *Subscriber) Stats() SubscriberStats {
 	stats := SubscriberStats{Received: c.received.Load(), Acked: c.acked.Load(), Nacked: c.nacked.Load(),
 		ExpiredInBuffer: c.expired.Load(), RefusedLate: c.refusedLate.Load(), OutlivedLease: c.outlived.Load(), UnknownOutcomes: c.unknown.Load(),
 		Polls: c.polls.Load(), EmptyPolls: c.emptyPolls.Load()}
-	// In this order, a delivery that is read from the channel in between is missed, and none is counted twice.
+	// In this order, a delivery that is added or read in between is missed, and none is counted twice.
 	recalled := c.recalled.Load()
 	buffered := c.buffered.Load()
-	stats.HandedOut = buffered - min(buffered, recalled+uint64(len(s.deliveries)))
+	stats.HandedOut = buffered - min(buffered, recalled+uint64(s.buffer.len()))
 	if err := c.last.Load(); err != nil {
 		stats.LastError = *err
 	}

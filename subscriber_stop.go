@@ -128,7 +128,7 @@ func (lp *subscriberLoop) shutDown() {
 		lp.returnAnswer(<-lp.answers)
 		cancelled = true
 	}
-	unread := lp.drainChannel()
+	unread := lp.drainBuffer()
 	close(s.deliveries)
 	if inFlight, _ := s.ledger.InFlight(); cancelled && inFlight > 0 {
 		time.Sleep(cancellationGrace)

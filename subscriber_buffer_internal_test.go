@@ -1,0 +1,126 @@
+package sequin
+
+import (
+	"context"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/internal/lease"
+)
+
+// buffered returns a buffer with n deliveries, numbered from 0, whose leases of 10 s begin at a time.
+func buffered(at time.Time, n int) *deliveryBuffer {
+	terms := lease.NewTerms(10*time.Second, 0)
+	f := &fetched{lease: lease.New(at, 0, at, terms, terms, context.Background())}
+	b := &deliveryBuffer{channel: make(chan Delivery, 1000)}
+	ds := make([]Delivery, n)
+	for i := range ds {
+		ds[i] = Delivery{Key: strconv.Itoa(i), state: &deliveryState{fetched: f}}
+	}
+	b.add(at, ds)
+	return b
+}
+
+// read reads from the channel without waiting, and returns the keys.
+func (b *deliveryBuffer) read(n int) (keys []string) {
+	for range n {
+		select {
+		case d := <-b.channel:
+			keys = append(keys, d.Key)
+		default:
+		}
+	}
+	return keys
+}
+
+func TestOneDeliveryIsInTheChannel(t *testing.T) {
+	now := time.Now()
+	b := buffered(now, 5)
+	require.Equal(t, []string{"0"}, b.read(5))
+	require.True(t, b.waits())
+	require.False(t, b.offer(now))
+	require.False(t, b.offer(now))
+	require.Equal(t, []string{"1"}, b.read(5), "a settle moves the next one there")
+	require.Equal(t, 3, b.len())
+
+	paused := now.Add(time.Minute)
+	require.True(t, b.offer(paused), "after a pause the loop is to look")
+	require.Empty(t, b.read(5), "nothing expired is delivered")
+	require.Len(t, b.drain(), 3)
+	require.Zero(t, b.len())
+}
+
+func TestAProgramThatSettlesWhatItReadsFindsOneDeliveryInTheChannel(t *testing.T) {
+	now := time.Now()
+	b := buffered(now, 100)
+	for i := range uint64(50) {
+		require.Equal(t, []string{strconv.Itoa(int(i))}, b.read(5))
+		b.look(now, i+1, i, false) // the loop may look at any time
+		b.look(now, i+1, i, false)
+		b.offer(now) // the settle
+		require.Len(t, b.channel, 1)
+		now = now.Add(time.Millisecond)
+	}
+}
+
+func TestTheChannelOpensForAProgramThatReadsAheadAndClosesAfterwards(t *testing.T) {
+	now := time.Now()
+	b := buffered(now, 100)
+	require.Len(t, b.read(1), 1)
+	b.look(now, 1, 0, false)
+	require.Len(t, b.channel, 1)
+	require.Len(t, b.read(1), 1)
+	b.look(now, 2, 0, false)
+	require.Len(t, b.channel, 98, "nothing was settled between two looks that found it empty")
+	require.LessOrEqual(t, b.pause(time.Hour), openFor)
+
+	require.Equal(t, "2", b.read(1)[0])
+	now = now.Add(openFor)
+	b.look(now, 3, 0, false)
+	require.Len(t, b.channel, 97, "it reads on")
+	now = now.Add(openFor)
+	b.look(now, 3, 0, false)
+	require.Len(t, b.channel, 1, "it has stopped reading")
+	require.Equal(t, []string{"3"}, b.read(5))
+	b.offer(now)
+	require.Equal(t, []string{"4"}, b.read(5), "in order")
+	require.Equal(t, "5", b.drain()[0].Key)
+}
+
+func TestTheChannelIsOpenForHandlers(t *testing.T) {
+	now := time.Now()
+	b := buffered(now, 100)
+	for range 3 {
+		b.look(now, 0, 0, true)
+		require.Len(t, b.channel, 100)
+		now = now.Add(time.Minute)
+	}
+}
+
+func TestADeliveryGoesToEveryGoroutineThatWaits(t *testing.T) {
+	now := time.Now()
+	b := buffered(now, 0)
+	got := make(chan Delivery)
+	for range 3 {
+		go func() { got <- <-b.channel }()
+	}
+	for i := range 3 { // whoever comes too late gets the one in the channel
+		b.add(now, buffered(now, 1).drain())
+		d := <-got
+		require.NotNil(t, d.state, i)
+	}
+}
+
+func TestABufferUsesItsMemoryAgain(t *testing.T) {
+	now := time.Now()
+	b := buffered(now, 100)
+	for range 10_000 {
+		require.Len(t, b.read(1), 1)
+		b.add(now, buffered(now, 1).drain())
+	}
+	require.Equal(t, 100, b.len())
+	require.Less(t, cap(b.queue), 400)
+}
