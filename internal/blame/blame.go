@@ -9,6 +9,7 @@
 //   - An innocent message fails with a probability below 10⁻⁶, at the rate at which controls fail, which is taken as at
 //     least one half.
 //   - Nothing fails and nothing is split while no control succeeds: the server is unavailable then.
+//   - A message does not fail because of its size: its controls are at least as large, if the caller says so.
 //   - Controls without messages alone fail fewer than 10 messages in a row: a server that accepts nothing but empty sends
 //     is unavailable, too.
 //
@@ -18,6 +19,7 @@ package blame
 
 import (
 	"math"
+	"math/bits"
 	"sync"
 	"time"
 )
@@ -57,10 +59,24 @@ type Tracker struct {
 	mu            sync.Mutex // guards all below; held for arithmetic only
 	controls      [recentControls]bool
 	controlled    int    // controls recorded so far
-	real, empty   uint64 // successful controls so far: with messages, and without
+	real, empty   counts // successful controls so far: with messages, and without
 	failedByEmpty int    // messages failed by empty sends alone since the last success with messages
 	successes     [recentSuccesses]success
 	succeeded     int // successes recorded so far
+}
+
+// counts are numbers of sends by size: the element i counts those of 2^i bytes to twice that. The last one is of 16 MiB,
+// more than a request can have.
+type counts [25]uint64
+
+func (c *counts) add(bytes int) { c[min(bits.Len(uint(max(1, bytes)))-1, len(c)-1)]++ }
+
+// atLeast returns how many of the sends surely had that many bytes.
+func (c *counts) atLeast(bytes int) (n uint64) {
+	for _, of := range c[min(bits.Len(uint(max(1, bytes)-1)), len(c)-1):] {
+		n += of
+	}
+	return n
 }
 
 type success struct {
@@ -75,13 +91,19 @@ func (t *Tracker) Succeeded(messages, bytes int, took time.Duration) {
 	defer t.mu.Unlock()
 	t.recordLocked(true)
 	if messages > 0 {
-		t.real++
+		t.real.add(bytes)
 		t.failedByEmpty = 0
 	} else {
-		t.empty++
+		t.empty.add(bytes)
 	}
 	t.successes[t.succeeded%recentSuccesses] = success{bytes, took}
 	t.succeeded++
+}
+
+// SucceededFor records an empty send that was made as a control of c, and is as large as c asks.
+func (t *Tracker) SucceededFor(c *Case, bytes int, took time.Duration) {
+	t.Succeeded(0, bytes, took)
+	c.own = true
 }
 
 // Failed records a control that failed for any reason other than load.
@@ -138,12 +160,15 @@ type Case struct {
 	evidence    float64 // -ln of the probability that an innocent batch is refused as often between controls
 	bracketed   bool    // a control succeeded before the latest refusal
 	pending     bool    // the latest refusal has no successful control after it yet
-	real, empty uint64  // the Tracker's successes at the latest refusal
+	bytes       int     // the least size of its controls
+	real, empty uint64  // the Tracker's successes of that size at the latest refusal
+	own         bool    // a control was made for it since
 	byMessages  bool    // a control with messages succeeded next to a refusal that counts
 }
 
-// Refused records that an attempt at the batch was refused without a reason, or got no answer.
-func (t *Tracker) Refused(c *Case) {
+// Refused records that an attempt at the batch was refused without a reason, or got no answer. Only sends of at least that
+// many bytes are controls: the refusal may be about the size. 0 means that any size will do.
+func (t *Tracker) Refused(c *Case, bytes int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -154,7 +179,8 @@ func (t *Tracker) Refused(c *Case) {
 		c.bracketed = true
 	}
 	c.pending = true
-	c.real, c.empty = t.real, t.empty
+	c.bytes, c.own = bytes, false
+	c.real, c.empty = t.real.atLeast(bytes), t.empty.atLeast(bytes)
 }
 
 // Controlled reports whether a control has succeeded since the batch was refused last. Only then another attempt tells
@@ -166,7 +192,7 @@ func (t *Tracker) Controlled(c *Case) bool {
 }
 
 func (t *Tracker) controlledLocked(c *Case) bool {
-	return !c.pending || t.real > c.real || t.empty > c.empty
+	return !c.pending || c.own || t.real.atLeast(c.bytes) > c.real || t.empty.atLeast(c.bytes) > c.empty
 }
 
 // Decision is what to do with a batch that was refused without a reason.
@@ -192,7 +218,7 @@ func (t *Tracker) Decide(c *Case, messages int) Decision {
 		c.pending = false
 		if c.bracketed {
 			c.evidence -= math.Log(max(rate, leastRate))
-			c.byMessages = c.byMessages || t.real > c.real
+			c.byMessages = c.byMessages || t.real.atLeast(c.bytes) > c.real
 		}
 	}
 	switch {

@@ -9,7 +9,7 @@ import (
 
 // refuse makes one attempt at c that is refused and followed by a successful control of that many messages.
 func refuse(t *Tracker, c *Case, messages int) {
-	t.Refused(c)
+	t.Refused(c, 0)
 	t.Succeeded(messages, 100, time.Millisecond)
 }
 
@@ -29,7 +29,7 @@ func TestNothingIsDecidedWithoutAControl(t *testing.T) {
 	var c Case
 	require.True(t, tr.Controlled(&c), "the first attempt needs no control")
 	for range 100 {
-		tr.Refused(&c)
+		tr.Refused(&c, 0)
 		tr.Failed()
 		require.False(t, tr.Controlled(&c))
 		require.Equal(t, Wait, tr.Decide(&c, 1000))
@@ -123,4 +123,31 @@ func TestTheTimeoutFollowsTheSlowestRecentSuccess(t *testing.T) {
 		tr.Succeeded(1, 1000, 20*time.Millisecond)
 	}
 	require.Equal(t, time.Second, tr.Timeout(1000, limit), "the slow ones are forgotten")
+}
+
+func TestAControlIsAtLeastAsLargeAsTheCaseAsks(t *testing.T) {
+	for _, row := range []struct {
+		bytes, control int
+		counts         bool
+	}{
+		{0, 1, true},
+		{1, 1, true},
+		{1000, 900, false},
+		{1000, 1000, false}, // sizes are kept as powers of two, so that a control counts only if it is surely as large
+		{1000, 1024, true},
+		{1024, 1024, true},
+		{1025, 1500, false},
+		{1025, 1 << 20, true},
+		{8_000_000, 7_000_000, false},
+	} {
+		var tr Tracker
+		var c Case
+		tr.Refused(&c, row.bytes)
+		tr.Succeeded(1, row.control, time.Millisecond)
+		require.Equal(t, row.counts, tr.Controlled(&c), "%d for %d", row.control, row.bytes)
+		tr.SucceededFor(&c, row.bytes, time.Millisecond)
+		require.True(t, tr.Controlled(&c), "its own")
+		tr.Refused(&c, row.bytes)
+		require.False(t, tr.Controlled(&c), "it counts once")
+	}
 }

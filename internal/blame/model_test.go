@@ -105,7 +105,7 @@ func (p *publisher) run(messages []int, guilty map[int]bool, deadline time.Durat
 			}
 			return
 		}
-		p.tracker.Refused(&c)
+		p.tracker.Refused(&c, 0)
 		p.now += pause
 	}
 }
