@@ -38,6 +38,15 @@ func AppendMessage(b []byte, key, data string) []byte {
 // AppendSendTail ends the body of a send, which must have at least one message.
 func AppendSendTail(b []byte) []byte { return append(b[:len(b)-1], sendTail...) }
 
+// AppendEmptySend appends the body of a send without messages. White space makes it size bytes long, if that is longer.
+func AppendEmptySend(b []byte, size int) []byte {
+	b = append(b, sendHead...)
+	for range size - len(sendHead) - len(sendTail) {
+		b = append(b, ' ')
+	}
+	return append(b, sendTail...)
+}
+
 // AppendReceive appends the body of a receive. A waitFor of 0 is left out; fractions of a millisecond are dropped.
 func AppendReceive(b []byte, batchSize int, waitFor time.Duration) []byte {
 	b = append(b, `{"batch_size":`...)

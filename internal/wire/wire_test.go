@@ -73,6 +73,13 @@ func FuzzSendBody(f *testing.F) {
 	})
 }
 
+func TestAnEmptySendHasTheSizeThatIsAskedFor(t *testing.T) {
+	require.Equal(t, `{"messages":[]}`, string(wire.AppendEmptySend(nil, 0)))
+	require.Equal(t, `{"messages":[]}`, string(wire.AppendEmptySend(nil, 15)))
+	require.Equal(t, `{"messages":[   ]}`, string(wire.AppendEmptySend(nil, 18)))
+	require.Len(t, wire.AppendEmptySend(nil, 1<<20), 1<<20)
+}
+
 func TestParseTimeReadsWhatServersWrite(t *testing.T) {
 	for text, want := range map[string]time.Time{
 		`"2024-08-01T02:03:04Z"`:        time.Date(2024, 8, 1, 2, 3, 4, 0, time.UTC),
