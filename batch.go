@@ -8,6 +8,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/blame"
+	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
 	"github.com/sequin-go/sequin/internal/transport"
 	"github.com/sequin-go/sequin/internal/wire"
@@ -47,13 +49,14 @@ func (o *outgoing) expired(now time.Time) bool {
 type batchState struct {
 	body           *transport.Payload // encoded once: a retry sends the same bytes
 	idempotencyKey string             // of these bytes
+	partOf         []string           // keys of the sends that it is a part of and that may have been stored, nearest first
 	attempts       int
-	unexplained    int // unexplained 500s in a row
-	// suspect is set once the batch is a single message that got an unexplained 500. sentBefore is what
-	// Publisher.successes was then.
-	suspect    bool
-	sentBefore uint64
-	half       half
+	failures       int   // since the backoff began; it sets the wait
+	mayBeStored    bool  // an attempt has ended without telling whether the server acted
+	uncut          bool  // the rest of a batch that is sent in parts of the size that its lane sends now
+	last           error // of the latest attempt
+	half           half
+	doubt          doubt
 }
 
 // half says which half of a batch that was refused as invalid another batch is. Once the server has taken the left half,
@@ -90,129 +93,221 @@ func (p *Publisher) run(ctx context.Context, b *messageBatch) messageResult {
 	if w.half.surelyInvalid() && len(b.Items) > 1 {
 		return p.bisect(b)
 	}
+	if w.uncut && !b.Candidate {
+		if r, cut := p.cutToSize(b); cut {
+			return r
+		}
+	}
 	if w.body == nil {
 		p.encode(b)
 	}
+	if w.doubt.needsControl(b) {
+		if r, decided := p.judge(ctx, b); decided {
+			return r
+		}
+	}
+	return p.attempt(ctx, b)
+}
+
+// attempt sends a batch once.
+func (p *Publisher) attempt(ctx context.Context, b *messageBatch) messageResult {
+	w := &b.Work
+	bytes := len(w.body.JSON)
+	options := sendOptions{idempotencyKey: w.idempotencyKey, partOf: w.partOf, repeat: once}
+	if b.Candidate {
+		options.timeout = p.tracker.Timeout(bytes, p.timeout())
+	}
+	var others blame.Case // whether others of about that size get through meanwhile
+	p.tracker.Refused(&others, bytes/2)
 	var result SendResult
-	err := p.client.send(ctx, p.stream, w.body, w.idempotencyKey, once, &result)
-	p.counts.attempt(len(w.body.JSON), err, w.attempts > 0)
+	began := time.Now()
+	err := p.client.send(ctx, p.stream, w.body, options, &result)
+	took := time.Since(began)
+	p.counts.attempt(bytes, err, w.attempts > 0)
 	w.attempts++
 	if err == nil {
-		p.successes.Add(1)
-		w.half.noteTaken()
-		bodies.Put(w.body)
+		p.sent(b, bytes, took)
 		return messageResult{Done: b.Items}
 	}
 	if ctx.Err() != nil {
 		return messageResult{Again: []*messageBatch{b}}
 	}
-	return p.afterFailure(b, err)
+	return p.afterFailure(b, err, p.tracker.Controlled(&others))
 }
 
-// afterFailure returns what becomes of a batch whose attempt ended with err.
-func (p *Publisher) afterFailure(b *messageBatch, err error) messageResult {
-	kind := classify(err).kind
-	if kind != kindUnexplained500 {
-		b.Work.unexplained, b.Work.suspect = 0, false
+// sent notes that the server took a batch.
+func (p *Publisher) sent(b *messageBatch, bytes int, took time.Duration) {
+	if !b.Candidate { // candidates are no controls: their failures do not count as those of controls, either
+		p.tracker.Succeeded(len(b.Items), bytes, took)
+		p.size(b).Succeeded(bytes, took, p.timeout(), time.Now())
 	}
-	switch single := len(b.Items) == 1; {
-	case kind == kindInvalid && !single:
-		return p.bisect(b)
-	case kind == kindTooLarge && !single:
-		return p.shrink(b)
-	case kind == kindInvalid || kind == kindTooLarge:
+	if !p.delivered.Load() {
+		p.delivered.Store(true)
+	}
+	p.gotThrough()
+	b.Work.half.noteTaken()
+	bodies.Put(b.Work.body)
+}
+
+// afterFailure returns what becomes of a batch whose attempt ended with err. othersPassed says that another send of about
+// its size succeeded meanwhile.
+func (p *Publisher) afterFailure(b *messageBatch, err error, othersPassed bool) messageResult {
+	w, f, single := &b.Work, classify(err), len(b.Items) == 1
+	w.last = err
+	w.mayBeStored = w.mayBeStored || f.mayHaveActed
+	switch {
+	case f.subject == subjectRequest && single:
 		return p.fail(b, err)
-	case kind.refusesStream():
+	case f.kind == kindInvalid:
+		return p.bisect(b)
+	case f.kind == kindTooLarge:
+		return p.shrink(b, 0)
+	case f.subject == subjectAccess:
 		p.suspend(err)
 		return p.fail(b, err)
-	case p.cfg.RetryFor > 0 && p.exhausted(&b.Items[0]):
+	case f.unserved() && !p.reached.Load():
+		p.suspend(err) // nothing shows that the URL is right, so that the messages wait
+		return messageResult{Again: []*messageBatch{b}}
+	}
+	p.trouble.begin(p, err)
+	switch {
+	case p.cfg.RetryFor > 0 && p.exhausted(b)(&b.Items[0].Item):
 		return p.failExhausted(b, err)
-	case kind == kindUnexplained500:
-		return p.isolate(b, err)
+	case f.subject == subjectUnclear:
+		return p.refused(b, f, err, othersPassed)
+	case f.subject == subjectOutage && !b.Candidate:
+		p.tracker.Failed()
 	}
 	return p.retry(b, err)
 }
 
-// refusesStream reports whether the server would answer the same to any messages for this stream.
-func (k failureKind) refusesStream() bool {
-	return k == kindUnauthorized || k == kindNotFound || k == kindRejected
-}
-
 // retry sends the same bytes again after a backoff.
 func (p *Publisher) retry(b *messageBatch, err error) messageResult {
-	wait := p.client.cfg.Retry.wait(b.Work.attempts-1, err)
-	p.log(slog.LevelWarn, "retries a batch", "messages", len(b.Items), "attempts", b.Work.attempts, "wait", wait, "error", err)
-	return messageResult{Again: []*messageBatch{b}, Wait: wait}
+	return messageResult{Again: []*messageBatch{b}, Wait: p.backoff(b, err)}
+}
+
+// backoff returns the wait after the latest of a batch's failures in a row.
+func (p *Publisher) backoff(b *messageBatch, err error) time.Duration {
+	b.Work.failures++
+	return p.client.cfg.Retry.wait(b.Work.failures-1, err)
 }
 
 func (p *Publisher) fail(b *messageBatch, err error) messageResult {
-	p.log(slog.LevelError, "could not send messages", "messages", len(b.Items), "error", err)
+	p.lines.failed(p, len(b.Items), err)
 	return messageResult{Failed: b.Items, Err: err}
+}
+
+// part returns a batch of some of b's items, which is another request.
+func (p *Publisher) part(b *messageBatch, items []messageEntry) *messageBatch {
+	return &messageBatch{Items: items, Work: partWork(b)}
+}
+
+// maxPartOf bounds how many sends a part names. A batch of 1,000 messages is halved ten times at most; what was cut more
+// often than twice as often was cut over a long time, in which a server forgets.
+const maxPartOf = 20
+
+// partWork returns what a part of b inherits. A part of a send that may have been stored names that send, so that a server
+// that knows the header does not store it again.
+func partWork(b *messageBatch) batchState {
+	partOf := b.Work.partOf
+	if b.Work.mayBeStored {
+		partOf = append([]string{b.Work.idempotencyKey}, partOf[:min(len(partOf), maxPartOf-1)]...)
+	}
+	return batchState{partOf: partOf}
+}
+
+// halve returns both halves of a batch.
+func (p *Publisher) halve(b *messageBatch) (left, right *messageBatch) {
+	left, right = b.Halve()
+	left.Work, right.Work = partWork(b), partWork(b)
+	return left, right
 }
 
 // bisect halves a batch that was refused as invalid, so that an invalid message fails alone. The left half is the smaller
 // one: the longest way down, where each step costs two requests, is then the shortest.
 func (p *Publisher) bisect(b *messageBatch) messageResult {
-	left, right := b.Halve()
+	left, right := p.halve(b)
 	left.Work.half, right.Work.half = newHalves()
 	return messageResult{Again: []*messageBatch{left, right}}
 }
 
-// shrink limits all batches to half the size of one that was too large, and cuts that one anew.
-func (p *Publisher) shrink(b *messageBatch) messageResult {
-	size := int64(len(b.Work.body.JSON))
-	for now := p.batchSize.Load(); size/2 < now && !p.batchSize.CompareAndSwap(now, size/2); now = p.batchSize.Load() {
+// shrink halves what the lane sends, and cuts a batch that was too large anew.
+func (p *Publisher) shrink(b *messageBatch, wait time.Duration) messageResult {
+	if b.Candidate {
+		left, right := p.halve(b)
+		return messageResult{Again: []*messageBatch{left, right}, Wait: wait}
 	}
-	p.log(slog.LevelWarn, "sends smaller batches from now on", "refused bytes", size, "limit", p.batchSize.Load())
-	return messageResult{Requeue: b.Items}
+	if p.size(b).Failed(len(b.Work.body.JSON), time.Now()); len(b.Work.body.JSON) > p.size(b).Limit() {
+		return p.cutAnew(b, wait)
+	}
+	left, right := p.halve(b)
+	left.Work.failures = b.Work.failures
+	return messageResult{Again: []*messageBatch{left, right}, Wait: wait}
 }
 
-// unexplainedBeforeSplit is how many unexplained 500s in a row a batch gets before it is split. With the default backoff
-// that takes about 2.5 s. Restarts and deadlocks of a server take less; a message that it cannot store fails every time.
-const unexplainedBeforeSplit = 5
-
-// isolate looks for the one message that may be what an unexplained 500 is about. A server in trouble gives such a 500 for
-// any batch, and the 2024 server gives it for a message that it cannot store.
-//
-// The batch is retried, and then halved until single messages are left. A single message fails only if another send has
-// succeeded between two of its own failures, so that a server in trouble costs no message. A control batch is halved at
-// once: it may hold another such message, and a smaller batch serves as well.
-func (p *Publisher) isolate(b *messageBatch, err error) messageResult {
-	w := &b.Work
-	if w.unexplained++; w.unexplained < unexplainedBeforeSplit && !b.Control {
-		return p.retry(b, err)
-	}
-	if len(b.Items) > 1 {
-		left, right := b.Halve()
-		left.Work.unexplained = min(w.unexplained, unexplainedBeforeSplit-1)
-		right.Work.unexplained = left.Work.unexplained
-		return messageResult{Again: []*messageBatch{left, right}, Wait: p.client.cfg.Retry.wait(0, err)}
-	}
-	// Read before the comparison: a send that succeeds while this line runs counts only the next time.
-	sent := p.successes.Load()
-	if w.suspect && sent > w.sentBefore && w.unexplained > unexplainedBeforeSplit {
-		return p.fail(b, err)
-	}
-	if !w.suspect {
-		w.suspect, w.sentBefore = true, sent
-	}
-	wait := p.client.cfg.Retry.wait(max(0, w.unexplained-unexplainedBeforeSplit), err)
-	p.log(slog.LevelWarn, "retries a message that may make the server fail", "key", b.Items[0].Item.Key, "wait", wait, "error", err)
-	return messageResult{Candidate: b, Wait: wait}
+// cutAnew sends a batch in parts of the size that its lane sends now.
+func (p *Publisher) cutAnew(b *messageBatch, wait time.Duration) messageResult {
+	rest := p.part(b, b.Items)
+	rest.Work.uncut, rest.Work.failures = true, b.Work.failures
+	return messageResult{Again: []*messageBatch{rest}, Wait: wait}
 }
 
-// exhausted reports whether a message has been tried for RetryFor. The first message of a batch has been tried longest,
-// because a lane keeps its order. The exception is a message with a repeated key that was passed over: it may fail one
-// attempt late.
-func (p *Publisher) exhausted(e *messageEntry) bool {
-	return time.Since(p.started)-e.Item.tried >= p.cfg.RetryFor
+// cutToSize cuts the first part off a batch that is larger than what its lane sends now. The rest waits until the part is
+// sent, because the size may have changed by then.
+func (p *Publisher) cutToSize(b *messageBatch) (r messageResult, cut bool) {
+	size, limit, n := wire.SendOverhead, p.size(b).Limit(), 0
+	for n < len(b.Items) && (n == 0 || size+b.Items[n].Size <= limit) {
+		size += b.Items[n].Size
+		n++
+	}
+	if n == len(b.Items) {
+		return r, false
+	}
+	first, rest := p.part(b, b.Items[:n:n]), p.part(b, b.Items[n:])
+	first.Work.failures, rest.Work.uncut = b.Work.failures, true
+	return messageResult{Again: []*messageBatch{first, rest}}, true
+}
+
+// size returns the size of the lane that a batch belongs to.
+func (p *Publisher) size(b *messageBatch) *flow.Size { return p.sizes[p.lane(b.Items[0].ID)] }
+
+// timeout returns how long an attempt may take.
+func (p *Publisher) timeout() time.Duration { return p.client.attemptTimeout(request{}) }
+
+// gotThrough notes that the server took a send, if only an empty one.
+func (p *Publisher) gotThrough() {
+	p.reached.Store(true)
+	if p.cfg.RetryFor > 0 {
+		p.through.Store(int64(time.Since(p.started)))
+	}
+	p.trouble.end(p)
+}
+
+// exhausted returns a function that reports whether a message of b has been tried for RetryFor. Only time in which nothing
+// of the Publisher got through counts, except for a message that is suspected alone. The first message of a batch has been
+// tried longest, because a lane keeps its order. The exception is a message with a repeated key that was passed over: it may
+// fail one attempt late.
+func (p *Publisher) exhausted(b *messageBatch) func(*outgoing) bool {
+	since := time.Duration(p.through.Load())
+	if b.Candidate && len(b.Items) == 1 {
+		since = b.Work.doubt.aloneSince
+	}
+	now := time.Since(p.started)
+	return func(o *outgoing) bool { return now-max(o.tried, since) >= p.cfg.RetryFor }
 }
 
 // failExhausted fails the messages of a batch that have been tried for RetryFor, and keeps the others.
 func (p *Publisher) failExhausted(b *messageBatch, err error) messageResult {
-	kept, exhausted := batch.Partition(b.Items, p.exhausted)
-	p.log(slog.LevelError, "could not send messages in time", "messages", len(exhausted), "after", p.cfg.RetryFor, "error", err)
-	return messageResult{Failed: exhausted, Err: err, Requeue: kept, Wait: p.client.cfg.Retry.wait(b.Work.attempts-1, err)}
+	gone := p.exhausted(b)
+	kept, exhausted := batch.Partition(b.Items, func(e *messageEntry) bool { return gone(&e.Item) })
+	p.lines.failed(p, len(exhausted), err)
+	r := messageResult{Failed: exhausted, Err: err, Wait: p.backoff(b, err)}
+	if len(kept) > 0 {
+		rest := p.part(b, kept)
+		rest.Work.failures = b.Work.failures
+		r.Again = []*messageBatch{rest}
+	}
+	return r
 }
 
 // dropExpired fails the messages that expired before they were sent. What remains is another request, with a body and an
@@ -224,8 +319,8 @@ func (p *Publisher) dropExpired(b *messageBatch, now time.Time) (r messageResult
 	}
 	r = messageResult{Failed: expired, Err: ErrLeaseExpired}
 	if len(kept) > 0 {
-		rest := &messageBatch{Items: kept, Work: b.Work}
-		rest.Work.body = nil
+		rest := p.part(b, kept)
+		rest.Work.uncut, rest.Work.attempts, rest.Work.failures = b.Work.uncut, b.Work.attempts, b.Work.failures
 		r.Again = []*messageBatch{rest}
 	}
 	p.log(slog.LevelInfo, "dropped messages whose source lease expired", "messages", len(expired))

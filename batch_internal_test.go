@@ -3,6 +3,7 @@ package sequin
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,35 +43,63 @@ func TestOnlyTheMessagesTriedForRetryForFail(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		p.noteFirstAttempt(b.Items)
 		why := errors.New("reset")
-		r := p.afterFailure(b, &connError{kind: kindLost, cause: why})
+		r := p.afterFailure(b, &connError{kind: kindLost, cause: why}, false)
 		require.ErrorIs(t, r.Err, why)
 		require.Equal(t, []string{"old", "as old"}, keysOf(r.Failed))
-		require.Equal(t, []string{"young", "new"}, keysOf(r.Requeue))
+		require.Len(t, r.Again, 1)
+		require.Equal(t, []string{"young", "new"}, keysOf(r.Again[0].Items))
 		require.Positive(t, r.Wait, "the others are retried after a backoff")
 	})
 }
 
 func TestOnlyARefusalOfTheStreamSuspendsThePublisher(t *testing.T) {
-	for status, suspended := range map[int]bool{401: true, 403: true, 404: true, 405: true, 302: true,
-		400: false, 408: false, 409: false, 413: false, 422: false, 429: false, 500: false, 501: false, 503: false} {
-		p := newTestPublisher(t, PublisherConfig{})
-		p.afterFailure(&messageBatch{Items: make([]messageEntry, 1), Work: batchState{attempts: 1}}, &APIError{Status: status})
-		require.Equal(t, suspended, p.Stats().Refusal != nil, "status %d", status)
-		require.NoError(t, p.Close(t.Context()))
+	for _, reached := range []bool{false, true} {
+		for _, row := range []struct {
+			suspends []int
+			others   []int
+			foreign  bool
+		}{
+			{[]int{401, 403, 404, 405}, []int{400, 408, 409, 413, 422, 429, 500, 501, 503}, false},
+			{[]int{302, 307, 400, 401, 403, 404, 405, 413, 421}, []int{408, 425, 429, 500, 502, 503, 504}, true},
+		} {
+			for _, status := range append(row.suspends, row.others...) {
+				p := newTestPublisher(t, PublisherConfig{})
+				p.reached.Store(reached)
+				b := &messageBatch{Items: make([]messageEntry, 1), Work: batchState{attempts: 1}}
+				p.encode(b)
+				r := p.afterFailure(b, &APIError{Status: status, Foreign: row.foreign}, false)
+				// Once a send has succeeded, the URL is right. What answers in place of the server then is in its way.
+				suspended := slices.Contains(row.suspends, status) && !(row.foreign && reached)
+				require.Equal(t, suspended, p.Stats().Refusal != nil, "status %d, foreign: %t, reached: %t", status, row.foreign, reached)
+				if row.foreign {
+					require.Empty(t, r.Failed, "status %d: a foreign answer fails nobody", status)
+				}
+				require.NoError(t, p.Close(t.Context()))
+			}
+		}
 	}
 }
 
-// A smaller control batch serves as well as a larger one.
-func TestAControlBatchWithAnUnexplained500IsHalvedAtOnce(t *testing.T) {
+func TestAPartNamesTheSendsThatMayHaveStoredIt(t *testing.T) {
 	p := newTestPublisher(t, PublisherConfig{})
-	fault := &APIError{Status: 500}
-	b := &messageBatch{Items: make([]messageEntry, 4), Work: batchState{attempts: 1}}
-	require.Equal(t, []*messageBatch{b}, p.afterFailure(b, fault).Again, "another batch is retried as it is")
-	b.Control = true
-	halves := p.afterFailure(b, fault).Again
-	require.Len(t, halves, 2)
-	require.Len(t, halves[0].Items, 2)
-	require.Len(t, halves[1].Items, 2)
+	b := &messageBatch{Items: make([]messageEntry, 4)}
+	p.encode(b)
+	left, _ := p.halve(b)
+	require.Empty(t, left.Work.partOf, "it was not stored")
+	b.Work.mayBeStored = true
+	left, right := p.halve(b)
+	require.Equal(t, []string{b.Work.idempotencyKey}, left.Work.partOf)
+	require.Equal(t, []string{b.Work.idempotencyKey}, right.Work.partOf)
+	p.encode(left)
+	left.Work.mayBeStored = true
+	leftmost, _ := p.halve(left)
+	require.Equal(t, []string{left.Work.idempotencyKey, b.Work.idempotencyKey}, leftmost.Work.partOf, "the nearest first")
+	for range 50 {
+		p.encode(left)
+		left.Work.mayBeStored = true
+		left = p.part(left, left.Items)
+	}
+	require.Len(t, left.Work.partOf, maxPartOf)
 }
 
 func TestTheRightHalfIsSurelyInvalidOnceTheLeftOneWasTaken(t *testing.T) {
@@ -95,7 +124,7 @@ func TestExpiredMessagesLeaveABatchThatIsRetried(t *testing.T) {
 	alive := &lease.Lease{Deadline: now.Add(1), Parent: t.Context()}
 	stopped := &lease.Lease{Deadline: now.Add(time.Hour), Parent: ended}
 
-	b := &messageBatch{Work: batchState{attempts: 3, unexplained: 2}}
+	b := &messageBatch{Work: batchState{attempts: 3}}
 	for key, l := range map[string]*lease.Lease{"over": over, "alive": alive, "stopped": stopped, "without": nil} {
 		b.Items = append(b.Items, messageEntry{Item: outgoing{Message: Message{Key: key}, lease: l}})
 	}

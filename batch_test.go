@@ -20,31 +20,34 @@ import (
 
 func TestATemporaryFailureLosesNoMessage(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
+		// Load: the server says that it is busy, however often.
+		"409, a full stream": {Status: 409, Body: ownRefusal, Count: 8}, "429": {Status: 429, Count: 8},
+		"503": {Status: 503, Body: ownRefusal, Count: 8}, "502 with Retry-After": {Status: 502, Header: http.Header{"Retry-After": {"0"}}, Count: 8},
+		// Anything else may be about a message. The same bytes are sent three times before anybody asks.
 		"connection closed before the request": {CutBefore: true}, "connection closed after the request": {CutAfter: true}, "truncated": {Truncate: 5},
-		"garbled": {Garble: true}, "408": {Status: 408}, "409, a full stream": {Status: 409, Body: ownRefusal}, "429": {Status: 429},
-		"unexplained 500": {Status: 500}, "500 with a summary": {Status: 500, Body: `{"summary":"out of disk"}`},
-		"502": {Status: 502}, "503": {Status: 503, Body: ownRefusal}, "504 of a proxy": {Status: 504, Acted: true},
+		"garbled": {Garble: true}, "408": {Status: 408}, "unexplained 500": {Status: 500}, "500 with a summary": {Status: 500, Body: `{"summary":"out of disk"}`},
+		"502": {Status: 502}, "503 of a proxy": {Status: 503}, "504 of a proxy": {Status: 504, Acted: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
 				pub := w.orders(t, oneBatch())
-				fault.Op, fault.Count = sequintest.Send, 4
+				fault.Op, fault.Count = sequintest.Send, max(2, fault.Count)
 				w.Fault(fault)
 				sendAll(t, pub, 1000)
 				require.NoError(t, pub.Close(w.ctx))
 				sends := w.Requests(sequintest.Send)
-				require.Len(t, sends, 5)
+				require.Len(t, sends, fault.Count+1)
 				for i, r := range sends {
 					require.Equal(t, sends[0].Body, r.Body, "the same bytes")
 					require.Equal(t, sends[0].Header.Get("Idempotency-Key"), r.Header.Get("Idempotency-Key"))
 					if i > 1 {
 						pause := r.At.Sub(sends[i-1].At)
-						require.GreaterOrEqual(t, pause, 50*time.Millisecond<<(i-1), "it backs off")
-						require.LessOrEqual(t, pause, 100*time.Millisecond<<(i-1))
+						require.GreaterOrEqual(t, pause, min(50*time.Millisecond<<(i-1), 2500*time.Millisecond), "it backs off")
+						require.LessOrEqual(t, pause, min(100*time.Millisecond<<(i-1), 5*time.Second))
 					}
 				}
 				require.Len(t, w.stored(t, "orders"), 1000)
-				require.Equal(t, uint64(4), pub.Stats().Retries)
+				require.Equal(t, uint64(fault.Count), pub.Stats().Retries)
 			})
 		})
 	}
@@ -98,12 +101,12 @@ func TestAMessageThatTheServerCannotStoreFailsAlone(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		bad  []int
-		most int // requests: five of the batch, two for each halving, and for each bad one a control batch and a last attempt
+		most int // requests: five for each of ten halvings, 21 for the message, one or two controls for each of these, and the innocent halves
 	}{
-		{"one", []int{501}, 5 + 2*10 + 2},
-		{"the first", []int{0}, 5 + 2*10 + 2},
-		{"two in one batch", []int{10, 990}, 2 * (5 + 2*10 + 2)},
-		{"five in a row", []int{300, 301, 302, 303, 304}, 5 * (5 + 2*10 + 2)},
+		{"one", []int{501}, 250},
+		{"the first", []int{0}, 250},
+		{"two in one batch", []int{10, 990}, 2 * 250},
+		{"five in a row", []int{300, 301, 302, 303, 304}, 5 * 250},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
@@ -117,34 +120,34 @@ func TestAMessageThatTheServerCannotStoreFailsAlone(t *testing.T) {
 				}
 				require.Len(t, w.stored(t, "orders"), 1000-len(row.bad))
 				require.LessOrEqual(t, w.Count(sequintest.Send), row.most)
-				require.GreaterOrEqual(t, fault.Hits(), 7, "five for the batch, two for the message")
+				require.GreaterOrEqual(t, fault.Hits(), 5+21, "five for the batch, 21 for the message")
 				require.NoError(t, pub.Close(w.ctx))
 			})
 		})
 	}
 }
 
-// A key alone has no control batch: its message is retried until a message of another key succeeds.
-func TestAHotKeyWithAPoisonMessageWaitsForAControlBatch(t *testing.T) {
-	inBothModes(t, func(t *testing.T, w *world) {
-		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1})
-		fault := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 500, Match: poisoned})
-		require.NoError(t, pub.Send(w.ctx, "hot", "poison"))
-		require.NoError(t, pub.Send(w.ctx, "hot", "good 1"))
-		require.NoError(t, pub.Send(w.ctx, "hot", "good 2"))
-		time.Sleep(time.Hour)
-		require.Zero(t, pub.Stats().Failed)
-		require.InDelta(t, 3600/3.75, float64(fault.Hits()), 120, "it backs off for 2.5 to 5 s")
-		require.Empty(t, w.stored(t, "orders"), "no later version passes it")
-		require.NoError(t, pub.Send(w.ctx, "cold", "control"))
-		gone := failed(t, pub.Flush(w.ctx))
-		require.Len(t, gone, 1)
-		require.Equal(t, "poison", gone[0].Message.Data)
-		require.NoError(t, pub.Flush(w.ctx))
-		stored := w.stored(t, "orders")
-		require.Equal(t, "good 2", stored["hot"][len(stored["hot"])-1])
-		require.NoError(t, pub.Close(w.ctx))
-	})
+// A key alone has no other messages that show whether the server is well. Empty sends do.
+func TestAHotKeyWithAPoisonMessageGoesOn(t *testing.T) {
+	for _, lanes := range []int{1, 4} {
+		inBothModes(t, func(t *testing.T, w *world) {
+			pub := w.orders(t, sequin.PublisherConfig{Lanes: lanes})
+			w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 500, Match: poisoned})
+			require.NoError(t, pub.Send(w.ctx, "hot", "poison"))
+			require.NoError(t, pub.Send(w.ctx, "hot", "good 1"))
+			require.NoError(t, pub.Send(w.ctx, "hot", "good 2"))
+			time.Sleep(time.Second)
+			require.Empty(t, w.stored(t, "orders"), "no later version passes it")
+			began := time.Now()
+			gone := failed(t, pub.Flush(w.ctx))
+			require.Len(t, gone, 1)
+			require.Equal(t, "poison", gone[0].Message.Data)
+			require.Less(t, time.Since(began), 2*time.Minute)
+			stored := w.stored(t, "orders")
+			require.Equal(t, "good 2", stored["hot"][len(stored["hot"])-1])
+			require.NoError(t, pub.Close(w.ctx))
+		})
+	}
 }
 
 func TestAnHourOfUnexplained500sLosesNoMessage(t *testing.T) {
@@ -196,7 +199,7 @@ func (s *refuser) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	_ = r.Body.Close()
 	s.requests++
-	answer := &http.Response{StatusCode: s.status, Header: http.Header{}, Request: r, Body: io.NopCloser(strings.NewReader(`{"summary":"no"}`))}
+	answer := &http.Response{StatusCode: s.status, Header: http.Header{}, Request: r, Body: io.NopCloser(strings.NewReader(ownRefusal))}
 	if !bytes.Contains(body, []byte("poison")) {
 		s.sent += bytes.Count(body, []byte("good"))
 		answer.StatusCode, answer.Body = 200, io.NopCloser(strings.NewReader(`{"data":{"published":1}}`))

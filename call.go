@@ -24,6 +24,7 @@ type request struct {
 	query          url.Values
 	body           *transport.Payload // nil sends none
 	idempotencyKey string
+	partOf         []string      // the Idempotency-Keys of sends that contain all messages of this one, nearest first
 	wait           time.Duration // how long the server may delay the answer, on top of the timeout
 	timeout        time.Duration // of each attempt; 0 means Config.Timeout
 	repeat         repeat
@@ -91,6 +92,9 @@ func (c *Client) newRequest(ctx context.Context, r request, body *transport.Payl
 	}
 	if r.idempotencyKey != "" {
 		h.Set("Idempotency-Key", r.idempotencyKey)
+	}
+	if len(r.partOf) > 0 {
+		h.Set("Sequin-Part-Of", strings.Join(r.partOf, ", "))
 	}
 	return req, nil
 }

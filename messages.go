@@ -75,16 +75,24 @@ func (c *Client) SendMessages(ctx context.Context, stream string, messages []Mes
 		body.JSON = wire.AppendMessage(body.JSON, m.Key, m.Data)
 	}
 	body.JSON = wire.AppendSendTail(body.JSON)
-	if err = c.send(ctx, stream, body, uuid.NewString(), idempotent, &result); err != nil {
+	if err = c.send(ctx, stream, body, sendOptions{idempotencyKey: uuid.NewString(), repeat: idempotent}, &result); err != nil {
 		return SendResult{}, err // a truncated answer may have set result
 	}
 	return result, nil
 }
 
+// sendOptions are what sends differ in, beside their messages.
+type sendOptions struct {
+	idempotencyKey string        // "" sends none
+	partOf         []string      // see request
+	timeout        time.Duration // 0 means Config.Timeout
+	repeat         repeat
+}
+
 // send makes the request of SendMessages and of the Publisher.
-func (c *Client) send(ctx context.Context, stream string, body *transport.Payload, idempotencyKey string, again repeat, result *SendResult) error {
+func (c *Client) send(ctx context.Context, stream string, body *transport.Payload, o sendOptions, result *SendResult) error {
 	return c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "messages"), body: body,
-		idempotencyKey: idempotencyKey, repeat: again}, func(_ http.Header, body []byte) (err error) {
+		idempotencyKey: o.idempotencyKey, partOf: o.partOf, timeout: o.timeout, repeat: o.repeat}, func(_ http.Header, body []byte) (err error) {
 		result.Published, err = wire.DecodePublished(body)
 		return err
 	})

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/blame"
+	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
 	"github.com/sequin-go/sequin/internal/wire"
 )
@@ -32,9 +34,14 @@ type Publisher struct {
 	receipts      receiptBook
 	failures      failures
 	jobs          backgroundJobs
-	batchSize     atomic.Int64  // MaxBatchBytes, or the lower limit that 413s have shown
-	duplicateKeys atomic.Bool   // whether a batch may hold a key twice; false until the stream is known to take it
-	successes     atomic.Uint64 // batches that the server took
+	sizes         []*flow.Size  // of each lane
+	tracker       blame.Tracker // of recent sends, which tell whether a message is at fault
+	trouble       trouble
+	lines         lines
+	duplicateKeys atomic.Bool  // whether a batch may hold a key twice; false until the stream is known to take it
+	delivered     atomic.Bool  // a batch was sent since the latest refusal of the stream
+	reached       atomic.Bool  // the server has taken a send, if only an empty one
+	through       atomic.Int64 // when it did latest, counted from started; set only if RetryFor is
 	counts        publisherCounts
 
 	closing sync.Once
@@ -52,10 +59,14 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 		return nil, err
 	}
 	p := &Publisher{client: c, stream: stream, cfg: cfg, seed: maphash.MakeSeed(), started: time.Now()}
-	p.batchSize.Store(int64(cfg.MaxBatchBytes))
+	p.receipts.trouble = &p.trouble
+	for range cfg.Lanes {
+		p.sizes = append(p.sizes, flow.NewSize(minBatchBytes, cfg.MaxBatchBytes))
+	}
 	p.engine = batch.New(batch.Config[outgoing, batchState]{
 		Lanes: cfg.Lanes, Slots: 1, Limits: p.limits, MaxItems: cfg.MaxBuffered, MaxBytes: cfg.MaxBufferedBytes,
 		Linger: cfg.Linger, AsyncRelease: cfg.OnFailure != nil, Run: p.run, Done: p.done,
+		InOrder: cfg.Lanes == 1, Part: partWork,
 	})
 	p.failures.engine, p.failures.report, p.failures.stop = p.engine, p.onFailure(), make(chan struct{})
 	return p, nil
@@ -73,8 +84,8 @@ func (p *Publisher) onFailure() func(MessageError) {
 	}
 }
 
-func (p *Publisher) limits() batch.Limits {
-	return batch.Limits{Count: p.cfg.MaxBatch, Bytes: int(p.batchSize.Load()), Overhead: wire.SendOverhead, Distinct: !p.duplicateKeys.Load()}
+func (p *Publisher) limits(lane int) batch.Limits {
+	return batch.Limits{Count: p.cfg.MaxBatch, Bytes: p.sizes[lane].Limit(), Overhead: wire.SendOverhead, Distinct: !p.duplicateKeys.Load()}
 }
 
 // Send accepts a message with that key and data. It is short for SendMessage.
@@ -86,11 +97,12 @@ func (p *Publisher) Send(ctx context.Context, key, data string) error {
 // Close. While the buffer is full, SendMessage waits for room, first come first served. ctx bounds only that wait; if it
 // has ended before the call, SendMessage returns its error at once.
 //
-// An error means that the message was not accepted. It is ctx's error, ErrInvalidKey, ErrInvalidData, ErrTooLarge,
+// An error means that the message was not accepted. It is ctx's error, which in an outage wraps the cause, ErrInvalidKey, ErrInvalidData, ErrTooLarge,
 // ErrClosed, or one of these:
 //
-//   - An *APIError, for example ErrNotFound for a mistyped stream: the server has refused the stream. The Publisher checks
-//     the stream after each backoff, and accepts messages again when it finds it.
+//   - An *APIError, for example ErrNotFound for a mistyped stream: the server has refused the stream. After each backoff
+//     the Publisher makes a send without messages, and it accepts messages again when that succeeds. Before its first
+//     success, a page in place of the API suspends it too: the URL may be wrong.
 //   - ErrFailuresPending: there is no room, the buffer holds nothing but failed messages, and a wait could last for ever.
 //     Without OnFailure, call Flush to collect them. With OnFailure, SendMessage waits until it has been called for them.
 //     The exception is a SendMessage that begins while OnFailure runs, because OnFailure may be what called it: that one
@@ -149,7 +161,15 @@ func (p *Publisher) admit(ctx context.Context, m Message, wait bool) error {
 	if err := p.prepare(ctx, m, &e); err != nil {
 		return err
 	}
-	return p.engine.Admit(ctx, &e, p.lane(e.ID), false, wait)
+	return p.notAdmitted(p.engine.Admit(ctx, &e, p.lane(e.ID), false, wait))
+}
+
+// notAdmitted adds the cause of an outage to the error of an admission that found no room.
+func (p *Publisher) notAdmitted(err error) error {
+	if err == nil || err == ErrClosed || err == ErrFailuresPending || classify(err).api != nil {
+		return err
+	}
+	return p.trouble.explain(err)
 }
 
 func (p *Publisher) admitReceipt(ctx context.Context, m Message, urgent bool) (Receipt, error) {
@@ -161,7 +181,7 @@ func (p *Publisher) admitReceipt(ctx context.Context, m Message, urgent bool) (R
 	r.engine, r.lane = p.engine, p.lane(e.ID)
 	e.Item.to, e.Item.slot = r.block, r.slot
 	if err := p.engine.Admit(ctx, &e, r.lane, urgent, true); err != nil {
-		return Receipt{}, err
+		return Receipt{}, p.notAdmitted(err)
 	}
 	return r, nil
 }
@@ -212,6 +232,9 @@ func (p *Publisher) done(items []messageEntry, err error) {
 // ErrClosed. Flush does not wait for OnFailure.
 func (p *Publisher) Flush(ctx context.Context) error {
 	err := p.engine.Flush(ctx)
+	if err != nil && err != ErrClosed {
+		err = p.trouble.explain(err)
+	}
 	failed := p.failures.collect()
 	if len(failed) == 0 {
 		return err
@@ -232,12 +255,13 @@ func (p *Publisher) Close(ctx context.Context) error {
 	left, cause := p.engine.Close(ctx)
 	p.jobs.stop()
 	p.failures.await(ctx)
+	p.lines.await(ctx)
 	p.closing.Do(func() {
 		failed := p.failures.collect()
 		if len(left) == 0 && len(failed) == 0 {
 			return
 		}
-		unsent := &UnsentError{Failed: failed, Unsent: make([]Message, len(left)), cause: cause}
+		unsent := &UnsentError{Failed: failed, Unsent: make([]Message, len(left)), cause: p.trouble.explain(cause)}
 		for i, o := range left {
 			unsent.Unsent[i] = o.Message
 		}
@@ -261,7 +285,7 @@ type PublisherStats struct {
 	// LastError is the error of the latest request that failed, nil if none has. A success does not clear it.
 	LastError error
 	// Refusal is why the Publisher sends nothing now and accepts nothing: the answer with which the server refused the
-	// stream. It is nil if there is none, and again once a check has found the stream. See [Publisher.SendMessage].
+	// stream. It is nil if there is none, and again once a send without messages has succeeded. See [Publisher.SendMessage].
 	Refusal error
 }
 
@@ -278,6 +302,13 @@ func (p *Publisher) Stats() PublisherStats {
 type publisherCounts struct {
 	mu sync.Mutex
 	s  PublisherStats
+}
+
+// failed counts a request that holds no messages and failed.
+func (c *publisherCounts) failed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.s.LastError = err
 }
 
 func (c *publisherCounts) snapshot() PublisherStats {
@@ -299,8 +330,4 @@ func (c *publisherCounts) attempt(bytes int, err error, retry bool) {
 	}
 	c.s.Batches++
 	c.s.Bytes += uint64(bytes)
-}
-
-func (p *Publisher) log(level slog.Level, what string, args ...any) {
-	p.client.cfg.Logger.Log(context.Background(), level, "sequin: publisher "+what, append([]any{"stream", p.stream}, args...)...)
 }

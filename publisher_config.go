@@ -7,14 +7,15 @@ import (
 
 // PublisherConfig configures a Publisher. The zero value works. NewPublisher copies it.
 type PublisherConfig struct {
-	// Lanes is how many requests may be in flight at once. A key always uses the same lane, and a lane has one request in
+	// Lanes is how many requests may be in flight at once, beside at most 8 that repeat what may be at fault. With 1, all
+	// messages keep their order. A key always uses the same lane, and a lane has one request in
 	// flight, so that the versions of a key keep their order. 1 to 64; default 4.
 	Lanes int
 	// MaxBatch is the most messages in a request. 1 to 1,000; default 1,000.
 	MaxBatch int
 	// MaxBatchBytes is the most bytes of JSON in a request. A larger message is sent in a request of its own. 1 KiB to
-	// 7,999,999 bytes; default 1 MiB. Where the server, or a proxy in front of it, answers 413 to several messages, the
-	// Publisher halves the size of the refused request, again if needed, and keeps that limit for the rest of its life.
+	// 7,999,999 bytes; default 1 MiB. Where a request of several messages gets a 413, a time-out or no answer, its lane
+	// sends smaller ones, and larger ones again as they get through.
 	MaxBatchBytes int
 	// MaxBuffered is the most messages that the Publisher holds: those that wait, are in flight, or have failed and are
 	// not yet collected. While it is reached, Send waits. At least 1; default 20,000.
@@ -26,8 +27,10 @@ type PublisherConfig struct {
 	// at once.
 	Linger time.Duration
 	// RetryFor is how long a message is retried while the server is unavailable or answers with a temporary error. It
-	// counts from the first request that carried the message. After that the message fails with the last error. Default
-	// 0: a message is retried without end, and once the buffer is full Send waits.
+	// counts from the first request that carried the message, and from the latest request of the Publisher that got
+	// through; only for a message that alone is refused while others get through, the latter does not matter. After that
+	// the message fails with the last error. Default 0: a message is retried until it is sent, or until other requests
+	// have shown that it is at fault; once the buffer is full Send waits.
 	RetryFor time.Duration
 	// OnFailure, if set, is called once for each failed message that has no Receipt. Default nil: Flush and Close return
 	// the failures.

@@ -51,7 +51,7 @@ func (r Receipt) Wait(ctx context.Context) error {
 	case <-done:
 		return r.Err()
 	case <-ctx.Done():
-		return contextError(ctx)
+		return r.block.trouble.explain(contextError(ctx))
 	}
 }
 
@@ -60,8 +60,9 @@ func (r Receipt) Wait(ctx context.Context) error {
 const receiptsPerBlock = 64
 
 type receiptBlock struct {
-	mu     sync.Mutex
-	states [receiptsPerBlock]receiptState
+	trouble *trouble // of the Publisher
+	mu      sync.Mutex
+	states  [receiptsPerBlock]receiptState
 }
 
 type receiptState struct {
@@ -102,16 +103,17 @@ func (b *receiptBlock) complete(slot int, err error) {
 
 // receiptBook gives out the slots of one block after another.
 type receiptBook struct {
-	mu    sync.Mutex
-	block *receiptBlock
-	used  int
+	trouble *trouble // of the Publisher
+	mu      sync.Mutex
+	block   *receiptBlock
+	used    int
 }
 
 func (b *receiptBook) next() Receipt {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.block == nil || b.used == receiptsPerBlock {
-		b.block, b.used = new(receiptBlock), 0
+		b.block, b.used = &receiptBlock{trouble: b.trouble}, 0
 	}
 	b.used++
 	return Receipt{block: b.block, slot: b.used - 1}

@@ -16,10 +16,9 @@ type backgroundJobs struct {
 	running sync.WaitGroup
 
 	// The check of a stream that refused the Publisher.
-	checking     bool // a check is planned or running
-	timer        *time.Timer
-	checks       int    // since the last send that succeeded
-	successesWas uint64 // Publisher.successes at the last refusal
+	checking bool // a check is planned or running
+	timer    *time.Timer
+	checks   int // since a batch was sent and another refused
 
 	// The question whether the stream takes a key twice.
 	asking   bool      // it is being asked, or has been answered
@@ -48,8 +47,9 @@ func (j *backgroundJobs) stop() {
 
 // suspend stops sending after an answer that refuses the stream: it does not exist, or the token may not write to it. To
 // send on would fail everything that is buffered, one batch after the other. What is buffered waits instead, and Send
-// returns err, until a check finds the stream. There is one check at a time, after a backoff.
+// returns err, until a send without messages succeeds. There is one such check at a time, after a backoff.
 func (p *Publisher) suspend(err error) {
+	p.trouble.note(err)
 	p.engine.Suspend(err)
 	p.dropLeased(err)
 	p.jobs.mu.Lock()
@@ -58,10 +58,9 @@ func (p *Publisher) suspend(err error) {
 		return
 	}
 	p.jobs.checking = true
-	// Where a check finds the stream but every send is refused, the backoff goes on: that must not cost a batch each
-	// 100 ms.
-	if now := p.successes.Load(); now > p.jobs.successesWas {
-		p.jobs.checks, p.jobs.successesWas = 0, now
+	// Where a check succeeds but every batch is refused, the backoff goes on: that must not cost a batch each 100 ms.
+	if p.delivered.Swap(false) {
+		p.jobs.checks = 0
 	}
 	p.log(slog.LevelError, "was refused and suspends sending", "error", err)
 	p.planCheckLocked(err)
@@ -73,19 +72,27 @@ func (p *Publisher) planCheckLocked(err error) {
 	p.jobs.timer = time.AfterFunc(wait, func() { p.jobs.start(p.check) })
 }
 
-// check resumes sending if the stream can be read, and plans another check otherwise.
+// check resumes sending if the server takes a send without messages, and plans another check otherwise.
 func (p *Publisher) check() {
-	_, err := callOnce[Stream](p.engine.Context(), p.client, path("api", "streams", p.stream))
+	_, err := p.sendEmpty(p.engine.Context(), 0)
+	if err != nil && p.cfg.RetryFor > 0 && p.engine.Context().Err() == nil {
+		gone := p.exhausted(new(messageBatch))
+		p.engine.Drop(func(o *outgoing) bool { return o.tried > 0 && gone(o) }, err)
+	}
 	p.jobs.mu.Lock()
 	defer p.jobs.mu.Unlock()
 	switch {
 	case p.jobs.stopped:
 	case err == nil:
 		p.jobs.checking = false
-		p.log(slog.LevelInfo, "found the stream and resumes sending")
+		p.log(slog.LevelInfo, "is no longer refused and resumes sending")
 		// Under the lock: a batch that leaves now and is refused plans its check after this one has ended.
 		p.engine.Resume()
 	default:
+		if f := classify(err); f.subject == subjectAccess || f.unserved() {
+			p.trouble.note(err)
+			p.engine.Suspend(err) // it may be refused for another reason by now
+		}
 		p.planCheckLocked(err)
 	}
 }

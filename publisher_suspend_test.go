@@ -29,8 +29,8 @@ func TestAMistypedStreamIsRefusedAtOnceAndServedOnceItExists(t *testing.T) {
 		require.ErrorAs(t, pub.TrySend("later", ""), &api)
 		time.Sleep(10 * time.Minute)
 		require.ErrorIs(t, pub.SendSync(w.ctx, sequin.Message{Key: "later"}), sequin.ErrNotFound)
-		require.Equal(t, 1, w.Count(sequintest.Send), "nothing else is sent")
-		checks := w.Requests(sequintest.GetStream)
+		batches, checks := w.batches(), w.checks()
+		require.Len(t, batches, 1, "no other message is sent")
 		require.InDelta(t, 600/3.75, len(checks), 30, "one check at a time, after a backoff")
 		require.Equal(t, 30, pub.Stats().Buffered, "what was accepted waits")
 		require.ErrorIs(t, pub.Stats().Refusal, sequin.ErrNotFound)
@@ -48,14 +48,13 @@ func TestAMistypedStreamIsRefusedAtOnceAndServedOnceItExists(t *testing.T) {
 }
 
 func TestARefusalFailsItsWholeBatchAndNothingElse(t *testing.T) {
-	for status, sentinel := range map[int]error{401: sequin.ErrUnauthorized, 403: sequin.ErrUnauthorized, 404: sequin.ErrNotFound, 405: nil, 302: nil} {
+	for status, sentinel := range map[int]error{401: sequin.ErrUnauthorized, 403: sequin.ErrUnauthorized, 404: sequin.ErrNotFound, 405: nil} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
 				cfg := oneBatch()
 				cfg.MaxBuffered = 3000
 				pub := w.orders(t, cfg)
-				refusal := w.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: status, Body: ownRefusal})
-				w.Fault(sequintest.Fault{Op: sequintest.Send, Status: status, Body: ownRefusal, Count: 1, Delay: time.Second})
+				refusal := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: status, Body: ownRefusal, Delay: time.Second})
 				sendAll(t, pub, 2500)
 				time.Sleep(time.Minute)
 				err := pub.Send(w.ctx, "later", "")
@@ -65,7 +64,7 @@ func TestARefusalFailsItsWholeBatchAndNothingElse(t *testing.T) {
 				if sentinel != nil {
 					require.ErrorIs(t, err, sentinel)
 				}
-				require.Equal(t, 1, w.Count(sequintest.Send))
+				require.Len(t, w.batches(), 1)
 				refusal.Remove()
 				gone := failed(t, pub.Flush(w.ctx))
 				require.Len(t, gone, 1000)
@@ -77,15 +76,17 @@ func TestARefusalFailsItsWholeBatchAndNothingElse(t *testing.T) {
 	}
 }
 
-// With a token that may read but not write, every check finds the stream. That must not cost a batch each 100 ms.
-func TestAStreamThatRefusesOnlySendsIsTriedAfterABackoff(t *testing.T) {
+// With a quota on messages, say, every check succeeds and every batch is refused. That must not cost a batch each 100 ms.
+func TestAStreamThatRefusesOnlyMessagesIsTriedAfterABackoff(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1, MaxBatch: 1})
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 403, Body: ownRefusal, Delay: time.Second})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 403, Body: ownRefusal, Delay: time.Second,
+			Match: func(r *sequintest.Request) bool { return len(r.Messages()) > 0 }})
 		sendAll(t, pub, 500)
 		time.Sleep(5*time.Minute + 500*time.Millisecond)
-		require.InDelta(t, 300/(1+3.75), w.Count(sequintest.Send), 15)
-		require.InDelta(t, w.Count(sequintest.Send), pub.Stats().Failed, 1, "each fails; one may be in flight")
+		batches := len(w.batches())
+		require.InDelta(t, 300/(1+3.75), batches, 15)
+		require.InDelta(t, batches, pub.Stats().Failed, 1, "each fails; one may be in flight")
 		require.ErrorIs(t, pub.Close(endedCtx()), sequin.ErrUnauthorized)
 	})
 }
@@ -102,6 +103,83 @@ func TestCloseWhileSuspendedListsWhatWaits(t *testing.T) {
 		require.Len(t, unsent.Failed, 1)
 		require.Len(t, unsent.Unsent, 2)
 	})
+}
+
+// A stream that needs another token refuses empty sends, too. No message is spent to find out when it takes sends again.
+func TestACheckSpendsNoMessage(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1, MaxBatch: 1})
+		refusal := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 403, Body: ownRefusal})
+		require.NoError(t, pub.Send(w.ctx, "a", ""))
+		time.Sleep(time.Hour)
+		require.ErrorIs(t, pub.Send(w.ctx, "b", ""), sequin.ErrUnauthorized)
+		require.Len(t, w.batches(), 1)
+		require.InDelta(t, 3600/3.75, len(w.checks()), 100)
+		refusal.Remove()
+		time.Sleep(6 * time.Second)
+		require.NoError(t, pub.SendSync(w.ctx, sequin.Message{Key: "b"}))
+		require.Len(t, failed(t, pub.Close(w.ctx)), 1)
+	})
+}
+
+// A wrong URL must not fill the buffer in silence. Nothing shows yet that it is right, and so the first answers of
+// something else than Sequin suspend the Publisher. They fail no message: the URL may be right, and a proxy in the way.
+func TestAForeignRefusalBeforeTheFirstSuccessSuspends(t *testing.T) {
+	for _, status := range []int{302, 307, 400, 401, 403, 404, 405, 413, 421} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				pub := w.orders(t, sequin.PublisherConfig{})
+				page := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: status, Body: "<html></html>"})
+				require.NoError(t, pub.Send(w.ctx, "a", ""))
+				time.Sleep(time.Minute)
+				var api *sequin.APIError
+				require.ErrorAs(t, pub.Send(w.ctx, "b", ""), &api)
+				require.Equal(t, status, api.Status)
+				require.Len(t, w.batches(), 1)
+				page.Remove()
+				time.Sleep(6 * time.Second)
+				require.NoError(t, pub.Send(w.ctx, "b", ""))
+				require.NoError(t, pub.Flush(w.ctx))
+				page = w.Fault(sequintest.Fault{Op: sequintest.Send, Status: status, Body: "<html></html>"})
+				require.NoError(t, pub.Send(w.ctx, "c", ""))
+				time.Sleep(2 * time.Minute)
+				require.NoError(t, pub.Send(w.ctx, "d", ""), "the URL is right")
+				page.Remove()
+				require.NoError(t, pub.Close(w.ctx))
+				require.Len(t, w.stored(t, "orders"), 4)
+			})
+		})
+	}
+}
+
+func TestRetryForCountsWhileSuspended(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{RetryFor: time.Minute})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 302, Body: "<html></html>"})
+		require.NoError(t, pub.Send(w.ctx, "a", ""))
+		time.Sleep(50 * time.Second)
+		require.Zero(t, pub.Stats().Failed)
+		time.Sleep(20 * time.Second)
+		require.Equal(t, uint64(1), pub.Stats().Failed)
+		require.Len(t, failed(t, pub.Close(w.ctx)), 1)
+	})
+}
+
+// batches returns the sends with messages, and checks those without.
+func (w *world) batches() (sends []sequintest.Request) {
+	return w.sends(func(n int) bool { return n > 0 })
+}
+func (w *world) checks() (sends []sequintest.Request) {
+	return w.sends(func(n int) bool { return n == 0 })
+}
+
+func (w *world) sends(which func(messages int) bool) (sends []sequintest.Request) {
+	for _, r := range w.Requests(sequintest.Send) {
+		if which(len(r.Messages())) {
+			sends = append(sends, r)
+		}
+	}
+	return sends
 }
 
 // repeatedKeys counts the sends with a repeated key.

@@ -75,7 +75,7 @@ type settler struct {
 
 func newSettler(sub *Subscriber, repeatAcks bool) *settler {
 	s := &settler{sub: sub, repeatAcks: repeatAcks}
-	limits := func() batch.Limits { return batch.Limits{Count: MaxBatch, Bytes: MaxRequestBytes} }
+	limits := func(int) batch.Limits { return batch.Limits{Count: MaxBatch, Bytes: MaxRequestBytes} }
 	config := func(kind SettlementKind, lanes int) batch.Config[settling, struct{}] {
 		// With two slots, a request that hangs or is repeated does not hold up its whole lane.
 		return batch.Config[settling, struct{}]{Lanes: lanes, Slots: 2, Limits: limits, Compare: settling.compare,

@@ -61,8 +61,9 @@ func (s *state[T, W]) enqueue(e *Entry[T], lane int, urgent bool) (dispatch bool
 		return true
 	}
 	// Between the first item and a full batch no item changes what may leave.
-	filled := l.queued() == s.limits.Count || s.limits.filled(l.bytes) && !s.limits.filled(l.bytes-size)
-	return first || urgent || filled
+	filled := l.queued() == l.limits.Count || l.limits.filled(l.bytes) && !l.limits.filled(l.bytes-size)
+	// While a lane has candidates, this may be its only item with another ID.
+	return first || urgent || filled || len(l.candidates.list) > 0
 }
 
 // hopeless reports whether w could wait for ever. Nothing in the buffer can still be sent then, and its failed items are

@@ -32,8 +32,10 @@ func TestCloseInEveryState(t *testing.T) {
 		{"failing and retrying", Config[parcel, int]{}, func(d *driver) { d.result = retry; d.put(1, 2) }, time.Hour, []int{1, 2}, []int{1, 2}, time.Hour},
 		{"in backoff, ctx ended", Config[parcel, int]{}, func(d *driver) { d.result = retry; d.put(1); time.Sleep(2 * time.Second) }, 0, []int{1}, []int{1}, 0},
 		{"suspended", Config[parcel, int]{}, func(d *driver) { d.put(1, 2); d.engine.Suspend(errRefused) }, time.Hour, []int{2}, []int{1, 2}, time.Hour},
-		{"a poison candidate", Config[parcel, int]{}, func(d *driver) {
-			d.result = func(b *parcelBatch) parcelResult { return parcelResult{Candidate: b, Wait: time.Minute} }
+		{"a candidate", Config[parcel, int]{}, func(d *driver) {
+			d.result = func(b *parcelBatch) parcelResult {
+				return parcelResult{Again: []*parcelBatch{b}, Aside: true, Wait: time.Minute}
+			}
 			d.put(1)
 			synctest.Wait()
 			d.put(2)

@@ -11,9 +11,9 @@ type Config[T, W any] struct {
 	// Lanes is the number of independent queues. Slots is how many batches of one lane may be in flight at once. Both
 	// are at least 1.
 	Lanes, Slots int
-	// Limits returns the limits of a batch. It is called with the engine's lock held, each time the engine looks for
-	// batches that may leave, because what the server takes may become known late.
-	Limits func() Limits
+	// Limits returns the limits of a lane's batches. It is called with the engine's lock held, each time the engine looks
+	// for batches that may leave, because what the server takes may become known late.
+	Limits func(lane int) Limits
 	// MaxItems and MaxBytes bound what is buffered. MaxItems 0 means that neither bound holds.
 	MaxItems, MaxBytes int
 	// Linger is how long a batch that is not full waits for more items.
@@ -27,6 +27,11 @@ type Config[T, W any] struct {
 	// Unordered says that the order of items does not matter. Urgent items then leave while their lane backs off, and
 	// items that have just been admitted join a batch that is about to run.
 	Unordered bool
+	// InOrder says that nothing of a lane passes its first candidate. See Result.Aside.
+	InOrder bool
+	// Part is optional: it returns the Work of a batch that holds some of b's items. Without it that Work is zero. It is
+	// called with the engine's lock held.
+	Part func(b *Batch[T, W]) W
 	// Run makes one attempt at a batch. It returns soon after ctx has ended.
 	Run func(ctx context.Context, b *Batch[T, W]) Result[T, W]
 	// Done is called once for each item with its final result: nil when it succeeded, the Result's Err when it failed,
@@ -65,11 +70,16 @@ type Batch[T, W any] struct {
 	Work W
 	// Skipped says that an item with a repeated ID was passed over when this batch was cut.
 	Skipped bool
-	// Control says that the batch runs in the turn between two runs of poison candidates. See Result.Candidate.
-	Control bool
+	// Candidate says that the batch runs beside its lane. See Result.Aside.
+	Candidate bool
 
 	lane  *lane[T, W]
 	fresh bool // was cut and has not run yet
+
+	// Of candidates:
+	running bool
+	behind  bool      // an earlier candidate holds an ID of it
+	resume  time.Time // it does not run before
 }
 
 // Halve returns two new batches with the first and second half of b's items, each with a zero Work. The first is the
@@ -79,18 +89,6 @@ func (b *Batch[T, W]) Halve() (left, right *Batch[T, W]) {
 	return &Batch[T, W]{Items: b.Items[:n:n]}, &Batch[T, W]{Items: b.Items[n:]}
 }
 
-// sharesID reports whether b holds an ID of any of the others.
-func (b *Batch[T, W]) sharesID(others []*Batch[T, W]) bool {
-	for _, e := range b.Items {
-		for _, other := range others {
-			if slices.ContainsFunc(other.Items, func(o Entry[T]) bool { return o.ID == e.ID }) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // Result is what became of a batch that ran. Together its lists hold each of the batch's items once.
 type Result[T, W any] struct {
 	// Done are the items that succeeded. Their room becomes free.
@@ -98,15 +96,14 @@ type Result[T, W any] struct {
 	// Failed are the items that failed for good, with Err. They keep their room until Release or BeginReport.
 	Failed []Entry[T]
 	Err    error
-	// Again are batches to run after Wait, before anything else of the lane. Each keeps its Work.
+	// Again are batches to run after Wait, in order, before anything else of the lane. Each keeps its Work.
 	Again []*Batch[T, W]
-	// Candidate is a batch that may be what makes the server fail: a poison candidate. It runs again after Wait, in turn
-	// with other batches of its lane. Those are its control batches; they share no ID with any candidate.
-	Candidate *Batch[T, W]
-	// Requeue are items to put back at the lane's head and cut into new batches. The batches of the lane that wait to be
-	// retried are put back behind them, because they hold later items.
-	Requeue []Entry[T]
-	// Wait is how long the lane backs off.
+	// Aside says that one of the items may be what makes the server fail. The batches in Again become candidates: they run
+	// beside their lane, which goes on with items of other IDs. Later items with an ID of a candidate wait until no
+	// candidate holds it. What a candidate's run puts into Again stays a candidate. With Config.InOrder the lane waits
+	// for its candidates, one after the other.
+	Aside bool
+	// Wait is how long the lane backs off, or the candidates in Again wait.
 	Wait time.Duration
 }
 

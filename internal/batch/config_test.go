@@ -43,12 +43,12 @@ func TestPartitionOfNothingToRemoveReturnsTheListItself(t *testing.T) {
 }
 
 func TestHalvesOfABatchShareNothingThatAppendsCouldOverwrite(t *testing.T) {
-	b := &parcelBatch{Items: parcels(1, 2, 3, 4, 5), Work: 7, Skipped: true, Control: true}
+	b := &parcelBatch{Items: parcels(1, 2, 3, 4, 5), Work: 7, Skipped: true, Candidate: true}
 	left, right := b.Halve()
 	require.Equal(t, []int{0, 1}, numbers(left.Items))
 	require.Equal(t, []int{2, 3, 4}, numbers(right.Items))
 	_ = append(left.Items, parcels(9)...)
 	require.Equal(t, []int{2, 3, 4}, numbers(right.Items))
 	require.Zero(t, left.Work+right.Work)
-	require.False(t, left.Skipped || right.Skipped || left.Control || right.Control)
+	require.False(t, left.Skipped || right.Skipped || left.Candidate || right.Candidate)
 }

@@ -12,30 +12,29 @@ type cutter struct {
 }
 
 // cut takes the next batch off pending, in order, as many items as the limits allow. Where IDs must be distinct, it
-// passes over an item whose ID the batch already holds. The IDs to avoid, if there are any, count as held by the batch.
+// passes over an item whose ID the batch already holds. It passes over every item whose ID is in avoid, which may be nil.
 //
 // The batch is appended to into, whose items count as taken. cut takes at least one item unless avoid or into is given.
 // The items that were passed over keep their order at the head of rest, which shares pending's array.
-func cut[T any](c *cutter, pending []Entry[T], lim Limits, avoid []uint64, into []Entry[T]) (batch, rest []Entry[T], skipped int) {
-	window, distinct := len(pending), lim.Distinct || len(avoid) > 0
-	if distinct {
+func cut[T any](c *cutter, pending []Entry[T], lim Limits, avoid *IDSet, into []Entry[T]) (batch, rest []Entry[T], skipped int) {
+	window, choosy := len(pending), lim.Distinct || avoid != nil
+	if choosy {
 		window = min(window, lookahead*lim.Count)
-		c.seen.Reset(window + len(avoid) + len(into))
 		c.taken = c.taken[:0]
-		for _, id := range avoid {
-			c.seen.Add(id)
-		}
+	}
+	if lim.Distinct {
+		c.seen.Reset(window + len(into))
 	}
 	bytes, last := lim.Overhead, -1
 	for i := range into {
 		bytes += into[i].Size
-		if distinct {
+		if lim.Distinct {
 			c.seen.Add(into[i].ID)
 		}
 	}
 	for i := 0; i < window && len(into) < lim.Count; i++ {
 		e := &pending[i]
-		if distinct && e.ID != 0 && !c.seen.Add(e.ID) {
+		if choosy && e.ID != 0 && (avoid != nil && avoid.Has(e.ID) || lim.Distinct && !c.seen.Add(e.ID)) {
 			skipped++
 			continue
 		}
@@ -43,7 +42,7 @@ func cut[T any](c *cutter, pending []Entry[T], lim Limits, avoid []uint64, into 
 			break
 		}
 		into, last = append(into, *e), i
-		if distinct {
+		if choosy {
 			c.taken = append(c.taken, int32(i))
 		}
 	}
@@ -93,6 +92,18 @@ func (s *IDSet) Add(id uint64) bool {
 		case 0:
 			s.slots[i] = id
 			return true
+		}
+	}
+}
+
+// Has reports whether the set holds id, which must not be 0.
+func (s *IDSet) Has(id uint64) bool {
+	for i := id & s.mask; ; i = (i + 1) & s.mask {
+		switch s.slots[i] {
+		case id:
+			return true
+		case 0:
+			return false
 		}
 	}
 }

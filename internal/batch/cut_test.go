@@ -22,7 +22,7 @@ func TestCut(t *testing.T) {
 		name    string
 		pending []Entry[parcel]
 		lim     Limits
-		avoid   []uint64
+		avoid   *IDSet
 		batch   []int
 		rest    []int
 		skipped int
@@ -45,9 +45,11 @@ func TestCut(t *testing.T) {
 		{"a hot ID goes one by one", parcels(1, 1, 1, 1), threeOnce, nil, []int{0}, []int{1, 2, 3}, 3},
 		{"items without an ID never repeat", parcels(0, 0, 0, 0), threeOnce, nil, []int{0, 1, 2}, []int{3}, 0},
 		{"a cut examines four batches' worth of items", parcels(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 3), threeOnce, nil, []int{0, 11}, []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12}, 10},
-		{"an ID to avoid counts as held", parcels(7, 1, 7, 2), three, []uint64{7}, []int{1, 3}, []int{0, 2}, 2},
-		{"several IDs to avoid", parcels(7, 8, 7, 2), three, []uint64{7, 8}, []int{3}, []int{0, 1, 2}, 3},
-		{"nothing but IDs to avoid", parcels(7, 7), three, []uint64{7}, []int{}, []int{0, 1}, 2},
+		{"an ID to avoid is passed over", parcels(7, 1, 7, 2), three, idSet(7), []int{1, 3}, []int{0, 2}, 2},
+		{"several IDs to avoid", parcels(7, 8, 7, 2), three, idSet(7, 8), []int{3}, []int{0, 1, 2}, 3},
+		{"others may repeat beside an ID to avoid", parcels(7, 1, 1, 7, 1, 2), three, idSet(7), []int{1, 2, 4}, []int{0, 3, 5}, 2},
+		{"repeats and an ID to avoid", parcels(7, 1, 1, 7, 2), threeOnce, idSet(7), []int{1, 4}, []int{0, 2, 3}, 3},
+		{"nothing but IDs to avoid", parcels(7, 7), three, idSet(7), []int{}, []int{0, 1}, 2},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			batch, rest, skipped := cut(new(cutter), slices.Clone(row.pending), row.lim, row.avoid, nil)
@@ -56,6 +58,16 @@ func TestCut(t *testing.T) {
 			require.Equal(t, row.skipped, skipped)
 		})
 	}
+}
+
+// idSet returns a set of these IDs.
+func idSet(ids ...uint64) *IDSet {
+	s := new(IDSet)
+	s.Reset(len(ids))
+	for _, id := range ids {
+		s.Add(id)
+	}
+	return s
 }
 
 func TestCutClearsTheRoomOfWhatHasLeft(t *testing.T) {
@@ -124,10 +136,8 @@ func FuzzCut(f *testing.F) {
 		c := new(cutter)
 		if id := uint64(avoid & 7); id != 0 {
 			before := slices.Clone(pending)
-			batch, rest, _ := cut(c, pending, lim, []uint64{id}, nil)
+			batch, rest, _ := cut(c, pending, lim, idSet(id), nil)
 			require.False(t, slices.ContainsFunc(batch, func(e Entry[parcel]) bool { return e.ID == id }))
-			lim := lim
-			lim.Distinct = true
 			checkCut(t, before, lim, batch, rest)
 			pending = rest
 		}

@@ -20,14 +20,14 @@ const (
 
 // laneView is what decide knows of a lane that has a free slot and something to run.
 type laneView struct {
-	retries       bool // has batches to retry, or poison candidates
+	retries       bool // has batches to retry
 	queued, bytes int
 	urgent        int
 	since, resume time.Time
 }
 
 func (l *lane[T, W]) view() laneView {
-	return laneView{retries: l.hasRetries(), queued: l.queued(), bytes: l.bytes, urgent: l.urgent, since: l.since, resume: l.resume}
+	return laneView{retries: len(l.retries) > 0, queued: l.queued(), bytes: l.bytes, urgent: l.urgent, since: l.since, resume: l.resume}
 }
 
 // rules are what decide goes by.
@@ -74,16 +74,25 @@ func (s *state[T, W]) dispatch(now time.Time) (leaving []*Batch[T, W], wake time
 	if s.aborted || s.suspended != nil {
 		return nil, time.Time{} // Resume looks again
 	}
-	leaving, s.limits = s.leaving[:0], s.cfg.Limits()
-	r := rules{limits: s.limits, linger: s.cfg.Linger, hold: s.pace.hold(), unordered: s.cfg.Unordered}
+	leaving = s.leaving[:0]
+	r := rules{linger: s.cfg.Linger, hold: s.pace.hold(), unordered: s.cfg.Unordered}
+	if s.hasCandidates() {
+		r.linger = 0 // what leaves shows whether the server is well
+	}
 	var oldest *lane[T, W] // of those that leave if nothing is in flight
 	var oldestDue time.Time
 	for i := range s.lanes {
 		l := &s.lanes[i]
-		for l.inFlight < s.cfg.Slots && l.hasWork() {
+		l.limits = s.cfg.Limits(i)
+		r.limits = l.limits
+		for l.inFlight < s.cfg.Slots && l.hasWork() && !(s.cfg.InOrder && len(l.candidates.list) > 0) {
 			d, at := decide(l.view(), now, r)
 			if d == leave {
-				leaving = append(leaving, s.leave(l, now))
+				b := s.leave(l, now)
+				if b == nil {
+					break
+				}
+				leaving = append(leaving, b)
 				continue
 			}
 			if d == leaveIfIdle && (oldest == nil || l.since.Before(oldest.since)) {
@@ -94,90 +103,59 @@ func (s *state[T, W]) dispatch(now time.Time) (leaving []*Batch[T, W], wake time
 		}
 	}
 	if oldest != nil && s.inFlight == 0 {
-		leaving = append(leaving, s.leave(oldest, now))
+		if b := s.leave(oldest, now); b != nil {
+			leaving = append(leaving, b)
+		}
 	} else {
 		wake = sooner(wake, oldestDue)
 	}
+	leaving, wake = s.dispatchCandidates(leaving, now, wake)
 	s.leaving = leaving
 	return leaving, wake
 }
 
-// leave takes a lane's next batch and counts it as in flight.
+// leave takes a lane's next batch and counts it as in flight: a retry, or else what it cuts. It returns nil if every item
+// within reach has the ID of a candidate.
 func (s *state[T, W]) leave(l *lane[T, W], now time.Time) *Batch[T, W] {
-	l.inFlight++
-	s.inFlight++
-	return s.next(l, now)
-}
-
-// next takes the batch that leaves next: retries come first, and poison candidates take turns with control batches.
-func (s *state[T, W]) next(l *lane[T, W], now time.Time) *Batch[T, W] {
-	if now.Before(l.resume) {
-		return s.cut(l, now, nil) // urgent items leave; retries wait for the end of the backoff
+	var b *Batch[T, W]
+	if !now.Before(l.resume) { // otherwise urgent items leave; retries wait for the end of the backoff
+		b = l.takeRetry()
 	}
-	if len(l.candidates) == 0 {
-		l.candidateTurn = false
-		if b := l.takeRetry(); b != nil {
-			b.Control = false
-			return b
-		}
-		return s.cut(l, now, nil)
-	}
-	if !l.candidateTurn {
-		l.candidateTurn = true
-		if b := s.nextControl(l, now); b != nil {
-			return b
-		}
-	}
-	l.candidateTurn = false
-	b := l.candidates[0]
-	l.candidates = slices.Delete(l.candidates, 0, 1)
-	return b
-}
-
-// nextControl takes a batch that holds no ID of a candidate, or nil when the lane has none. No retry holds such an ID:
-// putBack has requeued those that did.
-func (s *state[T, W]) nextControl(l *lane[T, W], now time.Time) *Batch[T, W] {
-	b := l.takeRetry()
-	if b == nil && l.queued() > 0 {
-		var avoid []uint64
-		for _, candidate := range l.candidates {
-			for i := range candidate.Items {
-				avoid = append(avoid, candidate.Items[i].ID)
-			}
-		}
-		b = s.cut(l, now, avoid)
+	if b == nil {
+		b = s.cut(l, now)
 	}
 	if b != nil {
-		b.Control = true
+		l.inFlight++
+		s.inFlight++
 	}
 	return b
 }
 
-// cut cuts a batch off the lane's queue. It returns nil if every item within reach holds an ID to avoid.
-func (s *state[T, W]) cut(l *lane[T, W], now time.Time, avoid []uint64) *Batch[T, W] {
-	items, skipped := s.take(l, now, avoid, l.emptyList(min(l.queued(), s.limits.Count)))
+// cut cuts a batch off the lane's queue. It returns nil if every item within reach has the ID of a candidate.
+func (s *state[T, W]) cut(l *lane[T, W], now time.Time) *Batch[T, W] {
+	items, skipped := s.take(l, now, l.emptyList(min(l.queued(), l.limits.Count)))
 	if len(items) == 0 {
 		l.spares = append(l.spares, items)
 		return nil
 	}
-	return &Batch[T, W]{Items: items, Skipped: skipped && avoid == nil, lane: l, fresh: true}
+	return &Batch[T, W]{Items: items, Skipped: skipped && len(l.candidates.list) == 0, lane: l, fresh: true}
 }
 
 // topUp adds queued items to a batch that was cut and has not run yet.
 func (s *state[T, W]) topUp(b *Batch[T, W], now time.Time) {
-	if b.fresh && len(b.Items) < s.limits.Count && b.lane.queued() > 0 {
-		b.Items, _ = s.take(b.lane, now, nil, b.Items)
+	if b.fresh && len(b.Items) < b.lane.limits.Count && b.lane.queued() > 0 {
+		b.Items, _ = s.take(b.lane, now, b.Items)
 	}
 }
 
 // take moves items from the lane's queue to into, as many as fit beside those in it. It reports whether it passed over
 // any.
-func (s *state[T, W]) take(l *lane[T, W], now time.Time, avoid []uint64, into []Entry[T]) (items []Entry[T], passed bool) {
+func (s *state[T, W]) take(l *lane[T, W], now time.Time, into []Entry[T]) (items []Entry[T], passed bool) {
 	pending := l.pending()
-	if s.cfg.Compare != nil && len(pending) > s.limits.Count {
+	if s.cfg.Compare != nil && len(pending) > l.limits.Count {
 		slices.SortStableFunc(pending, func(x, y Entry[T]) int { return s.cfg.Compare(x.Item, y.Item) })
 	}
-	items, rest, skipped := cut(&s.cutter, pending, s.limits, avoid, into)
+	items, rest, skipped := cut(&s.cutter, pending, l.limits, l.candidates.avoid(), into)
 	taken := items[len(into):]
 	if len(taken) == 0 {
 		return items, skipped > 0

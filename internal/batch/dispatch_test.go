@@ -53,7 +53,7 @@ func TestDecide(t *testing.T) {
 func TestDispatchLetsOnlyTheOldestPartialBatchLeave(t *testing.T) {
 	now := time.Now()
 	newState := func(inFlight int) *state[parcel, int] {
-		cfg := &Config[parcel, int]{Lanes: 4, Slots: 1, Limits: func() Limits { return Limits{Count: 3, Bytes: 1000} }}
+		cfg := &Config[parcel, int]{Lanes: 4, Slots: 1, Limits: func(int) Limits { return Limits{Count: 3, Bytes: 1000} }}
 		s := &state[parcel, int]{cfg: cfg, lanes: make([]lane[parcel, int], 4), epochs: newEpochs(), inFlight: inFlight}
 		for i, ms := range []time.Duration{3, 5, 4} { // the fourth lane is empty
 			s.lanes[i].push(parcel{n: i, key: 1}.entry())

@@ -188,7 +188,8 @@ func (e *Engine[T, W]) Resume() {
 }
 
 // Drop fails, with err, the items that are unwanted and wait in a queue or for a retry. It leaves batches in flight alone.
-// unwanted is called with the engine's lock held. Only Run may call Drop: Close then waits for the batch that runs.
+// unwanted is called with the engine's lock held. A Close does not wait for a Drop, unless Run calls it: whoever else calls it
+// must have returned before the results of Close are complete.
 func (e *Engine[T, W]) Drop(unwanted func(*T) bool, err error) {
 	e.mu.Lock()
 	dropped := e.state.remove(unwanted)

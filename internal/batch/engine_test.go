@@ -27,7 +27,7 @@ func TestTheFirstItemLeavesAtOnceAndTheNextBatchFillsMeanwhile(t *testing.T) {
 }
 
 func TestALingerDelaysOnlyWhatIsNotUrgent(t *testing.T) {
-	full := func() Limits { return Limits{Count: 3, Bytes: 1000, Overhead: 10} }
+	full := func(int) Limits { return Limits{Count: 3, Bytes: 1000, Overhead: 10} }
 	for _, row := range []struct {
 		name string
 		cfg  Config[parcel, int]
@@ -113,7 +113,7 @@ func TestDropFailsUnwantedItemsWhereverTheyWait(t *testing.T) {
 
 func TestEveryItemGetsOneFinalResult(t *testing.T) {
 	for seed := range uint64(25) {
-		withDriver(t, Config[parcel, int]{Lanes: 3, MaxItems: 60, Limits: func() Limits {
+		withDriver(t, Config[parcel, int]{Lanes: 3, MaxItems: 60, Limits: func(int) Limits {
 			return Limits{Count: 7, Bytes: 200, Overhead: 5, Distinct: seed%2 == 0}
 		}}, func(t *testing.T, d *driver) { newChaos(t, d, seed).run() })
 	}
@@ -187,7 +187,7 @@ func (c *chaos) send(sender int, accepted map[int]bool) {
 	}
 }
 
-// result retries, halves, requeues, suspects or fails a batch at random.
+// result retries, halves, sets aside or fails a batch at random.
 func (c *chaos) result(b *parcelBatch) parcelResult {
 	wait := time.Duration(c.random(3)) * time.Second
 	half := len(b.Items) / 2
@@ -197,15 +197,15 @@ func (c *chaos) result(b *parcelBatch) parcelResult {
 	case what == 1 && half > 0:
 		return parcelResult{Again: halves(b), Wait: wait}
 	case what == 2:
-		return parcelResult{Requeue: b.Items, Wait: wait}
-	case what == 3 && len(b.Items) == 1 && b.Items[0].Item.key != 0:
-		return parcelResult{Candidate: b, Wait: wait}
+		return parcelResult{Again: []*parcelBatch{b}, Aside: true, Wait: wait}
+	case what == 3 && half > 0:
+		return parcelResult{Again: halves(b), Aside: true, Wait: wait}
 	case what == 4:
 		c.requireOrder(b.Items)
 		return parcelResult{Failed: b.Items, Err: errRefused}
 	case what == 5:
 		c.requireOrder(b.Items[:half])
-		return parcelResult{Failed: b.Items[:half], Err: errRefused, Requeue: b.Items[half:]}
+		return parcelResult{Failed: b.Items[:half], Err: errRefused, Again: []*parcelBatch{{Items: b.Items[half:]}}}
 	}
 	c.requireOrder(b.Items)
 	return parcelResult{Done: b.Items}

@@ -85,7 +85,7 @@ func newDriver(t *testing.T, cfg Config[parcel, int]) *driver {
 	began := time.Now()
 	cfg.Lanes, cfg.Slots = max(1, cfg.Lanes), max(1, cfg.Slots)
 	if cfg.Limits == nil {
-		cfg.Limits = func() Limits { return Limits{Count: 3, Bytes: 1000} }
+		cfg.Limits = func(int) Limits { return Limits{Count: 3, Bytes: 1000} }
 	}
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = 1 << 20

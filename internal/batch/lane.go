@@ -13,10 +13,10 @@ type lane[T, W any] struct {
 	since  time.Time // the first item has waited at least since then
 	urgent int       // how many of the first items do not wait for more
 
-	retries       []*Batch[T, W]
-	candidates    []*Batch[T, W] // poison candidates
-	candidateTurn bool           // a candidate is next, not one of its control batches
-	resume        time.Time      // end of the backoff
+	retries    []*Batch[T, W]
+	candidates candidates[T, W]
+	resume     time.Time // end of the backoff
+	limits     Limits    // as the latest dispatch found them
 
 	inFlight int
 	spares   [][]Entry[T] // the memory of batches that succeeded, at most one for each slot
@@ -26,9 +26,7 @@ func (l *lane[T, W]) pending() []Entry[T] { return l.queue[l.head:] }
 
 func (l *lane[T, W]) queued() int { return len(l.queue) - l.head }
 
-func (l *lane[T, W]) hasWork() bool { return l.hasRetries() || l.queued() > 0 }
-
-func (l *lane[T, W]) hasRetries() bool { return len(l.candidates) > 0 || len(l.retries) > 0 }
+func (l *lane[T, W]) hasWork() bool { return len(l.retries) > 0 || l.queued() > 0 }
 
 // makeUrgent sends what is queued now without waiting for more items.
 func (l *lane[T, W]) makeUrgent() { l.urgent = l.queued() }
@@ -76,44 +74,28 @@ func (l *lane[T, W]) keepSpare(items []Entry[T], slots int) {
 	}
 }
 
-// putBack takes back what is to run again.
-func (l *lane[T, W]) putBack(r Result[T, W], now time.Time) {
-	if r.Wait > 0 {
-		l.resume = now.Add(r.Wait)
-	}
+// putBack takes back what is to run again after a run of b.
+func (l *lane[T, W]) putBack(b *Batch[T, W], r Result[T, W], now time.Time) {
 	for _, again := range r.Again {
 		again.lane = l
 	}
-	if len(r.Again) > 0 {
-		l.retries = slices.Concat(r.Again, l.retries)
-	}
-	if r.Candidate != nil {
-		r.Candidate.lane = l
-		l.candidates = append(l.candidates, r.Candidate)
-	}
-	// Retries hold later items than what is requeued, and so follow it. A retry must not hold an ID of a candidate either:
-	// cut anew without that ID, it can be a control batch. Halves of a control batch hold none, and stay halves.
-	if len(r.Requeue) > 0 || r.Candidate != nil && r.Candidate.sharesID(l.retries) {
-		l.requeue(r.Requeue)
+	switch resume := now.Add(r.Wait); {
+	case b.Candidate:
+		l.candidates.replace(b, r.Again, resume)
+	case r.Aside:
+		l.setAside(r.Again, resume)
+	default:
+		if r.Wait > 0 {
+			l.resume = resume
+		}
+		if len(r.Again) > 0 {
+			l.retries = slices.Concat(r.Again, l.retries)
+		}
 	}
 }
 
-// requeue puts items back at the head of the queue, and all retries behind them.
-func (l *lane[T, W]) requeue(items []Entry[T]) {
-	back := slices.Clip(items)
-	for _, b := range l.retries {
-		back = append(back, b.Items...)
-	}
-	l.retries = nil
-	for i := range back {
-		l.bytes += back[i].Size
-	}
-	l.urgent += len(back) // what has left once has waited for more items before
-	l.queue, l.head = slices.Concat(back, l.pending()), 0
-}
-
-// remove takes the unwanted items out of the queue and out of the batches that wait to run again.
-func (l *lane[T, W]) remove(unwanted func(*T) bool) (removed []Entry[T]) {
+// remove takes the unwanted items out of the queue and out of the batches that wait to run again. part is Config.Part.
+func (l *lane[T, W]) remove(unwanted func(*T) bool, part func(*Batch[T, W]) W) (removed []Entry[T]) {
 	split := func(items []Entry[T]) []Entry[T] {
 		kept, out := Partition(items, func(e *Entry[T]) bool { return unwanted(&e.Item) })
 		removed = append(removed, out...)
@@ -127,23 +109,32 @@ func (l *lane[T, W]) remove(unwanted func(*T) bool) (removed []Entry[T]) {
 	}
 	splitAll := func(batches []*Batch[T, W]) (kept []*Batch[T, W]) {
 		for _, b := range batches {
+			if b.running {
+				kept = append(kept, b)
+				continue
+			}
 			items := split(b.Items)
 			switch {
 			case len(items) == len(b.Items):
 				kept = append(kept, b)
-			case len(items) > 0:
-				kept = append(kept, &Batch[T, W]{Items: items, lane: l}) // another batch, with a Work of its own
+			case len(items) > 0: // another batch, with a Work of its own
+				rest := &Batch[T, W]{Items: items, lane: l, Candidate: b.Candidate, resume: b.resume}
+				if part != nil {
+					rest.Work = part(b)
+				}
+				kept = append(kept, rest)
 			}
 		}
 		return kept
 	}
-	l.retries, l.candidates = splitAll(l.retries), splitAll(l.candidates)
+	l.retries, l.candidates.list = splitAll(l.retries), splitAll(l.candidates.list)
+	l.candidates.refresh()
 	return removed
 }
 
 // appendTo appends all items of the lane, in order.
 func (l *lane[T, W]) appendTo(items []Entry[T]) []Entry[T] {
-	for _, b := range l.candidates {
+	for _, b := range l.candidates.list {
 		items = append(items, b.Items...)
 	}
 	for _, b := range l.retries {

@@ -33,7 +33,7 @@ func (r rush) measure(t *testing.T) (result rushResult) {
 		sentAt := map[int]time.Duration{}
 		requests, stalled := 0, -1
 		cfg := Config[parcel, int]{Lanes: r.lanes, Slots: 1, MaxItems: 10_000, MaxBytes: 64 << 20,
-			Limits: func() Limits { return Limits{Count: maxCount, Bytes: 1 << 20} }}
+			Limits: func(int) Limits { return Limits{Count: maxCount, Bytes: 1 << 20} }}
 		cfg.Run = func(_ context.Context, b *parcelBatch) parcelResult {
 			mu.Lock()
 			requests++

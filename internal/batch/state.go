@@ -12,10 +12,10 @@ type state[T, W any] struct {
 	buffered int // items that hold room: live ones, and failed ones that have not been released
 	bytes    int // of the buffered items
 	live     int // items without a final result
-	inFlight int // batches that run
+	inFlight int // batches that run, without candidates
+	running  int // candidates that run
 	totals   Totals
 
-	limits  Limits // as the latest dispatch found them
 	pace    pace
 	reports reports
 	waiters []*waiter[T] // first come first
@@ -37,14 +37,18 @@ func (s *state[T, W]) makeAllUrgent() {
 // apply takes over the result of a batch that ran for so long.
 func (s *state[T, W]) apply(b *Batch[T, W], r Result[T, W], took time.Duration) {
 	l := b.lane
-	l.inFlight--
-	s.inFlight--
-	if len(r.Done)+len(r.Failed) > 0 {
-		s.pace.record(took)
+	if b.Candidate {
+		s.running--
+	} else {
+		l.inFlight--
+		s.inFlight--
+		if len(r.Done)+len(r.Failed) > 0 {
+			s.pace.record(took)
+		}
 	}
 	s.succeed(r.Done)
 	s.fail(r.Failed)
-	l.putBack(r, time.Now())
+	l.putBack(b, r, time.Now())
 	if len(r.Done) == len(b.Items) {
 		l.keepSpare(b.Items, s.cfg.Slots)
 	}
@@ -78,14 +82,14 @@ func (s *state[T, W]) complete(items []Entry[T]) {
 // remove takes the unwanted items out of the queues and out of the batches that wait to run again.
 func (s *state[T, W]) remove(unwanted func(*T) bool) (removed []Entry[T]) {
 	for i := range s.lanes {
-		removed = append(removed, s.lanes[i].remove(unwanted)...)
+		removed = append(removed, s.lanes[i].remove(unwanted, s.cfg.Part)...)
 	}
 	return removed
 }
 
 // isDrained reports whether Close was called and nothing is left to run.
 func (s *state[T, W]) isDrained() bool {
-	return s.closed && s.inFlight == 0 && (s.live == 0 || s.aborted)
+	return s.closed && s.inFlight+s.running == 0 && (s.live == 0 || s.aborted)
 }
 
 // collect returns what Close left, lane by lane in order.

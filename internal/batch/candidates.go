@@ -1,0 +1,117 @@
+package batch
+
+import (
+	"slices"
+	"time"
+)
+
+// maxRunningCandidates is how many candidates of an engine run at once. That is twice the default number of a Publisher's
+// lanes: what may be at fault must not take much more of the server than what is well. The others wait for their turn.
+const maxRunningCandidates = 8
+
+// candidates are the batches of a lane that run beside it, in the order of their items. See Result.Aside.
+type candidates[T, W any] struct {
+	list []*Batch[T, W]
+	ids  IDSet // of all items in list
+}
+
+// avoid returns the IDs that no other batch of the lane may hold, or nil.
+func (c *candidates[T, W]) avoid() *IDSet {
+	if len(c.list) == 0 {
+		return nil
+	}
+	return &c.ids
+}
+
+// add adds batches behind the others. They run after resume.
+func (c *candidates[T, W]) add(batches []*Batch[T, W], resume time.Time) {
+	c.insert(len(c.list), batches, resume)
+}
+
+// replace puts others, which hold what is left of b's items, in the place of b.
+func (c *candidates[T, W]) replace(b *Batch[T, W], others []*Batch[T, W], resume time.Time) {
+	i := slices.Index(c.list, b)
+	c.list = slices.Delete(c.list, i, i+1)
+	c.insert(i, others, resume)
+}
+
+func (c *candidates[T, W]) insert(i int, batches []*Batch[T, W], resume time.Time) {
+	for _, b := range batches {
+		b.Candidate, b.running, b.resume = true, false, resume
+	}
+	c.list = slices.Insert(c.list, i, batches...)
+	c.refresh()
+}
+
+// refresh computes what depends on the list: the IDs in it, and which batches wait behind another one.
+func (c *candidates[T, W]) refresh() {
+	n := 0
+	for _, b := range c.list {
+		n += len(b.Items)
+	}
+	c.ids.Reset(n)
+	for _, b := range c.list {
+		b.behind = b.holdsAny(&c.ids)
+		for i := range b.Items {
+			if id := b.Items[i].ID; id != 0 {
+				c.ids.Add(id)
+			}
+		}
+	}
+}
+
+// holdsAny reports whether b has an item with one of the IDs.
+func (b *Batch[T, W]) holdsAny(ids *IDSet) bool {
+	return slices.ContainsFunc(b.Items, func(e Entry[T]) bool { return e.ID != 0 && ids.Has(e.ID) })
+}
+
+// setAside makes batches that have just run in the lane candidates. The lane's retries that hold one of their IDs follow
+// them as candidates, because they hold later items.
+func (l *lane[T, W]) setAside(batches []*Batch[T, W], resume time.Time) {
+	l.candidates.add(batches, resume)
+	l.retries = slices.DeleteFunc(l.retries, func(b *Batch[T, W]) bool {
+		holds := b.holdsAny(&l.candidates.ids)
+		if holds {
+			l.candidates.add([]*Batch[T, W]{b}, resume) // one by one: a retry that holds an ID of b follows, too
+		}
+		return holds
+	})
+}
+
+// dispatchCandidates appends the candidates that run now to leaving: those that are due, the one that is due longest first.
+// wake is when to look again.
+func (s *state[T, W]) dispatchCandidates(leaving []*Batch[T, W], now, wake time.Time) ([]*Batch[T, W], time.Time) {
+	for s.running < maxRunningCandidates {
+		var next *Batch[T, W]
+		for i := range s.lanes {
+			for _, b := range s.lanes[i].candidates.list {
+				if !b.running && !b.behind && (next == nil || b.resume.Before(next.resume)) {
+					next = b
+				}
+				if s.cfg.InOrder {
+					break
+				}
+			}
+		}
+		if next == nil {
+			break
+		}
+		if now.Before(next.resume) {
+			return leaving, sooner(wake, next.resume)
+		}
+		next.running = true
+		s.running++
+		leaving = append(leaving, next)
+	}
+	return leaving, wake
+}
+
+// hasCandidates reports whether any lane has a candidate.
+func (s *state[T, W]) hasCandidates() bool {
+	for i := range s.lanes {
+		if len(s.lanes[i].candidates.list) > 0 {
+			return true
+		}
+	}
+	return false
+}
