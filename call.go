@@ -39,7 +39,7 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	if body == nil {
 		body = new(transport.Payload)
 	}
-	req, err := c.newRequest(ctx, r, body)
+	req, err := c.newRequest(ctx, r)
 	if err != nil {
 		return fmt.Errorf("sequin: %s %s: %w", r.method, r.path, err)
 	}
@@ -47,13 +47,22 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 		// net/http would return without asking for a connection, which looks like a RoundTripper that calls no trace.
 		return c.connError(r, kindInterrupted, false, contextError(ctx))
 	}
-	attempts := transport.Attempts{RoundTripper: c.http.Transport, Body: body, Timeout: c.attemptTimeout(r), OnAnswer: r.onAnswer}
+	attempts := transport.Attempts{RoundTripper: c.http.Transport, Peer: c.peer, Body: body, Timeout: c.attemptTimeout(r), OnAnswer: r.onAnswer}
 	hc := *c.http
 	hc.Transport = &attempts
-	lost := func(cause error) error { return c.lost(ctx, r, cause, body.Sent(), attempts.Untrusted()) }
+	lost := func(cause error) error {
+		if body.Handshaking() && errors.Is(cause, context.DeadlineExceeded) {
+			cause = fmt.Errorf("the TLS handshake does not end: %w", cause)
+		}
+		return c.lost(ctx, r, cause, body.Connected(), body.Sent())
+	}
 	l := retryLoop{ctx: ctx, retry: c.cfg.Retry, repeat: r.repeat, lost: lost, attempts: &attempts, logger: c.cfg.Logger}
 	err = l.run(&hc, req, func(resp *http.Response) error {
-		return c.readAnswer(resp, r, req.Header.Get("X-Request-Id"), lost, decode)
+		err := c.readAnswer(resp, r, req.Header.Get("X-Request-Id"), lost, decode)
+		if err != nil {
+			attempts.Reuse(!classify(err).spoilsConnection())
+		}
+		return err
 	})
 	// Only the latest attempt matters here: those before it were repeated because the server surely had not acted.
 	if err != nil && r.repeat == ifNotActed && l.lastFailure.mayHaveActed {
@@ -62,8 +71,8 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	return err
 }
 
-// newRequest makes the HTTP request of r, with its header.
-func (c *Client) newRequest(ctx context.Context, r request, body *transport.Payload) (*retryablehttp.Request, error) {
+// newRequest makes the HTTP request of r, with its header. Each attempt gives it its body.
+func (c *Client) newRequest(ctx context.Context, r request) (*retryablehttp.Request, error) {
 	target := *c.base
 	target.RawPath = strings.TrimSuffix(c.base.EscapedPath(), "/") + r.path
 	target.Path, _ = url.PathUnescape(target.RawPath) // cannot fail: all elements are escaped
@@ -71,14 +80,6 @@ func (c *Client) newRequest(ctx context.Context, r request, body *transport.Payl
 	req, err := retryablehttp.NewRequestWithContext(ctx, r.method, target.String(), nil)
 	if err != nil {
 		return nil, err
-	}
-	if err := req.SetBody(body.Reader); err != nil {
-		return nil, err
-	}
-	// With GetBody, net/http would by itself repeat a GET, and a request with an Idempotency-Key. Other requests keep it:
-	// net/http repeats these only if nothing was written, because their connection had been closed.
-	if r.method == http.MethodGet || r.idempotencyKey != "" {
-		req.GetBody = nil
 	}
 	h := req.Header
 	h.Set("Accept", "application/json")
@@ -111,10 +112,10 @@ func (c *Client) attemptTimeout(r request) time.Duration {
 	return timeout
 }
 
-// lost makes the error of an attempt without a complete answer. sent says that the request may have been written whole,
-// untrusted that the TLS handshake failed.
-func (c *Client) lost(ctx context.Context, r request, cause error, sent, untrusted bool) error {
-	noConnection := isDial(cause) || untrusted
+// lost makes the error of an attempt without a complete answer. connected says that the attempt may have had a connection,
+// and sent that the request may have been written whole.
+func (c *Client) lost(ctx context.Context, r request, cause error, connected, sent bool) error {
+	noConnection := isDial(cause) || !connected
 	sent = sent && !noConnection && !isWrite(cause)
 	switch {
 	case ctx.Err() != nil:

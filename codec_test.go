@@ -130,7 +130,8 @@ func TestEveryAnswerIsReadToItsEndSoThatItsConnectionIsReused(t *testing.T) {
 		c, err := sequin.NewClient(sequin.Config{BaseURL: w.URL, HTTPClient: hc, Retry: sequin.RetryConfig{MaxAttempts: 1}})
 		require.NoError(t, err)
 		for _, fault := range []sequintest.Fault{
-			{}, {Status: 404, Body: `{"summary":"no"}`}, {Status: 502, Body: strings.Repeat("<p>", 10_000)}, {Status: 500}, {Garble: true},
+			{}, {Status: 404, Body: `{"summary":"no"}`}, {Garble: true},
+			{Status: 502, Body: `{"summary":"` + strings.Repeat("no ", 10_000) + `"}`}, {Status: 500, Body: ownRefusal},
 		} {
 			fault.Count = 1
 			w.Fault(fault)

@@ -127,18 +127,29 @@ const idlePerHost = 2 * (maxLanes + maxPollers + 4)
 // system calls.
 const bufferSize = 64 << 10
 
-// newTransport makes the transport of a Client without an HTTPClient.
+const (
+	// idleTimeout is less than the 60 s after which common proxies and load balancers close an idle connection. A request
+	// that is written just then would be lost.
+	idleTimeout = 55 * time.Second
+	// A HTTP/2 connection that has been silent for pingAfter is probed, and closed if it stays silent for pingTimeout more.
+	// Together they are less than 15 s, half of the default Timeout. Such a connection carries all requests of a Client.
+	pingAfter   = 9 * time.Second
+	pingTimeout = 5 * time.Second
+)
+
+// newTransport makes the transport of a Client without an HTTPClient. A connection may take as long as an attempt: name
+// lookups, several addresses and a TLS handshake over a bad link take seconds. net/http goes on with a dial whose attempt
+// has ended, so that the next attempt may find it done.
 func newTransport(timeout time.Duration) *http.Transport {
-	// At most half of an attempt's timeout: if the attempt ended first, its error would not say that the dial hung.
-	dialTimeout := min(unreachableFor, timeout/2)
-	dialer := net.Dialer{Timeout: dialTimeout}
+	dialer := net.Dialer{Timeout: timeout}
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         dialer.DialContext,
 		ForceAttemptHTTP2:   true,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		MaxIdleConnsPerHost: idlePerHost,
-		IdleConnTimeout:     90 * time.Second, // as http.DefaultTransport
-		TLSHandshakeTimeout: dialTimeout,
+		IdleConnTimeout:     idleTimeout,
+		TLSHandshakeTimeout: timeout,
 		WriteBufferSize:     bufferSize,
 		ReadBufferSize:      bufferSize,
 	}

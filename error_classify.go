@@ -85,6 +85,13 @@ func (f requestFailure) unserved() bool {
 	return f.foreign && !passing(f.api.Status) && f.kind != kindUnexplained500
 }
 
+// spoilsConnection reports whether the connection of the answer must not be used again. The 2024 server closes it after a 500
+// without a summary or a 413, and does not say so, which costs the next request its answer. A proxy that refuses a request
+// may do the same.
+func (f requestFailure) spoilsConnection() bool {
+	return f.foreign || f.kind == kindUnexplained500 || f.status() == http.StatusRequestEntityTooLarge
+}
+
 // status returns the status of the answer, or 0 if there was none.
 func (f requestFailure) status() int {
 	if f.api == nil {

@@ -166,27 +166,28 @@ func TestEveryLostAnswerHasOneMeaning(t *testing.T) {
 		name            string
 		ctx             context.Context
 		cause           error
-		sent, untrusted bool
+		connected, sent bool
 		kind            failureKind
 		subject         failureSubject
 		mayHaveActed    bool
 	}{
-		{"no dial", t.Context(), dial, false, false, kindUnreachable, subjectOutage, false},
-		{"no dial, of a RoundTripper that tells nothing", t.Context(), dial, true, false, kindUnreachable, subjectOutage, false},
-		{"no proxy", t.Context(), &net.OpError{Op: "proxyconnect", Err: io.EOF}, true, false, kindUnreachable, subjectOutage, false},
-		{"an untrusted certificate", t.Context(), &tls.CertificateVerificationError{Err: io.EOF}, true, false, kindUnreachable, subjectOutage, false},
-		{"HTTP instead of HTTPS", t.Context(), http.ErrSchemeMismatch, true, false, kindUnreachable, subjectOutage, false},
-		{"no TLS handshake", t.Context(), io.EOF, true, true, kindUnreachable, subjectOutage, false},
-		{"the request was not written", t.Context(), io.EOF, false, false, kindLost, subjectOutage, false},
-		{"the request was not written to its end", t.Context(), write, true, false, kindLost, subjectUnclear, false},
-		{"the connection broke", t.Context(), read, true, false, kindLost, subjectUnclear, true},
-		{"the attempt timed out", t.Context(), context.DeadlineExceeded, true, false, kindLost, subjectUnclear, true},
-		{"the caller gave up during the dial", over, dial, true, false, kindInterrupted, subjectNone, false},
-		{"the caller gave up before the request was written", over, io.EOF, false, false, kindInterrupted, subjectNone, false},
-		{"the caller gave up afterwards", over, io.EOF, true, false, kindInterrupted, subjectNone, true},
+		{"no dial", t.Context(), dial, true, false, kindUnreachable, subjectOutage, false},
+		{"no dial, of a RoundTripper that tells nothing", t.Context(), dial, true, true, kindUnreachable, subjectOutage, false},
+		{"no proxy", t.Context(), &net.OpError{Op: "proxyconnect", Err: io.EOF}, true, true, kindUnreachable, subjectOutage, false},
+		{"an untrusted certificate", t.Context(), &tls.CertificateVerificationError{Err: io.EOF}, true, true, kindUnreachable, subjectOutage, false},
+		{"HTTP instead of HTTPS", t.Context(), http.ErrSchemeMismatch, true, true, kindUnreachable, subjectOutage, false},
+		{"no TLS handshake", t.Context(), io.EOF, false, true, kindUnreachable, subjectOutage, false},
+		{"no connection in time", t.Context(), context.DeadlineExceeded, false, false, kindUnreachable, subjectOutage, false},
+		{"the request was not written", t.Context(), io.EOF, true, false, kindLost, subjectOutage, false},
+		{"the request was not written to its end", t.Context(), write, true, true, kindLost, subjectUnclear, false},
+		{"the connection broke", t.Context(), read, true, true, kindLost, subjectUnclear, true},
+		{"the attempt timed out", t.Context(), context.DeadlineExceeded, true, true, kindLost, subjectUnclear, true},
+		{"the caller gave up during the dial", over, dial, true, true, kindInterrupted, subjectNone, false},
+		{"the caller gave up before the request was written", over, io.EOF, true, false, kindInterrupted, subjectNone, false},
+		{"the caller gave up afterwards", over, io.EOF, true, true, kindInterrupted, subjectNone, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			err := client.lost(row.ctx, request{method: "GET", path: "/x"}, row.cause, row.sent, row.untrusted)
+			err := client.lost(row.ctx, request{method: "GET", path: "/x"}, row.cause, row.connected, row.sent)
 			want := meaning{kind: row.kind, mayHaveActed: row.mayHaveActed, subject: row.subject}
 			if row.kind != kindInterrupted {
 				want.transient, want.repeatable, want.surelyNotActed = true, true, !row.mayHaveActed

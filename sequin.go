@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/transport"
 )
 
 // Client calls a Sequin server. It is safe for concurrent use. It starts no goroutine. Make one and share it.
@@ -18,6 +20,8 @@ type Client struct {
 	http  *http.Client    // without a Timeout: each attempt has its own
 	limit time.Duration   // the Timeout of the caller's HTTPClient; 0 without one
 	own   *http.Transport // made by NewClient; nil if the caller set Config.HTTPClient
+
+	peer *transport.Peer
 
 	// repeatsKeys says whether the server accepts two messages with the same key in one request; nil until it was asked.
 	repeatsKeys atomic.Pointer[bool]
@@ -40,7 +44,11 @@ func NewClient(cfg Config) (*Client, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, base: base, maxResponse: maxResponse}
+	assumed := 1 // HTTP/2 without TLS is rare, and with TLS it is what most servers speak
+	if base.Scheme == "https" {
+		assumed = 2
+	}
+	c := &Client{cfg: cfg, base: base, peer: transport.NewPeer(assumed), maxResponse: maxResponse}
 	if cfg.HTTPClient == nil {
 		c.own = newTransport(cfg.Timeout)
 		cfg.HTTPClient = &http.Client{Transport: c.own}

@@ -2,12 +2,10 @@ package transport
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
-	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +14,7 @@ import (
 // would close connections of other calls and of other users of the caller's http.Client.
 type Attempts struct {
 	http.RoundTripper
+	Peer *Peer    // shared by all calls of a Client
 	Body *Payload // of the requests; a Payload without JSON sends no body
 	// Timeout of each attempt, until the answer's body is closed. http.Client.Timeout is not used: http.Client does not
 	// know this RoundTripper, and would start a goroutine for each attempt.
@@ -23,30 +22,58 @@ type Attempts struct {
 	// OnAnswer is called when an answer begins to arrive. It may be nil.
 	OnAnswer func()
 
-	began     time.Time
-	untrusted atomic.Bool
+	began time.Time
+	major int // the HTTP version of the latest answer
 }
 
 // Began returns when the latest attempt began.
 func (a *Attempts) Began() time.Time { return a.began }
 
-// Untrusted reports whether the TLS handshake of the latest attempt failed or timed out.
-func (a *Attempts) Untrusted() bool { return a.untrusted.Load() }
-
-// RoundTrip makes one attempt.
+// RoundTrip makes one attempt. It gives req its body.
 func (a *Attempts) RoundTrip(req *http.Request) (*http.Response, error) {
-	a.began = time.Now()
+	a.began, a.major = time.Now(), 0
 	ctx, cancel := context.WithTimeoutCause(req.Context(), a.Timeout, timeoutError(a.Timeout))
-	trace := a.Body.trace()
+	trace := a.Body.trace(a.Peer)
 	trace.GotFirstResponseByte = a.OnAnswer
-	trace.TLSHandshakeDone = func(_ tls.ConnectionState, err error) { a.untrusted.Store(err != nil) }
-	resp, err := a.RoundTripper.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, &trace)))
-	if err != nil {
+	traced := httptrace.WithClientTrace(ctx, &trace)
+	for {
+		r := req.WithContext(traced)
+		a.Body.begin(r, a.Peer.http1())
+		resp, err := a.RoundTripper.RoundTrip(r)
+		switch {
+		case err == nil:
+			a.noteAnswer(resp)
+			resp.Body = &timedBody{resp.Body, cancel}
+			return resp, nil
+		case a.Body.refused && ctx.Err() == nil:
+			// The connection was one to avoid, and was closed before anything was written to it. Each one is met once.
+			continue
+		}
 		cancel()
 		return nil, err
 	}
-	resp.Body = &timedBody{resp.Body, cancel}
-	return resp, nil
+}
+
+// noteAnswer learns from the header of an answer. The connection of an answer other than success is avoided until Reuse
+// says otherwise: when the body has been read, it may be too late, because net/http lends the connection to others then.
+func (a *Attempts) noteAnswer(resp *http.Response) {
+	a.major = resp.ProtoMajor
+	a.Peer.learn(a.major)
+	if resp.StatusCode/100 != 2 {
+		a.Reuse(false)
+	}
+}
+
+// Reuse says whether the connection of the latest attempt may be used again. Over HTTP/2 it is, always: a stream ends
+// without its connection.
+func (a *Attempts) Reuse(again bool) {
+	switch {
+	case a.major != 1:
+	case again:
+		a.Peer.forgive(a.Body.conn)
+	default:
+		a.Peer.avoid(a.Body.conn)
+	}
 }
 
 // timedBody ends the attempt's timeout when it is closed: the timeout covers the whole answer, not only its header.

@@ -8,6 +8,8 @@ package transport
 import (
 	"bytes"
 	"io"
+	"net"
+	"net/http"
 	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
@@ -26,27 +28,60 @@ type Payload struct {
 
 	hooks     httptrace.ClientTrace // made once, because a Payload is reused
 	asked     atomic.Bool           // a connection was asked for; stays false with a RoundTripper that calls no trace
-	wroteHead atomic.Bool           // the header was written; the server cannot act before that
+	connected atomic.Bool           // the connection that was asked for last is there, and TLS is established
+	wroteHead atomic.Bool           // the header was written to that connection; the server cannot act before that
+	handshake atomic.Bool           // a TLS handshake began meanwhile; for the text of an error only
 	conns     atomic.Int32          // connections obtained, over all attempts
 	finished  atomic.Int32          // how many of these net/http has finished writing to
+
+	// Of the goroutine that makes the attempt.
+	peer    *Peer
+	conn    net.Conn // the latest one
+	refused bool     // it was one to avoid, and was closed before it was used
 }
 
-// Reader returns a reader of the whole body for the next attempt.
-func (p *Payload) Reader() (io.Reader, error) {
+// begin starts an attempt: it gives req its body and forgets the attempt before.
+//
+// Over HTTP/1, when a reused connection ends early, net/http by itself repeats a GET without a body, and a request that
+// has a GetBody and an Idempotency-Key; only the caller's loop may repeat these. Other requests keep GetBody: net/http
+// repeats them only if nothing was written, because their connection had been closed. Over HTTP/2 it repeats only what
+// the server has left unprocessed, and a GET must have no body, since some proxies refuse one.
+func (p *Payload) begin(req *http.Request, http1 bool) {
 	p.asked.Store(false)
-	p.wroteHead.Store(false)
-	if p.JSON == nil {
-		return noBody{}, nil
+	p.refused = false
+	req.GetBody = nil // that of go-retryablehttp returns an empty body
+	switch {
+	case p.JSON == nil && http1 && req.Method == http.MethodGet:
+		req.Body = noBody{}
+		return
+	case p.JSON == nil:
+		return
 	}
-	return bytes.NewReader(p.JSON), nil
+	req.ContentLength = int64(len(p.JSON))
+	req.Body, _ = p.reader()
+	if !http1 || req.Header.Get("Idempotency-Key") == "" {
+		req.GetBody = p.reader
+	}
 }
 
-// trace returns hooks that record an attempt's progress in p.
-func (p *Payload) trace() httptrace.ClientTrace {
+func (p *Payload) reader() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(p.JSON)), nil }
+
+// trace returns hooks that record an attempt's progress in p. What counts is the attempt's own connection, the one that
+// it was given. net/http goes on dialing when another connection has come free, and what happens to such a dial, its TLS
+// handshake for instance, is reported to the attempt's trace as well.
+func (p *Payload) trace(peer *Peer) httptrace.ClientTrace {
+	p.peer = peer
 	if p.hooks.GetConn == nil {
 		p.hooks = httptrace.ClientTrace{
-			GetConn:      func(string) { p.asked.Store(true) },
-			GotConn:      func(httptrace.GotConnInfo) { p.conns.Add(1) },
+			GetConn: func(string) {
+				p.asked.Store(true)
+				p.connected.Store(false)
+				p.wroteHead.Store(false)
+				p.handshake.Store(false)
+			},
+			TLSHandshakeStart: func() { p.handshake.Store(true) },
+
+			GotConn:      p.gotConn,
 			WroteHeaders: func() { p.wroteHead.Store(true) },
 			WroteRequest: func(httptrace.WroteRequestInfo) { p.finished.Add(1) },
 		}
@@ -54,9 +89,25 @@ func (p *Payload) trace() httptrace.ClientTrace {
 	return p.hooks
 }
 
+func (p *Payload) gotConn(info httptrace.GotConnInfo) {
+	p.conns.Add(1)
+	p.wroteHead.Store(false)
+	p.connected.Store(true)
+	p.conn = info.Conn
+	if p.refused = p.peer.forgive(info.Conn); p.refused {
+		_ = info.Conn.Close()
+	}
+}
+
+// Connected reports whether the latest attempt had a connection. It is true for a RoundTripper that calls no trace.
+func (p *Payload) Connected() bool { return p.connected.Load() || !p.asked.Load() }
+
+// Handshaking reports whether the latest attempt has no connection, and waited for a TLS handshake.
+func (p *Payload) Handshaking() bool { return !p.Connected() && p.handshake.Load() }
+
 // Sent reports whether the whole request of the latest attempt may have reached the server. It is true for a RoundTripper
 // that calls no trace.
-func (p *Payload) Sent() bool { return p.wroteHead.Load() || !p.asked.Load() }
+func (p *Payload) Sent() bool { return p.connected.Load() && p.wroteHead.Load() || !p.asked.Load() }
 
 // released reports whether net/http has finished reading the bytes. A RoundTripper that calls no trace may keep them for
 // ever.
@@ -90,6 +141,7 @@ func (b *Bodies) Get(size int) *Payload {
 // Put keeps p for a later Get. The caller must not use p again. A payload that net/http may still be reading is left to
 // the garbage collector.
 func (b *Bodies) Put(p *Payload) {
+	p.conn, p.peer = nil, nil
 	if p.released() && cap(p.JSON) <= maxPooled {
 		b.pool.Put(p)
 	}

@@ -24,11 +24,9 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 // attempt makes one attempt at a POST of p by way of rt.
 func attempt(t *testing.T, rt http.RoundTripper, url string, p *Payload) (*http.Response, error) {
 	t.Helper()
-	body, err := p.Reader()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, nil)
 	require.NoError(t, err)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, body)
-	require.NoError(t, err)
-	return (&Attempts{RoundTripper: rt, Body: p, Timeout: time.Minute}).RoundTrip(req)
+	return (&Attempts{RoundTripper: rt, Peer: NewPeer(1), Body: p, Timeout: time.Minute}).RoundTrip(req)
 }
 
 func TestAPayloadSentByNetHTTPIsReused(t *testing.T) {
@@ -59,34 +57,50 @@ func TestAPayloadThatMayStillBeReadIsNotReused(t *testing.T) {
 	trace := func(r *http.Request) *httptrace.ClientTrace { return httptrace.ContextClientTrace(r.Context()) }
 	broken := errors.New("broken")
 	for _, row := range []struct {
-		name           string
-		attempt        func(r *http.Request)
-		sent, released bool
+		name                      string
+		attempt                   func(r *http.Request)
+		connected, sent, released bool
 	}{
-		{"a RoundTripper that calls no trace", func(*http.Request) {}, true, false},
-		{"no connection", func(r *http.Request) { trace(r).GetConn("") }, false, true},
-		{"a connection, nothing written", func(r *http.Request) { trace(r).GetConn(""); trace(r).GotConn(httptrace.GotConnInfo{}) }, false, false},
+		{"a RoundTripper that calls no trace", func(*http.Request) {}, true, true, false},
+		{"no connection", func(r *http.Request) { trace(r).GetConn("") }, false, false, true},
+		{"a connection, nothing written", func(r *http.Request) { trace(r).GetConn(""); trace(r).GotConn(httptrace.GotConnInfo{}) }, true, false, false},
+		{"no second connection", func(r *http.Request) {
+			trace(r).GetConn("")
+			trace(r).GotConn(httptrace.GotConnInfo{})
+			trace(r).WroteHeaders()
+			trace(r).WroteRequest(httptrace.WroteRequestInfo{})
+			trace(r).GetConn("")
+		}, false, false, true},
+		{"a second connection, nothing written", func(r *http.Request) {
+			for range 2 {
+				trace(r).GetConn("")
+				trace(r).GotConn(httptrace.GotConnInfo{})
+				trace(r).WroteRequest(httptrace.WroteRequestInfo{})
+			}
+		}, true, false, true},
 		{"the header is written", func(r *http.Request) {
 			trace(r).GetConn("")
 			trace(r).GotConn(httptrace.GotConnInfo{})
 			trace(r).WroteHeaders()
-		}, true, false},
+		}, true, true, false},
 		{"all is written", func(r *http.Request) {
 			trace(r).GetConn("")
 			trace(r).GotConn(httptrace.GotConnInfo{})
 			trace(r).WroteHeaders()
 			trace(r).WroteRequest(httptrace.WroteRequestInfo{})
-		}, true, true},
+		}, true, true, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p := &Payload{JSON: []byte("{}")}
 			_, err := attempt(t, roundTripper(func(r *http.Request) (*http.Response, error) { row.attempt(r); return nil, broken }), "http://x", p)
 			require.ErrorIs(t, err, broken)
 			require.Equal(t, row.sent, p.Sent())
+			require.Equal(t, row.connected, p.Connected())
 			require.Equal(t, row.released, p.released())
-			_, err = p.Reader()
-			require.NoError(t, err)
-			require.Equal(t, !p.asked.Load(), p.Sent(), "the next attempt starts anew")
+			_, err = attempt(t, roundTripper(func(r *http.Request) (*http.Response, error) { trace(r).GetConn(""); return nil, broken }), "http://x", p)
+			require.ErrorIs(t, err, broken)
+			require.False(t, p.Sent(), "the next attempt starts anew")
+			require.False(t, p.Connected())
 		})
 	}
 }
@@ -103,7 +117,7 @@ func TestALargePayloadIsNotKept(t *testing.T) {
 func TestAnAttemptEndsWithItsTimeoutUntilTheBodyIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ctx context.Context
-		a := Attempts{Body: new(Payload), Timeout: 3 * time.Second, RoundTripper: roundTripper(func(r *http.Request) (*http.Response, error) {
+		a := Attempts{Peer: NewPeer(1), Body: new(Payload), Timeout: 3 * time.Second, RoundTripper: roundTripper(func(r *http.Request) (*http.Response, error) {
 			ctx = r.Context()
 			if r.Method == http.MethodGet {
 				return &http.Response{Body: io.NopCloser(strings.NewReader("x"))}, nil
@@ -130,13 +144,13 @@ func TestAnAttemptEndsWithItsTimeoutUntilTheBodyIsClosed(t *testing.T) {
 	})
 }
 
-func TestAnAttemptReportsTheAnswerAndAnUntrustedServer(t *testing.T) {
+func TestAnAttemptReportsTheAnswerAndWhetherItHadAConnection(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // it logs the failed handshake
 	srv.StartTLS()
 	defer srv.Close()
 	answers := 0
-	a := Attempts{Body: new(Payload), Timeout: time.Minute, OnAnswer: func() { answers++ }}
+	a := Attempts{Peer: NewPeer(1), Body: new(Payload), Timeout: time.Minute, OnAnswer: func() { answers++ }}
 	for _, row := range []struct {
 		transport http.RoundTripper
 		trusted   bool
@@ -146,7 +160,7 @@ func TestAnAttemptReportsTheAnswerAndAnUntrustedServer(t *testing.T) {
 		a.RoundTripper = row.transport
 		resp, err := a.RoundTrip(req)
 		require.Equal(t, row.trusted, err == nil)
-		require.Equal(t, !row.trusted, a.Untrusted())
+		require.Equal(t, row.trusted, a.Body.Connected())
 		if err == nil {
 			require.NoError(t, resp.Body.Close())
 		}
