@@ -117,8 +117,7 @@ func findDeadLetterStream(ctx context.Context, c *Client, stream string) error {
 	ctx, cancel := context.WithTimeout(ctx, deadLetterStreamTimeout)
 	defer cancel()
 	_, err := callOnce[Stream](ctx, c, path("api", "streams", stream))
-	var api *APIError
-	if errors.As(err, &api) && errors.Is(api, ErrNotFound) && api.Summary != "" {
+	if errors.Is(err, ErrNotFound) { // which an ingress's 404 is not
 		return fmt.Errorf("sequin: DeadLetter.Stream %q does not exist; create it before the handlers start: %w", stream, err)
 	}
 	return nil

@@ -106,6 +106,25 @@ func TestASnoozeDoesNotOpenTheBreaker(t *testing.T) {
 	})
 }
 
+// A snooze is no success either: it does not hide that every other call fails.
+func TestSnoozesBetweenFailuresDoNotKeepTheBreakerClosed(t *testing.T) {
+	logged(t, func(t *testing.T, w *world, log *logs) {
+		sub := w.backlog(t, 40, time.Minute, sequin.SubscriberConfig{})
+		run := w.start(t, func(ctx context.Context) error {
+			calls := 0
+			return sub.Handle(ctx, sequin.HandlerConfig{}, func(_ context.Context, d sequin.Delivery) error {
+				if calls++; calls%2 == 0 {
+					return d.NackAfter(20 * time.Second)
+				}
+				return errDown
+			})
+		})
+		time.Sleep(time.Second)
+		require.NoError(t, run.stop())
+		require.Contains(t, log.String(), "one message at a time")
+	})
+}
+
 func TestASnoozeNeitherCountsNorClearsFailures(t *testing.T) {
 	withEachHandler(t, func(t *testing.T, w *world, handle runHandler) {
 		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
@@ -352,6 +371,7 @@ func TestAHandlerThatOutlivesItsLeaseIsLoggedAndCounted(t *testing.T) {
 				if !row.outlived {
 					require.Zero(t, sub.Stats().OutlivedLease)
 					require.NotContains(t, log.String(), "outlived")
+					require.NotContains(t, log.String(), "has not returned")
 					return
 				}
 				require.Greater(t, calls.Load(), uint64(10))
@@ -413,9 +433,9 @@ func TestHandlersStartWhenTheDeadLetterStreamCannotBeRead(t *testing.T) {
 				fault.Op, fault.Count = sequintest.GetStream, 1
 				w.Fault(fault)
 				run := w.handleFailing(t, sub, new(callLog), sequin.DeadLetter{Stream: "dead"}, sequin.Permanent(errDown))
-				time.Sleep(10 * time.Second)
-				require.NoError(t, run.stop())
+				time.Sleep(5 * time.Second)
 				require.Len(t, w.deadLetters(t)["k.0"], 1)
+				require.NoError(t, run.stop())
 			})
 		})
 	}
@@ -439,6 +459,7 @@ func TestAHandlerThatHangsIsLoggedWhenItsLeaseEnds(t *testing.T) {
 		time.Sleep(23 * time.Second)
 		require.Equal(t, 2, strings.Count(log.String(), "has not returned within its lease"), "the other worker hangs on the redelivery")
 		require.Contains(t, log.String(), `key=k.7 "running for"=8s handlers=1`)
+		require.NotContains(t, log.String(), "handlers=2", "each call is logged once")
 		require.Zero(t, sub.Stats().OutlivedLease, "none has returned")
 		close(release)
 		time.Sleep(time.Second)
