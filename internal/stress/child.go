@@ -91,7 +91,7 @@ func (c child) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sub, err := client.Subscribe(ctx, streamName, c.consumer, sequin.SubscriberConfig{MaxInFlight: 200})
+	sub, err := subscribe(ctx, client, c.consumer)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -112,7 +112,22 @@ func (c child) work(ctx context.Context) error {
 	}
 	working.Wait()
 	close(failed)
-	return errors.Join(sub.Close(context.Background()), sub.Err(), <-failed)
+	closed := sub.Close(context.Background())
+	if left := (*sequin.DrainError)(nil); errors.As(closed, &left) {
+		closed = nil // handle leaves some deliveries unsettled
+	}
+	return errors.Join(closed, sub.Err(), <-failed)
+}
+
+// subscribe repeats Subscribe while the answers are the proxy's.
+func subscribe(ctx context.Context, client *sequin.Client, consumer string) (*sequin.Subscriber, error) {
+	for {
+		sub, err := client.Subscribe(ctx, streamName, consumer, sequin.SubscriberConfig{MaxInFlight: 200})
+		if err == nil || !sequin.IsTransient(err) || ctx.Err() != nil {
+			return sub, err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 // handle acks most deliveries. It nacks 3 percent of them, and leaves 2 percent unsettled.

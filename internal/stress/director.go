@@ -119,7 +119,7 @@ func (d *director) direct(ctx context.Context, client *sequin.Client) error {
 	return d.check()
 }
 
-// disturb kills, stops and starts processes, and resets connections, for the length of the run.
+// disturb kills, stops and starts processes, resets connections and replaces answers, for the length of the run.
 func (d *director) disturb(ctx context.Context, all []*process) error {
 	for end := time.Now().Add(d.length); time.Now().Before(end); {
 		select {
@@ -127,9 +127,11 @@ func (d *director) disturb(ctx context.Context, all []*process) error {
 			return ctx.Err()
 		case <-time.After(100*time.Millisecond + time.Duration(d.rand.Int64N(int64(time.Second)))):
 		}
-		switch p := all[d.rand.IntN(len(all))]; d.rand.IntN(4) {
+		switch p := all[d.rand.IntN(len(all))]; d.rand.IntN(5) {
 		case 0, 1:
 			d.proxy.reset()
+		case 4:
+			d.proxy.replaceAnswers()
 		case 2:
 			_ = p.stop(os.Kill) // the error is that it was killed
 			d.killed++
@@ -174,7 +176,8 @@ func (d *director) check() error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s  processes started %d, killed %d; connections reset %d\n", events, d.started, d.killed, d.proxy.resets)
+	fmt.Printf("%s  processes started %d, killed %d; connections reset %d; answers replaced by a page %d\n",
+		events, d.started, d.killed, d.proxy.resets, d.proxy.replaced.Load())
 	if len(events.sent) == 0 {
 		return errors.New("nothing was sent")
 	}

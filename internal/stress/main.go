@@ -1,6 +1,6 @@
 // Stress runs producers, workers and the devserver as separate processes, over real sockets and in real time. It kills and
-// restarts producers and workers at random, and resets connections at random. Each process logs its events to a file. At
-// the end the files must show that
+// restarts producers and workers at random, and at random a proxy resets connections, or answers a page of its own after the
+// server has acted. Each process logs its events to a file. At the end the files must show that
 //
 //   - each message that was confirmed to a producer as sent was received by a worker of each consumer;
 //   - no message was received after its ack had been confirmed to a worker;

@@ -1,14 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"io"
 	"net"
+	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheProxyForwardsAndResets(t *testing.T) {
+func TestTheProxyForwardsResetsAndReplacesAnswers(t *testing.T) {
 	echo, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer echo.Close()
@@ -43,6 +45,18 @@ func TestTheProxyForwardsAndResets(t *testing.T) {
 	again := dial()
 	defer again.Close()
 	require.NoError(t, say(again), "a new connection works")
+	p.replaceAnswers()
+	_, err = again.Write([]byte("hello"))
+	require.NoError(t, err)
+	answer, err := http.ReadResponse(bufio.NewReader(again), nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusServiceUnavailable, answer.StatusCode)
+	body, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.Equal(t, "<html>sorry</html>\r\n", string(body))
+	again = dial()
+	defer again.Close()
+	require.NoError(t, say(again), "only answers on connections of then are replaced")
 	require.NoError(t, p.close())
 	require.Error(t, say(again))
 }
