@@ -137,8 +137,12 @@ func (h *history) keyOfAck(consumer, id string) string {
 	return ""
 }
 
-// settledOnce allows repeated acks on a stream that keeps every message, as the package comment of sequin does.
+// settledOnce allows repeated settles where an ack id belongs to one delivery, and repeated acks on a stream that keeps every
+// message, as the package comment of sequin does.
 func settledOnce(h *history) (found []violation) {
+	if h.rec.s.has(fencedAcks) {
+		return nil
+	}
 	type one struct {
 		consumer, id string
 		lease        *lease
@@ -257,7 +261,11 @@ func (h *history) deadlineOf(x *lease) time.Time {
 	if x.received != nil {
 		return x.received.Deadline
 	}
-	return x.requested.Add(h.consumers[x.consumer].AckWait / 2) // the margin is at most half of it
+	began := x.requested
+	if c := h.arrivalOf(x); c != nil {
+		began = c.began // earlier, by as long as the dial took
+	}
+	return began.Add(h.consumers[x.consumer].AckWait / 2) // the margin is at most half of it
 }
 
 // stopsReturnUndelivered requires that, when a worker has stopped, each message that no program received has been returned,
@@ -280,7 +288,7 @@ func stopsReturnUndelivered(h *history) (found []violation) {
 // settleFailed reports whether a settle request failed during the stop, so that messages could not be returned.
 func (h *history) settleFailed(end stop) bool {
 	return slices.ContainsFunc(h.rec.calls, func(c *call) bool {
-		return c.actor == end.actor && c.kind == settleCall && c.status != 200 && !c.ended.Before(end.asked)
+		return c.actor == end.actor && c.kind == settleCall && !c.succeeded() && !c.ended.Before(end.asked)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/sequin-go/sequin/sequintest"
 	"github.com/sequin-go/sequin/server"
 )
 
@@ -120,8 +121,8 @@ func storedIsKept(h *history) (found []violation) {
 			found = append(found, violationOf("", m.key, "%s was sent, and its key is not in the stream", m.id))
 		case h.appends() && copies[m.id] == 0:
 			found = append(found, violationOf("", m.key, "%s was sent, and is not in the stream", m.id))
-		case h.appends() && copies[m.id] > 1+h.resends(m.id) && !h.failsAfterActing():
-			found = append(found, violationOf("", m.key, "%s is in the stream %d times, though the server supports Idempotency-Key", m.id, copies[m.id]))
+		case h.appends() && copies[m.id] > 1+h.resends(m.id) && h.rec.s.has(parts):
+			found = append(found, violationOf("", m.key, "%s is in the stream %d times, though the server supports Idempotency-Key and Sequin-Part-Of", m.id, copies[m.id]))
 		}
 	}
 	return found
@@ -137,29 +138,33 @@ func (h *history) resends(id string) (n int) {
 	return n
 }
 
-// failsAfterActing reports whether the server answered sends with an unexplained 500 after it had carried them out. After five
-// in a row a Publisher splits the batch. The parts have idempotency keys of their own, so the server stores them again.
-func (h *history) failsAfterActing() bool {
-	return slices.ContainsFunc(h.rec.s.Faults, func(f faultPlan) bool { return f.Kind == unexplainedActed })
-}
-
-// storedInOrder requires that no send stores an older version of a key after a newer one. If a batch may have been carried
-// out before it was split, only the first time that a message was stored counts.
+// storedInOrder requires that no send stores an older version of a key after a newer one. A batch that may have been stored
+// is cut anew after some failures. Its parts may then store messages again, which storedOnce forbids where the server can
+// prevent it; but not after a newer version for which the Publisher had got a success.
 func storedInOrder(h *history) (found []violation) {
 	type line struct{ publisher, key string }
-	newest, seen := map[line]*message{}, map[*message]bool{}
+	newest, confirmed, seen := map[line]*message{}, map[line]*message{}, map[*message]bool{}
 	for _, s := range h.stored {
 		for _, m := range s.messages {
 			x := h.bySent[sentRef{s.publisher, idOf(m.Data)}]
-			if x == nil || seen[x] && h.failsAfterActing() {
+			if x == nil {
 				continue // refusedIsNotSent reports unknown messages
 			}
-			seen[x] = true
 			at := line{s.publisher, m.Key}
-			if old := newest[at]; old != nil && old.n > x.n {
-				found = append(found, violationOf("", m.Key, "%s stored %s after %s", s.publisher, x.id, old.id).when(s.at))
+			old := newest[at]
+			if seen[x] {
+				old = confirmed[at]
 			}
-			newest[at] = x
+			seen[x] = true
+			switch {
+			case old != nil && old.n > x.n:
+				found = append(found, violationOf("", m.Key, "%s stored %s after %s", s.publisher, x.id, old.id).when(s.at))
+			case newest[at] == nil || newest[at].n < x.n:
+				newest[at] = x
+			}
+			if s.confirmed && (confirmed[at] == nil || confirmed[at].n < x.n) {
+				confirmed[at] = x
+			}
 		}
 	}
 	return found
@@ -200,9 +205,6 @@ func bufferedBounded(h *history) (found []violation) {
 	}
 	for _, t := range h.rec.totals {
 		plan := h.publisherPlan(t.publisher)
-		if plan.Config.RetryFor > 0 {
-			continue // only the Publisher knows which answer was the last one
-		}
 		ended := h.endings(t.publisher)
 		var changes []change
 		for _, m := range h.rec.messages {
@@ -226,24 +228,19 @@ func bufferedBounded(h *history) (found []violation) {
 	return found
 }
 
-// endings returns the time of the first answer to each message of a Publisher that may have been final.
+// endings returns when the Publisher got the first success for each of its messages, and for a message that failed the time
+// of its acceptance: what ends such a message may be that no answer came.
 func (h *history) endings(publisher string) map[string]int64 {
 	ended := map[string]int64{}
-	for _, r := range h.rec.requests {
-		c := h.byID[r.Header.Get("X-Request-Id")]
-		if r.Header.Get("User-Agent") != publisher || c == nil || !c.endsSend() {
-			continue
-		}
-		for _, m := range r.Messages() {
-			if id := idOf(m.Data); ended[id] == 0 {
-				ended[id] = c.ended.UnixNano()
-			}
+	for _, m := range h.rec.messages {
+		if m.publisher == publisher && outcomeOf(m) == failed {
+			ended[m.id] = m.took.UnixNano()
 		}
 	}
+	h.eachSend(func(ref sentRef, c *call, _ sequintest.Message) {
+		if at, ok := ended[ref.id]; ref.publisher == publisher && c.succeeded() && (!ok || c.ended.UnixNano() < at) {
+			ended[ref.id] = c.ended.UnixNano()
+		}
+	})
 	return ended
-}
-
-// endsSend reports whether an answer may be final: it is a success or a refusal.
-func (c *call) endsSend() bool {
-	return c.whole && (c.status == 200 || c.status/100 == 4 && c.status != 408 && c.status != 429 && c.status != 409 || c.status == 500)
 }

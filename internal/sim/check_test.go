@@ -51,11 +51,39 @@ func again(rec *recorder, r sequintest.Request, who string, at time.Time) {
 // falsified holds, for each promise, a change to the record of a healthy run that breaks the promise.
 var falsified = map[string]func(*recorder){
 	"every accepted message has exactly one outcome, reported once": func(rec *recorder) {
-		rec.messages[0].outcomes = []outcome{{failed, "OnFailure", nil}, {unsent, "Close", nil}}
+		rec.messages[0].outcomes = []outcome{{kind: failed, by: "OnFailure"}, {kind: unsent, by: "Close"}}
 	},
 	"a message reported as sent is stored": func(rec *recorder) {
 		i, _ := first(rec, sequintest.Send, every)
 		rec.requests = slices.Delete(rec.requests, i, i+1)
+	},
+	"a message fails only if it or the stream is refused, or its Publisher got nothing through for RetryFor": func(rec *recorder) {
+		rec.s.Publishers[0].Config.RetryFor = 10 * time.Second
+		rec.messages[0].outcomes = []outcome{{kind: failed, by: "OnFailure", at: rec.messages[0].at.Add(5 * time.Second)}}
+	},
+	"a Publisher has sent in the end what can be sent": func(rec *recorder) {
+		rec.messages[0].outcomes = []outcome{{kind: unsent, by: "Close"}}
+	},
+	"a message whose success was received is not sent again": func(rec *recorder) {
+		_, r := first(rec, sequintest.Send, every)
+		again(rec, r, "p0.1", r.ActedAt.Add(time.Second))
+		rec.calls = append(rec.calls, &call{actor: "p0.1", id: fmt.Sprintf("p0.1 at %v", r.ActedAt.Add(time.Second)), began: r.ActedAt.Add(time.Second)})
+	},
+	"a message is stored once where the server knows parts of sends": func(rec *recorder) {
+		rec.s.Mode = server.Documented
+		_, r := first(rec, sequintest.Send, every)
+		again(rec, r, "p0.1", r.ActedAt.Add(time.Second))
+		rec.requests[len(rec.requests)-1].Header.Del("Idempotency-Key")
+	},
+	"a Subscriber ends by itself only after Sequin's own refusals": func(rec *recorder) {
+		rec.stops[len(rec.stops)-1].ended = sequin.ErrUnauthorized
+	},
+	"Close returns an error when it left a delivery unsettled": func(rec *recorder) {
+		last := rec.received[len(rec.received)-1]
+		last.settles = nil
+		for i := range rec.stops {
+			rec.stops[i].asked = last.at
+		}
 	},
 	"a message that was not accepted is not sent": func(rec *recorder) { rec.messages[0].accepted = false },
 	"a Publisher's totals add up":                 func(rec *recorder) { rec.totals[0].stats.Sent-- },

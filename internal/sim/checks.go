@@ -10,9 +10,13 @@ type check struct {
 var checks = []check{
 	{"every accepted message has exactly one outcome, reported once", oneOutcome},
 	{"a message reported as sent is stored", sentIsStored},
+	{"a message fails only if it or the stream is refused, or its Publisher got nothing through for RetryFor", onlyGuiltyFail},
+	{"a Publisher has sent in the end what can be sent", sentInTheEnd},
 	{"a message that was not accepted is not sent", refusedIsNotSent},
 	{"a Publisher's totals add up", totalsAddUp},
 	{"a sent message stays in the stream, or a newer one of its key", storedIsKept},
+	{"a message whose success was received is not sent again", confirmedNotRepeated},
+	{"a message is stored once where the server knows parts of sends", storedOnce},
 	{"for each consumer, a program received and acked every message in the stream", deliveredToAll},
 	{"an acked message is not delivered again", ackedStaysAcked},
 	{"a program receives what was sent", intact},
@@ -26,6 +30,8 @@ var checks = []check{
 	{"MaxInFlight is never exceeded", inFlightBounded},
 	{"MaxBuffered is never exceeded", bufferedBounded},
 	{"a stopped Subscriber returns its undelivered messages", stopsReturnUndelivered},
+	{"a Subscriber ends by itself only after Sequin's own refusals", endsForAReason},
+	{"Close returns an error when it left a delivery unsettled", leavingIsTold},
 	{"InFlight is zero when every lease is over", inFlightReturnsToZero},
 	{"the request rate is bounded while the server is down", rateBounded},
 }

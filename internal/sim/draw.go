@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/sequin-go/sequin"
@@ -17,6 +18,11 @@ func draw(seed uint64) schedule {
 		s.Stream = sequin.StreamOptions{OneMessagePerKey: d.chance(50), ProcessUnmodified: d.chance(20)}
 		if d.chance(10) {
 			s.Stream.RetainUpTo = d.between(5, 100)
+		}
+	}
+	for _, extension := range []string{fencedAcks, parts} {
+		if s.Mode == server.Documented && d.chance(40) {
+			s.Without = append(s.Without, extension)
 		}
 	}
 	for range d.between(1, 3) {
@@ -144,34 +150,81 @@ func (d drawer) fault() faultPlan {
 		For:   d.upTo(horizon / 4),
 		Kind:  faultKind(d.IntN(temporaryKinds)),
 		Op:    pick(d, sequintest.Any, sequintest.Send, sequintest.Receive, sequintest.Receive, sequintest.Ack, sequintest.Ack, sequintest.Nack),
-		Every: pick(d, 1, 1, 2, 3, 7),
+		Share: pick(d, 100, 100, 50, 33, 14),
 	}
-	if d.chance(30) {
+	switch {
+	case d.chance(25):
 		f.Kind = pick(d, cutAfter, slowAnswer, slowAnswer) // these leave the client in doubt whether the server acted
+	case d.chance(25):
+		f.Kind = pick(d, foreign, foreign, refusal)
 	}
-	kind := faultKinds[f.Kind]
-	if f.Kind == down && d.chance(20) {
-		f.For = pick(d, time.Minute, 3*time.Minute)
-	}
-	if kind.delay != noDelay {
-		f.Delay = pick(d, 10*time.Millisecond, 300*time.Millisecond, 2*time.Second, 10*time.Second, 40*time.Second)
-	}
-	if kind.only != sequintest.Any {
-		f.Op = kind.only
-	}
+	d.complete(&f)
 	return f
 }
 
-// lasting draws the faults that last for the whole run.
-func (d drawer) lasting() (faults []faultPlan) {
-	always := faultPlan{For: 24 * time.Hour, Op: sequintest.Send, Every: 1}
-	if d.chance(30) {
-		always.Kind = pick(d, poison400, poison500)
-		faults = append(faults, always)
+// complete draws what a fault of its kind needs.
+func (d drawer) complete(f *faultPlan) {
+	form := faultForms[f.Kind]
+	if form.delay != noDelay {
+		f.Delay = pick(d, 10*time.Millisecond, 300*time.Millisecond, 2*time.Second, 10*time.Second, 40*time.Second)
 	}
-	if d.chance(10) {
-		always.Kind = tooLarge
-		faults = append(faults, always)
+	if form.only != sequintest.Any {
+		f.Op = form.only
+	}
+	switch f.Kind {
+	case down:
+		if d.chance(20) {
+			f.For = pick(d, time.Minute, 3*time.Minute)
+		}
+	case foreign:
+		f.Status, f.Acted = pick(d, foreignStatuses...), d.chance(50)
+		if d.chance(20) {
+			f.For = 2 * time.Minute // of maintenance
+		}
+	case refusal:
+		f.Status = pick(d, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound)
+		f.Op = sequintest.Send // TODO: receives, when a Subscriber ends only after 30 s of them
+		if d.chance(20) {
+			f.For = time.Minute // longer than a Subscriber goes on
+		}
+	case random500, random500Acted:
+		f.Share = d.between(10, 90)
+	case readTimeout504, readTimeoutCut:
+		f.Delay = pick(d, time.Second, 3*time.Second, 10*time.Second)
+	case slowDial, failedHandshake:
+		f.Delay = d.upTo(4 * time.Second)
+	case brokenBackend:
+		f.Status, f.Share = pick(d, http.StatusInternalServerError, http.StatusBadGateway), d.between(20, 50)
+	case slowLink:
+		f.Limit = pick(d, slowestLink, 2*slowestLink, 5*slowestLink)
+	case answerLimit502, answerLimitCut, requestLimit413, requestLimit502, requestLimitCut:
+		f.Limit = pick(d, largestMessage, 2*largestMessage, 8*largestMessage)
+	case tooLarge:
+		f.Limit = largestMessage
+	}
+}
+
+// slowestLink is the lowest rate of a link, in bytes a second. It carries the largest message, and its ack, well within the
+// shortest lease; no library can use a slower one.
+const slowestLink = 20_000
+
+// lasting draws the faults that last for the whole run: what the server or a firewall thinks of poison, a limit of the
+// server, and what is wrong with the way to it. There is at most one of each, because two may leave no way through.
+func (d drawer) lasting() (faults []faultPlan) {
+	for _, group := range []struct {
+		percent int
+		kinds   []faultKind
+	}{
+		{50, []faultKind{poison400, poison500, poison403, poison504, poisonReset, poisonHang}},
+		{10, []faultKind{tooLarge}},
+		// TODO: answerLimit502 and answerLimitCut, when receives adapt to them.
+		{25, []faultKind{readTimeout504, readTimeoutCut, slowLink, requestLimit413, requestLimit502, requestLimitCut, brokenBackend}},
+	} {
+		if d.chance(group.percent) {
+			f := faultPlan{For: wholeRun, Kind: pick(d, group.kinds...), Op: sequintest.Send, Share: 100}
+			d.complete(&f)
+			faults = append(faults, f)
+		}
 	}
 	return faults
 }

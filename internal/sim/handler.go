@@ -24,10 +24,18 @@ func (w *worker) handleAll() {
 		cfg := sequin.HandlerConfig{Workers: w.plan.Readers, BackoffMax: 5 * time.Second, OnError: onError}
 		err = w.sub.Handle(w.ctx, cfg, func(_ context.Context, d sequin.Delivery) error { return w.handle([]sequin.Delivery{d}) })
 	}
-	// ErrHandlersRunning is expected: a handler that overruns its lease ignores its ctx. So is what the stop left.
+	w.checkHandleError(err)
+}
+
+// checkHandleError allows the errors that say why the Subscriber has ended, that a handler which overruns its lease ignores
+// its ctx, and that a stop left something.
+func (w *worker) checkHandleError(err error) {
 	var left *sequin.DrainError
 	drained := !errors.As(err, &left)
-	if w.sub.Err() != nil || err != nil && drained && !errors.Is(err, sequin.ErrHandlersRunning) {
+	switch ended := w.sub.Err(); {
+	case err == nil, !drained, errors.Is(err, sequin.ErrHandlersRunning):
+	case ended != nil && errors.Is(err, ended):
+	default:
 		w.rec.violate("temporary failures do not end Handle", "%s: %v", w.name, err)
 	}
 	if closed := w.sub.Close(w.ctx); (closed == nil) != drained { // it has stopped, so that Close does nothing

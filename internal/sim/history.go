@@ -45,6 +45,7 @@ type storedBatch struct {
 	publisher string
 	at        time.Time
 	messages  []sequintest.Message
+	confirmed bool // the client got the success
 }
 
 // lease is a message in the answer to a receive: the server leased it to a worker.
@@ -113,11 +114,8 @@ func (h *history) readRequests() {
 		who := r.Header.Get("User-Agent")
 		switch r.Op {
 		case sequintest.Send:
-			// A send changes nothing if the server knows its idempotency key.
-			key := r.Header.Get("Idempotency-Key")
-			if r.Acted && succeeded(r.Answer) && (h.rec.s.Mode == server.Aug2024 || !known[key]) {
-				known[key] = true
-				h.stored = append(h.stored, storedBatch{who, r.ActedAt, r.Messages()})
+			if r.Acted && succeeded(r.Answer) && !h.isRepeat(r, known) {
+				h.stored = append(h.stored, storedBatch{who, r.ActedAt, r.Messages(), h.confirmed(r)})
 			}
 		case sequintest.Receive:
 			h.readLeases(who, r)
@@ -130,6 +128,31 @@ func (h *history) readRequests() {
 			h.settles = append(h.settles, s)
 		}
 	}
+}
+
+// confirmed reports whether the client got the success of a request.
+func (h *history) confirmed(r sequintest.Request) bool {
+	c := h.byID[r.Header.Get("X-Request-Id")]
+	return c != nil && c.succeeded()
+}
+
+// isRepeat reports whether a successful send changes nothing, because the server knows its idempotency key, or that of a send
+// that it is a part of. known holds the keys of the successful sends so far, and isRepeat adds this one.
+func (h *history) isRepeat(r sequintest.Request, known map[string]bool) bool {
+	if h.rec.s.Mode == server.Aug2024 {
+		return false
+	}
+	key := r.Header.Get("Idempotency-Key")
+	repeats := known[key]
+	if h.rec.s.has(parts) {
+		for whole := range strings.SplitSeq(r.Header.Get("Sequin-Part-Of"), ",") {
+			repeats = repeats || known[strings.TrimSpace(whole)]
+		}
+	}
+	if key != "" {
+		known[key] = true
+	}
+	return repeats
 }
 
 func (h *history) readLeases(who string, r sequintest.Request) {

@@ -50,7 +50,13 @@ func (w *world) runSchedule() (survivors []*worker) {
 		programs.Go(func() { w.inject(f) })
 	}
 	programs.Wait()
-	return slices.DeleteFunc(running, func(x *worker) bool { return x == nil })
+	return slices.DeleteFunc(running, func(x *worker) bool {
+		if x != nil && x.sub.Err() != nil { // it has ended by itself, and its program ends too
+			x.stop(closed, time.Minute)
+			return true
+		}
+		return x == nil
+	})
 }
 
 // fill starts a worker for each consumer that has none. Consumers with a surviving worker get no help, because the faults

@@ -40,9 +40,12 @@ func (w *world) publish(i int, plan publisherPlan) {
 		time.Sleep(st.Pause)
 		p.do(st)
 	}
-	// The temporary faults end within this time-out.
-	p.close(5*time.Minute, nil)
+	p.close(lastPatience, nil)
 }
+
+// lastPatience is the time-out of a publisher's last Close. The temporary faults end within its first minutes; after that
+// everything can be sent, and messages that nothing can send are found to be at fault.
+const lastPatience = 30 * time.Minute
 
 // open begins an incarnation. It first sends the unsent messages of the one before, in their order.
 func (p *publisher) open(unsent []sequin.Message) {
@@ -135,19 +138,21 @@ func (p *publisher) sendSyncEnded(x *message, err error) {
 		x.took = time.Now()
 		switch {
 		case err == nil:
-			x.accepted, x.outcomes = true, append(x.outcomes, outcome{sent, "SendSync", nil})
+			x.accepted, x.outcomes = true, append(x.outcomes, outcome{kind: sent, by: "SendSync", at: x.took})
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, sequin.ErrClosed), concernsStream(err):
 			x.doubtful = true // not accepted, or accepted with an open outcome
 		default:
-			x.accepted, x.outcomes = true, append(x.outcomes, outcome{failed, "SendSync", err})
+			x.accepted, x.outcomes = true, append(x.outcomes, outcome{failed, "SendSync", err, x.took})
 		}
 	})
 }
 
-// concernsStream reports whether an error concerns the whole stream. SendSync returns such an error if the Publisher does
-// not accept the message, and also if the message failed with its batch.
+// concernsStream reports whether an error may concern the whole stream. SendSync returns such an error if the Publisher
+// does not accept the message. A firewall's page may also be about the message alone.
 func concernsStream(err error) bool {
-	return errors.Is(err, sequin.ErrUnauthorized) || errors.Is(err, sequin.ErrNotFound) || errors.Is(err, sequin.ErrFailuresPending)
+	var answer *sequin.APIError
+	return errors.Is(err, sequin.ErrUnauthorized) || errors.Is(err, sequin.ErrNotFound) || errors.Is(err, sequin.ErrFailuresPending) ||
+		errors.As(err, &answer) && answer.Foreign
 }
 
 // payload is the data of a message.
@@ -188,7 +193,7 @@ func (p *publisher) note(m sequin.Message) *message {
 }
 
 func (p *publisher) reportFailed(in *incarnation, by string, e sequin.MessageError) {
-	p.report(in, e.Message, outcome{failed, by, e.Err})
+	p.report(in, e.Message, outcome{failed, by, e.Err, time.Now()})
 }
 
 // report records an outcome of a message.
@@ -217,7 +222,7 @@ func (p *publisher) reportUnsent(by string, err error, unsentMessages *[]sequin.
 		p.reportFailed(p.current, by, f)
 	}
 	for _, m := range e.Unsent {
-		p.report(p.current, m, outcome{unsent, by, nil})
+		p.report(p.current, m, outcome{kind: unsent, by: by, at: time.Now()})
 		if unsentMessages != nil {
 			*unsentMessages = append(*unsentMessages, m)
 		}
@@ -232,7 +237,7 @@ func (p *publisher) close(patience time.Duration, unsentMessages *[]sequin.Messa
 	err := p.pub.Close(ctx)
 	p.reportUnsent("Close", err, unsentMessages)
 	p.rec.note(func() {
-		p.rec.stops = append(p.rec.stops, stop{actor: in.name, how: closed, asked: asked, at: time.Now(), err: err})
+		p.rec.stops = append(p.rec.stops, stop{actor: in.name, how: closed, asked: asked, at: time.Now(), err: err, last: patience == lastPatience})
 		p.rec.totals = append(p.rec.totals, publisherTotals{in.name, p.pub.Stats()})
 	})
 	if late := time.Since(asked) - patience; late > 0 {
@@ -254,7 +259,7 @@ func (p *publisher) readReceipt(x *message) {
 		p.rec.violate("every receipt is done after Close", "the receipt of %s of %s is not", x.id, x.publisher)
 		return
 	}
-	o := outcome{by: "Receipt", err: x.receipt.Err()}
+	o := outcome{by: "Receipt", err: x.receipt.Err(), at: time.Now()}
 	switch {
 	case o.err == nil:
 		o.kind = sent

@@ -1,7 +1,10 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
+	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,6 +57,7 @@ type outcome struct {
 	kind outcomeKind
 	by   string // the source of the report, as OnFailure or Close
 	err  error
+	at   time.Time // of the report
 }
 
 type outcomeKind uint8
@@ -92,7 +96,18 @@ type call struct {
 	order     int // of the ending, among all calls
 	status    int // 0 without an answer
 	whole     bool
+	late      bool // the client had given up before it got the answer
 	answer    []byte
+}
+
+// succeeded reports whether the client got the embedded server's success.
+func (c *call) succeeded() bool {
+	return c.whole && !c.late && c.status == http.StatusOK && succeeded(c.answer)
+}
+
+// refused reports whether the client got a refusal of Sequin's own with one of the statuses.
+func (c *call) refused(statuses ...int) bool {
+	return c.whole && slices.Contains(statuses, c.status) && bytes.Contains(c.answer, []byte(`"summary"`))
 }
 
 type callKind uint8
@@ -110,6 +125,8 @@ type stop struct {
 	how       endKind
 	asked, at time.Time // when it was asked to stop, and when it had stopped
 	err       error
+	ended     error // why a worker's Subscriber had ended by itself; nil if it had not
+	last      bool  // it is a publisher's last Close
 }
 
 type publisherTotals struct {

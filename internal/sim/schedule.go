@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 type schedule struct {
 	Seed       uint64
 	Mode       server.Compat
+	Without    []string // the extensions that the server does not have
 	Stream     sequin.StreamOptions
 	Consumers  []consumerPlan
 	Publishers []publisherPlan
@@ -97,19 +99,36 @@ const (
 
 func (k endKind) String() string { return [...]string{"survive", "Close", "cancel", "killed"}[k] }
 
+// The extensions of the embedded server that decide what a client may repeat.
+const (
+	fencedAcks = "fenced-acks" // an ack id belongs to one delivery
+	parts      = "parts"       // a part of a send that was stored is not stored again
+)
+
+// has reports whether the server has an extension. The 2024 server has none.
+func (s schedule) has(extension string) bool {
+	return s.Mode == server.Documented && !slices.Contains(s.Without, extension)
+}
+
 // faultPlan is a fault: what goes wrong, when and for how long.
 type faultPlan struct {
-	At, For time.Duration
+	At, For time.Duration // For is wholeRun if it does not end
 	Kind    faultKind
 	Op      sequintest.Op // the operation that it applies to
-	Every   int           // it applies to one of so many requests
-	Delay   time.Duration
+	Share   int           // of the requests, or dials, that it applies to, in percent, at random
+	Delay   time.Duration // of the kinds that are slow, and of a proxy's read time-out
+	Limit   int           // of the kinds that depend on a size, in bytes; of a slow link, in bytes a second
+	Status  int           // of foreign and refusal
+	Acted   bool          // of foreign: the server has acted
 }
+
+// wholeRun is longer than any run.
+const wholeRun = 24 * time.Hour
 
 // String prints the whole schedule, with a line for each part.
 func (s schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d, %s, stream %+v\n", s.Seed, s.Mode, s.Stream)
+	fmt.Fprintf(&b, "seed %d, %s without %v, stream %+v\n", s.Seed, s.Mode, s.Without, s.Stream)
 	for i, c := range s.Consumers {
 		fmt.Fprintf(&b, "  consumer c%d: %+v\n", i, c)
 	}

@@ -59,6 +59,11 @@ func (s schedule) smaller() (all []schedule) {
 		c.Faults = without(s.Faults, i)
 		all = append(all, c)
 	}
+	for i := range s.Without {
+		c := s
+		c.Without = without(s.Without, i)
+		all = append(all, c)
+	}
 	for i, p := range s.Publishers {
 		for _, smaller := range p.smaller() {
 			c := s

@@ -12,10 +12,9 @@ var (
 	seeds = flag.Uint64("sim.seeds", defaultSeeds, "how many seeds to run")
 	from  = flag.Uint64("sim.from", 1, "the first seed")
 	seed  = flag.Uint64("sim.seed", 0, "the one seed to run; 0 runs -sim.seeds")
+	// A schedule of a few lines is usually found within seconds.
+	shrinkFor = flag.Duration("sim.shrink", 30*time.Second, "how long to look for a shorter schedule that fails")
 )
-
-// shrinkFor limits the search for a shorter schedule. A schedule of a few lines is usually found within seconds.
-const shrinkFor = 30 * time.Second
 
 func TestNothingIsLost(t *testing.T) {
 	first, last := *from, *from+*seeds-1
@@ -46,7 +45,7 @@ func play(t *testing.T, s schedule) {
 	promise := found[0].promise
 	var rec *recorder
 	var shortest []violation
-	short := shrink(s, shrinkFor, func(c schedule) bool {
+	short := shrink(s, *shrinkFor, func(c schedule) bool {
 		again := run(t, c)
 		for _, v := range verify(again) {
 			if v.promise == promise {

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"context"
 	"hash/fnv"
 	"io"
@@ -9,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -44,34 +44,57 @@ func kindOf(r *http.Request) callKind {
 	return otherCall
 }
 
-// RoundTrip reads the whole answer before the client gets it, so that it can be recorded.
+// RoundTrip makes a request. The call ends with the answer's last byte, with its Close, or with an error.
 func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 	c := t.rec.callBegan(&call{actor: t.actor, id: r.Header.Get("X-Request-Id"), kind: kindOf(r)})
-	defer t.rec.callEnded(c)
 	if t.connected.Err() != nil {
 		if r.Body != nil {
 			_ = r.Body.Close() // a RoundTripper must close it
 		}
+		t.rec.callEnded(c)
 		return nil, &net.OpError{Op: "dial", Net: "memory", Err: syscall.EHOSTUNREACH}
 	}
 	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(t.connected, cancel)()
+	stop := context.AfterFunc(t.connected, cancel)
+	end := func() {
+		stop()
+		cancel()
+		t.rec.callEnded(c)
+	}
 	sleep(ctx, t.latency())
 	resp, err := t.next.RoundTrip(r.WithContext(ctx))
 	if err != nil {
+		end()
 		return nil, err
 	}
-	body, err := io.ReadAll(resp.Body)
-	_ = resp.Body.Close() // it was read to its end, or to the error that the client gets
 	sleep(ctx, t.latency())
-	c.status, c.answer, c.whole = resp.StatusCode, body, err == nil
-	again := io.Reader(bytes.NewReader(body))
-	if err != nil {
-		again = io.MultiReader(again, failing{err})
-	}
-	resp.Body = io.NopCloser(again)
+	c.status = resp.StatusCode
+	resp.Body = &tappedBody{body: resp.Body, ctx: ctx, call: c, end: sync.OnceFunc(end)}
 	return resp, nil
+}
+
+// tappedBody records an answer while the client reads it. It reads no more than the client does: a client that wants no
+// further request on a connection closes the answer before its end.
+type tappedBody struct {
+	body io.ReadCloser
+	ctx  context.Context
+	call *call
+	end  func()
+}
+
+func (b *tappedBody) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	b.call.answer = append(b.call.answer, p[:n]...)
+	if err != nil {
+		b.call.whole, b.call.late = err == io.EOF, b.ctx.Err() != nil
+		b.end()
+	}
+	return n, err
+}
+
+func (b *tappedBody) Close() error {
+	defer b.end()
+	return b.body.Close()
 }
 
 // latency returns how long a request or an answer is in transit: up to half a millisecond, drawn anew each time. Without it
@@ -92,7 +115,3 @@ func sleep(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	}
 }
-
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.err }

@@ -103,10 +103,9 @@ func (w *worker) stop(how endKind, patience time.Duration) {
 	}
 	w.readers.Wait()
 	w.cancel()
-	w.rec.note(func() { w.rec.stops = append(w.rec.stops, stop{w.name, how, asked, at, err}) })
-	if err := w.sub.Err(); err != nil {
-		w.rec.violate("temporary failures do not end a Subscriber", "%s: %v", w.name, err)
-	}
+	w.rec.note(func() {
+		w.rec.stops = append(w.rec.stops, stop{actor: w.name, how: how, asked: asked, at: at, err: err, ended: w.sub.Err()})
+	})
 }
 
 func (w *worker) read() {

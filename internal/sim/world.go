@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -24,17 +26,19 @@ type world struct {
 	rec        *recorder
 	s          schedule
 	srv        *sequintest.Server
+	weather    *weather
 	faultsOver chan struct{} // closed when the temporary faults and the schedule's programs have ended
 
-	mu   sync.Mutex // guards all below
-	down int        // how many faults keep the server down
-	taps []*tap
+	mu     sync.Mutex // guards all below
+	down   int        // how many faults keep the server down
+	taps   []*tap
+	routes []*route
 }
 
 func newWorld(t *testing.T, rec *recorder) *world {
 	t.Helper()
-	w := &world{t: t, rec: rec, s: rec.s, faultsOver: make(chan struct{})}
-	w.srv = sequintest.NewServer(serverErrors{t, rec}, sequintest.Config{Compat: rec.s.Mode, KeepRequests: keepRequests})
+	w := &world{t: t, rec: rec, s: rec.s, weather: &weather{seed: rec.s.Seed}, faultsOver: make(chan struct{})}
+	w.srv = sequintest.NewServer(serverErrors{t, rec}, sequintest.Config{Compat: rec.s.Mode, WithoutExtensions: rec.s.Without, KeepRequests: keepRequests})
 	rec.begin = time.Now()
 	return w
 }
@@ -54,15 +58,15 @@ func (e serverErrors) Errorf(format string, args ...any) {
 
 // newTappedClient returns a client with connections of its own, and its tap. name is its User-Agent.
 func (w *world) newTappedClient(name string, timeout time.Duration) (*sequin.Client, *tap) {
-	connections := w.srv.Client()
-	t := newTap(w.rec, name, connections.Transport)
+	way := newRoute(w.weather, w.srv.Client().Transport.(*http.Transport))
+	t := newTap(w.rec, name, way)
 	client, err := sequin.NewClient(sequin.Config{BaseURL: w.srv.URL, UserAgent: name, Timeout: timeout, HTTPClient: &http.Client{Transport: t}})
 	if err != nil {
 		w.rec.violate("a schedule is valid", "client %s: %v", name, err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.taps = append(w.taps, t)
+	w.taps, w.routes = append(w.taps, t), append(w.routes, way)
 	return client, t
 }
 
@@ -71,13 +75,35 @@ func (w *world) newClient(name string, timeout time.Duration) *sequin.Client {
 	return client
 }
 
+// dropIdle closes the idle connections of all clients again and again, so that they dial, until the function that it returns
+// is called.
+func (w *world) dropIdle() (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		for ctx.Err() == nil {
+			w.mu.Lock()
+			routes := slices.Clone(w.routes)
+			w.mu.Unlock()
+			for _, r := range routes {
+				r.next.CloseIdleConnections()
+			}
+			sleep(ctx, dropIdleEvery)
+		}
+	}()
+	return cancel
+}
+
+// dropIdleEvery lets some requests of a busy client find an idle connection, and others none.
+const dropIdleEvery = 100 * time.Millisecond
+
 // close disconnects all clients and closes the server.
 func (w *world) close() {
 	w.mu.Lock()
-	taps := w.taps
+	taps, routes := w.taps, w.routes
 	w.mu.Unlock()
-	for _, t := range taps {
+	for i, t := range taps {
 		t.disconnect()
+		routes[i].next.CloseIdleConnections()
 	}
 	w.srv.Close()
 }
