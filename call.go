@@ -39,13 +39,17 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	if body == nil {
 		body = new(transport.Payload)
 	}
-	req, err := c.newRequest(ctx, r)
-	if err != nil {
-		return fmt.Errorf("sequin: %s %s: %w", r.method, r.path, err)
-	}
 	if ctx.Err() != nil {
 		// net/http would return without asking for a connection, which looks like a RoundTripper that calls no trace.
 		return c.connError(r, kindInterrupted, false, contextError(ctx))
+	}
+	token, err := c.token(ctx)
+	if err != nil {
+		return c.noToken(ctx, r, err)
+	}
+	req, err := c.newRequest(ctx, r, token)
+	if err != nil {
+		return fmt.Errorf("sequin: %s %s: %w", r.method, r.path, err)
 	}
 	attempts := transport.Attempts{RoundTripper: c.http.Transport, Peer: c.peer, Body: body, Timeout: c.attemptTimeout(r), OnAnswer: r.onAnswer}
 	hc := *c.http
@@ -56,23 +60,23 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 		}
 		return c.lost(ctx, r, cause, body.Connected(), body.Sent())
 	}
-	l := retryLoop{ctx: ctx, retry: c.cfg.Retry, repeat: r.repeat, lost: lost, attempts: &attempts, logger: c.cfg.Logger}
-	err = l.run(&hc, req, func(resp *http.Response) error {
+	l := retryLoop{ctx: ctx, client: c, request: req, token: token, repeat: r.repeat, lost: lost, attempts: &attempts}
+	err = l.run(&hc, func(resp *http.Response) error {
+		c.learnExtensions(resp.Header)
 		err := c.readAnswer(resp, r, req.Header.Get("X-Request-Id"), lost, decode)
 		if err != nil {
 			attempts.Reuse(!classify(err).spoilsConnection())
 		}
 		return err
 	})
-	// Only the latest attempt matters here: those before it were repeated because the server surely had not acted.
-	if err != nil && r.repeat == ifNotActed && l.lastFailure.mayHaveActed {
+	if err != nil && l.outcomeUnknown() {
 		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
 	return err
 }
 
 // newRequest makes the HTTP request of r, with its header. Each attempt gives it its body.
-func (c *Client) newRequest(ctx context.Context, r request) (*retryablehttp.Request, error) {
+func (c *Client) newRequest(ctx context.Context, r request, token string) (*retryablehttp.Request, error) {
 	target := *c.base
 	target.RawPath = strings.TrimSuffix(c.base.EscapedPath(), "/") + r.path
 	target.Path, _ = url.PathUnescape(target.RawPath) // cannot fail: all elements are escaped
@@ -88,9 +92,7 @@ func (c *Client) newRequest(ctx context.Context, r request) (*retryablehttp.Requ
 	if r.body != nil {
 		h.Set("Content-Type", "application/json")
 	}
-	if c.cfg.Token != "" {
-		h.Set("Authorization", "Bearer "+c.cfg.Token)
-	}
+	authorize(h, token)
 	if r.idempotencyKey != "" {
 		h.Set("Idempotency-Key", r.idempotencyKey)
 	}
@@ -98,6 +100,36 @@ func (c *Client) newRequest(ctx context.Context, r request) (*retryablehttp.Requ
 		h.Set("Sequin-Part-Of", strings.Join(r.partOf, ", "))
 	}
 	return req, nil
+}
+
+// authorize sets the token in the header of a request.
+func authorize(h http.Header, token string) {
+	if token != "" {
+		h.Set("Authorization", "Bearer "+token)
+	}
+}
+
+// token returns the token of the next request. It asks Config.TokenSource if none is known.
+func (c *Client) token(ctx context.Context) (string, error) {
+	if c.tokens.Source == nil {
+		return c.cfg.Token, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, fmt.Errorf("no token within %v", c.cfg.Timeout))
+	defer cancel()
+	token, err := c.tokens.Get(ctx)
+	if err == nil && !fitsHeader(token) {
+		c.tokens.Refuse(token)
+		return "", errors.New("the token contains a control character, for instance the newline at the end of a file")
+	}
+	return token, err
+}
+
+// noToken makes the error of a request for which there was no token. Nothing was sent.
+func (c *Client) noToken(ctx context.Context, r request, err error) error {
+	if ctx.Err() != nil {
+		return c.connError(r, kindInterrupted, false, contextError(ctx))
+	}
+	return fmt.Errorf("sequin: %s %s: Config.TokenSource: %w", r.method, r.path, err)
 }
 
 // attemptTimeout returns the timeout of each attempt at r. It is at most the Timeout of the caller's http.Client.

@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +26,11 @@ type Config struct {
 	BaseURL string
 	// Token is sent as `Authorization: Bearer TOKEN`. Default none.
 	Token string
+	// TokenSource returns the token, for tokens that expire. The token is kept until Sequin refuses it with 401; then
+	// TokenSource is asked again, and the request is repeated once with what it returns. It is called by one goroutine at a
+	// time, with the ctx of the request that needs the token, and has Timeout to return. Its error fails the request and is
+	// wrapped. It may not be set together with Token. Default none.
+	TokenSource func(ctx context.Context) (string, error)
 	// HTTPClient makes the requests. Its Transport should keep an idle connection for every lane, poller and settle: about
 	// 12 for one Publisher and one Subscriber, where http.DefaultTransport keeps 2 a host. Redirects are never followed,
 	// whatever its CheckRedirect says. Default a client of the library's own, which keeps enough connections.
@@ -71,6 +77,9 @@ func (cfg Config) validate() error {
 	// secret and is not quoted.
 	if !fitsHeader(cfg.Token) {
 		return fmt.Errorf("%w: Token contains a control character, for instance the newline at the end of a file", ErrInvalidConfig)
+	}
+	if cfg.Token != "" && cfg.TokenSource != nil {
+		return fmt.Errorf("%w: Token and TokenSource are both set", ErrInvalidConfig)
 	}
 	if !fitsHeader(cfg.UserAgent) {
 		return fmt.Errorf("%w: UserAgent %q contains a control character", ErrInvalidConfig, cfg.UserAgent)

@@ -49,7 +49,7 @@ var (
 	ErrNotFound = errors.New("sequin: not found")
 	// ErrValidation means status 400 or 422: the server refuses the request as it is.
 	ErrValidation = errors.New("sequin: refused as invalid")
-	// ErrUnauthorized means status 401 or 403. Check Config.Token.
+	// ErrUnauthorized means status 401 or 403. Check Config.Token or Config.TokenSource.
 	ErrUnauthorized = errors.New("sequin: unauthorized")
 	// ErrTooLarge means status 413, or a message that is larger than a request may be. In the second case nothing was
 	// sent.

@@ -255,10 +255,11 @@ func (c *Client) AckMessage(ctx context.Context, stream, consumer, ackID string)
 // AckMessages acks 1 to 1,000 messages. The server answers success also for ack ids that are unknown or already settled.
 // Pass the consumer's ID rather than its name; see ReceiveMessages.
 //
-// The request is repeated only if the server surely did not act. After any other lost answer the error is
+// The request is repeated only if the server surely did not act. After any other lost or foreign answer the error is
 // ErrOutcomeUnknown: on the 2024 server an ack id stays the same when the message is redelivered, so that a late or
-// repeated ack would remove a message that another program holds by then. Before anything is sent it returns
-// ErrInvalidAckID, ErrInvalidArgument (no ack ids) or ErrBatchTooLarge.
+// repeated ack would remove a message that another program holds by then. A server that announces fenced-acks gives each
+// delivery an ack id of its own; there the request is repeated after every transient failure. Before anything is sent it
+// returns ErrInvalidAckID, ErrInvalidArgument (no ack ids) or ErrBatchTooLarge.
 func (c *Client) AckMessages(ctx context.Context, stream, consumer string, ackIDs []string) error {
 	return c.settleMessages(ctx, stream, consumer, "ack", ackIDs)
 }
@@ -284,7 +285,7 @@ func (c *Client) settleMessages(ctx context.Context, stream, consumer, verb stri
 	for _, id := range ackIDs {
 		body = wire.AppendAckID(body, id)
 	}
-	return c.settle(ctx, stream, consumer, verb, &transport.Payload{JSON: wire.AppendSettleTail(body, false)}, 0, ifNotActed)
+	return c.settle(ctx, stream, consumer, verb, &transport.Payload{JSON: wire.AppendSettleTail(body, false)}, 0, ifFenced)
 }
 
 // settle makes the request of acks and nacks, those of a Client and those of a Subscriber. verb is "ack" or "nack".

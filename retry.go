@@ -82,7 +82,8 @@ const (
 	idempotent                   // after any repeatable failure: sends, which have an Idempotency-Key
 	unlessDamaged                // the same, but not if Sequin's own answer cannot be read: each receive leases another batch
 	unlessUnserved               // the same as idempotent, but not if the URL seems wrong: reads
-	ifNotActed                   // only if the server surely did not act: create, update, delete, ack, nack
+	ifNotActed                   // only if the server surely did not act: create, update, delete
+	ifFenced                     // the same as idempotent if ack ids belong to one delivery, otherwise as ifNotActed: ack, nack
 )
 
 const (
@@ -97,11 +98,12 @@ const (
 // retryLoop makes the attempts of one call and holds the call's state.
 type retryLoop struct {
 	ctx      context.Context
-	retry    RetryConfig
+	client   *Client
+	request  *retryablehttp.Request
+	token    string // of the request
 	repeat   repeat
 	attempts *transport.Attempts
 	lost     func(cause error) error // makes the error of an attempt without a complete answer
-	logger   *slog.Logger
 
 	failures         int            // failed attempts so far
 	unexplained      int            // of these, 500s without a summary
@@ -109,22 +111,24 @@ type retryLoop struct {
 	last             error          // of the latest attempt
 	lastFailure      requestFailure // what last means
 	lastReal         error          // the latest error that was not the end of ctx
+	renewed          bool           // the token was renewed
+	acted            bool           // an attempt may have been carried out
 	retrying         bool           // another attempt is wanted and has not ended yet
 	wait             time.Duration
 }
 
 // run makes attempts with hc until one ends the call. handle makes nil or an error of an answer. It reads the body within
 // the attempt, so that a truncated answer is a failed attempt and can be repeated.
-func (l *retryLoop) run(hc *http.Client, req *retryablehttp.Request, handle func(*http.Response) error) error {
-	req.SetResponseHandler(handle)
+func (l *retryLoop) run(hc *http.Client, handle func(*http.Response) error) error {
+	l.request.SetResponseHandler(handle)
 	client := retryablehttp.Client{
 		HTTPClient:   hc,
-		RetryMax:     l.retry.MaxAttempts - 1,
+		RetryMax:     l.client.cfg.Retry.MaxAttempts, // one more than mayRepeat allows, for a renewed token
 		CheckRetry:   l.check,
 		Backoff:      l.backoff,
 		ErrorHandler: func(_ *http.Response, err error, _ int) (*http.Response, error) { return nil, err },
 	}
-	if _, err := client.Do(req); err == nil || l.last == nil {
+	if _, err := client.Do(l.request); err == nil || l.last == nil {
 		return err
 	}
 	switch {
@@ -150,14 +154,15 @@ func (l *retryLoop) check(_ context.Context, _ *http.Response, err error) (again
 		err = l.lost(failed.Err)
 	}
 	l.record(err)
-	l.retrying = l.mayRepeat()
+	l.retrying = l.renewToken() || l.mayRepeat()
 	return l.retrying && l.ctx.Err() == nil, nil
 }
 
 // record counts a failed attempt and chooses the wait after it.
 func (l *retryLoop) record(err error) {
 	l.last, l.lastFailure = err, classify(err)
-	l.wait = l.retry.wait(l.failures, err)
+	l.acted = l.acted || l.lastFailure.mayHaveActed
+	l.wait = l.client.cfg.Retry.wait(l.failures, err)
 	l.failures++
 	if l.lastFailure.kind == kindUnexplained500 {
 		l.unexplained++
@@ -173,13 +178,42 @@ func (l *retryLoop) record(err error) {
 	}
 }
 
+// renewToken asks Config.TokenSource for another token if Sequin has refused the one of the request, once a call. It reports
+// whether the request has a new one, to be repeated with it at once; that attempt is not counted.
+func (l *retryLoop) renewToken() bool {
+	tokens := &l.client.tokens
+	if l.renewed || tokens.Source == nil || l.lastFailure.kind != kindUnauthorized || l.lastFailure.status() != http.StatusUnauthorized {
+		return false
+	}
+	l.renewed = true
+	tokens.Refuse(l.token)
+	token, err := l.client.token(l.ctx)
+	if err != nil {
+		l.last = fmt.Errorf("%w; Config.TokenSource: %w", l.last, err)
+		return false
+	}
+	l.token = token
+	// A copy: net/http may still be writing the header of the attempt before.
+	l.request.Header = l.request.Header.Clone()
+	authorize(l.request.Header, token)
+	l.failures--
+	l.wait = 0
+	return true
+}
+
+// outcomeUnknown reports whether the call, which failed, may have been carried out, and matters if it was. With ifNotActed
+// only the latest attempt counts: those before it were repeated because the server surely had not acted.
+func (l *retryLoop) outcomeUnknown() bool {
+	return l.repeat == ifNotActed && l.lastFailure.mayHaveActed || l.repeat == ifFenced && l.acted
+}
+
 // mayRepeat reports whether the latest failed attempt may be repeated.
 func (l *retryLoop) mayRepeat() bool {
 	f := l.lastFailure
 	switch {
-	case f.kind == kindInterrupted, l.repeat == once, l.failures >= l.retry.MaxAttempts, l.unexplained > maxUnexplained:
+	case f.kind == kindInterrupted, l.repeat == once, l.failures >= l.client.cfg.Retry.MaxAttempts, l.unexplained > maxUnexplained:
 		return false
-	case l.repeat == ifNotActed && !f.surelyNotActed(), l.repeat == unlessDamaged && f.kind == kindUnreadable && !f.foreign,
+	case l.changes() && !f.surelyNotActed(), l.repeat == unlessDamaged && f.kind == kindUnreadable && !f.foreign,
 		l.repeat == unlessUnserved && f.unserved():
 		return false
 	case !l.unreachableSince.IsZero() && time.Since(l.unreachableSince)+l.wait > unreachableFor:
@@ -188,9 +222,17 @@ func (l *retryLoop) mayRepeat() bool {
 	return f.repeatable()
 }
 
+// changes reports whether the request must not be carried out twice.
+func (l *retryLoop) changes() bool {
+	return l.repeat == ifNotActed || l.repeat == ifFenced && !l.client.extensions().fencedAcks
+}
+
 // backoff is go-retryablehttp's Backoff. It logs the repeat and returns the wait before it.
 func (l *retryLoop) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Duration {
-	l.logger.LogAttrs(l.ctx, slog.LevelWarn, "sequin: repeats a request", slog.Int("attempts", l.failures),
+	if l.wait == 0 { // a token was renewed, which is no trouble
+		return 0
+	}
+	l.client.cfg.Logger.LogAttrs(l.ctx, slog.LevelWarn, "sequin: repeats a request", slog.Int("attempts", l.failures),
 		slog.Duration("wait", l.wait), slog.Any("error", l.last))
 	return l.wait
 }

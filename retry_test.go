@@ -24,9 +24,9 @@ import (
 var repeats = []struct {
 	name    string
 	fault   sequintest.Fault
-	sends   int  // attempts at sends and receives
+	sends   int  // attempts at sends and receives, and at acks and nacks whose ids belong to one delivery
 	reads   int  // attempts at other reads
-	changes int  // attempts at create, update, delete, ack, nack
+	changes int  // attempts at create, update, delete
 	unknown bool // changes return ErrOutcomeUnknown
 }{
 	{"400", sequintest.Fault{Status: 400, Body: ownRefusal}, 1, 1, 1, false},
@@ -84,10 +84,10 @@ func TestWhatIsRepeatedAndHowOften(t *testing.T) {
 			forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 				want, before := row.reads, w.Count(o.op)
 				switch {
+				case o.op == sequintest.Send, o.op == sequintest.Ack, o.op == sequintest.Nack:
+					want = row.sends
 				case o.changes:
 					want = row.changes
-				case o.op == sequintest.Send:
-					want = row.sends
 				case o.op == sequintest.Receive && !row.fault.Garble:
 					want = row.sends
 				case o.op == sequintest.Receive && row.fault.Garble:

@@ -3,9 +3,11 @@ package sequin
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/sequin-go/sequin/internal/token"
 	"github.com/sequin-go/sequin/internal/transport"
 )
 
@@ -22,6 +24,10 @@ type Client struct {
 	own   *http.Transport // made by NewClient; nil if the caller set Config.HTTPClient
 
 	peer *transport.Peer
+
+	tokens token.Cache // of Config.TokenSource; without a Source if there is none
+	// announced has the extensions that the server listed in its latest answer with a list.
+	announced atomic.Uint32
 
 	// repeatsKeys says whether the server accepts two messages with the same key in one request; nil until it was asked.
 	repeatsKeys atomic.Pointer[bool]
@@ -49,6 +55,7 @@ func NewClient(cfg Config) (*Client, error) {
 		assumed = 2
 	}
 	c := &Client{cfg: cfg, base: base, peer: transport.NewPeer(assumed), maxResponse: maxResponse}
+	c.tokens.Source = cfg.TokenSource
 	if cfg.HTTPClient == nil {
 		c.own = newTransport(cfg.Timeout)
 		cfg.HTTPClient = &http.Client{Transport: c.own}
@@ -71,5 +78,46 @@ func NewClient(cfg Config) (*Client, error) {
 func (c *Client) Close() {
 	if c.own != nil {
 		c.own.CloseIdleConnections()
+	}
+}
+
+// extensions are the additions to the documented API that a server has announced. A Client uses what the server knows, and
+// nothing before it has seen an answer.
+type extensions struct {
+	fencedAcks bool // an ack id belongs to one delivery, so that a repeated ack settles nothing else
+	parts      bool // Sequin-Part-Of is known
+}
+
+// The bits of Client.announced.
+const (
+	fencedAcksBit = 1 << iota
+	partsBit
+)
+
+func (c *Client) extensions() extensions {
+	bits := c.announced.Load()
+	return extensions{fencedAcks: bits&fencedAcksBit != 0, parts: bits&partsBit != 0}
+}
+
+// learnExtensions reads the list in the header of an answer. An answer without a list, a proxy's for instance, changes
+// nothing.
+func (c *Client) learnExtensions(h http.Header) {
+	lists := h["Sequin-Extensions"]
+	if len(lists) == 0 {
+		return
+	}
+	var bits uint32
+	for _, list := range lists {
+		for name := range strings.SplitSeq(list, ",") {
+			switch strings.TrimSpace(name) {
+			case "fenced-acks":
+				bits |= fencedAcksBit
+			case "parts":
+				bits |= partsBit
+			}
+		}
+	}
+	if c.announced.Load() != bits {
+		c.announced.Store(bits)
 	}
 }

@@ -85,6 +85,15 @@ func (s *Stream) complete() error { return wire.RequireField(s.ID != "", "id") }
 // appends reports whether the stream is known to keep every message.
 func (s *Stream) appends() bool { return s.OneMessagePerKey != nil && !*s.OneMessagePerKey }
 
+// keepsOne reports whether the stream keeps one message per key.
+func (s *Stream) keepsOne() *bool {
+	if s.OneMessagePerKey != nil {
+		return s.OneMessagePerKey
+	}
+	keeps := true
+	return &keeps
+}
+
 // CreateStream creates a stream. The server decides which names are allowed: letters, digits and '_', and on current
 // servers also '-'. On the 2024 server the names of a stream and of each of its consumers have at most 44 characters
 // together.
@@ -127,11 +136,12 @@ func (c *Client) DeleteStream(ctx context.Context, stream string) error {
 	return err
 }
 
-// EnsureStream returns the stream with that name, and creates it if there is none. Programs that start at the same time may
+// EnsureStream returns the stream with that name, and creates it if Sequin itself says that there is none. Programs that start at the same time may
 // all call it. If the answer to the create was lost, EnsureStream looks for the stream.
 //
-// It returns the stream together with ErrMismatch if the stream exists and has another value of an option that opts sets.
-// Options that opts does not set, or that the server does not show, are not compared.
+// It returns the stream together with ErrMismatch if the stream exists and has another value of an option that opts sets, or
+// if the server shows no such option, and so ignores it. An option that opts does not set is not compared. OneMessagePerKey
+// matches a server that does not show it: that is the 2024 one, all of whose streams keep one message per key.
 func (c *Client) EnsureStream(ctx context.Context, name string, opts StreamOptions) (*Stream, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
@@ -144,7 +154,7 @@ func (c *Client) EnsureStream(ctx context.Context, name string, opts StreamOptio
 		return nil, err
 	}
 	return s, mismatch("stream", name,
-		differs("one_message_per_key", opts.OneMessagePerKey, s.OneMessagePerKey),
+		differs("one_message_per_key", opts.OneMessagePerKey, s.keepsOne()),
 		differs("process_unmodified", opts.ProcessUnmodified, s.ProcessUnmodified),
 		differs("max_storage_gb", opts.MaxStorageGB, s.MaxStorageGB),
 		differs("retain_up_to", opts.RetainUpTo, s.RetainUpTo),
@@ -171,11 +181,16 @@ func ensure[T any](get, create func() (*T, error)) (*T, error) {
 	return nil, err // the error of create says more than that nothing was found
 }
 
-// differs describes the difference between an option that the caller set (not zero) and what the server shows (not nil). It
-// returns "" if there is none.
+// differs describes the difference between an option that the caller set (not zero) and what the server shows (nil if it does
+// not know the option). It returns "" if there is none.
 func differs[T comparable](option string, want T, shown *T) string {
 	var unset T
-	if want == unset || shown == nil || *shown == want {
+	switch {
+	case want == unset:
+		return ""
+	case shown == nil:
+		return fmt.Sprintf("%s is not %v: the server shows no such option", option, want)
+	case *shown == want:
 		return ""
 	}
 	return fmt.Sprintf("%s is %v, not %v", option, *shown, want)

@@ -143,6 +143,19 @@ func TestEnsureStreamCreatesOnceAndFindsAfterwards(t *testing.T) {
 	})
 }
 
+// The 404 of an ingress does not mean that there is no stream.
+func TestEnsureStreamDoesNotCreateOnAForeign404(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: 404, Body: "<html>default backend"})
+		_, err := w.client.EnsureStream(w.ctx, "s", sequin.StreamOptions{})
+		var api *sequin.APIError
+		require.ErrorAs(t, err, &api)
+		require.True(t, api.Foreign)
+		require.NotErrorIs(t, err, sequin.ErrNotFound)
+		require.Equal(t, 1, w.Count(sequintest.Any), "returned at once")
+	})
+}
+
 func TestEnsureStreamListsEveryOptionThatDiffers(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		_, err := w.client.CreateStream(w.ctx, "s", sequin.StreamOptions{})
@@ -150,7 +163,16 @@ func TestEnsureStreamListsEveryOptionThatDiffers(t *testing.T) {
 		s, err := w.client.EnsureStream(w.ctx, "s", sequin.StreamOptions{OneMessagePerKey: true})
 		require.NotNil(t, s, "the stream is returned too")
 		if w.mode == server.Aug2024 {
-			require.NoError(t, err, "options that the server does not show are not compared")
+			require.NoError(t, err, "all streams of the 2024 server keep one message per key")
+			for option, opts := range map[string]sequin.StreamOptions{
+				"process_unmodified": {ProcessUnmodified: true}, "max_storage_gb": {MaxStorageGB: 1},
+				"retain_up_to": {RetainUpTo: 1}, "retain_at_least": {RetainAtLeast: 1},
+			} {
+				s, err = w.client.EnsureStream(w.ctx, "s", opts)
+				require.NotNil(t, s)
+				require.ErrorIs(t, err, sequin.ErrMismatch, "the server ignores the option")
+				require.ErrorContains(t, err, option)
+			}
 			return
 		}
 		require.ErrorIs(t, err, sequin.ErrMismatch)

@@ -1,0 +1,204 @@
+package sequin_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+)
+
+// expiring is a source of tokens, of which the server accepts the latest one only.
+type expiring struct {
+	mu    sync.Mutex
+	n     int
+	calls int
+	err   error
+}
+
+func (e *expiring) token(context.Context) (string, error) {
+	time.Sleep(time.Second)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calls++
+	return fmt.Sprintf("token-%d", e.n), e.err
+}
+
+// expire ends the present token. The next one is what the source returns from then on.
+func (e *expiring) expire() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.n++
+}
+
+func (e *expiring) refused(r *sequintest.Request) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return r.Header.Get("Authorization") != fmt.Sprintf("Bearer token-%d", e.n)
+}
+
+// withTokens runs promise in a world whose server wants the tokens of a source.
+func withTokens(t *testing.T, cfg sequin.Config, promise func(t *testing.T, w *world, source *expiring)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		source := new(expiring)
+		w := prepared(t, sequin.Config{})
+		cfg.BaseURL, cfg.HTTPClient, cfg.TokenSource = w.URL, w.Server.Client(), source.token
+		var err error
+		w.client, err = sequin.NewClient(cfg)
+		require.NoError(t, err)
+		w.Fault(sequintest.Fault{Status: 401, Body: ownRefusal, Match: source.refused})
+		promise(t, w, source)
+	})
+}
+
+func TestATokenIsRenewedAfterA401(t *testing.T) {
+	for _, o := range operations {
+		t.Run(o.op.String(), func(t *testing.T) {
+			withTokens(t, sequin.Config{Retry: sequin.RetryConfig{MaxAttempts: 1}}, func(t *testing.T, w *world, source *expiring) {
+				_, err := w.client.ListStreams(w.ctx)
+				require.NoError(t, err)
+				_, err = w.client.ListStreams(w.ctx)
+				require.NoError(t, err)
+				require.Equal(t, 1, source.calls, "the token is kept")
+				source.expire()
+				before, began := w.Count(o.op), time.Now()
+				require.NoError(t, o.call(w.ctx, w.client), "the repeat is not counted as an attempt")
+				require.Equal(t, 2, w.Count(o.op)-before)
+				require.Equal(t, time.Second, time.Since(began), "without a backoff")
+				require.Equal(t, 2, source.calls)
+			})
+		})
+	}
+}
+
+func TestATokenIsRenewedOnceACall(t *testing.T) {
+	withTokens(t, sequin.Config{}, func(t *testing.T, w *world, source *expiring) {
+		w.Fault(sequintest.Fault{Status: 401, Body: ownRefusal})
+		_, err := w.client.ListStreams(w.ctx)
+		require.ErrorIs(t, err, sequin.ErrUnauthorized)
+		require.Equal(t, 2, w.Count(sequintest.ListStreams))
+		require.Equal(t, 2, source.calls)
+		_, err = w.client.ListStreams(w.ctx)
+		require.ErrorIs(t, err, sequin.ErrUnauthorized)
+		require.Equal(t, 3, source.calls, "the token of the repeat is tried again first")
+	})
+}
+
+// Only Sequin knows the token.
+func TestAForeign401OrA403RenewsNoToken(t *testing.T) {
+	for _, fault := range []sequintest.Fault{{Status: 401, Body: "<html>", Count: 1}, {Status: 403, Body: ownRefusal, Count: 1}} {
+		withTokens(t, sequin.Config{}, func(t *testing.T, w *world, source *expiring) {
+			w.Fault(fault)
+			_, err := w.client.ListStreams(w.ctx)
+			require.Error(t, err)
+			require.Equal(t, 1, source.calls)
+		})
+	}
+}
+
+func TestConcurrentRequestsShareACallOfTheTokenSource(t *testing.T) {
+	withTokens(t, sequin.Config{}, func(t *testing.T, w *world, source *expiring) {
+		for range 2 {
+			var all sync.WaitGroup
+			for range 20 {
+				all.Go(func() {
+					_, err := w.client.ListStreams(w.ctx)
+					require.NoError(t, err)
+				})
+			}
+			all.Wait()
+			source.expire()
+		}
+		require.Equal(t, 2, source.calls)
+	})
+}
+
+func TestTheErrorOfATokenSourceIsWrappedAndNothingIsSent(t *testing.T) {
+	withTokens(t, sequin.Config{}, func(t *testing.T, w *world, source *expiring) {
+		source.err = errors.New("the vault is locked")
+		before := w.Count(sequintest.Any)
+		err := w.client.AckMessage(w.ctx, "s", "all", someID)
+		require.ErrorIs(t, err, source.err)
+		require.NotErrorIs(t, err, sequin.ErrOutcomeUnknown)
+		require.Equal(t, before, w.Count(sequintest.Any))
+
+		source.err = nil
+		_, err = w.client.ListStreams(w.ctx)
+		require.NoError(t, err)
+		source.expire()
+		source.err = errors.New("the vault is locked again")
+		_, err = w.client.ListStreams(w.ctx)
+		require.ErrorIs(t, err, source.err)
+		require.ErrorIs(t, err, sequin.ErrUnauthorized, "both: the token was refused, and there is no other one")
+	})
+}
+
+func TestATokenSourceThatHangsIsBoundedByTimeoutAndCtx(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sequintest.Config{}, sequin.Config{})
+		hang := func(ctx context.Context) (string, error) { <-ctx.Done(); return "", context.Cause(ctx) }
+		c, err := sequin.NewClient(sequin.Config{BaseURL: w.URL, HTTPClient: w.Server.Client(), TokenSource: hang, Timeout: 7 * time.Second})
+		require.NoError(t, err)
+		began := time.Now()
+		_, err = c.ListStreams(w.ctx)
+		require.ErrorContains(t, err, "no token within 7s")
+		require.Equal(t, 7*time.Second, time.Since(began))
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		err = c.AckMessage(ctx, "s", "all", someID)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotErrorIs(t, err, sequin.ErrOutcomeUnknown)
+		require.Zero(t, w.Count(sequintest.Any))
+	})
+}
+
+func TestATokenThatFitsNoHeaderIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sequintest.Config{}, sequin.Config{})
+		c, err := sequin.NewClient(sequin.Config{BaseURL: w.URL, HTTPClient: w.Server.Client(),
+			TokenSource: func(context.Context) (string, error) { return "secret\n", nil }})
+		require.NoError(t, err)
+		_, err = c.ListStreams(w.ctx)
+		require.ErrorContains(t, err, "control character")
+		require.NotContains(t, err.Error(), "secret")
+	})
+}
+
+func TestTokenAndTokenSourceExcludeEachOther(t *testing.T) {
+	_, err := sequin.NewClient(sequin.Config{Token: "x", TokenSource: func(context.Context) (string, error) { return "y", nil }})
+	require.ErrorIs(t, err, sequin.ErrInvalidConfig)
+}
+
+// A Publisher and a Subscriber make single attempts, and go on all the same.
+func TestPublisherAndSubscriberSurviveAnExpiredToken(t *testing.T) {
+	withTokens(t, sequin.Config{}, func(t *testing.T, w *world, source *expiring) {
+		pub, err := w.client.NewPublisher("s", sequin.PublisherConfig{})
+		require.NoError(t, err)
+		sub, err := w.client.Subscribe(w.ctx, "s", "all", sequin.SubscriberConfig{})
+		require.NoError(t, err)
+		<-sub.Deliveries() // of prepared
+		for i := range 3 {
+			time.Sleep(5 * time.Second) // a token that expires before it is used would be refused for good
+			source.expire()
+			require.NoError(t, pub.SendSync(w.ctx, sequin.Message{Key: fmt.Sprintf("k.%d", i), Data: "1"}))
+			d := <-sub.Deliveries()
+			time.Sleep(5 * time.Second)
+			source.expire()
+			require.NoError(t, d.AckSync(w.ctx))
+		}
+		require.Zero(t, pub.Stats().Retries)
+		require.NoError(t, pub.Close(w.ctx))
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		_ = sub.Close(ctx)
+		require.NoError(t, sub.Err())
+	})
+}
