@@ -38,7 +38,7 @@ type outgoing struct {
 }
 
 // completer gets the final result of each of its messages, once.
-type completer interface{ complete(slot int, err error) }
+type completer interface{ Complete(slot int, err error) }
 
 // expired reports whether the message comes from a delivery whose lease is over, so that nobody needs it any more.
 func (o *outgoing) expired(now time.Time) bool {
@@ -169,7 +169,7 @@ func (p *Publisher) afterFailure(b *messageBatch, err error, othersPassed bool) 
 		p.suspend(err) // nothing shows that the URL is right, so that the messages wait
 		return messageResult{Again: []*messageBatch{b}}
 	}
-	p.trouble.begin(p, err)
+	p.trouble.begin(err)
 	switch {
 	case p.cfg.RetryFor > 0 && p.exhausted(b)(&b.Items[0].Item):
 		return p.failExhausted(b, err)
@@ -193,7 +193,7 @@ func (p *Publisher) backoff(b *messageBatch, err error) time.Duration {
 }
 
 func (p *Publisher) fail(b *messageBatch, err error) messageResult {
-	p.lines.failed(p, len(b.Items), err)
+	p.lines.failed(len(b.Items), err)
 	return messageResult{Failed: b.Items, Err: err}
 }
 
@@ -280,7 +280,7 @@ func (p *Publisher) gotThrough() {
 	if p.cfg.RetryFor > 0 {
 		p.through.Store(int64(time.Since(p.started)))
 	}
-	p.trouble.end(p)
+	p.trouble.end()
 }
 
 // exhausted returns a function that reports whether a message of b has been tried for RetryFor. Only time in which nothing
@@ -300,7 +300,7 @@ func (p *Publisher) exhausted(b *messageBatch) func(*outgoing) bool {
 func (p *Publisher) failExhausted(b *messageBatch, err error) messageResult {
 	gone := p.exhausted(b)
 	kept, exhausted := batch.Partition(b.Items, func(e *messageEntry) bool { return gone(&e.Item) })
-	p.lines.failed(p, len(exhausted), err)
+	p.lines.failed(len(exhausted), err)
 	r := messageResult{Failed: exhausted, Err: err, Wait: p.backoff(b, err)}
 	if len(kept) > 0 {
 		rest := p.part(b, kept)
@@ -323,7 +323,7 @@ func (p *Publisher) dropExpired(b *messageBatch, now time.Time) (r messageResult
 		rest.Work.uncut, rest.Work.attempts, rest.Work.failures = b.Work.uncut, b.Work.attempts, b.Work.failures
 		r.Again = []*messageBatch{rest}
 	}
-	p.log(slog.LevelInfo, "dropped messages whose source lease expired", "messages", len(expired))
+	p.lines.add(slog.LevelInfo, "dropped messages whose source lease expired", "messages", len(expired))
 	return r, true
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/sequin-go/sequin/internal/transport"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // request is one call of the API.
@@ -100,28 +101,6 @@ func (c *Client) newRequest(ctx context.Context, r request, token string) (*retr
 		h.Set("Sequin-Part-Of", strings.Join(r.partOf, ", "))
 	}
 	return req, nil
-}
-
-// authorize sets the token in the header of a request.
-func authorize(h http.Header, token string) {
-	if token != "" {
-		h.Set("Authorization", "Bearer "+token)
-	}
-}
-
-// token returns the token of the next request. It asks Config.TokenSource if none is known.
-func (c *Client) token(ctx context.Context) (string, error) {
-	if c.tokens.Source == nil {
-		return c.cfg.Token, nil
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, fmt.Errorf("no token within %v", c.cfg.Timeout))
-	defer cancel()
-	token, err := c.tokens.Get(ctx)
-	if err == nil && !fitsHeader(token) {
-		c.tokens.Refuse(token)
-		return "", errors.New("the token contains a control character, for instance the newline at the end of a file")
-	}
-	return token, err
 }
 
 // noToken makes the error of a request for which there was no token. Nothing was sent.
@@ -256,4 +235,61 @@ func decoded[T any, A answerOf[T]](ctx context.Context, c *Client, r request) (*
 		return nil, err
 	}
 	return out, nil
+}
+
+// checkedAnswer is an answer, or an element of one, that can check whether it is Sequin's. The JSON of another server
+// decodes without an error, into zero values that look like an answer of Sequin.
+type checkedAnswer interface{ complete() error }
+
+// decodeJSON decodes an answer into v. It ignores unknown fields, which newer servers may send.
+func decodeJSON(v checkedAnswer) func(http.Header, []byte) error {
+	return func(_ http.Header, body []byte) error {
+		if err := json.Unmarshal(body, v); err != nil {
+			return err
+		}
+		return v.complete()
+	}
+}
+
+// data is an answer of the form {"data":…}. An answer without the field is not Sequin's; taking it for an empty one would
+// lose messages.
+type data[T any] struct {
+	Data *T `json:"data"`
+}
+
+func (d *data[T]) complete() error {
+	if d.Data == nil {
+		return wire.RequireField(false, "data")
+	}
+	if inner, ok := any(d.Data).(checkedAnswer); ok {
+		return inner.complete()
+	}
+	return nil
+}
+
+// rows is the list in a data answer.
+type rows[T any] []T
+
+func (r *rows[T]) complete() error {
+	for i := range *r {
+		if row, ok := any(&(*r)[i]).(checkedAnswer); ok {
+			if err := row.complete(); err != nil {
+				return fmt.Errorf("row %d of its list: %w", i, err)
+			}
+		}
+	}
+	return nil
+}
+
+// deleted is the answer to a delete.
+type deleted struct{ Deleted bool }
+
+func (d *deleted) complete() error { return wire.RequireField(d.Deleted, "deleted") }
+
+// looseTime is a time in an answer. It is zero, without an error, when it cannot be read.
+type looseTime struct{ time.Time }
+
+func (t *looseTime) UnmarshalJSON(text []byte) error {
+	t.Time = wire.ParseTime(text)
+	return nil
 }

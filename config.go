@@ -1,165 +1,326 @@
 package sequin
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"log/slog"
-	"net"
-	"net/http"
-	"net/url"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 )
 
-// Version is the version of this library, which is part of the User-Agent. Between releases it ends in "-dev".
-const Version = "0.1.0-dev"
-
-// DefaultBaseURL is the server's address if nothing else is set. Its port is that of Sequin's Docker image.
-const DefaultBaseURL = "http://localhost:7376"
-
-// Config says how a Client reaches its server. The zero Config works. NewClient copies it; later changes have no effect.
-type Config struct {
-	// BaseURL is the server's address, with an optional path prefix. Default $SEQUIN_URL, then http://localhost:7376.
-	BaseURL string
-	// Token is sent as `Authorization: Bearer TOKEN`. Default none.
-	Token string
-	// TokenSource returns the token, for tokens that expire. The token is kept until Sequin refuses it with 401; then
-	// TokenSource is asked again, and the request is repeated once with what it returns. It is called by one goroutine at a
-	// time, with the ctx of the request that needs the token, and has Timeout to return. Its error fails the request and is
-	// wrapped. It may not be set together with Token. Default none.
-	TokenSource func(ctx context.Context) (string, error)
-	// HTTPClient makes the requests. Its Transport should keep an idle connection for every lane, poller and settle: about
-	// 12 for one Publisher and one Subscriber, where http.DefaultTransport keeps 2 a host. Redirects are never followed,
-	// whatever its CheckRedirect says. Default a client of the library's own, which keeps enough connections.
-	HTTPClient *http.Client
-	// Timeout limits each attempt at a request, from the dial to the last byte of the answer; a receive adds its WaitFor.
-	// If HTTPClient.Timeout is set, Timeout is at most that, and a WaitFor at most that minus 1 s. Default 30 s.
-	Timeout time.Duration
-	// Retry says how one-shot calls are repeated.
-	Retry RetryConfig
-	// Logger receives repeats, backoffs and errors that Publisher and Subscriber cannot return. Default none.
-	Logger *slog.Logger
-	// UserAgent of every request. Default "sequin-go/" and the Version.
-	UserAgent string
+// PublisherConfig configures a Publisher. The zero value works. NewPublisher copies it.
+type PublisherConfig struct {
+	// Lanes is how many requests may be in flight at once, beside at most 8 that repeat what may be at fault. With 1, all
+	// messages keep their order. A key always uses the same lane, and a lane has one request in
+	// flight, so that the versions of a key keep their order. 1 to 64; default 4.
+	Lanes int
+	// MaxBatch is the most messages in a request. 1 to 1,000; default 1,000.
+	MaxBatch int
+	// MaxBatchBytes is the most bytes of JSON in a request. A larger message is sent in a request of its own. 1 KiB to
+	// 7,999,999 bytes; default 1 MiB. Where a request of several messages gets a 413, a time-out or no answer, its lane
+	// sends smaller ones, and larger ones again as they get through.
+	MaxBatchBytes int
+	// MaxBuffered is the most messages that the Publisher holds: those that wait, are in flight, or have failed and are
+	// not yet collected. While it is reached, Send waits. At least 1; default 20,000.
+	MaxBuffered int
+	// MaxBufferedBytes is the most bytes of JSON that the buffered messages take. At least 8,000,000; default 64 MiB.
+	MaxBufferedBytes int
+	// Linger is how long a batch that is not full waits for more messages. It never delays Flush, Close, SendSync,
+	// Receipt.Wait or a full buffer. Default 0: a batch fills while others are in flight, and an idle Publisher sends
+	// at once.
+	Linger time.Duration
+	// RetryFor is how long a message is retried while the server is unavailable or answers with a temporary error. It
+	// counts from the first request that carried the message, and from the latest request of the Publisher that got
+	// through; only for a message that alone is refused while others get through, the latter does not matter. After that
+	// the message fails with the last error. Default 0: a message is retried until it is sent, or until other requests
+	// have shown that it is at fault; once the buffer is full Send waits.
+	RetryFor time.Duration
+	// OnFailure, if set, is called once for each failed message that has no Receipt. Default nil: Flush and Close return
+	// the failures.
+	//
+	// One call runs at a time, on a goroutine of the Publisher, after the message's room in the buffer has become free.
+	// OnFailure may call Send, which returns ErrFailuresPending if only further calls of OnFailure could make room. It
+	// must not call Flush or Close. A panic is recovered and logged. When Close's ctx ends, no further call begins, and
+	// Close does not wait for one that is running.
+	OnFailure func(MessageError)
 }
 
-// urlVariable is the environment variable with the server's address, for a Config without BaseURL.
-const urlVariable = "SEQUIN_URL"
+// Limits and defaults of PublisherConfig.
+const (
+	minBatchBytes    = 1 << 10  // room for a few small messages
+	defaultBuffered  = 20_000   // five full batches a lane; with half of it a fast producer waits for room twice as often and is a tenth slower
+	defaultBufferMem = 64 << 20 // room for MaxBuffered messages of 3 KB
+)
 
-func (cfg Config) withDefaults() Config {
-	if cfg.BaseURL == "" {
-		cfg.BaseURL = os.Getenv(urlVariable)
+func (c PublisherConfig) withDefaults() PublisherConfig {
+	defaults := []struct {
+		field *int
+		value int
+	}{{&c.Lanes, 4}, {&c.MaxBatch, MaxBatch}, {&c.MaxBatchBytes, 1 << 20}, {&c.MaxBuffered, defaultBuffered}, {&c.MaxBufferedBytes, defaultBufferMem}}
+	for _, d := range defaults {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
 	}
-	if cfg.BaseURL == "" {
-		cfg.BaseURL = DefaultBaseURL
-	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = 30 * time.Second
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.UserAgent == "" {
-		cfg.UserAgent = "sequin-go/" + Version
-	}
-	cfg.Retry = cfg.Retry.withDefaults()
-	return cfg
+	return c
 }
 
-func (cfg Config) validate() error {
-	if cfg.Timeout < 0 {
-		return fmt.Errorf("%w: Timeout is %v, must not be negative", ErrInvalidConfig, cfg.Timeout)
+func (c PublisherConfig) validate() error {
+	const unbounded = int(^uint(0) >> 1)
+	for _, limit := range []struct {
+		name         string
+		value        int
+		least, most  int
+		whyNotBeyond string
+	}{
+		{"Lanes", c.Lanes, 1, maxLanes, ""},
+		{"MaxBatch", c.MaxBatch, 1, MaxBatch, " (the API's limit)"},
+		{"MaxBatchBytes", c.MaxBatchBytes, minBatchBytes, MaxRequestBytes - 1, " (the server answers 413 beyond)"},
+		{"MaxBuffered", c.MaxBuffered, 1, unbounded, ""},
+		{"MaxBufferedBytes", c.MaxBufferedBytes, MaxRequestBytes, unbounded, ""}, // any single message must fit
+	} {
+		if limit.value < limit.least || limit.value > limit.most {
+			return fmt.Errorf("%w: PublisherConfig.%s is %d, must be %d to %d%s", ErrInvalidConfig, limit.name, limit.value, limit.least, limit.most, limit.whyNotBeyond)
+		}
 	}
-	// net/http would refuse such a header in each request, which would look like a broken connection. The token is a
-	// secret and is not quoted.
-	if !fitsHeader(cfg.Token) {
-		return fmt.Errorf("%w: Token contains a control character, for instance the newline at the end of a file", ErrInvalidConfig)
+	if c.Linger < 0 || c.RetryFor < 0 {
+		return fmt.Errorf("%w: PublisherConfig.Linger %v and RetryFor %v must not be negative", ErrInvalidConfig, c.Linger, c.RetryFor)
 	}
-	if cfg.Token != "" && cfg.TokenSource != nil {
-		return fmt.Errorf("%w: Token and TokenSource are both set", ErrInvalidConfig)
-	}
-	if !fitsHeader(cfg.UserAgent) {
-		return fmt.Errorf("%w: UserAgent %q contains a control character", ErrInvalidConfig, cfg.UserAgent)
-	}
-	return cfg.Retry.validate()
+	return nil
 }
 
-// fitsHeader reports whether a header may have that value. RFC 9110 forbids control characters except the tab.
-func fitsHeader(value string) bool {
-	return !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+// SubscriberConfig configures a Subscriber. The zero value works. Subscribe copies it.
+type SubscriberConfig struct {
+	// MaxInFlight is the most deliveries that are in flight: buffered, or with the program and, by the
+	// server's clock, neither settled nor expired. It bounds memory, and the number of messages that are redelivered only
+	// after their leases have ended if the process crashes. The server may count more as in flight after ack_wait was
+	// lengthened, until the Subscriber notices that, which takes a minute at most.
+	//
+	// Within this limit a Subscriber has as many deliveries in flight as the program settles in time. It begins with 32,
+	// takes more while the program is quick compared with the lease, and fewer when deliveries expire in the buffer.
+	// Deliveries with a delayed nack do not count towards that number. 1 to 100,000, default 1,000.
+	MaxInFlight int
+	// Pollers is how many receives may run at once. One of them may wait in a long poll; the others run only while
+	// receives return as many messages as they ask for. 1 to 16, default 2.
+	Pollers int
+	// WaitFor is how long a receive may wait at the server for a message. 500 ms to 5 min, default 20 s, or less if
+	// HTTPClient.Timeout is shorter. If the server refuses to wait, or the lease is too short to be spent waiting (see the
+	// package comment), the Subscriber polls instead.
+	WaitFor time.Duration
+	// PollMin and PollMax bound the pause between receives that find nothing at a server that does not wait. The pause
+	// grows from PollMin to PollMax. Defaults 10 ms and 1 s.
+	PollMin, PollMax time.Duration
+	// LeaseMargin is the part of the lease that is kept for a settle to reach the server: a Delivery's Deadline is that
+	// much earlier than the server's. At most half of ack_wait. Default a quarter of ack_wait, at most 2 s.
+	LeaseMargin time.Duration
+	// DrainTimeout bounds how long a Subscriber whose ctx has ended waits for deliveries to be settled, and for the server
+	// to confirm the return of those that the program did not read. A ctx passed to Close replaces it. Default 10 s.
+	DrainTimeout time.Duration
+	// OnAckError is called for each ack and nack that failed after its method had returned nil, with ErrOutcomeUnknown,
+	// ErrLeaseExpired, an *APIError, or ErrClosed if the Subscriber stopped before it could send it. It is not called for
+	// an error that AckSync has returned. Calls are made one at a time, on goroutines of the Subscriber, which Close waits
+	// for: OnAckError must return soon and must not call Close. A panic is recovered and logged.
+	OnAckError func(Delivery, error)
 }
 
-func parseBaseURL(raw string) (*url.URL, error) {
-	what := "BaseURL"
-	if raw == os.Getenv(urlVariable) {
-		what = "BaseURL ($" + urlVariable + ")" // the reader of the error may not know the variable
+// maxInFlight is the upper limit of SubscriberConfig.MaxInFlight: ten times the server's default max_ack_pending. That of
+// Pollers is maxPollers.
+const maxInFlight = 100_000
+
+func (c SubscriberConfig) withDefaults(limit time.Duration) SubscriberConfig {
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = 1000
 	}
-	u, err := url.Parse(raw)
-	var failed *url.Error
+	if c.Pollers == 0 {
+		c.Pollers = 2
+	}
+	if c.WaitFor == 0 {
+		c.WaitFor = 20 * time.Second
+		if limit > 0 {
+			c.WaitFor = min(c.WaitFor, (limit - time.Second).Truncate(time.Millisecond))
+		}
+		if c.WaitFor < minWaitFor {
+			c.WaitFor = 0 // too short for the server: the Subscriber polls
+		}
+	}
+	if c.PollMin == 0 {
+		c.PollMin = 10 * time.Millisecond
+	}
+	if c.PollMax == 0 {
+		c.PollMax = max(time.Second, c.PollMin)
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 10 * time.Second
+	}
+	return c
+}
+
+func (c SubscriberConfig) validate() error {
 	switch {
-	case errors.As(err, &failed):
-		return nil, fmt.Errorf("%w: %s: %w", ErrInvalidConfig, what, failed.Err) // without raw, which may have a password
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, fmt.Errorf("%w: %s %q may have only a scheme, a host, a port and a path", ErrInvalidConfig, what, u.Redacted())
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("%w: %s %q must begin with http:// or https://", ErrInvalidConfig, what, raw)
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("%w: %s %q has no host", ErrInvalidConfig, what, raw)
-	case !isPort(u.Port()):
-		return nil, fmt.Errorf("%w: %s %q has port %s, must be 1 to 65535", ErrInvalidConfig, what, raw, u.Port())
+	case c.MaxInFlight < 1 || c.MaxInFlight > maxInFlight:
+		return fmt.Errorf("%w: SubscriberConfig.MaxInFlight is %d, must be 1 to %d", ErrInvalidConfig, c.MaxInFlight, maxInFlight)
+	case c.Pollers < 1 || c.Pollers > maxPollers:
+		return fmt.Errorf("%w: SubscriberConfig.Pollers is %d, must be 1 to %d", ErrInvalidConfig, c.Pollers, maxPollers)
+	case c.PollMin < time.Millisecond || c.PollMax < c.PollMin:
+		return fmt.Errorf("%w: SubscriberConfig.PollMin %v and PollMax %v, must be 1ms <= PollMin <= PollMax", ErrInvalidConfig, c.PollMin, c.PollMax)
+	case c.LeaseMargin < 0 || c.DrainTimeout < 0:
+		return fmt.Errorf("%w: SubscriberConfig.LeaseMargin %v and DrainTimeout %v must not be negative", ErrInvalidConfig, c.LeaseMargin, c.DrainTimeout)
 	}
-	return u, nil
+	return nil
 }
 
-// isPort reports whether the port of a URL, which is digits or empty, can be dialled. Without this check each request would
-// fail as if the server were unreachable. The empty port is the scheme's default.
-func isPort(port string) bool {
-	n, err := strconv.ParseUint(port, 10, 16)
-	return port == "" || err == nil && n > 0
+// HandlerConfig configures Subscriber.Handle and Subscriber.Pipe. The zero value works. It is copied.
+type HandlerConfig struct {
+	// Workers is how many handlers may run at once, each on a goroutine of its own, from 1 to the Subscriber's MaxInFlight.
+	// Default 1, which handles deliveries in their order. Two versions of one key are not handled at once, unless the lease
+	// of the first ends while its handler runs.
+	Workers int
+	// BackoffMin and BackoffMax bound the delay of the nack when a handler fails. The delay starts at BackoffMin, doubles
+	// with each failure of the message up to BackoffMax, is jittered, and is cut to what the lease allows. While all
+	// handlers fail they also bound the pause between two messages that are tried: see Handle. Defaults 500 ms and 30 s,
+	// the default ack_wait.
+	BackoffMin, BackoffMax time.Duration
+	// DeadLetter says where messages go that cannot be handled. Without it they are redelivered again and again.
+	DeadLetter *DeadLetter
+	// OnError is called for each delivery whose handler failed, with the error, which is a *PanicError after a panic. It is
+	// also called when the delivery's ack came after the deadline (ErrLeaseExpired), when its dead letter could not be
+	// sent, and when its handler called NackAfter and returned an error. By then the delivery is settled, or its lease is
+	// over. It is not called when a stop interrupted the handler.
+	//
+	// Each call runs on a goroutine of its own, several may run at once, and a worker or a Publisher's lane waits for each.
+	// OnError must return soon, and must not call Close, nor Flush of the Publisher of a Pipe. A panic of it is recovered
+	// and logged.
+	OnError func(Delivery, error)
 }
 
-// The largest numbers of requests that a Publisher and a Subscriber may have in flight. They are here because idlePerHost
-// depends on them.
+// The defaults of HandlerConfig.
 const (
-	maxLanes   = 64 // 64,000 messages in flight; with more, the server is the limit
-	maxPollers = 16
+	defaultBackoffMin = 500 * time.Millisecond
+	defaultBackoffMax = 30 * time.Second
 )
 
-// idlePerHost is more than the connections of one process: all lanes and pollers that a config accepts, four settles, and
-// as many one-shot calls. A smaller pool would close and dial connections under load.
-const idlePerHost = 2 * (maxLanes + maxPollers + 4)
-
-// bufferSize is the size of a connection's read and of its write buffer. A batch of 1,000 small messages then takes few
-// system calls.
-const bufferSize = 64 << 10
-
-const (
-	// idleTimeout is less than the 60 s after which common proxies and load balancers close an idle connection. A request
-	// that is written just then would be lost.
-	idleTimeout = 55 * time.Second
-	// A HTTP/2 connection that has been silent for pingAfter is probed, and closed if it stays silent for pingTimeout more.
-	// Together they are less than 15 s, half of the default Timeout. Such a connection carries all requests of a Client.
-	pingAfter   = 9 * time.Second
-	pingTimeout = 5 * time.Second
-)
-
-// newTransport makes the transport of a Client without an HTTPClient. A connection may take as long as an attempt: name
-// lookups, several addresses and a TLS handshake over a bad link take seconds. net/http goes on with a dial whose attempt
-// has ended, so that the next attempt may find it done.
-func newTransport(timeout time.Duration) *http.Transport {
-	dialer := net.Dialer{Timeout: timeout}
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         dialer.DialContext,
-		ForceAttemptHTTP2:   true,
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
-		MaxIdleConnsPerHost: idlePerHost,
-		IdleConnTimeout:     idleTimeout,
-		TLSHandshakeTimeout: timeout,
-		WriteBufferSize:     bufferSize,
-		ReadBufferSize:      bufferSize,
+func (c HandlerConfig) withDefaults() HandlerConfig {
+	if c.Workers == 0 {
+		c.Workers = 1
 	}
+	if c.BackoffMin == 0 {
+		c.BackoffMin = defaultBackoffMin
+		if c.BackoffMax > 0 {
+			c.BackoffMin = min(c.BackoffMin, c.BackoffMax)
+		}
+	}
+	if c.BackoffMax == 0 {
+		c.BackoffMax = max(defaultBackoffMax, c.BackoffMin)
+	}
+	if c.DeadLetter != nil {
+		dead := c.DeadLetter.withDefaults()
+		c.DeadLetter = &dead
+	}
+	return c
+}
+
+func (c HandlerConfig) validate(s SubscriberConfig, o *origin) error {
+	switch {
+	case c.Workers < 1 || c.Workers > s.MaxInFlight:
+		return fmt.Errorf("%w: HandlerConfig.Workers is %d, must be 1 to the Subscriber's MaxInFlight %d", ErrInvalidConfig, c.Workers, s.MaxInFlight)
+	case c.BackoffMin < 0 || c.BackoffMax < c.BackoffMin:
+		return fmt.Errorf("%w: HandlerConfig.BackoffMin %v and BackoffMax %v, must be 0 < BackoffMin <= BackoffMax", ErrInvalidConfig, c.BackoffMin, c.BackoffMax)
+	case c.DeadLetter != nil:
+		return c.DeadLetter.validate(o)
+	}
+	return nil
+}
+
+// BatchHandlerConfig configures Subscriber.HandleBatch. The zero value works. It is copied. Workers, BackoffMin, BackoffMax,
+// DeadLetter and OnError are as in [HandlerConfig].
+type BatchHandlerConfig struct {
+	// Size is the most deliveries in a batch, from 1 to the Subscriber's MaxInFlight. Default 100, or MaxInFlight if that
+	// is less.
+	Size int
+	// Wait is how long a batch that is not full waits for more deliveries, counted from its first one. Default 50 ms.
+	//
+	// A batch does not wait when no more can arrive, because all of MaxInFlight, or of the consumer's max_ack_pending, is in
+	// the batch or being handled. It never waits longer than half of the time that its leases leave.
+	Wait time.Duration
+	// Workers is how many batches may be handled at once. While all workers are busy the next batch grows. Default 1.
+	Workers int
+
+	BackoffMin, BackoffMax time.Duration
+	DeadLetter             *DeadLetter
+	OnError                func(Delivery, error)
+}
+
+// The defaults of BatchHandlerConfig.
+const (
+	defaultSize = 100
+	defaultWait = 50 * time.Millisecond // too short for a person to notice
+)
+
+func (c BatchHandlerConfig) withDefaults(s SubscriberConfig) BatchHandlerConfig {
+	if c.Size == 0 {
+		c.Size = min(defaultSize, s.MaxInFlight)
+	}
+	if c.Wait == 0 {
+		c.Wait = defaultWait
+	}
+	return c
+}
+
+func (c BatchHandlerConfig) validate(s SubscriberConfig) error {
+	switch {
+	case c.Size < 1 || c.Size > s.MaxInFlight:
+		return fmt.Errorf("%w: BatchHandlerConfig.Size is %d, must be 1 to the Subscriber's MaxInFlight %d: no more can be in flight", ErrInvalidConfig, c.Size, s.MaxInFlight)
+	case c.Wait < 0:
+		return fmt.Errorf("%w: BatchHandlerConfig.Wait is %v, must not be negative", ErrInvalidConfig, c.Wait)
+	}
+	return nil
+}
+
+// DeadLetter says which stream messages go to when their handler cannot handle them. Each is sent there as a
+// [DeadMessage], and the original is acked once the server has confirmed that. No message is acked that is in neither
+// stream.
+//
+// While the dead letter cannot be sent, the original is nacked after BackoffMax, is redelivered, and OnError is called
+// each time. That is so while the stream is unavailable or refuses the dead letter, and while half of MaxInFlight dead
+// letters are in flight. [Client.Redrive] sends dead letters back.
+//
+// It replaces the consumer's max_deliver and cannot be combined with it: once the server stops delivering a message there
+// is nothing left to send.
+type DeadLetter struct {
+	// Stream is the name or id of the stream for dead letters. It must exist when the handlers start, and must not be the
+	// stream of the messages.
+	Stream string
+	// MaxAttempts is how many handler calls must fail for a version of a message before it becomes a dead letter. Default 5.
+	// Each process counts its own calls, and remembers the 10,000 messages that failed last. A snooze and a call that a
+	// stop interrupted are no failures: see [Subscriber.Handle].
+	//
+	// A message that ends its process, for example by using up the memory, leaves no failed call to count. So on a stream
+	// that appends, and at a server that reports Delivery.Attempt, a message also becomes a dead letter, without another
+	// call, when it has been delivered more than three times MaxAttempts. Deliveries that a handler of this process has
+	// returned from in time do not count.
+	MaxAttempts int
+	// Key returns the key of a dead letter. The default is dead.<consumer>.<a new UUID>, so that no dead letter replaces
+	// another. If Key panics, the original is nacked after BackoffMax, as if the dead letter could not be sent. Several
+	// goroutines may call it at once.
+	Key func(Delivery) string
+}
+
+// defaultMaxAttempts lasts for some ten seconds with the default backoff: long enough to restart what the handler needs.
+const defaultMaxAttempts = 5
+
+func (c DeadLetter) withDefaults() DeadLetter {
+	if c.MaxAttempts == 0 {
+		c.MaxAttempts = defaultMaxAttempts
+	}
+	return c
+}
+
+func (c DeadLetter) validate(o *origin) error {
+	switch {
+	case checkName("stream", c.Stream) != nil || c.Stream == o.stream.Name || c.Stream == o.stream.ID:
+		return fmt.Errorf("%w: DeadLetter.Stream is %q, must name another stream than that of the messages", ErrInvalidConfig, c.Stream)
+	case c.MaxAttempts < 1:
+		return fmt.Errorf("%w: DeadLetter.MaxAttempts is %d, must be at least 1", ErrInvalidConfig, c.MaxAttempts)
+	case o.consumer.MaxDeliver != Unlimited:
+		return fmt.Errorf("%w: DeadLetter with a consumer whose max_deliver is %d: the server could stop delivering a message before "+
+			"MaxAttempts handler calls have failed; set ConsumerOptions.MaxDeliver to Unlimited", ErrInvalidConfig, o.consumer.MaxDeliver)
+	}
+	return nil
 }

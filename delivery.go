@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sequin-go/sequin/internal/failurelog"
+	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
 )
 
@@ -63,7 +65,7 @@ func (d Delivery) Stream() string {
 	if d.state == nil {
 		return ""
 	}
-	return d.state.fetched.sub.origin.stream.Name
+	return d.state.fetched.origin.stream.Name
 }
 
 // Consumer returns the name of the consumer that delivered the message, as Subscribe found it. It is empty for a Delivery
@@ -72,7 +74,7 @@ func (d Delivery) Consumer() string {
 	if d.state == nil {
 		return ""
 	}
-	return d.state.fetched.sub.origin.consumer.Name
+	return d.state.fetched.origin.consumer.Name
 }
 
 // Ack marks the message as done. It queues the ack, returns at once and never blocks. Acks are sent in batches.
@@ -171,3 +173,23 @@ func (b *stateBlock) next(f *fetched) *deliveryState {
 	s.fetched = f
 	return s
 }
+
+// fetched is what the deliveries of one receive have in common. Their states point to it.
+type fetched struct {
+	origin *origin      // of its Subscriber
+	lease  *lease.Lease // as received
+
+	// The loop's own.
+	batch       flow.Batch
+	takenBefore uint64 // how many deliveries had left the channel when the first of these was sent on it
+	last        uint64 // which number the last of these has, among all that were sent on the channel
+}
+
+// origin is where a Subscriber's messages come from, as Subscribe found it.
+type origin struct {
+	stream   *Stream
+	consumer *Consumer
+}
+
+// failureID identifies the message of a delivery, this version of it.
+func failureID(d Delivery) failurelog.ID { return failurelog.ID{Key: d.Key, Seq: d.Seq} }

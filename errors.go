@@ -2,12 +2,14 @@ package sequin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -272,4 +274,100 @@ func contextError(ctx context.Context) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// permanent wraps an error that Permanent has marked.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// Permanent marks an error that no retry helps, such as data that cannot be read. When a handler returns it the message
+// becomes a dead letter at once or, without a [DeadLetter], is nacked after BackoffMax. The result has the text of err,
+// and errors.Is and errors.As find err in it. Permanent(nil) is nil.
+//
+// When the handler of a batch of several messages returns it, each of them is handled again in a batch of its own, because
+// any of them may be meant.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return permanent{err}
+}
+
+// IsPermanent reports whether [Permanent] has marked err or an error that err wraps. It reports false for nil, and for an
+// error whose methods panic, as those of a typed nil may do.
+func IsPermanent(err error) (yes bool) {
+	defer func() { _ = recover() }()
+	var p permanent
+	return errors.As(err, &p)
+}
+
+// isAny reports whether err is one of the targets that are not nil. The methods of err are the program's own, and may
+// panic; the result is then false.
+func isAny(err error, targets ...error) (yes bool) {
+	defer func() { _ = recover() }()
+	return slices.ContainsFunc(targets, func(target error) bool { return target != nil && errors.Is(err, target) })
+}
+
+// PanicError is the error that a panic of a handler, or of DeadLetter.Key, counts as.
+type PanicError struct {
+	// Value is what panic was called with.
+	Value any
+	// Stack is the stack of the goroutine that panicked, as runtime/debug formats it.
+	Stack []byte
+
+	function string // the name of the function that panicked; "" is the handler
+}
+
+// recovered turns the result of recover into an error. It returns nil for nil.
+func recovered(function string, v any) error {
+	if v == nil {
+		return nil
+	}
+	return &PanicError{Value: v, Stack: debug.Stack(), function: function}
+}
+
+// Error returns a text with the value. The stack is in Stack, and in the log.
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("sequin: %s panicked: %v", cmp.Or(e.function, "handler"), e.Value)
+}
+
+// Unwrap returns the value if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// errExited is the Value of a handler that called runtime.Goexit, as a test's FailNow does.
+var errExited = errors.New("runtime.Goexit was called")
+
+// callApart runs a function of the program on a goroutine of its own and waits for it. The function may panic, or end its
+// goroutine, without ending the caller's, which others depend on. callApart returns the panic.
+func callApart(function string, call func()) (panicked error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { panicked = recovered(function, recover()) }()
+		call()
+	}()
+	<-done
+	return panicked
+}
+
+// errorAttrs returns the log attributes of an error: the message's key, the error, and the stack of a panic. It calls no
+// method of err, which may be of the program's own type.
+func errorAttrs(key string, err error) []any {
+	args := []any{"key", clip(key), "error", err}
+	if panicked, ok := err.(*PanicError); ok {
+		args = append(args, "stack", string(panicked.Stack))
+	}
+	return args
+}
+
+// clip shortens a quoted string, so that the error around it stays readable.
+func clip(s string) string {
+	if len(s) > 64 {
+		return strings.ToValidUTF8(s[:64], "") + "…"
+	}
+	return s
 }

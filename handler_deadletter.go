@@ -16,62 +16,9 @@ import (
 	"github.com/sequin-go/sequin/internal/lease"
 )
 
-// DeadLetter says which stream messages go to when their handler cannot handle them. Each is sent there as a
-// [DeadMessage], and the original is acked once the server has confirmed that. No message is acked that is in neither
-// stream.
-//
-// While the dead letter cannot be sent, the original is nacked after BackoffMax, is redelivered, and OnError is called
-// each time. That is so while the stream is unavailable or refuses the dead letter, and while half of MaxInFlight dead
-// letters are in flight. [Client.Redrive] sends dead letters back.
-//
-// It replaces the consumer's max_deliver and cannot be combined with it: once the server stops delivering a message there
-// is nothing left to send.
-type DeadLetter struct {
-	// Stream is the name or id of the stream for dead letters. It must exist when the handlers start, and must not be the
-	// stream of the messages.
-	Stream string
-	// MaxAttempts is how many handler calls must fail for a version of a message before it becomes a dead letter. Default 5.
-	// Each process counts its own calls, and remembers the 10,000 messages that failed last. A snooze and a call that a
-	// stop interrupted are no failures: see [Subscriber.Handle].
-	//
-	// A message that ends its process, for example by using up the memory, leaves no failed call to count. So on a stream
-	// that appends, and at a server that reports Delivery.Attempt, a message also becomes a dead letter, without another
-	// call, when it has been delivered more than three times MaxAttempts. Deliveries that a handler of this process has
-	// returned from in time do not count.
-	MaxAttempts int
-	// Key returns the key of a dead letter. The default is dead.<consumer>.<a new UUID>, so that no dead letter replaces
-	// another. If Key panics, the original is nacked after BackoffMax, as if the dead letter could not be sent. Several
-	// goroutines may call it at once.
-	Key func(Delivery) string
-}
-
-// defaultMaxAttempts lasts for some ten seconds with the default backoff: long enough to restart what the handler needs.
-const defaultMaxAttempts = 5
-
 // deliveriesPerTry is how many deliveries are allowed for each of MaxAttempts. It is more than one, because not every
 // delivery reaches a handler, and each process counts its own handler calls.
 const deliveriesPerTry = 3
-
-func (c DeadLetter) withDefaults() DeadLetter {
-	if c.MaxAttempts == 0 {
-		c.MaxAttempts = defaultMaxAttempts
-	}
-	return c
-}
-
-func (c DeadLetter) validate(s *Subscriber) error {
-	o := s.origin
-	switch {
-	case checkName("stream", c.Stream) != nil || c.Stream == o.stream.Name || c.Stream == o.stream.ID:
-		return fmt.Errorf("%w: DeadLetter.Stream is %q, must name another stream than that of the messages", ErrInvalidConfig, c.Stream)
-	case c.MaxAttempts < 1:
-		return fmt.Errorf("%w: DeadLetter.MaxAttempts is %d, must be at least 1", ErrInvalidConfig, c.MaxAttempts)
-	case o.consumer.MaxDeliver != Unlimited:
-		return fmt.Errorf("%w: DeadLetter with a consumer whose max_deliver is %d: the server could stop delivering a message before "+
-			"MaxAttempts handler calls have failed; set ConsumerOptions.MaxDeliver to Unlimited", ErrInvalidConfig, o.consumer.MaxDeliver)
-	}
-	return nil
-}
 
 // DeadMessage is the data of a dead letter, as JSON: a message that could not be handled, and why.
 type DeadMessage struct {
@@ -174,13 +121,13 @@ func (dl *deadLetters) send(d Delivery, r failurelog.Record) {
 		dl.notSent(d, err)
 		return
 	}
-	out := dl.pool.outputs.begin(d, 1, dl.ended)
+	out := dl.pool.outputs.Begin(failureID(d), d, 1, dl.ended)
 	if out == nil {
 		dl.pool.sub.freePlace()
 		return
 	}
 	if err := dl.pub.admitFor(context.Background(), l, m, out, false); err != nil {
-		out.end(1, err)
+		out.End(1, err)
 	}
 }
 

@@ -39,7 +39,7 @@ func (s *Subscriber) Pipe(ctx context.Context, pub *Publisher, cfg HandlerConfig
 
 // passOutputs hands the output messages of a delivery to pub.
 func (p *handlerPool) passOutputs(pub *Publisher, d Delivery, messages []Message) {
-	out := p.outputs.begin(d, len(messages), func(d Delivery, err error) { p.outputsEnded(pub, d, err) })
+	out := p.outputs.Begin(failureID(d), d, len(messages), func(d Delivery, err error) { p.outputsEnded(pub, d, err) })
 	if out == nil {
 		return
 	}
@@ -47,7 +47,7 @@ func (p *handlerPool) passOutputs(pub *Publisher, d Delivery, messages []Message
 	for i, m := range messages {
 		// Waiting for room in pub's buffer, for as long as the lease lasts, is what slows the source down.
 		if err := pub.admitFor(l.Context(), l, m, out, true); err != nil {
-			out.end(len(messages)-i, err)
+			out.End(len(messages)-i, err)
 			return
 		}
 	}

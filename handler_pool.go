@@ -11,6 +11,7 @@ import (
 
 	"github.com/sequin-go/sequin/internal/failurelog"
 	"github.com/sequin-go/sequin/internal/lease"
+	"github.com/sequin-go/sequin/internal/outputs"
 )
 
 // handlerPool runs the handlers of a Subscriber and settles the deliveries that they are called with. It works on
@@ -21,10 +22,10 @@ type handlerPool struct {
 	ctx     context.Context // of Handle: its end is a stop
 	values  context.Context // ctx without its end: it holds the values of the handlers' contexts
 	handle  func(context.Context, []Delivery) ([]Message, error)
-	pass    func(Delivery, []Message) // sends the messages that a delivery's transform returned; Pipe only
-	busy    atomic.Int64              // deliveries that handlers are working on
-	outputs outputs
-	dead    *deadLetters // nil without a DeadLetter
+	pass    func(Delivery, []Message)             // sends the messages that a delivery's transform returned; Pipe only
+	busy    atomic.Int64                          // deliveries that handlers are working on
+	outputs *outputs.Set[failurelog.ID, Delivery] // deliveries whose output messages are in flight
+	dead    *deadLetters                          // nil without a DeadLetter
 	backoff RetryConfig
 	fatal   atomic.Pointer[error] // why the pool stopped the Subscriber
 	workers []handlerWorker
@@ -90,17 +91,13 @@ func (w *handlerWorker) overdue(now time.Time) (call handlerCall, ok bool) {
 	return w.call, true
 }
 
-// handlerGrace is how long handlers get to return after their contexts have ended and the Subscriber has stopped. That is
-// time for a rollback, not for more work.
-const handlerGrace = time.Second
-
 // newHandlerPool takes the Subscriber's deliveries for handlers.
 func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*handlerPool, error) {
 	cfg = cfg.withDefaults()
-	if err := cfg.validate(s); err != nil {
+	if err := cfg.validate(s.cfg, s.origin); err != nil {
 		return nil, err
 	}
-	p := &handlerPool{sub: s, cfg: cfg, ctx: ctx, values: context.WithoutCancel(ctx), outputs: newOutputs(),
+	p := &handlerPool{sub: s, cfg: cfg, ctx: ctx, values: context.WithoutCancel(ctx), outputs: outputs.New[failurelog.ID](func(a, b Delivery) bool { return a.Deadline.After(b.Deadline) }),
 		backoff: RetryConfig{MinWait: cfg.BackoffMin, MaxWait: cfg.BackoffMax},
 		workers: make([]handlerWorker, cfg.Workers), made: time.Now()}
 	if cfg.DeadLetter != nil {
@@ -116,7 +113,7 @@ func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*han
 	if !s.setMode(modeHandlers) {
 		return nil, ErrBusy
 	}
-	s.handlers.Store(p)
+	s.handlers.Store(&handlerWatch{serving: p.serving, logHanging: p.logHanging})
 	s.wake() // everything moves to the channel
 	s.breaker.SetPace(func(step int) time.Duration { return p.backoff.wait(step, nil) })
 	return p, nil
@@ -273,7 +270,7 @@ func (p *handlerPool) dispositionOf(d Delivery) disposition {
 	switch {
 	case !p.sub.breaker.Admit(d.state), lease.Past(time.Now(), d.Deadline): // the process was paused meanwhile
 		return returnUndelivered
-	case p.outputs.inFlight(d):
+	case p.outputs.InFlight(failureID(d)):
 		return joinOutputs
 	case p.dead == nil:
 		return callHandler
@@ -291,7 +288,7 @@ func (p *handlerPool) dispose(d Delivery) (handle bool) {
 			p.sub.returnUndelivered(d)
 			return false
 		case joinOutputs:
-			if !p.outputs.takeOver(d) {
+			if !p.outputs.TakeOver(failureID(d), d) {
 				continue // they have ended since: look again
 			}
 			p.sub.failures.Update(failureID(d), func(r *failurelog.Record) { r.Survived++ })
@@ -303,4 +300,31 @@ func (p *handlerPool) dispose(d Delivery) (handle bool) {
 		p.inconclusive([]Delivery{d}, time.Now()) // the handler was not called
 		return false
 	}
+}
+
+// firstToExpire returns the delivery of a batch whose lease ends first. It ends the handler's context.
+func firstToExpire(batch []Delivery) Delivery {
+	first := batch[0]
+	for _, d := range batch[1:] {
+		if d.Deadline.Before(first.Deadline) {
+			first = d
+		}
+	}
+	return first
+}
+
+// handlerContext ends when a lease ends, and has the values of the ctx that Handle was called with. It needs no timer and
+// no goroutine of its own, nor do contexts derived from it: package context looks for the parent to attach to through
+// Value, and values, which comes from context.WithoutCancel, hides its own parent from that, so that the lease's context
+// is found.
+type handlerContext struct {
+	context.Context
+	values context.Context
+}
+
+func (c handlerContext) Value(key any) any {
+	if v := c.values.Value(key); v != nil {
+		return v
+	}
+	return c.Context.Value(key)
 }

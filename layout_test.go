@@ -22,13 +22,13 @@ const (
 	maxSourceLines   = 400
 	maxTestLines     = 600
 	maxFunctionLines = 60
-	maxRootFiles     = 36 // so that a listing of the root shows the architecture
+	maxRootFiles     = 30 // so that a listing of the root shows the architecture
 )
 
 const rootPackage = "github.com/sequin-go/sequin"
 
 // engines are the packages that the root is built on. They do not know it.
-var engines = []string{"batch", "lease", "flow", "breaker", "failurelog", "wire", "transport", "token"}
+var engines = []string{"batch", "lease", "flow", "breaker", "failurelog", "wire", "transport", "token", "blame", "outputs"}
 
 // goFile is one Go file of a tree.
 type goFile struct {

@@ -59,6 +59,8 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 		return nil, err
 	}
 	p := &Publisher{client: c, stream: stream, cfg: cfg, seed: maphash.MakeSeed(), started: time.Now()}
+	p.lines.logger, p.lines.stream = c.cfg.Logger, stream
+	p.trouble.log = &p.lines
 	p.receipts.trouble = &p.trouble
 	for range cfg.Lanes {
 		p.sizes = append(p.sizes, flow.NewSize(minBatchBytes, cfg.MaxBatchBytes))
@@ -79,7 +81,7 @@ func (p *Publisher) onFailure() func(MessageError) {
 	}
 	return func(e MessageError) {
 		if panicked := callApart("OnFailure", func() { p.cfg.OnFailure(e) }); panicked != nil {
-			p.log(slog.LevelError, "recovered a panic of OnFailure", errorAttrs(e.Message.Key, panicked)...)
+			p.lines.add(slog.LevelError, "recovered a panic of OnFailure", errorAttrs(e.Message.Key, panicked)...)
 		}
 	}
 }
@@ -218,7 +220,7 @@ func (p *Publisher) done(items []messageEntry, err error) {
 	}
 	for i := range items {
 		if o := &items[i].Item; o.to != nil {
-			o.to.complete(o.slot, err)
+			o.to.Complete(o.slot, err)
 		}
 	}
 	if err != nil && err != ErrClosed { // Close itself lists what it left

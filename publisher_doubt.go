@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin/internal/blame"
-	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // This file says what becomes of a batch that was refused without a reason, or got no answer: by a firewall's page, a bare
@@ -122,24 +121,6 @@ func (p *Publisher) control(ctx context.Context, b *messageBatch) error {
 	return nil
 }
 
-// sendEmpty makes a send without messages, size bytes long.
-func (p *Publisher) sendEmpty(ctx context.Context, size int) (took time.Duration, err error) {
-	body := bodies.Get(size)
-	body.JSON = wire.AppendEmptySend(body.JSON, size)
-	began := time.Now()
-	err = p.client.send(ctx, p.stream, body, sendOptions{repeat: once}, new(SendResult))
-	if err != nil && classify(err).kind == kindInvalid {
-		err = nil // a server that refuses to send nothing is well
-	}
-	if err != nil {
-		p.counts.failed(err)
-		return 0, err
-	}
-	bodies.Put(body)
-	p.gotThrough()
-	return time.Since(began), nil
-}
-
 // afterControl returns what becomes of a batch in doubt whose control ended with err: it waits. A batch whose control of the
 // same size fails as well is sent in smaller parts: nothing larger may get through.
 func (p *Publisher) afterControl(ctx context.Context, b *messageBatch, err error) messageResult {
@@ -151,7 +132,7 @@ func (p *Publisher) afterControl(ctx context.Context, b *messageBatch, err error
 		p.suspend(err)
 		return messageResult{Again: []*messageBatch{b}}
 	}
-	p.trouble.begin(p, err)
+	p.trouble.begin(err)
 	if f.subject != subjectLoad {
 		p.tracker.Failed()
 	}

@@ -2,10 +2,8 @@ package sequin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"time"
@@ -19,60 +17,6 @@ import (
 // which request it is for, so the state of a call can only be reached through a client of its own. The client is a value
 // without connections, and costs nothing to make. It rewinds bodies, waits and drains answers. What is repeated, and after
 // how long, is decided here: its own policy repeats a POST after a 503 and follows a Retry-After of any length.
-
-// RetryConfig says how a one-shot call is repeated. Its waits are also those of Publisher and Subscriber, which repeat
-// without a limit of attempts.
-type RetryConfig struct {
-	// MaxAttempts is the largest number of attempts at one call, including the first; 1 repeats nothing. Default 4. A
-	// call to a server that refuses connections ends within 2 s, however many attempts are left.
-	MaxAttempts int
-	// MinWait is the wait after the first attempt. The wait doubles after each further attempt, up to MaxWait; the actual
-	// wait is random, between half of that and all of it. Defaults 100 ms and 5 s. A Retry-After of the server is followed
-	// up to MaxWait.
-	MinWait, MaxWait time.Duration
-}
-
-func (r RetryConfig) withDefaults() RetryConfig {
-	if r.MaxAttempts == 0 {
-		r.MaxAttempts = 4
-	}
-	// If only one of the waits is set, the default of the other must not contradict it.
-	switch minWait, maxWait := 100*time.Millisecond, 5*time.Second; {
-	case r.MinWait == 0 && r.MaxWait == 0:
-		r.MinWait, r.MaxWait = minWait, maxWait
-	case r.MinWait == 0:
-		r.MinWait = min(minWait, r.MaxWait)
-	case r.MaxWait == 0:
-		r.MaxWait = max(maxWait, r.MinWait)
-	}
-	return r
-}
-
-func (r RetryConfig) validate() error {
-	switch {
-	case r.MaxAttempts < 1:
-		return fmt.Errorf("%w: Retry.MaxAttempts is %d, must be at least 1", ErrInvalidConfig, r.MaxAttempts)
-	case r.MinWait <= 0 || r.MaxWait < r.MinWait:
-		return fmt.Errorf("%w: Retry.MinWait %v and MaxWait %v, must be 0 < MinWait <= MaxWait", ErrInvalidConfig, r.MinWait, r.MaxWait)
-	}
-	return nil
-}
-
-// wait returns how long to wait after the n-th failure in a row (n from 0). It is random, so that clients that failed
-// together do not all repeat at the same time.
-func (r RetryConfig) wait(n int, cause error) time.Duration {
-	d := r.MaxWait
-	if n < 63 && r.MinWait<<n>>n == r.MinWait { // otherwise MinWait<<n overflows
-		d = min(r.MinWait<<n, r.MaxWait)
-	}
-	d = d/2 + rand.N(d/2+1)
-	var api *APIError
-	if errors.As(cause, &api) {
-		// MaxWait limits a Retry-After too: a server that asks for an hour must not stop a producer for an hour.
-		d = max(d, min(api.retryAfter, r.MaxWait))
-	}
-	return d
-}
 
 // repeat says when a failed attempt may be repeated.
 type repeat uint8

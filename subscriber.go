@@ -20,7 +20,7 @@ type Subscriber struct {
 	cfg      SubscriberConfig
 	stream   string // its name or id, as Subscribe got it
 	consumer string // its id: names are not scoped to streams on the 2024 server
-	origin   origin
+	origin   *origin
 
 	deliveries chan Delivery // of the buffer; closed by the loop
 	buffer     deliveryBuffer
@@ -40,19 +40,13 @@ type Subscriber struct {
 	counts    subscriberCounts
 	ackErrors sync.Mutex // held during a call of OnAckError
 
-	mode      atomic.Int32                // who gets the deliveries: see setMode
-	handlers  atomic.Pointer[handlerPool] // nil without handlers
+	mode      atomic.Int32                 // who gets the deliveries: see setMode
+	handlers  atomic.Pointer[handlerWatch] // nil without handlers
 	breaker   breaker.Breaker[*deliveryState]
 	failures  *failurelog.Log // of handlers
 	minWindow atomic.Int32    // the size of a handler's batch, which may be in flight whatever the window says
 	full      atomic.Bool     // no receive runs, and there is no room for one
 	filled    chan struct{}   // gets a token whenever full is set
-}
-
-// origin is where a Subscriber's messages come from, as Subscribe found it.
-type origin struct {
-	stream   *Stream
-	consumer *Consumer
 }
 
 // Subscribe starts receiving the messages of a consumer of a stream. Both are given by name or id. The subscription lasts
@@ -86,7 +80,7 @@ func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg Sub
 	if err != nil {
 		return nil, err
 	}
-	s := &Subscriber{client: c, cfg: cfg, stream: stream, consumer: foundConsumer.ID, origin: origin{foundStream, foundConsumer},
+	s := &Subscriber{client: c, cfg: cfg, stream: stream, consumer: foundConsumer.ID, origin: &origin{foundStream, foundConsumer},
 		deliveries: make(chan Delivery, cfg.MaxInFlight), wakeups: make(chan struct{}, 1), done: make(chan struct{}),
 		ledger: lease.NewLedger[*fetched, settling](cfg.MaxInFlight), failures: failurelog.New(), filled: make(chan struct{}, 1)}
 	s.buffer.channel = s.deliveries
@@ -235,3 +229,64 @@ func (s *Subscriber) log(level slog.Level, what string, args ...any) {
 	s.client.cfg.Logger.Log(context.Background(), level, "sequin: subscriber "+what,
 		append([]any{"stream", s.stream, "consumer", s.consumer}, args...)...)
 }
+
+// SubscriberStats are totals since Subscribe, but for InFlight.
+type SubscriberStats struct {
+	// Received counts the messages in answers. HandedOut counts those that were read from the channel.
+	Received, HandedOut uint64
+	// Acked and Nacked count the settles that the server confirmed, without the return of messages that the program did
+	// not see.
+	Acked, Nacked uint64
+	// ExpiredInBuffer counts the messages that were returned because nobody read them in time.
+	ExpiredInBuffer uint64
+	// RefusedLate counts the settles that were not sent because the lease was over.
+	RefusedLate uint64
+	// OutlivedLease counts the deliveries whose handler returned after their Deadline and had not settled them: they are
+	// delivered again. It counts calls of Handle, HandleBatch and Pipe only; Config.Logger is warned of them.
+	OutlivedLease uint64
+	// UnknownOutcomes counts the settles whose answer was lost.
+	UnknownOutcomes uint64
+	// Polls counts the receives. EmptyPolls counts those that returned no message.
+	Polls, EmptyPolls uint64
+	// InFlight is how many deliveries are buffered, or with the program and not settled on the server, now.
+	InFlight int
+	// LastError is the last error of a request, nil if there was none.
+	LastError error
+}
+
+// Stats returns the totals so far. It may be called at any time.
+func (s *Subscriber) Stats() SubscriberStats {
+	c := &s.counts
+	stats := SubscriberStats{Received: c.received.Load(), Acked: c.acked.Load(), Nacked: c.nacked.Load(),
+		ExpiredInBuffer: c.expired.Load(), RefusedLate: c.refusedLate.Load(), OutlivedLease: c.outlived.Load(), UnknownOutcomes: c.unknown.Load(),
+		Polls: c.polls.Load(), EmptyPolls: c.emptyPolls.Load()}
+	// In this order, a delivery that is added or read in between is missed, and none is counted twice.
+	recalled := c.recalled.Load()
+	buffered := c.buffered.Load()
+	stats.HandedOut = buffered - min(buffered, recalled+uint64(s.buffer.len()))
+	if err := c.last.Load(); err != nil {
+		stats.LastError = *err
+	}
+	stats.InFlight, _ = s.ledger.InFlight()
+	return stats
+}
+
+type subscriberCounts struct {
+	received, acked, nacked, expired, refusedLate, outlived, unknown, polls, emptyPolls atomic.Uint64
+
+	buffered atomic.Uint64 // deliveries sent on the channel
+	recalled atomic.Uint64 // of these, taken out again before the program saw them
+	last     atomic.Pointer[error]
+}
+
+func (c *subscriberCounts) noteError(err error) { c.last.Store(&err) }
+
+// handlerWatch is what a Subscriber asks the handlers of its deliveries.
+type handlerWatch struct {
+	serving    func() bool         // whether they have deliveries that are not settled
+	logHanging func(now time.Time) // logs those that have not returned although their leases are over
+}
+
+// handlerGrace is how long handlers get to return after their contexts have ended and the Subscriber has stopped. That is
+// time for a rollback, not for more work.
+const handlerGrace = time.Second

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
 	"github.com/sequin-go/sequin/internal/wire"
 )
@@ -36,17 +35,6 @@ type answer struct {
 	deliveries  []Delivery
 	knowsWaited bool
 	err         error
-}
-
-// fetched is what the deliveries of one receive have in common. Their states point to it.
-type fetched struct {
-	sub   *Subscriber
-	lease *lease.Lease // as received
-
-	// The loop's own.
-	batch       flow.Batch
-	takenBefore uint64 // how many deliveries had left the channel when the first of these was sent on it
-	last        uint64 // which number the last of these has, among all that were sent on the channel
 }
 
 // startPolls starts the receives that may run now, and returns when to look again, the zero time for never.
@@ -177,7 +165,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *poll, terms lease.Term
 		if a.knowsWaited {
 			waited = min(time.Duration(ms)*time.Millisecond, arrived.Sub(sent))
 		}
-		a.fetched = &fetched{sub: s, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard)}
+		a.fetched = &fetched{origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard)}
 		return decoder.Decode(body)
 	})
 	// Within an answer by seq: the 2024 server promises no order, and returns a batch in reverse.

@@ -92,7 +92,7 @@ func newSettler(sub *Subscriber, repeatAcks bool) *settler {
 // id, so that a late ack would settle a message that somebody else is handling, or even a newer version of it.
 func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error {
 	switch {
-	case d.state == nil || d.state.fetched.sub != s.sub:
+	case d.state == nil || d.state.fetched.origin != s.sub.origin:
 		return ErrNotDelivered
 	case how.Kind != Ack && how.Kind != Nack:
 		return fmt.Errorf("%w: Settlement.Kind is %d, must be Ack or Nack", ErrInvalidArgument, how.Kind)
@@ -285,5 +285,13 @@ func (s *Subscriber) ackFailed(d Delivery, err error) {
 	defer s.ackErrors.Unlock()
 	if panicked := callApart("OnAckError", func() { s.cfg.OnAckError(d, err) }); panicked != nil {
 		s.log(slog.LevelError, "recovered a panic of OnAckError", errorAttrs(d.Key, panicked)...)
+	}
+}
+
+// noteLeft counts settles that failed while the Subscriber stops, so that Close reports them. A Close that returned nil
+// although an ack of the program has failed would look like a clean end.
+func (s *Subscriber) noteLeft(items []settleEntry, err error) {
+	if s.ledger.Stopping() {
+		s.ledger.NoteUnsent(len(items), errors.Is(err, ErrOutcomeUnknown), err)
 	}
 }

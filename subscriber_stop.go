@@ -3,7 +3,6 @@ package sequin
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -241,12 +240,4 @@ func (lp *subscriberLoop) finish() {
 		cause: cmp.Or(unsent.Cause, ErrLeaseExpired)})
 	s.hardStop()
 	close(s.done)
-}
-
-// noteLeft counts settles that failed while the Subscriber stops, so that Close reports them. A Close that returned nil
-// although an ack of the program has failed would look like a clean end.
-func (s *Subscriber) noteLeft(items []settleEntry, err error) {
-	if s.ledger.Stopping() {
-		s.ledger.NoteUnsent(len(items), errors.Is(err, ErrOutcomeUnknown), err)
-	}
 }

@@ -115,14 +115,6 @@ func brokenKeyRule(s string, wildcards bool) string {
 	return ""
 }
 
-// clip shortens a quoted string, so that the error around it stays readable.
-func clip(s string) string {
-	if len(s) > 64 {
-		return strings.ToValidUTF8(s[:64], "") + "…"
-	}
-	return s
-}
-
 // checkMessage returns the size of a message in the body of a send, with its comma.
 func checkMessage(key, data string) (size int, err error) {
 	keySize, err := checkKey(key)
