@@ -99,6 +99,10 @@ type SubscriberConfig struct {
 	MaxInFlight int
 	// Pollers is how many receives may run at once. One of them may wait in a long poll; the others run only while
 	// receives return as many messages as they ask for. 1 to 16, default 2.
+	//
+	// Versions of one key come in order with any number. With 1, all deliveries come in the order in which the server
+	// delivers them: that of Seq, while none is redelivered. With more, two receives may be answered in either order, and
+	// messages of different keys come in the order of the answers.
 	Pollers int
 	// WaitFor is how long a receive may wait at the server for a message. 500 ms to 5 min, default 20 s, or less if
 	// HTTPClient.Timeout is shorter. If the server refuses to wait, or the lease is too short to be spent waiting (see the
@@ -169,8 +173,9 @@ func (c SubscriberConfig) validate() error {
 // HandlerConfig configures Subscriber.Handle and Subscriber.Pipe. The zero value works. It is copied.
 type HandlerConfig struct {
 	// Workers is how many handlers may run at once, each on a goroutine of its own, from 1 to the Subscriber's MaxInFlight.
-	// Default 1, which handles deliveries in their order. Two versions of one key are not handled at once, unless the lease
-	// of the first ends while its handler runs.
+	// Default 1, which handles deliveries in the order of Deliveries: with SubscriberConfig.Pollers 1 that of the stream, with
+	// more that of each key. Two versions of one key are not handled at once, unless the lease of the first ends while its
+	// handler runs.
 	Workers int
 	// BackoffMin and BackoffMax bound the delay of the nack when a handler fails. The delay starts at BackoffMin, doubles
 	// with each failure of the message up to BackoffMax, is jittered, and is cut to what the lease allows. While all

@@ -178,6 +178,7 @@ func (b *stateBlock) next(f *fetched) *deliveryState {
 type fetched struct {
 	origin *origin      // of its Subscriber
 	lease  *lease.Lease // as received
+	fenced bool         // the ack ids belong to these deliveries alone: a settle may be repeated
 
 	// The loop's own.
 	batch       flow.Batch

@@ -336,11 +336,14 @@ func (c *Client) extensions() extensions {
 // learnExtensions reads the list in the header of an answer. An answer without a list, a proxy's for instance, changes
 // nothing.
 func (c *Client) learnExtensions(h http.Header) {
-	lists := h["Sequin-Extensions"]
-	if len(lists) == 0 {
-		return
+	if bits, listed := extensionsIn(h); listed && c.announced.Load() != bits {
+		c.announced.Store(bits)
 	}
-	var bits uint32
+}
+
+// extensionsIn returns the extensions that the header of an answer lists, and whether it has a list.
+func extensionsIn(h http.Header) (bits uint32, listed bool) {
+	lists := h["Sequin-Extensions"]
 	for _, list := range lists {
 		for name := range strings.SplitSeq(list, ",") {
 			switch strings.TrimSpace(name) {
@@ -351,7 +354,5 @@ func (c *Client) learnExtensions(h http.Header) {
 			}
 		}
 	}
-	if c.announced.Load() != bits {
-		c.announced.Store(bits)
-	}
+	return bits, len(lists) > 0
 }

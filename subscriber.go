@@ -124,6 +124,8 @@ var noDeliveries = func() <-chan Delivery { c := make(chan Delivery); close(c); 
 // Deliveries returns the channel of deliveries, the same one at every call. It is closed when the Subscriber stops; Err
 // then tells why. Any number of goroutines may range over it.
 //
+// Versions of one key come in order. Different keys do too with SubscriberConfig.Pollers 1, while nothing is redelivered.
+//
 // The channel has room for MaxInFlight deliveries, but its len does not tell how many are buffered: most of them wait in a
 // queue, where their leases are checked, until the program settles what it has read.
 //
@@ -151,7 +153,8 @@ func (s *Subscriber) offer(now time.Time) {
 }
 
 // Err returns nil while the Subscriber runs, and after Close or the end of its ctx. Otherwise it tells why the Subscriber
-// stopped: an *APIError with ErrNotFound (the consumer was deleted) or ErrUnauthorized, or ErrLeaseTooShort.
+// stopped: an *APIError with ErrNotFound (the consumer was deleted) or ErrUnauthorized (Sequin itself has refused every
+// receive for 30 s), or ErrLeaseTooShort.
 func (s *Subscriber) Err() error { return s.shutdown.err() }
 
 // Close stops the Subscriber. It stops receiving, closes the channel and returns the messages that the program did not
@@ -227,7 +230,7 @@ func (s *Subscriber) returnUndelivered(d Delivery) {
 
 func (s *Subscriber) log(level slog.Level, what string, args ...any) {
 	s.client.cfg.Logger.Log(context.Background(), level, "sequin: subscriber "+what,
-		append([]any{"stream", s.stream, "consumer", s.consumer}, args...)...)
+		append([]any{"stream", s.origin.stream.Name, "consumer", s.origin.consumer.Name}, args...)...)
 }
 
 // SubscriberStats are totals since Subscribe, but for InFlight.

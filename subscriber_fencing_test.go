@@ -139,18 +139,93 @@ func TestOnAnAppendingStreamALostAckIsRepeated(t *testing.T) {
 	}
 }
 
-// Whatever the server: the stream keeps one message per key.
+// unfenced runs promise against servers that do not say that an ack id belongs to one delivery.
+func unfenced(t *testing.T, promise func(t *testing.T, w *world)) {
+	t.Helper()
+	for _, mode := range []server.Compat{server.Documented, server.Aug2024} {
+		t.Run(mode.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				promise(t, newWorld(t, sequintest.Config{Compat: mode, WithoutExtensions: []string{"fenced-acks"}}, sequin.Config{}))
+			})
+		})
+	}
+}
+
+// The stream keeps one message per key, and the server does not say that an ack id belongs to one delivery.
 func TestOnAReplacingStreamALostAckIsNotRepeated(t *testing.T) {
+	for name, fault := range map[string]sequintest.Fault{
+		"lost":        {CutAfter: true},
+		"foreign_503": {Status: 503, Body: "upstream connect error or disconnect/reset before headers", Acted: true},
+		"foreign_403": {Status: 403, Body: "<html>"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			unfenced(t, func(t *testing.T, w *world) {
+				_, err := w.client.CreateStream(w.ctx, "orders", sequin.StreamOptions{OneMessagePerKey: true})
+				require.NoError(t, err)
+				_, err = w.client.CreateConsumer(w.ctx, "orders", "all", ">", sequin.ConsumerOptions{})
+				require.NoError(t, err)
+				sub := w.subscribe(t, sequin.SubscriberConfig{})
+				w.send(t, "k.1", "x")
+				fault.Op = sequintest.Ack
+				w.Fault(fault)
+				require.ErrorIs(t, next(t, sub, time.Second).AckSync(w.ctx), sequin.ErrOutcomeUnknown)
+				require.Equal(t, 1, w.Count(sequintest.Ack))
+				closeNow(t, sub)
+			})
+		})
+	}
+}
+
+// Where an ack id belongs to one delivery, a settle of it cannot do harm, and is repeated until the deadline.
+func TestASettleIsRepeatedIfItsAckIDIsFenced(t *testing.T) {
+	for name, fault := range map[string]sequintest.Fault{
+		"lost":        {CutAfter: true, Count: 3},
+		"foreign_503": {Status: 503, Body: "<html>", Acted: true, Count: 3},
+		"foreign_403": {Status: 403, Body: "<html>", Count: 3},
+		"page":        {Garble: true, Count: 3},
+		"bare_500":    {Status: 500, Body: "{}", Count: 3},
+	} {
+		for _, op := range []sequintest.Op{sequintest.Ack, sequintest.Nack} {
+			t.Run(fmt.Sprintf("%s_%v", name, op), func(t *testing.T) {
+				inMode(t, server.Documented, func(t *testing.T, w *world) {
+					_, err := w.client.CreateStream(w.ctx, "orders", sequin.StreamOptions{OneMessagePerKey: true})
+					require.NoError(t, err)
+					_, err = w.client.CreateConsumer(w.ctx, "orders", "all", ">", sequin.ConsumerOptions{})
+					require.NoError(t, err)
+					sub := w.subscribe(t, sequin.SubscriberConfig{})
+					w.send(t, "k.1", "x")
+					fault.Op = op
+					w.Fault(fault)
+					if d := next(t, sub, time.Second); op == sequintest.Ack {
+						require.NoError(t, d.AckSync(w.ctx))
+					} else {
+						require.NoError(t, d.Nack())
+						require.NoError(t, next(t, sub, 10*time.Second).AckSync(w.ctx), "it is redelivered")
+					}
+					time.Sleep(10 * time.Second)
+					require.Equal(t, 4, min(4, w.Count(op)))
+					require.Zero(t, sub.Stats().UnknownOutcomes)
+					w.requireDone(t)
+					closeNow(t, sub)
+				})
+			})
+		}
+	}
+}
+
+// What is lost last has an unknown outcome.
+func TestAFencedSettleThatIsLostUntilItsDeadlineIsUnknown(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
-		_, err := w.client.CreateStream(w.ctx, "orders", sequin.StreamOptions{OneMessagePerKey: true})
-		require.NoError(t, err)
-		_, err = w.client.CreateConsumer(w.ctx, "orders", "all", ">", sequin.ConsumerOptions{})
-		require.NoError(t, err)
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
 		w.send(t, "k.1", "x")
 		w.Fault(sequintest.Fault{Op: sequintest.Ack, CutAfter: true})
-		require.ErrorIs(t, next(t, sub, time.Second).AckSync(w.ctx), sequin.ErrOutcomeUnknown)
-		require.Equal(t, 1, w.Count(sequintest.Ack))
+		d := next(t, sub, time.Second)
+		err := d.AckSync(w.ctx)
+		require.ErrorIs(t, err, sequin.ErrOutcomeUnknown)
+		require.ErrorIs(t, err, sequin.ErrLeaseExpired)
+		require.Greater(t, w.Count(sequintest.Ack), 3)
+		require.WithinDuration(t, d.Deadline, time.Now(), 2*time.Second)
 		closeNow(t, sub)
 	})
 }

@@ -130,6 +130,7 @@ func (lp *subscriberLoop) waitFor(now time.Time) time.Duration {
 	if !lp.knowsWaited {
 		wait = min(wait, (lp.sub.terms.Load().AckWait / 3).Truncate(time.Millisecond))
 	}
+	wait = lp.wait.Limit(now, wait)
 	if lp.refusesWait || now.Before(lp.noWaitUntil) || wait < minWaitFor {
 		return 0
 	}
@@ -138,6 +139,13 @@ func (lp *subscriberLoop) waitFor(now time.Time) time.Duration {
 
 // waitedHeader tells how long the server waited before it leased the messages, in milliseconds, rounded down.
 const waitedHeader = "Sequin-Waited-Ms"
+
+// fenced reports whether an answer announces that its ack ids belong to its deliveries alone. What other answers have
+// announced does not count: those may be of another server.
+func fenced(h http.Header) bool {
+	bits, listed := extensionsIn(h)
+	return listed && bits&fencedAcksBit != 0
+}
 
 // receive makes one receive and reports its outcome to the loop.
 func (lp *subscriberLoop) receive(ctx context.Context, p *poll, terms lease.Terms) {
@@ -165,7 +173,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *poll, terms lease.Term
 		if a.knowsWaited {
 			waited = min(time.Duration(ms)*time.Millisecond, arrived.Sub(sent))
 		}
-		a.fetched = &fetched{origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard)}
+		a.fetched = &fetched{origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard), fenced: fenced(h)}
 		return decoder.Decode(body)
 	})
 	// Within an answer by seq: the 2024 server promises no order, and returns a batch in reverse.
@@ -184,7 +192,8 @@ func (lp *subscriberLoop) take(a answer) {
 		lp.takeFailure(now, a)
 		return
 	}
-	lp.failures, lp.knowsWaited = 0, a.knowsWaited
+	lp.received(now)
+	lp.knowsWaited = a.knowsWaited
 	lp.more = len(a.deliveries) >= a.poll.asked
 	if len(a.deliveries) == 0 {
 		lp.takeEmpty(now, a)
@@ -198,6 +207,11 @@ func (lp *subscriberLoop) take(a answer) {
 	small := lp.window.Small(lp.window.Ask(lp.room(lp.windowSize())))
 	f.batch = lp.window.NewBatch(f.lease, a.poll.round, lp.more && (a.poll.limited || small))
 	late := lease.Past(now, f.lease.HandOverBy)
+	if late {
+		lp.window.Lost(now, a.poll.asked, false) // it was too slow
+	} else {
+		lp.window.Arrived(now, len(a.deliveries))
+	}
 	open, _ := lp.sub.breaker.Open()
 	if open {
 		lp.sub.freshest(a.deliveries)
@@ -255,11 +269,18 @@ func (lp *subscriberLoop) backOff(now time.Time) {
 	lp.nextPoll = now.Add(pause/2 + rand.N(pause/2+1))
 }
 
+// refusedFor is how long Sequin must refuse every receive until the Subscriber ends. A token may be replaced meanwhile, and a
+// server that is being deployed may refuse one that is valid.
+const refusedFor = 30 * time.Second
+
 // takeFailure handles a receive that failed. Only an error that is permanent stops the Subscriber.
 func (lp *subscriberLoop) takeFailure(now time.Time, a answer) {
 	lp.more = false
 	retry := lp.sub.client.cfg.Retry
 	f := classify(a.err)
+	if f.kind != kindUnauthorized {
+		lp.refusedSince = time.Time{}
+	}
 	switch {
 	case a.poll.wait > 0 && f.kind == kindInvalid && f.status() == http.StatusBadRequest && strings.Contains(f.api.Summary, "wait_for"):
 		lp.refusesWait, lp.nextPoll = true, now
@@ -275,16 +296,49 @@ func (lp *subscriberLoop) takeFailure(now time.Time, a answer) {
 		}
 		return
 	case f.kind == kindUnauthorized:
-		lp.fatal = a.err
+		if lp.refusedSince.IsZero() {
+			lp.refusedSince = now
+		}
+		if now.Sub(lp.refusedSince) >= refusedFor {
+			lp.fatal = a.err
+		}
 	case f.kind == kindNotFound:
 		lp.missing, lp.nextCheck = true, now
-	case f.kind == kindTooLong:
-		lp.window.TooLarge(a.poll.asked)
+	default:
+		lp.adapt(now, a, f)
 	}
 	lp.sub.counts.noteError(a.err)
 	lp.nextPoll = now.Add(retry.wait(lp.failures, a.err))
-	lp.failures++
-	lp.sub.log(slog.LevelWarn, "could not receive", "failures", lp.failures, "next in", lp.nextPoll.Sub(now), "error", a.err)
+	if lp.failures++; lp.failures == 1 {
+		lp.failingSince = now
+		lp.sub.log(slog.LevelWarn, "could not receive, and tries until it can", "error", a.err)
+	}
+}
+
+// received ends a series of failures.
+func (lp *subscriberLoop) received(now time.Time) {
+	lp.refusedSince, lp.missing = time.Time{}, false
+	if lp.failures > 0 {
+		lp.sub.log(slog.LevelInfo, "receives again", "failures", lp.failures, "for", now.Sub(lp.failingSince))
+	}
+	lp.failures = 0
+}
+
+// adapt makes the next receives wait for less time, or ask for fewer messages, if that may be why this one failed: its answer
+// was lost or cut, came too slowly, or something answered in place of the server. A receive that was cut without a byte after
+// much of its wait most likely met the read time-out of a proxy.
+func (lp *subscriberLoop) adapt(now time.Time, a answer, f requestFailure) {
+	page := f.foreign && f.status() >= http.StatusInternalServerError // of a proxy that gave up
+	cut := f.kind == kindLost && f.mayHaveActed
+	began := a.poll.answered.Load()
+	if after := now.Sub(a.poll.started); page || cut && !began {
+		if learned := lp.wait.Cut(now, a.poll.wait, after); learned && after > a.poll.wait/2 {
+			return
+		}
+	}
+	if page || cut || f.kind == kindUnreadable || f.kind == kindTooLong {
+		lp.window.Lost(now, a.poll.asked, f.kind == kindTooLong || cut && began)
+	}
 }
 
 // freshest moves a delivery whose message has never failed to the front: it makes the better probe.

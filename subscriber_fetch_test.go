@@ -302,3 +302,22 @@ func TestMessagesThatAreTooLargeForOneAnswerAreReceived(t *testing.T) {
 		})
 	}
 }
+
+// With one poller everything comes in the order of the stream. With more, receives that are answered in another order than
+// they were made in reorder different keys.
+func TestWithOnePollerAllDeliveriesComeInOrder(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 3000)
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, DelayAfter: 50 * time.Millisecond, Match: everySecond()})
+		sub := w.subscribe(t, sequin.SubscriberConfig{Pollers: 1})
+		last := int64(0)
+		for range 3000 {
+			d := next(t, sub, time.Second)
+			require.Greater(t, d.Seq, last)
+			last = d.Seq
+			require.NoError(t, d.Ack())
+		}
+		closeNow(t, sub)
+	})
+}

@@ -20,6 +20,7 @@ type subscriberLoop struct {
 	timer   *time.Timer
 	polls   []*poll // that run
 	window  flow.Window
+	wait    flow.Wait
 
 	prefetched []*fetched   // those with deliveries in the channel, in its order
 	unused     [][]Delivery // of earlier answers, for later ones; no more than there were receives at once
@@ -31,6 +32,9 @@ type subscriberLoop struct {
 	nextPoll    time.Time
 	empties     int // answers in a row after which the loop paused
 	failures    int // receives in a row that failed
+
+	failingSince time.Time // the first of them
+	refusedSince time.Time // the first of those in a row that Sequin refused with 401 or 403
 
 	nextCheck    time.Time
 	checking     bool
@@ -236,13 +240,10 @@ func (lp *subscriberLoop) takeCheck(c check) {
 	switch {
 	case c.err == nil:
 		lp.missing, lp.failedChecks = false, 0
-		lp.window.Widen()
 		if ackWait := c.consumer.AckWait; ackWait != 0 { // an answer that does not tell it changes nothing
 			lp.fatal = checkLease(ackWait)
 			lp.sub.setTerms(ackWait)
 		}
-	case f.kind == kindUnauthorized:
-		lp.fatal = c.err
 	case f.kind == kindNotFound:
 		if lp.missing {
 			lp.fatal = c.err

@@ -77,7 +77,7 @@ func TestCloseReportsWhatCouldNotBeReturned(t *testing.T) {
 		"too slow for ctx":   {sequintest.Fault{Delay: 1600 * time.Millisecond}, true, true, true, time.Millisecond, context.DeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBothModes(t, func(t *testing.T, w *world) {
+			unfenced(t, func(t *testing.T, w *world) {
 				w.stream(t, "orders", spacious)
 				sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: most})
 				buffered := w.fillBuffer(t, sub, most)

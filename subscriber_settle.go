@@ -192,21 +192,34 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 		return settleResult{Done: b.Items}
 	}
 	s.sub.counts.noteError(err)
+	return s.failed(kind, b, err, margin)
+}
+
+// failed decides what becomes of a batch whose request failed. What the server surely did not carry out is repeated. What it
+// may have carried out is repeated only where that cannot settle another delivery: with an ack id of a server that fences
+// them, or an ack on a stream that appends.
+func (s *settler) failed(kind SettlementKind, b *settleBatch, err error, margin time.Duration) settleResult {
 	f := classify(err)
-	repeat := kind == Ack && s.repeatAcks && f.mayHaveActed
-	if f.surelyNotActed() || repeat {
-		for i := range b.Items {
-			b.Items[i].Item.unsure = b.Items[i].Item.unsure || repeat
-		}
-		wait := s.sub.client.cfg.Retry.wait(int(s.failures[kind].Add(1)-1), err)
-		// With a wait longer than half the margin, leases would end after the server has recovered. The batch is repeated
-		// as it is, without more settles: one of its ids may be the cause, and the lane has another slot for the others.
-		return settleResult{Again: []*settleBatch{b}, Wait: min(wait, margin/2)}
-	}
-	if f.mayHaveActed {
+	failed, again := b.Items, []settleEntry(nil)
+	switch {
+	case f.mayHaveActed:
 		err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+		appends := kind == Ack && s.repeatAcks
+		failed, again = batch.Partition(b.Items, func(e *settleEntry) bool {
+			e.Item.unsure = appends || e.Item.state.fetched.fenced
+			return e.Item.unsure
+		})
+	case f.surelyNotActed():
+		failed, again = nil, b.Items
 	}
-	return settleResult{Failed: b.Items, Err: err}
+	r := settleResult{Failed: failed, Err: err}
+	if len(again) > 0 {
+		// As one batch, without more settles: one of its ids may be the cause, and the lane has another slot for the others.
+		// With a wait longer than half the margin, leases would end after the server has recovered.
+		r.Again = []*settleBatch{{Items: again}}
+		r.Wait = min(s.sub.client.cfg.Retry.wait(int(s.failures[kind].Add(1)-1), err), margin/2)
+	}
+	return r
 }
 
 // splitExpired splits settles into those that may still be sent and those whose leases are over. Both keep their order.

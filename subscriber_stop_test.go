@@ -520,7 +520,7 @@ func TestEveryCloseReturnsTheSame(t *testing.T) {
 // Deliveries that were not read are returned, and the others are waited for.
 func TestAPermanentErrorStopsAsCloseDoes(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
-		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 5 * time.Minute})
 		w.publish(t, "k", 20)
 		sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlight: 40, Pollers: 1, LeaseMargin: time.Second})
 		d := next(t, sub, time.Second)

@@ -272,6 +272,23 @@ func everySecond() func(*sequintest.Request) bool {
 	return func(*sequintest.Request) bool { return n.Add(1)%2 == 1 }
 }
 
+// during matches from the first request on, for so long.
+func during(d time.Duration) func(*sequintest.Request) bool {
+	var once sync.Once
+	var began time.Time
+	return func(*sequintest.Request) bool {
+		once.Do(func() { began = time.Now() })
+		return time.Since(began) < d
+	}
+}
+
+// notEveryEighth matches seven of eight requests for two minutes.
+func notEveryEighth() func(*sequintest.Request) bool {
+	var n atomic.Int32
+	lasts := during(2 * time.Minute)
+	return func(r *sequintest.Request) bool { return n.Add(1)%8 != 0 && lasts(r) }
+}
+
 func TestOnlyAPermanentErrorStopsTheSubscriber(t *testing.T) {
 	for _, row := range []struct {
 		name  string
@@ -281,7 +298,12 @@ func TestOnlyAPermanentErrorStopsTheSubscriber(t *testing.T) {
 	}{
 		{"unauthorized", sequintest.Receive, sequintest.Fault{Status: 401, Body: `{"summary":"no"}`}, sequin.ErrUnauthorized},
 		{"forbidden", sequintest.Receive, sequintest.Fault{Status: 403, Body: ownRefusal}, sequin.ErrUnauthorized},
-		{"unauthorized_when_read_again", sequintest.GetConsumer, sequintest.Fault{Status: 401, Body: ownRefusal}, sequin.ErrUnauthorized},
+		{"unauthorized_when_read_again", sequintest.GetConsumer, sequintest.Fault{Status: 401, Body: ownRefusal}, nil},
+		{"refused_for_20s", sequintest.Receive, sequintest.Fault{Status: 401, Body: ownRefusal, Match: during(20 * time.Second)}, nil},
+		{"refused_but_for_one_answer_in_8", sequintest.Receive, sequintest.Fault{Status: 403, Body: ownRefusal, Match: notEveryEighth()}, nil},
+		{"a_proxys_401", sequintest.Receive, sequintest.Fault{Status: 401, Body: "<html>", Match: during(2 * time.Minute)}, nil},
+		{"a_proxys_403", sequintest.Receive, sequintest.Fault{Status: 403, Body: "<html>", Match: during(2 * time.Minute)}, nil},
+		{"a_proxys_405", sequintest.Receive, sequintest.Fault{Status: 405, Body: "<html>", Match: during(2 * time.Minute)}, nil},
 		{"a_404_while_the_consumer_exists", sequintest.Receive, sequintest.Fault{Status: 404, Body: `{"summary":"no"}`, Count: 3}, nil},
 		{"a_proxys_404", sequintest.Receive, sequintest.Fault{Status: 404, Body: "<html>", Count: 5}, nil},
 		{"one_404_when_read_again", sequintest.GetConsumer, sequintest.Fault{Status: 404, Body: `{"summary":"no"}`, Count: 1}, nil},

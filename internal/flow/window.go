@@ -23,8 +23,7 @@ import (
 // long from a message's receive to its settle.
 type Window struct {
 	size, most int
-	share      int // the most that one receive asks for at present
-	part       int // the most that one receive ever asks for
+	share      share
 	round      int // counts the changes of size: a batch that was asked for under another size says nothing about this one
 	times      *HandlingTimes
 
@@ -41,7 +40,7 @@ const firstSize = 32
 func NewWindow(maxInFlight, pollers, maxBatch int, times *HandlingTimes) Window {
 	parts := pollers + 1 // one for each receive that runs, and one that the program works on
 	part := min(maxBatch, (maxInFlight+parts-1)/parts)
-	return Window{size: min(firstSize, maxInFlight), most: maxInFlight, share: part, part: part, times: times}
+	return Window{size: min(firstSize, maxInFlight), most: maxInFlight, share: share{now: part, most: part}, times: times}
 }
 
 // Size returns how many messages may be in flight.
@@ -51,19 +50,11 @@ func (w *Window) Size() int { return w.size }
 func (w *Window) Round() int { return w.round }
 
 // Ask returns how many messages a receive asks for if there is room for so many.
-func (w *Window) Ask(room int) int { return min(room, w.share) }
+func (w *Window) Ask(room int) int { return min(room, w.share.now) }
 
 // Small reports whether a receive that asks for so many is hardly worth its request while the program has something else
 // to do.
-func (w *Window) Small(ask int) bool { return ask < 1 || ask < min(w.share, w.size)/2 }
-
-// TooLarge makes receives ask for less, because the answer to one that asked for so many was too large. The messages in
-// that answer cannot be had until their lease ends, so that more is tried only now and then: see Widen. The size stays: a
-// batch handler that needs more gets it by several receives.
-func (w *Window) TooLarge(ask int) { w.share = max(1, min(w.share, ask/2)) }
-
-// Widen lets receives ask for twice as much again after TooLarge: the large messages may be gone.
-func (w *Window) Widen() { w.share = min(2*w.share, w.part) }
+func (w *Window) Small(ask int) bool { return ask < 1 || ask < min(w.share.now, w.size)/2 }
 
 // Batch is what a Window notes of the messages of one receive.
 type Batch struct {

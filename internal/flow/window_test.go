@@ -95,21 +95,6 @@ func TestUnsettledMessagesGrowTheWindowOnlyIfNothingWasSettled(t *testing.T) {
 	require.Equal(t, 64, w.Size())
 }
 
-func TestAfterAnAnswerThatWasTooLargeReceivesAskForLess(t *testing.T) {
-	var times HandlingTimes
-	w := NewWindow(1000, 2, 1000, &times)
-	w.TooLarge(100)
-	require.Equal(t, 50, w.Ask(1000))
-	w.TooLarge(80)
-	require.Equal(t, 40, w.Ask(1000))
-	w.TooLarge(1)
-	require.Equal(t, 1, w.Ask(1000), "never for less than one")
-	for range 20 {
-		w.Widen()
-	}
-	require.Equal(t, 334, w.Ask(1000), "up to a third")
-}
-
 func TestTheBufferIsSampledOftenOnlyWhileItChanges(t *testing.T) {
 	var w Window
 	var pauses []time.Duration
