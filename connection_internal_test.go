@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,6 +27,7 @@ type pipes struct {
 	once   sync.Once
 
 	dials    atomic.Int32
+	cut      atomic.Int32                       // requests whose connection the server has closed
 	dialTime time.Duration                      // of each dial
 	serve    func(n int32, c net.Conn) net.Conn // takes the n-th connection, or changes it; nil changes none
 }
@@ -57,12 +59,24 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443} }
 
-// overTLS runs promise with a Client's own transport and a server over TLS, in a synctest bubble.
+// overTLS runs promise with a Client's own transport and a server over TLS, in a synctest bubble. For the stream "forbidden"
+// a firewall answers, and for the stream "cut" nobody.
 func overTLS(t *testing.T, http2 bool, cfg Config, p *pipes, promise func(t *testing.T, c *Client, web *httptest.Server)) {
 	t.Helper()
 	api := server.New(server.Config{})
 	defer api.Close()
-	web := httptest.NewUnstartedServer(api)
+	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/api/streams/forbidden":
+			w.WriteHeader(http.StatusForbidden)
+		case "/api/streams/cut":
+			p.cut.Add(1)
+			panic(http.ErrAbortHandler)
+		default:
+			api.ServeHTTP(w, r)
+		}
+	}))
+	web.Config.ErrorLog = log.New(io.Discard, "", 0)
 	web.Listener.Close()
 	web.Listener, web.EnableHTTP2 = p, http2
 	web.StartTLS()
@@ -77,6 +91,7 @@ func overTLS(t *testing.T, http2 bool, cfg Config, p *pipes, promise func(t *tes
 }
 
 func TestASlowConnectionIsWaitedFor(t *testing.T) {
+	require.Equal(t, 30*time.Second, newDialer(30*time.Second).Timeout)
 	for name, p := range map[string]*pipes{"dial": {dialTime: 4 * time.Second}, "handshake": {serve: func(_ int32, c net.Conn) net.Conn {
 		return &slowStart{Conn: c, delay: 4 * time.Second}
 	}}} {
@@ -92,6 +107,36 @@ func TestASlowConnectionIsWaitedFor(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A stream of HTTP/2 ends without its connection, which carries the other requests of the Client.
+func TestAHTTP2ConnectionIsUsedAgainAfterAForeignAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipes()
+		overTLS(t, true, Config{}, p, func(t *testing.T, c *Client, _ *httptest.Server) {
+			_, err := c.GetStream(t.Context(), "forbidden")
+			require.True(t, classify(err).foreign)
+			_, err = c.ListStreams(t.Context())
+			require.NoError(t, err)
+			require.EqualValues(t, 1, p.dials.Load())
+		})
+	})
+}
+
+// A server with TLS may speak HTTP/1 only. Its first answer tells.
+func TestNetHTTPDoesNotRepeatAReadByItselfOverTLS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipes()
+		overTLS(t, false, Config{Retry: RetryConfig{MaxAttempts: 1}}, p, func(t *testing.T, c *Client, _ *httptest.Server) {
+			_, err := c.ListStreams(t.Context())
+			require.NoError(t, err)
+			synctest.Wait() // the connection is idle, and is reused
+			_, err = c.GetStream(t.Context(), "cut")
+			require.Equal(t, kindLost, classify(err).kind)
+			require.EqualValues(t, 1, p.cut.Load())
+			require.EqualValues(t, 1, p.dials.Load())
+		})
+	})
 }
 
 // slowStart is a connection whose first bytes arrive late.

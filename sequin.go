@@ -144,14 +144,16 @@ const (
 	pingTimeout = 5 * time.Second
 )
 
-// newTransport makes the transport of a Client without an HTTPClient. A connection may take as long as an attempt: name
-// lookups, several addresses and a TLS handshake over a bad link take seconds. net/http goes on with a dial whose attempt
-// has ended, so that the next attempt may find it done.
+// newDialer makes the dialer of that transport. A connection may take as long as an attempt: name lookups, several addresses
+// and a TLS handshake over a bad link take seconds. net/http goes on with a dial whose attempt has ended, so that the next
+// attempt may find it done.
+func newDialer(timeout time.Duration) *net.Dialer { return &net.Dialer{Timeout: timeout} }
+
+// newTransport makes the transport of a Client without an HTTPClient.
 func newTransport(timeout time.Duration) *http.Transport {
-	dialer := net.Dialer{Timeout: timeout}
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         dialer.DialContext,
+		DialContext:         newDialer(timeout).DialContext,
 		ForceAttemptHTTP2:   true,
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		MaxIdleConnsPerHost: idlePerHost,

@@ -92,6 +92,18 @@ func TestATokenIsRenewedOnceACall(t *testing.T) {
 	})
 }
 
+func TestTheRepeatWithANewTokenIsNotCountedAsAnAttempt(t *testing.T) {
+	withTokens(t, sequin.Config{Retry: sequin.RetryConfig{MaxAttempts: 2}}, func(t *testing.T, w *world, source *expiring) {
+		_, err := w.client.ListStreams(w.ctx)
+		require.NoError(t, err)
+		source.expire()
+		w.Fault(sequintest.Fault{Status: 503, Body: ownRefusal, Count: 1})
+		_, err = w.client.ListStreams(w.ctx)
+		require.NoError(t, err, "after a 401 and a 503")
+		require.Equal(t, 4, w.Count(sequintest.ListStreams))
+	})
+}
+
 // Only Sequin knows the token.
 func TestAForeign401OrA403RenewsNoToken(t *testing.T) {
 	for _, fault := range []sequintest.Fault{{Status: 401, Body: "<html>", Count: 1}, {Status: 403, Body: ownRefusal, Count: 1}} {

@@ -71,6 +71,12 @@ func TestAPayloadThatMayStillBeReadIsNotReused(t *testing.T) {
 			trace(r).WroteRequest(httptrace.WroteRequestInfo{})
 			trace(r).GetConn("")
 		}, false, false, true},
+		{"no second connection, and a late report of the first one", func(r *http.Request) {
+			trace(r).GetConn("")
+			trace(r).GotConn(httptrace.GotConnInfo{})
+			trace(r).GetConn("")
+			trace(r).WroteHeaders()
+		}, false, false, false},
 		{"a second connection, nothing written", func(r *http.Request) {
 			for range 2 {
 				trace(r).GetConn("")
