@@ -118,7 +118,7 @@ func classify(err error) requestFailure {
 	case errors.Is(err, ErrInvalidKey), errors.Is(err, ErrInvalidData):
 		return requestFailure{kind: kindInvalid, subject: subjectRequest}
 	}
-	return requestFailure{}
+	return requestFailure{kind: kindOther}
 }
 
 // classifyAnswer reads an answer other than success.
