@@ -1,3 +1,8 @@
+//go:build go1.26
+
+// Before Go 1.26 net/http keeps channels of its HTTP/2 server in a pool that bubbles of testing/synctest share, and panics
+// when a second bubble gets one.
+
 package sequin
 
 import (

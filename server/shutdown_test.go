@@ -104,7 +104,7 @@ func TestShutdownDoesNotWaitForLongPolls(t *testing.T) {
 		},
 		"behind StripPrefix": func(srv *server.Server) *http.Server { return ownServer(http.StripPrefix("", srv)) },
 	} {
-		for _, http2 := range []bool{false, true} {
+		for _, http2 := range bubbleProtocols {
 			t.Run(fmt.Sprintf("%s, http2 %v", name, http2), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					srv := server.New(server.Config{})
