@@ -317,7 +317,7 @@ func (lp *subscriberLoop) takeFailure(now time.Time, a answer) {
 
 // received ends a series of failures.
 func (lp *subscriberLoop) received(now time.Time) {
-	lp.refusedSince, lp.missing = time.Time{}, false
+	lp.refusedSince = time.Time{}
 	if lp.failures > 0 {
 		lp.sub.log(slog.LevelInfo, "receives again", "failures", lp.failures, "for", now.Sub(lp.failingSince))
 	}
