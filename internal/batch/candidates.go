@@ -66,16 +66,38 @@ func (b *Batch[T, W]) holdsAny(ids *IDSet) bool {
 }
 
 // setAside makes batches that have just run in the lane candidates. The lane's retries that hold one of their IDs follow
-// them as candidates, because they hold later items.
-func (l *lane[T, W]) setAside(batches []*Batch[T, W], resume time.Time) {
+// them as candidates, because they hold later items. So do the retries that share an ID with one that follows: those before
+// it hold earlier items, and would otherwise be passed. With Config.InOrder no retry follows: all wait for the candidates.
+func (l *lane[T, W]) setAside(batches []*Batch[T, W], resume time.Time, inOrder bool) {
 	l.candidates.add(batches, resume)
-	l.retries = slices.DeleteFunc(l.retries, func(b *Batch[T, W]) bool {
-		holds := b.holdsAny(&l.candidates.ids)
-		if holds {
-			l.candidates.add([]*Batch[T, W]{b}, resume) // one by one: a retry that holds an ID of b follows, too
+	if inOrder {
+		return
+	}
+	var following []*Batch[T, W]
+	for found := true; found; {
+		found = false
+		for _, b := range l.retries {
+			if !slices.Contains(following, b) && (b.holdsAny(&l.candidates.ids) || slices.ContainsFunc(following, b.sharesID)) {
+				following, found = append(following, b), true
+			}
 		}
-		return holds
-	})
+	}
+	follows := func(b *Batch[T, W]) bool { return slices.Contains(following, b) }
+	ordered := slices.DeleteFunc(slices.Clone(l.retries), func(b *Batch[T, W]) bool { return !follows(b) })
+	l.retries = slices.DeleteFunc(l.retries, follows)
+	l.candidates.add(ordered, resume)
+}
+
+// sharesID reports whether b and other have an item with the same ID.
+func (b *Batch[T, W]) sharesID(other *Batch[T, W]) bool {
+	var ids IDSet
+	ids.Reset(len(other.Items))
+	for i := range other.Items {
+		if id := other.Items[i].ID; id != 0 {
+			ids.Add(id)
+		}
+	}
+	return b.holdsAny(&ids)
 }
 
 // dispatchCandidates appends the candidates that run now to leaving: those that are due, the one that is due longest first.

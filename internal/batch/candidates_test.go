@@ -117,6 +117,44 @@ func TestARetryThatHoldsAnIDOfACandidateFollowsIt(t *testing.T) {
 	})
 }
 
+func TestRetriesKeepTheOrderOfEachIDWhenSomeFollowACandidate(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		inOrder bool
+		ran     [][]int
+	}{
+		// {3, 4} follows the candidate {1}. It holds a later item of the ID in {2}.
+		{"beside the lane", false, [][]int{{0}, {1, 2, 3, 4, 5}, {1}, {5}, {1}, {2}, {3, 4}}},
+		{"in order", true, [][]int{{0}, {1, 2, 3, 4, 5}, {1}, {1}, {2}, {3, 4}, {5}}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			cfg := Config[parcel, int]{InOrder: row.inOrder, Limits: func(int) Limits { return Limits{Count: 5, Bytes: 1000} }}
+			withDriver(t, cfg, func(t *testing.T, d *driver) {
+				step := 0
+				d.result = func(b *parcelBatch) parcelResult {
+					switch step++; step {
+					case 2: // {1, 2, 3, 4, 5}
+						return parcelResult{Again: []*parcelBatch{{Items: b.Items[:1]}, {Items: b.Items[1:2]}, {Items: b.Items[2:4]}, {Items: b.Items[4:]}}}
+					case 3: // {1}
+						return parcelResult{Again: []*parcelBatch{b}, Aside: true, Wait: time.Minute}
+					}
+					return parcelResult{Done: b.Items}
+				}
+				d.admitAll(9, 1, 2, 1, 2, 3)
+				time.Sleep(time.Hour)
+				ran := d.ran()
+				require.ElementsMatch(t, row.ran, ran) // {1} and {2} run side by side where nothing keeps their order
+				before := func(a, b []int) bool { return slices.IndexFunc(ran, equals(a)) < slices.IndexFunc(ran, equals(b)) }
+				require.True(t, before([]int{2}, []int{3, 4}), "%v", ran)
+				require.Equal(t, !row.inOrder, before([]int{5}, []int{2}), "%v", ran)
+				d.mustClose()
+			})
+		})
+	}
+}
+
+func equals(a []int) func([]int) bool { return func(b []int) bool { return slices.Equal(a, b) } }
+
 func TestAtMostEightCandidatesRunAtOnce(t *testing.T) {
 	withDriver(t, Config[parcel, int]{Lanes: 3, Limits: func(int) Limits { return Limits{Count: 1, Bytes: 1000} }}, func(t *testing.T, d *driver) {
 		due := time.Now().Add(time.Minute)

@@ -75,7 +75,7 @@ func (l *lane[T, W]) keepSpare(items []Entry[T], slots int) {
 }
 
 // putBack takes back what is to run again after a run of b.
-func (l *lane[T, W]) putBack(b *Batch[T, W], r Result[T, W], now time.Time) {
+func (l *lane[T, W]) putBack(b *Batch[T, W], r Result[T, W], now time.Time, inOrder bool) {
 	for _, again := range r.Again {
 		again.lane = l
 	}
@@ -83,7 +83,7 @@ func (l *lane[T, W]) putBack(b *Batch[T, W], r Result[T, W], now time.Time) {
 	case b.Candidate:
 		l.candidates.replace(b, r.Again, resume)
 	case r.Aside:
-		l.setAside(r.Again, resume)
+		l.setAside(r.Again, resume, inOrder)
 	default:
 		if r.Wait > 0 {
 			l.resume = resume
