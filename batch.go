@@ -15,7 +15,14 @@ import (
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// This file says what becomes of a batch of a Publisher's messages: it is sent, retried, split, or fails.
+// This file sends the batches of a Publisher, and decides what to do with a batch after the server's answer:
+//
+//   - 2xx: its messages are sent.
+//   - 400 or 422: it is halved, until the invalid messages are alone; these fail.
+//   - 413: it is sent in smaller parts. A message that Sequin itself refuses alone fails.
+//   - 401, 403 or 404 of Sequin itself: its messages fail, and the Publisher suspends sending.
+//   - 408, 409, 429, 5xx, an answer that is not Sequin's own, or none: it is retried. See publisher_doubt.go for the case
+//     that one of its messages is at fault.
 
 type (
 	messageEngine = batch.Engine[outgoing, batchState]
@@ -27,61 +34,63 @@ type (
 // outgoing is a message in the Publisher's buffer. Its strings are the caller's own; a string cannot change.
 type outgoing struct {
 	Message
-	// tried is the time of its first attempt, counted from Publisher.started; 0 means none. It is set only if RetryFor
-	// is.
+	// tried is the time of its first attempt, counted from Publisher.started; 0 means none. It is set only if RetryFor is
+	// set.
 	tried time.Duration
-	// to gets the final result of the message together with slot; nil means that nobody does.
+	// to gets the final result of the message, together with slot. It is nil if nobody waits for the result.
 	to   completer
 	slot int
-	// lease is that of the delivery which the message was made from; nil means none. See admitFor.
+	// lease is the lease of the delivery that the message was made from; nil for none. See admitFor.
 	lease *lease.Lease
 }
 
-// completer gets the final result of each of its messages, once.
+// completer gets the final result of each of its messages once.
 type completer interface{ Complete(slot int, err error) }
 
-// expired reports whether the message comes from a delivery whose lease is over, so that nobody needs it any more.
+// expired reports whether the message was made from a delivery whose lease has ended. Such a message is not sent, because
+// it is made again from the next delivery.
 func (o *outgoing) expired(now time.Time) bool {
 	return o.lease != nil && (lease.Past(now, o.lease.Deadline) || o.lease.Parent.Err() != nil)
 }
 
-// batchState is what the Publisher keeps of a batch between its attempts. An attempt is one request.
+// batchState is what the Publisher knows about a batch between attempts. An attempt is one request.
 type batchState struct {
 	body           *transport.Payload // encoded once: a retry sends the same bytes
-	idempotencyKey string             // of these bytes
-	partOf         []string           // keys of the sends that it is a part of and that may have been stored, nearest first
+	idempotencyKey string             // of body
+	partOf         []string           // Idempotency-Keys of sends with all its messages that may be stored; latest first
 	attempts       int
-	failures       int   // since the backoff began; it sets the wait
-	mayBeStored    bool  // an attempt has ended without telling whether the server acted
-	uncut          bool  // the rest of a batch that is sent in parts of the size that its lane sends now
-	last           error // of the latest attempt
+	failures       int   // in a row; determines the backoff
+	mayBeStored    bool  // the server may have stored it in an attempt that failed
+	uncut          bool  // it may be larger than its lane's current size, and is cut before it is sent
+	last           error // error of the latest attempt
 	half           half
 	doubt          doubt
 }
 
-// half says which half of a batch that was refused as invalid another batch is. Once the server has taken the left half,
-// an invalid message must be in the right one, which need not be sent whole to be refused again. The zero half is none.
+// half marks a batch as the left or right half of one that was refused as invalid. Once the left half is accepted, the
+// right one must hold an invalid message and is split without being sent. The zero value marks a batch that is not a half.
 type half struct {
-	left      bool
-	leftTaken *bool // shared by both halves, which one lane sends one after the other
+	left         bool
+	leftAccepted *bool // shared by both halves, without a lock: one lane sends one after the other
 }
 
 func newHalves() (left, right half) {
-	taken := new(bool)
-	return half{left: true, leftTaken: taken}, half{leftTaken: taken}
+	accepted := new(bool)
+	return half{left: true, leftAccepted: accepted}, half{leftAccepted: accepted}
 }
 
-// noteTaken records that the server took the half.
-func (h half) noteTaken() {
+// noteAccepted records that the server accepted the half.
+func (h half) noteAccepted() {
 	if h.left {
-		*h.leftTaken = true
+		*h.leftAccepted = true
 	}
 }
 
 // surelyInvalid reports whether the half is known to hold an invalid message.
-func (h half) surelyInvalid() bool { return h.leftTaken != nil && !h.left && *h.leftTaken }
+func (h half) surelyInvalid() bool { return h.leftAccepted != nil && !h.left && *h.leftAccepted }
 
-// run makes one attempt at a batch and returns what becomes of it.
+// run decides what to do with a batch, makes at most one attempt at it, and returns the result. It is Config.Run of the
+// engine.
 func (p *Publisher) run(ctx context.Context, b *messageBatch) messageResult {
 	w := &b.Work
 	if b.Skipped {
@@ -113,11 +122,11 @@ func (p *Publisher) run(ctx context.Context, b *messageBatch) messageResult {
 func (p *Publisher) attempt(ctx context.Context, b *messageBatch) messageResult {
 	w := &b.Work
 	bytes := len(w.body.JSON)
-	options := sendOptions{idempotencyKey: w.idempotencyKey, partOf: w.partOf, repeat: once}
+	options := sendOptions{idempotencyKey: w.idempotencyKey, partOf: w.partOf, retry: neverRetry}
 	if b.Candidate {
 		options.timeout = p.tracker.Timeout(bytes, p.timeout())
 	}
-	var others blame.Case // whether others of about that size get through meanwhile
+	var others blame.Case // shows whether another send of at least half that size succeeds meanwhile
 	p.tracker.Refused(&others, bytes/2)
 	var result SendResult
 	began := time.Now()
@@ -135,9 +144,9 @@ func (p *Publisher) attempt(ctx context.Context, b *messageBatch) messageResult 
 	return p.afterFailure(b, err, p.tracker.Controlled(&others))
 }
 
-// sent notes that the server took a batch.
+// sent records that the server accepted a batch.
 func (p *Publisher) sent(b *messageBatch, bytes int, took time.Duration) {
-	if !b.Candidate { // candidates are no controls: their failures do not count as those of controls, either
+	if !b.Candidate { // a candidate is not a control, whether it succeeds or fails
 		p.tracker.Succeeded(len(b.Items), bytes, took)
 		p.size(b).Succeeded(bytes, took, p.timeout(), time.Now())
 	}
@@ -145,11 +154,11 @@ func (p *Publisher) sent(b *messageBatch, bytes int, took time.Duration) {
 		p.delivered.Store(true)
 	}
 	p.gotThrough()
-	b.Work.half.noteTaken()
+	b.Work.half.noteAccepted()
 	bodies.Put(b.Work.body)
 }
 
-// afterFailure returns what becomes of a batch whose attempt ended with err. othersPassed says that another send of about
+// afterFailure returns the result of an attempt that failed with err. othersPassed says that another send of at least half
 // its size succeeded meanwhile.
 func (p *Publisher) afterFailure(b *messageBatch, err error, othersPassed bool) messageResult {
 	w, f, single := &b.Work, classify(err), len(b.Items) == 1
@@ -158,18 +167,18 @@ func (p *Publisher) afterFailure(b *messageBatch, err error, othersPassed bool) 
 	switch {
 	case f.subject == subjectRequest && single:
 		return p.fail(b, err)
-	case f.kind == kindInvalid:
+	case f.kind == kindInvalid: // 400, 422
 		return p.bisect(b)
-	case f.kind == kindTooLarge:
+	case f.kind == kindRequestTooLarge: // 413 of Sequin itself
 		return p.shrink(b, 0)
-	case f.subject == subjectAccess:
+	case f.subject == subjectAccess: // 401, 403, 404
 		p.suspend(err)
 		return p.fail(b, err)
 	case f.unserved() && !p.reached.Load():
-		p.suspend(err) // nothing shows that the URL is right, so that the messages wait
+		p.suspend(err) // the URL may be wrong: no send has succeeded yet
 		return messageResult{Again: []*messageBatch{b}}
 	}
-	p.trouble.begin(err)
+	p.outage.begin(err)
 	switch {
 	case p.cfg.RetryFor > 0 && p.exhausted(b)(&b.Items[0].Item):
 		return p.failExhausted(b, err)
@@ -186,28 +195,29 @@ func (p *Publisher) retry(b *messageBatch, err error) messageResult {
 	return messageResult{Again: []*messageBatch{b}, Wait: p.backoff(b, err)}
 }
 
-// backoff returns the wait after the latest of a batch's failures in a row.
+// backoff counts a failure of the batch and returns the wait after it.
 func (p *Publisher) backoff(b *messageBatch, err error) time.Duration {
 	b.Work.failures++
 	return p.client.cfg.Retry.wait(b.Work.failures-1, err)
 }
 
+// fail fails all messages of a batch.
 func (p *Publisher) fail(b *messageBatch, err error) messageResult {
-	p.lines.failed(len(b.Items), err)
+	p.log.failed(len(b.Items), err)
 	return messageResult{Failed: b.Items, Err: err}
 }
 
-// part returns a batch of some of b's items, which is another request.
+// part returns a new batch with some of b's items.
 func (p *Publisher) part(b *messageBatch, items []messageEntry) *messageBatch {
 	return &messageBatch{Items: items, Work: partWork(b)}
 }
 
-// maxPartOf bounds how many sends a part names. A batch of 1,000 messages is halved ten times at most; what was cut more
-// often than twice as often was cut over a long time, in which a server forgets.
+// maxPartOf limits how many earlier sends a part names. It is twice the ten times that a batch of 1,000 messages can be
+// halved. A batch that is cut more often has been retried for so long that the server has forgotten the first sends.
 const maxPartOf = 20
 
-// partWork returns what a part of b inherits. A part of a send that may have been stored names that send, so that a server
-// that knows the header does not store it again.
+// partWork returns the state of a new batch with some of b's items. If b may have been stored, the new batch names b's
+// Idempotency-Key, so that a server that knows Sequin-Part-Of does not store the messages again.
 func partWork(b *messageBatch) batchState {
 	partOf := b.Work.partOf
 	if b.Work.mayBeStored {
@@ -216,28 +226,32 @@ func partWork(b *messageBatch) batchState {
 	return batchState{partOf: partOf}
 }
 
-// halve returns both halves of a batch.
+// halve returns the two halves of a batch as new batches.
 func (p *Publisher) halve(b *messageBatch) (left, right *messageBatch) {
 	left, right = b.Halve()
 	left.Work, right.Work = partWork(b), partWork(b)
 	return left, right
 }
 
-// bisect halves a batch that was refused as invalid, so that an invalid message fails alone. The left half is the smaller
-// one: the longest way down, where each step costs two requests, is then the shortest.
+// bisect halves a batch that was refused as invalid (400, 422), so that in the end an invalid message fails alone. An
+// invalid message in the left half costs two requests per step, one in the right half only one. The left half is therefore
+// the smaller one.
 func (p *Publisher) bisect(b *messageBatch) messageResult {
 	left, right := p.halve(b)
 	left.Work.half, right.Work.half = newHalves()
 	return messageResult{Again: []*messageBatch{left, right}}
 }
 
-// shrink halves what the lane sends, and cuts a batch that was too large anew.
+// shrink reduces the size that the lane sends, and cuts a batch that was too large (413) to that size. A candidate is only
+// halved.
 func (p *Publisher) shrink(b *messageBatch, wait time.Duration) messageResult {
 	if b.Candidate {
 		left, right := p.halve(b)
 		return messageResult{Again: []*messageBatch{left, right}, Wait: wait}
 	}
-	if p.size(b).Failed(len(b.Work.body.JSON), time.Now()); len(b.Work.body.JSON) > p.size(b).Limit() {
+	size := p.size(b)
+	size.Failed(len(b.Work.body.JSON), time.Now())
+	if limit := size.Limit(); len(b.Work.body.JSON) > limit {
 		return p.cutAnew(b, wait)
 	}
 	left, right := p.halve(b)
@@ -245,15 +259,15 @@ func (p *Publisher) shrink(b *messageBatch, wait time.Duration) messageResult {
 	return messageResult{Again: []*messageBatch{left, right}, Wait: wait}
 }
 
-// cutAnew sends a batch in parts of the size that its lane sends now.
+// cutAnew sends a batch again after wait, in parts of the size that its lane sends then.
 func (p *Publisher) cutAnew(b *messageBatch, wait time.Duration) messageResult {
 	rest := p.part(b, b.Items)
 	rest.Work.uncut, rest.Work.failures = true, b.Work.failures
 	return messageResult{Again: []*messageBatch{rest}, Wait: wait}
 }
 
-// cutToSize cuts the first part off a batch that is larger than what its lane sends now. The rest waits until the part is
-// sent, because the size may have changed by then.
+// cutToSize cuts the first part off a batch that is larger than its lane's current size. The rest waits until that part is
+// sent and is cut then, because the size may have changed. cut is false if the batch is small enough.
 func (p *Publisher) cutToSize(b *messageBatch) (r messageResult, cut bool) {
 	size, limit, n := wire.SendOverhead, p.size(b).Limit(), 0
 	for n < len(b.Items) && (n == 0 || size+b.Items[n].Size <= limit) {
@@ -268,25 +282,26 @@ func (p *Publisher) cutToSize(b *messageBatch) (r messageResult, cut bool) {
 	return messageResult{Again: []*messageBatch{first, rest}}, true
 }
 
-// size returns the size of the lane that a batch belongs to.
+// size returns the batch size of the batch's lane.
 func (p *Publisher) size(b *messageBatch) *flow.Size { return p.sizes[p.lane(b.Items[0].ID)] }
 
 // timeout returns how long an attempt may take.
 func (p *Publisher) timeout() time.Duration { return p.client.attemptTimeout(request{}) }
 
-// gotThrough notes that the server took a send, if only an empty one.
+// gotThrough records that the server accepted a send, with or without messages.
 func (p *Publisher) gotThrough() {
 	p.reached.Store(true)
 	if p.cfg.RetryFor > 0 {
 		p.through.Store(int64(time.Since(p.started)))
 	}
-	p.trouble.end()
+	p.outage.end()
 }
 
-// exhausted returns a function that reports whether a message of b has been tried for RetryFor. Only time in which nothing
-// of the Publisher got through counts, except for a message that is suspected alone. The first message of a batch has been
-// tried longest, because a lane keeps its order. The exception is a message with a repeated key that was passed over: it may
-// fail one attempt late.
+// exhausted returns a function that reports whether a message of b has been tried for RetryFor. Time counts only since the
+// Publisher's latest successful send. For a candidate of one message it counts since the first attempt at that candidate.
+//
+// Callers check the first message of a batch, which has been tried longest because a lane keeps its order. A message that
+// was passed over because its key was repeated may have been tried for longer; it may then fail one attempt late.
 func (p *Publisher) exhausted(b *messageBatch) func(*outgoing) bool {
 	since := time.Duration(p.through.Load())
 	if b.Candidate && len(b.Items) == 1 {
@@ -296,11 +311,11 @@ func (p *Publisher) exhausted(b *messageBatch) func(*outgoing) bool {
 	return func(o *outgoing) bool { return now-max(o.tried, since) >= p.cfg.RetryFor }
 }
 
-// failExhausted fails the messages of a batch that have been tried for RetryFor, and keeps the others.
+// failExhausted fails the messages of a batch that have been tried for RetryFor, and retries the others.
 func (p *Publisher) failExhausted(b *messageBatch, err error) messageResult {
-	gone := p.exhausted(b)
-	kept, exhausted := batch.Partition(b.Items, func(e *messageEntry) bool { return gone(&e.Item) })
-	p.lines.failed(len(exhausted), err)
+	isExhausted := p.exhausted(b)
+	kept, exhausted := batch.Partition(b.Items, func(e *messageEntry) bool { return isExhausted(&e.Item) })
+	p.log.failed(len(exhausted), err)
 	r := messageResult{Failed: exhausted, Err: err, Wait: p.backoff(b, err)}
 	if len(kept) > 0 {
 		rest := p.part(b, kept)
@@ -310,8 +325,8 @@ func (p *Publisher) failExhausted(b *messageBatch, err error) messageResult {
 	return r
 }
 
-// dropExpired fails the messages that expired before they were sent. What remains is another request, with a body and an
-// Idempotency-Key of its own. dropped is false when nothing has expired.
+// dropExpired fails the messages whose leases ended before they were sent. The others become a new batch, with its own body
+// and Idempotency-Key. dropped is false if no message has expired.
 func (p *Publisher) dropExpired(b *messageBatch, now time.Time) (r messageResult, dropped bool) {
 	kept, expired := batch.Partition(b.Items, func(e *messageEntry) bool { return e.Item.expired(now) })
 	if len(expired) == 0 {
@@ -323,11 +338,11 @@ func (p *Publisher) dropExpired(b *messageBatch, now time.Time) (r messageResult
 		rest.Work.uncut, rest.Work.attempts, rest.Work.failures = b.Work.uncut, b.Work.attempts, b.Work.failures
 		r.Again = []*messageBatch{rest}
 	}
-	p.lines.add(slog.LevelInfo, "dropped messages whose source lease expired", "messages", len(expired))
+	p.log.add(slog.LevelInfo, "dropped messages whose source lease expired", "messages", len(expired))
 	return r, true
 }
 
-// encode writes the batch's body and draws its Idempotency-Key.
+// encode writes the batch's body and gives it a new Idempotency-Key.
 func (p *Publisher) encode(b *messageBatch) {
 	size := wire.SendOverhead
 	for i := range b.Items {
@@ -344,11 +359,12 @@ func (p *Publisher) encode(b *messageBatch) {
 	w.idempotencyKey = uuid.NewString()
 }
 
+// noteFirstAttempt records the time of the first attempt at each item, if RetryFor is set.
 func (p *Publisher) noteFirstAttempt(items []messageEntry) {
 	if p.cfg.RetryFor == 0 {
 		return
 	}
-	now := max(1, time.Since(p.started)) // 0 would mean none
+	now := max(1, time.Since(p.started)) // 0 means that there was no attempt
 	for i := range items {
 		if o := &items[i].Item; o.tried == 0 {
 			o.tried = now

@@ -68,7 +68,7 @@ func TestOnlyARefusalOfTheStreamSuspendsThePublisher(t *testing.T) {
 				b := &messageBatch{Items: make([]messageEntry, 1), Work: batchState{attempts: 1}}
 				p.encode(b)
 				r := p.afterFailure(b, &APIError{Status: status, Foreign: row.foreign}, false)
-				// Once a send has succeeded, the URL is right. What answers in place of the server then is in its way.
+				// After a successful send the URL is known to be right. A foreign answer then comes from a proxy.
 				suspended := slices.Contains(row.suspends, status) && !(row.foreign && reached)
 				require.Equal(t, suspended, p.Stats().Refusal != nil, "status %d, foreign: %t, reached: %t", status, row.foreign, reached)
 				if row.foreign {
@@ -105,13 +105,13 @@ func TestAPartNamesTheSendsThatMayHaveStoredIt(t *testing.T) {
 func TestTheRightHalfIsSurelyInvalidOnceTheLeftOneWasTaken(t *testing.T) {
 	left, right := newHalves()
 	require.False(t, left.surelyInvalid() || right.surelyInvalid())
-	right.noteTaken()
-	require.False(t, left.surelyInvalid() || right.surelyInvalid(), "what the right half is, says nothing of the left one")
-	left.noteTaken()
+	right.noteAccepted()
+	require.False(t, left.surelyInvalid() || right.surelyInvalid(), "the right half says nothing about the left one")
+	left.noteAccepted()
 	require.True(t, right.surelyInvalid())
 	require.False(t, left.surelyInvalid())
 	var none half
-	none.noteTaken()
+	none.noteAccepted()
 	require.False(t, none.surelyInvalid())
 }
 

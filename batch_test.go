@@ -20,10 +20,10 @@ import (
 
 func TestATemporaryFailureLosesNoMessage(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
-		// Load: the server says that it is busy, however often.
+		// The server is busy. No number of such answers makes a message fail.
 		"409, a full stream": {Status: 409, Body: ownRefusal, Count: 8}, "429": {Status: 429, Count: 8},
 		"503": {Status: 503, Body: ownRefusal, Count: 8}, "502 with Retry-After": {Status: 502, Header: http.Header{"Retry-After": {"0"}}, Count: 8},
-		// Anything else may be about a message. The same bytes are sent three times before anybody asks.
+		// A message may be at fault. The same bytes are sent three times before the first control.
 		"connection closed before the request": {CutBefore: true}, "connection closed after the request": {CutAfter: true}, "truncated": {Truncate: 5},
 		"garbled": {Garble: true}, "408": {Status: 408}, "unexplained 500": {Status: 500}, "500 with a summary": {Status: 500, Body: `{"summary":"out of disk"}`},
 		"502": {Status: 502}, "503 of a proxy": {Status: 503}, "504 of a proxy": {Status: 504, Acted: true},
@@ -127,7 +127,7 @@ func TestAMessageThatTheServerCannotStoreFailsAlone(t *testing.T) {
 	}
 }
 
-// A key alone has no other messages that show whether the server is well. Empty sends do.
+// With a single key no other messages show whether the server works. Empty sends do.
 func TestAHotKeyWithAPoisonMessageGoesOn(t *testing.T) {
 	for _, lanes := range []int{1, 4} {
 		inBothModes(t, func(t *testing.T, w *world) {

@@ -28,20 +28,20 @@ type request struct {
 	partOf         []string      // the Idempotency-Keys of sends that contain all messages of this one, nearest first
 	wait           time.Duration // how long the server may delay the answer, on top of the timeout
 	timeout        time.Duration // of each attempt; 0 means Config.Timeout
-	repeat         repeat
+	retry          retryPolicy
 	onAnswer       func() // called when an answer begins to arrive; may be nil
 }
 
-// do makes one call; every request of a Client goes through it. It makes the attempts that r.repeat allows. All attempts
-// have the same request id and body, and a timeout each. It calls decode with the header and body of a 2xx answer; the
-// body is valid only during that call. After an error of decode it is open what the server did.
+// do makes one call of the API. Every request of a Client uses it. It makes the attempts that r.retry allows. All attempts
+// have the same request id and body; each has its own timeout. do calls decode with the header and body of a 2xx answer; the
+// body is valid only during that call. After an error of decode the server may have acted.
 func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, body []byte) error) error {
 	body := r.body
 	if body == nil {
 		body = new(transport.Payload)
 	}
 	if ctx.Err() != nil {
-		// net/http would return without asking for a connection, which looks like a RoundTripper that calls no trace.
+		// net/http would return without asking for a connection, as a RoundTripper that calls no trace does.
 		return c.connError(r, kindInterrupted, false, contextError(ctx))
 	}
 	token, err := c.token(ctx)
@@ -61,7 +61,7 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 		}
 		return c.lost(ctx, r, cause, body.Connected(), body.Sent())
 	}
-	l := retryLoop{ctx: ctx, client: c, request: req, token: token, repeat: r.repeat, lost: lost, attempts: &attempts}
+	l := retryLoop{ctx: ctx, client: c, request: req, token: token, retry: r.retry, lost: lost, attempts: &attempts}
 	err = l.run(&hc, func(resp *http.Response) error {
 		c.learnExtensions(resp.Header)
 		err := c.readAnswer(resp, r, req.Header.Get("X-Request-Id"), lost, decode)
@@ -76,7 +76,7 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	return err
 }
 
-// newRequest makes the HTTP request of r, with its header. Each attempt gives it its body.
+// newRequest makes the HTTP request of r, with its header. Attempts adds the body.
 func (c *Client) newRequest(ctx context.Context, r request, token string) (*retryablehttp.Request, error) {
 	target := *c.base
 	target.RawPath = strings.TrimSuffix(c.base.EscapedPath(), "/") + r.path
@@ -124,7 +124,7 @@ func (c *Client) attemptTimeout(r request) time.Duration {
 }
 
 // lost makes the error of an attempt without a complete answer. connected says that the attempt may have had a connection,
-// and sent that the request may have been written whole.
+// and sent that the whole request may have been written.
 func (c *Client) lost(ctx context.Context, r request, cause error, connected, sent bool) error {
 	noConnection := isDial(cause) || !connected
 	sent = sent && !noConnection && !isWrite(cause)
@@ -141,14 +141,14 @@ func (c *Client) connError(r request, kind failureKind, sent bool, cause error) 
 	return &connError{method: r.method, path: r.path, baseURL: c.cfg.BaseURL, kind: kind, sent: sent, cause: cause}
 }
 
-// maxErrorBody limits what is read of an answer other than success. Sequin's own are under 1 KB; a validation error for
-// each of 1,000 messages still fits.
+// maxErrorBody limits what is read of an answer other than success. Sequin's own answers have less than 1 KB. An answer with
+// a validation error for each of 1,000 messages fits, too.
 const maxErrorBody = 1 << 20
 
 // bodies keeps the bodies of sends, acks and nacks for reuse.
 var bodies transport.Bodies
 
-// readAnswer makes nil or an error of an answer. lost makes the error of an answer that broke off.
+// readAnswer reads an answer and returns nil or its error. lost makes the error of an answer that is incomplete.
 func (c *Client) readAnswer(resp *http.Response, r request, requestID string, lost func(error) error, decode func(http.Header, []byte) error) error {
 	defer resp.Body.Close()
 	success, limit := resp.StatusCode/100 == 2, c.maxResponse
@@ -171,8 +171,8 @@ func (c *Client) readAnswer(resp *http.Response, r request, requestID string, lo
 	return nil
 }
 
-// unreadable makes the error of a 2xx answer that decode did not accept. An answer that begins like Sequin's was damaged on
-// the way, and the server has acted. Everything else is foreign: a login page, an empty body, the JSON of another server.
+// unreadable makes the error of a 2xx answer that decode did not accept. An answer that begins like Sequin's was damaged
+// after the server had acted. Any other one is foreign: a login page, an empty body, the JSON of another server.
 func (c *Client) unreadable(r request, requestID string, resp *http.Response, body []byte, why error) error {
 	if !json.Valid(body) && bytes.HasPrefix(bytes.TrimSpace(body), []byte(`{"`)) {
 		return c.connError(r, kindUnreadable, true, fmt.Errorf("status %d, %w", resp.StatusCode, why))
@@ -180,7 +180,7 @@ func (c *Client) unreadable(r request, requestID string, resp *http.Response, bo
 	return newUnreadableError(r.method, r.path, requestID, resp, body, why)
 }
 
-// path joins elements to a path below BaseURL. It escapes each, so that a name with a slash stays one element.
+// path joins elements to a path below BaseURL. It escapes each element, so that a name may contain a slash.
 func path(elements ...string) string {
 	var b strings.Builder
 	for _, e := range elements {
@@ -190,13 +190,13 @@ func path(elements ...string) string {
 	return b.String()
 }
 
-// call makes a request and decodes the object of its answer. in is the request's JSON; nil sends no body. Reads are
-// repeated after any repeatable failure but an answer which says that the URL is wrong, other requests only if the server
-// surely did not act.
+// call makes a request and decodes the object of its answer. in is encoded as the request's JSON; nil sends no body. A
+// read is retried after any retryable failure, except an answer which suggests that the URL is wrong. Any other request
+// is retried only if the server surely did not act.
 func call[T any, A answerOf[T]](ctx context.Context, c *Client, method, path string, in any) (*T, error) {
-	r := request{method: method, path: path, repeat: ifNotActed}
+	r := request{method: method, path: path, retry: ifNotActed}
 	if method == http.MethodGet {
-		r.repeat = unlessUnserved
+		r.retry = unlessUnserved
 	}
 	if in != nil {
 		body, err := json.Marshal(in)
@@ -208,14 +208,14 @@ func call[T any, A answerOf[T]](ctx context.Context, c *Client, method, path str
 	return decoded[T, A](ctx, c, r)
 }
 
-// callOnce makes one attempt at a read. The caller repeats it.
+// callOnce makes one attempt at a read. Its caller retries it.
 func callOnce[T any, A answerOf[T]](ctx context.Context, c *Client, path string) (*T, error) {
-	return decoded[T, A](ctx, c, request{method: http.MethodGet, path: path, repeat: once})
+	return decoded[T, A](ctx, c, request{method: http.MethodGet, path: path, retry: neverRetry})
 }
 
 // list makes a read and returns the list of its answer, {"data":[…]}.
 func list[T any](ctx context.Context, c *Client, path string, query url.Values) ([]T, error) {
-	got, err := decoded[data[rows[T]]](ctx, c, request{method: http.MethodGet, path: path, query: query, repeat: unlessUnserved})
+	got, err := decoded[data[rows[T]]](ctx, c, request{method: http.MethodGet, path: path, query: query, retry: unlessUnserved})
 	if err != nil {
 		return nil, err
 	}
@@ -237,8 +237,8 @@ func decoded[T any, A answerOf[T]](ctx context.Context, c *Client, r request) (*
 	return out, nil
 }
 
-// checkedAnswer is an answer, or an element of one, that can check whether it is Sequin's. The JSON of another server
-// decodes without an error, into zero values that look like an answer of Sequin.
+// checkedAnswer is an answer, or an element of one, that can check whether it is Sequin's. Without the check, the JSON of
+// another server would decode into zero values without an error.
 type checkedAnswer interface{ complete() error }
 
 // decodeJSON decodes an answer into v. It ignores unknown fields, which newer servers may send.
@@ -251,8 +251,8 @@ func decodeJSON(v checkedAnswer) func(http.Header, []byte) error {
 	}
 }
 
-// data is an answer of the form {"data":…}. An answer without the field is not Sequin's; taking it for an empty one would
-// lose messages.
+// data is an answer of the form {"data":…}. An answer without the field is not Sequin's, and must not count as an empty list
+// of messages.
 type data[T any] struct {
 	Data *T `json:"data"`
 }
@@ -286,7 +286,7 @@ type deleted struct{ Deleted bool }
 
 func (d *deleted) complete() error { return wire.RequireField(d.Deleted, "deleted") }
 
-// looseTime is a time in an answer. It is zero, without an error, when it cannot be read.
+// looseTime is a time in an answer. If it cannot be read it is zero, without an error.
 type looseTime struct{ time.Time }
 
 func (t *looseTime) UnmarshalJSON(text []byte) error {

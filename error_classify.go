@@ -8,12 +8,12 @@ import (
 	"net/http"
 )
 
-// requestFailure says what the error of a request means and what follows from it. classify is the one place that decides;
-// Client, Publisher, Subscriber and handlers only read the value.
+// requestFailure says what the error of a request means. Only classify decides it; Client, Publisher, Subscriber and
+// handlers read the value.
 type requestFailure struct {
 	kind failureKind
-	// foreign: the answer is not Sequin's own, but that of a proxy, a firewall, a load balancer or another server. It tells
-	// nothing about the messages, nor whether Sequin acted.
+	// foreign: the answer comes from a proxy, a firewall, a load balancer or another server, and not from Sequin. Nothing
+	// follows from it about the messages or about what Sequin did.
 	foreign bool
 	// mayHaveActed: the server may have carried the request out.
 	mayHaveActed bool
@@ -31,23 +31,23 @@ const (
 	kindOther failureKind = iota // no failure of a request: for instance a closed Publisher
 
 	// No complete answer arrived.
-	kindInterrupted // the caller's context ended
-	kindUnreachable // no connection was made
-	kindLost        // the connection broke, or the attempt took longer than its timeout
-	kindUnreadable  // an answer of status 2xx arrived whole, but cannot be read; foreign unless it begins like Sequin's
-	kindTooLong     // an answer of status 2xx is longer than the client reads
+	kindInterrupted      // the caller's context ended
+	kindUnreachable      // no connection was made
+	kindLost             // the connection broke, or the attempt took longer than its timeout
+	kindUnreadable       // an answer of status 2xx arrived whole, but cannot be read; foreign unless it begins like Sequin's
+	kindResponseTooLarge // an answer of status 2xx is longer than the client reads
 
-	// Something other than Sequin answered, with a status outside 2xx other than 429 and 500.
+	// Something other than Sequin answered, with a status other than 2xx, 429 and 500.
 	kindForeign
 
 	// Sequin refused the request, or the client did so in advance. A 429 may be foreign.
-	kindInvalid      // 400 or 422, or a key or data that the client refused
-	kindUnauthorized // 401 or 403
-	kindNotFound     // 404
-	kindFull         // 409: the stream is full
-	kindTooLarge     // 413, or a message that the client refused as too large
-	kindRateLimited  // 429
-	kindRejected     // any other status below 500
+	kindInvalid         // 400 or 422, or a key or data that the client refused
+	kindUnauthorized    // 401 or 403
+	kindNotFound        // 404
+	kindFull            // 409: the stream is full
+	kindRequestTooLarge // 413, or a message that the client refused as too large
+	kindRateLimited     // 429
+	kindRejected        // any other status below 500
 
 	// Sequin failed. A 500 without a summary may be foreign.
 	kindUnavailable    // 408, 425, 502, 503, 504, 507, 509 or 520 to 526
@@ -55,39 +55,38 @@ const (
 	kindServerError    // any other status of 500 or above
 )
 
-// failureSubject says what a failure is about, and so what is to be done with the messages of the request.
+// failureSubject says what caused a failure. It determines what is done with the messages of the request.
 type failureSubject uint8
 
 const (
 	subjectNone    failureSubject = iota // not a failure of a request, or the caller's own ctx ended
-	subjectRequest                       // what the request contains: Sequin refuses it, and would refuse it each time
-	subjectAccess                        // the caller or the name: Sequin would refuse any other request of that caller as well
-	subjectLoad                          // the server is busy: the same request is welcome later. Never evidence against a message
-	subjectOutage                        // no connection was made, or nothing was written. Never evidence against a message
-	// subjectUnclear: the server, the way to it, or one message of the request, for instance one that a firewall refuses. It
-	// is evidence against the message if other requests get through meanwhile.
+	subjectRequest                       // the contents of the request: Sequin refuses it, and would refuse it each time
+	subjectAccess                        // the token or the name: Sequin would refuse other requests with them as well
+	subjectLoad                          // the server is busy and may accept the same request later; not evidence against a message
+	subjectOutage                        // no connection was made, or nothing was written; not evidence against a message
+	// subjectUnclear: the server, the network, or one message of the request, for instance one that a firewall refuses. The
+	// failure is evidence against the message if other requests succeed meanwhile.
 	subjectUnclear
 )
 
-// repeatable reports whether one-shot calls repeat the request, provided that it may be carried out twice.
-func (f requestFailure) repeatable() bool {
+// retryable reports whether one-shot calls retry the request, if it may be carried out twice.
+func (f requestFailure) retryable() bool {
 	return f.transient && f.kind != kindServerError && f.kind != kindFull
 }
 
-// surelyNotActed reports whether the request did not reach the server, or the server answered that it does not serve now.
-// Such a request may be repeated whatever it does. Every other repeatable request may have been carried out.
-func (f requestFailure) surelyNotActed() bool { return f.repeatable() && !f.mayHaveActed }
+// surelyNotActed reports whether the request did not reach the server, or the server answered that it had not served
+// it. Such a request may be retried whatever it does. The server may have carried out any other retryable request.
+func (f requestFailure) surelyNotActed() bool { return f.retryable() && !f.mayHaveActed }
 
-// unserved reports whether the answer is that of something which does not serve the API at all: a page, a redirect, or a
-// refusal with a status that does not pass by itself. A wrong URL gives such answers for ever, and a proxy during
-// maintenance for a while.
+// unserved reports whether the answer comes from something that does not serve the API: a page, a redirect, or a
+// refusal with a permanent status. A wrong URL always gives such answers; a proxy gives them during maintenance.
 func (f requestFailure) unserved() bool {
-	return f.foreign && !passing(f.api.Status) && f.kind != kindUnexplained500
+	return f.foreign && !isTemporary(f.api.Status) && f.kind != kindUnexplained500
 }
 
-// spoilsConnection reports whether the connection of the answer must not be used again. The 2024 server closes it after a 500
-// without a summary or a 413, and does not say so, which costs the next request its answer. A proxy that refuses a request
-// may do the same.
+// spoilsConnection reports whether the connection of the answer must not be used again. The 2024 server closes it after
+// a 500 without a summary or a 413 without announcing that, and the next request on it would get no answer. A proxy
+// that refuses a request may do the same.
 func (f requestFailure) spoilsConnection() bool {
 	return f.foreign || f.kind == kindUnexplained500 || f.status() == http.StatusRequestEntityTooLarge
 }
@@ -100,7 +99,7 @@ func (f requestFailure) status() int {
 	return f.api.Status
 }
 
-// classify is the one place that decides what an error of a request means.
+// classify decides what an error of a request means.
 func classify(err error) requestFailure {
 	var api *APIError
 	if errors.As(err, &api) {
@@ -112,16 +111,16 @@ func classify(err error) requestFailure {
 	}
 	switch {
 	case errors.Is(err, ErrResponseTooLarge):
-		return requestFailure{kind: kindTooLong, subject: subjectUnclear, mayHaveActed: true}
+		return requestFailure{kind: kindResponseTooLarge, subject: subjectUnclear, mayHaveActed: true}
 	case errors.Is(err, ErrTooLarge):
-		return requestFailure{kind: kindTooLarge, subject: subjectRequest}
+		return requestFailure{kind: kindRequestTooLarge, subject: subjectRequest}
 	case errors.Is(err, ErrInvalidKey), errors.Is(err, ErrInvalidData):
 		return requestFailure{kind: kindInvalid, subject: subjectRequest}
 	}
 	return requestFailure{kind: kindOther}
 }
 
-// classifyAnswer reads an answer other than success.
+// classifyAnswer classifies an answer other than success.
 func classifyAnswer(api *APIError) requestFailure {
 	if api.Foreign {
 		return classifyForeign(api)
@@ -137,17 +136,17 @@ func classifyAnswer(api *APIError) requestFailure {
 	case api.Status == http.StatusConflict:
 		f.kind, f.subject, f.transient = kindFull, subjectLoad, true
 	case api.Status == http.StatusRequestEntityTooLarge:
-		f.kind, f.subject = kindTooLarge, subjectRequest
+		f.kind, f.subject = kindRequestTooLarge, subjectRequest
 	case api.Status == http.StatusTooManyRequests:
 		f.kind, f.subject, f.transient = kindRateLimited, subjectLoad, true
 	case api.Status == http.StatusServiceUnavailable:
-		// Sequin says that it did not serve the request, unless it says that it does not know.
+		// Sequin did not carry out the request, unless the answer says that the outcome is unknown.
 		f.kind, f.subject, f.transient, f.mayHaveActed = kindUnavailable, subjectLoad, true, api.unknownOutcome
-	case passing(api.Status):
+	case isTemporary(api.Status):
 		f.kind, f.subject, f.transient, f.mayHaveActed = kindUnavailable, subjectUnclear, true, true
 	case api.Status == http.StatusInternalServerError && api.Summary == "":
-		// The 2024 server answers this both while it is in trouble and to a message that it cannot store. A single
-		// one therefore does not tell whether the message is at fault.
+		// The 2024 server gives this answer both when it is unavailable and when it cannot store a message. A single
+		// answer therefore does not show whether the message is at fault.
 		f.kind, f.subject, f.transient, f.mayHaveActed = kindUnexplained500, subjectUnclear, true, true
 	case api.Status >= http.StatusInternalServerError:
 		f.kind, f.subject, f.transient, f.mayHaveActed = kindServerError, subjectUnclear, true, true
@@ -157,8 +156,8 @@ func classifyAnswer(api *APIError) requestFailure {
 	return f.orLoad()
 }
 
-// classifyForeign reads an answer that is not Sequin's own. It proves nothing: a proxy may give any status after the server
-// behind it has acted, and a page in place of the API may be gone in a minute.
+// classifyForeign classifies an answer that is not Sequin's own. Such an answer proves nothing: a proxy may give any status
+// after the server behind it has acted, and a proxy's maintenance page may be there for a minute only.
 func classifyForeign(api *APIError) requestFailure {
 	f := requestFailure{kind: kindForeign, foreign: true, subject: subjectUnclear, transient: true, mayHaveActed: true, api: api}
 	switch {
@@ -173,8 +172,8 @@ func classifyForeign(api *APIError) requestFailure {
 	return f.orLoad()
 }
 
-// orLoad turns a failure of unclear cause into load if the answer says when to come back. What asks for patience is
-// overloaded, and does not refuse a message.
+// orLoad changes subjectUnclear to subjectLoad if the answer has a Retry-After. A server that sends it is overloaded
+// and does not refuse a message.
 func (f requestFailure) orLoad() requestFailure {
 	if f.subject == subjectUnclear && f.api.hasRetryAfter {
 		f.subject = subjectLoad
@@ -182,9 +181,9 @@ func (f requestFailure) orLoad() requestFailure {
 	return f
 }
 
-// passing reports whether a status tells by itself that the same request may succeed later. 509 is what hosts answer when a
-// bandwidth limit is used up, 520 to 526 what a content network answers when it cannot reach the server behind it.
-func passing(status int) bool {
+// isTemporary reports whether a status means that the same request may succeed later. Hosting providers answer 509 when a
+// bandwidth limit is used up. Content delivery networks answer 520 to 526 when they cannot reach the server.
+func isTemporary(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusBadGateway,
 		http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusInsufficientStorage, 509:
@@ -197,30 +196,30 @@ func passing(status int) bool {
 // succeed later: no connection was made, the answer was lost or is not Sequin's own (see [APIError]), the server is
 // overloaded (408, 425, 429, 502 to 504 and others), it failed (500 and above), or the stream is full (409).
 //
-// It is false for Sequin's own refusals, for errors of arguments and settings, for nil, and if the caller's ctx ended. It
-// does not tell whether the server acted; ErrOutcomeUnknown tells that it may have.
+// It is false for Sequin's own refusals, for errors of arguments and settings, for nil, and if the caller's ctx ended. A
+// transient error does not mean that the server did not act; ErrOutcomeUnknown means that it may have acted.
 func IsTransient(err error) bool { return classify(err).transient }
 
 // sentinels are the exported errors that errors.Is finds in an APIError, by kind.
 var sentinels = map[failureKind]error{
-	kindInvalid:      ErrValidation,
-	kindUnauthorized: ErrUnauthorized,
-	kindNotFound:     ErrNotFound,
-	kindFull:         ErrStreamFull,
-	kindTooLarge:     ErrTooLarge,
-	kindRateLimited:  ErrRateLimited,
+	kindInvalid:         ErrValidation,
+	kindUnauthorized:    ErrUnauthorized,
+	kindNotFound:        ErrNotFound,
+	kindFull:            ErrStreamFull,
+	kindRequestTooLarge: ErrTooLarge,
+	kindRateLimited:     ErrRateLimited,
 }
 
 // Is reports whether target is the exported error that stands for the status of e; see [APIError].
 func (e *APIError) Is(target error) bool {
 	if target == ErrTooLarge {
-		return e.Status == http.StatusRequestEntityTooLarge // of a proxy too: a smaller request may get through
+		return e.Status == http.StatusRequestEntityTooLarge // also of a foreign answer: a smaller request may succeed
 	}
 	sentinel := sentinels[classifyAnswer(e).kind]
 	return sentinel != nil && target == sentinel
 }
 
-// connError is the error of a request that got no complete answer, or one that begins like Sequin's and cannot be read.
+// connError is the error of a request without a complete answer, or with one that begins like Sequin's and cannot be read.
 type connError struct {
 	method, path, baseURL string
 	kind                  failureKind // kindInterrupted, kindUnreachable, kindLost or kindUnreadable
@@ -255,8 +254,8 @@ func (e *connError) Is(target error) bool {
 	return e.kind == kindUnreachable && target == ErrUnreachable
 }
 
-// isDial reports whether err means that no connection was made. A failed DNS lookup is a dial error too. So is a TLS
-// connection whose peer has no valid certificate or does not speak TLS: nothing was sent over it.
+// isDial reports whether err means that no connection was made. A failed DNS lookup counts. A TLS connection whose peer
+// has no valid certificate, or does not speak TLS, counts too, because nothing was sent over it.
 func isDial(err error) bool {
 	var op *net.OpError
 	var untrusted *tls.CertificateVerificationError
@@ -264,7 +263,8 @@ func isDial(err error) bool {
 		errors.As(err, &untrusted) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
-// isWrite reports whether err means that the request was not written to its end. No server acts on an incomplete body.
+// isWrite reports whether err means that the request was not written completely. A server does not act on an incomplete
+// body.
 func isWrite(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "write"

@@ -26,7 +26,7 @@ type meaning struct {
 
 func meaningOf(err error) meaning {
 	f := classify(err)
-	return meaning{f.kind, f.foreign, f.mayHaveActed, f.transient, f.subject, f.repeatable(), f.surelyNotActed()}
+	return meaning{f.kind, f.foreign, f.mayHaveActed, f.transient, f.subject, f.retryable(), f.surelyNotActed()}
 }
 
 func TestEveryStatusOfSequinsOwnHasOneMeaning(t *testing.T) {
@@ -45,7 +45,7 @@ func TestEveryStatusOfSequinsOwnHasOneMeaning(t *testing.T) {
 			case 409:
 				want = meaning{kind: kindFull, subject: subjectLoad, transient: true}
 			case 413:
-				want = meaning{kind: kindTooLarge, subject: subjectRequest}
+				want = meaning{kind: kindRequestTooLarge, subject: subjectRequest}
 			case 429:
 				want = load
 				want.kind = kindRateLimited
@@ -112,7 +112,7 @@ func TestAnAnswerThatSaysTheURLIsWrongIsUnserved(t *testing.T) {
 func TestA503OfUnknownOutcomeMayHaveActed(t *testing.T) {
 	f := classify(&APIError{Status: 503, Summary: "no", unknownOutcome: true})
 	require.True(t, f.mayHaveActed)
-	require.True(t, f.repeatable())
+	require.True(t, f.retryable())
 	require.Equal(t, subjectLoad, f.subject)
 }
 
@@ -204,8 +204,8 @@ func TestEveryLostAnswerHasOneMeaning(t *testing.T) {
 
 func TestErrorsWithoutARequestAreNotRepeatable(t *testing.T) {
 	for err, want := range map[error]meaning{
-		ErrResponseTooLarge: {kind: kindTooLong, subject: subjectUnclear, mayHaveActed: true},
-		ErrTooLarge:         {kind: kindTooLarge, subject: subjectRequest},
+		ErrResponseTooLarge: {kind: kindResponseTooLarge, subject: subjectUnclear, mayHaveActed: true},
+		ErrTooLarge:         {kind: kindRequestTooLarge, subject: subjectRequest},
 		ErrInvalidKey:       {kind: kindInvalid, subject: subjectRequest},
 		ErrInvalidData:      {kind: kindInvalid, subject: subjectRequest},
 		ErrClosed:           {}, ErrLeaseExpired: {}, ErrInvalidArgument: {}, ErrDuplicateKey: {}, io.EOF: {},

@@ -37,7 +37,7 @@ var (
 	ErrInvalidAckID = errors.New("sequin: invalid ack id")
 	// ErrBatchTooLarge means that a call has more than 1,000 messages or ack ids.
 	ErrBatchTooLarge = errors.New("sequin: batch too large")
-	// ErrDuplicateKey means that a call has two messages with the same key and the server is the 2024 one, which would
+	// ErrDuplicateKey means that a call has two messages with the same key, and that the server is the 2024 one. It would
 	// answer 500 without a summary and store none of them.
 	ErrDuplicateKey = errors.New("sequin: duplicate key in one batch")
 	// ErrMismatch means that EnsureStream or EnsureConsumer found a stream or consumer with that name and other settings.
@@ -64,8 +64,8 @@ var (
 	// ErrUnreachable means that no connection could be made. The text names the URL and what to check.
 	ErrUnreachable = errors.New("sequin: server unreachable")
 	// ErrOutcomeUnknown means that the request may or may not have been carried out: its answer was lost, is not Sequin's
-	// own, or had a status that a server gives in both cases (408, 500, 502, 504). The request was not repeated, because by
-	// then a second one could undo another program's change. The error wraps the cause.
+	// own, or had a status that a server gives in both cases (408, 500, 502, 504). The request was not retried, because a
+	// second one could undo a change that another program has made meanwhile. The error wraps the cause.
 	ErrOutcomeUnknown = errors.New("sequin: outcome unknown")
 	// ErrResponseTooLarge means that an answer is longer than 256 MiB. Ask for fewer messages at once.
 	ErrResponseTooLarge = errors.New("sequin: response too large")
@@ -78,9 +78,9 @@ var (
 	// ErrBufferFull means that TrySend found no room in the Publisher's buffer.
 	ErrBufferFull = batch.ErrBufferFull
 	// ErrFailuresPending means that the Publisher's buffer is full and contains only failed messages that have not been
-	// collected. Flush returns them and makes room. A Publisher with an OnFailure does not return this error from Send,
-	// which waits instead until OnFailure has been called; the exception is a Send while OnFailure runs, because it may
-	// be OnFailure itself that sends, and waiting would then block for ever.
+	// collected. Flush returns them and frees their room. A Publisher with an OnFailure does not return this error from
+	// Send, which waits instead until OnFailure has been called. Exception: a Send that starts while OnFailure runs returns
+	// it, because OnFailure itself may have called Send and would wait for ever.
 	ErrFailuresPending = batch.ErrFailuresPending
 	// ErrLeaseExpired means that the delivery's Deadline has passed. The server redelivers the message, perhaps to
 	// another program. The ack or nack was not sent.
@@ -99,21 +99,21 @@ var (
 	// ended. The text says how many.
 	ErrHandlersRunning = errors.New("sequin: handlers still running")
 	// ErrUnmodified means that Redrive found the message in its stream with the same data. The stream keeps one message
-	// per key and delivers only changed ones, so that nobody would receive the message if it were sent again.
+	// per key and delivers only changed ones, so that no consumer would receive the message if it were sent again.
 	ErrUnmodified = errors.New("sequin: the stream already has this message, and does not deliver it again")
 )
 
 // APIError is any answer other than success. It is made from any body: Sequin's own JSON, a proxy's HTML, or none.
 // errors.Is matches it with ErrNotFound (404), ErrValidation (400, 422), ErrUnauthorized (401, 403), ErrTooLarge (413),
-// ErrStreamFull (409) and ErrRateLimited (429). A foreign one matches ErrTooLarge and ErrRateLimited only: the 404 of a proxy
-// does not mean that a stream does not exist.
+// ErrStreamFull (409) and ErrRateLimited (429). A foreign one matches ErrTooLarge and ErrRateLimited only: the 404 of a
+// proxy does not mean that a stream does not exist.
 type APIError struct {
 	// Status is the HTTP status code. It is 2xx if something other than Sequin answered with success, for instance the login
 	// page of a proxy.
 	Status int
-	// Foreign means that the answer is not Sequin's own: something on the way answered, or the URL is not that of a Sequin
-	// server. It does not tell whether Sequin has carried the request out. Sequin's own answers are JSON with a summary, or
-	// with errors.detail after a crash, or the plain text of its 413.
+	// Foreign means that the answer is not Sequin's own: a proxy or firewall answered, or the URL is not that of a Sequin
+	// server. Sequin may or may not have carried out the request. Sequin's own answers are JSON with a summary, or with
+	// errors.detail after a crash, or the plain text of its 413.
 	Foreign bool
 	// Summary is the server's own explanation. It is empty when the answer is not Sequin's, for instance a proxy's, and
 	// when the server crashed (500).
@@ -126,7 +126,7 @@ type APIError struct {
 	// log.
 	RequestID string
 
-	retryAfter     time.Duration // what Retry-After asks for; 0 when it is absent or unreadable
+	retryAfter     time.Duration // from Retry-After; 0 if it is absent or unreadable
 	hasRetryAfter  bool
 	unknownOutcome bool   // Sequin itself does not know whether it carried the request out
 	excerpt        string // the beginning of a body that is not Sequin's, for Error
@@ -165,8 +165,8 @@ func (e *APIError) Error() string {
 	return b.String()
 }
 
-// newAPIError reads the answer to the request that is named by method, path and requestID. It sets the status whatever the
-// body holds.
+// newAPIError makes the error of an answer other than success to the request with that method, path and id. The body may be
+// anything.
 func newAPIError(method, path, requestID string, resp *http.Response, body []byte) *APIError {
 	e := &APIError{Status: resp.StatusCode, Method: method, Path: path, RequestID: resp.Header.Get("X-Request-Id"),
 		retryAfter: retryAfter(resp.Header, time.Now()), hasRetryAfter: resp.Header.Get("Retry-After") != ""}
@@ -178,17 +178,16 @@ func newAPIError(method, path, requestID string, resp *http.Response, body []byt
 		e.excerpt = excerpt(body)
 	}
 	if location := resp.Header.Get("Location"); location != "" && resp.StatusCode/100 == 3 {
-		// Redirects are not followed: net/http would turn a POST into a GET, and the answer 200 to that would look like
-		// success.
+		// Redirects are not followed. net/http would turn a POST into a GET, whose answer 200 would look like success.
 		e.redirect = location
 	}
 	return e
 }
 
-// tooLargeText is the body of Sequin's own 413, which it may write before it knows that the client wants JSON.
+// tooLargeText is the body of Sequin's own 413. Sequin may write it before it has read that the client accepts JSON.
 const tooLargeText = "Request Entity Too Large"
 
-// readRefusal reads Sequin's own body of an answer other than success, or finds that the body is foreign.
+// readRefusal reads the body of an answer other than success. It sets Foreign if the body is not Sequin's own.
 func (e *APIError) readRefusal(body []byte) {
 	var answer struct {
 		Summary          string          `json:"summary"`
@@ -238,8 +237,8 @@ func validationErrors(raw json.RawMessage) map[string][]string {
 	return errs
 }
 
-// excerptLen is how many bytes of a body that is not Sequin's an error quotes: enough for the title of a proxy's page,
-// short enough for a line of a log.
+// excerptLen is how many bytes of a foreign body an error quotes. The title of a proxy's page fits, and the error fits on a
+// line of a log.
 const excerptLen = 120
 
 // excerpt returns the beginning of a body on one line.
@@ -281,12 +280,12 @@ type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// Permanent marks an error that no retry helps, such as data that cannot be read. When a handler returns it the message
+// Permanent marks an error that no retry can fix, such as data that cannot be read. When a handler returns it the message
 // becomes a dead letter at once or, without a [DeadLetter], is nacked after BackoffMax. The result has the text of err,
 // and errors.Is and errors.As find err in it. Permanent(nil) is nil.
 //
 // When the handler of a batch of several messages returns it, each of them is handled again in a batch of its own, because
-// any of them may be meant.
+// the error may concern any of them.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -302,8 +301,8 @@ func IsPermanent(err error) (yes bool) {
 	return errors.As(err, &p)
 }
 
-// isAny reports whether err is one of the targets that are not nil. The methods of err are the program's own, and may
-// panic; the result is then false.
+// isAny reports whether errors.Is matches err with one of the targets that are not nil. It reports false if a method of err,
+// which may be the program's own, panics.
 func isAny(err error, targets ...error) (yes bool) {
 	defer func() { _ = recover() }()
 	return slices.ContainsFunc(targets, func(target error) bool { return target != nil && errors.Is(err, target) })
@@ -341,8 +340,8 @@ func (e *PanicError) Unwrap() error {
 // errExited is the Value of a handler that called runtime.Goexit, as a test's FailNow does.
 var errExited = errors.New("runtime.Goexit was called")
 
-// callApart runs a function of the program on a goroutine of its own and waits for it. The function may panic, or end its
-// goroutine, without ending the caller's, which others depend on. callApart returns the panic.
+// callApart runs a function of the program on a new goroutine and waits for it. The function may panic, or end its
+// goroutine, and the caller's goroutine continues. callApart returns the panic.
 func callApart(function string, call func()) (panicked error) {
 	done := make(chan struct{})
 	go func() {
@@ -355,7 +354,7 @@ func callApart(function string, call func()) (panicked error) {
 }
 
 // errorAttrs returns the log attributes of an error: the message's key, the error, and the stack of a panic. It calls no
-// method of err, which may be of the program's own type.
+// method of err, because the program's own methods may panic.
 func errorAttrs(key string, err error) []any {
 	args := []any{"key", clip(key), "error", err}
 	if panicked, ok := err.(*PanicError); ok {

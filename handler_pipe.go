@@ -71,7 +71,7 @@ func (p *handlerPool) outputsEnded(pub *Publisher, d Delivery, err error) {
 // Publisher fails a message with it only after it has found that the server cannot store that message.
 func (p *Publisher) blames(err error) bool {
 	switch classify(err).kind {
-	case kindInvalid, kindTooLarge:
+	case kindInvalid, kindRequestTooLarge:
 		return true
 	case kindUnexplained500:
 		return p.cfg.RetryFor == 0

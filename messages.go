@@ -38,7 +38,7 @@ type ReceivedMessage struct {
 // SendMessage sends one message and returns when the server has it. Each call is a request: the real server serves 430 to
 // 840 a second this way, and 21,000 messages a second in batches. Use a [Publisher] for more than a few messages.
 //
-// The request is repeated as Config.Retry says, with the same Idempotency-Key, so that a server which knows that header
+// The request is retried as Config.Retry says, with the same Idempotency-Key, so that a server which knows that header
 // stores the message once. Before anything is sent it returns ErrInvalidKey, ErrInvalidData, ErrTooLarge or
 // ErrInvalidArgument.
 func (c *Client) SendMessage(ctx context.Context, stream, key, data string) (SendResult, error) {
@@ -46,12 +46,13 @@ func (c *Client) SendMessage(ctx context.Context, stream, key, data string) (Sen
 }
 
 // SendMessages sends 1 to 1,000 messages in one request, which succeeds or fails as a whole. SendResult.Published is the
-// number of messages that changed the stream: where the stream keeps one message per key, a message whose data is there
-// already is not counted.
+// number of messages that changed the stream: if the stream keeps one message per key, a message with the same data as the
+// stored one is not counted.
 //
-// Before anything is sent it returns the errors of SendMessage, ErrBatchTooLarge, or ErrDuplicateKey. The last one means
-// that two messages have the same key and the server does not accept that; the Client asks the server the first time that
-// it matters. Current servers keep the order of the messages; the 2024 server stores a batch in reverse order.
+// Before anything is sent it returns the errors of SendMessage, ErrBatchTooLarge, or ErrDuplicateKey. The last one
+// means that two messages have the same key and the server does not accept that. The Client finds this out by a read of
+// the stream, the first time that a request repeats a key. Current servers keep the order of the messages; the 2024
+// server stores a batch in reverse order.
 func (c *Client) SendMessages(ctx context.Context, stream string, messages []Message) (SendResult, error) {
 	var result SendResult
 	if err := checkName("stream", stream); err != nil {
@@ -75,24 +76,24 @@ func (c *Client) SendMessages(ctx context.Context, stream string, messages []Mes
 		body.JSON = wire.AppendMessage(body.JSON, m.Key, m.Data)
 	}
 	body.JSON = wire.AppendSendTail(body.JSON)
-	if err = c.send(ctx, stream, body, sendOptions{idempotencyKey: uuid.NewString(), repeat: idempotent}, &result); err != nil {
+	if err = c.send(ctx, stream, body, sendOptions{idempotencyKey: uuid.NewString(), retry: idempotent}, &result); err != nil {
 		return SendResult{}, err // a truncated answer may have set result
 	}
 	return result, nil
 }
 
-// sendOptions are what sends differ in, beside their messages.
+// sendOptions are the options of a send.
 type sendOptions struct {
 	idempotencyKey string        // "" sends none
 	partOf         []string      // see request
 	timeout        time.Duration // 0 means Config.Timeout
-	repeat         repeat
+	retry          retryPolicy
 }
 
 // send makes the request of SendMessages and of the Publisher.
 func (c *Client) send(ctx context.Context, stream string, body *transport.Payload, o sendOptions, result *SendResult) error {
 	return c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "messages"), body: body,
-		idempotencyKey: o.idempotencyKey, partOf: o.partOf, timeout: o.timeout, repeat: o.repeat}, func(_ http.Header, body []byte) (err error) {
+		idempotencyKey: o.idempotencyKey, partOf: o.partOf, timeout: o.timeout, retry: o.retry}, func(_ http.Header, body []byte) (err error) {
 		result.Published, err = wire.DecodePublished(body)
 		return err
 	})
@@ -131,7 +132,7 @@ func checkBatch(messages []Message) (size int, err error) {
 
 // duplicateKey returns a key that more than one of the messages has.
 func duplicateKey(messages []Message) (string, bool) {
-	var seen batch.IDSet // of hashes: a map of keys would cost as much as all other checks of a batch
+	var seen batch.IDSet // of hashes; a map of keys would cost as much as all other checks of a batch
 	seen.Reset(len(messages))
 	for i, m := range messages {
 		same := func(o Message) bool { return o.Key == m.Key }
@@ -145,8 +146,8 @@ func duplicateKey(messages []Message) (string, bool) {
 var keySeed = maphash.MakeSeed()
 
 // acceptsDuplicateKeys reports whether the server accepts two messages with the same key in one request. A server whose
-// streams have no one_message_per_key is the 2024 one, which answers 500 to that; every other server accepts it. The first
-// answer holds for the life of the Client, because it shows which server this is.
+// streams have no one_message_per_key is the 2024 one, which answers 500 to such a request; every other server accepts
+// it. The Client keeps the result of the first read, because it depends on the server only.
 func (c *Client) acceptsDuplicateKeys(ctx context.Context, stream string) (bool, error) {
 	if known := c.repeatsKeys.Load(); known != nil {
 		return *known, nil
@@ -183,7 +184,7 @@ func (c *Client) ReceiveMessage(ctx context.Context, stream, consumer string) (*
 // within that time.
 //
 // Pass the ID of the consumer, here and in acks and nacks, rather than its name: on the 2024 server names of consumers are
-// shared by all streams, and the consumer of another stream may answer. If the answer is lost the request is repeated; the
+// shared by all streams, and the consumer of another stream may answer. If the answer is lost the request is retried; the
 // messages of the lost answer are redelivered when their lease ends. Before anything is sent it returns
 // ErrInvalidArgument.
 func (c *Client) ReceiveMessages(ctx context.Context, stream, consumer string, opts ReceiveOptions) ([]ReceivedMessage, error) {
@@ -196,11 +197,11 @@ func (c *Client) ReceiveMessages(ctx context.Context, stream, consumer string, o
 	return c.receive(ctx, stream, consumer, opts, unlessDamaged)
 }
 
-func (c *Client) receive(ctx context.Context, stream, consumer string, opts ReceiveOptions, again repeat) ([]ReceivedMessage, error) {
+func (c *Client) receive(ctx context.Context, stream, consumer string, opts ReceiveOptions, retry retryPolicy) ([]ReceivedMessage, error) {
 	var got []ReceivedMessage
 	decoder := wire.Decoder{Each: func(m *wire.Message) { got = append(got, received(m)) }}
 	r := receiveRequest(stream, consumer, opts)
-	r.repeat = again
+	r.retry = retry
 	err := c.do(ctx, r, func(_ http.Header, body []byte) error {
 		got = []ReceivedMessage{} // an earlier attempt may have filled it
 		return decoder.Decode(body)
@@ -216,7 +217,7 @@ func received(m *wire.Message) ReceivedMessage {
 		StreamID: m.StreamID, DataHash: m.DataHash, Seq: m.Seq, InsertedAt: m.InsertedAt, UpdatedAt: m.UpdatedAt}}
 }
 
-// receiveRequest is the request of ReceiveMessages and of the Subscriber. Its zero repeat is once.
+// receiveRequest is the request of ReceiveMessages and of the Subscriber. Its retry is the zero value, neverRetry.
 func receiveRequest(stream, consumer string, opts ReceiveOptions) request {
 	return request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, "receive"),
 		body: &transport.Payload{JSON: wire.AppendReceive(nil, opts.BatchSize, opts.WaitFor)}, wait: opts.WaitFor}
@@ -255,10 +256,10 @@ func (c *Client) AckMessage(ctx context.Context, stream, consumer, ackID string)
 // AckMessages acks 1 to 1,000 messages. The server answers success also for ack ids that are unknown or already settled.
 // Pass the consumer's ID rather than its name; see ReceiveMessages.
 //
-// The request is repeated only if the server surely did not act. After any other lost or foreign answer the error is
+// The request is retried only if the server surely did not act. After any other lost or foreign answer the error is
 // ErrOutcomeUnknown: on the 2024 server an ack id stays the same when the message is redelivered, so that a late or
 // repeated ack would remove a message that another program holds by then. A server that announces fenced-acks gives each
-// delivery an ack id of its own; there the request is repeated after every transient failure. Before anything is sent it
+// delivery its own ack id; there the request is retried after every transient failure. Before anything is sent it
 // returns ErrInvalidAckID, ErrInvalidArgument (no ack ids) or ErrBatchTooLarge.
 func (c *Client) AckMessages(ctx context.Context, stream, consumer string, ackIDs []string) error {
 	return c.settleMessages(ctx, stream, consumer, "ack", ackIDs)
@@ -289,7 +290,7 @@ func (c *Client) settleMessages(ctx context.Context, stream, consumer, verb stri
 }
 
 // settle makes the request of acks and nacks, those of a Client and those of a Subscriber. verb is "ack" or "nack".
-func (c *Client) settle(ctx context.Context, stream, consumer, verb string, body *transport.Payload, timeout time.Duration, again repeat) error {
+func (c *Client) settle(ctx context.Context, stream, consumer, verb string, body *transport.Payload, timeout time.Duration, retry retryPolicy) error {
 	return c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, verb),
-		body: body, timeout: timeout, repeat: again}, func(_ http.Header, body []byte) error { return wire.DecodeSettled(body) })
+		body: body, timeout: timeout, retry: retry}, func(_ http.Header, body []byte) error { return wire.DecodeSettled(body) })
 }

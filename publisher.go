@@ -21,8 +21,8 @@ import (
 // the program ends: otherwise the buffered messages are lost.
 //
 // Delivery to the server is at least once; the package comment says what that means for each server. Every accepted
-// message gets one final result: it is sent; or it fails, which is reported once, to its Receipt, otherwise to OnFailure,
-// otherwise by Flush or Close; or Close lists it as unsent.
+// message has one final result: it is sent, it fails, or Close lists it as unsent. A failure is reported once: to the
+// message's Receipt, or else to OnFailure, or else by Flush or Close.
 type Publisher struct {
 	client *Client
 	stream string
@@ -30,22 +30,22 @@ type Publisher struct {
 	seed   maphash.Seed
 
 	engine        *messageEngine
-	started       time.Time // what outgoing.tried counts from
+	started       time.Time // the time that outgoing.tried and through count from
 	receipts      receiptBook
 	failures      failures
 	jobs          backgroundJobs
-	sizes         []*flow.Size  // of each lane
-	tracker       blame.Tracker // of recent sends, which tell whether a message is at fault
-	trouble       trouble
-	lines         lines
-	duplicateKeys atomic.Bool  // whether a batch may hold a key twice; false until the stream is known to take it
+	sizes         []*flow.Size  // the batch size of each lane: MaxBatchBytes, or less after a 413 or a time-out
+	tracker       blame.Tracker // results of recent sends, which show whether a message is at fault
+	outage        outage
+	log           backgroundLog
+	duplicateKeys atomic.Bool  // a batch may hold a key twice; false until the stream is known to accept that
 	delivered     atomic.Bool  // a batch was sent since the latest refusal of the stream
-	reached       atomic.Bool  // the server has taken a send, if only an empty one
-	through       atomic.Int64 // when it did latest, counted from started; set only if RetryFor is
+	reached       atomic.Bool  // the server has accepted a send, with or without messages
+	through       atomic.Int64 // when it accepted the latest one, counted from started; set only if RetryFor is set
 	counts        publisherCounts
 
-	closing sync.Once
-	outcome error // of Close
+	closing     sync.Once
+	closeResult error // what each Close returns
 }
 
 // NewPublisher returns a Publisher for the stream with that name or id. It makes no request and starts no goroutine;
@@ -59,9 +59,9 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 		return nil, err
 	}
 	p := &Publisher{client: c, stream: stream, cfg: cfg, seed: maphash.MakeSeed(), started: time.Now()}
-	p.lines.logger, p.lines.stream = c.cfg.Logger, stream
-	p.trouble.log = &p.lines
-	p.receipts.trouble = &p.trouble
+	p.log.logger, p.log.stream = c.cfg.Logger, stream
+	p.outage.log = &p.log
+	p.receipts.outage = &p.outage
 	for range cfg.Lanes {
 		p.sizes = append(p.sizes, flow.NewSize(minBatchBytes, cfg.MaxBatchBytes))
 	}
@@ -81,11 +81,12 @@ func (p *Publisher) onFailure() func(MessageError) {
 	}
 	return func(e MessageError) {
 		if panicked := callApart("OnFailure", func() { p.cfg.OnFailure(e) }); panicked != nil {
-			p.lines.add(slog.LevelError, "recovered a panic of OnFailure", errorAttrs(e.Message.Key, panicked)...)
+			p.log.add(slog.LevelError, "recovered a panic of OnFailure", errorAttrs(e.Message.Key, panicked)...)
 		}
 	}
 }
 
+// limits returns the current limits of a lane's batches.
 func (p *Publisher) limits(lane int) batch.Limits {
 	return batch.Limits{Count: p.cfg.MaxBatch, Bytes: p.sizes[lane].Limit(), Overhead: wire.SendOverhead, Distinct: !p.duplicateKeys.Load()}
 }
@@ -96,19 +97,20 @@ func (p *Publisher) Send(ctx context.Context, key, data string) error {
 }
 
 // SendMessage accepts a message into the buffer and returns. The message is then sent, reported as failed, or listed by
-// Close. While the buffer is full, SendMessage waits for room, first come first served. ctx bounds only that wait; if it
+// Close. While the buffer is full, SendMessage waits for room, first come first served. ctx limits only that wait. If ctx
 // has ended before the call, SendMessage returns its error at once.
 //
-// An error means that the message was not accepted. It is ctx's error, which in an outage wraps the cause, ErrInvalidKey, ErrInvalidData, ErrTooLarge,
-// ErrClosed, or one of these:
+// An error means that the message was not accepted. It is ErrInvalidKey, ErrInvalidData, ErrTooLarge, ErrClosed, or one of
+// these:
 //
+//   - The error of ctx. In an outage it also wraps the error of the latest request that failed.
 //   - An *APIError, for example ErrNotFound for a mistyped stream: the server has refused the stream. After each backoff
-//     the Publisher makes a send without messages, and it accepts messages again when that succeeds. Before its first
-//     success, a page in place of the API suspends it too: the URL may be wrong.
-//   - ErrFailuresPending: there is no room, the buffer holds nothing but failed messages, and a wait could last for ever.
-//     Without OnFailure, call Flush to collect them. With OnFailure, SendMessage waits until it has been called for them.
-//     The exception is a SendMessage that begins while OnFailure runs, because OnFailure may be what called it: that one
-//     returns the error for as long as that call of OnFailure lasts.
+//     the Publisher makes a send without messages, and it accepts messages again when such a send succeeds. Until its first
+//     success, an answer from something that does not serve the API has the same effect, because the URL may be wrong.
+//   - ErrFailuresPending: there is no room, the buffer holds only failed messages, and a wait could last for ever. Without
+//     OnFailure, call Flush to collect them. With OnFailure, SendMessage waits until it has been called for them.
+//     Exception: a SendMessage that starts while OnFailure runs returns ErrFailuresPending instead of waiting, because
+//     OnFailure itself may have called it.
 func (p *Publisher) SendMessage(ctx context.Context, m Message) error {
 	return p.admit(ctx, m, true)
 }
@@ -122,8 +124,8 @@ func (p *Publisher) SendJSON(ctx context.Context, key string, v any) error {
 	return p.SendMessage(ctx, m)
 }
 
-// EncodeJSON returns a message with v as JSON. The error is [Permanent]: the same value will never encode. It does not
-// check the key. The opposite is [DecodeJSON].
+// EncodeJSON returns a message with v as JSON. The error is [Permanent], because no retry can encode the same value. It
+// does not check the key. The opposite is [DecodeJSON].
 func EncodeJSON(key string, v any) (Message, error) {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -137,19 +139,19 @@ func (p *Publisher) TrySend(key, data string) error {
 	return p.TrySendMessage(Message{Key: key, Data: data})
 }
 
-// TrySendMessage is SendMessage that never waits: it returns ErrBufferFull if there is no room.
+// TrySendMessage is like SendMessage but never waits: it returns ErrBufferFull if there is no room.
 func (p *Publisher) TrySendMessage(m Message) error {
 	return p.admit(context.Background(), m, false)
 }
 
-// SendReceipt is SendMessage that returns a Receipt, which reports the message's final result.
+// SendReceipt is like SendMessage and returns a Receipt, which reports the message's final result.
 func (p *Publisher) SendReceipt(ctx context.Context, m Message) (Receipt, error) {
 	return p.admitReceipt(ctx, m, false)
 }
 
-// SendSync sends a message and waits for its final result: nil when the server has taken it, otherwise why it failed. Its
-// batch leaves at once, even if it is not full. If ctx ends first, SendSync returns ctx's error; the message may already
-// be accepted, and is then sent all the same.
+// SendSync sends a message and waits for its final result: nil when the server has accepted it, otherwise the error with
+// which it failed. Its batch is sent at once, even if it is not full. If ctx ends first, SendSync returns ctx's error. The
+// message may already be in the buffer then; if so, it is still sent.
 func (p *Publisher) SendSync(ctx context.Context, m Message) error {
 	r, err := p.admitReceipt(ctx, m, true)
 	if err != nil {
@@ -163,15 +165,15 @@ func (p *Publisher) admit(ctx context.Context, m Message, wait bool) error {
 	if err := p.prepare(ctx, m, &e); err != nil {
 		return err
 	}
-	return p.notAdmitted(p.engine.Admit(ctx, &e, p.lane(e.ID), false, wait))
+	return p.explainRefusal(p.engine.Admit(ctx, &e, p.lane(e.ID), false, wait))
 }
 
-// notAdmitted adds the cause of an outage to the error of an admission that found no room.
-func (p *Publisher) notAdmitted(err error) error {
+// explainRefusal adds the cause of an outage to the error of an admission that found no room.
+func (p *Publisher) explainRefusal(err error) error {
 	if err == nil || err == ErrClosed || err == ErrFailuresPending || classify(err).api != nil {
 		return err
 	}
-	return p.trouble.explain(err)
+	return p.outage.explain(err)
 }
 
 func (p *Publisher) admitReceipt(ctx context.Context, m Message, urgent bool) (Receipt, error) {
@@ -183,14 +185,13 @@ func (p *Publisher) admitReceipt(ctx context.Context, m Message, urgent bool) (R
 	r.engine, r.lane = p.engine, p.lane(e.ID)
 	e.Item.to, e.Item.slot = r.block, r.slot
 	if err := p.engine.Admit(ctx, &e, r.lane, urgent, true); err != nil {
-		return Receipt{}, p.notAdmitted(err)
+		return Receipt{}, p.explainRefusal(err)
 	}
 	return r, nil
 }
 
-// admitFor accepts a message that was made from a delivery and is needed only while the delivery's lease lasts. After that
-// the message is made again from the next delivery, and this one is dropped with ErrLeaseExpired. Its final result is
-// reported to to.
+// admitFor accepts a message that was made from a delivery with lease l. When the lease has ended the message fails with
+// ErrLeaseExpired, if it has not been sent: it is made again from the next delivery. to gets its final result.
 func (p *Publisher) admitFor(ctx context.Context, l *lease.Lease, m Message, to completer, wait bool) error {
 	var e messageEntry
 	if err := p.prepare(ctx, m, &e); err != nil {
@@ -200,20 +201,21 @@ func (p *Publisher) admitFor(ctx context.Context, l *lease.Lease, m Message, to 
 	return p.engine.Admit(ctx, &e, p.lane(e.ID), false, wait)
 }
 
-// prepare checks and measures a message. An invalid message is refused here, because it would fail its whole batch.
+// prepare checks a message and fills in its entry. Invalid messages are refused here, because the server would refuse their
+// whole batch.
 func (p *Publisher) prepare(ctx context.Context, m Message, e *messageEntry) (err error) {
 	if ctx.Err() != nil {
 		return contextError(ctx)
 	}
 	e.Item.Message = m
-	e.ID = max(1, maphash.String(p.seed, m.Key)) // 0 would mean none
+	e.ID = max(1, maphash.String(p.seed, m.Key)) // 0 means that an entry has no ID
 	e.Size, err = checkMessage(m.Key, m.Data)
 	return err
 }
 
 func (p *Publisher) lane(id uint64) int { return int(id % uint64(p.cfg.Lanes)) }
 
-// done reports the final result of messages.
+// done reports the final result of messages. It is Config.Done of the engine.
 func (p *Publisher) done(items []messageEntry, err error) {
 	if err == nil {
 		p.failures.supersede(items)
@@ -223,19 +225,19 @@ func (p *Publisher) done(items []messageEntry, err error) {
 			o.to.Complete(o.slot, err)
 		}
 	}
-	if err != nil && err != ErrClosed { // Close itself lists what it left
+	if err != nil && err != ErrClosed { // Close itself lists the messages that it left
 		p.failures.add(items, err)
 	}
 }
 
-// Flush sends everything that was accepted before the call, without waiting for more messages, and waits until it is sent
-// or has failed. It returns the failures that were not reported elsewhere as an *UnsentError with Failed only. If ctx ends
-// first, Flush returns its error too, and what is pending stays accepted. If a Close gives up meanwhile, that error is
-// ErrClosed. Flush does not wait for OnFailure.
+// Flush sends all messages that were accepted before the call, without waiting for more, and waits until each is sent or
+// has failed. It returns the failures that were not reported elsewhere as an *UnsentError with Failed only. If ctx ends
+// first, Flush also returns ctx's error, and the pending messages are still sent. If the ctx of a Close ends meanwhile,
+// Flush also returns ErrClosed. Flush does not wait for OnFailure.
 func (p *Publisher) Flush(ctx context.Context) error {
 	err := p.engine.Flush(ctx)
 	if err != nil && err != ErrClosed {
-		err = p.trouble.explain(err)
+		err = p.outage.explain(err)
 	}
 	failed := p.failures.collect()
 	if len(failed) == 0 {
@@ -244,50 +246,50 @@ func (p *Publisher) Flush(ctx context.Context) error {
 	return join(&UnsentError{Failed: failed}, err)
 }
 
-// Close refuses further messages and sends what is pending until ctx ends. It returns nil, or an *UnsentError with the
-// failures that were not reported elsewhere and the messages that were left, in order for each key, which another
-// Publisher can send. The last attempt may have stored some of the messages that were left.
+// Close refuses further messages and sends the pending ones until ctx ends. It returns nil, or an *UnsentError with the
+// failures that were not reported elsewhere, the messages that were left, in order for each key, and ctx's error if Close
+// gave up. Another Publisher can send the messages that were left. The last attempt may have stored some of them.
 //
 // No request, timer or goroutine remains. The exception is an OnFailure call that is running when ctx ends: Close does not
 // wait for it, and no other call follows.
 //
-// Close may be called concurrently with all other methods and with itself. The first ctx that ends counts, and every call
-// returns the same value.
+// Close may be called concurrently with all other methods and with itself. Whichever ctx ends first ends every call of
+// Close, and all return the same value.
 func (p *Publisher) Close(ctx context.Context) error {
 	left, cause := p.engine.Close(ctx)
 	p.jobs.stop()
 	p.failures.await(ctx)
-	p.lines.await(ctx)
+	p.log.await(ctx)
 	p.closing.Do(func() {
 		failed := p.failures.collect()
 		if len(left) == 0 && len(failed) == 0 {
 			return
 		}
-		unsent := &UnsentError{Failed: failed, Unsent: make([]Message, len(left)), cause: p.trouble.explain(cause)}
+		unsent := &UnsentError{Failed: failed, Unsent: make([]Message, len(left)), cause: p.outage.explain(cause)}
 		for i, o := range left {
 			unsent.Unsent[i] = o.Message
 		}
-		p.outcome = unsent
+		p.closeResult = unsent
 	})
-	return p.outcome
+	return p.closeResult
 }
 
 // PublisherStats are totals since NewPublisher. At any moment Accepted = Sent + Failed + Buffered.
 type PublisherStats struct {
 	// Accepted, Sent and Failed count messages.
 	Accepted, Sent, Failed uint64
-	// Buffered is the number of messages that wait or are in flight; those that Close left are part of it. BufferedBytes
-	// is the JSON of these and of failed messages that are not yet collected.
+	// Buffered is the number of messages that wait or are in flight, including those that Close left. BufferedBytes is the
+	// size of their JSON, and of the JSON of failed messages that are not yet collected.
 	Buffered, BufferedBytes int
-	// Batches counts the requests that succeeded, and Bytes the JSON in them. Retries counts the requests that repeated
-	// an earlier one with the same messages; the requests of a batch that was split are new ones.
+	// Batches counts the requests with messages that succeeded, and Bytes the bytes of JSON in them. Retries counts the
+	// requests that repeated an earlier one with the same messages; the requests of a batch that was split are new ones.
 	Batches, Bytes, Retries uint64
 	// Blocked is the sum of the times that calls have waited for room.
 	Blocked time.Duration
 	// LastError is the error of the latest request that failed, nil if none has. A success does not clear it.
 	LastError error
-	// Refusal is why the Publisher sends nothing now and accepts nothing: the answer with which the server refused the
-	// stream. It is nil if there is none, and again once a send without messages has succeeded. See [Publisher.SendMessage].
+	// Refusal is the answer with which the server refused the stream. While it is set, the Publisher neither sends nor
+	// accepts messages. It is nil again when a send without messages has succeeded. See [Publisher.SendMessage].
 	Refusal error
 }
 
@@ -300,13 +302,13 @@ func (p *Publisher) Stats() PublisherStats {
 	return s
 }
 
-// publisherCounts are the part of PublisherStats that attempts change.
+// publisherCounts are the figures of PublisherStats that requests change.
 type publisherCounts struct {
 	mu sync.Mutex
 	s  PublisherStats
 }
 
-// failed counts a request that holds no messages and failed.
+// failed records the error of a send without messages.
 func (c *publisherCounts) failed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -319,7 +321,7 @@ func (c *publisherCounts) snapshot() PublisherStats {
 	return c.s
 }
 
-// attempt counts one request.
+// attempt counts one request with messages.
 func (c *publisherCounts) attempt(bytes int, err error, retry bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,28 +10,29 @@ import (
 	"github.com/sequin-go/sequin/internal/blame"
 )
 
-// This file says what becomes of a batch that was refused without a reason, or got no answer: by a firewall's page, a bare
-// 500, a reset, a time-out. The server may be in trouble, or the way to it, or one message of the batch may be what makes
-// it fail. internal/blame has the rules by which other sends decide.
+// This file handles batches that fail without a stated reason: a firewall's page, a 500 without a summary, a reset or a
+// time-out. The cause may be the server, the network, or one message of the batch. Other sends show which it is: see
+// internal/blame. A suspected batch becomes a candidate: it runs beside its lane, which goes on with messages of other
+// keys. A control is another send whose result is compared with the batch's own.
 
-// triesInPlace is how often a batch is attempted before its messages are suspected, or their number: once, and twice more
-// as it is. Most troubles are over by then, and the same bytes under the same key never store a message twice.
+// triesInPlace is how many attempts a batch gets in its lane before it becomes a candidate. Most failures have passed by the
+// third attempt. These attempts send the same bytes with the same Idempotency-Key, which a server stores once.
 const triesInPlace = 3
 
-// doubt is what is known of a batch that was refused without a reason.
+// doubt is what is known about a batch that failed without a stated reason.
 type doubt struct {
-	refusals   int // before it became a candidate
+	refusals   int // failures before it became a candidate
 	blame      blame.Case
 	controls   int           // its own controls that failed in a row
-	comparable bool          // a control of about its size is needed: the refusal may be about the size
+	comparable bool          // controls must have about its size, because the size may be the cause
 	aloneSince time.Duration // when a candidate of one message was first attempted, counted from Publisher.started
 }
 
-// needsControl reports whether the batch is attempted again only after another send has succeeded.
+// needsControl reports whether another send must have succeeded before the batch is attempted again.
 func (d *doubt) needsControl(b *messageBatch) bool { return b.Candidate || d.refusals >= triesInPlace }
 
-// refused returns what becomes of a batch that was refused without a reason. othersPassed says that another send of about
-// its size succeeded meanwhile.
+// refused returns the result of an attempt that failed without a stated reason. othersPassed says that another send of at
+// least half its size succeeded meanwhile.
 func (p *Publisher) refused(b *messageBatch, f requestFailure, err error, othersPassed bool) messageResult {
 	w, single := &b.Work, len(b.Items) == 1
 	lost, tooLarge := f.kind == kindLost, f.status() == http.StatusRequestEntityTooLarge
@@ -41,7 +42,8 @@ func (p *Publisher) refused(b *messageBatch, f requestFailure, err error, others
 		}
 		return p.shrink(b, p.backoff(b, err))
 	}
-	// A message must not fail because of its size. To set it aside, it is enough that anything gets through.
+	// The controls of a single message that may fail are as large as the message, so that it does not fail because of its
+	// size. For the decision to make a message a candidate, a control of any size will do.
 	w.doubt.comparable = !tooLarge && (single && b.Candidate || lost && !single && !b.Candidate)
 	p.tracker.Refused(&w.doubt.blame, w.leastControl(b))
 	if b.Candidate {
@@ -53,14 +55,14 @@ func (p *Publisher) refused(b *messageBatch, f requestFailure, err error, others
 		p.size(b).Failed(len(w.body.JSON), time.Now())
 	}
 	if w.doubt.refusals++; othersPassed && errors.Is(err, context.DeadlineExceeded) {
-		w.doubt.refusals = triesInPlace // it need not hold up its lane for as long again
+		w.doubt.refusals = triesInPlace // another time-out in its lane would delay the lane for as long again
 		return messageResult{Again: []*messageBatch{b}, Aside: true, Wait: p.client.cfg.Retry.wait(0, err)}
 	}
 	return p.retry(b, err)
 }
 
-// leastControl returns how large a send must be to be a control of b: as large as a message that may fail, and half as
-// large as a batch that may be too large for the way to the server.
+// leastControl returns the least size of a control of b: the size of a message that may fail, half the size of a batch that
+// may be too large for the network, and otherwise 0.
 func (w *batchState) leastControl(b *messageBatch) int {
 	switch {
 	case !w.doubt.comparable:
@@ -71,8 +73,8 @@ func (w *batchState) leastControl(b *messageBatch) int {
 	return len(w.body.JSON) / 2
 }
 
-// judge decides what becomes of a batch in doubt once another send has succeeded since it was refused last. Where none has,
-// judge makes one without messages. decided is false if the batch is to be attempted.
+// judge decides what to do with a batch in doubt. If no other send has succeeded since the batch failed last, judge first
+// makes an empty send. decided is false if the batch is to be attempted now.
 func (p *Publisher) judge(ctx context.Context, b *messageBatch) (r messageResult, decided bool) {
 	d := &b.Work.doubt
 	if !p.tracker.Controlled(&d.blame) {
@@ -97,8 +99,8 @@ func (p *Publisher) judge(ctx context.Context, b *messageBatch) (r messageResult
 	return r, false
 }
 
-// control makes an empty send. It is as large as b where the refusal may be about the size, so that a link or a proxy that
-// cannot carry as much is not blamed on a message.
+// control makes an empty send. It is as large as b if the size may be the cause, so that no message fails because a link or
+// a proxy cannot carry its size.
 func (p *Publisher) control(ctx context.Context, b *messageBatch) error {
 	size := 0
 	if b.Work.doubt.comparable {
@@ -109,8 +111,9 @@ func (p *Publisher) control(ctx context.Context, b *messageBatch) error {
 		return err
 	}
 	p.tracker.SucceededFor(&b.Work.doubt.blame, size, took)
-	// A balancer may send requests to its servers in turn, one of which is broken. One control for each attempt would always
-	// meet the same server, and each attempt the other one. One or two at random do not.
+	// A load balancer may send requests to two servers in turn, one of which is broken. With exactly one control per attempt
+	// all controls could reach the working server and all attempts the broken one. A random number of controls, one or two,
+	// prevents that.
 	if b.Candidate && rand.IntN(2) == 0 {
 		if took, err := p.sendEmpty(ctx, size); err == nil {
 			p.tracker.Succeeded(0, size, took)
@@ -121,8 +124,8 @@ func (p *Publisher) control(ctx context.Context, b *messageBatch) error {
 	return nil
 }
 
-// afterControl returns what becomes of a batch in doubt whose control ended with err: it waits. A batch whose control of the
-// same size fails as well is sent in smaller parts: nothing larger may get through.
+// afterControl returns the result for a batch in doubt whose control failed with err. The batch waits. If the control had
+// the batch's size, and that may be more than the network carries, the batch is sent in smaller parts.
 func (p *Publisher) afterControl(ctx context.Context, b *messageBatch, err error) messageResult {
 	if ctx.Err() != nil {
 		return messageResult{Again: []*messageBatch{b}}
@@ -132,7 +135,7 @@ func (p *Publisher) afterControl(ctx context.Context, b *messageBatch, err error
 		p.suspend(err)
 		return messageResult{Again: []*messageBatch{b}}
 	}
-	p.trouble.begin(err)
+	p.outage.begin(err)
 	if f.subject != subjectLoad {
 		p.tracker.Failed()
 	}

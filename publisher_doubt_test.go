@@ -22,8 +22,8 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// obstacle is what lies between a client and the server: a proxy, a firewall, a slow link. It answers a send with that body
-// itself, or lets it pass by returning nil and no error. It gets the body with the messages as text.
+// obstacle is a proxy, a firewall or a slow link between a client and the server. It answers a send itself, or returns nil
+// and no error to pass it on. body is the JSON of the send.
 type obstacle func(r *http.Request, body string) (*http.Response, error)
 
 // obstructed is a transport with an obstacle.
@@ -74,7 +74,7 @@ func resets(*http.Request, string) (*http.Response, error) {
 	return nil, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 }
 
-// hangs swallows the request.
+// hangs never answers the request.
 func hangs(r *http.Request, _ string) (*http.Response, error) {
 	<-r.Context().Done()
 	return nil, context.Cause(r.Context())
@@ -90,7 +90,7 @@ func meets(text string, o obstacle) obstacle {
 	}
 }
 
-// failureList is an OnFailure that keeps what it is told.
+// failureList is an OnFailure that records its calls.
 type failureList struct {
 	mu  sync.Mutex
 	all []sequin.MessageError
@@ -113,7 +113,7 @@ func (l *failureList) keys() (keys []string) {
 
 var quick = sequin.RetryConfig{MinWait: 10 * time.Millisecond, MaxWait: 100 * time.Millisecond}
 
-// A firewall takes one message of many for an attack. It fails alone, and the others arrive.
+// A firewall refuses one message of many. It fails alone, and the others are stored.
 func TestAMessageThatAFirewallRefusesFailsAlone(t *testing.T) {
 	const n, poison = 12_000, 777
 	walls := map[string]obstacle{"403 page": page(403, "<html>blocked</html>"), "200 page": page(200, "<html>blocked</html>"),
@@ -124,7 +124,7 @@ func TestAMessageThatAFirewallRefusesFailsAlone(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newObstructedWorld(t, sequin.Config{Timeout: 300 * time.Millisecond, Retry: quick}, meets("' OR 1=1", wall))
 					failed := new(failureList)
-					cfg.MaxBuffered, cfg.OnFailure = 2000, failed.add // less than n: a lane that stands still blocks Send
+					cfg.MaxBuffered, cfg.OnFailure = 2000, failed.add // less than n: a lane that stops blocks Send
 					pub, err := w.client.NewPublisher("orders", cfg)
 					require.NoError(t, err)
 					began := time.Now()
@@ -145,7 +145,7 @@ func TestAMessageThatAFirewallRefusesFailsAlone(t *testing.T) {
 	}
 }
 
-// With a time-out of 30 s a hang is decided within 2 minutes nevertheless: what others take tells how long to wait.
+// Although Config.Timeout is 30 s, a hang is decided within 2 minutes: the time-out follows the duration of other sends.
 func TestAMessageThatHangsIsDecidedInTimeAtDefaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newObstructedWorld(t, sequin.Config{}, meets("poison", hangs))
@@ -198,7 +198,7 @@ func TestRandomFailuresFailNobody(t *testing.T) {
 	}
 }
 
-// A balancer sends requests to its servers in turn, and one of them is broken.
+// A load balancer sends requests to its servers in turn, and one of them is broken.
 func TestABrokenServerAmongOthersFailsNobody(t *testing.T) {
 	for servers := 2; servers <= 4; servers++ {
 		for _, messages := range []int{1, 1000} {
@@ -227,7 +227,7 @@ func TestABrokenServerAmongOthersFailsNobody(t *testing.T) {
 	}
 }
 
-// sendUntilAccepted sends n messages. What a suspended Publisher refuses is sent again.
+// sendUntilAccepted sends n messages. It retries those that a suspended Publisher refuses.
 func sendUntilAccepted(ctx context.Context, t *testing.T, pub *sequin.Publisher, n int, data func(i int) string) {
 	t.Helper()
 	for i := range n {
@@ -238,8 +238,8 @@ func sendUntilAccepted(ctx context.Context, t *testing.T, pub *sequin.Publisher,
 	}
 }
 
-// For two minutes something else answers: a maintenance page, a login page, a proxy in a wrong state. Nobody's message
-// fails, whether the Publisher had sent before or not.
+// For two minutes something other than Sequin answers: a maintenance page, a login page, or a broken proxy. No message
+// fails, whether the Publisher has had a success before or not.
 func TestTwoMinutesOfForeignAnswersFailNobody(t *testing.T) {
 	for _, status := range []int{200, 307, 400, 401, 403, 404, 405, 413, 421, 425, 500, 502, 503} {
 		for _, first := range []int{0, 1000} {

@@ -20,8 +20,8 @@ import (
 
 var modelSeeds = flag.Uint64("model.seeds", 100, "how many random servers a Publisher meets in the model test")
 
-// troubledServer is a server with a random trouble, which may also refuse messages with "poison" in them.
-type troubledServer struct {
+// faultyServer is a server with a random fault, which may also refuse messages with "poison" in them.
+type faultyServer struct {
 	name   string
 	well   bool // the guilty fail in time
 	mu     sync.Mutex
@@ -33,8 +33,8 @@ type troubledServer struct {
 	refuse obstacle                     // to poison
 }
 
-func newTroubledServer(dice *rand.Rand) *troubledServer {
-	s := &troubledServer{dice: dice, began: time.Now()}
+func newFaultyServer(dice *rand.Rand) *faultyServer {
+	s := &faultyServer{dice: dice, began: time.Now()}
 	kinds := []string{"bare 500", "reset", "hang", "403 page", "413 page", "504"}
 	kind := func() (string, obstacle) {
 		i := dice.IntN(len(kinds))
@@ -45,31 +45,31 @@ func newTroubledServer(dice *rand.Rand) *troubledServer {
 	s.answer, s.refuse = answer, refuse
 	rate := 0.1 + 0.8*dice.Float64()
 	status := []int{307, 400, 403, 405, 413, 421, 425}[dice.IntN(7)]
-	troubles := []struct {
+	faults := []struct {
 		name  string
 		well  bool
 		fails func(now time.Duration) bool
 	}{
-		{"no trouble", true, func(time.Duration) bool { return false }},
+		{"no fault", true, func(time.Duration) bool { return false }},
 		{fmt.Sprintf("%.0f %% fail with %s", 100*rate, what), rate < 0.4 && what != "hang", func(time.Duration) bool { return dice.Float64() < rate }},
 		{"one of four servers broken, with " + what, what != "hang", func(time.Duration) bool { s.turn++; return s.turn%4 == 0 }},
 		{"bursts of 2 s in 5 with " + what, false, func(now time.Duration) bool { return now%(5*time.Second) < 2*time.Second }},
 		{"sends unavailable for 2 minutes with " + what, false, func(now time.Duration) bool { return now > time.Second && now < 2*time.Minute }},
 		{fmt.Sprintf("two minutes of %d", status), false, func(now time.Duration) bool { return now < 2*time.Minute }},
 	}
-	i := dice.IntN(len(troubles))
+	i := dice.IntN(len(faults))
 	if i == 5 {
 		s.answer = page(status, "<html>back soon</html>")
 	}
-	s.name, s.well, s.fails = troubles[i].name+"; poison gets "+how, troubles[i].well, troubles[i].fails
+	s.name, s.well, s.fails = faults[i].name+"; poison gets "+how, faults[i].well, faults[i].fails
 	return s
 }
 
 // meet is the obstacle.
-func (s *troubledServer) meet(r *http.Request, body string) (*http.Response, error) {
+func (s *faultyServer) meet(r *http.Request, body string) (*http.Response, error) {
 	s.mu.Lock()
 	now := time.Since(s.began)
-	fails := now < 10*time.Minute && s.fails(now) // while most sends fail, a batch is not halved, and nobody is found guilty
+	fails := now < 10*time.Minute && s.fails(now) // while most sends fail, no batch is halved and no message fails
 	s.mu.Unlock()
 	switch {
 	case fails:
@@ -80,14 +80,14 @@ func (s *troubledServer) meet(r *http.Request, body string) (*http.Response, err
 	return nil, nil
 }
 
-// A Publisher keeps its promises whatever the server does: no innocent message fails, a guilty one fails in time if the
-// server is well enough, the versions of a key are stored in order, and requests are bounded.
+// Whatever the server does, no innocent message fails, a guilty one fails in time if enough other sends succeed, the
+// versions of a key are stored in order, and the number of requests is limited.
 func TestAPublisherKeepsItsPromisesToRandomServers(t *testing.T) {
 	t.Parallel() // one of the longest
 	for seed := range *modelSeeds {
 		synctest.Test(t, func(t *testing.T) {
 			dice := rand.New(rand.NewPCG(seed, 3))
-			s := newTroubledServer(rand.New(rand.NewPCG(seed, 4)))
+			s := newFaultyServer(rand.New(rand.NewPCG(seed, 4)))
 			name := fmt.Sprintf("seed %d: %s", seed, s.name)
 			w := newObstructedWorld(t, sequin.Config{}, s.meet)
 			failed := new(failureList)

@@ -11,7 +11,7 @@ import (
 type MessageError struct {
 	Message Message
 	Err     error
-	// Superseded says that a later message of its key was sent. To send this one again would put an older version back.
+	// Superseded says that a later message of its key was sent. Sending this one again would restore an older version.
 	Superseded bool
 }
 
@@ -46,7 +46,7 @@ func (e *UnsentError) Error() string {
 	return text
 }
 
-// Unwrap returns the failures and, if its ctx ended Close, that error.
+// Unwrap returns the failures, and ctx's error if Close gave up.
 func (e *UnsentError) Unwrap() []error {
 	errs := make([]error, 0, len(e.Failed)+1)
 	for _, f := range e.Failed {
@@ -58,18 +58,18 @@ func (e *UnsentError) Unwrap() []error {
 	return errs
 }
 
-// failures keeps failed messages until they are reported: by calls of OnFailure, on a goroutine that lives while there
-// are any, or by Flush or Close. A kept message holds its room in the buffer.
+// failures keeps failed messages until they are reported, by OnFailure or by Flush or Close. A goroutine calls OnFailure; it
+// runs while messages are kept. A kept message still takes room in the buffer.
 type failures struct {
-	engine *messageEngine     // where the messages hold room
+	engine *messageEngine     // its buffer holds the messages
 	report func(MessageError) // OnFailure, or nil
 
 	mu        sync.Mutex // guards all below; not held while the engine or report runs
 	kept      []*failure
-	byKey     map[string][]*failure // the kept ones, to mark those that are superseded; nil while nothing is kept
+	byKey     map[string][]*failure // kept, by key, to find those that are superseded; nil while nothing is kept
 	reporting bool
-	idle      chan struct{} // closed when the latest reportAll ends; nil if there was none
-	stopped   bool          // nothing more is reported, because Close has waited for the reports or its ctx has ended
+	idle      chan struct{} // closed when the latest reportAll ends; nil if none has run
+	stopped   bool          // OnFailure is not called again: a Close has waited for its calls, or its ctx has ended
 	stop      chan struct{} // closed when stopped is set
 }
 
@@ -78,7 +78,7 @@ type failure struct {
 	bytes int
 }
 
-// add takes charge of failed items. The result of those with a completer has been reported to it.
+// add keeps failed items, except those whose completer has already been told; it frees the room of these.
 func (f *failures) add(items []messageEntry, err error) {
 	reported, bytes := 0, 0
 	f.mu.Lock()
@@ -106,8 +106,8 @@ func (f *failures) add(items []messageEntry, err error) {
 	}
 }
 
-// supersede marks the kept failures of the keys that were sent. A lane sends the versions of a key in order, so that
-// whatever is sent after a failure of its key is a later version.
+// supersede marks the kept failures of the keys that were sent. A lane sends the messages of a key in order, so a message
+// that is sent after a failure of its key is a later one.
 func (f *failures) supersede(sent []messageEntry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -121,8 +121,8 @@ func (f *failures) supersede(sent []messageEntry) {
 	}
 }
 
-// reportAll calls OnFailure for one failure after the other until none is left. It decides to end under the lock that add
-// takes: a failure that add keeps after that starts another reportAll.
+// reportAll calls OnFailure for one failure after the other until none is left. It clears reporting under the lock, so that
+// a failure which add keeps after that starts another reportAll.
 func (f *failures) reportAll(idle chan struct{}) {
 	defer close(idle)
 	for {
@@ -141,7 +141,7 @@ func (f *failures) reportAll(idle chan struct{}) {
 	}
 }
 
-// takeLocked takes out the oldest failure, which is also the oldest of its key.
+// takeLocked removes and returns the oldest failure, which is also the oldest of its key.
 func (f *failures) takeLocked() *failure {
 	x := f.kept[0]
 	f.kept[0] = nil
@@ -154,7 +154,7 @@ func (f *failures) takeLocked() *failure {
 	return x
 }
 
-// collect takes out the kept failures, unless OnFailure is to report them, and frees their room.
+// collect removes and returns the kept failures and frees their room. It returns nil if OnFailure will be called for them.
 func (f *failures) collect() []MessageError {
 	f.mu.Lock()
 	if f.report != nil && !f.stopped {
@@ -176,8 +176,9 @@ func (f *failures) collect() []MessageError {
 	return out
 }
 
-// await waits until OnFailure has been called for everything, or the ctx of any await ends. Nothing more is reported after
-// that, and collect returns the rest. await does not wait for an OnFailure that is running when ctx ends.
+// await waits until every failure was reported to OnFailure, or until the ctx of this or a concurrent await ends. OnFailure
+// is not called again after that; collect returns the other failures. await does not wait for a call of OnFailure that is
+// running when ctx ends.
 func (f *failures) await(ctx context.Context) {
 	f.mu.Lock()
 	idle := f.idle
@@ -197,7 +198,7 @@ func (f *failures) await(ctx context.Context) {
 	}
 }
 
-// join is errors.Join, but returns a single error as it is.
+// join returns err if other is nil, and errors.Join of both otherwise.
 func join(err, other error) error {
 	if other == nil {
 		return err
@@ -216,7 +217,7 @@ type Receipt struct {
 
 var errZeroReceipt = errors.New("sequin: the zero Receipt belongs to no message")
 
-// closed is the Done of a receipt whose result came before anybody asked for the channel.
+// closed is what Receipt.Done returns if the result was known before the first call of Done.
 var closed = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // Done returns a channel that is closed when the message is sent, has failed, or was left unsent by Close.
@@ -250,24 +251,25 @@ func (r Receipt) Wait(ctx context.Context) error {
 	case <-done:
 		return r.Err()
 	case <-ctx.Done():
-		return r.block.trouble.explain(contextError(ctx))
+		return r.block.outage.explain(contextError(ctx))
 	}
 }
 
-// receiptsPerBlock is how many receipts share an allocation, and are kept in memory together. 64 keep a block under 3 KB
-// and cost a message one 64th of an allocation.
+// receiptsPerBlock is how many receipts share an allocation. A block of 64 takes less than 3 KB. It stays in memory while
+// any of its receipts is in use.
 const receiptsPerBlock = 64
 
+// receiptBlock holds the states of receipts that share an allocation.
 type receiptBlock struct {
-	trouble *trouble // of the Publisher
-	mu      sync.Mutex
-	states  [receiptsPerBlock]receiptState
+	outage *outage // of the Publisher
+	mu     sync.Mutex
+	states [receiptsPerBlock]receiptState
 }
 
 type receiptState struct {
 	over bool // the final result is err
 	err  error
-	done chan struct{} // made when somebody asks for it
+	done chan struct{} // made by the first call of Done
 }
 
 func (b *receiptBlock) doneOf(slot int) <-chan struct{} {
@@ -300,19 +302,19 @@ func (b *receiptBlock) Complete(slot int, err error) {
 	}
 }
 
-// receiptBook gives out the slots of one block after another.
+// receiptBook makes receipts. It fills one block after another.
 type receiptBook struct {
-	trouble *trouble // of the Publisher
-	mu      sync.Mutex
-	block   *receiptBlock
-	used    int
+	outage *outage // of the Publisher
+	mu     sync.Mutex
+	block  *receiptBlock
+	used   int // slots of block
 }
 
 func (b *receiptBook) next() Receipt {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.block == nil || b.used == receiptsPerBlock {
-		b.block, b.used = &receiptBlock{trouble: b.trouble}, 0
+		b.block, b.used = &receiptBlock{outage: b.outage}, 0
 	}
 	b.used++
 	return Receipt{block: b.block, slot: b.used - 1}

@@ -16,7 +16,7 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// slowLink carries that many bytes a second, a packet at a time, whosever it is.
+// slowLink carries that many bytes a second. All connections share it, packet by packet.
 func slowLink(rate int) obstacle {
 	const packet = 4 << 10
 	link := make(chan struct{}, 1)
@@ -63,7 +63,7 @@ func TestBatchesShrinkToWhatASlowLinkCarriesInTime(t *testing.T) {
 	}
 }
 
-// A message that is larger than the link carries in time is not at fault. It waits, and the others get through.
+// A message that takes longer than the time-out on the link does not fail. It waits, and the others are sent.
 func TestAMessageThatIsTooLargeForTheLinkFailsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -124,7 +124,7 @@ func TestBatchesShrinkToWhatAProxyPasses(t *testing.T) {
 	}
 }
 
-// A message that no size of batch helps fails by a 413 of a proxy, once smaller ones have passed.
+// A message for which a proxy answers 413 even when it is alone fails, after smaller ones have been sent.
 func TestAMessageThatAProxyFindsTooLargeFailsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newObstructedWorld(t, sequin.Config{}, func(r *http.Request, body string) (*http.Response, error) {
@@ -146,7 +146,7 @@ func TestAMessageThatAProxyFindsTooLargeFailsAlone(t *testing.T) {
 	})
 }
 
-// The answers to large batches are lost, though the server has stored them. No message is stored twice where the server
+// The answers to large batches are lost, although the server has stored them. No message is stored twice if the server
 // knows parts.
 func TestPartsOfAStoredBatchAreNotStoredAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

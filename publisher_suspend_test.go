@@ -76,7 +76,7 @@ func TestARefusalFailsItsWholeBatchAndNothingElse(t *testing.T) {
 	}
 }
 
-// With a quota on messages, say, every check succeeds and every batch is refused. That must not cost a batch each 100 ms.
+// With a quota on messages, every check succeeds and every batch is refused. A batch must not fail every 100 ms.
 func TestAStreamThatRefusesOnlyMessagesIsTriedAfterABackoff(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1, MaxBatch: 1})
@@ -105,7 +105,7 @@ func TestCloseWhileSuspendedListsWhatWaits(t *testing.T) {
 	})
 }
 
-// A stream that needs another token refuses empty sends, too. No message is spent to find out when it takes sends again.
+// A stream that needs another token also refuses empty sends. No message fails to find out when it accepts sends again.
 func TestACheckSpendsNoMessage(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1, MaxBatch: 1})
@@ -122,8 +122,8 @@ func TestACheckSpendsNoMessage(t *testing.T) {
 	})
 }
 
-// A wrong URL must not fill the buffer in silence. Nothing shows yet that it is right, and so the first answers of
-// something else than Sequin suspend the Publisher. They fail no message: the URL may be right, and a proxy in the way.
+// With a wrong URL, Send must return an error instead of filling the buffer. Until the first success, answers that are not
+// Sequin's own therefore suspend the Publisher. No message fails, because a proxy may answer although the URL is right.
 func TestAForeignRefusalBeforeTheFirstSuccessSuspends(t *testing.T) {
 	for _, status := range []int{302, 307, 400, 401, 403, 404, 405, 413, 421} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {

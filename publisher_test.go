@@ -140,7 +140,7 @@ func TestTrySendNeverWaits(t *testing.T) {
 	})
 }
 
-// Whatever happens to the requests, versions of a key keep their order, and each message is accounted for.
+// Whatever happens to the requests, the versions of a key keep their order, and each message has one result.
 func TestVersionsOfAKeyKeepTheirOrderThroughEveryFault(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{MaxBatch: 50, MaxBuffered: 500})

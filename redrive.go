@@ -27,19 +27,20 @@ type Redriven struct {
 // its message. Every consumer of the original stream gets the message, as a new one, and not only the consumer that
 // failed.
 //
-// A dead letter that cannot be sent is left in its stream, is nacked at the end, and does not stop the others. The error
-// joins the reasons, one of each kind for each stream: ErrUnmodified, an *APIError such as ErrNotFound, or ErrInvalidData
-// for data that is no [DeadMessage]. Redrive returns at once when ctx ends, or when dead letters can no longer be received
-// or settled. A message that was sent and whose dead letter was not acked by then is sent again by the next Redrive.
+// A dead letter that cannot be sent stays in its stream and is nacked at the end; the others are still sent. The error
+// joins the reasons, one of each kind for each stream: ErrUnmodified, an *APIError such as ErrNotFound, or
+// ErrInvalidData for data that is not a [DeadMessage]. Redrive returns at once when ctx ends, or when dead letters can
+// no longer be received or settled. A message that was sent and whose dead letter was not acked by then is sent again
+// by the next Redrive.
 //
-// A stream that appends gets up to 100 messages a request. A stream that keeps one message per key gets them one after the
-// other, each after a read of its key. Redrive asks for fewer dead letters at once when an answer with 100 is too large, and
-// returns ErrResponseTooLarge when an answer with one is. When an answer is lost, Redrive waits until the leases of the
-// dead letters in it have ended. It starts no goroutine.
+// To a stream that appends, up to 100 messages are sent in a request. To a stream that keeps one message per key they
+// are sent one after the other, each after a read of its key. Redrive asks for fewer dead letters at once when an
+// answer with 100 is too large, and returns ErrResponseTooLarge when an answer with one is. When an answer is lost,
+// Redrive waits until the leases of the dead letters in it have ended. It starts no goroutine.
 //
 // The consumer's MaxAckPending should be larger than the number of dead letters. Those that cannot be sent count against
-// it until the end. On the 2024 server, so do acked ones during the first five minutes of a consumer. When the server
-// delivers no more because of the limit, Redrive ends as if none were left; a later Redrive finds the rest.
+// it until the end. On the 2024 server acked ones do so too, during the first five minutes of a consumer. When the server
+// delivers no more because of the limit, Redrive ends as if none were left; a later Redrive receives the others.
 func (c *Client) Redrive(ctx context.Context, stream, consumer string) (Redriven, error) {
 	found, err := c.GetConsumer(ctx, stream, consumer)
 	if err != nil {
@@ -62,8 +63,8 @@ func (c *Client) Redrive(ctx context.Context, stream, consumer string) (Redriven
 	return r.done, err
 }
 
-// redriveBatch is how many dead letters are received at once. They are few enough to be sent one after the other before
-// their leases end.
+// redriveBatch is how many dead letters are received at once: few enough to be sent one after the other before their leases
+// end.
 const redriveBatch = 100
 
 // redrive is one call of Redrive.
@@ -73,9 +74,9 @@ type redrive struct {
 	ackWait          time.Duration
 	done             Redriven
 	batch            int                 // how many dead letters are received at once
-	lost             time.Time           // when the leases of all dead letters in lost, or too large, answers have ended
+	lost             time.Time           // when the leases of all dead letters in lost or too large answers have ended
 	lostInARow       int                 // receives whose answer was lost, since the last one that was not
-	stale            int                 // dead letters in answers in a row that held no new one
+	stale            int                 // dead letters in the latest answers in a row that held no new one
 	appends          map[string]bool     // whether a stream appends, by its name
 	left             map[letterID]string // the ack ids of the dead letters that could not be sent
 	reasons          map[string]error    // why, by stream and type of the error
@@ -112,19 +113,19 @@ func (r *redrive) round(ctx context.Context) (more bool, err error) {
 	return r.hasMore(ctx, len(got), fresh)
 }
 
-// receive receives dead letters. again says that there was no answer to use, and that the caller should call again.
+// receive receives dead letters. again says that there was no usable answer and that the caller should call again.
 //
-// The Client repeats the request only if the server has surely delivered nothing. After a lost answer the dead letters in
+// The Client retries the request only if the server has surely delivered nothing. After a lost answer the dead letters in
 // it are not available until their leases end.
 func (r *redrive) receive(ctx context.Context) (got []ReceivedMessage, again bool, err error) {
 	got, err = r.client.receive(ctx, r.stream, r.consumer, ReceiveOptions{BatchSize: r.batch}, ifNotActed)
 	retry := r.client.cfg.Retry
 	switch {
 	case errors.Is(err, ErrResponseTooLarge) && r.batch > 1:
-		// Most servers have leased the dead letters in it all the same. They are redelivered.
+		// Most servers have leased the dead letters in the answer. They are redelivered later.
 		r.batch, r.lost = r.batch/2, time.Now().Add(r.ackWait)
 		return nil, true, nil
-	case errors.Is(err, ErrOutcomeUnknown) && classify(err).repeatable() && r.lostInARow+1 < retry.MaxAttempts:
+	case errors.Is(err, ErrOutcomeUnknown) && classify(err).retryable() && r.lostInARow+1 < retry.MaxAttempts:
 		r.lost = time.Now().Add(r.ackWait)
 		r.lostInARow++
 		return nil, true, pause(ctx, retry.wait(r.lostInARow-1, err))

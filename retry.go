@@ -13,29 +13,29 @@ import (
 	"github.com/sequin-go/sequin/internal/transport"
 )
 
-// Each call makes its own go-retryablehttp client. CheckRetry and Backoff are fields of the client, and Backoff is not told
-// which request it is for, so the state of a call can only be reached through a client of its own. The client is a value
-// without connections, and costs nothing to make. It rewinds bodies, waits and drains answers. What is repeated, and after
-// how long, is decided here: its own policy repeats a POST after a 503 and follows a Retry-After of any length.
+// Each call makes its own go-retryablehttp client. CheckRetry and Backoff are fields of the client, and Backoff does not get
+// the request, so only a client of its own gives a call access to its state. The client is a value without connections, and
+// costs nothing to make. It rewinds bodies, waits, and drains answers. This file decides what is retried and after how long,
+// because the policy of go-retryablehttp retries a POST after a 503 and follows a Retry-After of any length.
 
-// repeat says when a failed attempt may be repeated.
-type repeat uint8
+// retryPolicy says when a failed attempt may be retried.
+type retryPolicy uint8
 
 const (
-	once           repeat = iota // never: the caller has a loop of its own (Publisher, Subscriber)
-	idempotent                   // after any repeatable failure: sends, which have an Idempotency-Key
-	unlessDamaged                // the same, but not if Sequin's own answer cannot be read: each receive leases another batch
-	unlessUnserved               // the same as idempotent, but not if the URL seems wrong: reads
-	ifNotActed                   // only if the server surely did not act: create, update, delete
-	ifFenced                     // the same as idempotent if ack ids belong to one delivery, otherwise as ifNotActed: ack, nack
+	neverRetry     retryPolicy = iota // the caller has its own loop (Publisher, Subscriber)
+	idempotent                        // after any retryable failure: sends, which have an Idempotency-Key
+	unlessDamaged                     // as idempotent, but not if Sequin's own answer is unreadable: receives
+	unlessUnserved                    // as idempotent, but not if the URL seems wrong: reads
+	ifNotActed                        // only if the server surely did not act: create, update, delete
+	ifFenced                          // as idempotent if an ack id belongs to one delivery, otherwise as ifNotActed: ack, nack
 )
 
 const (
-	// unreachableFor limits how long a server that refuses connections is tried: nothing listens there, and a person may
-	// be waiting.
+	// unreachableFor limits how long a call is retried while the server refuses connections. No server listens there, and
+	// a person may be waiting.
 	unreachableFor = 2 * time.Second
-	// maxUnexplained is how often a 500 without a summary is repeated: if the server crashes on this message, it will do
-	// so each time.
+	// maxUnexplained is how often a 500 without a summary is retried. If the server crashes on this message, it does so
+	// each time.
 	maxUnexplained = 2
 )
 
@@ -45,29 +45,29 @@ type retryLoop struct {
 	client   *Client
 	request  *retryablehttp.Request
 	token    string // of the request
-	repeat   repeat
+	retry    retryPolicy
 	attempts *transport.Attempts
 	lost     func(cause error) error // makes the error of an attempt without a complete answer
 
 	failures         int            // failed attempts so far
-	unexplained      int            // of these, 500s without a summary
-	unreachableSince time.Time      // when the first of the latest failed dials in a row began; zero if a connection was made
-	last             error          // of the latest attempt
-	lastFailure      requestFailure // what last means
+	unexplained      int            // answers 500 without a summary so far
+	unreachableSince time.Time      // when the first failed dial in a row began; zero if the latest attempt had a connection
+	last             error          // error of the latest attempt
+	lastFailure      requestFailure // classify(last)
 	lastReal         error          // the latest error that was not the end of ctx
 	renewed          bool           // the token was renewed
-	acted            bool           // an attempt may have been carried out
-	retrying         bool           // another attempt is wanted and has not ended yet
-	wait             time.Duration
+	acted            bool           // the server may have carried out an attempt
+	retrying         bool           // another attempt is planned or runs
+	wait             time.Duration  // before the next attempt
 }
 
-// run makes attempts with hc until one ends the call. handle makes nil or an error of an answer. It reads the body within
-// the attempt, so that a truncated answer is a failed attempt and can be repeated.
+// run makes attempts with hc until one ends the call. handle turns an answer into nil or an error. It reads the body within
+// the attempt, so that a truncated answer is a failed attempt and can be retried.
 func (l *retryLoop) run(hc *http.Client, handle func(*http.Response) error) error {
 	l.request.SetResponseHandler(handle)
 	client := retryablehttp.Client{
 		HTTPClient:   hc,
-		RetryMax:     l.client.cfg.Retry.MaxAttempts, // one more than mayRepeat allows, for a renewed token
+		RetryMax:     l.client.cfg.Retry.MaxAttempts, // one more than mayRetry allows, for a renewed token
 		CheckRetry:   l.check,
 		Backoff:      l.backoff,
 		ErrorHandler: func(_ *http.Response, err error, _ int) (*http.Response, error) { return nil, err },
@@ -77,7 +77,7 @@ func (l *retryLoop) run(hc *http.Client, handle func(*http.Response) error) erro
 	}
 	switch {
 	case l.retrying && l.ctx.Err() != nil:
-		// ctx ended while the loop waited. The error has both its end and what was wrong until then.
+		// ctx ended while the loop waited. Report both: that ctx ended, and the last failure before that.
 		return fmt.Errorf("%w; the last of %d attempts: %w", contextError(l.ctx), l.failures, l.last)
 	case l.lastFailure.kind == kindInterrupted && l.lastReal != nil:
 		return fmt.Errorf("%w; the attempt before: %w", l.last, l.lastReal)
@@ -87,18 +87,18 @@ func (l *retryLoop) run(hc *http.Client, handle func(*http.Response) error) erro
 	return l.last
 }
 
-// check is go-retryablehttp's CheckRetry. It is called twice for an answer: before the body is read, with a nil error, and
+// check is go-retryablehttp's CheckRetry. It is called twice for an answer: with a nil error before the body is read, and
 // then with the error that handle returned.
 func (l *retryLoop) check(_ context.Context, _ *http.Response, err error) (again bool, _ error) {
 	l.retrying = false
 	if err == nil {
 		return false, nil
 	}
-	if failed, ok := err.(*url.Error); ok { // http.Client wraps every error of a RoundTripper so
+	if failed, ok := err.(*url.Error); ok { // the form in which http.Client returns the error of a RoundTripper
 		err = l.lost(failed.Err)
 	}
 	l.record(err)
-	l.retrying = l.renewToken() || l.mayRepeat()
+	l.retrying = l.renewToken() || l.mayRetry()
 	return l.retrying && l.ctx.Err() == nil, nil
 }
 
@@ -118,12 +118,13 @@ func (l *retryLoop) record(err error) {
 	case l.lastFailure.kind != kindUnreachable:
 		l.unreachableSince = time.Time{}
 	case l.unreachableSince.IsZero():
-		l.unreachableSince = l.attempts.Began() // not time.Now: a dial that hangs has used up its time already
+		l.unreachableSince = l.attempts.Began() // not time.Now: a dial that timed out has used up this time already
 	}
 }
 
-// renewToken asks Config.TokenSource for another token if Sequin has refused the one of the request, once a call. It reports
-// whether the request has a new one, to be repeated with it at once; that attempt is not counted.
+// renewToken asks Config.TokenSource for another token if Sequin has refused the token of the request with 401. It does so
+// once in a call. It reports whether the request has a new token; it is then retried at once, and the refused attempt does
+// not count.
 func (l *retryLoop) renewToken() bool {
 	tokens := &l.client.tokens
 	if l.renewed || tokens.Source == nil || l.lastFailure.kind != kindUnauthorized || l.lastFailure.status() != http.StatusUnauthorized {
@@ -137,7 +138,7 @@ func (l *retryLoop) renewToken() bool {
 		return false
 	}
 	l.token = token
-	// A copy: net/http may still be writing the header of the attempt before.
+	// The header is copied, because net/http may still be writing the header of the previous attempt.
 	l.request.Header = l.request.Header.Clone()
 	authorize(l.request.Header, token)
 	l.failures--
@@ -145,38 +146,38 @@ func (l *retryLoop) renewToken() bool {
 	return true
 }
 
-// outcomeUnknown reports whether the call, which failed, may have been carried out, and matters if it was. With ifNotActed
-// only the latest attempt counts: those before it were repeated because the server surely had not acted.
+// outcomeUnknown reports whether the server may have carried out the failed call, for calls where that matters. With
+// ifNotActed only the latest attempt counts: the earlier ones were retried because the server surely had not acted.
 func (l *retryLoop) outcomeUnknown() bool {
-	return l.repeat == ifNotActed && l.lastFailure.mayHaveActed || l.repeat == ifFenced && l.acted
+	return l.retry == ifNotActed && l.lastFailure.mayHaveActed || l.retry == ifFenced && l.acted
 }
 
-// mayRepeat reports whether the latest failed attempt may be repeated.
-func (l *retryLoop) mayRepeat() bool {
+// mayRetry reports whether the latest failed attempt may be retried.
+func (l *retryLoop) mayRetry() bool {
 	f := l.lastFailure
 	switch {
-	case f.kind == kindInterrupted, l.repeat == once, l.failures >= l.client.cfg.Retry.MaxAttempts, l.unexplained > maxUnexplained:
+	case f.kind == kindInterrupted, l.retry == neverRetry, l.failures >= l.client.cfg.Retry.MaxAttempts, l.unexplained > maxUnexplained:
 		return false
-	case l.changes() && !f.surelyNotActed(), l.repeat == unlessDamaged && f.kind == kindUnreadable && !f.foreign,
-		l.repeat == unlessUnserved && f.unserved():
+	case l.mustNotRepeat() && !f.surelyNotActed(), l.retry == unlessDamaged && f.kind == kindUnreadable && !f.foreign,
+		l.retry == unlessUnserved && f.unserved():
 		return false
 	case !l.unreachableSince.IsZero() && time.Since(l.unreachableSince)+l.wait > unreachableFor:
 		return false
 	}
-	return f.repeatable()
+	return f.retryable()
 }
 
-// changes reports whether the request must not be carried out twice.
-func (l *retryLoop) changes() bool {
-	return l.repeat == ifNotActed || l.repeat == ifFenced && !l.client.extensions().fencedAcks
+// mustNotRepeat reports whether the request must not be carried out twice.
+func (l *retryLoop) mustNotRepeat() bool {
+	return l.retry == ifNotActed || l.retry == ifFenced && !l.client.extensions().fencedAcks
 }
 
-// backoff is go-retryablehttp's Backoff. It logs the repeat and returns the wait before it.
+// backoff is go-retryablehttp's Backoff. It logs the retry and returns the wait before it.
 func (l *retryLoop) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Duration {
-	if l.wait == 0 { // a token was renewed, which is no trouble
+	if l.wait == 0 { // a token was renewed, which is not logged
 		return 0
 	}
-	l.client.cfg.Logger.LogAttrs(l.ctx, slog.LevelWarn, "sequin: repeats a request", slog.Int("attempts", l.failures),
+	l.client.cfg.Logger.LogAttrs(l.ctx, slog.LevelWarn, "sequin: retries a request", slog.Int("attempts", l.failures),
 		slog.Duration("wait", l.wait), slog.Any("error", l.last))
 	return l.wait
 }

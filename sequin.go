@@ -31,10 +31,10 @@ type Config struct {
 	BaseURL string
 	// Token is sent as `Authorization: Bearer TOKEN`. Default none.
 	Token string
-	// TokenSource returns the token, for tokens that expire. The token is kept until Sequin refuses it with 401; then
-	// TokenSource is asked again, and the request is repeated once with what it returns. It is called by one goroutine at a
-	// time, with the ctx of the request that needs the token, and has Timeout to return. Its error fails the request and is
-	// wrapped. It may not be set together with Token. Default none.
+	// TokenSource returns the token, for tokens that expire. The token is kept until Sequin refuses it with 401. Then
+	// TokenSource is called again, and the request is retried once with the new token. It is called by one goroutine at a
+	// time, with the ctx of the request that needs the token, and must return within Timeout. The request fails with an
+	// error that wraps its error. It may not be set together with Token. Default none.
 	TokenSource func(ctx context.Context) (string, error)
 	// HTTPClient makes the requests. Its Transport should keep an idle connection for every lane, poller and settle: about
 	// 12 for one Publisher and one Subscriber, where http.DefaultTransport keeps 2 a host. Redirects are never followed,
@@ -43,9 +43,9 @@ type Config struct {
 	// Timeout limits each attempt at a request, from the dial to the last byte of the answer; a receive adds its WaitFor.
 	// If HTTPClient.Timeout is set, Timeout is at most that, and a WaitFor at most that minus 1 s. Default 30 s.
 	Timeout time.Duration
-	// Retry says how one-shot calls are repeated.
+	// Retry says how one-shot calls are retried.
 	Retry RetryConfig
-	// Logger receives repeats, backoffs and errors that Publisher and Subscriber cannot return. Default none.
+	// Logger receives retries, backoffs and errors that Publisher and Subscriber cannot return. Default none.
 	Logger *slog.Logger
 	// UserAgent of every request. Default "sequin-go/" and the Version.
 	UserAgent string
@@ -78,8 +78,8 @@ func (cfg Config) validate() error {
 	if cfg.Timeout < 0 {
 		return fmt.Errorf("%w: Timeout is %v, must not be negative", ErrInvalidConfig, cfg.Timeout)
 	}
-	// net/http would refuse such a header in each request, which would look like a broken connection. The token is a
-	// secret and is not quoted.
+	// net/http would refuse such a header in each request, with an error that looks like a broken connection. The token is
+	// a secret and is not quoted.
 	if !fitsHeader(cfg.Token) {
 		return fmt.Errorf("%w: Token contains a control character, for instance the newline at the end of a file", ErrInvalidConfig)
 	}
@@ -138,15 +138,16 @@ const (
 	// idleTimeout is less than the 60 s after which common proxies and load balancers close an idle connection. A request
 	// that is written just then would be lost.
 	idleTimeout = 55 * time.Second
-	// A HTTP/2 connection that has been silent for pingAfter is probed, and closed if it stays silent for pingTimeout more.
-	// Together they are less than 15 s, half of the default Timeout. Such a connection carries all requests of a Client.
+	// A ping is sent on an HTTP/2 connection that has been silent for pingAfter. The connection is closed if it stays silent
+	// for pingTimeout more. Together they are less than 15 s, half of the default Timeout, because one such connection
+	// carries all requests of a Client.
 	pingAfter   = 9 * time.Second
 	pingTimeout = 5 * time.Second
 )
 
-// newDialer makes the dialer of that transport. A connection may take as long as an attempt: name lookups, several addresses
-// and a TLS handshake over a bad link take seconds. net/http goes on with a dial whose attempt has ended, so that the next
-// attempt may find it done.
+// newDialer makes the dialer of newTransport. A dial may take as long as an attempt: name lookups, several addresses
+// and a TLS handshake over a bad link take seconds. net/http continues a dial whose attempt has ended, and the next
+// attempt may use its connection.
 func newDialer(timeout time.Duration) *net.Dialer { return &net.Dialer{Timeout: timeout} }
 
 // newTransport makes the transport of a Client without an HTTPClient.
@@ -164,10 +165,9 @@ func newTransport(timeout time.Duration) *http.Transport {
 	}
 }
 
-// RetryConfig says how a one-shot call is repeated. Its waits are also those of Publisher and Subscriber, which repeat
-// without a limit of attempts.
+// RetryConfig says how a one-shot call is retried. Publisher and Subscriber use the same waits, without a limit of attempts.
 type RetryConfig struct {
-	// MaxAttempts is the largest number of attempts at one call, including the first; 1 repeats nothing. Default 4. A
+	// MaxAttempts is the largest number of attempts at one call, including the first; 1 means no retries. Default 4. A
 	// call to a server that refuses connections ends within 2 s, however many attempts are left.
 	MaxAttempts int
 	// MinWait is the wait after the first attempt. The wait doubles after each further attempt, up to MaxWait; the actual
@@ -203,7 +203,7 @@ func (r RetryConfig) validate() error {
 }
 
 // wait returns how long to wait after the n-th failure in a row (n from 0). It is random, so that clients that failed
-// together do not all repeat at the same time.
+// together do not all retry at the same time.
 func (r RetryConfig) wait(n int, cause error) time.Duration {
 	d := r.MaxWait
 	if n < 63 && r.MinWait<<n>>n == r.MinWait { // otherwise MinWait<<n overflows
@@ -264,7 +264,7 @@ func NewClient(cfg Config) (*Client, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	assumed := 1 // HTTP/2 without TLS is rare, and with TLS it is what most servers speak
+	assumed := 1 // HTTP/2 is rare without TLS and usual with TLS
 	if base.Scheme == "https" {
 		assumed = 2
 	}
@@ -317,11 +317,11 @@ func (c *Client) token(ctx context.Context) (string, error) {
 	return token, err
 }
 
-// extensions are the additions to the documented API that a server has announced. A Client uses what the server knows, and
-// nothing before it has seen an answer.
+// extensions are the additions to the documented API that a server has announced. A Client uses none before the first
+// answer.
 type extensions struct {
-	fencedAcks bool // an ack id belongs to one delivery, so that a repeated ack settles nothing else
-	parts      bool // Sequin-Part-Of is known
+	fencedAcks bool // an ack id belongs to one delivery, so that a repeated ack cannot settle another one
+	parts      bool // the server knows Sequin-Part-Of
 }
 
 // The bits of Client.announced.

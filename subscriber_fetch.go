@@ -336,8 +336,8 @@ func (lp *subscriberLoop) adapt(now time.Time, a answer, f requestFailure) {
 			return
 		}
 	}
-	if page || cut || f.kind == kindUnreadable || f.kind == kindTooLong {
-		lp.window.Lost(now, a.poll.asked, f.kind == kindTooLong || cut && began)
+	if page || cut || f.kind == kindUnreadable || f.kind == kindResponseTooLarge {
+		lp.window.Lost(now, a.poll.asked, f.kind == kindResponseTooLarge || cut && began)
 	}
 }
 

@@ -185,7 +185,7 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 	if kind == Nack {
 		verb = "nack"
 	}
-	err := s.sub.client.settle(ctx, s.sub.stream, s.sub.consumer, verb, body, margin, once)
+	err := s.sub.client.settle(ctx, s.sub.stream, s.sub.consumer, verb, body, margin, neverRetry)
 	if err == nil {
 		bodies.Put(body)
 		s.failures[kind].Store(0)

@@ -22,10 +22,10 @@ func (w *waiter[T]) end(err error) {
 	close(w.ready)
 }
 
-// reports is what the engine knows of the goroutine that reports and releases failed items, where there is one.
+// reports is the state of the goroutine that reports and releases failed items; see Config.AsyncRelease.
 type reports struct {
-	begun   uint64
-	running bool // the last one has not ended
+	begun   uint64 // reports that have begun
+	running bool   // the latest one has not ended
 }
 
 // refusal returns why nothing is admitted now, or nil.
@@ -40,7 +40,7 @@ func (s *state[T, W]) hasRoom(size int) bool {
 	return s.cfg.MaxItems == 0 || s.buffered < s.cfg.MaxItems && s.bytes+size <= s.cfg.MaxBytes
 }
 
-// enqueue takes a copy of e into a lane. It reports whether a batch may leave now that could not leave before.
+// enqueue puts a copy of e into a lane. It reports whether a batch may leave now that could not leave before.
 func (s *state[T, W]) enqueue(e *Entry[T], lane int, urgent bool) (dispatch bool) {
 	l, size := &s.lanes[lane], e.Size
 	e.epoch = s.epochs.current()
@@ -60,19 +60,19 @@ func (s *state[T, W]) enqueue(e *Entry[T], lane int, urgent bool) (dispatch bool
 		s.makeAllUrgent()
 		return true
 	}
-	// Between the first item and a full batch no item changes what may leave.
+	// An item between the first one and the one that fills the batch lets no batch leave.
 	filled := l.queued() == l.limits.Count || l.limits.filled(l.bytes) && !l.limits.filled(l.bytes-size)
-	// While a lane has candidates, this may be its only item with another ID.
+	// While a lane has candidates, this may be its only item that is allowed to leave.
 	return first || urgent || filled || len(l.candidates.list) > 0
 }
 
-// hopeless reports whether w could wait for ever. Nothing in the buffer can still be sent then, and its failed items are
-// released either by those who admit items, or by a report that began before w arrived and that may be what admits w.
+// hopeless reports whether w could wait for ever: no item in the buffer can still be sent, and the room of the failed items
+// is freed either by the goroutines that admit items, or by a report that began before w arrived and may itself admit w.
 func (s *state[T, W]) hopeless(w *waiter[T]) bool {
 	return s.live == 0 && (!s.cfg.AsyncRelease || s.reports.running && s.reports.begun == w.report)
 }
 
-// grant admits waiters while the first one finds room. A large item is not passed by a smaller one that came later.
+// grant admits waiters while the first one finds room. A smaller item that came later does not pass a large one.
 func (s *state[T, W]) grant() {
 	n := 0
 	for ; n < len(s.waiters); n++ {
@@ -95,8 +95,8 @@ func (s *state[T, W]) grant() {
 	}
 }
 
-// refuseHopeless refuses the waiters that could wait for ever, wherever they stand. A report's own admission may stand
-// behind one that waits for the next report, which would never come.
+// refuseHopeless refuses all waiters that could wait for ever, not only the first one. The admission by a report may be
+// queued behind one that waits for the next report, which cannot begin before this one ends.
 func (s *state[T, W]) refuseHopeless() {
 	s.waiters = slices.DeleteFunc(s.waiters, func(w *waiter[T]) bool {
 		hopeless := s.hopeless(w)
@@ -107,7 +107,7 @@ func (s *state[T, W]) refuseHopeless() {
 	})
 }
 
-// withdraw removes a waiter that gave up. A smaller item behind it may find room now.
+// withdraw removes a waiter whose ctx has ended. A smaller item behind it may find room now.
 func (s *state[T, W]) withdraw(w *waiter[T]) {
 	s.waiters = slices.DeleteFunc(s.waiters, func(o *waiter[T]) bool { return o == w })
 	s.grant()

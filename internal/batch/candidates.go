@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// maxRunningCandidates is how many candidates of an engine run at once. That is twice the default number of a Publisher's
-// lanes: what may be at fault must not take much more of the server than what is well. The others wait for their turn.
+// maxRunningCandidates is how many candidates of an engine run at once; the others wait. It is twice the default number of a
+// Publisher's lanes, so that candidates do not take much more of the server than other batches do.
 const maxRunningCandidates = 8
 
 // candidates are the batches of a lane that run beside it, in the order of their items. See Result.Aside.
@@ -28,7 +28,7 @@ func (c *candidates[T, W]) add(batches []*Batch[T, W], resume time.Time) {
 	c.insert(len(c.list), batches, resume)
 }
 
-// replace puts others, which hold what is left of b's items, in the place of b.
+// replace replaces b by others, which hold the rest of its items.
 func (c *candidates[T, W]) replace(b *Batch[T, W], others []*Batch[T, W], resume time.Time) {
 	i := slices.Index(c.list, b)
 	c.list = slices.Delete(c.list, i, i+1)
@@ -65,10 +65,11 @@ func (b *Batch[T, W]) holdsAny(ids *IDSet) bool {
 	return slices.ContainsFunc(b.Items, func(e Entry[T]) bool { return e.ID != 0 && ids.Has(e.ID) })
 }
 
-// setAside makes batches that have just run in the lane candidates. The lane's retries that hold one of their IDs follow
-// them as candidates, because they hold later items. So do the retries that share an ID with one that follows: those before
-// it hold earlier items, and would otherwise be passed. With Config.InOrder no retry follows: all wait for the candidates.
-func (l *lane[T, W]) setAside(batches []*Batch[T, W], resume time.Time, inOrder bool) {
+// makeCandidates turns batches that have just run in the lane into candidates. The lane's retries that hold one of their IDs
+// become candidates behind them, because these retries hold later items. Retries that share an ID with one of these become
+// candidates too, because those before it hold earlier items and must run first. With Config.InOrder all retries wait for
+// the candidates instead.
+func (l *lane[T, W]) makeCandidates(batches []*Batch[T, W], resume time.Time, inOrder bool) {
 	l.candidates.add(batches, resume)
 	if inOrder {
 		return
@@ -100,8 +101,8 @@ func (b *Batch[T, W]) sharesID(other *Batch[T, W]) bool {
 	return b.holdsAny(&ids)
 }
 
-// dispatchCandidates appends the candidates that run now to leaving: those that are due, the one that is due longest first.
-// wake is when to look again.
+// dispatchCandidates appends the candidates that are due to leaving, the earliest first, as many as may run. It returns the
+// time at which to look again: wake, or earlier.
 func (s *state[T, W]) dispatchCandidates(leaving []*Batch[T, W], now, wake time.Time) ([]*Batch[T, W], time.Time) {
 	for s.running < maxRunningCandidates {
 		var next *Batch[T, W]

@@ -12,31 +12,32 @@ type Config[T, W any] struct {
 	// are at least 1.
 	Lanes, Slots int
 	// Limits returns the limits of a lane's batches. It is called with the engine's lock held, each time the engine looks
-	// for batches that may leave, because what the server takes may become known late.
+	// for batches that may leave, because the limits may change.
 	Limits func(lane int) Limits
-	// MaxItems and MaxBytes bound what is buffered. MaxItems 0 means that neither bound holds.
+	// MaxItems and MaxBytes limit the buffered items. If MaxItems is 0 there is no limit.
 	MaxItems, MaxBytes int
 	// Linger is how long a batch that is not full waits for more items.
 	Linger time.Duration
 	// AsyncRelease says that a goroutine of the caller releases failed items with BeginReport, so that an admission may
-	// wait for it. Without it, whoever admits items has to release the failed ones too, and could wait for itself.
+	// wait for it. Without AsyncRelease the goroutine that admits items also releases failed ones, and could wait for
+	// itself.
 	AsyncRelease bool
-	// Compare is optional: a lane that holds more than one batch then sends its least items first. It is called with the
-	// engine's lock held.
+	// Compare is optional. If it is set, a lane in which more than one batch is queued sends its least items first. It is
+	// called with the engine's lock held.
 	Compare func(a, b T) int
 	// Unordered says that the order of items does not matter. Urgent items then leave while their lane backs off, and
 	// items that have just been admitted join a batch that is about to run.
 	Unordered bool
-	// InOrder says that nothing of a lane passes its first candidate. See Result.Aside.
+	// InOrder says that no batch of a lane passes its first candidate. See Result.Aside.
 	InOrder bool
-	// Part is optional: it returns the Work of a batch that holds some of b's items. Without it that Work is zero. It is
+	// Part is optional. It returns the Work of a new batch with some of b's items. Without Part that Work is zero. It is
 	// called with the engine's lock held.
 	Part func(b *Batch[T, W]) W
-	// Run makes one attempt at a batch. It returns soon after ctx has ended.
+	// Run makes one attempt at a batch. It must return soon after ctx has ended.
 	Run func(ctx context.Context, b *Batch[T, W]) Result[T, W]
-	// Done is called once for each item with its final result: nil when it succeeded, the Result's Err when it failed,
-	// the error given to Drop, or ErrClosed when Close left it. It is called without the engine's lock and must not keep
-	// the slice.
+	// Done is called once for each item with its final result: nil if it succeeded, Result.Err if it failed, the error
+	// given to Drop if it was dropped, or ErrClosed if Close left it. It is called without the engine's lock and must not
+	// keep the slice.
 	Done func(items []Entry[T], err error)
 }
 
@@ -48,7 +49,7 @@ type Limits struct {
 	Distinct bool // no ID twice
 }
 
-// filled reports whether items of so many bytes make a full batch.
+// filled reports whether items with a total size of bytes make a full batch.
 func (l Limits) filled(bytes int) bool { return bytes >= l.Bytes-l.Overhead }
 
 // Entry is an item and what the engine needs to know of it.
@@ -56,14 +57,14 @@ type Entry[T any] struct {
 	Item T
 	// Size is how many bytes the item takes in a request.
 	Size int
-	// ID marks items that must keep their order and may be forbidden to share a batch; 0 means none. It is a hash: two
-	// IDs that are equal by chance delay one item by a batch, and do no other harm.
+	// ID is equal for items that must keep their order, and that Limits.Distinct keeps out of the same batch. 0 means that
+	// the item has no ID. An ID is a hash: if two are equal by chance, one item is delayed by a batch.
 	ID uint64
 
 	epoch *epoch // counts the item until its final result
 }
 
-// Batch is what Run gets.
+// Batch is a list of items that run together.
 type Batch[T, W any] struct {
 	Items []Entry[T]
 	// Work belongs to Run. It is zero at first and is kept while the batch is retried.
@@ -74,12 +75,12 @@ type Batch[T, W any] struct {
 	Candidate bool
 
 	lane  *lane[T, W]
-	fresh bool // was cut and has not run yet
+	fresh bool // it was cut and has not run yet
 
-	// Of candidates:
+	// Used by candidates only.
 	running bool
 	behind  bool      // an earlier candidate holds an ID of it
-	resume  time.Time // it does not run before
+	resume  time.Time // when it may run
 }
 
 // Halve returns two new batches with the first and second half of b's items, each with a zero Work. The first is the
@@ -89,7 +90,7 @@ func (b *Batch[T, W]) Halve() (left, right *Batch[T, W]) {
 	return &Batch[T, W]{Items: b.Items[:n:n]}, &Batch[T, W]{Items: b.Items[n:]}
 }
 
-// Result is what became of a batch that ran. Together its lists hold each of the batch's items once.
+// Result is the result of running a batch. Together its lists hold each of the batch's items once.
 type Result[T, W any] struct {
 	// Done are the items that succeeded. Their room becomes free.
 	Done []Entry[T]
@@ -98,17 +99,17 @@ type Result[T, W any] struct {
 	Err    error
 	// Again are batches to run after Wait, in order, before anything else of the lane. Each keeps its Work.
 	Again []*Batch[T, W]
-	// Aside says that one of the items may be what makes the server fail. The batches in Again become candidates: they run
-	// beside their lane, which goes on with items of other IDs. Later items with an ID of a candidate wait until no
-	// candidate holds it. What a candidate's run puts into Again stays a candidate. With Config.InOrder the lane waits
-	// for its candidates, one after the other.
+	// Aside says that one of the items may be at fault. The batches in Again become candidates: they run beside their lane,
+	// which continues with items of other IDs. Later items with an ID of a candidate wait until no candidate holds that ID.
+	// The batches in Again of a candidate's Result are candidates too. With Config.InOrder the lane waits until its
+	// candidates have run, one after the other.
 	Aside bool
 	// Wait is how long the lane backs off, or the candidates in Again wait.
 	Wait time.Duration
 }
 
 // Partition splits items into those to keep and those for which remove returns true. Both parts keep their order. It
-// calls remove once for each item, in order. Where nothing is removed it returns items itself; otherwise both parts are
+// calls remove once for each item, in order. If nothing is removed it returns items itself; otherwise both parts are
 // new slices.
 func Partition[T any](items []Entry[T], remove func(*Entry[T]) bool) (kept, removed []Entry[T]) {
 	first := 0

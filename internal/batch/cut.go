@@ -1,8 +1,8 @@
 package batch
 
-// lookahead is how many batches' worth of items a cut examines to fill a batch in spite of repeated IDs. With as many keys
-// as a batch has items, in random order, four fill it to 98 % (1 - 1/e^4). Without a bound, every cut of a stream with
-// one hot key would walk its whole backlog.
+// lookahead is how far a cut looks for items with IDs that the batch does not hold, as a multiple of Limits.Count. With as
+// many keys as a batch has items, in random order, 4 fills a batch to 98 % (1 - 1/e^4). Without a limit, every cut of a
+// stream with one hot key would examine the whole queue.
 const lookahead = 4
 
 // cutter is the scratch space of cut. It keeps no state between cuts.
@@ -11,11 +11,11 @@ type cutter struct {
 	taken []int32 // indices of the items taken, where IDs are distinct
 }
 
-// cut takes the next batch off pending, in order, as many items as the limits allow. Where IDs must be distinct, it
-// passes over an item whose ID the batch already holds. It passes over every item whose ID is in avoid, which may be nil.
+// cut takes the next batch from pending: as many items as the limits allow, in order. If IDs must be distinct, it passes
+// over an item whose ID the batch already holds. It passes over every item whose ID is in avoid, which may be nil.
 //
 // The batch is appended to into, whose items count as taken. cut takes at least one item unless avoid or into is given.
-// The items that were passed over keep their order at the head of rest, which shares pending's array.
+// The items that were passed over keep their order at the start of rest, which shares pending's array.
 func cut[T any](c *cutter, pending []Entry[T], lim Limits, avoid *IDSet, into []Entry[T]) (batch, rest []Entry[T], skipped int) {
 	window, choosy := len(pending), lim.Distinct || avoid != nil
 	if choosy {
@@ -46,7 +46,7 @@ func cut[T any](c *cutter, pending []Entry[T], lim Limits, avoid *IDSet, into []
 			c.taken = append(c.taken, int32(i))
 		}
 	}
-	// Move the items that were passed over up to the last item taken. The items behind that one stay where they are.
+	// Close the gaps: move the items that were passed over to the end of the examined part. Later items are not moved.
 	hole := last
 	if skipped > 0 {
 		next := len(c.taken) - 1
@@ -59,12 +59,12 @@ func cut[T any](c *cutter, pending []Entry[T], lim Limits, avoid *IDSet, into []
 			hole--
 		}
 	}
-	clear(pending[:hole+1]) // the queue must not keep the strings of what has left alive
+	clear(pending[:hole+1]) // so that the queue does not keep the strings of the items taken in memory
 	return into, pending[hole+1:], skipped
 }
 
-// IDSet is a set of IDs. It is a table with open addressing, which Reset clears and keeps: a map would cost as much as all
-// the rest of a Send. The zero IDSet needs a Reset before use.
+// IDSet is a set of IDs. It is a hash table with open addressing, whose memory Reset reuses. A map would double the
+// cost of a Send. The zero IDSet needs a Reset before use.
 type IDSet struct {
 	slots []uint64
 	mask  uint64

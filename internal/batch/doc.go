@@ -4,14 +4,15 @@
 //
 // Every admitted item gets exactly one final result, which is passed to Config.Done. A lane sends its items in the order in
 // which they were admitted and has at most Config.Slots batches in flight. Two items with the same ID never pass each
-// other in a lane with one slot. An item is passed over only where the limits forbid a repeated ID in a batch, or where
-// Config.Compare or Config.Unordered asks for another order.
+// other in a lane with one slot. An item is passed over only if the limits forbid a repeated ID in a batch, if a candidate
+// holds its ID (see Result.Aside), or if Config.Compare or Config.Unordered asks for another order.
 //
-// Batching is natural: an idle engine runs the first item at once, and the next batch fills while that one is in flight.
+// An idle engine runs the first item at once. The next batch fills while that one is in flight.
 //
-// An engine has no standing goroutine. Each batch in flight has one, which ends when no other batch may leave. Whoever
-// changes the state (an admission, a batch that ended, the alarm) decides under the lock which batches leave next. Every
-// admitted item therefore has a goroutine that will run it. No goroutine and no timer remains after Close.
+// An idle engine has no goroutine. Each batch in flight has one, which ends when no other batch may leave. Each
+// goroutine that changes the state (by an admission, the end of a batch, or the alarm) decides under the lock which
+// batches leave next. Every admitted item therefore has a goroutine that will run it. No goroutine and no timer remains
+// after Close.
 //
 // # Who owns what
 //
@@ -23,5 +24,5 @@
 //
 // # What it does not know
 //
-// HTTP, messages, acks and leases. An item is opaque but for its size and its ID.
+// HTTP, messages, acks and leases. Of an item it knows only the size and the ID.
 package batch

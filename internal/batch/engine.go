@@ -15,7 +15,7 @@ type Engine[T, W any] struct {
 
 	mu    sync.Mutex // guards state and alarm; held for arithmetic only
 	state state[T, W]
-	alarm alarm // rings when a batch that waits becomes due
+	alarm alarm // wakes the engine when a waiting batch becomes due
 
 	drained     chan struct{} // closed when Close was called and nothing is left to run
 	collectLeft sync.Once
@@ -34,11 +34,11 @@ func New[T, W any](cfg Config[T, W]) *Engine[T, W] {
 // Context returns the context of every run. It ends when Close has drained the engine, or gives up.
 func (e *Engine[T, W]) Context() context.Context { return e.ctx }
 
-// Stats are what an Engine holds and has done.
+// Stats are the figures of an Engine.
 type Stats struct {
 	Totals
-	// Live are the items without a final result; those that Close left stay live. Bytes is the size of the live items,
-	// and of failed ones that have not been released.
+	// Live is the number of items without a final result, including those that Close left. Bytes is the size of these, and
+	// of failed items that have not been released.
 	Live, Bytes int
 	// Suspended is the error given to Suspend, until Resume.
 	Suspended error
@@ -59,10 +59,10 @@ func (e *Engine[T, W]) Stats() Stats {
 	return Stats{Totals: s.totals, Live: s.live, Bytes: s.bytes, Suspended: s.suspended}
 }
 
-// Admit takes a copy of x into a lane. urgent sends the lane's next batch at once, even if it is not full. Without room,
-// Admit waits until there is some, first come first served, or until ctx ends; it returns ErrBufferFull instead if wait is
-// false, and ErrFailuresPending if the wait could last for ever. After Close it returns ErrClosed, and after Suspend that
-// error.
+// Admit puts a copy of x into a lane. urgent sends the lane's next batch at once, even if it is not full. If there is
+// no room, Admit waits for it, first come first served, or until ctx ends. It returns ErrBufferFull instead if wait is
+// false, and ErrFailuresPending if the wait could last for ever. After Close it returns ErrClosed, and after Suspend
+// the error given to Suspend.
 func (e *Engine[T, W]) Admit(ctx context.Context, x *Entry[T], lane int, urgent, wait bool) error {
 	e.mu.Lock()
 	s := &e.state
@@ -82,7 +82,7 @@ func (e *Engine[T, W]) Admit(ctx context.Context, x *Entry[T], lane int, urgent,
 		e.mu.Unlock()
 		return ErrFailuresPending
 	}
-	s.makeAllUrgent() // nothing lingers in a full buffer
+	s.makeAllUrgent() // a full buffer does not wait for more items
 	e.dispatchLocked()
 	if !wait {
 		e.mu.Unlock()
@@ -104,7 +104,7 @@ func (e *Engine[T, W]) await(ctx context.Context, w *waiter[T]) error {
 	defer e.mu.Unlock()
 	e.state.totals.Blocked += time.Since(began)
 	if w.over {
-		return w.err // the admission ended together with ctx, and stands
+		return w.err // w was admitted or refused when ctx ended
 	}
 	e.state.withdraw(w)
 	e.dispatchLocked()
@@ -120,7 +120,7 @@ func (e *Engine[T, W]) FlushLane(lane int) {
 }
 
 // Flush sends everything that was admitted before the call without waiting for more items, and waits for the final
-// results. It returns ctx's error, or ErrClosed when Close gave up on some of it.
+// results. It returns ctx's error, or ErrClosed if Close left some of these items.
 func (e *Engine[T, W]) Flush(ctx context.Context) error {
 	e.mu.Lock()
 	done := e.state.epochs.end()
@@ -156,8 +156,9 @@ func (e *Engine[T, W]) releaseLocked(items, bytes int) {
 	e.dispatchLocked()
 }
 
-// BeginReport frees the room of one failed item, which the caller is about to report. An Admit that arrives before end
-// is called may come from the report itself: it is refused with ErrFailuresPending rather than wait for the next report.
+// BeginReport frees the room of one failed item, which the caller reports next. The caller calls end after the report. An
+// Admit during the report may come from the report itself, so it returns ErrFailuresPending instead of waiting for the next
+// report.
 func (e *Engine[T, W]) BeginReport(bytes int) (end func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -171,7 +172,7 @@ func (e *Engine[T, W]) BeginReport(bytes int) (end func()) {
 	}
 }
 
-// Suspend refuses new items with err and lets no batch leave, until Resume. What is buffered stays.
+// Suspend refuses new items with err and lets no batch leave, until Resume. Buffered items wait.
 func (e *Engine[T, W]) Suspend(err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -187,9 +188,9 @@ func (e *Engine[T, W]) Resume() {
 	e.dispatchLocked()
 }
 
-// Drop fails, with err, the items that are unwanted and wait in a queue or for a retry. It leaves batches in flight alone.
-// unwanted is called with the engine's lock held. A Close does not wait for a Drop, unless Run calls it: whoever else calls it
-// must have returned before the results of Close are complete.
+// Drop fails the items for which unwanted returns true with err, if they wait in a queue or for a retry. It does not
+// change batches in flight. unwanted is called with the engine's lock held. Close does not wait for a Drop unless Run
+// made the call; the caller must wait for any other Drop before it uses the results of Close.
 func (e *Engine[T, W]) Drop(unwanted func(*T) bool, err error) {
 	e.mu.Lock()
 	dropped := e.state.remove(unwanted)
@@ -204,10 +205,10 @@ func (e *Engine[T, W]) Drop(unwanted func(*T) bool, err error) {
 	e.state.epochs.turn()
 }
 
-// Close refuses new items and waits until all others have their final result, or ctx ends. It returns what is left then,
-// lane by lane in order. A batch in flight at that moment is part of it unless it succeeded. cause is ctx's error if
-// anything is left. No goroutine and no timer remains. Close may be called at any time and more than once, also
-// concurrently: the first ctx that ends counts, and every call returns the same.
+// Close refuses new items and waits until all others have their final result, or ctx ends. It returns the items that
+// are left then, lane by lane in order. They include the items of a batch that was in flight, unless it succeeded.
+// cause is ctx's error if any items are left. No goroutine and no timer remains. Close may be called at any time, more
+// than once, and concurrently. Whichever ctx ends first ends every call of Close, and all return the same values.
 func (e *Engine[T, W]) Close(ctx context.Context) (left []T, cause error) {
 	e.mu.Lock()
 	if s := &e.state; !s.closed {
@@ -225,7 +226,7 @@ func (e *Engine[T, W]) Close(ctx context.Context) (left []T, cause error) {
 		<-e.drained
 	}
 	e.collectLeft.Do(func() {
-		items := e.state.collect() // without the lock: nothing changes any more
+		items := e.state.collect() // without the lock: the state no longer changes
 		for i := range items {
 			e.left = append(e.left, items[i].Item)
 		}
@@ -236,7 +237,7 @@ func (e *Engine[T, W]) Close(ctx context.Context) (left []T, cause error) {
 	return e.left, e.state.cause
 }
 
-// giveUp lets nothing leave any more and ends the runs in flight, because a Close's ctx has ended.
+// giveUp prevents further runs and cancels those in flight, because the ctx of a Close has ended.
 func (e *Engine[T, W]) giveUp(cause error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -283,8 +284,8 @@ func (e *Engine[T, W]) tick() {
 	e.dispatchLocked()
 }
 
-// work runs a batch, and then others as long as any may leave: a goroutine that has run one batch has the stack for the
-// next.
+// work runs a batch, and then others while any may leave. The goroutine is reused because its stack has already grown to the
+// size that a run needs.
 func (e *Engine[T, W]) work(b *Batch[T, W]) {
 	e.topUp(b)
 	for b != nil {
@@ -292,10 +293,10 @@ func (e *Engine[T, W]) work(b *Batch[T, W]) {
 	}
 }
 
-// topUp adds to a batch that was just cut what has been admitted since. The new goroutine often begins only when one that
-// admits items in a loop pauses: without topUp an idle engine would send the loop's first item in a request of its own,
-// and the others would wait for that to end. Another batch of the lane may have left meanwhile, so that a batch is not
-// topped up where order matters.
+// topUp adds the items that have been admitted since a batch was cut. The goroutine of a batch often starts only when a
+// goroutine that admits items in a loop pauses. Without topUp an idle engine would send the loop's first item in a
+// request of its own, and the others would wait for its end. If order matters there is no topUp, because another batch
+// of the lane may have left meanwhile.
 func (e *Engine[T, W]) topUp(b *Batch[T, W]) {
 	if !e.cfg.Unordered {
 		return
@@ -312,8 +313,8 @@ func (e *Engine[T, W]) runOne(b *Batch[T, W]) (next *Batch[T, W]) {
 	b.fresh = false
 	r := e.cfg.Run(e.ctx, b)
 	took := time.Since(began)
-	// Done is called without the lock, because it may run anybody's code, and before the room is free, so that a Flush
-	// that returns has seen every final result reported.
+	// Done is called without the lock, because it may run code of the program. It is called before the result is applied, so
+	// that Flush returns only after Done has been called for every item.
 	if len(r.Done) > 0 {
 		e.cfg.Done(r.Done, nil)
 	}
@@ -338,7 +339,7 @@ type alarm struct {
 	at    time.Time // zero when it is not set
 }
 
-// set makes the alarm ring at that time, or never if it is zero.
+// set makes the alarm call ring at that time, or never if it is zero.
 func (a *alarm) set(at time.Time) {
 	if at.Equal(a.at) {
 		return

@@ -187,7 +187,7 @@ func (c *chaos) send(sender int, accepted map[int]bool) {
 	}
 }
 
-// result retries, halves, sets aside or fails a batch at random.
+// result retries or halves a batch, makes it a candidate, or fails it, at random.
 func (c *chaos) result(b *parcelBatch) parcelResult {
 	wait := time.Duration(c.random(3)) * time.Second
 	half := len(b.Items) / 2

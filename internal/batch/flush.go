@@ -13,9 +13,8 @@ func newEpochs() epochs { return epochs{{done: make(chan struct{})}} }
 
 func (es epochs) current() *epoch { return es[len(es)-1] }
 
-// end begins a new epoch, and returns a channel that is closed when everything admitted so far has its final result. It
-// does not end an epoch without items: there are never more epochs than live items, however often Flush is called while
-// nothing moves.
+// end begins a new epoch, and returns a channel that is closed when every item admitted so far has its final result. It does
+// not end an epoch without items, so that repeated calls of Flush during an outage do not add epochs.
 func (es *epochs) end() (done <-chan struct{}) {
 	list := *es
 	last := len(list) - 1
@@ -28,7 +27,7 @@ func (es *epochs) end() (done <-chan struct{}) {
 	return done
 }
 
-// turn ends the epochs that have no live item left, in their order.
+// turn closes and removes the oldest epochs, as long as they have no live item.
 func (es *epochs) turn() {
 	list := *es
 	for len(list) > 1 && list[0].live == 0 {

@@ -18,7 +18,7 @@ var errRefused = errors.New("refused")
 // maxCount is the most messages that the API takes in a request.
 const maxCount = 1000
 
-// parcel is an item that tests can tell from any other by its number.
+// parcel is an item of a test. Its number is unique.
 type parcel struct {
 	n    int
 	key  uint64

@@ -8,15 +8,15 @@ import (
 // lane is a queue of items, and the batches that run before what is queued.
 type lane[T, W any] struct {
 	queue  []Entry[T]
-	head   int       // where the queue begins: what is before it has left
-	bytes  int       // of the queue
+	head   int       // index of the first item in the queue; those before it have left
+	bytes  int       // size of the queued items
 	since  time.Time // the first item has waited at least since then
-	urgent int       // how many of the first items do not wait for more
+	urgent int       // how many items at the front of the queue do not wait for more
 
 	retries    []*Batch[T, W]
 	candidates candidates[T, W]
 	resume     time.Time // end of the backoff
-	limits     Limits    // as the latest dispatch found them
+	limits     Limits    // at the latest dispatch
 
 	inFlight int
 	spares   [][]Entry[T] // the memory of batches that succeeded, at most one for each slot
@@ -66,7 +66,7 @@ func (l *lane[T, W]) emptyList(n int) []Entry[T] {
 	return make([]Entry[T], 0, n)
 }
 
-// keepSpare keeps the memory of a batch for a later one, unless the lane has one for each slot.
+// keepSpare keeps the memory of a batch for a later one, unless the lane already keeps as many as it has slots.
 func (l *lane[T, W]) keepSpare(items []Entry[T], slots int) {
 	if len(l.spares) < slots {
 		clear(items)
@@ -74,7 +74,7 @@ func (l *lane[T, W]) keepSpare(items []Entry[T], slots int) {
 	}
 }
 
-// putBack takes back what is to run again after a run of b.
+// putBack keeps the batches that are to run again after a run of b.
 func (l *lane[T, W]) putBack(b *Batch[T, W], r Result[T, W], now time.Time, inOrder bool) {
 	for _, again := range r.Again {
 		again.lane = l
@@ -83,7 +83,7 @@ func (l *lane[T, W]) putBack(b *Batch[T, W], r Result[T, W], now time.Time, inOr
 	case b.Candidate:
 		l.candidates.replace(b, r.Again, resume)
 	case r.Aside:
-		l.setAside(r.Again, resume, inOrder)
+		l.makeCandidates(r.Again, resume, inOrder)
 	default:
 		if r.Wait > 0 {
 			l.resume = resume
@@ -94,7 +94,7 @@ func (l *lane[T, W]) putBack(b *Batch[T, W], r Result[T, W], now time.Time, inOr
 	}
 }
 
-// remove takes the unwanted items out of the queue and out of the batches that wait to run again. part is Config.Part.
+// remove removes the unwanted items from the queue and from the batches that wait to run again. part is Config.Part.
 func (l *lane[T, W]) remove(unwanted func(*T) bool, part func(*Batch[T, W]) W) (removed []Entry[T]) {
 	split := func(items []Entry[T]) []Entry[T] {
 		kept, out := Partition(items, func(e *Entry[T]) bool { return unwanted(&e.Item) })

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// pace is how long recent runs took.
+// pace measures how long recent runs took.
 type pace struct {
-	last [15]time.Duration // few enough to follow a change within a second; odd, so that the median is a measured value
+	last [15]time.Duration // 15 follow a change within a second; an odd number, so that the median is a measured value
 	n    int
 	held time.Duration
 }

@@ -9,7 +9,7 @@ type state[T, W any] struct {
 	cutter  cutter
 	leaving []*Batch[T, W] // scratch space of dispatch
 
-	buffered int // items that hold room: live ones, and failed ones that have not been released
+	buffered int // items that take room: live ones, and failed ones that have not been released
 	bytes    int // of the buffered items
 	live     int // items without a final result
 	inFlight int // batches that run, without candidates
@@ -23,7 +23,7 @@ type state[T, W any] struct {
 
 	suspended error // see Engine.Suspend
 	closed    bool
-	aborted   bool  // Close gave up: nothing leaves any more
+	aborted   bool  // Close gave up: no batch leaves
 	cause     error // why Close gave up
 }
 
@@ -34,7 +34,7 @@ func (s *state[T, W]) makeAllUrgent() {
 	}
 }
 
-// apply takes over the result of a batch that ran for so long.
+// apply applies the result of a batch. took is how long the batch ran.
 func (s *state[T, W]) apply(b *Batch[T, W], r Result[T, W], took time.Duration) {
 	l := b.lane
 	if b.Candidate {
@@ -56,7 +56,7 @@ func (s *state[T, W]) apply(b *Batch[T, W], r Result[T, W], took time.Duration) 
 	s.grant()
 }
 
-// succeed books items as done; their room becomes free.
+// succeed counts items as done and frees their room.
 func (s *state[T, W]) succeed(items []Entry[T]) {
 	s.complete(items)
 	s.totals.Done += uint64(len(items))
@@ -66,7 +66,7 @@ func (s *state[T, W]) succeed(items []Entry[T]) {
 	}
 }
 
-// fail books items as failed; they keep their room.
+// fail counts items as failed. They keep their room.
 func (s *state[T, W]) fail(items []Entry[T]) {
 	s.complete(items)
 	s.totals.Failed += uint64(len(items))
@@ -79,7 +79,7 @@ func (s *state[T, W]) complete(items []Entry[T]) {
 	s.live -= len(items)
 }
 
-// remove takes the unwanted items out of the queues and out of the batches that wait to run again.
+// remove removes the unwanted items from the queues and from the batches that wait to run again.
 func (s *state[T, W]) remove(unwanted func(*T) bool) (removed []Entry[T]) {
 	for i := range s.lanes {
 		removed = append(removed, s.lanes[i].remove(unwanted, s.cfg.Part)...)
@@ -92,7 +92,7 @@ func (s *state[T, W]) isDrained() bool {
 	return s.closed && s.inFlight+s.running == 0 && (s.live == 0 || s.aborted)
 }
 
-// collect returns what Close left, lane by lane in order.
+// collect returns the items that Close left, lane by lane in order.
 func (s *state[T, W]) collect() (left []Entry[T]) {
 	for i := range s.lanes {
 		left = s.lanes[i].appendTo(left)

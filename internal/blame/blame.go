@@ -1,20 +1,21 @@
 // Package blame decides whether a batch that keeps failing fails because of a message in it.
 //
-// A refusal without a reason (a firewall's page, a reset, a time-out, a 500 without a summary) may come from the state of
-// the server or from a message. Only other sends can tell: a message is at fault when it fails every time while sends
-// made between its attempts succeed. Such a send is a control.
+// A send may fail without a stated reason: with a firewall's page, a reset, a time-out, or a 500 without a summary. The
+// cause may be the server or a message. Only other sends can show which: a message is at fault if it fails every time
+// and the sends between its attempts succeed. Such a send is a control.
 //
 // The promises:
 //
-//   - An innocent message fails with a probability below 10⁻⁶, at the rate at which controls fail, which is taken as at
-//     least one half.
-//   - Nothing fails and nothing is split while no control succeeds: the server is unavailable then.
-//   - A message does not fail because of its size: its controls are at least as large, if the caller says so.
-//   - Controls without messages alone fail fewer than 10 messages in a row: a server that accepts nothing but empty sends
-//     is unavailable, too.
+//   - An innocent message is blamed with a probability below 10⁻⁶, if it fails at the same rate as controls. That rate is
+//     assumed to be at least one half.
+//   - While no control succeeds, no message is blamed and no batch is split: the server is unavailable.
+//   - A message is not blamed because of its size, if the caller asks for controls of at least that size.
+//   - At most 10 messages in a row are blamed on the evidence of empty sends only: a server that accepts nothing but empty
+//     sends is unavailable, too.
 //
-// A Publisher owns one [Tracker], which holds what is known of its recent sends, and one [Case] for each batch that was
-// refused without a reason. The package knows no HTTP, no messages and no goroutines; its caller makes the attempts.
+// A Publisher owns one [Tracker], which holds the results of its recent sends, and one [Case] for each batch that failed
+// without a stated reason. The package does not know HTTP or the contents of messages, and starts no goroutine. Its caller
+// makes the attempts.
 package blame
 
 import (
@@ -25,31 +26,32 @@ import (
 )
 
 const (
-	// refusalsToSplit is how often a batch must be refused before it is split. One refusal in two is the worst rate at
-	// which batches are split at all; an innocent batch is then split once in 32 times, at the cost of a few requests.
+	// refusalsToSplit is how often a batch must be refused before it is split. Batches are split only while at most one
+	// control in two fails. At that rate an innocent batch is split once in 32 times, which costs a few requests.
 	refusalsToSplit = 5
 
-	// certain is the evidence that fails a message: -ln of the probability of 10⁻⁶ that an innocent one is refused as
-	// often. It takes 20 refusals at a failure rate of one half.
+	// certain is the evidence at which a message is blamed: -ln of 10⁻⁶, the probability that an innocent message is refused
+	// as often. At a failure rate of one half that takes 20 refusals.
 	certain = 13.8155
 
-	// leastRate is the lowest failure rate that is assumed, because few controls say little about the true rate.
+	// leastRate is the lowest failure rate that is assumed, because a few controls do not determine the true rate.
 	leastRate = 0.5
 
-	// maxFailedByEmpty is how many messages may fail by empty sends alone since a send with messages succeeded.
+	// maxFailedByEmpty is how many messages may be blamed on the evidence of empty sends only, since the latest success of a
+	// send with messages.
 	maxFailedByEmpty = 10
 
-	// recentControls is how many controls the failure rate is computed from: enough for a rate within 0.1, few enough to
-	// follow a change of the server within seconds.
+	// recentControls is how many controls the failure rate is computed from. With 32 the rate is accurate to about 0.1 and
+	// follows a change of the server within seconds.
 	recentControls = 32
 
 	// recentSuccesses is how many successful sends the time-out of a suspected batch is computed from.
 	recentSuccesses = 16
 
-	// slowness is how many times slower than any recent success an attempt may be before it is given up.
+	// slowness is how many times longer than the slowest recent success an attempt may take.
 	slowness = 10
 
-	// minTimeout is the shortest time-out of an attempt. A garbage collection or a lost packet takes less.
+	// minTimeout is the shortest time-out of an attempt. A garbage collection or a lost packet delays an answer by less.
 	minTimeout = time.Second
 )
 
@@ -60,18 +62,18 @@ type Tracker struct {
 	controls      [recentControls]bool
 	controlled    int    // controls recorded so far
 	real, empty   counts // successful controls so far: with messages, and without
-	failedByEmpty int    // messages failed by empty sends alone since the last success with messages
+	failedByEmpty int    // messages blamed on the evidence of empty sends only, since the latest success with messages
 	successes     [recentSuccesses]success
 	succeeded     int // successes recorded so far
 }
 
-// counts are numbers of sends by size: the element i counts those of 2^i bytes to twice that. The last one is of 16 MiB,
-// more than a request can have.
+// counts are numbers of sends by size. Element i counts those of at least 2^i and less than 2^(i+1) bytes. The last one
+// stands for 16 MiB, more than a request can have.
 type counts [25]uint64
 
 func (c *counts) add(bytes int) { c[min(bits.Len(uint(max(1, bytes)))-1, len(c)-1)]++ }
 
-// atLeast returns how many of the sends surely had that many bytes.
+// atLeast returns how many sends surely had at least that many bytes.
 func (c *counts) atLeast(bytes int) (n uint64) {
 	for _, of := range c[min(bits.Len(uint(max(1, bytes)-1)), len(c)-1):] {
 		n += of
@@ -133,8 +135,9 @@ func (t *Tracker) rateLocked() float64 {
 	return float64(failed) / float64(n)
 }
 
-// Timeout returns how long an attempt at a suspected batch may take whose body has that many bytes: ten times the slowest
-// recent success, scaled to the size, and between one second and limit. Without a recent success it returns limit.
+// Timeout returns the time-out of an attempt at a suspected batch whose body has that many bytes. It is ten times as long as
+// the slowest recent success took, scaled to the size, at least one second and at most limit. Without a recent success it is
+// limit.
 func (t *Tracker) Timeout(bytes int, limit time.Duration) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -153,28 +156,28 @@ func (t *Tracker) Timeout(bytes int, limit time.Duration) time.Duration {
 	return min(max(time.Duration(slowest), minTimeout), limit)
 }
 
-// Case is what is known of one batch that was refused without a reason. The zero Case is open and empty. It belongs to
-// whoever attempts the batch, and is not safe for concurrent use.
+// Case is the evidence about one batch that failed without a stated reason. The zero Case has no evidence. It belongs to the
+// goroutine that attempts the batch, and is not safe for concurrent use.
 type Case struct {
 	refusals    int     // in a row, with a successful control between each two
 	evidence    float64 // -ln of the probability that an innocent batch is refused as often between controls
 	bracketed   bool    // a control succeeded before the latest refusal
 	pending     bool    // the latest refusal has no successful control after it yet
-	bytes       int     // the least size of its controls
+	bytes       int     // least size of its controls
 	real, empty uint64  // the Tracker's successes of that size at the latest refusal
-	own         bool    // a control was made for it since
-	byMessages  bool    // a control with messages succeeded next to a refusal that counts
+	own         bool    // a control made for it has succeeded since the latest refusal
+	byMessages  bool    // a control with messages is part of the evidence
 }
 
-// Refused records that an attempt at the batch was refused without a reason, or got no answer. Only sends of at least that
-// many bytes are controls: the refusal may be about the size. 0 means that any size will do.
+// Refused records that an attempt at the batch failed without a stated reason. Only sends of at least that many bytes are
+// controls, for a failure that the size may have caused. 0 means that any size will do.
 func (t *Tracker) Refused(c *Case, bytes int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case c.refusals == 0:
 		c.refusals, c.bracketed = 1, false
-	case !c.pending: // a control succeeded since the refusal before, see Controlled
+	case !c.pending: // a control succeeded since the previous refusal; see Controlled
 		c.refusals++
 		c.bracketed = true
 	}
@@ -183,8 +186,8 @@ func (t *Tracker) Refused(c *Case, bytes int) {
 	c.real, c.empty = t.real.atLeast(bytes), t.empty.atLeast(bytes)
 }
 
-// Controlled reports whether a control has succeeded since the batch was refused last. Only then another attempt tells
-// anything. It is also true for a batch that was not refused yet.
+// Controlled reports whether a control has succeeded since the latest refusal of the batch. Otherwise another attempt would
+// add no evidence. It is also true for a batch that was not refused yet.
 func (t *Tracker) Controlled(c *Case) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -195,14 +198,14 @@ func (t *Tracker) controlledLocked(c *Case) bool {
 	return !c.pending || c.own || t.real.atLeast(c.bytes) > c.real || t.empty.atLeast(c.bytes) > c.empty
 }
 
-// Decision is what to do with a batch that was refused without a reason.
+// Decision is what to do with a batch that failed without a stated reason.
 type Decision uint8
 
 // The decisions.
 const (
-	Wait  Decision = iota // no control has succeeded since: attempt nothing, wait for one
+	Wait  Decision = iota // no control has succeeded since the latest refusal: wait for one
 	Retry                 // attempt the batch again
-	Split                 // attempt its halves, each with a Case of its own
+	Split                 // attempt its halves, each with a new Case
 	Fail                  // its only message is at fault
 )
 

@@ -41,7 +41,7 @@ var faultyServers = []faultyServer{
 	{"empty sends alone pass", func(_ time.Duration, _ *rand.Rand, empty bool) bool { return empty }, false, maxFailedByEmpty},
 }
 
-// publisher is the smallest caller that keeps the package's rules: it attempts one batch, with controls between.
+// publisher is a minimal caller of the package: it attempts one batch, with controls between the attempts.
 type publisher struct {
 	tracker  Tracker
 	dice     *rand.Rand

@@ -1,9 +1,9 @@
-// Package outputs records which deliveries wait for output messages: those of a Pipe, and dead letters. An output message
-// has been passed to a Publisher and is not yet confirmed.
+// Package outputs records which deliveries wait for output messages: the results of a Pipe, and dead letters. An output
+// message has been passed to a Publisher and is not yet confirmed.
 //
-// A stream that accepts requests and does not answer keeps the messages in flight for longer than leases last. A message
-// that is redelivered while its outputs are in flight must not be handled again, which would send a second copy of them.
-// The new delivery takes over from the earlier one instead, and is settled when the outputs end.
+// If a server accepts requests and does not answer, output messages stay in flight for longer than leases last. A message
+// that is redelivered meanwhile must not be handled again, because that would send its outputs twice. The new delivery
+// replaces the earlier one instead, and is settled when the outputs have ended.
 //
 // A [Set] owns the deliveries that wait; each is settled exactly once, after its last output message has ended. The
 // package knows no Publisher and no server, and starts no goroutine.
@@ -16,7 +16,7 @@ import "sync"
 type Set[ID comparable, D any] struct {
 	later func(a, b D) bool // reports whether a's lease ends after b's
 
-	mu   sync.Mutex // guards open, and the fields of each Output that say so; not held while a delivery is settled
+	mu   sync.Mutex // guards open, and fields of each Output; not held while a delivery is settled
 	open map[ID]*Output[ID, D]
 }
 
@@ -27,7 +27,7 @@ type Output[ID comparable, D any] struct {
 	settle func(D, error)
 
 	// Guarded by set.mu.
-	delivery D     // the one whose lease ends last
+	delivery D     // of those of the message, the one whose lease ends last
 	count    int   // messages that have not ended
 	err      error // of the first message that failed
 }
@@ -52,8 +52,8 @@ func (s *Set[ID, D]) TakeOver(id ID, d D) bool {
 	return s.takeOverLocked(id, d)
 }
 
-// takeOverLocked keeps the delivery whose lease ends later: a handler that outlived its lease may bring the earlier
-// delivery after the later one.
+// takeOverLocked keeps the delivery whose lease ends later. The earlier delivery may come second, from a handler that took
+// longer than its lease.
 func (s *Set[ID, D]) takeOverLocked(id ID, d D) bool {
 	found := s.open[id]
 	if found == nil {
@@ -66,8 +66,8 @@ func (s *Set[ID, D]) takeOverLocked(id ID, d D) bool {
 }
 
 // Begin opens an Output of count messages for a delivery. When they have ended, settle is called once, with the delivery
-// to settle and the first error. Begin returns nil if an Output is open already, which d has then taken over: two workers
-// may handle the same message, the first for longer than its lease.
+// to settle and the first error. If an Output of the message is open already, TakeOver applies and Begin returns nil: two
+// workers handle the same message if the first takes longer than its lease.
 func (s *Set[ID, D]) Begin(id ID, d D, count int, settle func(D, error)) *Output[ID, D] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,6 +96,5 @@ func (o *Output[ID, D]) End(n int, err error) {
 	}
 }
 
-// Complete records that one message has ended with err. A Publisher calls it with the number of the message, which does
-// not matter here.
+// Complete records that one message has ended with err. It ignores the number of the message, which a Publisher passes.
 func (o *Output[ID, D]) Complete(_ int, err error) { o.End(1, err) }

@@ -1,5 +1,5 @@
-// Package token keeps the token that a source has given, and asks the source again when the token is refused. It does not
-// know what a token is for.
+// Package token keeps a token in memory, and asks its source for another one when the token is refused. It does not know
+// what the token is used for.
 package token
 
 import (
@@ -16,7 +16,7 @@ type Cache struct {
 	known atomic.Pointer[string]
 
 	mu   sync.Mutex // guards call; not held while Source runs
-	call *call      // the call of Source that runs; nil for none
+	call *call      // the running call of Source; nil if none runs
 }
 
 // call is a call of Source. Its result may be read once done is closed.
@@ -24,11 +24,11 @@ type call struct {
 	done      chan struct{}
 	token     string
 	err       error
-	abandoned bool // the ctx of the goroutine that made it ended, or Source panicked
+	abandoned bool // its ctx ended, or Source panicked
 }
 
-// Get returns the known token, or asks Source. Goroutines that ask at the same time share one call, which has the ctx of
-// the first; when that ends, another goroutine asks anew. The error is that of Source, or the cause of the end of ctx.
+// Get returns the known token, or calls Source. Concurrent callers share one call of Source, which has the ctx of the first
+// caller. If that ctx ends, another caller calls Source again. The error is that of Source, or the cause of the end of ctx.
 func (c *Cache) Get(ctx context.Context) (string, error) {
 	for {
 		if known := c.known.Load(); known != nil {
@@ -50,7 +50,7 @@ func (c *Cache) Get(ctx context.Context) (string, error) {
 	}
 }
 
-// join returns the call that runs. If there is none, mine is set, and the caller must run the one that is returned.
+// join returns the running call. If there is none, it returns a new one and sets mine; the caller must run it.
 func (c *Cache) join() (running *call, mine bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -61,6 +61,7 @@ func (c *Cache) join() (running *call, mine bool) {
 	return c.call, true
 }
 
+// run calls Source and publishes the result.
 func (c *Cache) run(ctx context.Context, mine *call) {
 	defer func() {
 		if mine.err == nil && !mine.abandoned {
@@ -75,8 +76,7 @@ func (c *Cache) run(ctx context.Context, mine *call) {
 	mine.abandoned = mine.err != nil && ctx.Err() != nil
 }
 
-// Refuse forgets a token that was refused, so that Source is asked for the next one. It does nothing if another token is
-// known by now.
+// Refuse forgets a token that was refused, so that the next Get calls Source. It does nothing if a newer token is known.
 func (c *Cache) Refuse(token string) {
 	if known := c.known.Load(); known != nil && *known == token {
 		c.known.CompareAndSwap(known, nil)

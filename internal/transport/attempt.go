@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Attempts is the RoundTripper of one call. It makes the call's attempts, one after the other, and records what happened
-// to the latest one. It has no CloseIdleConnections: go-retryablehttp calls that method when it stops, which
+// Attempts is the RoundTripper of one call. It makes the call's attempts, one after the other, and records the progress of
+// the latest one. It has no CloseIdleConnections: go-retryablehttp calls that method when it stops, which
 // would close connections of other calls and of other users of the caller's http.Client.
 type Attempts struct {
 	http.RoundTripper
@@ -46,7 +46,8 @@ func (a *Attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 			resp.Body = &timedBody{resp.Body, cancel}
 			return resp, nil
 		case a.Body.refused && ctx.Err() == nil:
-			// The connection was one to avoid, and was closed before anything was written to it. Each one is met once.
+			// The connection was one to avoid and was closed before anything was written to it. The loop ends, because each
+			// such connection is closed the first time.
 			continue
 		}
 		cancel()
@@ -55,7 +56,7 @@ func (a *Attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // noteAnswer learns from the header of an answer. The connection of an answer other than success is avoided until Reuse
-// says otherwise: when the body has been read, it may be too late, because net/http lends the connection to others then.
+// allows it again. After the body has been read it may be too late, because another request may get the connection then.
 func (a *Attempts) noteAnswer(resp *http.Response) {
 	a.major = resp.ProtoMajor
 	a.Peer.learn(a.major)
@@ -64,8 +65,8 @@ func (a *Attempts) noteAnswer(resp *http.Response) {
 	}
 }
 
-// Reuse says whether the connection of the latest attempt may be used again. Over HTTP/2 it is, always: a stream ends
-// without its connection.
+// Reuse sets whether the connection of the latest attempt may be used again. Over HTTP/2 it has no effect: a stream can end
+// and leave its connection usable.
 func (a *Attempts) Reuse(again bool) {
 	switch {
 	case a.major != 1:

@@ -1,5 +1,5 @@
 // Package transport makes one attempt at an HTTP request over net/http. It gives each attempt a timeout, learns from
-// net/http's trace how far the request came, and keeps the memory of request and response bodies for reuse.
+// net/http's trace how much of the request was sent, and keeps the memory of request and response bodies for reuse.
 //
 // It does not know the API, what an answer means, or whether to repeat a request: the caller's loop decides that. A
 // Payload belongs to one call at a time, and an Attempts to one call. Bodies may be used concurrently.
@@ -17,27 +17,27 @@ import (
 	"github.com/sequin-go/sequin/internal/jscan"
 )
 
-// Payload is the encoded body of a request, and what net/http reports about its way to the server. net/http may read a
-// body after the call has ended, for instance when the answer came early or the connection broke. The bytes may
-// therefore be used again only once net/http has released them; see Bodies.Put.
+// Payload is the encoded body of a request, and the progress of the request as net/http reports it. net/http may read a body
+// after the call has ended, for instance if the answer came early or the connection broke. The bytes may therefore be used
+// again only after net/http has released them; see Bodies.Put.
 //
-// The reports come from net/http's trace and not from an io.Reader that counts: net/http sends the header of a request
-// whose body type it does not know in a packet of its own, which takes a third of the time of a small request.
+// The progress comes from net/http's trace and not from an io.Reader that counts. If net/http does not know the type of a
+// body, it sends the header in a packet of its own, which takes a third of the time of a small request.
 type Payload struct {
 	JSON []byte // nil sends no body
 
 	hooks     httptrace.ClientTrace // made once, because a Payload is reused
 	asked     atomic.Bool           // a connection was asked for; stays false with a RoundTripper that calls no trace
-	connected atomic.Bool           // the connection that was asked for last is there, and TLS is established
+	connected atomic.Bool           // the connection that was asked for last is established, including TLS
 	wroteHead atomic.Bool           // the header was written to that connection; the server cannot act before that
 	handshake atomic.Bool           // a TLS handshake began meanwhile; for the text of an error only
 	conns     atomic.Int32          // connections obtained, over all attempts
 	finished  atomic.Int32          // how many of these net/http has finished writing to
 
-	// Of the goroutine that makes the attempt.
+	// Used only by the goroutine that makes the attempt.
 	peer    *Peer
-	conn    net.Conn // the latest one
-	refused bool     // it was one to avoid, and was closed before it was used
+	conn    net.Conn // of the latest attempt
+	refused bool     // conn was one to avoid, and was closed before it was used
 }
 
 // begin starts an attempt: it gives req its body and forgets the attempt before.
@@ -66,9 +66,9 @@ func (p *Payload) begin(req *http.Request, http1 bool) {
 
 func (p *Payload) reader() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(p.JSON)), nil }
 
-// trace returns hooks that record an attempt's progress in p. What counts is the attempt's own connection, the one that
-// it was given. net/http goes on dialing when another connection has come free, and what happens to such a dial, its TLS
-// handshake for instance, is reported to the attempt's trace as well.
+// trace returns hooks that record an attempt's progress in p. Only the connection that the attempt was given counts.
+// net/http continues a dial after another connection has become free for the attempt, and reports the events of that
+// dial, for instance its TLS handshake, to the attempt's trace as well.
 func (p *Payload) trace(peer *Peer) httptrace.ClientTrace {
 	p.peer = peer
 	if p.hooks.GetConn == nil {
@@ -89,6 +89,7 @@ func (p *Payload) trace(peer *Peer) httptrace.ClientTrace {
 	return p.hooks
 }
 
+// gotConn records the connection of an attempt, and closes it if it is one to avoid.
 func (p *Payload) gotConn(info httptrace.GotConnInfo) {
 	p.conns.Add(1)
 	p.wroteHead.Store(false)
@@ -102,11 +103,11 @@ func (p *Payload) gotConn(info httptrace.GotConnInfo) {
 // Connected reports whether the latest attempt had a connection. It is true for a RoundTripper that calls no trace.
 func (p *Payload) Connected() bool { return p.connected.Load() || !p.asked.Load() }
 
-// Handshaking reports whether the latest attempt has no connection, and waited for a TLS handshake.
+// Handshaking reports whether the latest attempt has no connection and has begun a TLS handshake.
 func (p *Payload) Handshaking() bool { return !p.Connected() && p.handshake.Load() }
 
-// Sent reports whether the whole request of the latest attempt may have reached the server. It is true for a RoundTripper
-// that calls no trace.
+// Sent reports whether the whole request of the latest attempt may have reached the server. It is true for a
+// RoundTripper that calls no trace.
 func (p *Payload) Sent() bool { return p.connected.Load() && p.wroteHead.Load() || !p.asked.Load() }
 
 // released reports whether net/http has finished reading the bytes. A RoundTripper that calls no trace may keep them for
@@ -120,8 +121,8 @@ type noBody struct{}
 func (noBody) Read([]byte) (int, error) { return 0, io.EOF }
 func (noBody) Close() error             { return nil }
 
-// maxPooled limits the memory that is kept of one request or answer. Requests have at most 8 MB. It holds the answer to a
-// receive of 1,000 messages of 10 KiB; allocating that anew for each answer cost a quarter of the rate.
+// maxPooled is the size of the largest buffer that is kept for reuse. Requests have at most 8 MB. The answer to a receive of
+// 1,000 messages of 10 KiB fits; a new allocation for each such answer cost a quarter of the rate.
 const maxPooled = 16 << 20
 
 // Bodies keeps payloads for reuse. The zero value is ready. It may be used concurrently.

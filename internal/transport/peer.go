@@ -8,11 +8,11 @@ import (
 	"sync/atomic"
 )
 
-// Peer is what the attempts of one Client have learned about the server, or about the proxy before it. It may be used
+// Peer holds what the attempts of one Client have learned about the server or its proxy. It may be used
 // concurrently.
 type Peer struct {
-	// major is the HTTP version of the latest answer. Over HTTP/1 net/http repeats some requests by itself, which it can be
-	// kept from by the form of their bodies only, and over HTTP/2 that form would be wrong.
+	// major is the HTTP version of the latest answer. Over HTTP/1 net/http repeats some requests by itself, and only
+	// the form of their bodies can prevent that. Over HTTP/2 that form would be wrong. See Payload.begin.
 	major atomic.Int32
 
 	count   atomic.Int32 // of avoided, so that most attempts need no lock
@@ -21,17 +21,17 @@ type Peer struct {
 }
 
 // maxAvoided limits the connections that a Peer remembers. net/http reuses the connection that became idle last, so the
-// newest ones matter. Those that are forgotten are closed by the server or by the idle timeout.
+// newest ones matter. The server or the idle timeout closes the others.
 const maxAvoided = 64
 
-// NewPeer returns a Peer that assumes that HTTP version until there has been an answer.
+// NewPeer returns a Peer that assumes the HTTP version major until an answer arrives.
 func NewPeer(major int) *Peer {
 	p := new(Peer)
 	p.learn(major)
 	return p
 }
 
-// learn notes the HTTP version of an answer. It is 0 for some RoundTrippers of tests and caches.
+// learn records the HTTP version of an answer. It ignores 0, which the RoundTrippers of some tests and caches give.
 func (p *Peer) learn(major int) {
 	if m := int32(major); m > 0 && p.major.Load() != m {
 		p.major.Store(m)
@@ -41,8 +41,8 @@ func (p *Peer) learn(major int) {
 // http1 reports whether the next request will probably travel over HTTP/1.
 func (p *Peer) http1() bool { return p.major.Load() == 1 }
 
-// avoid keeps the connection from being used again. It does not close it: if the answer has been read whole, the connection
-// may carry a request of another user of the http.Client by now.
+// avoid prevents further use of the connection. It does not close it: after the whole answer has been read, the connection
+// may already carry a request of another user of the http.Client.
 func (p *Peer) avoid(c net.Conn) {
 	if c == nil || !reflect.ValueOf(c).Comparable() {
 		return

@@ -17,7 +17,7 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-func TestErrorsOfAnOutageTellTheCause(t *testing.T) {
+func TestErrorsOfAnOutageWrapTheCause(t *testing.T) {
 	for name, call := range map[string]func(ctx context.Context, pub *sequin.Publisher) error{
 		"Send": func(ctx context.Context, pub *sequin.Publisher) error { return pub.Send(ctx, "b", "") },
 		"SendSync": func(ctx context.Context, pub *sequin.Publisher) error {
@@ -55,7 +55,7 @@ func TestErrorsOfAnOutageTellTheCause(t *testing.T) {
 	}
 }
 
-func TestAReceiptOfAnOutageTellsTheCauseUntilItIsOver(t *testing.T) {
+func TestAReceiptsErrorWrapsTheCauseOfAnOutageUntilItIsOver(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		pub := w.orders(t, sequin.PublisherConfig{})
 		w.Down()
@@ -116,7 +116,7 @@ func newShippingWorld(t *testing.T, cfg sequin.PublisherConfig, ships bool) (*wo
 	return w, pub, s
 }
 
-func TestAPublisherThatShipsItsOwnLogGoesOnAfterAnOutage(t *testing.T) {
+func TestAPublisherThatSendsItsOwnLogContinuesAfterAnOutage(t *testing.T) {
 	for _, buffered := range []int{1, 10, 1000} {
 		t.Run(fmt.Sprint(buffered), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -131,14 +131,15 @@ func TestAPublisherThatShipsItsOwnLogGoesOnAfterAnOutage(t *testing.T) {
 				w.Up()
 				require.NoError(t, pub.Flush(w.ctx))
 				require.NoError(t, pub.Close(w.ctx))
-				require.Equal(t, []string{"WARN sequin: publisher cannot send and tries again", "INFO sequin: publisher sends again"}, log.all())
+				require.Equal(t, []string{"WARN sequin: publisher cannot send and retries", "INFO sequin: publisher sends again"}, log.all())
 			})
 		})
 	}
 }
 
-// Where the log's own messages fail, each failure makes another one: once a second, and not as fast as the server answers.
-func TestALogWhoseMessagesFailMakesNoAvalanche(t *testing.T) {
+// If messages with log lines fail, each failure causes another log line. That happens once a second, and not at the rate at
+// which the server answers.
+func TestALogWhoseOwnMessagesFailGetsOneLineASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, pub, log := newShippingWorld(t, sequin.PublisherConfig{OnFailure: func(sequin.MessageError) {}}, true)
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal, Delay: time.Millisecond})
@@ -149,7 +150,7 @@ func TestALogWhoseMessagesFailMakesNoAvalanche(t *testing.T) {
 	})
 }
 
-func TestTheLogTellsTheBeginningAndTheEndOfATroubleOnce(t *testing.T) {
+func TestTheBeginningAndTheEndOfAnOutageAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, pub, log := newShippingWorld(t, sequin.PublisherConfig{MaxBatch: 10}, false)
 		var n atomic.Int32
@@ -170,7 +171,7 @@ func TestTheLogTellsTheBeginningAndTheEndOfATroubleOnce(t *testing.T) {
 	})
 }
 
-func TestOneLineASecondTellsOfFailedMessages(t *testing.T) {
+func TestFailedMessagesAreLoggedOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, pub, log := newShippingWorld(t, sequin.PublisherConfig{MaxBatch: 1, OnFailure: func(sequin.MessageError) {}}, false)
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal, Delay: 5 * time.Millisecond})

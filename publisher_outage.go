@@ -1,0 +1,302 @@
+package sequin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sequin-go/sequin/internal/wire"
+)
+
+// backgroundJobs are requests that a Publisher makes in the background: sends without messages, to find out whether a stream
+// that refused it accepts messages again, and a read of the stream, to find out whether it accepts a key twice in a batch.
+type backgroundJobs struct {
+	mu      sync.Mutex // guards all below; the caller of start and stop does not hold it
+	stopped bool
+	running sync.WaitGroup
+
+	// The check of a stream that refused the Publisher.
+	checking bool // a check is planned or running
+	timer    *time.Timer
+	checks   int // in a row; 0 again when a refusal follows a batch that was sent
+
+	// The read that shows whether the stream accepts a key twice.
+	asking   bool      // it runs, or has succeeded
+	askAfter time.Time // after a failed read, when the next one may begin
+}
+
+// start runs job on a goroutine that stop waits for.
+func (j *backgroundJobs) start(job func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.stopped {
+		j.running.Go(job)
+	}
+}
+
+// stop prevents further jobs and waits for those that run. It is called after the engine's context has ended, which ends
+// them soon.
+func (j *backgroundJobs) stop() {
+	j.mu.Lock()
+	j.stopped = true
+	if j.timer != nil {
+		j.timer.Stop()
+	}
+	j.mu.Unlock()
+	j.running.Wait()
+}
+
+// suspend stops sending after an answer that refuses the stream: it does not exist, or the token may not write to it. If the
+// Publisher continued, each buffered batch would fail. Instead the buffered messages wait, and Send returns err, until a
+// send without messages succeeds. One such check is made at a time, after a backoff.
+func (p *Publisher) suspend(err error) {
+	p.outage.note(err)
+	p.engine.Suspend(err)
+	p.dropLeased(err)
+	p.jobs.mu.Lock()
+	defer p.jobs.mu.Unlock()
+	if p.jobs.checking || p.jobs.stopped {
+		return
+	}
+	p.jobs.checking = true
+	// If checks succeed but every batch is refused, the backoff continues to grow. Otherwise a batch would fail every
+	// 100 ms.
+	if p.delivered.Swap(false) {
+		p.jobs.checks = 0
+	}
+	p.log.add(slog.LevelError, "was refused and suspends sending", "error", err)
+	p.planCheckLocked(err)
+}
+
+// planCheckLocked starts the timer of the next check. err is the error of the latest request.
+func (p *Publisher) planCheckLocked(err error) {
+	wait := p.client.cfg.Retry.wait(p.jobs.checks, err)
+	p.jobs.checks++
+	p.jobs.timer = time.AfterFunc(wait, func() { p.jobs.start(p.check) })
+}
+
+// check makes a send without messages. If it succeeds, check resumes sending; otherwise it plans another check.
+func (p *Publisher) check() {
+	_, err := p.sendEmpty(p.engine.Context(), 0)
+	if err != nil && p.cfg.RetryFor > 0 && p.engine.Context().Err() == nil {
+		isExhausted := p.exhausted(new(messageBatch))
+		p.engine.Drop(func(o *outgoing) bool { return o.tried > 0 && isExhausted(o) }, err)
+	}
+	p.jobs.mu.Lock()
+	defer p.jobs.mu.Unlock()
+	switch {
+	case p.jobs.stopped:
+	case err == nil:
+		p.jobs.checking = false
+		p.log.add(slog.LevelInfo, "is no longer refused and resumes sending")
+		// The lock is held: if a batch that is sent now is refused, its suspend waits until this check has ended.
+		p.engine.Resume()
+	default:
+		if f := classify(err); f.subject == subjectAccess || f.unserved() {
+			p.outage.note(err)
+			p.engine.Suspend(err) // the reason may have changed
+		}
+		p.planCheckLocked(err)
+	}
+}
+
+// sendEmpty makes a send without messages, whose body has size bytes. It returns how long the send took.
+func (p *Publisher) sendEmpty(ctx context.Context, size int) (took time.Duration, err error) {
+	body := bodies.Get(size)
+	body.JSON = wire.AppendEmptySend(body.JSON, size)
+	began := time.Now()
+	err = p.client.send(ctx, p.stream, body, sendOptions{retry: neverRetry}, new(SendResult))
+	if err != nil && classify(err).kind == kindInvalid {
+		err = nil // the server works: it only refuses an empty list of messages
+	}
+	if err != nil {
+		p.counts.failed(err)
+		return 0, err
+	}
+	bodies.Put(body)
+	p.gotThrough()
+	return time.Since(began), nil
+}
+
+// dropLeased fails the buffered messages that were made from deliveries. They cannot be sent while the Publisher is
+// suspended, and without dropLeased their deliveries would be settled only when the Publisher resumes.
+func (p *Publisher) dropLeased(err error) {
+	p.engine.Drop(func(o *outgoing) bool { return o.lease != nil }, err)
+}
+
+// learnDuplicateKeys finds out, in the background, whether the stream accepts a key twice in a batch. It is called when a
+// message was passed over because of its repeated key. Until the answer is known, no batch repeats a key.
+func (p *Publisher) learnDuplicateKeys() {
+	p.jobs.mu.Lock()
+	ask := !p.jobs.asking && !p.duplicateKeys.Load() && !time.Now().Before(p.jobs.askAfter)
+	p.jobs.asking = p.jobs.asking || ask
+	p.jobs.mu.Unlock()
+	if ask {
+		p.jobs.start(p.askDuplicateKeys)
+	}
+}
+
+func (p *Publisher) askDuplicateKeys() {
+	accepted, err := p.client.acceptsDuplicateKeys(p.engine.Context(), p.stream)
+	p.duplicateKeys.Store(accepted)
+	if err == nil {
+		return
+	}
+	p.jobs.mu.Lock()
+	defer p.jobs.mu.Unlock()
+	p.jobs.asking, p.jobs.askAfter = false, time.Now().Add(p.client.cfg.Retry.MaxWait)
+	if !errors.Is(err, context.Canceled) {
+		p.log.add(slog.LevelWarn, "could not find out whether the stream accepts repeated keys", "error", err)
+	}
+}
+
+// outage is the error of a Publisher's latest request, if that request failed. All lanes share it.
+type outage struct {
+	log   *backgroundLog
+	cause atomic.Pointer[error] // nil if the latest request succeeded
+
+	mu     sync.Mutex // guards all below
+	logged bool       // the log has a line for the beginning of the outage, and none for its end
+	next   time.Time  // when the next beginning may be logged
+}
+
+// outageInterval is the least time between two log lines for the beginning of an outage. Without it a server that fails
+// every other request would cause a line for each, because every success ends the outage.
+const outageInterval = time.Minute
+
+// note records a failure and does not log it.
+func (o *outage) note(err error) { o.cause.Store(&err) }
+
+// begin records a failure, and logs it if it begins an outage.
+func (o *outage) begin(err error) {
+	o.note(err)
+	o.mu.Lock()
+	now := time.Now()
+	log := !o.logged && !now.Before(o.next)
+	if log {
+		o.logged, o.next = true, now.Add(outageInterval)
+	}
+	o.mu.Unlock()
+	if log {
+		o.log.add(slog.LevelWarn, "cannot send and retries", "error", err)
+	}
+}
+
+// end records that a request has succeeded. It logs the end of an outage whose beginning was logged.
+func (o *outage) end() {
+	if o.cause.Load() == nil {
+		return
+	}
+	o.cause.Store(nil)
+	o.mu.Lock()
+	log := o.logged
+	o.logged = false
+	o.mu.Unlock()
+	if log {
+		o.log.add(slog.LevelInfo, "sends again")
+	}
+}
+
+// explain adds the cause of the outage, if there is one, to an error that a call returns.
+func (o *outage) explain(err error) error {
+	cause := o.cause.Load()
+	if err == nil || cause == nil {
+		return err
+	}
+	return fmt.Errorf("%w; the latest request failed: %w", err, *cause)
+}
+
+// backgroundLog writes a Publisher's log lines on a goroutine of its own, which runs while there are lines to write. A lane
+// must not wait for the log: a slog.Handler may send through this Publisher, and then wait for room that only a lane can
+// free.
+type backgroundLog struct {
+	logger *slog.Logger
+	stream string
+
+	mu       sync.Mutex // guards all below; not held while a line is written
+	queue    []func()
+	idle     chan struct{} // closed when the latest writeAll ends; nil if none runs
+	next     time.Time     // when the next failed batch may be logged
+	failures int           // failed messages that have not been logged
+}
+
+const (
+	// maxLines limits the lines that wait to be written; further ones are dropped. A Publisher logs fewer while the handler
+	// blocks for a minute.
+	maxLines = 64
+	// failureInterval is the least time between two log lines for failed batches. Thousands of messages may fail one by one.
+	failureInterval = time.Second
+)
+
+// add writes a log line in the background.
+func (l *backgroundLog) add(level slog.Level, what string, args ...any) {
+	if !l.logger.Enabled(context.Background(), level) {
+		return
+	}
+	args = append([]any{"stream", l.stream}, args...)
+	l.enqueue(func() { l.logger.Log(context.Background(), level, "sequin: publisher "+what, args...) })
+}
+
+func (l *backgroundLog) enqueue(write func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) == maxLines {
+		return
+	}
+	l.queue = append(l.queue, write)
+	if l.idle == nil {
+		l.idle = make(chan struct{})
+		go l.writeAll(l.idle)
+	}
+}
+
+// writeAll writes one line after the other until none is left. It clears l.idle under the lock, so that a line which enqueue
+// adds after that starts another writeAll.
+func (l *backgroundLog) writeAll(idle chan struct{}) {
+	defer close(idle)
+	for {
+		l.mu.Lock()
+		if len(l.queue) == 0 {
+			l.idle = nil
+			l.mu.Unlock()
+			return
+		}
+		write := l.queue[0]
+		l.queue = l.queue[1:]
+		l.mu.Unlock()
+		write()
+	}
+}
+
+// await waits until all lines are written, or ctx ends.
+func (l *backgroundLog) await(ctx context.Context) {
+	l.mu.Lock()
+	idle := l.idle
+	l.mu.Unlock()
+	if idle == nil {
+		return
+	}
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+}
+
+// failed logs that messages have failed, at most once a second. The next line includes the messages that were not logged.
+func (l *backgroundLog) failed(messages int, err error) {
+	l.mu.Lock()
+	now := time.Now()
+	l.failures += messages
+	total, log := l.failures, !now.Before(l.next)
+	if log {
+		l.next, l.failures = now.Add(failureInterval), 0
+	}
+	l.mu.Unlock()
+	if log {
+		l.add(slog.LevelError, "could not send messages", "messages", total, "error", err)
+	}
+}
