@@ -88,13 +88,13 @@ func (c PublisherConfig) validate() error {
 
 // SubscriberConfig configures a Subscriber. The zero value works. Subscribe copies it.
 type SubscriberConfig struct {
-	// MaxInFlight is the most deliveries that are in flight: buffered, or with the program and, by the
-	// server's clock, neither settled nor expired. It bounds memory, and the number of messages that are redelivered only
-	// after their leases have ended if the process crashes. The server may count more as in flight after ack_wait was
-	// lengthened, until the Subscriber notices that, which takes a minute at most.
+	// MaxInFlight is how many deliveries may be in flight. A delivery is in flight while it is buffered, or with the
+	// program and, by the server's clock, neither settled nor expired. MaxInFlight bounds memory, and the number of
+	// messages that wait for the end of their leases if the process crashes. After ack_wait was lengthened the server may
+	// count more deliveries as in flight for up to a minute, until the Subscriber has read the new ack_wait.
 	//
-	// Within this limit a Subscriber has as many deliveries in flight as the program settles in time. It begins with 32,
-	// takes more while the program is quick compared with the lease, and fewer when deliveries expire in the buffer.
+	// Within this limit a Subscriber has as many deliveries in flight as the program settles in time. It begins with 32.
+	// The number grows while the program is quick compared with the lease, and shrinks when deliveries expire in the buffer.
 	// Deliveries with a delayed nack do not count towards that number. 1 to 100,000, default 1,000.
 	MaxInFlight int
 	// Pollers is how many receives may run at once. One of them may wait in a long poll; the others run only while
@@ -105,14 +105,14 @@ type SubscriberConfig struct {
 	// messages of different keys come in the order of the answers.
 	Pollers int
 	// WaitFor is how long a receive may wait at the server for a message. 500 ms to 5 min, default 20 s, or less if
-	// HTTPClient.Timeout is shorter. If the server refuses to wait, or the lease is too short to be spent waiting (see the
-	// package comment), the Subscriber polls instead.
+	// HTTPClient.Timeout is shorter. If the server refuses to wait, or the lease is too short for a long poll (see the
+	// package comment), the Subscriber short-polls instead.
 	WaitFor time.Duration
-	// PollMin and PollMax bound the pause between receives that find nothing at a server that does not wait. The pause
-	// grows from PollMin to PollMax. Defaults 10 ms and 1 s.
+	// PollMin and PollMax bound the pause between receives that return no message while the Subscriber short-polls. The
+	// pause grows from PollMin to PollMax. Defaults 10 ms and 1 s.
 	PollMin, PollMax time.Duration
-	// LeaseMargin is the part of the lease that is kept for a settle to reach the server: a Delivery's Deadline is that
-	// much earlier than the server's. At most half of ack_wait. Default a quarter of ack_wait, at most 2 s.
+	// LeaseMargin is the part of the lease that is kept for a settle to reach the server: a Delivery's Deadline is
+	// earlier than the server's by LeaseMargin. At most half of ack_wait. Default a quarter of ack_wait, at most 2 s.
 	LeaseMargin time.Duration
 	// DrainTimeout bounds how long a Subscriber whose ctx has ended waits for deliveries to be settled, and for the server
 	// to confirm the return of those that the program did not read. A ctx passed to Close replaces it. Default 10 s.
@@ -124,8 +124,8 @@ type SubscriberConfig struct {
 	OnAckError func(Delivery, error)
 }
 
-// maxInFlight is the upper limit of SubscriberConfig.MaxInFlight: ten times the server's default max_ack_pending. That of
-// Pollers is maxPollers.
+// maxInFlight is the upper limit of SubscriberConfig.MaxInFlight: ten times the server's default max_ack_pending. The upper
+// limit of Pollers is maxPollers.
 const maxInFlight = 100_000
 
 func (c SubscriberConfig) withDefaults(limit time.Duration) SubscriberConfig {
@@ -141,7 +141,7 @@ func (c SubscriberConfig) withDefaults(limit time.Duration) SubscriberConfig {
 			c.WaitFor = min(c.WaitFor, (limit - time.Second).Truncate(time.Millisecond))
 		}
 		if c.WaitFor < minWaitFor {
-			c.WaitFor = 0 // too short for the server: the Subscriber polls
+			c.WaitFor = 0 // too short for the server: the Subscriber short-polls
 		}
 	}
 	if c.PollMin == 0 {
@@ -173,16 +173,16 @@ func (c SubscriberConfig) validate() error {
 // HandlerConfig configures Subscriber.Handle and Subscriber.Pipe. The zero value works. It is copied.
 type HandlerConfig struct {
 	// Workers is how many handlers may run at once, each on a goroutine of its own, from 1 to the Subscriber's MaxInFlight.
-	// Default 1, which handles deliveries in the order of Deliveries: with SubscriberConfig.Pollers 1 that of the stream, with
-	// more that of each key. Two versions of one key are not handled at once, unless the lease of the first ends while its
-	// handler runs.
+	// Default 1, which handles deliveries in the order of Deliveries: with SubscriberConfig.Pollers 1 the order of the
+	// stream, with more the order of each key. Two versions of one key are not handled at once, unless the lease of the
+	// first ends while its handler runs.
 	Workers int
 	// BackoffMin and BackoffMax bound the delay of the nack when a handler fails. The delay starts at BackoffMin, doubles
-	// with each failure of the message up to BackoffMax, is jittered, and is cut to what the lease allows. While all
-	// handlers fail they also bound the pause between two messages that are tried: see Handle. Defaults 500 ms and 30 s,
-	// the default ack_wait.
+	// with each failure of the message up to BackoffMax, is jittered, and ends before the lease does. While all handlers
+	// fail, BackoffMin and BackoffMax also bound the pause between two messages that are tried: see Handle. Defaults 500 ms
+	// and 30 s, the default ack_wait.
 	BackoffMin, BackoffMax time.Duration
-	// DeadLetter says where messages go that cannot be handled. Without it they are redelivered again and again.
+	// DeadLetter names the stream for messages that cannot be handled. Without it they are redelivered again and again.
 	DeadLetter *DeadLetter
 	// OnError is called for each delivery whose handler failed, with the error, which is a *PanicError after a panic. It is
 	// also called when the delivery's ack came after the deadline (ErrLeaseExpired), when its dead letter could not be
@@ -236,13 +236,14 @@ func (c HandlerConfig) validate(s SubscriberConfig, o *origin) error {
 // BatchHandlerConfig configures Subscriber.HandleBatch. The zero value works. It is copied. Workers, BackoffMin, BackoffMax,
 // DeadLetter and OnError are as in [HandlerConfig].
 type BatchHandlerConfig struct {
-	// Size is the most deliveries in a batch, from 1 to the Subscriber's MaxInFlight. Default 100, or MaxInFlight if that
-	// is less.
+	// Size is how many deliveries a batch may hold, from 1 to the Subscriber's MaxInFlight. Default 100, or MaxInFlight if
+	// that is less.
 	Size int
 	// Wait is how long a batch that is not full waits for more deliveries, counted from its first one. Default 50 ms.
 	//
-	// A batch does not wait when no more can arrive, because all of MaxInFlight, or of the consumer's max_ack_pending, is in
-	// the batch or being handled. It never waits longer than half of the time that its leases leave.
+	// A batch does not wait if no more deliveries can arrive, because MaxInFlight or the consumer's max_ack_pending is
+	// reached by those in the batch and those being handled. It waits for at most half of the time until its first
+	// delivery would have to be returned.
 	Wait time.Duration
 	// Workers is how many batches may be handled at once. While all workers are busy the next batch grows. Default 1.
 	Workers int
@@ -278,16 +279,15 @@ func (c BatchHandlerConfig) validate(s SubscriberConfig) error {
 	return nil
 }
 
-// DeadLetter says which stream messages go to when their handler cannot handle them. Each is sent there as a
-// [DeadMessage], and the original is acked once the server has confirmed that. No message is acked that is in neither
-// stream.
+// DeadLetter names the stream for messages that their handler cannot handle. Each of them is sent there as a [DeadMessage].
+// The original is acked once the server has confirmed the dead letter, so that no message is lost.
 //
 // While the dead letter cannot be sent, the original is nacked after BackoffMax, is redelivered, and OnError is called
-// each time. That is so while the stream is unavailable or refuses the dead letter, and while half of MaxInFlight dead
-// letters are in flight. [Client.Redrive] sends dead letters back.
+// each time. This happens while the stream is unavailable or refuses the dead letter, and while the dead letters in flight
+// number half of MaxInFlight. [Client.Redrive] sends dead letters back.
 //
-// It replaces the consumer's max_deliver and cannot be combined with it: once the server stops delivering a message there
-// is nothing left to send.
+// It replaces the consumer's max_deliver and cannot be combined with it: once the server stops delivering a message,
+// no handler can send it to the dead letters.
 type DeadLetter struct {
 	// Stream is the name or id of the stream for dead letters. It must exist when the handlers start, and must not be the
 	// stream of the messages.
@@ -296,10 +296,10 @@ type DeadLetter struct {
 	// Each process counts its own calls, and remembers the 10,000 messages that failed last. A snooze and a call that a
 	// stop interrupted are no failures: see [Subscriber.Handle].
 	//
-	// A message that ends its process, for example by using up the memory, leaves no failed call to count. So on a stream
-	// that appends, and at a server that reports Delivery.Attempt, a message also becomes a dead letter, without another
-	// call, when it has been delivered more than three times MaxAttempts. Deliveries that a handler of this process has
-	// returned from in time do not count.
+	// A message that crashes its worker (poison message), for example by using up the memory, causes no failed call that
+	// could be counted. On a stream that appends, and with a server that reports Delivery.Attempt, a message therefore also
+	// becomes a dead letter, without another call, when it has been delivered more than three times MaxAttempts. Deliveries
+	// that a handler of this process has returned from in time do not count.
 	MaxAttempts int
 	// Key returns the key of a dead letter. The default is dead.<consumer>.<a new UUID>, so that no dead letter replaces
 	// another. If Key panics, the original is nacked after BackoffMax, as if the dead letter could not be sent. Several
@@ -307,7 +307,8 @@ type DeadLetter struct {
 	Key func(Delivery) string
 }
 
-// defaultMaxAttempts lasts for some ten seconds with the default backoff: long enough to restart what the handler needs.
+// defaultMaxAttempts is reached after about ten seconds with the default backoff. In that time most services that a handler
+// needs can be restarted.
 const defaultMaxAttempts = 5
 
 func (c DeadLetter) withDefaults() DeadLetter {

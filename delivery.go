@@ -24,7 +24,7 @@ type Delivery struct {
 	// AckID is the server's name for the delivery. On the 2024 server a redelivery has the same one.
 	AckID string
 	// Deadline is when the lease ends for this program. It is earlier than the end of the server's lease, so that a settle
-	// made before it reaches the server in time.
+	// made before the Deadline reaches the server in time.
 	Deadline time.Time
 	// Attempt counts the deliveries of this version of the message, including this one. It is 0 if the server does not
 	// report it.
@@ -88,8 +88,8 @@ func (d Delivery) Ack() error {
 // AckSync is Ack, but waits until the server has confirmed it. Besides the errors of Ack it returns that of the request:
 // ErrOutcomeUnknown if its answer was lost, an *APIError, or ErrClosed if the Subscriber stopped before it could send it.
 //
-// ctx bounds the wait, and not the ack. If ctx ends first, AckSync returns its error, and the ack goes on like that of
-// Ack: if it fails, SubscriberConfig.OnAckError is called.
+// ctx bounds only the wait. If ctx ends first, AckSync returns ctx's error, and the ack is sent like that of Ack: if it
+// fails, SubscriberConfig.OnAckError is called.
 func (d Delivery) AckSync(ctx context.Context) error {
 	return d.settle(ctx, Settlement{Kind: Ack, Sync: true})
 }
@@ -105,8 +105,8 @@ func (d Delivery) Nack() error {
 //
 // When a handler of Handle, HandleBatch or Pipe calls it, the message is not counted as failed.
 //
-// At most half of MaxInFlight messages are delayed. If there are more, the nacks that are due first are sent early. A
-// Subscriber that stops sends all of them at once.
+// At most half of MaxInFlight nacks are delayed. If there are more, the nacks that are due first are sent early. A Subscriber
+// that stops sends all of them at once.
 func (d Delivery) NackAfter(delay time.Duration) error {
 	if d.state != nil && !d.state.settled.Load() {
 		d.state.snoozed.Store(true)
@@ -136,16 +136,16 @@ func (d Delivery) Context() context.Context {
 	return ctx
 }
 
-// deliveryState is what the copies of a Delivery share. The Delivery points to it. A map by ack id would not do, because
-// on the 2024 server an expired delivery and its redelivery have the same ack id.
+// deliveryState is the state that the copies of a Delivery share. Each copy points to it. A map by ack id could not replace
+// it, because on the 2024 server an expired delivery and its redelivery have the same ack id.
 //
-// A delivery whose lease is extended points to its own lease from then on. The others have that of their receive, so that
-// no pointer has to be stored atomically for each message: that would take 4 to 7% of a Subscriber's CPU time.
+// A delivery whose lease is extended points to its own lease from then on. The others use that of their receive, because
+// an atomic store of a pointer for each message would cost 4 to 7% of a Subscriber's CPU time.
 type deliveryState struct {
 	fetched  *fetched
 	extended atomic.Pointer[lease.Lease] // nil until the lease is extended
 	settled  atomic.Bool
-	snoozed  atomic.Bool // the program called NackAfter, perhaps too late; for the handlers
+	snoozed  atomic.Bool // the program called NackAfter, perhaps too late; read by the handler pool
 }
 
 // lease returns the current lease of the delivery.
@@ -156,8 +156,8 @@ func (s *deliveryState) lease() *lease.Lease {
 	return s.fetched.lease
 }
 
-// statesPerBlock is how many states share an allocation. A Delivery that a program keeps therefore keeps 768 bytes of
-// states in memory, and not the states of its whole batch.
+// statesPerBlock is how many states share an allocation. A Delivery that a program keeps therefore holds 768 bytes of states
+// in memory, and not the states of its whole batch.
 const statesPerBlock = 32
 
 // stateBlock allocates the states of one receive.
@@ -176,21 +176,21 @@ func (b *stateBlock) next(f *fetched) *deliveryState {
 
 // fetched is what the deliveries of one receive have in common. Their states point to it.
 type fetched struct {
-	origin *origin      // of its Subscriber
+	origin *origin      // that of the Subscriber
 	lease  *lease.Lease // as received
 	fenced bool         // the ack ids belong to these deliveries alone: a settle may be repeated
 
-	// The loop's own.
-	batch       flow.Batch
-	takenBefore uint64 // how many deliveries had left the channel when the first of these was sent on it
-	last        uint64 // which number the last of these has, among all that were sent on the channel
+	// Only the loop uses these.
+	batch      flow.Batch
+	readBefore uint64 // how many deliveries had left the buffer when the first of these was added
+	last       uint64 // position of the last of these, counting every delivery ever added to the buffer
 }
 
-// origin is where a Subscriber's messages come from, as Subscribe found it.
+// origin is the stream and the consumer of a Subscriber's messages, as Subscribe found them.
 type origin struct {
 	stream   *Stream
 	consumer *Consumer
 }
 
-// failureID identifies the message of a delivery, this version of it.
+// failureID identifies the version of a message that a delivery holds.
 func failureID(d Delivery) failurelog.ID { return failurelog.ID{Key: d.Key, Seq: d.Seq} }

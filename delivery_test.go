@@ -84,7 +84,7 @@ func TestADeliveryHasTheFieldsOfItsMessage(t *testing.T) {
 		d = next(t, sub, time.Second)
 		attempt := 2
 		if w.mode == server.Aug2024 {
-			attempt = 0 // it does not tell
+			attempt = 0 // this server does not report it
 		}
 		require.Equal(t, attempt, d.Attempt)
 		require.NoError(t, d.Ack())
@@ -163,7 +163,7 @@ func batchOf(r *http.Request, size int) string {
 	return `{"data":[` + b.String()[1:] + `]}`
 }
 
-// A program keeps keys in maps and deliveries in lists.
+// Programs keep keys in maps and deliveries in lists. These must not keep whole answers in memory.
 func TestAKeyOrADeliveryThatIsKeptDoesNotKeepItsBatchInMemory(t *testing.T) {
 	const batches, perBatch, size = 1000, 50, 300
 	// Ready-made answers: the store of a server would be in the same heap.

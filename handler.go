@@ -12,12 +12,12 @@ import (
 // When handle returns nil the delivery is acked. When it returns an error or panics the delivery is nacked, after a delay
 // that grows with each failure of its message: see [HandlerConfig], [DeadLetter] and [Permanent]. A delivery that the
 // handler has settled itself stays as it is. The handler's ctx has the values of Handle's ctx. It ends at the delivery's
-// Deadline, or when DrainTimeout is over. A handler that has not settled its delivery by the Deadline is too late: the
-// message is delivered again. Config.Logger is warned of the first, with its key, and then once a second at most;
-// SubscriberStats.OutlivedLease counts them.
+// Deadline, or when DrainTimeout is over. If a handler has not settled its delivery by the Deadline,
+// the message is redelivered. A warning with the key is logged for the first such delivery, and then at most once a second.
+// SubscriberStats.OutlivedLease counts these deliveries.
 //
-// Two things are no failures. They do not count towards the dead letter, the backoff or the slowdown below, and do not
-// clear earlier failures:
+// Two kinds of calls are not failures. They do not count towards the dead letter, the backoff or the slowdown below, and do
+// not clear earlier failures:
 //
 //   - The handler called [Delivery.NackAfter], because it wants the message later. It may return nil or any error, which
 //     OnError gets.
@@ -26,7 +26,7 @@ import (
 //     towards the dead letter unless it is [Permanent].
 //
 // After ten calls in a row have failed the Subscriber slows down: it returns its buffered deliveries to the server and
-// tries one message at a time, with pauses that grow from BackoffMin to BackoffMax. One success ends that.
+// tries one message at a time, with pauses that grow from BackoffMin to BackoffMax. One success ends the slowdown.
 //
 // Handle returns when the Subscriber has stopped and its handlers have returned. The error is that of Err, nil after Close
 // or the end of ctx. It is joined with the *DrainError of Close when the stop left deliveries unsettled, and with
@@ -34,8 +34,8 @@ import (
 //
 // Errors returned at once, after which the Subscriber still runs and must be closed, are ErrInvalidConfig,
 // ErrInvalidArgument, ErrBusy when the deliveries are read in another way, and ErrNotFound when the server says that the
-// stream of cfg.DeadLetter does not exist. The server is asked once, for at most 2 s; after any other answer, or none, the
-// handlers start.
+// stream of cfg.DeadLetter does not exist. Handle asks the server once and waits at most 2 s. After any other answer, or
+// none, the handlers start.
 func (s *Subscriber) Handle(ctx context.Context, cfg HandlerConfig, handle func(context.Context, Delivery) error) error {
 	if handle == nil {
 		return fmt.Errorf("%w: Handle needs a function", ErrInvalidArgument)

@@ -10,15 +10,15 @@ import (
 	"github.com/sequin-go/sequin/internal/lease"
 )
 
-// HandleBatch is Handle for several deliveries at once: those that have arrived, up to Size. A delivery that the handler
-// settles itself stays as it is. The others are acked or nacked by what the handler returns. The handler's ctx ends with
-// the first of their leases.
+// HandleBatch is Handle for several deliveries at once. Each call gets the deliveries that have arrived, up to Size. A
+// delivery that the handler has settled itself stays as it is. The others are acked or nacked by what the handler returns.
+// The handler's ctx ends at the earliest Deadline of the batch.
 //
 // A message that has failed is handled in batches with others that have failed, half the size after each failure, and in a
 // batch of its own before it becomes a dead letter. One bad message therefore does not make the others fail.
 //
-// HandleBatch starts one goroutine more than Handle, which collects the batches. The errors are Handle's, and so are the
-// rules for deliveries that the handler snoozes by NackAfter, and for a stop that interrupts it.
+// HandleBatch starts one goroutine more than Handle, which collects the batches. Its errors, and its rules for NackAfter and
+// for a stop that interrupts the handler, are those of Handle.
 func (s *Subscriber) HandleBatch(ctx context.Context, cfg BatchHandlerConfig, handle func(context.Context, []Delivery) error) error {
 	if handle == nil {
 		return fmt.Errorf("%w: HandleBatch needs a function", ErrInvalidArgument)
@@ -42,9 +42,8 @@ func (s *Subscriber) HandleBatch(ctx context.Context, cfg BatchHandlerConfig, ha
 	})
 }
 
-// collector collects deliveries into batches, on one goroutine. It sends each batch to the first worker that is free; a
-// batch grows until then. Messages that have failed before are collected separately from those that have not, in smaller
-// batches.
+// collector collects deliveries into batches, on one goroutine. It sends each batch to the first worker that is free, and the
+// batch grows until then. Messages that have failed before are collected separately, in smaller batches.
 type collector struct {
 	pool    *handlerPool
 	size    int
@@ -63,7 +62,7 @@ type partialBatch struct {
 
 func (b *partialBatch) full() bool { return len(b.items) >= b.limit }
 
-// handOverBy returns the time after which the first of its leases is too short for a handler.
+// handOverBy returns the earliest hand-over time of the batch's leases.
 func (b *partialBatch) handOverBy() time.Time {
 	first := b.items[0].state.lease().HandOverBy
 	for _, d := range b.items[1:] {
@@ -74,15 +73,15 @@ func (b *partialBatch) handOverBy() time.Time {
 	return first
 }
 
-// dueAt returns when the batch is handled even if it is not full: after wait, or in the middle of the time that its leases
-// leave, so that with a free worker none is returned undelivered because of the wait.
+// dueAt returns when the batch is handled even if it is not full: after wait, or after half of the time until handOverBy if
+// that is earlier. With a free worker, no delivery is then returned because of the wait.
 func (b *partialBatch) dueAt(wait time.Duration) time.Time {
 	return b.since.Add(min(wait, b.handOverBy().Sub(b.since)/2))
 }
 
 func newCollector(p *handlerPool, cfg BatchHandlerConfig) *collector {
 	p.sub.minWindow.Store(int32(cfg.Size))
-	p.sub.full.Store(false) // it was found for a smaller window
+	p.sub.full.Store(false) // it was set for a smaller window
 	p.sub.wake()
 	return &collector{pool: p, size: cfg.Size, wait: cfg.Wait, batches: make(chan []Delivery), timer: time.NewTimer(never)}
 }
@@ -98,7 +97,7 @@ func (c *collector) run() {
 		next, wake := c.next(now)
 		in, out, items := sub.deliveries, c.batches, []Delivery(nil)
 		if slices.ContainsFunc(c.open, (*partialBatch).full) {
-			in = nil // leave the others in the channel, from where the Subscriber can recall them
+			in = nil // keep the others in the channel, from where the Subscriber can recall them
 		}
 		if next == nil {
 			out = nil
@@ -133,8 +132,8 @@ func (c *collector) add(d Delivery) {
 	c.open[i].items = append(c.open[i].items, d)
 }
 
-// limit returns the most items of a batch with d. It halves with each failure of the message, down to 1, so that a bad
-// message ends up in a batch of its own. It is 1 at once if the message is to be isolated, or if the next failure makes it
+// limit returns how many items a batch with d may hold. It halves with each failure of the message, down to 1, so that a bad
+// message is finally in a batch of its own. It is 1 at once if the message must be isolated, or if the next failure makes it
 // a dead letter.
 func (c *collector) limit(d Delivery) int {
 	r, dead := c.pool.sub.failures.Get(failureID(d)), c.pool.dead
@@ -147,7 +146,7 @@ func (c *collector) limit(d Delivery) int {
 	return max(1, c.size>>r.Failures)
 }
 
-// next returns the batch that goes to the next free worker, nil if there is none yet, and when to look again. A full batch
+// next returns the batch that goes to the next free worker, nil if there is none yet, and when to call it again. A full batch
 // comes first, then the oldest.
 func (c *collector) next(now time.Time) (next *partialBatch, wake time.Time) {
 	complete := c.complete()
@@ -169,13 +168,13 @@ func (c *collector) next(now time.Time) (next *partialBatch, wake time.Time) {
 	return next, wake
 }
 
-// complete reports whether nothing can be added to the batches for now: nothing is received before a delivery that is
-// collected here or is being handled is settled, and the channel is empty. While the breaker is open deliveries arrive one
+// complete reports whether no delivery can be added to the batches for now: the channel is empty, and nothing is received
+// before a delivery that is collected here or is being handled is settled. While the breaker is open deliveries arrive one
 // at a time, so that a batch of one is complete.
 //
-// The channel must be looked at last. If it were found empty first, the last answer could fill it before the Subscriber is
-// found to be full. The number of deliveries here and with handlers cannot tell: handlers may have settled some of theirs.
-// Once nothing more is received, everything that was received is in the channel.
+// The channel must be checked last. If it were checked first, the last answer could fill it before the Subscriber is found
+// to be full. The number of deliveries here and with handlers does not answer the question, because handlers may have
+// settled some of theirs. Once nothing more is received, everything that was received is in the channel.
 func (c *collector) complete() bool {
 	if open, _ := c.pool.sub.breaker.Open(); open {
 		return true
@@ -196,7 +195,7 @@ func (c *collector) returnLate(now time.Time) {
 				return false
 			}
 			late++
-			c.pool.sub.returnUndelivered(d)
+			c.pool.sub.returnFromHandler(d)
 			return true
 		})
 	}
@@ -208,15 +207,15 @@ func (c *collector) returnLate(now time.Time) {
 	c.pool.sub.log(slog.LevelWarn, "returned deliveries that no worker was free for in time", "deliveries", late)
 }
 
-// returnAll returns all deliveries when the Subscriber stops. It waits for the channel to be closed first: until then a
-// receive may be waiting at the server, which could deliver what is returned here to it, just before it is cancelled.
+// returnAll returns all deliveries when the Subscriber stops. It first waits for the channel to be closed. Until then a
+// receive may be waiting at the server, which could deliver a returned message to it just before it is cancelled.
 func (c *collector) returnAll() {
 	for d := range c.pool.sub.deliveries {
-		c.pool.sub.returnUndelivered(d)
+		c.pool.sub.returnFromHandler(d)
 	}
 	for _, b := range c.open {
 		for _, d := range b.items {
-			c.pool.sub.returnUndelivered(d)
+			c.pool.sub.returnFromHandler(d)
 		}
 	}
 }

@@ -97,7 +97,7 @@ func TestABatchDoesNotWaitForMoreThanMaxAckPending(t *testing.T) {
 	})
 }
 
-// Deliveries that a handler has settled itself take up no room, though the handler is still busy with them.
+// Deliveries that a handler has settled itself use no room, although the handler is still busy with them.
 func TestABatchIsNotCompleteWhileTheChannelHoldsDeliveries(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 10, time.Hour, sequin.SubscriberConfig{MaxInFlight: 10})

@@ -16,16 +16,16 @@ import (
 	"github.com/sequin-go/sequin/internal/lease"
 )
 
-// deliveriesPerTry is how many deliveries are allowed for each of MaxAttempts. It is more than one, because not every
-// delivery reaches a handler, and each process counts its own handler calls.
+// deliveriesPerTry is how many deliveries a message may have for each of MaxAttempts. It is more than one, because not every
+// delivery reaches a handler, and each process counts only its own handler calls.
 const deliveriesPerTry = 3
 
-// DeadMessage is the data of a dead letter, as JSON: a message that could not be handled, and why.
+// DeadMessage is the data of a dead letter, as JSON: the message that could not be handled, and its last error.
 type DeadMessage struct {
 	// Stream and Consumer are the names of the stream and the consumer that delivered the message.
 	Stream   string `json:"stream"`
 	Consumer string `json:"consumer"`
-	// Key, Data and Seq are the message's own.
+	// Key, Data and Seq are those of the message.
 	Key  string `json:"key"`
 	Data string `json:"data"`
 	Seq  int64  `json:"seq"`
@@ -37,7 +37,7 @@ type DeadMessage struct {
 	Error string `json:"error"`
 }
 
-// deadLetters sends the dead letters of a pool, in the background, by a Publisher of its own.
+// deadLetters sends the dead letters of a pool in the background, with its own Publisher.
 type deadLetters struct {
 	pool *handlerPool
 	cfg  DeadLetter
@@ -45,7 +45,8 @@ type deadLetters struct {
 }
 
 func newDeadLetters(p *handlerPool) (*deadLetters, error) {
-	// The buffer has room for more dead letters than may be in flight, so that a worker never waits for the other stream.
+	// The buffer has room for more dead letters than may be in flight, so that a worker never waits for the dead-letter
+	// stream.
 	pub, err := p.sub.client.NewPublisher(p.cfg.DeadLetter.Stream, PublisherConfig{MaxBuffered: p.sub.cfg.MaxInFlight})
 	if err != nil {
 		return nil, err
@@ -53,28 +54,29 @@ func newDeadLetters(p *handlerPool) (*deadLetters, error) {
 	return &deadLetters{pool: p, cfg: *p.cfg.DeadLetter, pub: pub}, nil
 }
 
-// deadLetterStreamTimeout bounds how long the start of a handler waits for the answer about its dead-letter stream, as
-// long as a call waits for a server that refuses connections. Meanwhile the leases of the deliveries go on.
+// deadLetterStreamTimeout is how long the start of the handlers waits for the answer about the dead-letter stream. It is
+// short, because the leases of the buffered deliveries run during the wait. A call to a server that refuses connections
+// waits equally long.
 const deadLetterStreamTimeout = 2 * time.Second
 
-// findDeadLetterStream returns an error if the stream for dead letters does not exist. Otherwise a wrong name would be
-// noticed with the first dead letter, perhaps weeks later, and from then on its message would be redelivered for ever.
-// Only the server's own 404 tells that. After anything else the stream may exist, and the handlers start.
+// findDeadLetterStream returns an error if the stream for dead letters does not exist. Without this check a wrong name would
+// be noticed with the first dead letter, perhaps weeks later, and its message would be redelivered for ever. Only a 404 of
+// the server itself proves that the stream does not exist. After any other outcome the handlers start.
 func findDeadLetterStream(ctx context.Context, c *Client, stream string) error {
 	ctx, cancel := context.WithTimeout(ctx, deadLetterStreamTimeout)
 	defer cancel()
 	_, err := callOnce[Stream](ctx, c, path("api", "streams", stream))
-	if errors.Is(err, ErrNotFound) { // which an ingress's 404 is not
+	if errors.Is(err, ErrNotFound) { // a 404 of an ingress is not an ErrNotFound
 		return fmt.Errorf("sequin: DeadLetter.Stream %q does not exist; create it before the handlers start: %w", stream, err)
 	}
 	return nil
 }
 
-// dispositionOf decides whether a delivery's handler is called. It changes nothing.
-func (dl *deadLetters) dispositionOf(d Delivery) disposition {
+// decide returns the verdict on a delivery whose handler may be called. It changes nothing.
+func (dl *deadLetters) decide(d Delivery) verdict {
 	r := dl.pool.sub.failures.Get(failureID(d))
 	switch {
-	case r.LetterSent: // but the ack came too late, or was lost
+	case r.LetterSent: // the ack came too late or was lost
 		return ackOnly
 	case r.Dead || dl.deliveredTooOften(d, r):
 		return sendDeadLetter
@@ -82,15 +84,14 @@ func (dl *deadLetters) dispositionOf(d Delivery) disposition {
 	return callHandler
 }
 
-// deliveredTooOften reports whether a message has been delivered so often that it may be what ends the processes that
-// handle it. Deliveries that this process has survived do not count: if it was restarted in between, another message may
-// have been the cause.
+// deliveredTooOften reports whether a message has been delivered so often that it may crash its worker (poison message).
+// Deliveries that crashed nothing in this process do not count: another message may have caused a restart in between.
 func (dl *deadLetters) deliveredTooOften(d Delivery, r failurelog.Record) bool {
-	most := deliveriesPerTry*dl.cfg.MaxAttempts + r.Failures + r.Survived
-	return d.Attempt > most && dl.pool.sub.origin.stream.appends()
+	limit := deliveriesPerTry*dl.cfg.MaxAttempts + r.Failures + r.Survived
+	return d.Attempt > limit && dl.pool.sub.origin.stream.appends()
 }
 
-// sendUnhandled sends a delivery to the dead letters without another handler call.
+// sendUnhandled sends a dead letter for a delivery whose handler is not called again.
 func (dl *deadLetters) sendUnhandled(d Delivery) {
 	r := dl.pool.sub.failures.Get(failureID(d))
 	if !r.Dead {
@@ -106,8 +107,8 @@ func (dl *deadLetters) sendUnhandled(d Delivery) {
 	dl.send(d, r)
 }
 
-// send hands a dead letter to the Publisher. If the lease is over it does nothing: the original could not be acked, and
-// is redelivered.
+// send passes a dead letter to the Publisher. If the lease is over it does nothing, because the original could not be acked
+// and is redelivered.
 func (dl *deadLetters) send(d Delivery, r failurelog.Record) {
 	l := d.state.lease()
 	if lease.Past(time.Now(), l.Deadline) {
@@ -131,14 +132,14 @@ func (dl *deadLetters) send(d Delivery, r failurelog.Record) {
 	}
 }
 
-// errNoRoom is why a dead letter has to wait for others.
+// errNoRoom is the error of a dead letter that must wait until others have been sent.
 var errNoRoom = errors.New("sequin: too many dead letters are in flight")
 
 // letter makes the dead letter of a delivery.
 func (dl *deadLetters) letter(d Delivery, r failurelog.Record) (Message, error) {
 	var data strings.Builder
 	enc := json.NewEncoder(&data)
-	enc.SetEscapeHTML(false) // a < would become 6 bytes, and a large message too large
+	enc.SetEscapeHTML(false) // escaped, each < has 6 bytes, and a large message could become too large
 	o := dl.pool.sub.origin
 	err := enc.Encode(DeadMessage{Stream: o.stream.Name, Consumer: o.consumer.Name, Key: d.Key, Data: d.Data, Seq: d.Seq,
 		Attempts: cmp.Or(r.Deliveries, r.Tries), FirstFailure: r.First.UTC(), LastFailure: r.Last.UTC(), Error: r.Text})
@@ -166,8 +167,8 @@ func (dl *deadLetters) key(d Delivery) (key string, err error) {
 	return key, nil
 }
 
-// ended settles the original of a dead letter that was confirmed or failed. A confirmed one is recorded, so that no second
-// one is sent if the ack comes too late or is lost.
+// ended settles the original of a dead letter that was confirmed or failed. A confirmed one is recorded, so that no
+// second one is sent if the ack comes too late or is lost.
 func (dl *deadLetters) ended(d Delivery, err error) {
 	dl.pool.sub.freePlace()
 	if err != nil {
@@ -179,7 +180,8 @@ func (dl *deadLetters) ended(d Delivery, err error) {
 	dl.pool.ack(d)
 }
 
-// notSent nacks the original of a dead letter that could not be sent. If the lease is over it is redelivered without.
+// notSent nacks the original of a dead letter that could not be sent. If the lease is over the original is redelivered
+// without a nack.
 func (dl *deadLetters) notSent(d Delivery, err error) {
 	p := dl.pool
 	_ = d.NackAfter(p.cfg.BackoffMax)

@@ -174,7 +174,7 @@ func TestAMessageWhoseDeadLetterCannotBeSentIsKept(t *testing.T) {
 	}
 }
 
-// A Publisher whose stream is refused sends nothing. The dead letters in its buffer are reported all the same.
+// A Publisher whose stream is refused sends nothing. The dead letters in its buffer are reported nevertheless.
 func TestEveryDeadLetterThatCannotBeSentIsReported(t *testing.T) {
 	const n = 40
 	inBothModes(t, func(t *testing.T, w *world) {
@@ -219,7 +219,7 @@ func TestAMessageDeliveredTooOftenBecomesADeadLetterWithoutAnotherCall(t *testin
 		w.deadStream(t)
 		_, consumer := w.stream(t, "orders", sequin.ConsumerOptions{AckWait: time.Minute})
 		w.publish(t, "k", 1)
-		for range 6 { // as a process that ends whenever it gets the message
+		for range 6 { // like a process that crashes whenever it gets the message
 			got, err := w.client.ReceiveMessage(w.ctx, "orders", consumer.ID)
 			require.NoError(t, err)
 			require.NoError(t, w.client.NackMessage(w.ctx, "orders", consumer.ID, got.AckID))
@@ -254,7 +254,7 @@ func TestAMessageWhoseAcksAreLostDoesNotBecomeADeadLetter(t *testing.T) {
 	})
 }
 
-// On such a stream the count of deliveries of a key is not that of its current version.
+// On such a stream the server counts the deliveries of the key, and not those of its current version.
 func TestDeliveriesAreNotCountedOnAStreamThatKeepsOneMessagePerKey(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.deadStream(t)

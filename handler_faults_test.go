@@ -68,7 +68,7 @@ func TestNoMessageIsLostWhenRequestsAndHandlersFail(t *testing.T) {
 						_, again := tried.LoadOrStore(d.Key, true)
 						switch {
 						case d.Data == "77" || d.Data == "500":
-							return errDown // at every try
+							return errDown // in every call
 						case !again && strings.HasSuffix(d.Data, "7"):
 							panic("the first try")
 						}

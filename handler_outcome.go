@@ -25,7 +25,8 @@ func (p *handlerPool) conclude(batch []Delivery, out []Message, err error, began
 	case p.interrupted(err):
 		p.returnInterrupted(batch, err)
 	default:
-		// The stop may be why a call failed after it had begun, whatever its error says: drivers have errors of their own.
+		// A call that fails during a stop may fail because of the stop, also with an error that does not wrap that of a ctx:
+		// drivers have errors of their own.
 		p.failed(batch, err, !p.stopping() || IsPermanent(err))
 	}
 }
@@ -57,9 +58,9 @@ func (p *handlerPool) succeeded(batch []Delivery) (late []Delivery) {
 	return late
 }
 
-// clearFailures forgets the failures of a message that has been handled. If acks do not arrive the message is redelivered.
-// One that is redelivered often could then be taken for a message that ends processes, so its deliveries are recorded as
-// survived.
+// clearFailures removes the failures of a message that has been handled. If its ack does not arrive the message is
+// redelivered. After many redeliveries it could be taken for a poison message, so we record that these deliveries crashed
+// nothing.
 func (p *handlerPool) clearFailures(d Delivery) {
 	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts || lease.Past(time.Now(), d.Deadline) {
 		p.sub.failures.Forget(failureID(d))
@@ -70,8 +71,9 @@ func (p *handlerPool) clearFailures(d Delivery) {
 	})
 }
 
-// noteSnooze records a delivery that its handler has snoozed by NackAfter. It is not a failure, nor does it clear earlier
-// ones. It is recorded as survived, since a message may be snoozed more often than a message may be delivered.
+// noteSnooze records a delivery that its handler has snoozed by NackAfter. A snooze is not a failure, and does not clear
+// earlier ones. It is recorded as a delivery that crashed nothing, because a message may be snoozed more often than
+// deliveredTooOften allows.
 func (p *handlerPool) noteSnooze(d Delivery) {
 	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts {
 		return
@@ -79,12 +81,12 @@ func (p *handlerPool) noteSnooze(d Delivery) {
 	p.sub.failures.Update(failureID(d), func(r *failurelog.Record) { r.Survived++ })
 }
 
-// stopping reports whether the Subscriber stops, or is about to because the ctx of Handle has ended.
+// stopping reports whether the Subscriber stops, or will stop because the ctx of Handle has ended.
 func (p *handlerPool) stopping() bool { return p.ctx.Err() != nil || p.sub.soft.Err() != nil }
 
-// interrupted reports whether a handler returned err because of a stop. That is any error, once the stop has ended the
-// contexts of the handlers. Before that it is the error of a context: the handler may use one of the program's that
-// ends with a stop. A panic is always a failure.
+// interrupted reports whether a handler returned err because of a stop. Once the stop has ended the contexts of the handlers,
+// any error counts as such. Before that only the error of a context does, because the handler may use a context of the
+// program that ends with a stop. A panic is always a failure.
 func (p *handlerPool) interrupted(err error) bool {
 	if _, panicked := err.(*PanicError); panicked || !p.stopping() {
 		return false
@@ -92,11 +94,11 @@ func (p *handlerPool) interrupted(err error) bool {
 	return p.sub.hard.Err() != nil || isAny(err, context.Canceled, context.DeadlineExceeded, context.Cause(p.ctx), context.Cause(p.sub.soft))
 }
 
-// returnInterrupted returns the deliveries of an interrupted handler to the server, so that another process can have them
-// at once. If their leases are over, or the stop does not wait any longer, they are redelivered when their leases end.
+// returnInterrupted returns the deliveries of an interrupted handler to the server, so that another process can receive them
+// at once. If their leases are over, or the stop no longer waits, they are redelivered when their leases end.
 //
-// The nacks are delayed, because a stop that is about to begin sends those that are: a nack that is sent before could bring
-// the message back to a receive that the stop cancels.
+// The nacks are delayed, and the stop sends them after it has cancelled the waiting receives. After an earlier nack the
+// server could deliver the message to a receive that the stop cancels.
 func (p *handlerPool) returnInterrupted(batch []Delivery, err error) {
 	p.logError(slog.LevelInfo, "stops, and interrupted a handler", batch[0], err, "deliveries", len(batch))
 	for _, d := range batch {
@@ -105,13 +107,13 @@ func (p *handlerPool) returnInterrupted(batch []Delivery, err error) {
 	p.inconclusive(batch, time.Now())
 }
 
-// failed nacks the deliveries that the handler has not settled itself, or sends them to the dead letters. counts says
+// failed nacks the deliveries that the handler has not settled itself, or sends them to the dead letters. counts reports
 // whether the messages themselves may be at fault. Deliveries that the handler has snoozed did not fail, but the error is
 // reported.
 func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
 	now, text := time.Now(), failurelog.Text(err)
 	single, final := len(batch) == 1, counts && IsPermanent(err)
-	fresh, reported, snoozed := false, false, 0
+	countsForBreaker, reported, snoozed := false, false, 0
 	for _, d := range batch {
 		settled := d.state.settled.Load()
 		if d.state.snoozed.Load() {
@@ -120,7 +122,7 @@ func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
 			continue
 		}
 		if settled && !single {
-			continue // of several, those that the handler settled are not the ones that failed
+			continue // a delivery of a batch that the handler has settled did not fail
 		}
 		r := p.sub.failures.Update(failureID(d), func(r *failurelog.Record) {
 			r.Note(now, text, counts)
@@ -130,7 +132,7 @@ func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
 		if !settled {
 			p.retry(d, r, final)
 		}
-		fresh = fresh || r.Failures == 1 || p.sub.placesTaken()
+		countsForBreaker = countsForBreaker || r.Failures == 1 || p.sub.placesTaken()
 		p.report(d, err)
 		reported = true
 	}
@@ -146,12 +148,12 @@ func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
 	if single && final && !p.sub.placesTaken() {
 		p.inconclusive(batch, now)
 	} else {
-		p.callFailed(batch, fresh, now)
+		p.callFailed(batch, countsForBreaker, now)
 	}
 }
 
-// retry nacks a delivery after its message's backoff, or sends it to the dead letters. One that can no longer be nacked is
-// redelivered when its lease ends.
+// retry nacks a delivery after its message's backoff, or sends it to the dead letters. A delivery that can no longer be
+// nacked is redelivered when its lease ends.
 func (p *handlerPool) retry(d Delivery, r failurelog.Record, final bool) {
 	switch {
 	case r.Dead && p.dead != nil:
@@ -163,16 +165,17 @@ func (p *handlerPool) retry(d Delivery, r failurelog.Record, final bool) {
 	}
 }
 
-// callFailed notes a failed call with the breaker. fresh says that one of its messages had never failed before, or that no
-// more nacks can be delayed: messages that fail again and again would otherwise be tried over and over without a pause.
-func (p *handlerPool) callFailed(batch []Delivery, fresh bool, now time.Time) {
-	if opened, wait := p.sub.breaker.Failed(contains(batch), fresh, now); opened {
-		p.sub.log(slog.LevelWarn, "tries one message at a time, because handlers fail", "next in", wait)
+// callFailed reports a failed call to the breaker. countsForBreaker reports whether one of its messages had never failed
+// before, or no more nacks can be delayed. In the latter case messages that fail again and again would otherwise be tried
+// without a pause.
+func (p *handlerPool) callFailed(batch []Delivery, countsForBreaker bool, now time.Time) {
+	if opened, wait := p.sub.breaker.Failed(contains(batch), countsForBreaker, now); opened {
+		p.sub.log(slog.LevelWarn, "tries one message at a time, because handlers fail", "retry_in", wait)
 		p.sub.wake()
 	}
 }
 
-// inconclusive tells the breaker that what became of a batch says nothing about the handler.
+// inconclusive reports to the breaker that the outcome of a batch says nothing about the handler.
 func (p *handlerPool) inconclusive(batch []Delivery, now time.Time) {
 	if p.sub.breaker.Inconclusive(contains(batch), now) {
 		p.sub.wake()
@@ -213,8 +216,8 @@ func (p *handlerPool) logError(level slog.Level, what string, d Delivery, err er
 	p.sub.log(level, what, append(errorAttrs(d.Key, err), args...)...)
 }
 
-// overdue returns the deliveries of a batch whose deadlines have passed and that are not settled. It reuses no memory of
-// batch, and allocates only for what it returns.
+// overdue returns the deliveries of a batch whose deadlines have passed and that are not settled. It does not reuse the
+// memory of batch, and allocates only if it returns deliveries.
 func overdue(batch []Delivery, now time.Time) (late []Delivery) {
 	for _, d := range batch {
 		if !d.state.settled.Load() && lease.Past(now, d.Deadline) {
@@ -233,7 +236,7 @@ func (p *handlerPool) outlived(late []Delivery, began time.Duration) {
 	p.sub.counts.outlived.Add(uint64(len(late)))
 	took := p.clock() - began
 	if since, ok := p.late.report(time.Now(), len(late)); ok {
-		p.sub.log(slog.LevelWarn, "had a handler that outlived its lease, so that its message is delivered again: see ConsumerOptions.AckWait",
+		p.sub.log(slog.LevelWarn, "had a handler that outlived its lease, so that its message is redelivered: see ConsumerOptions.AckWait",
 			"key", clip(late[0].Key), "took", took, "deliveries", since, "ack_wait", p.sub.terms.Load().AckWait)
 	}
 }
@@ -245,16 +248,15 @@ func (p *handlerPool) clock() time.Duration { return time.Since(p.made) }
 // 100 ms, and each of many workers may be late every time.
 const overrunPause = time.Second
 
-// overruns decides which of the handlers that outlive their leases are logged: the first, and then at most one in a
-// second.
+// overruns decides which of the handlers that outlive their leases are logged: the first, and then at most one a second.
 type overruns struct {
 	mu       sync.Mutex // guards all below
-	next     time.Time  // nothing is logged before
+	next     time.Time  // when the next warning may be logged
 	unlogged int        // deliveries since the last warning
 }
 
-// report notes n deliveries. It reports whether they are to be logged, and how many there have been since the last
-// warning, these included.
+// report counts n deliveries. It reports whether to log them, and how many were counted since the last warning, these
+// included.
 func (o *overruns) report(now time.Time, n int) (since int, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -51,7 +51,7 @@ func withEachHandler(t *testing.T, promise func(t *testing.T, w *world, run func
 
 type runHandler = func(context.Context, *sequin.Subscriber, sequin.HandlerConfig, func(context.Context, sequin.Delivery) error) error
 
-// More snoozes than deliveries are allowed to a message before it counts as one that ends its processes.
+// The message is snoozed more often than a message may be delivered before it counts as a poison message.
 func TestASnoozeIsNoFailure(t *testing.T) {
 	const snoozes = 30
 	for name, returned := range map[string]error{"nil": nil, "an error": errDown, "a permanent error": sequin.Permanent(errDown)} {
@@ -106,7 +106,7 @@ func TestASnoozeDoesNotOpenTheBreaker(t *testing.T) {
 	})
 }
 
-// A snooze is no success either: it does not hide that every other call fails.
+// A snooze is no success either: the breaker opens although snoozes come between the failures.
 func TestSnoozesBetweenFailuresDoNotKeepTheBreakerClosed(t *testing.T) {
 	logged(t, func(t *testing.T, w *world, log *logs) {
 		sub := w.backlog(t, 40, time.Minute, sequin.SubscriberConfig{})
@@ -177,7 +177,7 @@ func TestASnoozedDeliveryOfABatchDidNotFailWithIt(t *testing.T) {
 	}
 }
 
-// A program that is late with NackAfter wanted no failure either.
+// A NackAfter that comes too late is not a failure either.
 func TestASnoozeAfterTheDeadlineIsNoFailure(t *testing.T) {
 	withEachHandler(t, func(t *testing.T, w *world, handle runHandler) {
 		sub := w.backlog(t, 1, 4*time.Second, sequin.SubscriberConfig{})
@@ -250,8 +250,8 @@ func TestAHandlerThatAStopInterruptsHasNotFailed(t *testing.T) {
 	}
 }
 
-// While a stop waits for the handlers, a call may fail because of it with any error: it counts no more towards the dead
-// letters, but it is reported. What no retry helps does not change by a stop.
+// While a stop waits for the handlers, a call may fail because of it with any error: it does not count towards the dead
+// letters, but is reported. A permanent error counts also during a stop.
 func TestAFailureDuringAStopIsReportedAndDoesNotCount(t *testing.T) {
 	for name, row := range map[string]struct {
 		fail func() error
@@ -305,7 +305,7 @@ func TestAHandlerReturnsWhatItsStopLeft(t *testing.T) {
 		release := make(chan struct{})
 		run := w.start(t, func(ctx context.Context) error {
 			return handle(ctx, sub, sequin.HandlerConfig{Workers: 2}, func(context.Context, sequin.Delivery) error {
-				<-release // whatever its ctx says
+				<-release // even after its ctx has ended
 				return nil
 			})
 		})
@@ -324,7 +324,7 @@ func TestAHandlerReturnsWhatItsStopLeft(t *testing.T) {
 	})
 }
 
-// A handler that ignores its ctx until its lease is over leaves its message as well.
+// A handler that ignores its ctx until its lease is over does not settle its message either.
 func TestAHandlerReturnsThatALeaseEndedDuringItsStop(t *testing.T) {
 	withEachHandler(t, func(t *testing.T, w *world, handle runHandler) {
 		sub := w.backlog(t, 1, 8*time.Second, sequin.SubscriberConfig{DrainTimeout: time.Minute})
@@ -366,7 +366,7 @@ func TestAHandlerThatOutlivesItsLeaseIsLoggedAndCounted(t *testing.T) {
 					})
 				})
 				time.Sleep(time.Minute)
-				_ = run.stop() // which may leave a lease
+				_ = run.stop() // which may leave a delivery unsettled
 				time.Sleep(10 * time.Second)
 				if !row.outlived {
 					require.Zero(t, sub.Stats().OutlivedLease)
@@ -441,7 +441,7 @@ func TestHandlersStartWhenTheDeadLetterStreamCannotBeRead(t *testing.T) {
 	}
 }
 
-// Such a handler takes a worker for good, and nothing else would tell which message it hangs on.
+// Such a handler blocks a worker forever, and nothing else would name the message that it hangs on.
 func TestAHandlerThatHangsIsLoggedWhenItsLeaseEnds(t *testing.T) {
 	logged(t, func(t *testing.T, w *world, log *logs) {
 		sub := w.backlog(t, 20, 8*time.Second, sequin.SubscriberConfig{DrainTimeout: time.Second})
@@ -450,7 +450,7 @@ func TestAHandlerThatHangsIsLoggedWhenItsLeaseEnds(t *testing.T) {
 			return sub.Handle(ctx, sequin.HandlerConfig{Workers: 5}, func(_ context.Context, d sequin.Delivery) error {
 				switch d.Key {
 				case "k.3":
-					require.NoError(t, d.Ack()) // what follows is not about the message
+					require.NoError(t, d.Ack()) // what the handler does now does not concern the message
 					<-release
 				case "k.7":
 					<-release
@@ -463,7 +463,7 @@ func TestAHandlerThatHangsIsLoggedWhenItsLeaseEnds(t *testing.T) {
 		time.Sleep(22 * time.Second)
 		require.Equal(t, 3, strings.Count(log.String(), "has not returned within its lease"), "other workers hang on the redeliveries")
 		require.NotContains(t, log.String(), "key=k.3")
-		require.Contains(t, log.String(), `key=k.7 "running for"=8s handlers=1`)
+		require.Contains(t, log.String(), `key=k.7 running_for=8s handlers=1`)
 		require.NotContains(t, log.String(), "handlers=2", "each call is logged once")
 		require.Zero(t, sub.Stats().OutlivedLease, "none has returned")
 		close(release)

@@ -100,7 +100,7 @@ func TestARedeliveryFailsWithTheOutputsInFlight(t *testing.T) {
 	})
 }
 
-// Two workers handle the same message, because the first takes longer than its lease.
+// Two workers handle the same message, because the first one works for longer than its lease.
 func TestATransformThatOutlivesItsLeaseSendsNothingTwice(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, 8*time.Second, sequin.SubscriberConfig{})

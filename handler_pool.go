@@ -19,7 +19,7 @@ import (
 type handlerPool struct {
 	sub     *Subscriber
 	cfg     HandlerConfig
-	ctx     context.Context // of Handle: its end is a stop
+	ctx     context.Context // that of Handle; when it ends the Subscriber stops
 	values  context.Context // ctx without its end: it holds the values of the handlers' contexts
 	handle  func(context.Context, []Delivery) ([]Message, error)
 	pass    func(Delivery, []Message)             // sends the messages that a delivery's transform returned; Pipe only
@@ -34,49 +34,49 @@ type handlerPool struct {
 	hanging overruns  // handlers that have not
 }
 
-// handlerWorker is what the loop sees of a worker: whether it serves a batch, and which. Only the worker writes call, and
-// only while it is idle. The loop reads it only while the worker is inspected, and a worker that ends its call meanwhile
-// waits until the loop has done so. A call costs no lock that way.
+// handlerWorker is the part of a worker's state that the loop reads: whether it serves a batch, and which one. Only the
+// worker writes call, and only while it is idle. The loop reads call only while the worker is inspected, and a worker that
+// ends its call at that time waits for the loop. A call therefore needs no lock.
 type handlerWorker struct {
 	state      atomic.Int32 // idle, serving or inspected
 	inspection sync.Mutex   // held by the loop while the worker is inspected
 	call       handlerCall
-	_          [64]byte // no part of a cache line of another worker: it is written twice for each call
+	_          [64]byte // keeps workers in different cache lines, because each call writes state twice
 }
 
 // The states of a handlerWorker.
 const (
 	idle int32 = iota
 	serving
-	inspected // and serving
+	inspected // serving, and the loop reads its call
 )
 
-// handlerCall is what is known of a handler that has not returned.
+// handlerCall describes the call of a handler that has not returned.
 type handlerCall struct {
 	key      string
-	deadline time.Time // the first of its batch
+	deadline time.Time // the earliest of its batch
 	state    *deliveryState
 	began    time.Duration // a time of handlerPool.clock
 	logged   bool
 }
 
-// begin notes that the worker serves a batch, whose lease ends first for first.
+// begin records that the worker serves a batch. first is the delivery whose lease ends first.
 func (w *handlerWorker) begin(first Delivery, began time.Duration) {
 	w.call = handlerCall{key: first.Key, deadline: first.Deadline, state: first.state, began: began}
 	w.state.Store(serving)
 }
 
-// end notes that the batch is settled.
+// end records that the batch is settled.
 func (w *handlerWorker) end() {
 	if w.state.Swap(idle) == inspected {
 		w.inspection.Lock() // wait for the loop
 		defer w.inspection.Unlock()
 	}
-	w.call = handlerCall{} // it would keep the key in memory
+	w.call = handlerCall{} // or it would keep the key in memory
 }
 
 // overdue returns the worker's call if its handler has not returned although the lease of its delivery is over. It returns
-// a call once.
+// each call once.
 func (w *handlerWorker) overdue(now time.Time) (call handlerCall, ok bool) {
 	w.inspection.Lock()
 	defer w.inspection.Unlock()
@@ -91,13 +91,14 @@ func (w *handlerWorker) overdue(now time.Time) (call handlerCall, ok bool) {
 	return w.call, true
 }
 
-// newHandlerPool takes the Subscriber's deliveries for handlers.
+// newHandlerPool returns a pool for the Subscriber's deliveries, which no other reader gets from then on.
 func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*handlerPool, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(s.cfg, s.origin); err != nil {
 		return nil, err
 	}
-	p := &handlerPool{sub: s, cfg: cfg, ctx: ctx, values: context.WithoutCancel(ctx), outputs: outputs.New[failurelog.ID](func(a, b Delivery) bool { return a.Deadline.After(b.Deadline) }),
+	p := &handlerPool{sub: s, cfg: cfg, ctx: ctx, values: context.WithoutCancel(ctx),
+		outputs: outputs.New[failurelog.ID](func(a, b Delivery) bool { return a.Deadline.After(b.Deadline) }),
 		backoff: RetryConfig{MinWait: cfg.BackoffMin, MaxWait: cfg.BackoffMax},
 		workers: make([]handlerWorker, cfg.Workers), made: time.Now()}
 	if cfg.DeadLetter != nil {
@@ -114,7 +115,7 @@ func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*han
 		return nil, ErrBusy
 	}
 	s.handlers.Store(&handlerWatch{serving: p.serving, logHanging: p.logHanging})
-	s.wake() // everything moves to the channel
+	s.wake() // the loop moves all deliveries to the channel
 	s.breaker.SetPace(func(step int) time.Duration { return p.backoff.wait(step, nil) })
 	return p, nil
 }
@@ -128,11 +129,11 @@ func (p *handlerPool) run(work func(*handlerWorker)) error {
 	for i := range p.workers {
 		go p.work(work, &p.workers[i], exited)
 	}
-	<-p.sub.hard.Done() // now the contexts of the handlers have ended
+	<-p.sub.hard.Done() // the contexts of the handlers have ended
 	grace := time.NewTimer(handlerGrace)
 	defer grace.Stop()
 	<-p.sub.done
-	left := p.awaitWorkers(exited, grace)
+	running := p.awaitWorkers(exited, grace)
 	if p.dead != nil {
 		p.dead.close()
 	}
@@ -140,25 +141,25 @@ func (p *handlerPool) run(work func(*handlerWorker)) error {
 	if fatal := p.fatal.Load(); fatal != nil {
 		err = *fatal
 	}
-	err = errors.Join(err, p.sub.shutdown.result())
-	if left > 0 {
-		err = errors.Join(err, fmt.Errorf("%w: %d of %d ignore the end of their context", ErrHandlersRunning, left, p.cfg.Workers))
+	err = errors.Join(err, p.sub.stop.result())
+	if running > 0 {
+		err = errors.Join(err, fmt.Errorf("%w: %d of %d ignore the end of their context", ErrHandlersRunning, running, p.cfg.Workers))
 	}
 	return err
 }
 
 // awaitWorkers waits for the workers until grace is over, and returns how many are still running then.
-func (p *handlerPool) awaitWorkers(exited <-chan struct{}, grace *time.Timer) (left int) {
-	for left = p.cfg.Workers; left > 0; left-- {
+func (p *handlerPool) awaitWorkers(exited <-chan struct{}, grace *time.Timer) (running int) {
+	for running = p.cfg.Workers; running > 0; running-- {
 		select {
 		case <-exited:
-			continue // also if grace is over as well
+			continue // even if grace is over
 		default:
 		}
 		select {
 		case <-exited:
 		case <-grace.C:
-			return left
+			return running
 		}
 	}
 	return 0
@@ -174,8 +175,8 @@ func (p *handlerPool) serving() bool {
 	return false
 }
 
-// logHanging logs handlers that have not returned although the leases of their deliveries are over. Those of them that
-// return at all are logged and counted once more then. The loop calls it when leases have ended with unsettled messages.
+// logHanging logs handlers that have not returned although the leases of their deliveries are over. A handler that returns
+// later is then logged and counted by outlived. The loop calls logHanging when leases have ended with unsettled messages.
 func (p *handlerPool) logHanging(now time.Time) {
 	for i := range p.workers {
 		call, ok := p.workers[i].overdue(now)
@@ -183,8 +184,8 @@ func (p *handlerPool) logHanging(now time.Time) {
 			continue
 		}
 		if since, ok := p.hanging.report(now, 1); ok {
-			p.sub.log(slog.LevelWarn, "has a handler that has not returned within its lease, so that its message is delivered again",
-				"key", clip(call.key), "running for", p.clock()-call.began, "handlers", since)
+			p.sub.log(slog.LevelWarn, "has a handler that has not returned within its lease, so that its message is redelivered",
+				"key", clip(call.key), "running_for", p.clock()-call.began, "handlers", since)
 		}
 	}
 }
@@ -204,7 +205,7 @@ func (p *handlerPool) work(work func(*handlerWorker), w *handlerWorker, exited c
 	returned = true
 }
 
-// serveEach serves the deliveries of the channel, one after the other. It is the work of Handle and Pipe.
+// serveEach serves the deliveries of the channel, one after the other. Handle and Pipe pass it to run.
 func (p *handlerPool) serveEach(w *handlerWorker) {
 	one := make([]Delivery, 1)
 	for d := range p.sub.deliveries {
@@ -221,12 +222,11 @@ func (p *handlerPool) abort(err error) {
 	}
 }
 
-// serve calls the handler with those deliveries of a batch that it is to see, and settles all of them. It reuses the
-// memory of batch.
+// serve calls the handler with the deliveries that need a call, and settles all of the batch. It reuses the memory of batch.
 func (p *handlerPool) serve(w *handlerWorker, batch []Delivery) {
 	n := 0
 	for _, d := range batch {
-		if p.dispose(d) {
+		if !p.settleWithoutHandler(d) {
 			batch[n] = d
 			n++
 		}
@@ -246,7 +246,7 @@ func (p *handlerPool) serve(w *handlerWorker, batch []Delivery) {
 		p.conclude(batch, out, err, began)
 		w.end()
 		if p.sub.hard.Err() != nil {
-			p.sub.wake() // the stop may wait for this call
+			p.sub.wake() // a stop may be waiting for this call
 		}
 	}()
 	w.begin(first, began)
@@ -254,42 +254,43 @@ func (p *handlerPool) serve(w *handlerWorker, batch []Delivery) {
 	out, err = p.handle(handlerContext{first.Context(), p.values}, batch)
 }
 
-// disposition is what a worker does with a delivery that it has read.
-type disposition uint8
+// verdict is what a worker does with a delivery that it has read.
+type verdict uint8
 
 const (
-	callHandler       disposition = iota
-	returnUndelivered             // nack it at once: its lease is over, or the breaker lets only a probe through
-	joinOutputs                   // output messages of an earlier delivery of the message are in flight: it is settled with them
-	ackOnly                       // its dead letter has been sent: only the ack is missing
-	sendDeadLetter                // send it to the dead letters without another handler call
+	callHandler    verdict = iota
+	nackAtOnce             // nack it: its lease is over, or the breaker lets only a probe through
+	joinOutputs            // settle it with the output messages of an earlier delivery of the message, which are in flight
+	ackOnly                // ack it: its dead letter has been sent
+	sendDeadLetter         // send a dead letter without another handler call
 )
 
-// dispositionOf decides what becomes of a delivery. It changes nothing.
-func (p *handlerPool) dispositionOf(d Delivery) disposition {
+// decide returns the verdict on a delivery. It changes nothing.
+func (p *handlerPool) decide(d Delivery) verdict {
 	switch {
-	case !p.sub.breaker.Admit(d.state), lease.Past(time.Now(), d.Deadline): // the process was paused meanwhile
-		return returnUndelivered
+	case !p.sub.breaker.Admit(d.state), lease.Past(time.Now(), d.Deadline): // the process may have been paused
+		return nackAtOnce
 	case p.outputs.InFlight(failureID(d)):
 		return joinOutputs
 	case p.dead == nil:
 		return callHandler
 	}
-	return p.dead.dispositionOf(d)
+	return p.dead.decide(d)
 }
 
-// dispose does what dispositionOf says, and reports whether the handler is to be called.
-func (p *handlerPool) dispose(d Delivery) (handle bool) {
+// settleWithoutHandler settles a delivery that needs no call of its handler, as decide says. It reports false if the handler
+// must be called.
+func (p *handlerPool) settleWithoutHandler(d Delivery) (handled bool) {
 	for {
-		switch p.dispositionOf(d) {
+		switch p.decide(d) {
 		case callHandler:
-			return true
-		case returnUndelivered:
-			p.sub.returnUndelivered(d)
 			return false
+		case nackAtOnce:
+			p.sub.returnFromHandler(d)
+			return true
 		case joinOutputs:
 			if !p.outputs.TakeOver(failureID(d), d) {
-				continue // they have ended since: look again
+				continue // they have ended since decide: decide again
 			}
 			p.sub.failures.Update(failureID(d), func(r *failurelog.Record) { r.Survived++ })
 		case ackOnly:
@@ -298,11 +299,11 @@ func (p *handlerPool) dispose(d Delivery) (handle bool) {
 			p.dead.sendUnhandled(d)
 		}
 		p.inconclusive([]Delivery{d}, time.Now()) // the handler was not called
-		return false
+		return true
 	}
 }
 
-// firstToExpire returns the delivery of a batch whose lease ends first. It ends the handler's context.
+// firstToExpire returns the delivery of a batch whose lease ends first. The handler's context ends with that lease.
 func firstToExpire(batch []Delivery) Delivery {
 	first := batch[0]
 	for _, d := range batch[1:] {
@@ -313,10 +314,9 @@ func firstToExpire(batch []Delivery) Delivery {
 	return first
 }
 
-// handlerContext ends when a lease ends, and has the values of the ctx that Handle was called with. It needs no timer and
-// no goroutine of its own, nor do contexts derived from it: package context looks for the parent to attach to through
-// Value, and values, which comes from context.WithoutCancel, hides its own parent from that, so that the lease's context
-// is found.
+// handlerContext ends when a lease ends, and has the values of the ctx that Handle was called with. Neither it nor a context
+// derived from it needs a timer or goroutine of its own. Package context finds the parent to attach to through Value. values
+// comes from context.WithoutCancel, which hides its own parent, so that Value finds the lease's context.
 type handlerContext struct {
 	context.Context
 	values context.Context

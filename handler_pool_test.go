@@ -106,7 +106,7 @@ func TestDelayedNacksDoNotFillTheWindow(t *testing.T) {
 			})
 		})
 		time.Sleep(5 * time.Minute)
-		// 15 fail every 25 s or so, which takes three fifths of the worker's time.
+		// 15 fail about every 25 s, which uses three fifths of the worker's time.
 		require.Greater(t, passed.Load(), int64(100), "the worker is never idle")
 		require.NoError(t, run.stop())
 	})

@@ -213,14 +213,14 @@ func TestAHandlersCtxHasTheValuesOfHandlesAndEndsAtTheDeadline(t *testing.T) {
 			before := runtime.NumGoroutine()
 			child, done := context.WithCancel(ctx)
 			require.Equal(t, before, runtime.NumGoroutine(), "a context made from it starts no goroutine")
-			cancel() // the end of Handle's ctx is not that of the handler's
+			cancel() // this does not end the handler's ctx at once
 			require.NoError(t, child.Err())
 			done()
 			<-ctx.Done()
 			require.True(t, time.Now().Equal(d.Deadline))
 			return nil
 		})
-		requireLeft(t, err, 1, sequin.ErrLeaseExpired) // it used up its lease
+		requireLeft(t, err, 1, sequin.ErrLeaseExpired) // the handler used up the lease
 		require.NotNil(t, seen)
 	})
 }

@@ -24,19 +24,19 @@ type Subscriber struct {
 
 	deliveries chan Delivery // of the buffer; closed by the loop
 	buffer     deliveryBuffer
-	soft       context.Context // ends when the Subscriber is to stop: nothing is received any more
+	soft       context.Context // ends when the Subscriber begins to stop; no receive starts after that
 	softStop   context.CancelFunc
 	hard       context.Context // ends when the Subscriber no longer waits for deliveries to be settled
 	hardStop   context.CancelFunc
-	wakeups    chan struct{} // holds a token while the loop has something to look at
+	wakeups    chan struct{} // holds a token while the loop has something to check
 	done       chan struct{} // closed when the Subscriber has stopped
-	shutdown   shutdown
+	stop       stopState
 
 	settler   *settler
 	terms     atomic.Pointer[lease.Terms]
 	ledger    *lease.Ledger[*fetched, settling]
 	times     flow.HandlingTimes
-	late      atomic.Pointer[fetched] // of a settle that came late, for the loop's window
+	late      atomic.Pointer[fetched] // the receive of a settle that came late, for the loop's window
 	counts    subscriberCounts
 	ackErrors sync.Mutex // held during a call of OnAckError
 
@@ -44,20 +44,21 @@ type Subscriber struct {
 	handlers  atomic.Pointer[handlerWatch] // nil without handlers
 	breaker   breaker.Breaker[*deliveryState]
 	failures  *failurelog.Log // of handlers
-	minWindow atomic.Int32    // the size of a handler's batch, which may be in flight whatever the window says
+	minWindow atomic.Int32    // the least size of the window: that of a handler's batch
 	full      atomic.Bool     // no receive runs, and there is no room for one
-	filled    chan struct{}   // gets a token whenever full is set
+	filled    chan struct{}   // receives a token whenever full is set
 }
 
-// Subscribe starts receiving the messages of a consumer of a stream. Both are given by name or id. The subscription lasts
-// until ctx ends: then the Subscriber stops as by Close, and waits at most DrainTimeout for deliveries to be settled.
+// Subscribe starts receiving the messages of a consumer of a stream. Both are given by name or id. The Subscriber
+// runs until Close is called or ctx ends. When ctx ends it stops as by Close, and waits at most DrainTimeout for deliveries
+// to be settled.
 //
-// Subscribe reads the consumer and the stream first, repeating that as Config.Retry says, and uses the consumer's id from
-// then on. Its errors are ErrNotFound, ErrUnauthorized, ErrUnreachable, ErrInvalidConfig, ErrInvalidArgument and
+// Subscribe first reads the consumer and the stream. It retries these reads as Config.Retry says, and uses the consumer's
+// id from then on. Its errors are ErrNotFound, ErrUnauthorized, ErrUnreachable, ErrInvalidConfig, ErrInvalidArgument and
 // ErrLeaseTooShort.
 //
-// It starts one goroutine that runs until the Subscriber has stopped. Others run for as long as a receive, an ack or a
-// nack does, and about once a minute one that reads the consumer again.
+// It starts one goroutine that runs until the Subscriber has stopped. Each receive, ack request and nack request has a
+// goroutine while it runs. About once a minute another one reads the consumer again.
 func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg SubscriberConfig) (*Subscriber, error) {
 	cfg = cfg.withDefaults(c.limit)
 	if err := cfg.validate(); err != nil {
@@ -74,7 +75,8 @@ func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg Sub
 		return nil, err
 	}
 	if cfg.LeaseMargin > foundConsumer.AckWait/2 {
-		return nil, fmt.Errorf("%w: SubscriberConfig.LeaseMargin is %v, more than half of the consumer's ack_wait %v", ErrInvalidConfig, cfg.LeaseMargin, foundConsumer.AckWait)
+		return nil, fmt.Errorf("%w: SubscriberConfig.LeaseMargin is %v, more than half of the consumer's ack_wait %v", ErrInvalidConfig,
+			cfg.LeaseMargin, foundConsumer.AckWait)
 	}
 	foundStream, err := c.GetStream(ctx, stream)
 	if err != nil {
@@ -99,7 +101,7 @@ func checkLease(ackWait time.Duration) error {
 	return nil
 }
 
-// setTerms notes how long the consumer leases its messages now.
+// setTerms sets the lease terms of the receives that start from now on.
 func (s *Subscriber) setTerms(ackWait time.Duration) {
 	terms := lease.NewTerms(ackWait, s.cfg.LeaseMargin)
 	s.terms.Store(&terms)
@@ -112,8 +114,8 @@ const (
 	modeHandlers       // Handle, HandleBatch or Pipe
 )
 
-// setMode gives the deliveries to one of the modes, and reports whether that has them now. Only modeChannel may be set
-// again.
+// setMode sets the mode, if none is set yet, and reports whether mode is the one that is set. It reports false for a second
+// modeHandlers, because only one call may handle the deliveries.
 func (s *Subscriber) setMode(mode int32) bool {
 	return s.mode.CompareAndSwap(modeNone, mode) || mode == modeChannel && s.mode.Load() == mode
 }
@@ -121,13 +123,14 @@ func (s *Subscriber) setMode(mode int32) bool {
 // noDeliveries is the channel of a Subscriber whose deliveries go to handlers.
 var noDeliveries = func() <-chan Delivery { c := make(chan Delivery); close(c); return c }()
 
-// Deliveries returns the channel of deliveries, the same one at every call. It is closed when the Subscriber stops; Err
-// then tells why. Any number of goroutines may range over it.
+// Deliveries returns the channel of deliveries, the same one at every call. The channel is closed when the Subscriber stops;
+// Err then returns the reason. Any number of goroutines may range over the channel.
 //
-// Versions of one key come in order. Different keys do too with SubscriberConfig.Pollers 1, while nothing is redelivered.
+// Versions of one key come in order. With SubscriberConfig.Pollers 1, different keys come in order too, while no message is
+// redelivered.
 //
-// The channel has room for MaxInFlight deliveries, but its len does not tell how many are buffered: most of them wait in a
-// queue, where their leases are checked, until the program settles what it has read.
+// The channel has room for MaxInFlight deliveries, but its len is not the number of buffered deliveries. Most of them wait
+// in a queue, where their leases are checked, until the program settles what it has read.
 //
 // A Subscriber's deliveries go either to this channel or to handlers. After Handle, HandleBatch or Pipe, Deliveries
 // returns a closed channel; after Deliveries, these return ErrBusy.
@@ -141,36 +144,37 @@ func (s *Subscriber) Deliveries() <-chan Delivery {
 	return s.deliveries
 }
 
-// offer is called when the program settles a delivery or calls Deliveries: it may read the next delivery now.
+// offer moves the next delivery to the channel. It is called when the program settles a delivery or calls Deliveries,
+// because the program may read the next delivery then.
 func (s *Subscriber) offer(now time.Time) {
-	look := s.buffer.wokenUp()
+	check := s.buffer.wokenUp()
 	if s.buffer.waits() {
-		look = s.buffer.offer(now) || look
+		check = s.buffer.offer(now) || check
 	}
-	if look {
+	if check {
 		s.wake()
 	}
 }
 
-// Err returns nil while the Subscriber runs, and after Close or the end of its ctx. Otherwise it tells why the Subscriber
+// Err returns nil while the Subscriber runs, and after Close or the end of its ctx. Otherwise it returns why the Subscriber
 // stopped: an *APIError with ErrNotFound (the consumer was deleted) or ErrUnauthorized (Sequin itself has refused every
 // receive for 30 s), or ErrLeaseTooShort.
-func (s *Subscriber) Err() error { return s.shutdown.err() }
+func (s *Subscriber) Err() error { return s.stop.err() }
 
 // Close stops the Subscriber. It stops receiving, closes the channel and returns the messages that the program did not
-// read. It waits until the server has confirmed that, and until the deliveries that the program has are settled, or
-// their leases end, or ctx ends. Then handlers get a second to return, and the last settles at most one LeaseMargin
-// more. If the server is unavailable and ctx does not end, Close takes as long as the leases do.
+// read. It waits until the server has confirmed their return, and until the deliveries that the program holds are settled, or
+// their leases end, or ctx ends. After that it waits up to a second for handlers to return, and up to one LeaseMargin for the
+// last settles. If the server is unavailable and ctx does not end, Close returns when the leases have ended.
 //
-// It returns nil if nothing was left, or a *DrainError, which wraps ErrLeaseExpired if the leases of unsettled deliveries
-// ended before ctx. Every call returns the same. It may be called at any time, by several goroutines, and
-// inside the range loop. In the loop, settle the current delivery first: Close waits for it. After Close has returned, no
-// goroutine, timer or request of the Subscriber is left.
+// It returns nil if every delivery was settled or returned. Otherwise it returns a *DrainError, which wraps ErrLeaseExpired
+// if the leases of unsettled deliveries ended before ctx. Every call returns the same value. Close may be called at any time,
+// by several goroutines, and inside the range loop. In the loop, settle the current delivery first, because Close waits for
+// it. After Close has returned, no goroutine, timer or request of the Subscriber runs.
 //
-// A message that the server delivers at the moment at which a waiting receive is interrupted is lost until its lease
-// ends. That moment takes about half a millisecond on loopback.
+// If the server delivers a message while a waiting receive is being cancelled, that message is not available until its lease
+// ends. On loopback this can happen during about half a millisecond.
 func (s *Subscriber) Close(ctx context.Context) error {
-	s.shutdown.beginClose()
+	s.stop.beginClose()
 	s.softStop()
 	s.wake()
 	select {
@@ -179,17 +183,17 @@ func (s *Subscriber) Close(ctx context.Context) error {
 		s.stopWaiting(contextError(ctx))
 		<-s.done
 	}
-	return s.shutdown.result()
+	return s.stop.result()
 }
 
-// stopWaiting makes a stop no longer wait for deliveries to be settled.
+// stopWaiting ends a stop's wait for deliveries to be settled.
 func (s *Subscriber) stopWaiting(cause error) {
-	s.shutdown.interrupt(cause)
+	s.stop.interrupt(cause)
 	s.hardStop()
 	s.wake()
 }
 
-// wake lets the loop look at everything again. One token is enough for any number of calls.
+// wake makes the loop check everything again. One token is enough for any number of calls.
 func (s *Subscriber) wake() {
 	select {
 	case s.wakeups <- struct{}{}:
@@ -197,20 +201,20 @@ func (s *Subscriber) wake() {
 	}
 }
 
-// blockedBy reports whether nothing can be received before one of these n deliveries is settled. Then there is no room
-// for a receive, or as many messages are in flight as the consumer delivers at once; and no settle is on its way that
-// would make room: apart from those with delayed nacks, the n deliveries are all that is in flight.
+// blockedBy reports whether nothing can be received before one of the caller's n deliveries is settled. Two conditions must
+// hold. There is no room for a receive, or as many messages are in flight as the consumer delivers at once. And no settle
+// that would make room is being sent, because apart from messages with delayed nacks only the n deliveries are in flight.
 func (s *Subscriber) blockedBy(n int) bool {
-	most := s.origin.consumer.MaxAckPending // 0 if the server does not tell
+	limit := s.origin.consumer.MaxAckPending // 0 if the server does not report it
 	full := s.full.Load()
 	inFlight, delayed := s.ledger.InFlight()
-	return (full || most > 0 && inFlight >= most) && inFlight-delayed <= n
+	return (full || limit > 0 && inFlight >= limit) && inFlight-delayed <= n
 }
 
 // placesTaken reports whether no more nacks can be delayed.
 func (s *Subscriber) placesTaken() bool { return s.ledger.PlacesTaken() }
 
-// takePlace takes a place for a dead letter. It reports false if dead letters have all the places.
+// takePlace reserves a place for a dead letter. It reports false if dead letters hold all the places.
 func (s *Subscriber) takePlace() bool {
 	if !s.ledger.TakePlace() {
 		return false
@@ -222,10 +226,10 @@ func (s *Subscriber) takePlace() bool {
 // freePlace frees the place of a dead letter, whether or not it was sent.
 func (s *Subscriber) freePlace() { s.ledger.FreePlace() }
 
-// returnUndelivered returns a delivery that was read from the channel and that the program did not see.
-func (s *Subscriber) returnUndelivered(d Delivery) {
+// returnFromHandler returns a delivery that was read from the channel for a handler, without a call of the handler.
+func (s *Subscriber) returnFromHandler(d Delivery) {
 	s.counts.recalled.Add(1)
-	s.settler.returnDelivery(d)
+	s.settler.nackUndelivered(d)
 }
 
 func (s *Subscriber) log(level slog.Level, what string, args ...any) {
@@ -233,7 +237,7 @@ func (s *Subscriber) log(level slog.Level, what string, args ...any) {
 		append([]any{"stream", s.origin.stream.Name, "consumer", s.origin.consumer.Name}, args...)...)
 }
 
-// SubscriberStats are totals since Subscribe, but for InFlight.
+// SubscriberStats are totals since Subscribe, except for InFlight and LastError.
 type SubscriberStats struct {
 	// Received counts the messages in answers. HandedOut counts those that were read from the channel.
 	Received, HandedOut uint64
@@ -244,14 +248,14 @@ type SubscriberStats struct {
 	ExpiredInBuffer uint64
 	// RefusedLate counts the settles that were not sent because the lease was over.
 	RefusedLate uint64
-	// OutlivedLease counts the deliveries whose handler returned after their Deadline and had not settled them: they are
-	// delivered again. It counts calls of Handle, HandleBatch and Pipe only; Config.Logger is warned of them.
+	// OutlivedLease counts the deliveries whose handler returned after their Deadline and had not settled them. They are
+	// redelivered. It counts the deliveries of Handle, HandleBatch and Pipe only, which also log a warning.
 	OutlivedLease uint64
 	// UnknownOutcomes counts the settles whose answer was lost.
 	UnknownOutcomes uint64
-	// Polls counts the receives. EmptyPolls counts those that returned no message.
+	// Polls counts the receives, whether or not they waited at the server. EmptyPolls counts those that returned no message.
 	Polls, EmptyPolls uint64
-	// InFlight is how many deliveries are buffered, or with the program and not settled on the server, now.
+	// InFlight is how many deliveries are buffered now, or with the program and not settled on the server.
 	InFlight int
 	// LastError is the last error of a request, nil if there was none.
 	LastError error
@@ -263,7 +267,7 @@ func (s *Subscriber) Stats() SubscriberStats {
 	stats := SubscriberStats{Received: c.received.Load(), Acked: c.acked.Load(), Nacked: c.nacked.Load(),
 		ExpiredInBuffer: c.expired.Load(), RefusedLate: c.refusedLate.Load(), OutlivedLease: c.outlived.Load(), UnknownOutcomes: c.unknown.Load(),
 		Polls: c.polls.Load(), EmptyPolls: c.emptyPolls.Load()}
-	// In this order, a delivery that is added or read in between is missed, and none is counted twice.
+	// The order of these reads matters. A delivery that is added or read in between may be missed, but none is counted twice.
 	recalled := c.recalled.Load()
 	buffered := c.buffered.Load()
 	stats.HandedOut = buffered - min(buffered, recalled+uint64(s.buffer.len()))
@@ -278,18 +282,18 @@ type subscriberCounts struct {
 	received, acked, nacked, expired, refusedLate, outlived, unknown, polls, emptyPolls atomic.Uint64
 
 	buffered atomic.Uint64 // deliveries sent on the channel
-	recalled atomic.Uint64 // of these, taken out again before the program saw them
+	recalled atomic.Uint64 // those of them that were removed again before the program saw them
 	last     atomic.Pointer[error]
 }
 
 func (c *subscriberCounts) noteError(err error) { c.last.Store(&err) }
 
-// handlerWatch is what a Subscriber asks the handlers of its deliveries.
+// handlerWatch holds what a Subscriber calls of its handler pool.
 type handlerWatch struct {
 	serving    func() bool         // whether they have deliveries that are not settled
 	logHanging func(now time.Time) // logs those that have not returned although their leases are over
 }
 
-// handlerGrace is how long handlers get to return after their contexts have ended and the Subscriber has stopped. That is
-// time for a rollback, not for more work.
+// handlerGrace is how long a stop waits for handlers to return after their contexts have ended. It is enough for a rollback,
+// and not for more work.
 const handlerGrace = time.Second

@@ -10,39 +10,39 @@ import (
 
 // deliveryBuffer holds the deliveries that were received and that the program has not read.
 //
-// Nothing can be checked when a program reads from a channel: after a pause of the process, for instance a SIGSTOP, it
-// could read any number of deliveries whose leases are over before another goroutine runs. So there is one delivery in the
-// channel, and the others are in a queue. They move to the channel, if their leases are not over, when the program settles
-// what it has read, which costs no switch of goroutines.
+// A read from a channel cannot check a lease. After a pause of the process, for instance a SIGSTOP, a program could read many
+// deliveries whose leases are over before another goroutine runs. The channel therefore holds one delivery, and the others
+// are in a queue. A delivery whose lease is not over moves to the channel when the program settles what it has read, which
+// costs no switch of goroutines.
 //
-// A program that reads several deliveries before it settles one gets the others from the loop, which looks at the channel
-// every millisecond while the program reads. If two looks in a row find the channel empty, and nothing was settled meanwhile,
-// everything moves to the channel, until the program has settled as many as it has read, for openFor. Handlers get everything
-// too: they check the lease of what they read.
+// A program may read several deliveries before it settles one. The loop then moves the others: it checks the channel every
+// millisecond while the program reads. If two checks in a row find the channel empty, and nothing was settled in between,
+// the loop opens the channel: all deliveries move to it. Each openFor, the loop closes it again if the program has settled
+// as many deliveries as it has read. For handlers the channel is always open, because they check the lease of each delivery.
 type deliveryBuffer struct {
 	channel chan Delivery // has room for all: MaxInFlight
 	queued  atomic.Int64  // the length of the queue
-	idle    atomic.Bool   // the loop does not look every millisecond
+	idle    atomic.Bool   // the loop checks the buffer less often than every millisecond
 
-	mu    sync.Mutex // guards all below, and every send on the channel; held for copying only
-	queue []Delivery // from first on
+	mu    sync.Mutex // guards queue, first and open, and every send on the channel; held for copying only
+	queue []Delivery // its deliveries begin at index first
 	first int
-	open  bool // everything may be in the channel
+	open  bool // the channel may hold all deliveries
 
-	// The loop's own.
-	empty   bool   // the last look found the channel empty, and others waiting
-	settles uint64 // how many settles the program had made by then
-	opened  mark   // when the channel was opened, or openFor later
+	// Only the loop uses these.
+	empty   bool   // the last check found the channel empty and deliveries in the queue
+	settles uint64 // how many settles the program had made at the last check
+	opened  mark   // when the channel was opened, or was last kept open; zero if it is not open
 }
 
-// mark is how much a program had read and settled at a time.
+// mark is how many deliveries a program had read and settled at a time.
 type mark struct {
-	at             time.Time
-	taken, settles uint64
+	at            time.Time
+	read, settles uint64
 }
 
-// openFor is after how long it is decided again whether everything is to be in the channel. It is long compared with the
-// millisecond between two looks, and short compared with any lease.
+// openFor is how long the channel stays open until the loop decides again. It is long compared with the millisecond between
+// two checks, and short compared with any lease.
 const openFor = 10 * time.Millisecond
 
 // len returns how many deliveries the program has not read.
@@ -52,7 +52,7 @@ func (b *deliveryBuffer) len() int {
 	return len(b.channel) + len(b.queue) - b.first
 }
 
-// add adds deliveries. There is room, because whatever is in the buffer is in flight.
+// add adds deliveries. There is room for them, because every delivery in the buffer is in flight.
 func (b *deliveryBuffer) add(now time.Time, ds []Delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -88,9 +88,9 @@ func (b *deliveryBuffer) emptyChannelLocked() (all []Delivery) {
 	}
 }
 
-// offerLocked moves deliveries from the queue to the channel until there is one, or all of them if the channel is open.
-// Those that the program waits for do not stay in the channel. It reports false if it met one that must not be delivered any
-// more.
+// offerLocked moves deliveries from the queue to the channel until the channel holds one, or all of them if it is open. A
+// delivery that the program is waiting for does not stay in the channel. offerLocked reports false if it reached a delivery
+// whose hand-over time has passed.
 func (b *deliveryBuffer) offerLocked(now time.Time) bool {
 	fresh := true
 	for b.first < len(b.queue) && (b.open || len(b.channel) == 0) {
@@ -101,21 +101,20 @@ func (b *deliveryBuffer) offerLocked(now time.Time) bool {
 		select {
 		case b.channel <- *d:
 		default:
-			return true // never, as long as no more is in the buffer than may be in flight
+			return true // does not happen: the channel has room for all that may be in flight
 		}
 		b.first++
 	}
 	if b.first == len(b.queue) && b.first > 0 {
-		clear(b.queue) // all at once: the messages stay in memory a little longer, and each costs less
+		clear(b.queue) // one clear for all costs less than one each, and keeps the messages in memory a little longer
 		b.queue, b.first = b.queue[:0], 0
 	}
 	b.queued.Store(int64(len(b.queue) - b.first))
 	return fresh
 }
 
-// offer moves the next delivery to the channel if that is empty, for a program that is about to read it. It reports
-// whether the loop is to look at the buffer.
-func (b *deliveryBuffer) offer(now time.Time) (look bool) {
+// offer moves the next delivery to the channel if the channel is empty. It reports whether the loop must check the buffer.
+func (b *deliveryBuffer) offer(now time.Time) (check bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return !b.offerLocked(now)
@@ -124,12 +123,12 @@ func (b *deliveryBuffer) offer(now time.Time) (look bool) {
 // waits reports whether a delivery is in the queue and none in the channel.
 func (b *deliveryBuffer) waits() bool { return b.queued.Load() > 0 && len(b.channel) == 0 }
 
-// wokenUp reports whether the program is active again while the loop looks at the buffer only now and then.
+// wokenUp reports, once, that the program is active again while the loop checks the buffer only now and then.
 func (b *deliveryBuffer) wokenUp() bool {
 	return b.idle.Load() && b.queued.Load() > 0 && b.idle.Swap(false)
 }
 
-// setOpen opens the channel for everything, or takes back all but one delivery.
+// setOpen opens the channel for all deliveries, or moves all but one back to the queue.
 func (b *deliveryBuffer) setOpen(now time.Time, open bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -140,27 +139,27 @@ func (b *deliveryBuffer) setOpen(now time.Time, open bool) {
 	b.offerLocked(now)
 }
 
-// look is called by the loop, again and again while something is in the buffer. taken is how many deliveries have left it,
-// and settles how many settles the program has made.
-func (b *deliveryBuffer) look(now time.Time, taken, settles uint64, handlers bool) {
+// check moves deliveries to the channel, and opens or closes it. The loop calls check while the buffer holds deliveries.
+// read is how many deliveries have left the buffer, and settles is how many settles the program has made.
+func (b *deliveryBuffer) check(now time.Time, read, settles uint64, handlers bool) {
 	again := b.empty && settles == b.settles
 	b.empty, b.settles = b.waits(), settles
 	switch m := b.opened; {
 	case m.at.IsZero() && (handlers || b.empty && again):
-		b.opened = mark{now, taken, settles}
+		b.opened = mark{now, read, settles}
 		b.setOpen(now, true)
 	case m.at.IsZero() && b.empty:
 		b.offer(now)
 	case m.at.IsZero(), handlers, now.Sub(m.at) < openFor:
-	case taken-m.taken > settles-m.settles:
-		b.opened = mark{now, taken, settles}
+	case read-m.read > settles-m.settles:
+		b.opened = mark{now, read, settles}
 	default:
 		b.opened = mark{}
 		b.setOpen(now, false)
 	}
 }
 
-// pause returns how long the loop may wait for the next look, given how long it would wait otherwise.
+// pause returns how long the loop may wait until the next check. otherwise is how long it would wait without the buffer.
 func (b *deliveryBuffer) pause(otherwise time.Duration) time.Duration {
 	if b.queued.Load() == 0 && b.opened.at.IsZero() {
 		return otherwise

@@ -58,8 +58,8 @@ func TestAProgramThatSettlesWhatItReadsFindsOneDeliveryInTheChannel(t *testing.T
 	b := buffered(now, 100)
 	for i := range uint64(50) {
 		require.Equal(t, []string{strconv.Itoa(int(i))}, b.read(5))
-		b.look(now, i+1, i, false) // the loop may look at any time
-		b.look(now, i+1, i, false)
+		b.check(now, i+1, i, false) // the loop may check at any time
+		b.check(now, i+1, i, false)
 		b.offer(now) // the settle
 		require.Len(t, b.channel, 1)
 		now = now.Add(time.Millisecond)
@@ -70,19 +70,19 @@ func TestTheChannelOpensForAProgramThatReadsAheadAndClosesAfterwards(t *testing.
 	now := time.Now()
 	b := buffered(now, 100)
 	require.Len(t, b.read(1), 1)
-	b.look(now, 1, 0, false)
+	b.check(now, 1, 0, false)
 	require.Len(t, b.channel, 1)
 	require.Len(t, b.read(1), 1)
-	b.look(now, 2, 0, false)
+	b.check(now, 2, 0, false)
 	require.Len(t, b.channel, 98, "nothing was settled between two looks that found it empty")
 	require.LessOrEqual(t, b.pause(time.Hour), openFor)
 
 	require.Equal(t, "2", b.read(1)[0])
 	now = now.Add(openFor)
-	b.look(now, 3, 0, false)
+	b.check(now, 3, 0, false)
 	require.Len(t, b.channel, 97, "it reads on")
 	now = now.Add(openFor)
-	b.look(now, 3, 0, false)
+	b.check(now, 3, 0, false)
 	require.Len(t, b.channel, 1, "it has stopped reading")
 	require.Equal(t, []string{"3"}, b.read(5))
 	b.offer(now)
@@ -94,7 +94,7 @@ func TestTheChannelIsOpenForHandlers(t *testing.T) {
 	now := time.Now()
 	b := buffered(now, 100)
 	for range 3 {
-		b.look(now, 0, 0, true)
+		b.check(now, 0, 0, true)
 		require.Len(t, b.channel, 100)
 		now = now.Add(time.Minute)
 	}
@@ -107,7 +107,7 @@ func TestADeliveryGoesToEveryGoroutineThatWaits(t *testing.T) {
 	for range 3 {
 		go func() { got <- <-b.channel }()
 	}
-	for i := range 3 { // whoever comes too late gets the one in the channel
+	for i := range 3 { // a read after the deadline gets at most the one in the channel
 		b.add(now, buffered(now, 1).drain())
 		d := <-got
 		require.NotNil(t, d.state, i)

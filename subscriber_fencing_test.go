@@ -13,8 +13,8 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// On the 2024 server an ack id belongs to the key: a redelivery and a newer version have the same one. A settle that comes
-// late, or is repeated, would settle a message that somebody else is handling.
+// On the 2024 server an ack id belongs to the key: a redelivery and a newer version have the same one. A settle that is
+// late or is repeated would settle a message that another program is handling.
 
 func TestALateAckDoesNotSettleTheNextVersion(t *testing.T) {
 	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
@@ -23,7 +23,7 @@ func TestALateAckDoesNotSettleTheNextVersion(t *testing.T) {
 		w.send(t, "k.1", "version 1")
 		first := next(t, a, time.Second)
 		w.send(t, "k.1", "version 2")
-		w.Fault(sequintest.Fault{Op: sequintest.Receive, Match: by("A"), Status: 503, Body: ownRefusal}) // B shall have it
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, Match: by("A"), Status: 503, Body: ownRefusal}) // so that B receives it
 		b := subscribe(t, w.as(t, "B"), sequin.SubscriberConfig{})
 		second := next(t, b, 10*time.Second)
 		require.Equal(t, "version 2", second.Data)
@@ -119,7 +119,7 @@ func TestANackWhoseAnswerWasLostIsNotRepeated(t *testing.T) {
 	}
 }
 
-// A message of a stream that appends is nobody's next version and can be acked again, so that a lost answer causes no
+// On a stream that appends, a message has no later version, and its ack can be repeated. A lost answer therefore causes no
 // duplicate.
 func TestOnAnAppendingStreamALostAckIsRepeated(t *testing.T) {
 	for name, loss := range losses {
@@ -176,7 +176,7 @@ func TestOnAReplacingStreamALostAckIsNotRepeated(t *testing.T) {
 	}
 }
 
-// Where an ack id belongs to one delivery, a settle of it cannot do harm, and is repeated until the deadline.
+// If an ack id belongs to one delivery, a repeated settle cannot settle another one. It is repeated until the deadline.
 func TestASettleIsRepeatedIfItsAckIDIsFenced(t *testing.T) {
 	for name, fault := range map[string]sequintest.Fault{
 		"lost":        {CutAfter: true, Count: 3},
@@ -213,7 +213,7 @@ func TestASettleIsRepeatedIfItsAckIDIsFenced(t *testing.T) {
 	}
 }
 
-// What is lost last has an unknown outcome.
+// If the last attempt's answer is lost too, the settle has an unknown outcome.
 func TestAFencedSettleThatIsLostUntilItsDeadlineIsUnknown(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})

@@ -16,74 +16,74 @@ import (
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// poll is a receive that runs.
-type poll struct {
+// receiving is a receive that runs.
+type receiving struct {
 	asked    int           // how many messages it asks for
 	limited  bool          // it would ask for more with a larger window
-	round    int           // of the window
-	wait     time.Duration // at the server; 0 does not wait
+	round    int           // the window's round when it started
+	wait     time.Duration // how long it may wait at the server
 	started  time.Time
-	into     []Delivery // empty: the slice of an earlier answer
+	into     []Delivery // empty; the slice of an earlier answer, reused
 	cancel   context.CancelFunc
 	answered atomic.Bool // the answer has begun to arrive
 }
 
-// answer is the outcome of a poll.
+// answer is the outcome of a receive.
 type answer struct {
-	poll        *poll
+	request     *receiving
 	fetched     *fetched
 	deliveries  []Delivery
 	knowsWaited bool
 	err         error
 }
 
-// startPolls starts the receives that may run now, and returns when to look again, the zero time for never.
-func (lp *subscriberLoop) startPolls(now time.Time) (next time.Time) {
+// startReceives starts the receives that may run now. It returns when to call it again, the zero time if no timer is needed.
+func (lp *subscriberLoop) startReceives(now time.Time) (next time.Time) {
 	for {
 		if open, until := lp.sub.breaker.Open(); open {
 			return lp.startProbe(now, until)
 		}
 		switch {
-		case len(lp.polls) > 0 && (!lp.more || len(lp.polls) >= lp.sub.cfg.Pollers):
-			return time.Time{} // their answers are events
-		case now.Before(lp.nextPoll):
-			return lp.nextPoll
+		case len(lp.receives) > 0 && (!lp.more || len(lp.receives) >= lp.sub.cfg.Pollers):
+			return time.Time{} // an answer wakes the loop
+		case now.Before(lp.nextReceive):
+			return lp.nextReceive
 		}
 		ask := lp.window.Ask(lp.room(lp.windowSize()))
-		busy := len(lp.polls) > 0 || lp.sub.buffer.len() > 0
+		busy := len(lp.receives) > 0 || lp.sub.buffer.len() > 0
 		if ask < 1 || busy && lp.window.Small(ask) {
-			// Room, made by a settle or the end of a lease, and an answer are events; and the channel is sampled while it
-			// holds anything.
-			lp.setFull(ask < 1 && len(lp.polls) == 0)
+			// No timer needed: a settle, the end of a lease or an answer wakes the loop, and a non-empty channel is sampled.
+			lp.setFull(ask < 1 && len(lp.receives) == 0)
 			return time.Time{}
 		}
 		limited := ask < lp.window.Ask(lp.room(lp.sub.cfg.MaxInFlight))
-		lp.startPoll(now, ask, limited)
+		lp.startReceive(now, ask, limited)
 	}
 }
 
-// startProbe starts the receive of a single message for handlers that do nothing but fail, if one is due. It returns when
-// to look again, the zero time for never.
+// startProbe starts, if it is due, the receive that looks for a probe while the breaker is open. The receive asks for one
+// message, and for twice as many with each further step. All messages but the probe are returned. startProbe returns when to
+// call it again, the zero time if no timer is needed.
 func (lp *subscriberLoop) startProbe(now, due time.Time) (next time.Time) {
 	room := lp.sub.ledger.Room(lp.sub.cfg.MaxInFlight)
 	switch {
-	case len(lp.polls) > 0 || room < 1:
-		return time.Time{} // an answer, or room, is an event
+	case len(lp.receives) > 0 || room < 1:
+		return time.Time{} // an answer or a settle wakes the loop
 	case now.Before(due):
 		return due
-	case now.Before(lp.nextPoll):
-		return lp.nextPoll
+	case now.Before(lp.nextReceive):
+		return lp.nextReceive
 	}
-	lp.startPoll(now, min(room, lp.sub.breaker.ProbeSize(), MaxBatch), false) // may take all the room: no other receive runs
+	lp.startReceive(now, min(room, lp.sub.breaker.ProbeSize(), MaxBatch), false) // may use all the room: no other receive runs
 	return time.Time{}
 }
 
-// startPoll starts a receive. One of those that run may wait at the server. limited says that it would ask for more with a
-// larger window.
-func (lp *subscriberLoop) startPoll(now time.Time, ask int, limited bool) {
+// startReceive starts a receive. Only one of the receives that run may wait at the server. limited reports whether the
+// receive would ask for more with a larger window.
+func (lp *subscriberLoop) startReceive(now time.Time, ask int, limited bool) {
 	lp.setFull(false)
-	p := &poll{asked: ask, limited: limited, round: lp.window.Round(), started: now}
-	if !slices.ContainsFunc(lp.polls, func(p *poll) bool { return p.wait > 0 }) {
+	p := &receiving{asked: ask, limited: limited, round: lp.window.Round(), started: now}
+	if !slices.ContainsFunc(lp.receives, func(p *receiving) bool { return p.wait > 0 }) {
 		p.wait = lp.waitFor(now)
 	}
 	if n := len(lp.unused); n > 0 {
@@ -91,12 +91,12 @@ func (lp *subscriberLoop) startPoll(now time.Time, ask int, limited bool) {
 	}
 	ctx, cancel := context.WithCancel(lp.sub.hard)
 	p.cancel = cancel
-	lp.polls = append(lp.polls, p)
+	lp.receives = append(lp.receives, p)
 	go lp.receive(ctx, p, *lp.sub.terms.Load())
 }
 
-// setFull notes whether nothing more can be received until there is room. The token lets the goroutine that collects a
-// batch look whether that batch is complete, each time, because what takes up the room may have changed.
+// setFull records whether all room is taken. Each time it is, a token makes HandleBatch's collector check whether its batch
+// can still grow.
 func (lp *subscriberLoop) setFull(full bool) {
 	lp.sub.full.Store(full)
 	if !full {
@@ -108,23 +108,23 @@ func (lp *subscriberLoop) setFull(full bool) {
 	}
 }
 
-// windowSize is how many messages may be in flight now.
+// windowSize returns how many messages may be in flight now.
 func (lp *subscriberLoop) windowSize() int {
 	return max(lp.window.Size(), int(lp.sub.minWindow.Load()))
 }
 
-// room is how many messages a receive may ask for with a window of that size: those for which there is room, less those
-// that other receives have asked for.
+// room returns how many messages a receive may ask for with a window of the given size: those for which there is room, less
+// those that other receives have asked for.
 func (lp *subscriberLoop) room(window int) int {
 	room := lp.sub.ledger.Room(window)
-	for _, p := range lp.polls {
+	for _, p := range lp.receives {
 		room -= p.asked
 	}
 	return room
 }
 
-// waitFor is how long the next receive may wait at the server. If the server does not tell how long it waited, all of the
-// wait counts against the lease, and a third of the lease is what can be spared.
+// waitFor returns how long the next receive may wait at the server. If the server does not report how long it waited, all of
+// the wait counts against the lease, and the receive waits for at most a third of the lease.
 func (lp *subscriberLoop) waitFor(now time.Time) time.Duration {
 	wait := lp.sub.cfg.WaitFor
 	if !lp.knowsWaited {
@@ -137,21 +137,21 @@ func (lp *subscriberLoop) waitFor(now time.Time) time.Duration {
 	return wait
 }
 
-// waitedHeader tells how long the server waited before it leased the messages, in milliseconds, rounded down.
+// waitedHeader is the header for how long the server waited before it leased the messages, in milliseconds, rounded down.
 const waitedHeader = "Sequin-Waited-Ms"
 
-// fenced reports whether an answer announces that its ack ids belong to its deliveries alone. What other answers have
-// announced does not count: those may be of another server.
+// fenced reports whether an answer announces that its ack ids belong to its deliveries alone. Announcements of other answers
+// do not count, because they may come from another server.
 func fenced(h http.Header) bool {
 	bits, listed := extensionsIn(h)
 	return listed && bits&fencedAcksBit != 0
 }
 
 // receive makes one receive and reports its outcome to the loop.
-func (lp *subscriberLoop) receive(ctx context.Context, p *poll, terms lease.Terms) {
+func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease.Terms) {
 	defer p.cancel()
 	s := lp.sub
-	a := answer{poll: p, deliveries: p.into}
+	a := answer{request: p, deliveries: p.into}
 	var states stateBlock
 	sorted := true
 	decoder := wire.Decoder{Bare: true, Each: func(m *wire.Message) {
@@ -176,52 +176,52 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *poll, terms lease.Term
 		a.fetched = &fetched{origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard), fenced: fenced(h)}
 		return decoder.Decode(body)
 	})
-	// Within an answer by seq: the 2024 server promises no order, and returns a batch in reverse.
+	// Sort each answer by seq: the 2024 server returns batches in reverse.
 	if !sorted {
 		slices.SortStableFunc(a.deliveries, func(x, y Delivery) int { return cmp.Compare(x.Seq, y.Seq) })
 	}
 	lp.answers <- a // has room for every poller
 }
 
-// take handles an answer.
-func (lp *subscriberLoop) take(a answer) {
+// handleAnswer handles an answer.
+func (lp *subscriberLoop) handleAnswer(a answer) {
 	now := time.Now()
 	lp.account(a)
 	defer lp.reuse(a.deliveries)
 	if a.err != nil {
-		lp.takeFailure(now, a)
+		lp.handleFailure(now, a)
 		return
 	}
 	lp.received(now)
 	lp.knowsWaited = a.knowsWaited
-	lp.more = len(a.deliveries) >= a.poll.asked
+	lp.more = len(a.deliveries) >= a.request.asked
 	if len(a.deliveries) == 0 {
-		lp.takeEmpty(now, a)
+		lp.handleEmpty(now, a)
 		return
 	}
-	lp.empties, lp.nextPoll = 0, now
+	lp.empties, lp.nextReceive = 0, now
 	f := a.fetched
-	f.takenBefore = lp.taken()
-	// The window is in the way if it let this receive ask for no more, or lets the next one ask for little. The room at one of
-	// these times is not enough to tell: with one poller, half of the window may be free both times, for ever.
+	f.readBefore = lp.readCount()
+	// The window limits the Subscriber if it kept this receive from asking for more, or lets the next one ask for little
+	// only. Both are checked, because with one poller half of the window may be free at both times, again and again.
 	small := lp.window.Small(lp.window.Ask(lp.room(lp.windowSize())))
-	f.batch = lp.window.NewBatch(f.lease, a.poll.round, lp.more && (a.poll.limited || small))
+	f.batch = lp.window.NewBatch(f.lease, a.request.round, lp.more && (a.request.limited || small))
 	late := lease.Past(now, f.lease.HandOverBy)
 	if late {
-		lp.window.Lost(now, a.poll.asked, false) // it was too slow
+		lp.window.Lost(now, a.request.asked, false) // the answer was too slow
 	} else {
 		lp.window.Arrived(now, len(a.deliveries))
 	}
 	open, _ := lp.sub.breaker.Open()
 	if open {
-		lp.sub.freshest(a.deliveries)
+		lp.sub.moveFreshestFirst(a.deliveries)
 	}
 	kept := a.deliveries[:0]
 	for i := range a.deliveries {
-		// More than was asked for must not take more room than was reserved; an answer that travelled too long is not worth
-		// delivering; and handlers that do nothing but fail get one message, the probe.
-		if d := &a.deliveries[i]; i >= a.poll.asked || late || open && !lp.sub.breaker.Try(d.state, now, f.lease.HandOverBy) {
-			lp.sub.settler.returnDelivery(*d)
+		// Return three kinds of messages: those beyond the number asked for, because no room is reserved for them; those of
+		// an answer that arrived too late; and all but the probe while the breaker is open.
+		if d := &a.deliveries[i]; i >= a.request.asked || late || open && !lp.sub.breaker.Try(d.state, now, f.lease.HandOverBy) {
+			lp.sub.settler.nackUndelivered(*d)
 		} else {
 			kept = append(kept, *d)
 		}
@@ -229,15 +229,15 @@ func (lp *subscriberLoop) take(a answer) {
 	lp.push(now, kept)
 }
 
-// takeEmpty handles an answer without messages. The loop pauses if the server did not wait.
-func (lp *subscriberLoop) takeEmpty(now time.Time, a answer) {
+// handleEmpty handles an answer without messages. It backs off if the server did not wait.
+func (lp *subscriberLoop) handleEmpty(now time.Time, a answer) {
 	lp.sub.counts.emptyPolls.Add(1)
-	early := a.poll.wait > 0 && now.Sub(a.poll.started) < a.poll.wait/2
+	early := a.request.wait > 0 && now.Sub(a.request.started) < a.request.wait/2
 	if early || lp.waitFor(now) == 0 {
 		lp.backOff(now)
 		return
 	}
-	lp.empties, lp.nextPoll = 0, now
+	lp.empties, lp.nextReceive = 0, now
 }
 
 // reuse keeps the slice of an answer for the next one, and nothing that is in it.
@@ -246,10 +246,10 @@ func (lp *subscriberLoop) reuse(deliveries []Delivery) {
 	lp.unused = append(lp.unused, deliveries[:0])
 }
 
-// account replaces what a poll asked for by what it received. Messages whose answer was lost are not counted: nobody here
-// has them.
+// account frees the room that a receive reserved, and counts the messages that it received. Messages whose answer was lost
+// are not counted, because the program cannot get them.
 func (lp *subscriberLoop) account(a answer) {
-	lp.removePoll(a.poll)
+	lp.removeReceive(a.request)
 	lp.sub.counts.polls.Add(1)
 	n := len(a.deliveries)
 	if a.err != nil || n == 0 {
@@ -259,22 +259,22 @@ func (lp *subscriberLoop) account(a answer) {
 	lp.sub.ledger.Add(a.fetched.lease, n, a.fetched)
 }
 
-// backOff pauses before the next receive, for longer each time.
+// backOff delays the next receive, for longer each time.
 func (lp *subscriberLoop) backOff(now time.Time) {
 	pause := lp.sub.cfg.PollMax
 	if lp.empties < 32 && lp.sub.cfg.PollMin<<lp.empties > 0 {
 		pause = min(lp.sub.cfg.PollMin<<lp.empties, lp.sub.cfg.PollMax)
 	}
 	lp.empties++
-	lp.nextPoll = now.Add(pause/2 + rand.N(pause/2+1))
+	lp.nextReceive = now.Add(pause/2 + rand.N(pause/2+1))
 }
 
-// refusedFor is how long Sequin must refuse every receive until the Subscriber ends. A token may be replaced meanwhile, and a
-// server that is being deployed may refuse one that is valid.
+// refusedFor is how long Sequin must refuse every receive before the Subscriber stops. A token may be replaced during that
+// time, and a server that is being deployed may refuse a valid token.
 const refusedFor = 30 * time.Second
 
-// takeFailure handles a receive that failed. Only an error that is permanent stops the Subscriber.
-func (lp *subscriberLoop) takeFailure(now time.Time, a answer) {
+// handleFailure handles a receive that failed. Only an error that is permanent stops the Subscriber.
+func (lp *subscriberLoop) handleFailure(now time.Time, a answer) {
 	lp.more = false
 	retry := lp.sub.client.cfg.Retry
 	f := classify(a.err)
@@ -282,17 +282,17 @@ func (lp *subscriberLoop) takeFailure(now time.Time, a answer) {
 		lp.refusedSince = time.Time{}
 	}
 	switch {
-	case a.poll.wait > 0 && f.kind == kindInvalid && f.status() == http.StatusBadRequest && strings.Contains(f.api.Summary, "wait_for"):
-		lp.refusesWait, lp.nextPoll = true, now
-		lp.sub.log(slog.LevelInfo, "polls because the server does not wait", "error", a.err)
+	case a.request.wait > 0 && f.kind == kindInvalid && f.status() == http.StatusBadRequest && strings.Contains(f.api.Summary, "wait_for"):
+		lp.refusesWait, lp.nextReceive = true, now
+		lp.sub.log(slog.LevelInfo, "falls back to short polling, because the server refuses wait_for", "error", a.err)
 		return
-	case f.kind == kindRateLimited && a.poll.wait > 0:
-		// More receives wait than max_waiting allows. Those that wait get the messages first: receive without waiting, and
-		// try to wait again now and then.
+	case f.kind == kindRateLimited && a.request.wait > 0:
+		// More receives wait than max_waiting allows. Short-poll, and try to wait again after 10 to 20 s. Until then the
+		// receives that wait get the messages first.
 		lp.noWaitUntil = now.Add(10*time.Second + rand.N(10*time.Second))
 		lp.backOff(now)
-		if until := now.Add(min(f.api.retryAfter, retry.MaxWait)); until.After(lp.nextPoll) {
-			lp.nextPoll = until
+		if until := now.Add(min(f.api.retryAfter, retry.MaxWait)); until.After(lp.nextReceive) {
+			lp.nextReceive = until
 		}
 		return
 	case f.kind == kindUnauthorized:
@@ -308,10 +308,10 @@ func (lp *subscriberLoop) takeFailure(now time.Time, a answer) {
 		lp.adapt(now, a, f)
 	}
 	lp.sub.counts.noteError(a.err)
-	lp.nextPoll = now.Add(retry.wait(lp.failures, a.err))
+	lp.nextReceive = now.Add(retry.wait(lp.failures, a.err))
 	if lp.failures++; lp.failures == 1 {
 		lp.failingSince = now
-		lp.sub.log(slog.LevelWarn, "could not receive, and tries until it can", "error", a.err)
+		lp.sub.log(slog.LevelWarn, "could not receive, and retries", "error", a.err)
 	}
 }
 
@@ -324,25 +324,25 @@ func (lp *subscriberLoop) received(now time.Time) {
 	lp.failures = 0
 }
 
-// adapt makes the next receives wait for less time, or ask for fewer messages, if that may be why this one failed: its answer
-// was lost or cut, came too slowly, or something answered in place of the server. A receive that was cut without a byte after
-// much of its wait most likely met the read time-out of a proxy.
+// adapt makes the next receives wait for less time or ask for fewer messages, if this one may have failed because it waited
+// or asked for too much: its answer was lost, cut or unreadable, or a proxy answered in place of the server. A receive that
+// was cut without a byte after much of its wait most likely reached the read time-out of a proxy.
 func (lp *subscriberLoop) adapt(now time.Time, a answer, f requestFailure) {
-	page := f.foreign && f.status() >= http.StatusInternalServerError // of a proxy that gave up
+	page := f.foreign && f.status() >= http.StatusInternalServerError // the error page of a proxy
 	cut := f.kind == kindLost && f.mayHaveActed
-	began := a.poll.answered.Load()
-	if after := now.Sub(a.poll.started); page || cut && !began {
-		if learned := lp.wait.Cut(now, a.poll.wait, after); learned && after > a.poll.wait/2 {
+	began := a.request.answered.Load()
+	if after := now.Sub(a.request.started); page || cut && !began {
+		if learned := lp.wait.Cut(now, a.request.wait, after); learned && after > a.request.wait/2 {
 			return
 		}
 	}
 	if page || cut || f.kind == kindUnreadable || f.kind == kindResponseTooLarge {
-		lp.window.Lost(now, a.poll.asked, f.kind == kindResponseTooLarge || cut && began)
+		lp.window.Lost(now, a.request.asked, f.kind == kindResponseTooLarge || cut && began)
 	}
 }
 
-// freshest moves a delivery whose message has never failed to the front: it makes the better probe.
-func (s *Subscriber) freshest(got []Delivery) {
+// moveFreshestFirst swaps a delivery whose message has never failed to the front, because it is the better probe.
+func (s *Subscriber) moveFreshestFirst(got []Delivery) {
 	i := slices.IndexFunc(got, func(d Delivery) bool { return s.failures.Get(failureID(d)).Failures == 0 })
 	if i > 0 {
 		got[0], got[i] = got[i], got[0]

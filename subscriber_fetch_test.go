@@ -55,8 +55,8 @@ func TestAMessageReachesTheChannelAtOnce(t *testing.T) {
 	})
 }
 
-// If the server does not wait, a message is received after PollMax at the latest, and an idle Subscriber polls no more
-// often than that.
+// If the server does not wait, a message is received after PollMax at the latest, and an idle Subscriber short-polls no more
+// often than once in PollMax.
 func TestTheSubscriberPollsIfTheServerDoesNotWait(t *testing.T) {
 	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -75,7 +75,7 @@ func TestTheSubscriberPollsIfTheServerDoesNotWait(t *testing.T) {
 
 		w.send(t, "k.1", "x")
 		require.NoError(t, next(t, sub, time.Second+time.Millisecond).Ack())
-		// After a message the next poll is soon again.
+		// After a message the next receive follows soon.
 		w.send(t, "k.2", "x")
 		require.NoError(t, next(t, sub, 10*time.Millisecond).Ack())
 
@@ -89,7 +89,7 @@ func TestTheSubscriberPollsIfTheServerDoesNotWait(t *testing.T) {
 	})
 }
 
-// Today's Sequin returns an empty answer at once while any message is outstanding. A proxy with a time-out of its own
+// The 2024 server returns an empty answer at once while any message is outstanding. A proxy with a time-out of its own
 // may do so, too.
 func TestEarlyEmptyAnswersAreBackedOff(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
@@ -110,7 +110,7 @@ func TestEarlyEmptyAnswersAreBackedOff(t *testing.T) {
 	})
 }
 
-// Of 100 Subscribers 20 may wait. The others poll, so that they get the messages that the 20 leave.
+// Of 100 Subscribers 20 may wait. The others short-poll, so that they get the messages that the 20 do not receive.
 func TestManySubscribersShareFewPlacesToWait(t *testing.T) {
 	t.Parallel() // one of the longest
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
@@ -151,7 +151,7 @@ func TestManySubscribersShareFewPlacesToWait(t *testing.T) {
 	})
 }
 
-// A 429 may say when to ask again.
+// A 429 may have a Retry-After header.
 func TestTheRetryAfterOfA429IsHonoured(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -204,8 +204,8 @@ func TestMoreMessagesThanAskedForAreReturned(t *testing.T) {
 	})
 }
 
-// A third of a short lease is shorter than the shortest wait that a server accepts, so that the Subscriber polls at
-// first. Once the server has told how long it waited, the Subscriber waits as long as any other.
+// A third of a short lease is shorter than the shortest wait that a server accepts, so that the Subscriber short-polls
+// at first. Once the server has reported how long it waited, the Subscriber waits as long as any other.
 func TestASubscriberWithAShortLeaseWaitsOnceTheServerTellsHowLong(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: time.Second})
@@ -266,7 +266,7 @@ func TestAsManyReceivesAsPollersRunAtOnce(t *testing.T) {
 // Messages that are too large for one answer are received a few at a time, even if a batch handler wants many. Once they
 // are small, many are received at a time again.
 func TestMessagesThatAreTooLargeForOneAnswerAreReceived(t *testing.T) {
-	const total, most = 100, 9 // in one answer
+	const total, most = 100, 9 // most messages fit in one answer
 	for name, handle := range map[string]func(ctx context.Context, sub *sequin.Subscriber) error{
 		"by one": func(ctx context.Context, sub *sequin.Subscriber) error {
 			return sub.Handle(ctx, sequin.HandlerConfig{}, func(context.Context, sequin.Delivery) error { return nil })
@@ -287,7 +287,7 @@ func TestMessagesThatAreTooLargeForOneAnswerAreReceived(t *testing.T) {
 				run := w.start(t, func(ctx context.Context) error { return handle(ctx, sub) })
 				time.Sleep(50 * time.Second)
 				require.EqualValues(t, total, sub.Stats().Acked)
-				time.Sleep(3 * time.Minute) // each of them allows twice as many
+				time.Sleep(3 * time.Minute) // each minute allows twice as many
 				before := w.Count(sequintest.Receive)
 				w.publish(t, "small", total)
 				time.Sleep(3 * time.Second)

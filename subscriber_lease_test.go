@@ -16,8 +16,8 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// A message may arrive at any time in a long poll, the lease may be short, and the header that tells how long the server
-// waited may get lost. The message is delivered once, with time left, and its deadline is a margin before the server's.
+// A message may arrive at any time in a long poll, the lease may be short, and the header for how long the server
+// waited may be dropped. The message is delivered once, with time left, and its deadline is a margin before the server's.
 func TestAMessageIsDeliveredOnceAndInTime(t *testing.T) {
 	t.Parallel() // one of the longest
 	for _, lease := range []time.Duration{time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second} {
@@ -53,7 +53,7 @@ func TestAMessageIsDeliveredOnceAndInTime(t *testing.T) {
 	}
 }
 
-// moments returns times of a wait: at its beginning, at its end, and in between, at an interval that nothing else has.
+// moments returns times within a wait: its beginning, its end, and times in between, at an interval that nothing else uses.
 func moments(wait time.Duration) (all []time.Duration) {
 	for m := time.Duration(0); m < wait; m += 1377 * time.Millisecond {
 		all = append(all, m)
@@ -98,7 +98,7 @@ func TestAMessageThatExpiresInTheBufferIsNotDelivered(t *testing.T) {
 	})
 }
 
-// The program could not finish messages whose answer was on its way for most of the lease.
+// The program could not settle messages in time if their answer was delayed for most of the lease.
 func TestMessagesThatTravelledTooLongAreNotDelivered(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
@@ -112,8 +112,7 @@ func TestMessagesThatTravelledTooLongAreNotDelivered(t *testing.T) {
 	})
 }
 
-// Two receives may be answered in another order than they were made in, so that the last message in the channel may be the
-// first whose lease ends.
+// Concurrent receives may be answered out of order, so the last message in the channel may be the first whose lease ends.
 func TestTheLastMessageInTheChannelIsNotDeliveredTooLate(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
@@ -132,7 +131,7 @@ func TestTheLastMessageInTheChannelIsNotDeliveredTooLate(t *testing.T) {
 		for range 2 {
 			require.NoError(t, next(t, sub, time.Second).Ack())
 		}
-		time.Sleep(2900 * time.Millisecond) // the second receive has got two messages, and a third one waits
+		time.Sleep(2900 * time.Millisecond) // the second receive has two messages, and a third receive waits
 		require.Len(t, w.consumer(t).Outstanding, 2)
 		w.publish(t, "later", 2)
 		time.Sleep(200 * time.Millisecond)
@@ -151,8 +150,8 @@ func TestTheLastMessageInTheChannelIsNotDeliveredTooLate(t *testing.T) {
 	})
 }
 
-// A server cannot have waited for longer than its answer took, nor for less than no time. The first would put the deadline
-// after the end of the lease, and the second before its beginning.
+// A server cannot have waited for longer than its answer took, nor for a negative time. Otherwise the deadline would be
+// after the end of the lease, or before its beginning.
 func TestAnImpossibleWaitedHeaderIsIgnored(t *testing.T) {
 	for _, waited := range []string{"60000", "-60000", "60000000000000", "soon", ""} {
 		t.Run(waited, func(t *testing.T) {
@@ -180,8 +179,8 @@ func TestAnImpossibleWaitedHeaderIsIgnored(t *testing.T) {
 	}
 }
 
-// A proxy may be put in between, or an older server be deployed. From the first answer without the header on, receives
-// wait for a short time only. Otherwise a message that arrives late in a wait would be returned again and again.
+// A proxy may be added, or an older server deployed. After the first answer without the header, receives wait for a short
+// time only. Otherwise a message that arrives late in a wait would be returned again and again.
 func TestReceivesWaitForAShortTimeOnceTheServerTellsNoMore(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})
@@ -253,7 +252,7 @@ func TestALateSettleIsNotSent(t *testing.T) {
 	}
 }
 
-// The margin is there for that.
+// The margin is time for the ack's request.
 func TestASettleAtTheLastMomentCounts(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
@@ -297,7 +296,7 @@ func TestAChangedAckWaitTakesEffect(t *testing.T) {
 	})
 }
 
-// An answer without ack_wait is no reason to stop, nor to assume another one.
+// After an answer without ack_wait the Subscriber does not stop and keeps the last ack_wait.
 func TestAnAnswerWithoutAckWaitChangesNothing(t *testing.T) {
 	for _, shown := range []string{`{"id":"1","ack_wait_ms":null}`, `{"id":"1"}`} {
 		inBothModes(t, func(t *testing.T, w *world) {

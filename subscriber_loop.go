@@ -10,37 +10,37 @@ import (
 	"github.com/sequin-go/sequin/internal/lease"
 )
 
-// subscriberLoop is the goroutine that a Subscriber has for as long as it runs. It decides when to receive, is the only
-// sender on the channel, and stops the Subscriber. Its fields are used by this goroutine alone, and so need no lock.
-// Receives and reads of the consumer run on goroutines of their own, which report to it by its channels.
+// subscriberLoop is the state of the goroutine that a Subscriber runs until it has stopped. The loop decides when to receive,
+// buffers the deliveries, and stops the Subscriber. Only this goroutine uses the fields, so that they need no lock. Receives
+// and reads of the consumer run on goroutines of their own, which report to the loop by its channels.
 type subscriberLoop struct {
-	sub     *Subscriber
-	answers chan answer
-	checks  chan check
-	timer   *time.Timer
-	polls   []*poll // that run
-	window  flow.Window
-	wait    flow.Wait
+	sub      *Subscriber
+	answers  chan answer
+	checks   chan check
+	timer    *time.Timer
+	receives []*receiving // those that run
+	window   flow.Window
+	wait     flow.Wait
 
-	prefetched []*fetched   // those with deliveries in the channel, in its order
-	unused     [][]Delivery // of earlier answers, for later ones; no more than there were receives at once
+	prefetched []*fetched   // those with deliveries in the buffer, in its order
+	unused     [][]Delivery // slices of earlier answers, for later ones; at most Pollers
 
 	more        bool      // the last receive returned as many messages as it asked for
-	knowsWaited bool      // the last answer told how long the server had waited
-	refusesWait bool      // the server does not know wait_for
-	noWaitUntil time.Time // too many receives are waiting already
-	nextPoll    time.Time
-	empties     int // answers in a row after which the loop paused
-	failures    int // receives in a row that failed
+	knowsWaited bool      // the last answer reported how long the server had waited
+	refusesWait bool      // the server refuses wait_for
+	noWaitUntil time.Time // until then receives do not wait, because max_waiting was reached
+	nextReceive time.Time
+	empties     int // consecutive backoffs after an empty or rate-limited receive
+	failures    int // consecutive receives that failed
 
-	failingSince time.Time // the first of them
-	refusedSince time.Time // the first of those in a row that Sequin refused with 401 or 403
+	failingSince time.Time // when the first of these failed
+	refusedSince time.Time // when the first of the consecutive receives failed that Sequin refused with 401 or 403
 
 	nextCheck    time.Time
 	checking     bool
-	missing      bool // the consumer was not found, once
-	failedChecks int  // since then
-	fatal        error
+	missing      bool  // the consumer was not found, and no receive or check has succeeded since
+	failedChecks int   // failed checks since missing was set
+	fatal        error // why the Subscriber stops by itself
 }
 
 func newSubscriberLoop(s *Subscriber) *subscriberLoop {
@@ -51,37 +51,37 @@ func newSubscriberLoop(s *Subscriber) *subscriberLoop {
 
 func (lp *subscriberLoop) run() {
 	for lp.sub.soft.Err() == nil && lp.fatal == nil {
-		lp.look(time.Now())
+		lp.runDue(time.Now())
 		select {
 		case a := <-lp.answers:
-			lp.take(a)
+			lp.handleAnswer(a)
 		case c := <-lp.checks:
-			lp.takeCheck(c)
+			lp.handleCheck(c)
 		case <-lp.sub.wakeups:
 		case <-lp.timer.C:
 		case <-lp.sub.soft.Done():
 		}
 	}
-	lp.shutDown()
+	lp.runStop()
 }
 
 // never is how long to wait if only an event can change anything.
 const never = time.Hour
 
-// look does what is due at now, and sets the timer to when something is due next.
-func (lp *subscriberLoop) look(now time.Time) {
+// runDue does what is due at now, and sets the timer to when something is due next.
+func (lp *subscriberLoop) runDue(now time.Time) {
 	next := now.Add(never)
 	soonest := func(t time.Time) {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
 	}
-	lp.dropTaken(now)
+	lp.dropRead(now)
 	if by := lp.handOverBy(); !by.IsZero() && lease.Past(now, by) {
 		lp.recall(now)
 	}
 	if by := lp.handOverBy(); !by.IsZero() {
-		lp.sub.buffer.look(now, lp.taken(), lp.sub.times.Count(), lp.sub.mode.Load() == modeHandlers)
+		lp.sub.buffer.check(now, lp.readCount(), lp.sub.times.Count(), lp.sub.mode.Load() == modeHandlers)
 		soonest(by)
 		soonest(now.Add(lp.sub.buffer.pause(lp.window.Sample(lp.sub.buffer.len()))))
 	}
@@ -90,7 +90,7 @@ func (lp *subscriberLoop) look(now time.Time) {
 	}
 	soonest(lp.expire(now))
 	soonest(lp.sendDelayed(now))
-	soonest(lp.startPolls(now))
+	soonest(lp.startReceives(now))
 	if !lp.checking && !now.Before(lp.nextCheck) {
 		lp.startCheck()
 	}
@@ -100,25 +100,25 @@ func (lp *subscriberLoop) look(now time.Time) {
 	lp.timer.Reset(time.Until(next))
 }
 
-// taken is how many deliveries have left the channel, including those that were recalled.
-func (lp *subscriberLoop) taken() uint64 {
+// readCount returns how many deliveries have left the buffer, including those that were recalled.
+func (lp *subscriberLoop) readCount() uint64 {
 	return lp.sub.counts.buffered.Load() - uint64(lp.sub.buffer.len())
 }
 
-// dropTaken forgets what was fetched once its last delivery has left the channel.
-func (lp *subscriberLoop) dropTaken(now time.Time) {
-	taken := lp.taken()
+// dropRead removes the receives whose last delivery has left the buffer from prefetched.
+func (lp *subscriberLoop) dropRead(now time.Time) {
+	read := lp.readCount()
 	n := 0
-	for n < len(lp.prefetched) && lp.prefetched[n].last <= taken {
-		lp.window.Taken(now, &lp.prefetched[n].batch)
+	for n < len(lp.prefetched) && lp.prefetched[n].last <= read {
+		lp.window.Read(now, &lp.prefetched[n].batch)
 		lp.prefetched[n] = nil
 		n++
 	}
 	lp.prefetched = lp.prefetched[n:]
 }
 
-// handOverBy returns when the first delivery in the channel is to be recalled, the zero time if there is none. Two
-// receives may be answered in another order than they were made in, so that it need not be the first in the channel.
+// handOverBy returns when the next buffered delivery must be recalled, the zero time if the buffer is empty. Concurrent
+// receives may be answered out of order, so the earliest hand-over time need not belong to the front of the channel.
 func (lp *subscriberLoop) handOverBy() (first time.Time) {
 	for _, f := range lp.prefetched {
 		if by := f.lease.HandOverBy; first.IsZero() || by.Before(first) {
@@ -144,15 +144,15 @@ func (lp *subscriberLoop) push(now time.Time, ds []Delivery) {
 	}
 }
 
-// recall empties the buffer, returns the deliveries whose leases are nearly over, and sends the others again, in order.
+// recall empties the buffer, returns the deliveries whose hand-over time has passed, and buffers the others again, in order.
 func (lp *subscriberLoop) recall(now time.Time) {
-	taken, was := lp.taken(), lp.prefetched
+	read, was := lp.readCount(), lp.prefetched
 	all := lp.drainBuffer()
 	lp.prefetched = nil
 	fresh := all[:0]
 	for _, d := range all {
 		if lease.Past(now, d.state.fetched.lease.HandOverBy) {
-			lp.sub.settler.returnDelivery(d)
+			lp.sub.settler.nackUndelivered(d)
 		} else {
 			fresh = append(fresh, d)
 		}
@@ -165,20 +165,20 @@ func (lp *subscriberLoop) recall(now time.Time) {
 	lp.sub.counts.expired.Add(uint64(late))
 	for _, f := range was {
 		if lease.Past(now, f.lease.HandOverBy) {
-			lp.window.Expired(now, &f.batch, taken-min(taken, f.takenBefore))
+			lp.window.Expired(now, &f.batch, read-min(read, f.readBefore))
 		}
 	}
 	lp.sub.log(slog.LevelWarn, "returned deliveries that were not read in time", "deliveries", late, "window", lp.window.Size())
 }
 
-// drainBuffer takes back the deliveries that the program has not read.
+// drainBuffer removes and returns the deliveries that the program has not read.
 func (lp *subscriberLoop) drainBuffer() []Delivery {
 	all := lp.sub.buffer.drain()
 	lp.sub.counts.recalled.Add(uint64(len(all)))
 	return all
 }
 
-// expire frees the room of leases that are over, and returns when the next one is.
+// expire frees the room of leases that are over, and returns when the next lease ends.
 func (lp *subscriberLoop) expire(now time.Time) (next time.Time) {
 	unsettled, next := lp.sub.ledger.Expire(now)
 	for _, f := range unsettled {
@@ -192,7 +192,7 @@ func (lp *subscriberLoop) expire(now time.Time) (next time.Time) {
 	return next
 }
 
-// sendDelayed sends the delayed nacks that are due, and returns when the next one is.
+// sendDelayed sends the delayed nacks that are due, and returns when the next one is due.
 func (lp *subscriberLoop) sendDelayed(now time.Time) (next time.Time) {
 	due, next := lp.sub.ledger.Due(now)
 	lp.sendNow(due)
@@ -202,14 +202,14 @@ func (lp *subscriberLoop) sendDelayed(now time.Time) (next time.Time) {
 // sendNow sends nacks that were delayed.
 func (lp *subscriberLoop) sendNow(nacks []lease.Delayed[settling]) {
 	for _, n := range nacks {
-		_ = lp.sub.settler.nack(n.Item, time.Time{}, 0) // ErrClosed comes after finish, which this goroutine calls last
+		_ = lp.sub.settler.nack(n.Item, time.Time{}, 0) // no ErrClosed: this goroutine closes the settler later, in closeSettler
 	}
 }
 
-// checkEvery is how often the consumer is read again: a changed ack_wait takes effect that late at most.
+// checkEvery is the longest time between two reads of the consumer. A changed ack_wait takes effect within that time.
 const checkEvery = time.Minute
 
-// aboutAMinute keeps Subscribers that started together from reading together.
+// aboutAMinute returns checkEvery less a random part, so that Subscribers that start together do not read together.
 func aboutAMinute() time.Duration { return checkEvery - rand.N(checkEvery/10) }
 
 // check is the outcome of reading the consumer again.
@@ -231,16 +231,17 @@ func (lp *subscriberLoop) startCheck() {
 	}()
 }
 
-// takeCheck handles the outcome of a check. A 404 counts only if it comes twice: a server that is being deployed, or a
-// proxy whose errors have a summary too, may give one.
-func (lp *subscriberLoop) takeCheck(c check) {
+// handleCheck handles the outcome of a check. A single 404 does not stop the Subscriber, because it may come from a server
+// that is being deployed, or from a proxy whose errors look like Sequin's. A second one does, unless a receive or a check
+// succeeds in between.
+func (lp *subscriberLoop) handleCheck(c check) {
 	lp.checking = false
 	lp.nextCheck = time.Now().Add(aboutAMinute())
 	f := classify(c.err)
 	switch {
 	case c.err == nil:
 		lp.missing, lp.failedChecks = false, 0
-		if ackWait := c.consumer.AckWait; ackWait != 0 { // an answer that does not tell it changes nothing
+		if ackWait := c.consumer.AckWait; ackWait != 0 { // an answer without ack_wait changes nothing
 			lp.fatal = checkLease(ackWait)
 			lp.sub.setTerms(ackWait)
 		}
@@ -258,7 +259,7 @@ func (lp *subscriberLoop) takeCheck(c check) {
 	}
 }
 
-// removePoll removes a poll that has ended.
-func (lp *subscriberLoop) removePoll(p *poll) {
-	lp.polls = slices.DeleteFunc(lp.polls, func(o *poll) bool { return o == p })
+// removeReceive removes a receive that has ended.
+func (lp *subscriberLoop) removeReceive(p *receiving) {
+	lp.receives = slices.DeleteFunc(lp.receives, func(o *receiving) bool { return o == p })
 }

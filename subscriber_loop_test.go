@@ -16,7 +16,7 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// most keeps the largest number that it was shown.
+// most keeps the largest number that it was given.
 type most struct{ atomic.Int64 }
 
 func (m *most) show(n int) {
@@ -28,7 +28,7 @@ func (m *most) show(n int) {
 	}
 }
 
-// watching returns a client, and the most messages that the server held to be leased after any of its requests.
+// watching returns a client, and the largest number of messages that the server counted as leased after any of its requests.
 func (w *world) watching(t *testing.T) (*sequin.Client, *most) {
 	seen := new(most)
 	return w.through(t, func(behind http.RoundTripper) http.RoundTripper {
@@ -42,7 +42,7 @@ func (w *world) watching(t *testing.T) (*sequin.Client, *most) {
 	}), seen
 }
 
-// This holds however the program behaves. A program that keeps what it reads gets as many as MaxInFlight.
+// The limit holds however the program behaves. A program that keeps what it reads gets as many as MaxInFlight.
 func TestNoMoreThanMaxInFlightIsLeased(t *testing.T) {
 	t.Parallel() // one of the longest
 	for name, handle := range map[string]func(i int, d sequin.Delivery){
@@ -94,7 +94,7 @@ func settleSome(i int, d sequin.Delivery, otherwise func()) {
 	_ = d.Ack()
 }
 
-// The program counts, too: the deliveries that it holds and that are neither settled nor expired.
+// The program also counts the deliveries that it holds and that are neither settled nor expired.
 func TestAProgramNeverHoldsMoreThanMaxInFlight(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -135,7 +135,7 @@ func TestAProgramMayCollectAllThatMaxInFlightAllows(t *testing.T) {
 			select {
 			case d := <-sub.Deliveries():
 				if len(have) > 0 && time.Until(have[0].Deadline) < 0 {
-					have = have[:0] // not enough in time: begin anew
+					have = have[:0] // not enough in time: start again
 				}
 				have = append(have, d)
 			case <-over:
@@ -158,7 +158,7 @@ func TestAProgramThatCollectsSlowlyIsNotStarved(t *testing.T) {
 		w.publish(t, "k", 100)
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
 		d := next(t, sub, time.Second)
-		time.Sleep(20 * time.Second) // of a lease of 30 s: no reason for more at once
+		time.Sleep(20 * time.Second) // of a lease of 30 s: the window does not grow at once
 		require.NoError(t, d.AckSync(w.ctx))
 		time.Sleep(5 * time.Minute) // it did not read: the window is as small as it gets
 		held := map[string]sequin.Delivery{}
@@ -205,7 +205,7 @@ func TestReceivesAskForMoreUpToTheirShare(t *testing.T) {
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
 		w.Fault(sequintest.Fault{Op: sequintest.Ack, Delay: time.Millisecond}) // room comes in large pieces
 		for taken := 0; taken < 5000; {
-			time.Sleep(10 * time.Millisecond) // a program that is never there before the messages
+			time.Sleep(10 * time.Millisecond) // the program always reads after the messages have arrived
 			stats := sub.Stats()
 			for range stats.Received - stats.HandedOut {
 				require.NoError(t, next(t, sub, time.Second).Ack())

@@ -29,9 +29,9 @@ const (
 	pauseLength    = 3 * time.Second
 )
 
-// A process stands still: SIGSTOP, a virtual machine that is moved, a laptop's lid. Others have its messages meanwhile. It
-// must not be given any of them afterwards, but the one that it may have been reading. No other test of this package takes
-// real time; a process cannot be stopped in virtual time.
+// A process may be paused: by SIGSTOP, while its virtual machine is moved, or while a laptop sleeps. During that time its
+// messages are redelivered to others. After the pause it must not get any of them, except the one that it may have been
+// reading. This test uses real time, because a process cannot be stopped in virtual time. No other test of this package does.
 func TestAfterAPauseNothingExpiredIsDelivered(t *testing.T) {
 	if url := os.Getenv("SEQUIN_PAUSED_URL"); url != "" {
 		runPaused(t, url, os.Getenv("SEQUIN_PAUSED_CONSUMER"))
@@ -72,7 +72,7 @@ func TestAfterAPauseNothingExpiredIsDelivered(t *testing.T) {
 	}
 }
 
-// pauseProcess runs the test in a process of its own, pauses that when it is ready, and returns what it printed.
+// pauseProcess runs the test in a process of its own, pauses the process when it is ready, and returns its output.
 func pauseProcess(t *testing.T, url, consumer string) string {
 	self, err := os.Executable()
 	if err != nil {
@@ -148,7 +148,7 @@ func runPaused(t *testing.T, url, consumer string) {
 	}
 }
 
-// standStill is busy until the process has been paused.
+// standStill loops until the process has been paused.
 func standStill() bool {
 	last, end := time.Now(), time.Now().Add(20*time.Second)
 	fmt.Println("ready")

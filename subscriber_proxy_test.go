@@ -16,8 +16,8 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// A proxy before the server cuts or replaces answers above 64 KB, or a link is too slow for them. The messages have 10 KB, and
-// a Subscriber asks for 32 and more at once.
+// A proxy before the server cuts or replaces answers above 64 KB, or a link is too slow for them. The messages have 10 KB,
+// and a Subscriber asks for 32 and more at once.
 func TestReceivesAskForLessUntilTheirAnswersGetThrough(t *testing.T) {
 	const n, limit = 300, 64 << 10
 	for name, fault := range map[string]sequintest.Fault{
@@ -50,8 +50,8 @@ func TestReceivesAskForLessUntilTheirAnswersGetThrough(t *testing.T) {
 	}
 }
 
-// A proxy that gives up reading before a receive has waited for its WaitFor is learned. Otherwise each message that the server
-// delivers to a request which the proxy has given up would come late by its lease.
+// The Subscriber learns the read time-out of a proxy that cuts a receive before the end of its WaitFor. Otherwise each
+// message that the server delivers to a request which the proxy has cut would be delayed by its lease.
 func TestTheReadTimeoutOfAProxyIsLearned(t *testing.T) {
 	for _, timeout := range []time.Duration{2 * time.Second, 5 * time.Second, time.Minute} {
 		for name, fault := range map[string]sequintest.Fault{
@@ -84,8 +84,8 @@ func TestTheReadTimeoutOfAProxyIsLearned(t *testing.T) {
 	}
 }
 
-// An outage is told when it begins and when it ends, however many receives fail meanwhile, by the names of stream and
-// consumer.
+// An outage is logged when it begins and when it ends, however many receives fail in between. The log names the stream and
+// the consumer.
 func TestTheLogTellsAnOutageOfReceivesOnceEachWay(t *testing.T) {
 	for _, mode := range []server.Compat{server.Documented, server.Aug2024} {
 		synctest.Test(t, func(t *testing.T) {

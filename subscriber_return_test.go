@@ -39,7 +39,7 @@ func (w *world) fillBuffer(t *testing.T, sub *sequin.Subscriber, most int) (buff
 // spacious is a consumer for many messages: the 2024 server counts acked ones as pending for five minutes.
 var spacious = sequin.ConsumerOptions{AckWait: 30 * time.Second, MaxAckPending: 100_000}
 
-// If one margin is too short for that, the stop takes the time that is left of the leases.
+// If one margin is too short for that, the stop lasts until the leases end.
 func TestAStopReturnsHoweverManyMessagesAreBuffered(t *testing.T) {
 	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
 		const most, slow = 6000, 1500 * time.Millisecond
@@ -59,7 +59,7 @@ func TestAStopReturnsHoweverManyMessagesAreBuffered(t *testing.T) {
 	})
 }
 
-// Whatever the reason is. Nobody else reports it.
+// DrainError counts such a message whatever the reason is, because nothing else reports it.
 func TestCloseReportsWhatCouldNotBeReturned(t *testing.T) {
 	const most = 10_000
 	for name, row := range map[string]struct {
@@ -105,8 +105,8 @@ func TestCloseReportsWhatCouldNotBeReturned(t *testing.T) {
 	}
 }
 
-// A message that is returned goes to a receive that waits. If that were one of the stopping Subscriber, which is cancelled
-// a moment later, its answer would be lost, and the messages with it until their leases end.
+// The server delivers a returned message to a receive that waits. If that were one of the stopping Subscriber, which is
+// cancelled a moment later, its answer would be lost, and its messages would stay leased until their leases end.
 func TestNoReceiveWaitsWhileAStopReturnsMessages(t *testing.T) {
 	const messages = 5 // few enough for another receive to run
 	ends := map[string]func(ctx context.Context, sub *sequin.Subscriber) error{
@@ -129,7 +129,7 @@ func TestNoReceiveWaitsWhileAStopReturnsMessages(t *testing.T) {
 						case strings.HasSuffix(r.URL.Path, "/receive"):
 							waiting.Add(1)
 							defer waiting.Add(-1)
-							defer time.Sleep(time.Millisecond) // so that a stop that does not wait for its end is noticed
+							defer time.Sleep(time.Millisecond) // so that the test notices a stop that does not wait for its end
 						case strings.HasSuffix(r.URL.Path, "/nack"):
 							nacks.Add(1)
 							if waiting.Load() > 0 {
@@ -155,7 +155,7 @@ func TestNoReceiveWaitsWhileAStopReturnsMessages(t *testing.T) {
 	}
 }
 
-// requireLeft requires that a stop left so many deliveries unsettled, because of reason.
+// requireLeft requires a DrainError with the given number of unsettled deliveries and the given reason.
 func requireLeft(t *testing.T, err error, unsettled int, reason error) {
 	t.Helper()
 	var left *sequin.DrainError
@@ -165,13 +165,13 @@ func requireLeft(t *testing.T, err error, unsettled int, reason error) {
 	require.ErrorIs(t, err, reason)
 }
 
-// A program leaves its loop with deliveries that it does not settle. Close may wait for their leases, but a nil would mean
-// that nothing was left.
+// A program ends its loop with deliveries that it has not settled. Close may wait until their leases end, but must not return
+// nil, which would mean that every delivery was settled.
 func TestCloseAfterALeftLoopTellsWhatWasNotSettled(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		within time.Duration // the ctx of Close
-		later  time.Duration // Close is called so long after the loop
+		later  time.Duration // how long after the loop Close is called
 		reason error
 	}{
 		{"the_ctx_ends_first", 2 * time.Second, 0, context.DeadlineExceeded},
@@ -200,7 +200,7 @@ func TestCloseAfterALeftLoopTellsWhatWasNotSettled(t *testing.T) {
 	}
 }
 
-// What the program left longer ago than its lease has been redelivered, and is no concern of the stop.
+// A delivery whose lease ended before the stop has been redelivered, and the stop does not count it.
 func TestCloseDoesNotCountDeliveriesWhoseLeasesEndedBefore(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})

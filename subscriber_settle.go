@@ -13,15 +13,15 @@ import (
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// settling is an ack or a nack that is being sent. Acks and nacks are batched by the same engine as messages. It is
-// copied from queue to batch, and so holds no more of its delivery than it needs.
+// settling is an ack or a nack that is being sent. Acks and nacks are batched by the same engine as messages. A settling is
+// copied from queue to batch, and therefore holds only the fields of its delivery that it needs.
 type settling struct {
 	ackID       string
 	state       *deliveryState
-	delivery    *Delivery // for OnAckError; nil without one
+	delivery    *Delivery // for OnAckError; nil without OnAckError
 	sync        *syncAck  // nil unless AckSync waits for the result
 	undelivered bool      // the program did not see the message
-	unsure      bool      // an attempt that may have been carried out is being repeated
+	unsure      bool      // an earlier attempt may have been carried out
 }
 
 // The engine's types, for settles.
@@ -31,8 +31,8 @@ type (
 	settleResult = batch.Result[settling, struct{}]
 )
 
-// syncAck is an AckSync that waits. Its result and the end of its ctx may come at once. The first to claim it decides who
-// reports the result: AckSync, or OnAckError as for any other ack.
+// syncAck is an AckSync that waits. Its result and the end of its ctx may come at the same time. Whoever claims it first
+// decides who reports the result: AckSync, or OnAckError as for any other ack.
 type syncAck struct {
 	claimed atomic.Bool
 	result  chan error
@@ -41,28 +41,29 @@ type syncAck struct {
 // claim reports whether the caller is the first to claim a.
 func (a *syncAck) claim() bool { return a != nil && a.claimed.CompareAndSwap(false, true) }
 
-// settleCost is the size of an ack id in a request. The limit of a request is 1,000 ids, which are far from any limit of
-// bytes.
+// settleCost is the size of an ack id in a request. A request has at most 1,000 ids, far below any limit of bytes.
 const settleCost = len(`"00000000-0000-0000-0000-000000000000",`)
 
-// entry returns the settle as the engine takes it. It has no id, because settles may leave in any order.
+// entry returns the engine's entry of the settle. No ID: any two settles may share a batch or overtake each other.
 func (x settling) entry() *settleEntry { return &settleEntry{Item: x, Size: settleCost} }
 
-// compare orders settles by the end of their leases.
+// compare puts the earliest deadline first. The engine uses it only when more than one batch is queued.
 func (x settling) compare(o settling) int {
 	return x.state.lease().Deadline.Compare(o.state.lease().Deadline)
 }
 
-// urgent reports whether the settle could miss its deadline if it waited for more settles, or for the end of a backoff.
+// urgent reports whether the settle could miss its deadline if it waited for more settles or for the end of a backoff.
 func (x *settling) urgent(now time.Time) bool {
 	l := x.state.lease()
 	return l.Deadline.Sub(now) <= max(batch.MaxHold, l.Margin/2)
 }
 
-// The nacks that a program made, and those of messages that it did not see, are sent in different requests.
+// The lanes of the engines. The nacks that a program made and those of messages that it did not see are sent in different
+// requests. Acks have one lane.
 const (
-	laneProgram = iota
-	laneUndelivered
+	laneAck         = 0
+	laneProgram     = 0
+	laneUndelivered = 1
 )
 
 // settler is the Acknowledger of a Subscriber's deliveries. It sends their acks and nacks.
@@ -88,8 +89,8 @@ func newSettler(sub *Subscriber, repeatAcks bool) *settler {
 	return s
 }
 
-// Settle implements Acknowledger. It sends nothing after the deadline: on the 2024 server a redelivery has the same ack
-// id, so that a late ack would settle a message that somebody else is handling, or even a newer version of it.
+// Settle implements Acknowledger. It sends nothing after the deadline. On the 2024 server a redelivery has the same ack id,
+// so that a late ack would settle a message that another program is handling, or even a newer version of it.
 func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error {
 	switch {
 	case d.state == nil || d.state.fetched.origin != s.sub.origin:
@@ -103,20 +104,21 @@ func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error 
 	if lease.Past(now, l.Deadline) {
 		return s.refuse(d, now.Sub(l.Deadline))
 	}
-	// Of two goroutines that settle at once, one gets here first.
+	// Only one of two goroutines that settle at once succeeds here.
 	if !d.state.settled.CompareAndSwap(false, true) {
 		return ErrSettled
 	}
 	s.sub.times.Add(now.Sub(l.Began))
 	s.sub.offer(now)
-	x := s.settling(d)
+	x := s.newSettling(d)
 	if how.Kind == Nack {
 		return s.nack(x, now, how.Delay)
 	}
 	if how.Sync {
 		x.sync = &syncAck{result: make(chan error, 1)}
 	}
-	if err := s.acks.Admit(context.Background(), x.entry(), 0, how.Sync || x.urgent(now), true); err != nil || !how.Sync {
+	// Not ctx: an ack outlives the ctx of AckSync.
+	if err := s.acks.Admit(context.Background(), x.entry(), laneAck, how.Sync || x.urgent(now), true); err != nil || !how.Sync {
 		return err
 	}
 	select {
@@ -130,16 +132,17 @@ func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error 
 	}
 }
 
-func (s *settler) settling(d Delivery) settling {
+// newSettling returns the settling of a delivery.
+func (s *settler) newSettling(d Delivery) settling {
 	x := settling{ackID: d.AckID, state: d.state}
 	if s.sub.cfg.OnAckError != nil {
-		kept := d // a copy for this case alone: the address of d would put every delivery on the heap
+		kept := d // a copy in this branch only: with the address of d, every delivery would escape to the heap
 		x.delivery = &kept
 	}
 	return x
 }
 
-// refuse returns the error of a settle whose lease is over, and lets the loop adapt its window.
+// refuse counts a settle whose lease is over, makes the loop adapt its window, and returns the error.
 func (s *settler) refuse(d Delivery, ago time.Duration) error {
 	s.sub.counts.refusedLate.Add(1)
 	s.sub.late.Store(d.state.fetched)
@@ -156,11 +159,12 @@ func (s *settler) nack(x settling, now time.Time, delay time.Duration) error {
 	return s.nacks.Admit(context.Background(), x.entry(), laneProgram, x.urgent(time.Now()), true)
 }
 
-// returnDelivery nacks a message that the program did not see.
-func (s *settler) returnDelivery(d Delivery) {
+// nackUndelivered nacks a message that the program did not see.
+func (s *settler) nackUndelivered(d Delivery) {
 	d.state.settled.Store(true)
 	x := settling{ackID: d.AckID, state: d.state, undelivered: true}
-	// Admit refuses it only if a stop was interrupted before a handler returned what it had read: that counts as unsettled.
+	// Admit refuses the nack only if a stop was interrupted before a handler returned what it had read. Such a message is
+	// counted as unsettled by Close.
 	_ = s.nacks.Admit(context.Background(), x.entry(), laneUndelivered, false, true)
 }
 
@@ -173,7 +177,7 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 		}
 		return r
 	}
-	margin := b.Items[0].Item.state.lease().Margin // the shortest: ack_wait may have changed meanwhile
+	margin := b.Items[0].Item.state.lease().Margin // the shortest of the batch: ack_wait may have changed in between
 	body := bodies.Get(len(b.Items)*settleCost + 64)
 	body.JSON = wire.AppendSettleHead(body.JSON)
 	for i := range b.Items {
@@ -181,11 +185,7 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 		margin = min(margin, b.Items[i].Item.state.lease().Margin)
 	}
 	body.JSON = wire.AppendSettleTail(body.JSON, b.Items[0].Item.undelivered)
-	verb := "ack"
-	if kind == Nack {
-		verb = "nack"
-	}
-	err := s.sub.client.settle(ctx, s.sub.stream, s.sub.consumer, verb, body, margin, neverRetry)
+	err := s.sub.client.settle(ctx, s.sub.stream, s.sub.consumer, kind.verb(), body, margin, neverRetry)
 	if err == nil {
 		bodies.Put(body)
 		s.failures[kind].Store(0)
@@ -195,9 +195,9 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 	return s.failed(kind, b, err, margin)
 }
 
-// failed decides what becomes of a batch whose request failed. What the server surely did not carry out is repeated. What it
-// may have carried out is repeated only where that cannot settle another delivery: with an ack id of a server that fences
-// them, or an ack on a stream that appends.
+// failed decides what happens to a batch whose request failed. A settle that the server surely did not carry out is retried.
+// One that it may have carried out is retried only if that cannot settle another delivery: if the server fences its ack ids,
+// or if it is an ack on a stream that appends.
 func (s *settler) failed(kind SettlementKind, b *settleBatch, err error, margin time.Duration) settleResult {
 	f := classify(err)
 	failed, again := b.Items, []settleEntry(nil)
@@ -214,17 +214,25 @@ func (s *settler) failed(kind SettlementKind, b *settleBatch, err error, margin 
 	}
 	r := settleResult{Failed: failed, Err: err}
 	if len(again) > 0 {
-		// As one batch, without more settles: one of its ids may be the cause, and the lane has another slot for the others.
-		// With a wait longer than half the margin, leases would end after the server has recovered.
+		// Wait at most half the margin, or leases would run out while a recovered server sits idle. Retry the batch without
+		// adding to it: one of its ids may cause the failure, and the second slot serves the rest.
 		r.Again = []*settleBatch{{Items: again}}
 		r.Wait = min(s.sub.client.cfg.Retry.wait(int(s.failures[kind].Add(1)-1), err), margin/2)
 	}
 	return r
 }
 
+// verb returns the API's name of the operation.
+func (k SettlementKind) verb() string {
+	if k == Nack {
+		return "nack"
+	}
+	return "ack"
+}
+
 // splitExpired splits settles into those that may still be sent and those whose leases are over. Both keep their order.
 func splitExpired(items []settleEntry, now time.Time) (valid, expired []settleEntry) {
-	var l *lease.Lease // of the last one: equal leases come in runs
+	var l *lease.Lease // that of the previous settle: settles of one lease often follow each other
 	over := false
 	isExpired := func(e *settleEntry) bool {
 		if of := e.Item.state.lease(); of != l {
@@ -235,8 +243,7 @@ func splitExpired(items []settleEntry, now time.Time) (valid, expired []settleEn
 	return batch.Partition(items, isExpired)
 }
 
-// settled is the engine's Done. The outcome of a settle is unknown if an attempt may have been carried out and no later
-// answer has told.
+// settled is the engine's Done. A settle that fails after an ambiguous attempt (unsure) has an unknown outcome.
 func (s *settler) settled(kind SettlementKind, items []settleEntry, err error) {
 	if err == nil {
 		s.report(kind, items, nil)
@@ -247,14 +254,14 @@ func (s *settler) settled(kind SettlementKind, items []settleEntry, err error) {
 	s.report(kind, unsure, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err))
 }
 
-// report counts settles that have ended, frees their room, and tells the program of those that failed.
+// report counts settles that have ended, frees their room, and reports those that failed to AckSync or OnAckError.
 func (s *settler) report(kind SettlementKind, items []settleEntry, err error) {
 	if len(items) == 0 {
 		return
 	}
 	s.count(kind, items, err)
 	if err != nil {
-		s.sub.noteLeft(items, err)
+		s.sub.noteUnsent(items, err)
 	}
 	s.sub.ledger.Settled(func(yield func(*lease.Lease) bool) {
 		for i := range items {
@@ -274,14 +281,14 @@ func (s *settler) report(kind SettlementKind, items []settleEntry, err error) {
 		}
 	}
 	if err != nil {
-		s.sub.log(slog.LevelWarn, "could not settle", "deliveries", len(items), "error", err)
+		s.sub.log(slog.LevelWarn, "could not "+kind.verb(), "deliveries", len(items), "error", err)
 	}
 }
 
 func (s *settler) count(kind SettlementKind, items []settleEntry, err error) {
 	c, n := &s.sub.counts, uint64(len(items))
 	switch {
-	case items[0].Item.undelivered: // then all are, or err is ErrClosed, for what two lanes had left
+	case items[0].Item.undelivered: // then all are, or err is ErrClosed for the entries of both lanes
 	case err == nil && kind == Ack:
 		c.acked.Add(n)
 	case err == nil:
@@ -301,9 +308,9 @@ func (s *Subscriber) ackFailed(d Delivery, err error) {
 	}
 }
 
-// noteLeft counts settles that failed while the Subscriber stops, so that Close reports them. A Close that returned nil
-// although an ack of the program has failed would look like a clean end.
-func (s *Subscriber) noteLeft(items []settleEntry, err error) {
+// noteUnsent counts the settles that failed during a stop, so that Close reports them. A Close that returned nil although an
+// ack of the program has failed would look like a clean end.
+func (s *Subscriber) noteUnsent(items []settleEntry, err error) {
 	if s.ledger.Stopping() {
 		s.ledger.NoteUnsent(len(items), errors.Is(err, ErrOutcomeUnknown), err)
 	}

@@ -125,7 +125,7 @@ func TestOfABatchThatHasPartlyExpiredTheRestIsSent(t *testing.T) {
 		for range 10 {
 			require.ErrorIs(t, <-failed, sequin.ErrLeaseExpired)
 		}
-		var sent []string // in one request or two: the first ack may have left before the others came
+		var sent []string // in one request or two: the first ack may have been sent before the others were made
 		for _, r := range w.Requests(sequintest.Ack)[refused:] {
 			sent = append(sent, r.AckIDs()...)
 		}
@@ -236,7 +236,7 @@ func TestASubscriberSettlesItsOwnDeliveriesAlone(t *testing.T) {
 	})
 }
 
-// The ctx of AckSync bounds the wait, and not the ack.
+// The ctx of AckSync bounds only the wait.
 func TestAnAckOutlivesTheCtxOfAckSync(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -256,7 +256,7 @@ func TestAnAckOutlivesTheCtxOfAckSync(t *testing.T) {
 	})
 }
 
-// Somebody waits for it, so that it is sent at once, even while another request hangs.
+// An AckSync waits for its answer, so it is sent at once, even while another request hangs.
 func TestAnAckSyncIsSentAtOnce(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -409,7 +409,7 @@ func TestDelayedNacksAreSentInTheOrderOfTheirTimes(t *testing.T) {
 	})
 }
 
-// It would be late if it waited for more acks, or for the backoff of another one.
+// The ack would be late if it waited for more acks, or for the backoff of another one.
 func TestAnAckShortlyBeforeItsDeadlineIsSentAtOnce(t *testing.T) {
 	for name, row := range map[string]struct {
 		other  sequintest.Fault // what happens to an ack that was made before

@@ -9,19 +9,19 @@ import (
 )
 
 const (
-	// waitingReceiveGrace and receiveGrace are how long a stop lets a receive finish. One that waits at the server and has
-	// had no answer for 100 ms most likely waits for a message, and to cancel it loses nothing. Any other receive is being
-	// answered now, and to cancel it would leave its messages until their leases end.
+	// waitingReceiveGrace and receiveGrace are how long a stop lets a receive run. A receive that waits at the server and has
+	// had no answer for 100 ms most likely waits for a message, and cancelling it loses nothing. Any other receive is being
+	// answered now. If it were cancelled, its messages would stay leased until their leases end.
 	waitingReceiveGrace = 100 * time.Millisecond
 	receiveGrace        = 2 * time.Second
 	// cancellationGrace is how long a stop waits for the server to notice that a waiting receive was cancelled, before it
-	// returns messages. Over loopback that takes up to half a millisecond. Over a longer distance the cancellation and the
-	// nack that follows it take equally long.
+	// returns messages. Over loopback the server needs up to half a millisecond. Over a longer distance the cancellation and
+	// the nack that follows it are delayed equally.
 	cancellationGrace = time.Millisecond
 )
 
-// DrainError tells what a stop left unsettled: because the ctx of Close, or DrainTimeout, or the leases of deliveries ended
-// first, or because a settle or the return of a message failed.
+// DrainError counts the deliveries that a stop did not settle, because the ctx of Close, DrainTimeout or the leases of
+// deliveries ended first, or because a settle or the return of a message failed.
 type DrainError struct {
 	// Unsettled counts the deliveries that the program did not settle in time, and those whose ack, nack or return was not
 	// carried out. They are redelivered when their leases end on the server.
@@ -32,7 +32,7 @@ type DrainError struct {
 	cause error
 }
 
-// Error tells how many deliveries were left.
+// Error returns a text with both counts and the cause.
 func (e *DrainError) Error() string {
 	return fmt.Sprintf("sequin: stopped with %d deliveries unsettled and %d settles of unknown outcome: %v", e.Unsettled, e.Unknown, e.cause)
 }
@@ -41,89 +41,89 @@ func (e *DrainError) Error() string {
 // or ErrLeaseExpired.
 func (e *DrainError) Unwrap() error { return e.cause }
 
-// shutdown is what the loop and the callers of Close and Err tell each other about a stop.
-type shutdown struct {
-	mu      sync.Mutex // guards all below; held for assignments only
-	closing bool       // Close was called: its ctx replaces DrainTimeout
-	cause   error      // why the wait for open deliveries was interrupted
-	reason  error      // what Err returns
-	outcome error      // what Close returns
+// stopState is the state of a stop that the loop shares with the callers of Close and Err.
+type stopState struct {
+	mu            sync.Mutex // guards all below; held for assignments only
+	closing       bool       // Close was called: its ctx replaces DrainTimeout
+	interruptedBy error      // why the wait for open deliveries was interrupted
+	errResult     error      // what Err returns
+	closeResult   error      // what Close returns
 }
 
-func (d *shutdown) beginClose() {
+func (d *stopState) beginClose() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closing = true
 }
 
-func (d *shutdown) isClosing() bool {
+func (d *stopState) isClosing() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.closing
 }
 
-// interrupt notes why the wait for open deliveries ends. The first cause counts.
-func (d *shutdown) interrupt(cause error) {
+// interrupt records why the wait for open deliveries ends. Later calls change nothing.
+func (d *stopState) interrupt(cause error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.cause == nil {
-		d.cause = cause
+	if d.interruptedBy == nil {
+		d.interruptedBy = cause
 	}
 }
 
-func (d *shutdown) setErr(err error) {
+func (d *stopState) setErr(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.reason = err
+	d.errResult = err
 }
 
-func (d *shutdown) err() error {
+func (d *stopState) err() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.reason
+	return d.errResult
 }
 
-// finish sets what Close returns. The cause of an interrupt takes the place of that in left.
-func (d *shutdown) finish(left DrainError) {
+// setOutcome sets what Close returns. If the stop was interrupted, that error replaces left.cause.
+func (d *stopState) setOutcome(left DrainError) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if left.Unsettled+left.Unknown == 0 {
 		return
 	}
-	if d.cause != nil {
-		left.cause = d.cause
+	if d.interruptedBy != nil {
+		left.cause = d.interruptedBy
 	}
-	d.outcome = &left
+	d.closeResult = &left
 }
 
-func (d *shutdown) result() error {
+func (d *stopState) result() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.outcome
+	return d.closeResult
 }
 
-// shutDown stops a Subscriber:
+// runStop stops a Subscriber:
 //
-//  1. It cancels the receives that wait for a message.
+//  1. It cancels the receives that have waited at the server for 100 ms or more.
 //  2. It sends the delayed nacks, returns the deliveries in the channel, and closes the channel.
-//  3. It lets the receives that still run finish, or cancels them, and returns the messages that they received.
+//  3. It waits for the receives that still run, cancels those that run for too long, and returns their messages.
 //  4. It waits until the deliveries that are open are settled, or their leases are over, or the wait is interrupted.
 //  5. It sends the last settles, with a context of their own.
 //  6. It wakes the callers of Close.
-func (lp *subscriberLoop) shutDown() {
+func (lp *subscriberLoop) runStop() {
 	began := time.Now()
 	s := lp.sub
-	s.ledger.Expire(began) // these are not what the stop leaves
+	s.ledger.Expire(began) // leases that were over before the stop do not count as unsettled
 	s.ledger.Stop()
 	if s.soft.Err() == nil {
-		s.shutdown.setErr(lp.fatal)
+		s.stop.setErr(lp.fatal)
 	}
 	s.softStop()
-	// First, because a message that is returned goes to a receive that waits. If that is one of this Subscriber, which is
-	// cancelled a moment later, the message is lost until its lease ends. So is one that is returned before the server has
-	// noticed the cancellation.
+	// Cancel before anything is returned, because the server delivers a returned message to a receive that waits. If that is
+	// a receive of this Subscriber which is cancelled a moment later, the message is not available until its lease ends. The
+	// same happens to a message that is returned before the server has noticed the cancellation.
 	cancelled := false
-	for _, n := lp.cancelPolls(began, began); n > 0; _, n = lp.cancelPolls(began, began) {
+	for _, n := lp.cancelReceives(began, began); n > 0; _, n = lp.cancelReceives(began, began) {
 		lp.returnAnswer(<-lp.answers)
 		cancelled = true
 	}
@@ -134,21 +134,21 @@ func (lp *subscriberLoop) shutDown() {
 	}
 	lp.sendNow(s.ledger.Release()) // from now on nacks are sent at once
 	for _, d := range unread {
-		s.settler.returnDelivery(d)
+		s.settler.nackUndelivered(d)
 	}
 	lp.await(began)
 	lp.timer.Stop()
 	if lp.checking {
 		<-lp.checks // its ctx has ended
 	}
-	lp.finish()
+	lp.closeSettler()
 }
 
 // await waits for the receives that run, and for the open deliveries to be settled.
 func (lp *subscriberLoop) await(began time.Time) {
 	s := lp.sub
 	drainUntil := began.Add(s.cfg.DrainTimeout)
-	var graceUntil time.Time // until then handlers may still settle what they have; zero until the wait is interrupted
+	var graceUntil time.Time // until then handlers may settle their deliveries; zero until the wait is interrupted
 	for {
 		now := time.Now()
 		next := now.Add(never)
@@ -157,13 +157,13 @@ func (lp *subscriberLoop) await(began time.Time) {
 			next = firstDeadline
 		}
 		interrupted := s.hard.Err() != nil
-		bounded := !interrupted && !s.shutdown.isClosing()
+		bounded := !interrupted && !s.stop.isClosing()
 		if interrupted && graceUntil.IsZero() {
 			graceUntil = now.Add(handlerGrace)
 		}
-		mayGiveBack := interrupted && s.handlersServe() && now.Before(graceUntil)
+		mayStillSettle := interrupted && s.handlersServe() && now.Before(graceUntil)
 		switch {
-		case len(lp.polls) == 0 && (open == 0 || interrupted && !mayGiveBack):
+		case len(lp.receives) == 0 && (open == 0 || interrupted && !mayStillSettle):
 			return
 		case bounded && !now.Before(drainUntil):
 			s.stopWaiting(context.DeadlineExceeded)
@@ -171,10 +171,10 @@ func (lp *subscriberLoop) await(began time.Time) {
 		case bounded && drainUntil.Before(next):
 			next = drainUntil
 		}
-		if mayGiveBack && graceUntil.Before(next) {
+		if mayStillSettle && graceUntil.Before(next) {
 			next = graceUntil
 		}
-		if cancelNext, _ := lp.cancelPolls(now, began); cancelNext.Before(next) {
+		if cancelNext, _ := lp.cancelReceives(now, began); cancelNext.Before(next) {
 			next = cancelNext
 		}
 		lp.timer.Reset(time.Until(next))
@@ -193,11 +193,11 @@ func (s *Subscriber) handlersServe() bool {
 	return p != nil && p.serving()
 }
 
-// cancelPolls cancels the receives to which the stop gives no more time. It returns when to look again, and how many are
-// cancelled and have not reported yet: they do at once.
-func (lp *subscriberLoop) cancelPolls(now, began time.Time) (next time.Time, cancelled int) {
+// cancelReceives cancels the receives that have run for as long as the stop lets them. It returns when to call it again, and
+// how many receives are cancelled and have not reported yet. A cancelled receive reports at once.
+func (lp *subscriberLoop) cancelReceives(now, began time.Time) (next time.Time, cancelled int) {
 	next = now.Add(never)
-	for _, p := range lp.polls {
+	for _, p := range lp.receives {
 		if until := p.mayRunUntil(began); now.Before(until) {
 			if until.Before(next) {
 				next = until
@@ -210,8 +210,8 @@ func (lp *subscriberLoop) cancelPolls(now, began time.Time) (next time.Time, can
 	return next, cancelled
 }
 
-// mayRunUntil is until when a stop that began lets the receive finish.
-func (p *poll) mayRunUntil(began time.Time) time.Time {
+// mayRunUntil is the time at which a stop that began at began cancels the receive.
+func (p *receiving) mayRunUntil(began time.Time) time.Time {
 	if p.wait > 0 && !p.answered.Load() {
 		return p.started.Add(waitingReceiveGrace)
 	}
@@ -223,20 +223,20 @@ func (lp *subscriberLoop) returnAnswer(a answer) {
 	lp.account(a)
 	if a.err == nil {
 		for _, d := range a.deliveries {
-			lp.sub.settler.returnDelivery(d)
+			lp.sub.settler.nackUndelivered(d)
 		}
 	}
 }
 
-// finish sends the last settles and sets what Close returns.
-func (lp *subscriberLoop) finish() {
+// closeSettler sends the last settles and sets what Close returns.
+func (lp *subscriberLoop) closeSettler() {
 	s := lp.sub
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.hard), s.terms.Load().Margin)
 	defer cancel()
-	_, _ = s.settler.acks.Close(ctx) // each settle that they leave has been reported by itself
+	_, _ = s.settler.acks.Close(ctx) // report has reported each settle that failed
 	_, _ = s.settler.nacks.Close(ctx)
 	unsent := s.ledger.Unsent()
-	s.shutdown.finish(DrainError{Unsettled: unsent.Unsettled + s.ledger.Unsettled(), Unknown: unsent.Unknown,
+	s.stop.setOutcome(DrainError{Unsettled: unsent.Unsettled + s.ledger.Unsettled(), Unknown: unsent.Unknown,
 		cause: cmp.Or(unsent.Cause, ErrLeaseExpired)})
 	s.hardStop()
 	close(s.done)

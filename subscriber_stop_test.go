@@ -73,7 +73,7 @@ func TestAnIdleSubscriberStopsAtOnce(t *testing.T) {
 	})
 }
 
-// Its answer may be on its way.
+// The answer of such a receive may be arriving.
 func TestAStopLetsALongPollYoungerThan100msFinish(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -85,7 +85,7 @@ func TestAStopLetsALongPollYoungerThan100msFinish(t *testing.T) {
 	})
 }
 
-// Its answer is on its way in any case.
+// The answer of such a receive is always arriving.
 func TestAStopLetsAReceiveThatDoesNotWaitFinish(t *testing.T) {
 	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -107,7 +107,7 @@ func TestAStopLetsAReceiveThatDoesNotWaitFinish(t *testing.T) {
 	})
 }
 
-// However long its receive has waited at the server.
+// This holds however long the receive has waited at the server.
 func TestAStopWaitsForAnAnswerThatHasBegunToArrive(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -122,8 +122,8 @@ func TestAStopWaitsForAnAnswerThatHasBegunToArrive(t *testing.T) {
 	})
 }
 
-// A deploy must not cost a lease: messages that nobody has begun to handle are available to another Subscriber at once, a
-// hundred times.
+// After a deploy, messages that no program has begun to handle must be available to another Subscriber at once, and not only
+// after their leases. The test does it a hundred times.
 func TestABusyStopLeavesNothingBehind(t *testing.T) {
 	t.Parallel() // one of the longest
 	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
@@ -142,7 +142,7 @@ func TestABusyStopLeavesNothingBehind(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		second := open(sequin.SubscriberConfig{MaxInFlight: 50}) // leaves messages for the first
+		second := open(sequin.SubscriberConfig{MaxInFlight: 50}) // does not receive all messages, so that the first gets some
 		go func() {
 			for d := range second.Deliveries() {
 				work(d)
@@ -237,13 +237,14 @@ func TestAStopWaitsForAnUnsettledDeliveryUntilItsDeadline(t *testing.T) {
 	})
 }
 
-// DrainTimeout bounds a stop by ctx alone, and the ctx of Close bounds Close. Then DrainError counts what was left.
+// DrainTimeout bounds a stop by ctx alone, and the ctx of Close bounds Close. Then DrainError counts the deliveries that
+// were not settled.
 func TestAStopIsBounded(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		ctx    bool          // the Subscriber's ctx is cancelled first
 		close  time.Duration // the bound of Close; 0 is none
-		after  time.Duration // Close is called so long after ctx
+		after  time.Duration // how long after the end of ctx Close is called
 		bound  time.Duration
 		reason error
 	}{
@@ -293,7 +294,7 @@ func TestAStopIsBounded(t *testing.T) {
 	}
 }
 
-// A settle after DrainTimeout, but before the ctx of Close ends, is still waited for.
+// Close still waits for a settle that is made after DrainTimeout, but before its ctx ends.
 func TestCloseReplacesDrainTimeout(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -420,7 +421,7 @@ func endCtx(t *testing.T, sub *sequin.Subscriber, cancel context.CancelFunc) err
 // unavailableMargin is the default margin of a lease of 30 s.
 const unavailableMargin = 2 * time.Second
 
-// Nothing can be returned then. The stop counts what it could not settle.
+// While the server is unavailable nothing can be returned. The stop counts the deliveries that it could not settle.
 func TestAStopEndsWhileTheServerIsUnavailable(t *testing.T) {
 	const messages, margin = 20, unavailableMargin
 	for _, row := range []struct {
@@ -476,7 +477,7 @@ func TestNoRequestRunsOnceCloseHasReturned(t *testing.T) {
 			return roundTripper(func(r *http.Request) (*http.Response, error) {
 				running.Add(1)
 				defer running.Add(-1)
-				defer time.Sleep(time.Millisecond) // so that a stop that does not wait for its end is noticed
+				defer time.Sleep(time.Millisecond) // so that the test notices a stop that does not wait for its end
 				return behind.RoundTrip(r)
 			})
 		})
@@ -517,7 +518,7 @@ func TestEveryCloseReturnsTheSame(t *testing.T) {
 	})
 }
 
-// Deliveries that were not read are returned, and the others are waited for.
+// Close returns the deliveries that were not read, and waits for the others.
 func TestAPermanentErrorStopsAsCloseDoes(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 5 * time.Minute})

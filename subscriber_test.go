@@ -54,7 +54,7 @@ func subscribe(t *testing.T, client *sequin.Client, cfg sequin.SubscriberConfig)
 	return sub
 }
 
-// consumer is what the server holds of the consumer of everything.
+// consumer returns the server's state of the consumer of everything.
 func (w *world) consumer(t *testing.T) server.ConsumerState {
 	t.Helper()
 	state, ok := w.Stream("orders")
@@ -63,7 +63,7 @@ func (w *world) consumer(t *testing.T) server.ConsumerState {
 	return state.Consumers[0]
 }
 
-// requireDone wants the consumer to have nothing left, neither available nor leased.
+// requireDone requires that the consumer has no message left, neither available nor leased.
 func (w *world) requireDone(t *testing.T) {
 	t.Helper()
 	c := w.consumer(t)
@@ -71,7 +71,7 @@ func (w *world) requireDone(t *testing.T) {
 	require.Empty(t, c.Outstanding, "outstanding")
 }
 
-// as is another program's client of the same server, known by its name in User-Agent.
+// as returns a client of the same server for another program, which is identified by its name in User-Agent.
 func (w *world) as(t *testing.T, name string) *sequin.Client {
 	t.Helper()
 	c, err := sequin.NewClient(sequin.Config{BaseURL: w.URL, HTTPClient: w.Client(), UserAgent: name})
@@ -84,7 +84,7 @@ func by(name string) func(*sequintest.Request) bool {
 	return func(r *sequintest.Request) bool { return r.Header.Get("User-Agent") == name }
 }
 
-// next returns the next delivery, which must arrive within the time.
+// next returns the next delivery, which must arrive within the given time.
 func next(t *testing.T, sub *sequin.Subscriber, within time.Duration) sequin.Delivery {
 	t.Helper()
 	select {
@@ -97,7 +97,7 @@ func next(t *testing.T, sub *sequin.Subscriber, within time.Duration) sequin.Del
 	}
 }
 
-// closeNow stops sub, which must have nothing left.
+// closeNow stops sub, which must have no unsettled delivery.
 func closeNow(t *testing.T, sub *sequin.Subscriber) {
 	t.Helper()
 	require.NoError(t, sub.Close(t.Context()))
@@ -272,7 +272,7 @@ func everySecond() func(*sequintest.Request) bool {
 	return func(*sequintest.Request) bool { return n.Add(1)%2 == 1 }
 }
 
-// during matches from the first request on, for so long.
+// during matches all requests for the given time after the first one.
 func during(d time.Duration) func(*sequintest.Request) bool {
 	var once sync.Once
 	var began time.Time
@@ -388,8 +388,7 @@ func TestReadsOfAMissingConsumerAreBackedOff(t *testing.T) {
 	})
 }
 
-// An outage is no reason to close the channel, to retry without a pause, or to stop receiving for longer than the
-// outage lasts.
+// During an outage the Subscriber must not close the channel or retry without a pause. After it, receives must continue.
 func TestTheSubscriberWorksAgainAfterAnOutage(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
@@ -432,7 +431,7 @@ func TestTheSubscriberWorksAgainAfterAnOutage(t *testing.T) {
 }
 
 // WaitFor is not set: its default is shortened to what HTTPClient.Timeout leaves. If that is less than 500 ms the Subscriber
-// polls.
+// short-polls.
 func TestTheDefaultWaitForFitsAnyTimeoutOfTheHTTPClient(t *testing.T) {
 	for timeout, want := range map[time.Duration]string{
 		300 * time.Millisecond:  `{"batch_size":32}`,

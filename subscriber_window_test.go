@@ -13,15 +13,15 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// workers settle deliveries, so many at once, each taking so long.
+// workers settle several deliveries at once, each after a given time.
 type workers struct {
 	number int
 	each   time.Duration
 }
 
 // A program that is slow compared with its lease must not get more than it can handle. A message that waits in the
-// channel until its lease is nearly over is received, returned and received again for nothing, and one that is
-// delivered with too little of its lease left is handled for nothing.
+// channel until its lease is nearly over is received, returned and received again without use, and one that is
+// delivered with too little of its lease left is handled without use.
 func TestTheWindowFollowsASlowProgram(t *testing.T) {
 	t.Parallel() // one of the longest
 	for _, row := range []struct {
@@ -76,7 +76,7 @@ func TestTheWindowFollowsASlowProgram(t *testing.T) {
 	}
 }
 
-// With a window of three nothing expires in the channel, but the program takes the last of them with too little time left.
+// With a window of three nothing expires in the channel, but the program reads the last of them with too little time left.
 // Only its late settles show that.
 func TestTheWindowShrinksWhenSettlesComeLate(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
@@ -96,7 +96,7 @@ func TestTheWindowShrinksWhenSettlesComeLate(t *testing.T) {
 	})
 }
 
-// A program was quick and then stops reading. How quick it was no longer counts.
+// A program was quick and then stops reading. Its earlier speed must no longer count.
 func TestTheWindowShrinksAtOnceWhenNobodyReads(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", spacious)
@@ -108,7 +108,7 @@ func TestTheWindowShrinksAtOnceWhenNobodyReads(t *testing.T) {
 	})
 }
 
-// A program that forgets some deliveries and settles others does not wait for more.
+// A program that never settles some deliveries and settles others does not wait for more.
 func TestTheWindowDoesNotGrowBecauseOfForgottenDeliveries(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})

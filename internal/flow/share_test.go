@@ -24,23 +24,23 @@ func TestAReceiveWhoseAnswerIsTooLargeIsFollowedByHalfOfIt(t *testing.T) {
 }
 
 func TestASizeThatIsTooLargeIsTriedOnceAMinute(t *testing.T) {
-	const most = 60 // in an answer
+	const limit = 60 // messages in the largest answer that gets through
 	for name, certain := range map[string]bool{"cut": true, "refused": false} {
 		w := NewWindow(1000, 1, 1000, new(HandlingTimes))
 		now := time.Now()
 		lost, full := 0, 0
 		for began := now; now.Sub(began) < 10*time.Minute; now = now.Add(100 * time.Millisecond) {
-			if ask := w.Ask(1000); ask > most {
+			if ask := w.Ask(1000); ask > limit {
 				lost++
 				w.Lost(now, ask, certain)
 			} else {
 				w.Arrived(now, ask)
-				if ask > most/2 {
+				if ask > limit/2 {
 					full++
 				}
 			}
 		}
-		require.LessOrEqual(t, lost, 4+1+10, name) // down from 500, once more, and each minute
+		require.LessOrEqual(t, lost, 4+1+10, name) // four from 500 down, one more, and one each minute
 		require.Greater(t, full, 5900, name)
 	}
 }
@@ -73,7 +73,7 @@ func TestAWaitThatAProxyCutsIsShortened(t *testing.T) {
 		{time.Minute, time.Minute + 10*time.Millisecond, true, 45 * time.Second}, // the same time-out
 		{20 * time.Second, 22 * time.Second, false, 5 * time.Minute},             // the server did not answer in time
 		{20 * time.Second, 100 * time.Millisecond, false, 5 * time.Minute},       // an outage
-		{0, 5 * time.Second, false, 5 * time.Minute},                             // it did not wait
+		{0, 5 * time.Second, false, 5 * time.Minute},                             // a receive that does not wait
 		{500 * time.Millisecond, 500 * time.Millisecond, true, 500 * time.Millisecond},
 	} {
 		var w Wait

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// HandlingTimes keeps how long the program took lately from a message's receive to its settle. The zero value is ready
+// HandlingTimes keeps the latest times from a message's receive to its settle. The zero value is ready
 // for use. Its methods may be called from any goroutine.
 type HandlingTimes struct {
 	count atomic.Uint64
-	last  [256]atomic.Int64 // enough to see the slow ones among the fast ones of 200 workers, few enough to forget a bad minute soon
+	last  [256]atomic.Int64 // enough to include the slow ones of 200 workers, few enough to replace those of a bad minute soon
 }
 
 // Add adds the time of a message that was settled.

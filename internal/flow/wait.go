@@ -2,7 +2,7 @@ package flow
 
 import "time"
 
-// Wait is how long a receive may wait at the server: as long as is configured, or less where a proxy cuts requests that wait
+// Wait limits how long a receive waits at the server: as long as is configured, or less if a proxy cuts requests that wait
 // for longer than its read time-out.
 type Wait struct {
 	limit time.Duration // 0 if none is known
@@ -10,17 +10,17 @@ type Wait struct {
 }
 
 const (
-	// longerAfter is how long a limit is kept before twice as much is tried. A message that is delivered to a receive which
-	// a proxy has just cut may be lost until its lease ends, so this is rare.
+	// longerAfter is how long a limit is kept before twice the limit is tried. It is long, because a message that is
+	// delivered to a receive which a proxy has just cut is not available until its lease ends.
 	longerAfter = 10 * time.Minute
-	// leastWait is the shortest wait that is told apart from a failure of the server, and the least that is learned: a
-	// server waits for no less.
+	// leastWait is the smallest limit, because a server accepts no shorter wait. A receive that is cut sooner has met another
+	// failure.
 	leastWait = 500 * time.Millisecond
-	// cutTolerance is how much later than the end of the wait a proxy's answer may arrive that has the same time-out.
+	// cutTolerance is how long after the end of the wait a proxy with the same time-out may still cut the receive.
 	cutTolerance = time.Second
 )
 
-// Limit returns the wait that is possible, at most wait.
+// Limit returns how long a receive may wait: wait, or the limit if that is shorter.
 func (w *Wait) Limit(now time.Time, wait time.Duration) time.Duration {
 	if w.limit == 0 {
 		return wait
@@ -35,9 +35,9 @@ func (w *Wait) Limit(now time.Time, wait time.Duration) time.Duration {
 	return min(wait, w.limit)
 }
 
-// Cut notes that a receive that could wait for wait was cut after some time, without a byte of an answer. It reports whether
-// the wait was the reason. If it was, the next wait is a quarter shorter than that time: what the proxy measures includes the
-// way to the server.
+// Cut records that a receive that could wait for wait was cut after the time after, without a byte of an answer. It reports
+// whether the wait was the reason. If it was, the new limit is a quarter shorter than that time, because the proxy's time-out
+// includes the time to reach the server.
 func (w *Wait) Cut(now time.Time, wait, after time.Duration) bool {
 	if wait == 0 || after < leastWait || after > wait+cutTolerance {
 		return false

@@ -49,7 +49,7 @@ func TestTheWindowDoublesOnlyIfTwiceAsManyWouldBeSettledInTime(t *testing.T) {
 		}
 		began := time.Now()
 		b := w.NewBatch(newLease(began), w.Round(), row.limited)
-		w.Taken(began.Add(row.took), &b)
+		w.Read(began.Add(row.took), &b)
 		require.Equal(t, row.want, w.Size(), name)
 	}
 }
@@ -77,7 +77,7 @@ func TestALateSettleShrinksTheWindowOnlyIfItsMessageWasLongInTheBuffer(t *testin
 		w := NewWindow(1000, 2, 1000, &times)
 		began := time.Now()
 		b := w.NewBatch(newLease(began), w.Round(), false)
-		w.Taken(began.Add(took), &b)
+		w.Read(began.Add(took), &b)
 		w.Late(&b)
 		require.Equal(t, want, w.Size(), took)
 	}
