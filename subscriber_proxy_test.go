@@ -103,7 +103,7 @@ func TestTheLogTellsAnOutageOfReceivesOnceEachWay(t *testing.T) {
 			closeNow(t, sub)
 			var lines []string
 			for line := range strings.Lines(log.String()) {
-				if strings.Contains(line, "receive") && !strings.Contains(line, "does not wait") {
+				if strings.Contains(line, "receive") && !strings.Contains(line, "short polling") {
 					lines = append(lines, line)
 					require.Contains(t, line, "stream=orders consumer=all")
 				}
