@@ -2,6 +2,7 @@ package batch
 
 import (
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,9 +131,9 @@ func TestRetriesKeepTheOrderOfEachIDWhenSomeFollowACandidate(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			cfg := Config[parcel, int]{InOrder: row.inOrder, Limits: func(int) Limits { return Limits{Count: 5, Bytes: 1000} }}
 			withDriver(t, cfg, func(t *testing.T, d *driver) {
-				step := 0
+				var steps atomic.Int32 // candidates run side by side
 				d.result = func(b *parcelBatch) parcelResult {
-					switch step++; step {
+					switch steps.Add(1) {
 					case 2: // {1, 2, 3, 4, 5}
 						return parcelResult{Again: []*parcelBatch{{Items: b.Items[:1]}, {Items: b.Items[1:2]}, {Items: b.Items[2:4]}, {Items: b.Items[4:]}}}
 					case 3: // {1}

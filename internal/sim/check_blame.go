@@ -143,7 +143,7 @@ func endsForAReason(h *history) (found []violation) {
 }
 
 // mayEnd reports whether Sequin's own answers allow that a Subscriber ends: a 401 or 403 to every receive for 30 s, or a 404
-// that a read of the consumer has confirmed.
+// to a receive or to a read of the consumer that another read has confirmed.
 func (h *history) mayEnd(end stop) bool {
 	var calls []*call
 	for _, c := range h.rec.calls {
@@ -153,13 +153,14 @@ func (h *history) mayEnd(end stop) bool {
 	}
 	slices.SortFunc(calls, func(a, b *call) int { return a.order - b.order })
 	var since time.Time // the first 401 or 403 of those to the latest receives in a row; zero if the latest got another answer
-	var lost bool       // the latest receive got a 404
+	var lost bool       // the latest receive, or the latest read, got a 404
 	for _, c := range calls {
 		switch {
 		case c.kind == otherCall:
 			if lost && errors.Is(end.ended, sequin.ErrNotFound) && c.refused(http.StatusNotFound) {
 				return true
 			}
+			lost = lost || c.refused(http.StatusNotFound)
 		case !c.refused(http.StatusUnauthorized, http.StatusForbidden):
 			since, lost = time.Time{}, c.refused(http.StatusNotFound)
 		case since.IsZero():

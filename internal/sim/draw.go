@@ -183,7 +183,6 @@ func (d drawer) complete(f *faultPlan) {
 		}
 	case refusal:
 		f.Status = pick(d, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound)
-		f.Op = sequintest.Send // TODO: receives, when a Subscriber ends only after 30 s of them
 		if d.chance(20) {
 			f.For = time.Minute // longer than a Subscriber goes on
 		}
@@ -217,8 +216,7 @@ func (d drawer) lasting() (faults []faultPlan) {
 	}{
 		{50, []faultKind{poison400, poison500, poison403, poison504, poisonReset, poisonHang}},
 		{10, []faultKind{tooLarge}},
-		// TODO: answerLimit502 and answerLimitCut, when receives adapt to them.
-		{25, []faultKind{readTimeout504, readTimeoutCut, slowLink, requestLimit413, requestLimit502, requestLimitCut, brokenBackend}},
+		{25, []faultKind{answerLimit502, answerLimitCut, readTimeout504, readTimeoutCut, slowLink, requestLimit413, requestLimit502, requestLimitCut, brokenBackend}},
 	} {
 		if d.chance(group.percent) {
 			f := faultPlan{For: wholeRun, Kind: pick(d, group.kinds...), Op: sequintest.Send, Share: 100}
