@@ -114,6 +114,8 @@ func (p *Publisher) run(ctx context.Context, b *messageBatch) messageResult {
 		if r, decided := p.judge(ctx, b); decided {
 			return r
 		}
+	} else if w.doubt.timedOut && p.passesOthers(ctx, b) {
+		return messageResult{Again: []*messageBatch{b}, Aside: true}
 	}
 	return p.attempt(ctx, b)
 }

@@ -25,6 +25,7 @@ type doubt struct {
 	blame      blame.Case
 	controls   int           // its own controls that failed in a row
 	comparable bool          // controls must have about its size, because the size may be the cause
+	timedOut   bool          // its latest attempt timed out, and no control was made since
 	aloneSince time.Duration // when a candidate of one message was first attempted, counted from Publisher.started
 }
 
@@ -54,11 +55,31 @@ func (p *Publisher) refused(b *messageBatch, f requestFailure, err error, others
 	if lost {
 		p.size(b).Failed(len(w.body.JSON), time.Now())
 	}
-	if w.doubt.refusals++; othersPassed && errors.Is(err, context.DeadlineExceeded) {
-		w.doubt.refusals = triesInPlace // another time-out in its lane would delay the lane for as long again
-		return messageResult{Again: []*messageBatch{b}, Aside: true, Wait: p.client.cfg.Retry.wait(0, err)}
+	w.doubt.refusals++
+	if errors.Is(err, context.DeadlineExceeded) {
+		if othersPassed {
+			w.doubt.refusals = triesInPlace // another time-out in its lane would delay the lane for as long again
+			return messageResult{Again: []*messageBatch{b}, Aside: true, Wait: p.client.cfg.Retry.wait(0, err)}
+		}
+		w.doubt.timedOut = true
 	}
 	return p.retry(b, err)
+}
+
+// passesOthers makes a control for a batch that has timed out in its lane while no other send succeeded, and reports whether
+// the server accepts it. Then only this batch times out, and another time-out in its lane would delay the lane for as long
+// again. It makes one control for each time-out.
+func (p *Publisher) passesOthers(ctx context.Context, b *messageBatch) bool {
+	d := &b.Work.doubt
+	d.timedOut = false
+	if err := p.control(ctx, b); err != nil {
+		if f := classify(err); ctx.Err() == nil && f.subject != subjectLoad {
+			p.tracker.Failed()
+		}
+		return false
+	}
+	d.refusals = triesInPlace
+	return true
 }
 
 // leastControl returns the least size of a control of b: the size of a message that may fail, half the size of a batch that

@@ -167,6 +167,28 @@ func TestAMessageThatHangsIsDecidedInTimeAtDefaults(t *testing.T) {
 	})
 }
 
+// A full batch holds a message that makes each send time out, and no other message waits. Its lane waits for one time-out
+// only, because a control shows that the server is not the cause.
+func TestTheLastBatchIsDecidedInTimeWhenAMessageHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newObstructedWorld(t, sequin.Config{}, meets("poison", hangs))
+		failed := new(failureList)
+		pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{Linger: time.Second, OnFailure: failed.add})
+		require.NoError(t, err)
+		for i := range 4000 {
+			data := "harmless"
+			if i == 100 {
+				data = "poison"
+			}
+			require.NoError(t, pub.Send(w.ctx, fmt.Sprint("k.", i), data))
+		}
+		began := time.Now()
+		require.NoError(t, pub.Close(w.ctx))
+		require.Equal(t, []string{"k.100"}, failed.keys())
+		require.Less(t, time.Since(began), 2*time.Minute)
+	})
+}
+
 // No message is at fault if a server fails at random.
 func TestRandomFailuresFailNobody(t *testing.T) {
 	for name, fault := range map[string]obstacle{"500": page(500, `{"errors":{"detail":"Internal Server Error"}}`), "reset": resets, "403": page(403, "")} {
