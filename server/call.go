@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -19,15 +20,22 @@ type call struct {
 	stream, consumer, key string // elements of the path, unescaped
 }
 
+// ctx ends when the client is gone.
+func (c *call) ctx() context.Context { return c.r.Context() }
+
+// storing is the ctx of a change that has to take place although the client may be gone: a lease that began is then ended
+// by a second change.
+func (c *call) storing() context.Context { return context.WithoutCancel(c.ctx()) }
+
 // findStream finds the stream of the path.
-func (c *call) findStream() (store.Stream, error) { return c.srv.store.Stream(c.stream) }
+func (c *call) findStream() (store.Stream, error) { return c.srv.store.Stream(c.ctx(), c.stream) }
 
 // findConsumer finds the consumer of the path in the stream of the path.
 func (c *call) findConsumer() (store.Consumer, error) {
-	return findInStream(c.srv.store, c.stream, c.consumer)
+	return findInStream(c.ctx(), c.srv.store, c.stream, c.consumer)
 }
 
 // findReceiver finds the consumer of a receive, an ack or a nack.
 func (c *call) findReceiver() (store.Consumer, error) {
-	return c.srv.dialect.findConsumer(c.srv.store, c.stream, c.consumer)
+	return c.srv.dialect.findConsumer(c.ctx(), c.srv.store, c.stream, c.consumer)
 }

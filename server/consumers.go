@@ -46,9 +46,17 @@ func (c *call) listConsumers() error {
 	if err != nil {
 		return err
 	}
+	consumers, err := s.Consumers(c.ctx())
+	if err != nil {
+		return err
+	}
 	var all []store.ConsumerInfo
-	for _, consumer := range s.Consumers() {
-		all = append(all, consumer.Info())
+	for _, consumer := range consumers {
+		info, err := consumer.Info(c.ctx())
+		if err != nil {
+			return err
+		}
+		all = append(all, info)
 	}
 	c.srv.dialect.sortConsumers(all)
 	out := list[consumerJSON]{[]consumerJSON{}}
@@ -67,25 +75,38 @@ func (c *call) createConsumer() error {
 	if err != nil {
 		return err
 	}
+	stream, err := s.Info(c.ctx())
+	if err != nil {
+		return err
+	}
 	f := form{params: p}
 	o := store.ConsumerOptions{Name: f.text("name"), Filter: f.text("filter_key_pattern")}
 	o.ConsumerLimits = store.ConsumerLimits{AckWait: defaultAckWait, MaxAckPending: defaultMaxAckPending, MaxWaiting: defaultMaxWaiting}
 	if kind, given := p["kind"]; given && kind != nil && kind != "pull" {
 		f.reject("kind", "is invalid")
 	}
-	c.checkConsumer(&f, o, s.Info().Name)
+	c.checkConsumer(&f, o, stream.Name)
 	readLimits(&f, &o.ConsumerLimits)
 	if err := f.err(); err != nil {
 		return err
 	}
-	consumer, err := s.CreateConsumer(o)
+	consumer, err := s.CreateConsumer(c.ctx(), o)
 	if errors.Is(err, store.ErrNameTaken) {
 		return invalidField("name", "has already been taken")
 	}
 	if err != nil {
 		return err
 	}
-	return c.ok(c.consumerJSON(consumer.Info()))
+	return c.okConsumer(consumer)
+}
+
+// okConsumer answers with a consumer.
+func (c *call) okConsumer(consumer store.Consumer) error {
+	info, err := consumer.Info(c.ctx())
+	if err != nil {
+		return err
+	}
+	return c.ok(c.consumerJSON(info))
 }
 
 func (c *call) checkConsumer(f *form, o store.ConsumerOptions, stream string) {
@@ -118,7 +139,7 @@ func (c *call) getConsumer() error {
 	if err != nil {
 		return err
 	}
-	return c.ok(c.consumerJSON(consumer.Info()))
+	return c.okConsumer(consumer)
 }
 
 func (c *call) updateConsumer() error {
@@ -130,13 +151,17 @@ func (c *call) updateConsumer() error {
 	if err != nil {
 		return err
 	}
+	before, err := consumer.Info(c.ctx())
+	if err != nil {
+		return err
+	}
 	f := form{params: p}
-	limits := consumer.Info().ConsumerLimits
+	limits := before.ConsumerLimits
 	readLimits(&f, &limits)
 	if err := f.err(); err != nil {
 		return err
 	}
-	info, err := consumer.Update(limits)
+	info, err := consumer.Update(c.ctx(), limits)
 	if err != nil {
 		return err
 	}
@@ -148,8 +173,8 @@ func (c *call) deleteConsumer() error {
 	if err != nil {
 		return err
 	}
-	if err := consumer.Delete(); err != nil {
+	if err := consumer.Delete(c.ctx()); err != nil {
 		return err
 	}
-	return c.ok(deletedJSON{consumer.Info().ID, true})
+	return c.ok(deletedJSON{consumer.ID(), true})
 }

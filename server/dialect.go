@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"math"
 	"slices"
 	"strings"
@@ -50,7 +51,7 @@ type dialect struct {
 	extensions []string // announced in Sequin-Extensions headers
 
 	// Receiving and settling.
-	findConsumer     func(s store.Store, stream, consumer string) (store.Consumer, error)
+	findConsumer     func(ctx context.Context, s store.Store, stream, consumer string) (store.Consumer, error)
 	longPoll         bool     // wait_for is supported
 	fractionalBatch  *failure // the answer to a batch_size with a fraction or an exponent
 	waitedHeader     bool     // an answer has Sequin-Waited-Ms
@@ -126,15 +127,15 @@ func sortByName(all []store.ConsumerInfo) {
 }
 
 // findInStream finds the consumer in the stream of the request's path.
-func findInStream(s store.Store, stream, consumer string) (store.Consumer, error) {
-	found, err := s.Stream(stream)
+func findInStream(ctx context.Context, s store.Store, stream, consumer string) (store.Consumer, error) {
+	found, err := s.Stream(ctx, stream)
 	if err != nil {
 		return nil, err
 	}
-	return found.Consumer(consumer)
+	return found.Consumer(ctx, consumer)
 }
 
 // findAnywhere ignores the stream of the request's path, as the 2024 server does for receive, ack and nack.
-func findAnywhere(s store.Store, _, consumer string) (store.Consumer, error) {
-	return s.Consumer(consumer)
+func findAnywhere(ctx context.Context, s store.Store, _, consumer string) (store.Consumer, error) {
+	return s.Consumer(ctx, consumer)
 }

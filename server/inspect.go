@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"math"
 	"time"
 
@@ -39,9 +40,13 @@ type OutstandingState struct {
 
 // Streams returns the names of all streams, newest first.
 func (s *Server) Streams() []string {
+	ctx := context.Background()
 	names := []string{}
-	for _, stream := range s.store.Streams() {
-		names = append(names, stream.Info().Name)
+	streams, _ := s.store.Streams(ctx)
+	for _, stream := range streams {
+		if info, err := stream.Info(ctx); err == nil {
+			names = append(names, info.Name)
+		}
 	}
 	return names
 }
@@ -49,21 +54,43 @@ func (s *Server) Streams() []string {
 // Inspect returns a copy of a stream, found by name or id, and false if there is none. It copies every message. The parts
 // are copied one after the other: a request that runs meanwhile may show in one part and not in another.
 func (s *Server) Inspect(stream string) (StreamState, bool) {
-	found, err := s.store.Stream(stream)
+	ctx := context.Background()
+	found, err := s.store.Stream(ctx, stream)
 	if err != nil {
 		return StreamState{}, false
 	}
-	state := StreamState{ID: found.ID(), Name: found.Info().Name}
-	for _, m := range found.List(store.ListQuery{Limit: math.MaxInt}) {
+	state, err := inspect(ctx, found)
+	return state, err == nil
+}
+
+func inspect(ctx context.Context, found store.Stream) (StreamState, error) {
+	info, err := found.Info(ctx)
+	if err != nil {
+		return StreamState{}, err
+	}
+	all, err := found.List(ctx, store.ListQuery{Limit: math.MaxInt})
+	if err != nil {
+		return StreamState{}, err
+	}
+	consumers, err := found.Consumers(ctx)
+	if err != nil {
+		return StreamState{}, err
+	}
+	state := StreamState{ID: info.ID, Name: info.Name}
+	for _, m := range all {
 		state.Messages = append(state.Messages, MessageState{
 			Key: m.Key, Data: m.Data, Seq: m.Seq,
 			InsertedAt: time.UnixMicro(m.InsertedAt).UTC(), UpdatedAt: time.UnixMicro(m.UpdatedAt).UTC(),
 		})
 	}
-	for _, c := range found.Consumers() {
-		state.Consumers = append(state.Consumers, consumerState(c.State()))
+	for _, c := range consumers {
+		cs, err := c.State(ctx)
+		if err != nil {
+			return StreamState{}, err
+		}
+		state.Consumers = append(state.Consumers, consumerState(cs))
 	}
-	return state, true
+	return state, nil
 }
 
 func consumerState(c store.ConsumerState) ConsumerState {

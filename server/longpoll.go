@@ -55,9 +55,9 @@ func parseWait(v any) (time.Duration, bool) {
 // http.Server shuts down. The wait starts when the request arrives. It returns at once when a message is available and no
 // other receive waits.
 func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst []store.Delivery) ([]store.Delivery, error) {
-	place, err := consumer.Queue()
+	place, err := consumer.Queue(c.ctx())
 	if err != nil {
-		return dst, tooManyWaiting(err, consumer)
+		return dst, c.tooManyWaiting(err, consumer)
 	}
 	defer place.Leave()
 	over := time.NewTimer(wait - time.Since(c.arrived))
@@ -72,7 +72,7 @@ func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst 
 		case <-c.r.Context().Done():
 			return dst, nil
 		}
-		dst, err = place.Receive(n, dst)
+		dst, err = place.Receive(c.storing(), n, dst)
 		if errors.Is(err, store.ErrClosed) {
 			return dst, nil // the server was closed: the answer is an empty list
 		}
@@ -82,12 +82,16 @@ func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst 
 	}
 }
 
-func tooManyWaiting(err error, consumer store.Consumer) error {
+func (c *call) tooManyWaiting(err error, consumer store.Consumer) error {
 	if !errors.Is(err, store.ErrTooManyWaiting) {
+		return err
+	}
+	info, err := consumer.Info(c.ctx())
+	if err != nil {
 		return err
 	}
 	return &failure{
 		status:  http.StatusTooManyRequests,
-		summary: "Too many receives are waiting: the consumer's `max_waiting` is " + strconv.Itoa(consumer.Info().MaxWaiting),
+		summary: "Too many receives are waiting: the consumer's `max_waiting` is " + strconv.Itoa(info.MaxWaiting),
 	}
 }

@@ -27,7 +27,11 @@ func (c *call) listMessages() error {
 	if err != nil {
 		return err
 	}
-	return c.encode(func(e *encoder) { e.messages(s.ID(), s.List(q)) })
+	all, err := s.List(c.ctx(), q)
+	if err != nil {
+		return err
+	}
+	return c.encode(func(e *encoder) { e.messages(s.ID(), all) })
 }
 
 func listQuery(p params) (store.ListQuery, error) {
@@ -60,7 +64,7 @@ func (c *call) getMessage() error {
 	if err != nil {
 		return err
 	}
-	m, err := s.Get(c.key)
+	m, err := s.Get(c.ctx(), c.key)
 	if err != nil {
 		return err
 	}
@@ -72,7 +76,7 @@ func (c *call) messageInfo() error {
 	if err != nil {
 		return err
 	}
-	m, views, err := s.States(c.key)
+	m, views, err := s.States(c.ctx(), c.key)
 	if err != nil {
 		return err
 	}
@@ -100,7 +104,7 @@ func (c *call) peek() error {
 	if err != nil {
 		return err
 	}
-	consumer, err := s.Consumer(c.consumer)
+	consumer, err := s.Consumer(c.ctx(), c.consumer)
 	if err != nil {
 		return err
 	}
@@ -118,9 +122,13 @@ func (c *call) peek() error {
 	default:
 		return badRequest("Invalid visible parameter")
 	}
+	views, err := consumer.Peek(c.ctx(), q)
+	if err != nil {
+		return err
+	}
 	return c.encode(func(e *encoder) {
 		e.raw(`{"data":[`)
-		for i, v := range consumer.Peek(q) {
+		for i, v := range views {
 			if i > 0 {
 				e.raw(",")
 			}

@@ -41,7 +41,7 @@ func (c *call) receive() error {
 		deliveries.Put(got)
 	}()
 	if wait == 0 {
-		*got, err = consumer.Receive(n, *got)
+		*got, err = consumer.Receive(c.storing(), n, *got)
 	} else {
 		*got, err = c.longPoll(consumer, n, wait, *got)
 	}
@@ -83,7 +83,7 @@ func (c *call) deliver(consumer store.Consumer, got []store.Delivery) {
 	buf := getBuffer()
 	defer putBuffer(buf)
 	e := encoder{buf: (*buf)[:0], deliverCount: d.deliverCount}
-	e.deliveries(consumer.Info().StreamID, got)
+	e.deliveries(consumer.StreamID(), got)
 	*buf = e.buf
 
 	err := c.r.Context().Err()
@@ -96,11 +96,11 @@ func (c *call) deliver(consumer store.Consumer, got []store.Delivery) {
 		err = http.NewResponseController(c.w).Flush()
 	}
 	if err != nil && !errors.Is(err, http.ErrNotSupported) && d.returnUnsent {
-		returnAll(consumer, got)
+		c.returnAll(consumer, got)
 	}
 }
 
-func returnAll(consumer store.Consumer, got []store.Delivery) {
+func (c *call) returnAll(consumer store.Consumer, got []store.Delivery) {
 	if len(got) == 0 {
 		return
 	}
@@ -108,5 +108,7 @@ func returnAll(consumer store.Consumer, got []store.Delivery) {
 	for i, d := range got {
 		ids[i] = d.ID
 	}
-	_ = consumer.Settle(ids, store.Return) // fails only when the consumer is gone, and its leases with it
+	// An error means that the consumer is gone, and its leases with it, or that the store has failed. Then the leases end at
+	// their time.
+	_ = consumer.Settle(c.storing(), ids, store.Return)
 }

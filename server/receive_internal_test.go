@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -21,19 +22,19 @@ type (
 	slowConsumer struct{ store.Consumer }
 )
 
-func (s slowStore) Stream(ref string) (store.Stream, error) {
-	stream, err := s.Store.Stream(ref)
+func (s slowStore) Stream(ctx context.Context, ref string) (store.Stream, error) {
+	stream, err := s.Store.Stream(ctx, ref)
 	return slowStream{stream}, err
 }
 
-func (s slowStream) Consumer(ref string) (store.Consumer, error) {
-	consumer, err := s.Stream.Consumer(ref)
+func (s slowStream) Consumer(ctx context.Context, ref string) (store.Consumer, error) {
+	consumer, err := s.Stream.Consumer(ctx, ref)
 	return slowConsumer{consumer}, err
 }
 
-func (c slowConsumer) Receive(n int, dst []store.Delivery) ([]store.Delivery, error) {
+func (c slowConsumer) Receive(ctx context.Context, n int, dst []store.Delivery) ([]store.Delivery, error) {
 	time.Sleep(40 * time.Millisecond) // before the lease: part of the wait
-	dst, err := c.Consumer.Receive(n, dst)
+	dst, err := c.Consumer.Receive(ctx, n, dst)
 	time.Sleep(300 * time.Millisecond) // after it: part of the lease
 	return dst, err
 }

@@ -35,7 +35,7 @@ func (c *call) send() error {
 	published := 0
 	// A send of no messages tells a client that the server works. It changes nothing and is not remembered.
 	if len(in.messages) > 0 {
-		if published, err = s.Send(once, in.messages); err != nil {
+		if published, err = s.Send(c.ctx(), once, in.messages); err != nil {
 			return err
 		}
 	}

@@ -116,7 +116,9 @@ func New(cfg Config) *Server {
 // unless the Server is closed first.
 func (s *Server) Close() {
 	s.closed.Store(true)
-	s.store.Close()
+	if err := s.store.Close(); err != nil {
+		s.log.Error("the store could not be closed", "error", err)
+	}
 }
 
 // HTTPServer returns an http.Server for this handler, with limits against slow clients: 10 seconds for the header of a

@@ -32,7 +32,7 @@ func (c *call) settle(how store.Settlement) error {
 	if how == store.Nack && in.undelivered && c.srv.dialect.undeliveredNacks {
 		how = store.Return
 	}
-	if err := consumer.Settle(in.ids, how); err != nil {
+	if err := consumer.Settle(c.ctx(), in.ids, how); err != nil {
 		return err
 	}
 	return c.ok(map[string]bool{"success": true})

@@ -61,9 +61,17 @@ func orNull(n int) *int {
 }
 
 func (c *call) listStreams() error {
+	streams, err := c.srv.store.Streams(c.ctx())
+	if err != nil {
+		return err
+	}
 	var all []store.StreamInfo
-	for _, s := range c.srv.store.Streams() {
-		all = append(all, s.Info())
+	for _, s := range streams {
+		info, err := s.Info(c.ctx())
+		if err != nil {
+			return err
+		}
+		all = append(all, info)
 	}
 	c.srv.dialect.sortStreams(all)
 	out := list[any]{[]any{}}
@@ -91,14 +99,14 @@ func (c *call) createStream() error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	s, err := c.srv.store.CreateStream(o)
+	s, err := c.srv.store.CreateStream(c.ctx(), o)
 	if errors.Is(err, store.ErrNameTaken) {
 		return invalidField("name", "has already been taken")
 	}
 	if err != nil {
 		return err
 	}
-	return c.ok(c.streamJSON(s.Info()))
+	return c.okStream(s)
 }
 
 func (c *call) readStreamOptions(f *form, o *store.StreamOptions) {
@@ -119,7 +127,16 @@ func (c *call) getStream() error {
 	if err != nil {
 		return err
 	}
-	return c.ok(c.streamJSON(s.Info()))
+	return c.okStream(s)
+}
+
+// okStream answers with a stream.
+func (c *call) okStream(s store.Stream) error {
+	info, err := s.Info(c.ctx())
+	if err != nil {
+		return err
+	}
+	return c.ok(c.streamJSON(info))
 }
 
 // updateStream refuses: a stream cannot be changed.
@@ -135,7 +152,7 @@ func (c *call) deleteStream() error {
 	if err != nil {
 		return err
 	}
-	if err := s.Delete(); err != nil {
+	if err := s.Delete(c.ctx()); err != nil {
 		return err
 	}
 	return c.ok(deletedJSON{s.ID(), true})

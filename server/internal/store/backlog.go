@@ -33,7 +33,7 @@ type backlog interface {
 type feed struct {
 	log       *log
 	ids       idSource
-	filter    filter
+	filter    Filter
 	limits    *ConsumerLimits // Update changes them in place
 	createdAt time.Time       // of the consumer
 }

@@ -43,7 +43,7 @@ func newAug2024Backlog(f feed) backlog {
 func (b *aug2024Backlog) stored(entries []*entry) {
 	b.expire(time.Now())
 	for _, e := range entries {
-		if e.dead || !b.feed.filter.match(e.key) {
+		if e.dead || !b.feed.filter.Match(e.key) {
 			continue
 		}
 		it := b.rows[e.key]

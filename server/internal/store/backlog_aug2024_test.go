@@ -115,13 +115,13 @@ type rowScenario struct {
 
 func newRowScenario(t *testing.T, seed uint64) *rowScenario {
 	t.Helper()
-	s, err := NewAug2024().CreateStream(StreamOptions{Name: "s"})
+	s, err := NewAug2024().CreateStream(t.Context(), StreamOptions{Name: "s"})
 	require.NoError(t, err)
 	limits := ConsumerLimits{AckWait: 20 * time.Second, MaxAckPending: 4, MaxDeliver: 1, MaxWaiting: 1}
 	st := &rowScenario{t: t, random: rand.New(rand.NewPCG(seed, 2)), stream: s, steps: fmt.Sprint("seed ", seed, ":")}
 	st.model = &rowModel{limits: limits, created: time.Now(), table: map[string]*modelRow{}}
 	st.send() // before the consumer is created
-	st.store, err = s.CreateConsumer(ConsumerOptions{Name: "c", Filter: "a.>", ConsumerLimits: limits})
+	st.store, err = s.CreateConsumer(t.Context(), ConsumerOptions{Name: "c", Filter: "a.>", ConsumerLimits: limits})
 	require.NoError(t, err)
 	return st
 }
@@ -150,9 +150,9 @@ func (s *rowScenario) send() {
 	}
 	s.steps += fmt.Sprint(" send ", batch)
 	before := s.newestSeq()
-	_, err := s.stream.Send(Once{}, batch)
+	_, err := s.stream.Send(s.t.Context(), Once{}, batch)
 	require.NoError(s.t, err)
-	for _, m := range s.stream.List(ListQuery{Limit: 100}) {
+	for _, m := range must(s.stream.List(s.t.Context(), ListQuery{Limit: 100})) {
 		if m.Seq > before && m.Key != "b" {
 			s.model.stored(m)
 		}
@@ -160,7 +160,7 @@ func (s *rowScenario) send() {
 }
 
 func (s *rowScenario) newestSeq() int64 {
-	newest := s.stream.List(ListQuery{Limit: 1, Desc: true})
+	newest := must(s.stream.List(s.t.Context(), ListQuery{Limit: 1, Desc: true}))
 	if len(newest) == 0 {
 		return 0
 	}
@@ -171,7 +171,7 @@ func (s *rowScenario) receive() {
 	n := 1 + s.random.IntN(5)
 	s.steps += fmt.Sprint(" receive ", n)
 	want := s.model.receive(n)
-	got, err := s.store.Receive(n, nil)
+	got, err := s.store.Receive(s.t.Context(), n, nil)
 	require.NoError(s.t, err)
 	require.Len(s.t, got, len(want), s.steps)
 	for i, d := range got {
@@ -193,7 +193,7 @@ func (s *rowScenario) settle() {
 	how := []Settlement{Ack, Ack, Nack}[s.random.IntN(3)]
 	s.steps += fmt.Sprint(" settle ", how, " ", ids)
 	s.model.settle(ids, how)
-	require.NoError(s.t, s.store.Settle(ids, how))
+	require.NoError(s.t, s.store.Settle(s.t.Context(), ids, how))
 }
 
 func (s *rowScenario) check() {
@@ -204,7 +204,7 @@ func (s *rowScenario) check() {
 			want = append(want, fmt.Sprint(r.seq, r.key, r.count, r.visible()))
 		}
 	}
-	for _, v := range s.store.Peek(PeekQuery{ListQuery: ListQuery{Limit: 100}}) {
+	for _, v := range must(s.store.Peek(s.t.Context(), PeekQuery{ListQuery: ListQuery{Limit: 100}})) {
 		got = append(got, fmt.Sprint(v.Message.Seq, v.Message.Key, v.Count, v.State == Available))
 	}
 	require.Equal(s.t, want, got, s.steps)

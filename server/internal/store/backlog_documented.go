@@ -28,7 +28,7 @@ func newDocumentedBacklog(f feed) backlog {
 // waits for an earlier one of its key.
 func (b *documentedBacklog) read(e *entry) *item {
 	b.next = e.seq + 1
-	if e.dead || !b.feed.filter.match(e.key) {
+	if e.dead || !b.feed.filter.Match(e.key) {
 		return nil
 	}
 	head := b.heads[e.key]
@@ -62,7 +62,7 @@ func (it *item) setEntry(e *entry) {
 // read that one.
 func (b *documentedBacklog) readToDeliverable() bool {
 	for _, e := range b.feed.log.from(b.next) {
-		if !e.dead && b.heads[e.key] == nil && b.feed.filter.match(e.key) {
+		if !e.dead && b.heads[e.key] == nil && b.feed.filter.Match(e.key) {
 			b.next = e.seq
 			return true
 		}

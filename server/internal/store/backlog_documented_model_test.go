@@ -28,7 +28,7 @@ type modelMessage struct {
 // modelConsumer has a state for each message that was delivered.
 type modelConsumer struct {
 	model  *model
-	filter filter
+	filter Filter
 	limits ConsumerLimits
 	states map[int64]*modelState
 }
@@ -135,7 +135,7 @@ func (c *modelConsumer) outstanding() (n int) {
 
 // deliverable reports whether x could be delivered now: it is not settled, and every older message of its key is.
 func (c *modelConsumer) deliverable(x *modelMessage) bool {
-	if !c.filter.match(x.key) || x.dead {
+	if !c.filter.Match(x.key) || x.dead {
 		return false
 	}
 	for _, older := range c.model.messages {
@@ -238,15 +238,15 @@ type pair struct {
 func newScenario(t *testing.T, o StreamOptions, seed uint64) *scenario {
 	t.Helper()
 	o.Name = "s"
-	s, err := NewMemory().CreateStream(o)
+	s, err := NewMemory().CreateStream(t.Context(), o)
 	require.NoError(t, err)
 	st := &scenario{t: t, random: rand.New(rand.NewPCG(seed, 1)), stream: s, model: &model{options: o}}
 	for i, pattern := range []string{">", "a.*"} {
 		limits := ConsumerLimits{AckWait: 3 * time.Second, MaxAckPending: 7, MaxDeliver: 3 * i, MaxWaiting: 1}
-		c, err := s.CreateConsumer(ConsumerOptions{Name: fmt.Sprint(i), Filter: pattern, ConsumerLimits: limits})
+		c, err := s.CreateConsumer(t.Context(), ConsumerOptions{Name: fmt.Sprint(i), Filter: pattern, ConsumerLimits: limits})
 		require.NoError(t, err)
 		st.consumers = append(st.consumers, &pair{store: c, model: &modelConsumer{
-			model: st.model, filter: newFilter(pattern), limits: limits, states: map[int64]*modelState{},
+			model: st.model, filter: NewFilter(pattern), limits: limits, states: map[int64]*modelState{},
 		}})
 	}
 	st.steps = fmt.Sprintf("seed %d:", seed)
@@ -284,16 +284,16 @@ func (s *scenario) send() {
 	}
 	s.steps += fmt.Sprint(" send ", batch)
 	want, wantErr := s.model.send(batch)
-	got, err := s.stream.Send(Once{}, batch)
+	got, err := s.stream.Send(s.t.Context(), Once{}, batch)
 	require.Equal(s.t, wantErr, err, s.steps)
 	require.Equal(s.t, want, got, s.steps)
 }
 
 func (s *scenario) receive(p *pair) {
 	n := 1 + s.random.IntN(5)
-	s.steps += fmt.Sprint(" receive ", p.store.Info().Name, " ", n)
+	s.steps += fmt.Sprint(" receive ", must(p.store.Info(s.t.Context())).Name, " ", n)
 	want := p.model.receive(n)
-	got, err := p.store.Receive(n, nil)
+	got, err := p.store.Receive(s.t.Context(), n, nil)
 	require.NoError(s.t, err, s.steps)
 	require.Len(s.t, got, len(want), s.steps)
 	for i, d := range got {
@@ -314,9 +314,9 @@ func (s *scenario) settle(p *pair) {
 		}
 	}
 	how := Settlement(s.random.IntN(3))
-	s.steps += fmt.Sprint(" settle ", p.store.Info().Name, " ", how, " ", ids)
+	s.steps += fmt.Sprint(" settle ", must(p.store.Info(s.t.Context())).Name, " ", how, " ", ids)
 	p.model.settle(ids, how)
-	require.NoError(s.t, p.store.Settle(ids, how), s.steps)
+	require.NoError(s.t, p.store.Settle(s.t.Context(), ids, how), s.steps)
 }
 
 func (s *scenario) update(p *pair) {
@@ -327,10 +327,10 @@ func (s *scenario) update(p *pair) {
 		MaxDeliver:    s.random.IntN(4),
 		MaxWaiting:    1,
 	}
-	s.steps += fmt.Sprint(" update ", p.store.Info().Name, " ", limits)
-	_ = p.store.State() // makes the store expire its leases, too
+	s.steps += fmt.Sprint(" update ", must(p.store.Info(s.t.Context())).Name, " ", limits)
+	_, _ = p.store.State(s.t.Context()) // makes the store expire its leases, too
 	p.model.limits = limits
-	_, err := p.store.Update(limits)
+	_, err := p.store.Update(s.t.Context(), limits)
 	require.NoError(s.t, err, s.steps)
 	p.model.available() // applies a lowered max_deliver, as the store does at once
 }
@@ -341,15 +341,15 @@ func (s *scenario) check() {
 	for _, x := range s.model.live() {
 		want = append(want, fmt.Sprint(x.seq, x.key, x.data))
 	}
-	for _, m := range s.stream.List(ListQuery{Limit: 1000}) {
+	for _, m := range must(s.stream.List(s.t.Context(), ListQuery{Limit: 1000})) {
 		got = append(got, fmt.Sprint(m.Seq, m.Key, m.Data))
 	}
 	require.Equal(s.t, want, got, s.steps)
-	require.Equal(s.t, s.model.bytes(), s.stream.Info().Bytes, s.steps)
-	require.Equal(s.t, len(want), s.stream.Info().Messages, s.steps)
+	require.Equal(s.t, s.model.bytes(), must(s.stream.Info(s.t.Context())).Bytes, s.steps)
+	require.Equal(s.t, len(want), must(s.stream.Info(s.t.Context())).Messages, s.steps)
 	for _, p := range s.consumers {
 		available := p.model.available()
-		state := p.store.State()
+		state := must(p.store.State(s.t.Context()))
 		require.Equal(s.t, available, state.Available, s.steps)
 		require.Len(s.t, state.Outstanding, p.model.outstanding(), s.steps)
 	}

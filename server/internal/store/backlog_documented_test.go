@@ -17,7 +17,7 @@ func TestOnlyTheNewestVersionWaitsForALease(t *testing.T) {
 		require.Empty(t, f.receive(1))
 	}
 	require.Len(t, f.consumer.(*consumer).backlog.(*documentedBacklog).heads["hot"].later, 1)
-	require.NoError(t, f.consumer.Settle([]ID{first[0].ID}, Ack))
+	require.NoError(t, f.consumer.Settle(t.Context(), []ID{first[0].ID}, Ack))
 	require.Len(t, f.receive(10), 1)
 }
 
@@ -27,14 +27,14 @@ func TestMessagesOfOneKeyAreDeliveredOnceAndInOrder(t *testing.T) {
 	f := newFixture(t, StreamOptions{}, ConsumerLimits{})
 	const n = 10_000
 	for i := range n {
-		_, err := f.Send(Once{}, []Message{{Key: "hot", Data: fmt.Sprint(i)}})
+		_, err := f.Send(t.Context(), Once{}, []Message{{Key: "hot", Data: fmt.Sprint(i)}})
 		require.NoError(t, err)
 	}
 	for i := range n {
 		got := f.receive(10)
 		require.Len(t, got, 1)
 		require.Equal(t, fmt.Sprint(i), got[0].Data)
-		require.NoError(t, f.consumer.Settle([]ID{got[0].ID}, Ack))
+		require.NoError(t, f.consumer.Settle(t.Context(), []ID{got[0].ID}, Ack))
 	}
 	require.Empty(t, f.receive(1))
 }

@@ -34,7 +34,7 @@ func (b *documentedBacklog) views(f func(View) bool) {
 func (b *documentedBacklog) unreadViews(f func(View) bool) {
 	seen := map[string]bool{} // keys of unread messages
 	for _, e := range b.feed.log.from(b.next) {
-		if e.dead || !b.feed.filter.match(e.key) {
+		if e.dead || !b.feed.filter.Match(e.key) {
 			continue
 		}
 		v := View{Message: e.message()}
@@ -69,7 +69,7 @@ func (b *documentedBacklog) laterView(it *item, e *entry) View {
 }
 
 func (b *documentedBacklog) view(e *entry) (View, bool) {
-	if !b.feed.filter.match(e.key) {
+	if !b.feed.filter.Match(e.key) {
 		return View{}, false
 	}
 	b.expire(time.Now())

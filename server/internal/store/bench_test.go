@@ -26,11 +26,11 @@ func benchMessages(batch int) []Message {
 func benchStream(b *testing.B, backlog int, o StreamOptions) (*stream, Consumer) {
 	b.Helper()
 	o.Name = "s"
-	s, err := NewMemory().CreateStream(o)
+	s, err := NewMemory().CreateStream(b.Context(), o)
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := s.CreateConsumer(ConsumerOptions{Name: "c", Filter: "orders.>", ConsumerLimits: ConsumerLimits{
+	c, err := s.CreateConsumer(b.Context(), ConsumerOptions{Name: "c", Filter: "orders.>", ConsumerLimits: ConsumerLimits{
 		AckWait: time.Hour, MaxAckPending: 1 << 30, MaxWaiting: 20,
 	}})
 	if err != nil {
@@ -44,14 +44,14 @@ func benchStream(b *testing.B, backlog int, o StreamOptions) (*stream, Consumer)
 
 func benchSend(b *testing.B, s Stream, batch int) {
 	b.Helper()
-	if _, err := s.Send(Once{}, benchMessages(batch)); err != nil {
+	if _, err := s.Send(b.Context(), Once{}, benchMessages(batch)); err != nil {
 		b.Fatal(err)
 	}
 }
 
 func benchReceive(b *testing.B, c Consumer, dst []Delivery) []Delivery {
 	b.Helper()
-	dst, err := c.Receive(benchBatch, dst[:0])
+	dst, err := c.Receive(b.Context(), benchBatch, dst[:0])
 	if err != nil || len(dst) != benchBatch {
 		b.Fatal(len(dst), err)
 	}
@@ -64,7 +64,7 @@ func benchSettle(b *testing.B, c Consumer, all []Delivery, how Settlement) {
 	for i, d := range all {
 		ids[i] = d.ID
 	}
-	if err := c.Settle(ids, how); err != nil {
+	if err := c.Settle(b.Context(), ids, how); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -85,7 +85,7 @@ func BenchmarkSend(b *testing.B) {
 		s, _ := benchStream(b, backlog, StreamOptions{})
 		messages := benchMessages(backlog)
 		for b.Loop() {
-			if _, err := s.Send(Once{}, messages); err != nil {
+			if _, err := s.Send(b.Context(), Once{}, messages); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -98,7 +98,7 @@ func BenchmarkSendRetained(b *testing.B) {
 		s, _ := benchStream(b, backlog, StreamOptions{RetainUpTo: backlog})
 		messages := benchMessages(backlog)
 		for b.Loop() {
-			if _, err := s.Send(Once{}, messages); err != nil {
+			if _, err := s.Send(b.Context(), Once{}, messages); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -111,7 +111,7 @@ func BenchmarkSendReplacing(b *testing.B) {
 		s, _ := benchStream(b, backlog, StreamOptions{OneMessagePerKey: true, ProcessUnmodified: true})
 		messages := benchMessages(0)
 		for b.Loop() {
-			if _, err := s.Send(Once{}, messages); err != nil {
+			if _, err := s.Send(b.Context(), Once{}, messages); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -157,9 +157,9 @@ func BenchmarkExpire(b *testing.B) {
 		for range backlog/benchBatch - 1 {
 			got = benchReceive(b, c, got)
 		}
-		limits := c.Info().ConsumerLimits
+		limits := must(c.Info(b.Context())).ConsumerLimits
 		limits.AckWait = 0
-		if _, err := c.Update(limits); err != nil {
+		if _, err := c.Update(b.Context(), limits); err != nil {
 			b.Fatal(err)
 		}
 		for b.Loop() {
@@ -173,7 +173,7 @@ func BenchmarkHundredConsumers(b *testing.B) {
 	s, _ := benchStream(b, 0, StreamOptions{RetainUpTo: 100_000})
 	consumers := make([]Consumer, 100)
 	for i := range consumers {
-		c, err := s.CreateConsumer(ConsumerOptions{Name: fmt.Sprint(i), Filter: fmt.Sprintf("orders.*.*.%d", i), ConsumerLimits: ConsumerLimits{
+		c, err := s.CreateConsumer(b.Context(), ConsumerOptions{Name: fmt.Sprint(i), Filter: fmt.Sprintf("orders.*.*.%d", i), ConsumerLimits: ConsumerLimits{
 			AckWait: time.Hour, MaxAckPending: 1 << 30, MaxWaiting: 20,
 		}})
 		if err != nil {
@@ -188,11 +188,11 @@ func BenchmarkHundredConsumers(b *testing.B) {
 	b.ReportAllocs()
 	var got []Delivery
 	for b.Loop() {
-		if _, err := s.Send(Once{}, messages); err != nil {
+		if _, err := s.Send(b.Context(), Once{}, messages); err != nil {
 			b.Fatal(err)
 		}
 		for _, c := range consumers {
-			got, _ = c.Receive(benchBatch, got[:0])
+			got, _ = c.Receive(b.Context(), benchBatch, got[:0])
 			if len(got) != benchBatch/100 {
 				b.Fatal(len(got))
 			}

@@ -78,10 +78,16 @@ func (c *consumer) end(err error) {
 }
 
 func (c *consumer) peek(q PeekQuery) []View {
-	f := newFilter(q.Pattern)
+	f := NewFilter(q.Pattern)
 	var out []View
 	c.backlog.views(func(v View) bool {
-		if q.Visible != nil && *q.Visible != (v.State == Available) || q.Pattern != "" && !f.match(v.Message.Key) {
+		if v.Message.Seq <= q.After {
+			return true
+		}
+		if q.Before > 0 && v.Message.Seq >= q.Before {
+			return false
+		}
+		if q.Visible != nil && *q.Visible != (v.State == Available) || q.Pattern != "" && !f.Match(v.Message.Key) {
 			return true
 		}
 		out = append(out, v)

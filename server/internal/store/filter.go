@@ -2,22 +2,24 @@ package store
 
 import "strings"
 
-// filter matches keys against a pattern of tokens joined by ".". A "*" matches one token. A ">" at the end matches one or
+// Filter matches keys against a pattern of tokens joined by ".". A "*" matches one token. A ">" at the end matches one or
 // more.
-type filter struct {
+type Filter struct {
 	tokens []string
 	rest   bool // the pattern ends in ">"
 }
 
-func newFilter(pattern string) filter {
+// NewFilter returns the filter of a pattern that was checked.
+func NewFilter(pattern string) Filter {
 	tokens := strings.Split(pattern, ".")
 	if tokens[len(tokens)-1] == ">" {
-		return filter{tokens[:len(tokens)-1], true}
+		return Filter{tokens[:len(tokens)-1], true}
 	}
-	return filter{tokens, false}
+	return Filter{tokens, false}
 }
 
-func (f filter) match(key string) bool {
+// Match reports whether the filter matches a key.
+func (f Filter) Match(key string) bool {
 	for i, want := range f.tokens {
 		token, rest, more := strings.Cut(key, ".")
 		if want != "*" && want != token {

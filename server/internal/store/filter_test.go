@@ -24,12 +24,12 @@ func TestAFilterMatchesTokenByToken(t *testing.T) {
 		{"a..b", nil, []string{"a.b", "a"}},
 	}
 	for _, tt := range tests {
-		f := newFilter(tt.pattern)
+		f := NewFilter(tt.pattern)
 		for _, key := range tt.match {
-			require.Truef(t, f.match(key), "%s and %s", tt.pattern, key)
+			require.Truef(t, f.Match(key), "%s and %s", tt.pattern, key)
 		}
 		for _, key := range tt.not {
-			require.Falsef(t, f.match(key), "%s and %s", tt.pattern, key)
+			require.Falsef(t, f.Match(key), "%s and %s", tt.pattern, key)
 		}
 	}
 }
@@ -59,6 +59,6 @@ func FuzzFilter(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, pattern, key string) {
-		require.Equal(t, matchNaively(pattern, key), newFilter(pattern).match(key))
+		require.Equal(t, matchNaively(pattern, key), NewFilter(pattern).Match(key))
 	})
 }

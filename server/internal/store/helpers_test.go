@@ -19,7 +19,7 @@ func newFixture(t *testing.T, o StreamOptions, limits ConsumerLimits) *fixture {
 	t.Helper()
 	o.Name = "s"
 	m := NewMemory()
-	s, err := m.CreateStream(o)
+	s, err := m.CreateStream(t.Context(), o)
 	require.NoError(t, err)
 	limits.MaxWaiting = 3
 	if limits.AckWait == 0 {
@@ -28,7 +28,7 @@ func newFixture(t *testing.T, o StreamOptions, limits ConsumerLimits) *fixture {
 	if limits.MaxAckPending == 0 {
 		limits.MaxAckPending = 1000
 	}
-	c, err := s.CreateConsumer(ConsumerOptions{Name: "c", Filter: ">", ConsumerLimits: limits})
+	c, err := s.CreateConsumer(t.Context(), ConsumerOptions{Name: "c", Filter: ">", ConsumerLimits: limits})
 	require.NoError(t, err)
 	return &fixture{t, s, m, c}
 }
@@ -39,20 +39,20 @@ func (f *fixture) send(keys ...string) {
 	for _, key := range keys {
 		batch = append(batch, Message{Key: key, Data: "x"})
 	}
-	_, err := f.Send(Once{}, batch)
+	_, err := f.Send(f.t.Context(), Once{}, batch)
 	require.NoError(f.t, err)
 }
 
 func (f *fixture) receive(n int) []Delivery {
 	f.t.Helper()
-	got, err := f.consumer.Receive(n, nil)
+	got, err := f.consumer.Receive(f.t.Context(), n, nil)
 	require.NoError(f.t, err)
 	return got
 }
 
 func (f *fixture) queue() Place {
 	f.t.Helper()
-	p, err := f.consumer.Queue()
+	p, err := f.consumer.Queue(f.t.Context())
 	require.NoError(f.t, err)
 	f.t.Cleanup(p.Leave)
 	return p
@@ -66,4 +66,12 @@ func called(p Place) bool {
 	default:
 		return false
 	}
+}
+
+// must returns v, and panics on an error.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

@@ -1,6 +1,9 @@
 package store
 
-import "hash/maphash"
+import (
+	"context"
+	"hash/maphash"
+)
 
 // This file has the exported methods of streams, consumers and places. Each takes the stream's lock and calls the method
 // of the same name that requires it. No other file takes that lock.
@@ -13,13 +16,13 @@ var (
 
 func (s *stream) ID() string { return s.id }
 
-func (s *stream) Info() StreamInfo {
+func (s *stream) Info(context.Context) (StreamInfo, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.info()
+	return s.info(), nil
 }
 
-func (s *stream) Delete() error {
+func (s *stream) Delete(context.Context) error {
 	// Without the lock: the store's lock is never taken together with a stream's.
 	if !s.forget(s) {
 		return ErrNoStream
@@ -37,7 +40,7 @@ func (s *stream) close() {
 	s.end(ErrClosed)
 }
 
-func (s *stream) Send(o Once, messages []Message) (int, error) {
+func (s *stream) Send(_ context.Context, o Once, messages []Message) (int, error) {
 	var body uint64
 	if o.Key != "" {
 		body = maphash.Bytes(bodySeed, o.Body)
@@ -47,25 +50,25 @@ func (s *stream) Send(o Once, messages []Message) (int, error) {
 	return s.sendOnce(o, body, messages)
 }
 
-func (s *stream) Get(key string) (Message, error) {
+func (s *stream) Get(_ context.Context, key string) (Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.get(key)
 }
 
-func (s *stream) List(q ListQuery) []Message {
+func (s *stream) List(_ context.Context, q ListQuery) ([]Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.log.list(q)
+	return s.log.list(q), nil
 }
 
-func (s *stream) States(key string) (Message, []ConsumerView, error) {
+func (s *stream) States(_ context.Context, key string) (Message, []ConsumerView, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.states(key)
 }
 
-func (s *stream) CreateConsumer(o ConsumerOptions) (Consumer, error) {
+func (s *stream) CreateConsumer(_ context.Context, o ConsumerOptions) (Consumer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, err := s.createConsumer(o, (*consumer).leaseExpired)
@@ -75,7 +78,7 @@ func (s *stream) CreateConsumer(o ConsumerOptions) (Consumer, error) {
 	return c, nil
 }
 
-func (s *stream) Consumer(ref string) (Consumer, error) {
+func (s *stream) Consumer(_ context.Context, ref string) (Consumer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.findConsumer(ref); c != nil {
@@ -84,29 +87,33 @@ func (s *stream) Consumer(ref string) (Consumer, error) {
 	return nil, ErrNoConsumer
 }
 
-func (s *stream) Consumers() []Consumer {
+func (s *stream) Consumers(context.Context) ([]Consumer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]Consumer, len(s.consumers))
 	for i, c := range s.consumers {
 		out[i] = c
 	}
-	return out
+	return out, nil
 }
 
-func (c *consumer) Info() ConsumerInfo {
+// The ids of a consumer never change.
+func (c *consumer) ID() string       { return c.info.ID }
+func (c *consumer) StreamID() string { return c.info.StreamID }
+
+func (c *consumer) Info(context.Context) (ConsumerInfo, error) {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
-	return c.info
+	return c.info, nil
 }
 
-func (c *consumer) Update(limits ConsumerLimits) (ConsumerInfo, error) {
+func (c *consumer) Update(_ context.Context, limits ConsumerLimits) (ConsumerInfo, error) {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
 	return c.update(limits)
 }
 
-func (c *consumer) Delete() error {
+func (c *consumer) Delete(context.Context) error {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
 	if !c.stream.removeConsumer(c) {
@@ -115,13 +122,13 @@ func (c *consumer) Delete() error {
 	return nil
 }
 
-func (c *consumer) Receive(n int, dst []Delivery) ([]Delivery, error) {
+func (c *consumer) Receive(_ context.Context, n int, dst []Delivery) ([]Delivery, error) {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
 	return c.receive(n, dst)
 }
 
-func (c *consumer) Queue() (Place, error) {
+func (c *consumer) Queue(context.Context) (Place, error) {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
 	w, err := c.queue()
@@ -131,22 +138,22 @@ func (c *consumer) Queue() (Place, error) {
 	return &place{c, w}, nil
 }
 
-func (c *consumer) Settle(ids []ID, how Settlement) error {
+func (c *consumer) Settle(_ context.Context, ids []ID, how Settlement) error {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
 	return c.settle(ids, how)
 }
 
-func (c *consumer) Peek(q PeekQuery) []View {
+func (c *consumer) Peek(_ context.Context, q PeekQuery) ([]View, error) {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
-	return c.peek(q)
+	return c.peek(q), nil
 }
 
-func (c *consumer) State() ConsumerState {
+func (c *consumer) State(context.Context) (ConsumerState, error) {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
-	return c.state()
+	return c.state(), nil
 }
 
 // leaseExpired is called by the timer of the consumer's waitQueue.
@@ -165,7 +172,7 @@ type place struct {
 
 func (p *place) Ready() <-chan struct{} { return p.waiter }
 
-func (p *place) Receive(n int, dst []Delivery) ([]Delivery, error) {
+func (p *place) Receive(_ context.Context, n int, dst []Delivery) ([]Delivery, error) {
 	p.consumer.stream.mu.Lock()
 	defer p.consumer.stream.mu.Unlock()
 	return p.consumer.receiveQueued(p.waiter, n, dst)

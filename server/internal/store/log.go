@@ -97,15 +97,18 @@ func (l *log) findLast(key string) *entry {
 
 // list returns the live messages that a query asks for.
 func (l *log) list(q ListQuery) []Message {
-	f := newFilter(q.Pattern)
-	all := l.entries[l.head:]
-	out := make([]Message, 0, min(q.Limit, l.live))
+	f := NewFilter(q.Pattern)
+	all := l.from(q.After + 1)
+	if q.Before > 0 {
+		all = all[:len(all)-len(l.from(max(q.Before, q.After+1)))]
+	}
+	out := make([]Message, 0, min(q.Limit, l.live, len(all)))
 	for i := range all {
 		e := all[i]
 		if q.Desc {
 			e = all[len(all)-1-i]
 		}
-		if e.dead || q.Pattern != "" && !f.match(e.key) {
+		if e.dead || q.Pattern != "" && !f.Match(e.key) {
 			continue
 		}
 		if len(out) == q.Limit {

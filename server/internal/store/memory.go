@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -33,7 +34,7 @@ func newMemory(d *dialect) *Memory {
 }
 
 // CreateStream implements Store.
-func (m *Memory) CreateStream(o StreamOptions) (Stream, error) {
+func (m *Memory) CreateStream(_ context.Context, o StreamOptions) (Stream, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -56,7 +57,7 @@ func (m *Memory) CreateStream(o StreamOptions) (Stream, error) {
 }
 
 // Stream implements Store. An id is preferred to a name that looks like one.
-func (m *Memory) Stream(ref string) (Stream, error) {
+func (m *Memory) Stream(_ context.Context, ref string) (Stream, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if s := m.byID[ref]; s != nil {
@@ -69,13 +70,13 @@ func (m *Memory) Stream(ref string) (Stream, error) {
 }
 
 // Streams implements Store.
-func (m *Memory) Streams() []Stream {
+func (m *Memory) Streams(context.Context) ([]Stream, error) {
 	all := m.snapshot()
 	out := make([]Stream, 0, len(all))
 	for _, s := range slices.Backward(all) {
 		out = append(out, s)
 	}
-	return out
+	return out, nil
 }
 
 func (m *Memory) snapshot() []*stream {
@@ -85,14 +86,14 @@ func (m *Memory) snapshot() []*stream {
 }
 
 // Consumer implements Store.
-func (m *Memory) Consumer(ref string) (Consumer, error) {
+func (m *Memory) Consumer(ctx context.Context, ref string) (Consumer, error) {
 	var found Consumer
 	for _, s := range m.snapshot() {
-		c, err := s.Consumer(ref)
+		c, err := s.Consumer(ctx, ref)
 		if err != nil {
 			continue
 		}
-		if c.Info().ID == ref {
+		if c.ID() == ref {
 			return c, nil
 		}
 		if found != nil {
@@ -106,14 +107,25 @@ func (m *Memory) Consumer(ref string) (Consumer, error) {
 	return found, nil
 }
 
-// Close implements Store.
-func (m *Memory) Close() {
+// Probe implements Store.
+func (m *Memory) Probe(context.Context) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.closed {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Close implements Store. It returns nil.
+func (m *Memory) Close() error {
 	m.mu.Lock()
 	m.closed = true
 	m.mu.Unlock()
 	for _, s := range m.snapshot() {
 		s.close()
 	}
+	return nil
 }
 
 // forget removes a stream. It returns false when that was done before.

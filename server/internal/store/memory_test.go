@@ -8,10 +8,10 @@ import (
 
 func TestThe2024StoreRefusesNamesThatDifferInCaseOnly(t *testing.T) {
 	m := NewAug2024()
-	_, err := m.CreateStream(StreamOptions{Name: "s", RetainUpTo: 1})
+	_, err := m.CreateStream(t.Context(), StreamOptions{Name: "s", RetainUpTo: 1})
 	require.NoError(t, err)
-	_, err = m.CreateStream(StreamOptions{Name: "s"})
+	_, err = m.CreateStream(t.Context(), StreamOptions{Name: "s"})
 	require.Equal(t, ErrNameTaken, err)
-	_, err = m.CreateStream(StreamOptions{Name: "S"})
+	_, err = m.CreateStream(t.Context(), StreamOptions{Name: "S"})
 	require.Equal(t, ErrNameCase, err)
 }

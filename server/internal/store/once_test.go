@@ -13,11 +13,11 @@ import (
 
 // sendOnce sends one message for each key, as the send once of which text is the body.
 func (f *fixture) sendOnce(once, text string, keys ...string) (int, error) {
-	return f.Send(Once{Key: once, Body: []byte(text)}, messagesOf(keys))
+	return f.Send(f.t.Context(), Once{Key: once, Body: []byte(text)}, messagesOf(keys))
 }
 
 func (f *fixture) sendPart(once string, of []string, keys ...string) (int, error) {
-	return f.Send(Once{Key: once, Body: fmt.Append(nil, keys), PartOf: of}, messagesOf(keys))
+	return f.Send(f.t.Context(), Once{Key: once, Body: fmt.Append(nil, keys), PartOf: of}, messagesOf(keys))
 }
 
 func messagesOf(keys []string) (messages []Message) {
@@ -28,7 +28,7 @@ func messagesOf(keys []string) (messages []Message) {
 }
 
 func (f *fixture) stored() (keys []string) {
-	for _, m := range f.List(ListQuery{Limit: 100}) {
+	for _, m := range must(f.List(f.t.Context(), ListQuery{Limit: 100})) {
 		keys = append(keys, m.Key)
 	}
 	return keys
@@ -108,11 +108,11 @@ func TestARepeatAfterTheEndIsRefused(t *testing.T) {
 	f.store.Close()
 	_, err = f.sendOnce("k", "x", "a")
 	require.Equal(t, ErrClosed, err)
-	require.NoError(t, f.Delete())
+	require.NoError(t, f.Delete(t.Context()))
 	f = newFixture(t, StreamOptions{}, ConsumerLimits{})
 	_, err = f.sendOnce("k", "x", "a")
 	require.NoError(t, err)
-	require.NoError(t, f.Delete())
+	require.NoError(t, f.Delete(t.Context()))
 	_, err = f.sendOnce("k", "x", "a")
 	require.Equal(t, ErrNoStream, err)
 }

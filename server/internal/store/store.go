@@ -1,11 +1,15 @@
 // Package store keeps streams, their messages, and what each consumer has received and settled.
 //
-// This file is the contract: the interfaces, the values they exchange, and the errors they return. Memory is the only
-// implementation. The interfaces work on sets (send a batch, receive n, settle ids, wait for a change), never on one
-// message at a time, so that a database can implement them.
+// This file and errors.go are the contract: the interfaces, the values they exchange, and the errors they return. Memory
+// is the implementation that keeps everything in memory. The interfaces work on sets (send a batch, receive n, settle
+// ids, wait for a change), never on one message at a time, so that a log on disk or a database can implement them.
 //
 // The caller validates every request first. A store trusts names, keys, patterns and numbers, and returns no errors but
-// those below.
+// those of errors.go.
+//
+// Every method that may have to wait for a disk or a network takes a ctx. The end of ctx ends the wait, not the write: a
+// method that changes something then returns ErrUnknown, and the change may still take place. A method that changes
+// nothing returns the error of ctx. Memory waits for nothing and does not look at ctx.
 //
 // In Memory a stream and its consumers share one lock, which locking.go takes. A stream has the log of its messages. A
 // consumer has a backlog, which holds what it has not settled, and a waitQueue of the receives that wait. The dialect
@@ -13,108 +17,100 @@
 package store
 
 import (
-	"errors"
+	"context"
 	"time"
 )
 
-// The errors that a store returns.
-var (
-	ErrNoStream       = errors.New("no such stream")
-	ErrNoConsumer     = errors.New("no such consumer")
-	ErrNoMessage      = errors.New("no such message")
-	ErrNameTaken      = errors.New("name is taken")
-	ErrNameCase       = errors.New("name differs from another in case only")
-	ErrAmbiguous      = errors.New("name is used by consumers of several streams")
-	ErrDoubledKey     = errors.New("a key occurs twice in one batch")
-	ErrFull           = errors.New("stream is full")
-	ErrOtherBody      = errors.New("key was used for a send with another body")
-	ErrTooManyWaiting = errors.New("too many receives are waiting")
-	ErrClosed         = errors.New("store is closed")
-)
-
-// Store holds streams. All methods of Store, Stream, Consumer and Place may be called concurrently.
+// Store holds streams. All methods of Store, Stream, Consumer and Place may be called concurrently. Each may return the
+// errors of a store that cannot be used: ErrFailed, ErrDamaged, ErrReadOnly, and ErrClosed after Close.
 type Store interface {
 	// CreateStream creates a stream. It returns ErrNameTaken or ErrNameCase for a name that conflicts with another, and
 	// ErrClosed after Close.
-	CreateStream(StreamOptions) (Stream, error)
+	CreateStream(context.Context, StreamOptions) (Stream, error)
 	// Stream finds a stream by id or name, or returns ErrNoStream.
-	Stream(ref string) (Stream, error)
+	Stream(ctx context.Context, ref string) (Stream, error)
 	// Streams lists all streams, newest first.
-	Streams() []Stream
+	Streams(context.Context) ([]Stream, error)
 	// Consumer finds a consumer of any stream by id or name. It returns ErrNoConsumer when there is none, and
 	// ErrAmbiguous when several streams have a consumer of that name.
-	Consumer(ref string) (Consumer, error)
-	// Close ends every wait. Afterwards CreateStream, CreateConsumer, Send, Update, Receive, Queue and Settle return
-	// ErrClosed.
-	Close()
+	Consumer(ctx context.Context, ref string) (Consumer, error)
+	// Probe returns nil when the store can take and answer requests, and otherwise what stands against it.
+	Probe(context.Context) error
+	// Close ends every wait and releases what the store holds. Afterwards CreateStream, CreateConsumer, Send, Update,
+	// Receive, Queue, Settle and Probe return ErrClosed. It returns what went wrong while it stored the last changes. It may
+	// be called more than once.
+	Close() error
 }
 
 // Stream is a handle on a stream. After the stream is deleted, Delete, Send and CreateConsumer return ErrNoStream. The
 // other methods may still return what it held.
 type Stream interface {
 	ID() string
-	Info() StreamInfo
+	Info(context.Context) (StreamInfo, error)
 	// Delete removes the stream with its messages and consumers, and ends every wait of its consumers with
 	// ErrNoConsumer. It returns ErrNoStream when the stream is deleted already.
-	Delete() error
+	Delete(context.Context) error
 
 	// Send stores all messages or none, and returns how many of them changed the stream. It returns ErrFull when they do
-	// not fit, and ErrDoubledKey where a batch may not hold a key twice. Send does not keep the slice. It keeps the
-	// strings.
+	// not fit, ErrDiskFull when the store has no room, and ErrDoubledKey where a batch may not hold a key twice. Send does
+	// not keep the slice. It keeps the strings.
 	//
 	// When a send with this key has succeeded, Send stores nothing and returns the result of that send, or ErrOtherBody when
 	// the bodies differ. When one of PartOf has succeeded it stores nothing either, and its own key counts as a success from
 	// then on. When such a send still runs Send waits for it. A stream remembers the successes of the last 10 minutes, at
 	// most the latest million, and no failures.
-	Send(Once, []Message) (published int, err error)
+	Send(context.Context, Once, []Message) (published int, err error)
 	// Get returns the newest message of a key, or ErrNoMessage.
-	Get(key string) (Message, error)
+	Get(ctx context.Context, key string) (Message, error)
 	// List returns messages in the order of their seq.
-	List(ListQuery) []Message
+	List(context.Context, ListQuery) ([]Message, error)
 	// States returns the newest message of a key and its state at every consumer whose filter matches the key, or
 	// ErrNoMessage.
-	States(key string) (Message, []ConsumerView, error)
+	States(ctx context.Context, key string) (Message, []ConsumerView, error)
 
 	// CreateConsumer creates a consumer that starts at the beginning of the stream. It returns ErrNameTaken when the
 	// stream has a consumer of that name.
-	CreateConsumer(ConsumerOptions) (Consumer, error)
+	CreateConsumer(context.Context, ConsumerOptions) (Consumer, error)
 	// Consumer finds a consumer of this stream by id or name, or returns ErrNoConsumer.
-	Consumer(ref string) (Consumer, error)
+	Consumer(ctx context.Context, ref string) (Consumer, error)
 	// Consumers lists the stream's consumers in the order of their creation.
-	Consumers() []Consumer
+	Consumers(context.Context) ([]Consumer, error)
 }
 
 // Consumer is a handle on a consumer. After the consumer or its stream is deleted, Update, Receive, Queue and Settle
 // return ErrNoConsumer. The other methods may still return what it held.
 type Consumer interface {
-	Info() ConsumerInfo
+	ID() string
+	StreamID() string
+	Info(context.Context) (ConsumerInfo, error)
 	// Update replaces the limits and returns the consumer as it is then. New limits apply at once, but leases that are
 	// out keep their end.
-	Update(ConsumerLimits) (ConsumerInfo, error)
-	// Delete removes the consumer and ends every wait with ErrNoConsumer.
-	Delete() error
+	Update(context.Context, ConsumerLimits) (ConsumerInfo, error)
+	// Delete removes the consumer and ends every wait with ErrNoConsumer. It returns ErrNoConsumer when the consumer is
+	// deleted already.
+	Delete(context.Context) error
 
-	// Receive leases up to n messages and returns dst with them appended. It does not wait: when no message is available
-	// it returns dst unchanged and no error.
-	Receive(n int, dst []Delivery) ([]Delivery, error)
+	// Receive leases up to n messages and returns dst with them appended. It does not wait for messages: when none is
+	// available it returns dst unchanged and no error. When it returns an error it appends none.
+	Receive(ctx context.Context, n int, dst []Delivery) ([]Delivery, error)
 	// Queue adds a place at the end of the queue of waiting receives, or returns ErrTooManyWaiting.
-	Queue() (Place, error)
+	Queue(context.Context) (Place, error)
 	// Settle ends the leases with these ids. It ignores an id that no lease has.
-	Settle(ids []ID, how Settlement) error
+	Settle(ctx context.Context, ids []ID, how Settlement) error
 	// Peek lists messages that are not settled, in the order of their seq. It leases none.
-	Peek(PeekQuery) []View
+	Peek(context.Context, PeekQuery) ([]View, error)
 	// State returns a copy of the consumer's state, for inspection.
-	State() ConsumerState
+	State(context.Context) (ConsumerState, error)
 }
 
 // Place is the place of one waiting receive in its consumer's queue. The receive must call Leave when it is done.
 type Place interface {
 	// Ready has a value when the receive should call Receive: it is first in the queue and a message is available, or
-	// the consumer is deleted, or the store is closed.
+	// the consumer is deleted, or the store has failed or is closed.
 	Ready() <-chan struct{}
 	// Receive is Consumer.Receive for a waiting receive. When it returns messages it also leaves the queue. When
 	// another receive was faster it returns none, and the place stays first in the queue.
-	Receive(n int, dst []Delivery) ([]Delivery, error)
+	Receive(ctx context.Context, n int, dst []Delivery) ([]Delivery, error)
 	// Leave leaves the queue. A turn that was not used passes to the next place. It may be called more than once.
 	Leave()
 }
@@ -202,6 +198,8 @@ type ListQuery struct {
 	Limit   int
 	Desc    bool
 	Pattern string // "" matches every key
+	After   int64  // only messages with a higher seq
+	Before  int64  // only messages with a lower seq; 0 means no bound
 }
 
 // PeekQuery asks for messages of a consumer.

@@ -102,7 +102,7 @@ func (s *stream) createConsumer(o ConsumerOptions, leaseExpired func(*consumer))
 		info:   ConsumerInfo{ConsumerOptions: o, ID: newUUID(), StreamID: s.id, InsertedAt: at, UpdatedAt: at},
 	}
 	c.backlog = s.dialect.newBacklog(feed{
-		log: &s.log, ids: s.ids, filter: newFilter(o.Filter), limits: &c.info.ConsumerLimits, createdAt: at,
+		log: &s.log, ids: s.ids, filter: NewFilter(o.Filter), limits: &c.info.ConsumerLimits, createdAt: at,
 	})
 	c.waiting = waitQueue{backlog: c.backlog, leaseExpired: func() { leaseExpired(c) }}
 	s.consumers = append(s.consumers, c)

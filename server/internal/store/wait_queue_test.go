@@ -24,11 +24,11 @@ func TestTheNextWaiterIsCalledWhenMoreIsAvailable(t *testing.T) {
 	first, second, third := f.queue(), f.queue(), f.queue()
 	f.send("a", "b")
 	require.True(t, called(first))
-	got, err := first.Receive(1, nil)
+	got, err := first.Receive(t.Context(), 1, nil)
 	require.NoError(t, err)
 	require.Len(t, got, 1)
 	require.True(t, called(second))
-	_, _ = second.Receive(1, nil)
+	_, _ = second.Receive(t.Context(), 1, nil)
 	require.False(t, called(third))
 }
 
@@ -48,7 +48,7 @@ func TestAWaiterThatReceivesNothingStaysFirst(t *testing.T) {
 	f.send("a")
 	require.Len(t, f.receive(1), 1, "a receive that is not in the queue is faster")
 	require.True(t, called(first))
-	got, err := first.Receive(1, nil)
+	got, err := first.Receive(t.Context(), 1, nil)
 	require.NoError(t, err)
 	require.Empty(t, got)
 	f.send("b")
@@ -64,9 +64,9 @@ func TestAnAvailableMessageCallsANewWaiterAtOnce(t *testing.T) {
 
 func TestAFilteredOutMessageCallsNoWaiter(t *testing.T) {
 	f := newFixture(t, StreamOptions{}, ConsumerLimits{})
-	c, err := f.CreateConsumer(ConsumerOptions{Name: "b", Filter: "b.>", ConsumerLimits: f.consumer.Info().ConsumerLimits})
+	c, err := f.CreateConsumer(t.Context(), ConsumerOptions{Name: "b", Filter: "b.>", ConsumerLimits: must(f.consumer.Info(t.Context())).ConsumerLimits})
 	require.NoError(t, err)
-	p, err := c.Queue()
+	p, err := c.Queue(t.Context())
 	require.NoError(t, err)
 	defer p.Leave()
 	f.send("a.1")
@@ -80,7 +80,7 @@ func TestMaxWaitingLimitsTheQueue(t *testing.T) {
 	first := f.queue()
 	f.queue()
 	f.queue()
-	_, err := f.consumer.Queue()
+	_, err := f.consumer.Queue(t.Context())
 	require.Equal(t, ErrTooManyWaiting, err)
 	first.Leave()
 	f.queue()
@@ -91,8 +91,8 @@ func TestDeletingOrClosingWakesAllWaiters(t *testing.T) {
 		end  func(f *fixture)
 		want error
 	}{
-		"consumer deleted": {func(f *fixture) { require.NoError(f.t, f.consumer.Delete()) }, ErrNoConsumer},
-		"stream deleted":   {func(f *fixture) { require.NoError(f.t, f.Stream.Delete()) }, ErrNoConsumer},
+		"consumer deleted": {func(f *fixture) { require.NoError(f.t, f.consumer.Delete(t.Context())) }, ErrNoConsumer},
+		"stream deleted":   {func(f *fixture) { require.NoError(f.t, f.Stream.Delete(t.Context())) }, ErrNoConsumer},
 		"store closed":     {func(f *fixture) { f.store.Close() }, ErrClosed},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,13 +102,13 @@ func TestDeletingOrClosingWakesAllWaiters(t *testing.T) {
 			tt.end(f)
 			for _, p := range []Place{first, second} {
 				require.True(t, called(p))
-				_, err := p.Receive(1, nil)
+				_, err := p.Receive(t.Context(), 1, nil)
 				require.Equal(t, tt.want, err)
 			}
-			_, err := f.consumer.Queue()
+			_, err := f.consumer.Queue(t.Context())
 			require.Equal(t, tt.want, err)
-			require.Equal(t, tt.want, f.consumer.Settle(nil, Ack))
-			_, err = f.consumer.Update(ConsumerLimits{})
+			require.Equal(t, tt.want, f.consumer.Settle(t.Context(), nil, Ack))
+			_, err = f.consumer.Update(t.Context(), ConsumerLimits{})
 			require.Equal(t, tt.want, err)
 		})
 	}
@@ -123,26 +123,26 @@ func TestTheTimerFollowsTheLeaseThatEndsNext(t *testing.T) {
 		long := f.receive(1)
 		p := f.queue()
 		require.True(t, called(p), "b and c are available")
-		limits := f.consumer.Info().ConsumerLimits
+		limits := must(f.consumer.Info(t.Context())).ConsumerLimits
 		limits.AckWait = 10 * time.Second
-		_, err := f.consumer.Update(limits)
+		_, err := f.consumer.Update(t.Context(), limits)
 		require.NoError(t, err)
 		require.Len(t, f.receive(10), 2)
-		_, err = p.Receive(1, nil)
+		_, err = p.Receive(t.Context(), 1, nil)
 		require.NoError(t, err)
 
 		<-p.Ready()
 		require.Equal(t, 10*time.Second, time.Since(start))
-		got, err := p.Receive(10, nil)
+		got, err := p.Receive(t.Context(), 10, nil)
 		require.NoError(t, err)
 		require.Len(t, got, 2)
 
 		// After the lease that the timer is set for is settled, the timer fires for nothing and is set again.
 		last := f.queue()
-		require.NoError(t, f.consumer.Settle([]ID{got[0].ID, got[1].ID}, Ack))
+		require.NoError(t, f.consumer.Settle(t.Context(), []ID{got[0].ID, got[1].ID}, Ack))
 		<-last.Ready()
 		require.Equal(t, time.Minute, time.Since(start))
-		again, err := last.Receive(10, nil)
+		again, err := last.Receive(t.Context(), 10, nil)
 		require.NoError(t, err)
 		require.Equal(t, long[0].Key, again[0].Key)
 	})
