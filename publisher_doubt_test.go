@@ -173,16 +173,17 @@ func TestTheLastBatchIsDecidedInTimeWhenAMessageHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newObstructedWorld(t, sequin.Config{}, meets("poison", hangs))
 		failed := new(failureList)
-		pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{Linger: time.Second, OnFailure: failed.add})
+		pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{Lanes: 1, OnFailure: failed.add})
 		require.NoError(t, err)
-		for i := range 4000 {
+		require.NoError(t, pub.SendSync(w.ctx, sequin.Message{Key: "first", Data: "harmless"}))
+		began := time.Now()
+		for i := range 1000 {
 			data := "harmless"
 			if i == 100 {
 				data = "poison"
 			}
 			require.NoError(t, pub.Send(w.ctx, fmt.Sprint("k.", i), data))
 		}
-		began := time.Now()
 		require.NoError(t, pub.Close(w.ctx))
 		require.Equal(t, []string{"k.100"}, failed.keys())
 		require.Less(t, time.Since(began), 2*time.Minute)
