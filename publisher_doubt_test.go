@@ -190,6 +190,31 @@ func TestTheLastBatchIsDecidedInTimeWhenAMessageHangs(t *testing.T) {
 	})
 }
 
+// Nothing else is sent while the message hangs, so that only sends without messages succeed. Their time says
+// little about the time of a large batch.
+func TestAMessageThatHangsIsDecidedInTimeWithoutOtherMessages(t *testing.T) {
+	for _, lanes := range []int{1, 4} {
+		for _, n := range []int{1, 1000} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newObstructedWorld(t, sequin.Config{}, meets("poison", hangs))
+				w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: 20 * time.Millisecond})
+				failed := new(failureList)
+				pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{Lanes: lanes, OnFailure: failed.add})
+				require.NoError(t, err)
+				began := time.Now()
+				padding := strings.Repeat("x", 500)
+				for i := range n - 1 {
+					require.NoError(t, pub.Send(w.ctx, fmt.Sprint("k.", i), padding))
+				}
+				require.NoError(t, pub.Send(w.ctx, "guilty", padding+"poison"))
+				require.NoError(t, pub.Close(w.ctx))
+				require.Equal(t, []string{"guilty"}, failed.keys())
+				require.Less(t, time.Since(began), 2*time.Minute, "%d lanes, %d messages", lanes, n)
+			})
+		}
+	}
+}
+
 // No message is at fault if a server fails at random.
 func TestRandomFailuresFailNobody(t *testing.T) {
 	for name, fault := range map[string]obstacle{"500": page(500, `{"errors":{"detail":"Internal Server Error"}}`), "reset": resets, "403": page(403, "")} {

@@ -21,6 +21,7 @@ package blame
 import (
 	"math"
 	"math/bits"
+	"slices"
 	"sync"
 	"time"
 )
@@ -45,8 +46,13 @@ const (
 	// follows a change of the server within seconds.
 	recentControls = 32
 
-	// recentSuccesses is how many successful sends the time-out of a suspected batch is computed from.
-	recentSuccesses = 16
+	// fading is the share by which the slowest known success of a size fades with each further success of that size. After
+	// 16 of them an eighth is left.
+	fading = 8
+
+	// smallBody is the size up to which a body is assumed to take as long as an empty one. It fits into the first round trips
+	// of a new connection.
+	smallBody = 256 << 10
 
 	// slowness is how many times longer than the slowest recent success an attempt may take.
 	slowness = 10
@@ -60,18 +66,20 @@ const (
 type Tracker struct {
 	mu            sync.Mutex // guards all below; held for arithmetic only
 	controls      [recentControls]bool
-	controlled    int    // controls recorded so far
-	real, empty   counts // successful controls so far: with messages, and without
-	failedByEmpty int    // messages blamed on the evidence of empty sends only, since the latest success with messages
-	successes     [recentSuccesses]success
-	succeeded     int // successes recorded so far
+	controlled    int                          // controls recorded so far
+	real, empty   counts                       // successful controls so far: with messages, and without
+	failedByEmpty int                          // messages blamed on the evidence of empty sends only, since the latest success with messages
+	slowest       [len(counts{})]time.Duration // by size as in counts: the slowest recent success, 0 for none
 }
 
 // counts are numbers of sends by size. Element i counts those of at least 2^i and less than 2^(i+1) bytes. The last one
 // stands for 16 MiB, more than a request can have.
 type counts [25]uint64
 
-func (c *counts) add(bytes int) { c[min(bits.Len(uint(max(1, bytes)))-1, len(c)-1)]++ }
+func (c *counts) add(bytes int) { c[class(bytes)]++ }
+
+// class returns the element of counts for a send of that many bytes.
+func class(bytes int) int { return min(bits.Len(uint(max(1, bytes)))-1, len(counts{})-1) }
 
 // atLeast returns how many sends surely had at least that many bytes.
 func (c *counts) atLeast(bytes int) (n uint64) {
@@ -79,11 +87,6 @@ func (c *counts) atLeast(bytes int) (n uint64) {
 		n += of
 	}
 	return n
-}
-
-type success struct {
-	bytes int
-	took  time.Duration
 }
 
 // Succeeded records a send that succeeded and is a control: it holds none of the keys of a suspected batch. messages is
@@ -98,8 +101,8 @@ func (t *Tracker) Succeeded(messages, bytes int, took time.Duration) {
 	} else {
 		t.empty.add(bytes)
 	}
-	t.successes[t.succeeded%recentSuccesses] = success{bytes, took}
-	t.succeeded++
+	slowest := &t.slowest[class(bytes)]
+	*slowest = max(took, *slowest-*slowest/fading, 1) // 0 would mean that there is none
 }
 
 // SucceededFor records an empty send that was made as a control of c, and is as large as c asks.
@@ -136,21 +139,21 @@ func (t *Tracker) rateLocked() float64 {
 }
 
 // Timeout returns the time-out of an attempt at a suspected batch whose body has that many bytes. It is ten times as long as
-// the slowest recent success took, scaled to the size, at least one second and at most limit. Without a recent success it is
-// limit.
+// the slowest recent success of at least half its size, at least one second and at most limit. Without such a success it
+// follows the largest ones there are, and grows in proportion to the size beyond 256 KiB. Without any success it is limit.
+//
+// Sends without messages are small and frequent while a batch is suspected. They must not decide the time-out of a large batch
+// if anything else is known: if its attempts hang, each would take limit.
 func (t *Tracker) Timeout(bytes int, limit time.Duration) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := min(t.succeeded, recentSuccesses)
-	if n == 0 {
-		return limit
+	of := max(0, class(bytes)-1)
+	slowest := float64(slices.Max(t.slowest[of:]))
+	for slowest == 0 && of > 0 {
+		of--
+		slowest = float64(t.slowest[of]) * max(1, float64(bytes)/max(smallBody, float64(int(2)<<of)))
 	}
-	slowest := 0.0
-	for _, s := range t.successes[:n] {
-		scale := max(1, float64(bytes)/float64(max(1, s.bytes)))
-		slowest = max(slowest, float64(s.took)*scale)
-	}
-	if slowest *= slowness; slowest >= float64(limit) {
+	if slowest *= slowness; slowest == 0 || slowest >= float64(limit) {
 		return limit
 	}
 	return min(max(time.Duration(slowest), minTimeout), limit)

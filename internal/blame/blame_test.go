@@ -112,17 +112,34 @@ func TestTheTimeoutFollowsTheSlowestRecentSuccess(t *testing.T) {
 	var tr Tracker
 	const limit = 30 * time.Second
 	require.Equal(t, limit, tr.Timeout(100, limit), "nothing is known")
-	tr.Succeeded(1, 1000, 20*time.Millisecond)
-	require.Equal(t, time.Second, tr.Timeout(1000, limit), "at least a second")
-	require.Equal(t, 20*time.Second, tr.Timeout(100_000, limit), "a body 100 times as large may take 100 times as long")
-	require.Equal(t, limit, tr.Timeout(1_000_000, limit))
-	tr.Succeeded(1, 1000, 500*time.Millisecond)
-	require.Equal(t, 5*time.Second, tr.Timeout(1000, limit))
+	tr.Succeeded(1, 512<<10, 20*time.Millisecond)
+	require.Equal(t, time.Second, tr.Timeout(512<<10, limit), "at least a second")
+	tr.Succeeded(1, 512<<10, 500*time.Millisecond)
+	require.Equal(t, 5*time.Second, tr.Timeout(512<<10, limit))
 	require.Equal(t, 5*time.Second, tr.Timeout(10, limit), "a small one as long as the slowest")
-	for range recentSuccesses {
-		tr.Succeeded(1, 1000, 20*time.Millisecond)
+	require.Equal(t, 5*time.Second, tr.Timeout(1<<20, limit), "half the size is comparable")
+	require.Equal(t, 20*time.Second, tr.Timeout(4<<20, limit), "one that is much larger takes longer in proportion")
+	require.Equal(t, limit, tr.Timeout(8<<20, limit))
+	for range 16 {
+		tr.Succeeded(1, 512<<10, 20*time.Millisecond)
 	}
-	require.Equal(t, time.Second, tr.Timeout(1000, limit), "the slow ones are forgotten")
+	require.Equal(t, time.Second, tr.Timeout(512<<10, limit), "the slow ones are forgotten")
+}
+
+// While a batch is suspected, sends without messages may be all that succeeds. A batch that hangs would otherwise take Timeout
+// at each attempt, and half an hour to be decided.
+func TestEmptySendsDoNotLengthenTheTimeoutOfALargeBatch(t *testing.T) {
+	var tr Tracker
+	const limit = 30 * time.Second
+	tr.Succeeded(0, 0, 20*time.Millisecond)
+	require.Equal(t, time.Second, tr.Timeout(256<<10, limit), "the time of an empty send is latency, and not a rate")
+	tr.Succeeded(0, 0, 200*time.Millisecond)
+	require.Equal(t, 8*time.Second, tr.Timeout(1<<20, limit))
+	tr.Succeeded(1000, 1<<20, 300*time.Millisecond)
+	for range 100 {
+		tr.Succeeded(0, 0, 200*time.Millisecond)
+	}
+	require.Equal(t, 3*time.Second, tr.Timeout(1<<20, limit), "what is known of that size is not displaced")
 }
 
 func TestAControlIsAtLeastAsLargeAsTheCaseAsks(t *testing.T) {
