@@ -201,3 +201,15 @@ func BenchmarkHundredConsumers(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchBatch, "ns/msg")
 }
+
+func BenchmarkHashBody(b *testing.B) {
+	for _, size := range []int{100, 1 << 20} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			body := make([]byte, size)
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				HashBody(body)
+			}
+		})
+	}
+}

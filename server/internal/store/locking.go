@@ -1,9 +1,6 @@
 package store
 
-import (
-	"context"
-	"hash/maphash"
-)
+import "context"
 
 // This file has the exported methods of streams, consumers and places. Each takes the stream's lock and calls the method
 // of the same name that requires it. No other file takes that lock.
@@ -41,9 +38,9 @@ func (s *stream) close() {
 }
 
 func (s *stream) Send(_ context.Context, o Once, messages []Message) (int, error) {
-	var body uint64
+	var body BodyHash
 	if o.Key != "" {
-		body = maphash.Bytes(bodySeed, o.Body)
+		body = HashBody(o.Body)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

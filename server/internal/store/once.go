@@ -1,20 +1,13 @@
 package store
 
-import (
-	"hash/maphash"
-	"time"
-)
+import "time"
 
 // A stream remembers its successful sends by their key for rememberFor, but at most maxRemembered of them. A client is
-// done with its attempts at one send within minutes. A million keys take about 170 MB.
+// done with its attempts at one send within minutes. A million keys take about 190 MB.
 const (
 	rememberFor   = 10 * time.Minute
 	maxRemembered = 1_000_000
 )
-
-// bodySeed makes the hashes of bodies unpredictable, so that 64 bits are enough to tell two bodies of one key apart. A
-// store that outlives the process needs a stable hash instead.
-var bodySeed = maphash.MakeSeed()
 
 // successes remembers the sends of a stream that succeeded. The zero value is not usable. It has no lock of its own: the
 // stream's lock makes a send and its record one step, so that a repeat never meets a send that still runs.
@@ -27,7 +20,7 @@ type successes struct {
 // success is a send that succeeded.
 type success struct {
 	key       string
-	body      uint64 // hash
+	body      BodyHash
 	published int
 	at        time.Time
 	next      *success // the one that succeeded after it
@@ -36,7 +29,7 @@ type success struct {
 func newSuccesses() successes { return successes{max: maxRemembered, byKey: map[string]*success{}} }
 
 // find returns what the send may answer without storing anything; found is false when it has to be stored.
-func (r *successes) find(o Once, body uint64, messages int) (published int, found bool, err error) {
+func (r *successes) find(o Once, body BodyHash, messages int) (published int, found bool, err error) {
 	r.expire(time.Now())
 	if k := r.byKey[o.Key]; k != nil {
 		if k.body != body {
@@ -54,7 +47,7 @@ func (r *successes) find(o Once, body uint64, messages int) (published int, foun
 }
 
 // remember keeps a success.
-func (r *successes) remember(key string, body uint64, published int) {
+func (r *successes) remember(key string, body BodyHash, published int) {
 	if key == "" || r.byKey[key] != nil {
 		return
 	}
@@ -93,7 +86,7 @@ func (r *successes) forgetOldest() {
 }
 
 // sendOnce is send, unless this send or a send that contained it has succeeded. body is the hash of o.Body.
-func (s *stream) sendOnce(o Once, body uint64, messages []Message) (int, error) {
+func (s *stream) sendOnce(o Once, body BodyHash, messages []Message) (int, error) {
 	if s.ended != nil {
 		return 0, s.ended
 	}
