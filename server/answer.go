@@ -3,12 +3,16 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 )
 
-const jsonType = "application/json; charset=utf-8"
+const (
+	jsonType     = "application/json; charset=utf-8"
+	cacheControl = "max-age=0, private, must-revalidate"
+)
 
 // fail writes an answer that is not 200.
 func (c *call) fail(f *failure) {
@@ -66,11 +70,38 @@ func (c *call) encode(f func(*encoder)) error {
 // write sends the answer. Only a receive uses the error. The client of any other request repeats it when no answer comes.
 func (c *call) write(status int, body []byte) error {
 	h := c.w.Header()
-	h.Set("Cache-Control", "max-age=0, private, must-revalidate")
+	h.Set("Cache-Control", cacheControl)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	c.w.WriteHeader(status)
 	_, err := c.w.Write(body)
 	return err
+}
+
+// sendPart sends a part of an answer of 200 whose length is not known yet.
+func (c *call) sendPart(part []byte) error {
+	if !c.streaming {
+		c.streaming = true
+		c.w.Header().Set("Content-Type", jsonType)
+		c.w.Header().Set("Cache-Control", cacheControl)
+		c.w.WriteHeader(http.StatusOK)
+	}
+	if _, err := c.w.Write(part); err != nil {
+		return err
+	}
+	if err := http.NewResponseController(c.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// sendEnd sends the last part of an answer of 200, which may be the only one.
+func (c *call) sendEnd(part []byte) {
+	if c.streaming {
+		_ = c.sendPart(part)
+		return
+	}
+	c.w.Header().Set("Content-Type", jsonType)
+	_ = c.write(http.StatusOK, part)
 }
 
 // list is the JSON of every list.

@@ -17,6 +17,8 @@ type call struct {
 
 	shutdown <-chan struct{} // closed when the http.Server of the request shuts down
 
+	streaming bool // the head of an answer has been sent by sendPart
+
 	stream, consumer, key string // elements of the path, unescaped
 }
 

@@ -63,22 +63,6 @@ func (e *encoder) deliveries(streamID string, all []store.Delivery) {
 	e.raw("]}")
 }
 
-func (e *encoder) messages(streamID string, all []store.Message) {
-	size := 0
-	for i := range all {
-		size += sizeOf(&all[i])
-	}
-	e.buf = slices.Grow(e.buf, size)
-	e.raw(`{"data":[`)
-	for i := range all {
-		if i > 0 {
-			e.raw(",")
-		}
-		e.message(streamID, &all[i])
-	}
-	e.raw("]}")
-}
-
 func (e *encoder) message(streamID string, m *store.Message) {
 	e.raw(`{"key":`)
 	e.buf = jscan.AppendString(e.buf, m.Key)

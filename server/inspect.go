@@ -63,12 +63,25 @@ func (s *Server) Inspect(stream string) (StreamState, bool) {
 	return state, err == nil
 }
 
+// listAll returns all messages of a stream by ascending seq.
+func listAll(ctx context.Context, s store.Stream) (all []store.Message, err error) {
+	q := store.ListQuery{Limit: math.MaxInt}
+	for {
+		page, err := s.List(ctx, q)
+		if err != nil || len(page) == 0 {
+			return all, err
+		}
+		all = append(all, page...)
+		q = q.Next(page[len(page)-1].Seq)
+	}
+}
+
 func inspect(ctx context.Context, found store.Stream) (StreamState, error) {
 	info, err := found.Info(ctx)
 	if err != nil {
 		return StreamState{}, err
 	}
-	all, err := found.List(ctx, store.ListQuery{Limit: math.MaxInt})
+	all, err := listAll(ctx, found)
 	if err != nil {
 		return StreamState{}, err
 	}

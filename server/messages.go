@@ -27,11 +27,11 @@ func (c *call) listMessages() error {
 	if err != nil {
 		return err
 	}
-	all, err := s.List(c.ctx(), q)
-	if err != nil {
-		return err
-	}
-	return c.encode(func(e *encoder) { e.messages(s.ID(), all) })
+	return answerList(c, q, lister[store.Message]{
+		list:    func(q store.ListQuery) ([]store.Message, error) { return s.List(c.ctx(), q) },
+		message: func(m *store.Message) *store.Message { return m },
+		encode:  func(e *encoder, m *store.Message) { e.message(s.ID(), m) },
+	})
 }
 
 func listQuery(p params) (store.ListQuery, error) {
@@ -122,22 +122,18 @@ func (c *call) peek() error {
 	default:
 		return badRequest("Invalid visible parameter")
 	}
-	views, err := consumer.Peek(c.ctx(), q)
-	if err != nil {
-		return err
-	}
-	return c.encode(func(e *encoder) {
-		e.raw(`{"data":[`)
-		for i, v := range views {
-			if i > 0 {
-				e.raw(",")
-			}
+	return answerList(c, q.ListQuery, lister[store.View]{
+		list: func(list store.ListQuery) ([]store.View, error) {
+			q.ListQuery = list
+			return consumer.Peek(c.ctx(), q)
+		},
+		message: func(v *store.View) *store.Message { return &v.Message },
+		encode: func(e *encoder, v *store.View) {
 			e.raw(`{"info":{`)
-			e.delivery(&v, stateWords[v.State])
+			e.delivery(v, stateWords[v.State])
 			e.raw(`},"message":`)
 			e.message(s.ID(), &v.Message)
 			e.raw("}")
-		}
-		e.raw("]}")
+		},
 	})
 }

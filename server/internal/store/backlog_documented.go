@@ -62,13 +62,18 @@ func (it *item) setEntry(e *entry) {
 // read that one.
 func (b *documentedBacklog) readToDeliverable() bool {
 	for _, e := range b.feed.log.from(b.next) {
-		if !e.dead && b.heads[e.key] == nil && b.feed.filter.Match(e.key) {
+		if b.deliverable(e) {
 			b.next = e.seq
 			return true
 		}
 		b.read(e)
 	}
 	return false
+}
+
+// deliverable reports whether a message that has not been read can be delivered.
+func (b *documentedBacklog) deliverable(e *entry) bool {
+	return !e.dead && b.heads[e.key] == nil && b.feed.filter.Match(e.key)
 }
 
 func (b *documentedBacklog) refresh(now time.Time) (available bool) {
@@ -97,9 +102,13 @@ func (b *documentedBacklog) receive(n int, dst []Delivery) []Delivery {
 	at := time.Now()
 	b.expire(at)
 	n = min(n, b.feed.limits.MaxAckPending-b.leases.count)
+	room := answerRoom{left: MaxAnswerBytes}
 	// Ready messages come first: their seqs are all below next.
 	for ; n > 0 && len(b.ready) > 0; n-- {
 		it := b.ready[0]
+		if !room.take(it.entry) {
+			return dst
+		}
 		b.ready.remove(it)
 		dst = append(dst, b.lease(it, at))
 	}
@@ -107,10 +116,14 @@ func (b *documentedBacklog) receive(n int, dst []Delivery) []Delivery {
 		return dst
 	}
 	for _, e := range b.feed.log.from(b.next) {
+		if !room.has(e) && b.deliverable(e) {
+			break
+		}
 		it := b.read(e)
 		if it == nil {
 			continue
 		}
+		room.take(e)
 		dst = append(dst, b.lease(it, at))
 		if n--; n == 0 {
 			break

@@ -95,6 +95,23 @@ func (l *log) findLast(key string) *entry {
 	return nil
 }
 
+// answerRoom is the room for messages in one answer. There is always room for the first.
+type answerRoom struct {
+	left int64 // bytes
+	used bool
+}
+
+func (r *answerRoom) has(e *entry) bool { return e.size() <= r.left || !r.used }
+
+// take takes the room for a message, or returns false if there is none.
+func (r *answerRoom) take(e *entry) bool {
+	if !r.has(e) {
+		return false
+	}
+	r.left, r.used = r.left-e.size(), true
+	return true
+}
+
 // list returns the live messages that a query asks for.
 func (l *log) list(q ListQuery) []Message {
 	f := NewFilter(q.Pattern)
@@ -103,6 +120,7 @@ func (l *log) list(q ListQuery) []Message {
 		all = all[:len(all)-len(l.from(max(q.Before, q.After+1)))]
 	}
 	out := make([]Message, 0, min(q.Limit, l.live, len(all)))
+	bytes := int64(0)
 	for i := range all {
 		e := all[i]
 		if q.Desc {
@@ -111,10 +129,11 @@ func (l *log) list(q ListQuery) []Message {
 		if e.dead || q.Pattern != "" && !f.Match(e.key) {
 			continue
 		}
-		if len(out) == q.Limit {
+		if len(out) == q.Limit || bytes >= MaxAnswerBytes {
 			break
 		}
 		out = append(out, e.message())
+		bytes += e.size()
 	}
 	return out
 }

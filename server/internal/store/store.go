@@ -62,7 +62,8 @@ type Stream interface {
 	Send(context.Context, Once, []Message) (published int, err error)
 	// Get returns the newest message of a key, or ErrNoMessage.
 	Get(ctx context.Context, key string) (Message, error)
-	// List returns messages in the order of their seq.
+	// List returns messages in the order of their seq. It may stop early, after the message with which they hold
+	// MaxAnswerBytes or more. Another List then continues after it.
 	List(context.Context, ListQuery) ([]Message, error)
 	// States returns the newest message of a key and its state at every consumer whose filter matches the key, or
 	// ErrNoMessage.
@@ -90,14 +91,15 @@ type Consumer interface {
 	// deleted already.
 	Delete(context.Context) error
 
-	// Receive leases up to n messages and returns dst with them appended. It does not wait for messages: when none is
-	// available it returns dst unchanged and no error. When it returns an error it appends none.
+	// Receive leases up to n messages and returns dst with them appended. It stops before the message with which they would
+	// hold more than MaxAnswerBytes, but not before the first. It does not wait for messages: when none is available it
+	// returns dst unchanged and no error. When it returns an error it appends none.
 	Receive(ctx context.Context, n int, dst []Delivery) ([]Delivery, error)
 	// Queue adds a place at the end of the queue of waiting receives, or returns ErrTooManyWaiting.
 	Queue(context.Context) (Place, error)
 	// Settle ends the leases with these ids. It ignores an id that no lease has.
 	Settle(ctx context.Context, ids []ID, how Settlement) error
-	// Peek lists messages that are not settled, in the order of their seq. It leases none.
+	// Peek lists messages that are not settled, in the order of their seq. It leases none. It may stop early as List does.
 	Peek(context.Context, PeekQuery) ([]View, error)
 	// State returns a copy of the consumer's state, for inspection.
 	State(context.Context) (ConsumerState, error)
@@ -114,6 +116,10 @@ type Place interface {
 	// Leave leaves the queue. A turn that was not used passes to the next place. It may be called more than once.
 	Leave()
 }
+
+// MaxAnswerBytes limits the keys and data that Receive, List and Peek return at once, so that an answer takes bounded memory.
+// It is the size of the largest request. The dialect of the 2024 server does not limit a receive.
+const MaxAnswerBytes = 8_000_000
 
 // StreamOptions are the settings of a new stream. A limit of zero means no limit.
 type StreamOptions struct {
@@ -200,6 +206,16 @@ type ListQuery struct {
 	Pattern string // "" matches every key
 	After   int64  // only messages with a higher seq
 	Before  int64  // only messages with a lower seq; 0 means no bound
+}
+
+// Next returns the query for what follows the message with this seq.
+func (q ListQuery) Next(seq int64) ListQuery {
+	if q.Desc {
+		q.Before = seq
+	} else {
+		q.After = seq
+	}
+	return q
 }
 
 // PeekQuery asks for messages of a consumer.
