@@ -95,8 +95,9 @@ func (s *Stream) keepsOne() *bool {
 }
 
 // CreateStream creates a stream. The server decides which names are allowed: letters, digits and '_', and on current
-// servers also '-'. On the 2024 server the names of a stream and of each of its consumers have at most 44 characters
-// together.
+// servers also '-'. On the 2024 server the names of a stream and of a consumer are always free if they have at most
+// 44 characters together. Longer ones are free until the table consumer_messages_STREAM_CONSUMER, in lower case and cut to 63
+// bytes, is that of another consumer; then the create gets a 500 without a summary.
 //
 // The error is ErrValidation for a name that is in use or not allowed, ErrInvalidArgument for a negative option, and
 // ErrOutcomeUnknown if the answer was lost; see EnsureStream.

@@ -75,24 +75,20 @@ func (c *call) createConsumer() error {
 	if err != nil {
 		return err
 	}
-	stream, err := s.Info(c.ctx())
-	if err != nil {
-		return err
-	}
 	f := form{params: p}
 	o := store.ConsumerOptions{Name: f.text("name"), Filter: f.text("filter_key_pattern")}
 	o.ConsumerLimits = store.ConsumerLimits{AckWait: defaultAckWait, MaxAckPending: defaultMaxAckPending, MaxWaiting: defaultMaxWaiting}
 	if kind, given := p["kind"]; given && kind != nil && kind != "pull" {
 		f.reject("kind", "is invalid")
 	}
-	c.checkConsumer(&f, o, stream.Name)
+	c.checkConsumer(&f, o)
 	readLimits(&f, &o.ConsumerLimits)
 	if err := f.err(); err != nil {
 		return err
 	}
 	consumer, err := s.CreateConsumer(c.ctx(), o)
 	if errors.Is(err, store.ErrNameTaken) {
-		return invalidField("name", "has already been taken")
+		return c.srv.dialect.consumerTaken
 	}
 	if err != nil {
 		return err
@@ -109,13 +105,11 @@ func (c *call) okConsumer(consumer store.Consumer) error {
 	return c.ok(c.consumerJSON(info))
 }
 
-func (c *call) checkConsumer(f *form, o store.ConsumerOptions, stream string) {
+func (c *call) checkConsumer(f *form, o store.ConsumerOptions) {
 	d := &c.srv.dialect
 	if o.Name != "" {
 		if text := checkName(o.Name, d.dashesInNames); text != "" {
 			f.reject("name", text)
-		} else if len(stream)+len(o.Name) > d.maxNames {
-			f.reject("name", "must be at most 44 characters together with the stream's name")
 		}
 	}
 	if o.Filter != "" && d.checkPatterns {

@@ -30,9 +30,9 @@ type dialect struct {
 	newStore func() *store.Memory
 
 	// Names and patterns.
-	dashesInNames bool // names of streams and consumers may contain dashes
-	maxNames      int  // bytes of the names of a stream and its consumer together
-	checkPatterns bool // a malformed filter_key_pattern is refused; otherwise it matches nothing
+	dashesInNames bool     // names of streams and consumers may contain dashes
+	checkPatterns bool     // a malformed filter_key_pattern is refused; otherwise it matches nothing
+	consumerTaken *failure // the answer to a consumer's name that its stream has already
 
 	// Streams and consumers.
 	streamOptions bool                         // streams have options: they are read and shown
@@ -70,8 +70,8 @@ func newDialect(c Compat) dialect {
 		newStore: pick(c, store.NewMemory, store.NewAug2024),
 
 		dashesInNames: pick(c, true, false),
-		maxNames:      pick(c, noLimit, 44),
 		checkPatterns: pick(c, true, false),
+		consumerTaken: pick(c, invalidField("name", taken), invalidField("stream_id", "Consumer name must be unique within a stream")),
 
 		streamOptions: pick(c, true, false),
 		updateStream:  pick(c, errNoRoute, errInternal), // the 2024 server has the route, but no code for it

@@ -111,7 +111,11 @@ func (e *encoder) delivery(v *store.View, state string) {
 		e.buf = append(v.ID.Append(append(e.buf, '"')), '"')
 	}
 	e.raw(`,"deliver_count":`)
-	e.buf = strconv.AppendInt(e.buf, int64(v.Count), 10)
+	if v.Count == store.NoCount {
+		e.raw("null")
+	} else {
+		e.buf = strconv.AppendInt(e.buf, int64(v.Count), 10)
+	}
 	e.raw(`,"last_delivered_at":`)
 	e.time(v.LastDeliveredAt)
 	e.raw(`,"not_visible_until":`)

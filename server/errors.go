@@ -47,6 +47,9 @@ var (
 	errPartOf    = badRequest("Invalid Sequin-Part-Of: it must be a list of Idempotency-Keys with commas between them, each of 1 to %d printable ASCII characters without spaces", maxIdempotencyKey)
 )
 
+// taken is what is wrong with a name that is in use.
+const taken = "has already been taken"
+
 func badRequest(format string, args ...any) *failure {
 	return &failure{status: http.StatusBadRequest, summary: fmt.Sprintf(format, args...)}
 }
@@ -76,7 +79,7 @@ func failureOf(err error) *failure {
 	case errors.Is(err, store.ErrClosed):
 		return errClosed
 	}
-	// What the 2024 server answers without a summary: ErrDoubledKey, ErrNameCase and ErrAmbiguous. The documented store
+	// What the 2024 server answers without a summary: ErrDoubledKey, ErrTable and ErrAmbiguous. The documented store
 	// does not return them.
 	return errInternal
 }

@@ -101,7 +101,7 @@ func (c *call) createStream() error {
 	}
 	s, err := c.srv.store.CreateStream(c.ctx(), o)
 	if errors.Is(err, store.ErrNameTaken) {
-		return invalidField("name", "has already been taken")
+		return invalidField("name", taken)
 	}
 	if err != nil {
 		return err

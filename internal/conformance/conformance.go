@@ -3,7 +3,7 @@
 //
 // The package's own test runs all cases against the embedded server in both modes, and against the server that $SEQUIN_URL
 // names if it is set. Each case creates a stream of its own and deletes it. The names are valid on the 2024 server, which
-// allows no dashes and at most 44 characters for a stream and its consumer together.
+// allows no dashes, and always has a table for a stream and its consumer of at most 44 characters together.
 package conformance
 
 import (

@@ -11,29 +11,36 @@ const keepAcked = 5 * time.Minute
 
 // aug2024Backlog is the backlog of a consumer of the 2024 server: a table with one row for each key. The ack id of a row
 // never changes. A receive looks at the first max_ack_pending rows by seq, including acked ones, and leases those that
-// are available.
+// are available or whose lease has ended.
 //
-// A row is an item that always holds the newest version. It is available (in ready), delivered (on lease) or acked
-// (neither). A row that was replaced while it was on lease is pending redelivery.
+// A row is an item that always holds the newest version. It is in ready while a receive may lease it, on lease, or acked.
 type aug2024Backlog struct {
-	feed           feed
-	rows           map[string]*item // by key
-	items          items
-	ready          readyHeap
-	leases         leases
-	pending        map[*item]struct{} // replaced since they were delivered, until settled or delivered again
-	acked          int                // acked rows that are kept
-	ackedAvailable map[*item]struct{} // the acked rows that were available when they were acked
-	keepUntil      time.Time
+	feed      feed
+	rows      map[string]*item // by key
+	items     items
+	ready     readyHeap
+	leases    leases
+	pending   map[*item]struct{} // the rows on lease that are pendingRow
+	acked     int                // acked rows that are kept
+	keepUntil time.Time
 }
+
+// rowState is the state of a row in the table. The end of a lease does not change it.
+type rowState uint8
+
+const (
+	availableRow rowState = iota
+	deliveredRow
+	pendingRow // replaced since it was delivered
+	ackedRow
+)
 
 func newAug2024Backlog(f feed) backlog {
 	b := &aug2024Backlog{
-		feed:           f,
-		rows:           map[string]*item{},
-		pending:        map[*item]struct{}{},
-		ackedAvailable: map[*item]struct{}{},
-		keepUntil:      f.createdAt.Add(keepAcked),
+		feed:      f,
+		rows:      map[string]*item{},
+		pending:   map[*item]struct{}{},
+		keepUntil: f.createdAt.Add(keepAcked),
 	}
 	b.stored(f.log.from(0))
 	return b
@@ -60,19 +67,20 @@ func (b *aug2024Backlog) stored(entries []*entry) {
 }
 
 func (b *aug2024Backlog) replace(it *item, e *entry) {
-	// A row that was delivered and not settled stays pending after its lease ends, until it is delivered again.
-	if !it.until.IsZero() {
-		b.pending[it] = struct{}{}
+	switch it.row {
+	case deliveredRow:
+		it.row = pendingRow
+	case ackedRow:
+		it.row = availableRow
+		b.acked--
 	}
-	switch {
-	case it.leased():
+	if it.leased() {
+		b.pending[it] = struct{}{}
 		it.entry = e
 		return
-	case it.isReady():
+	}
+	if it.isReady() {
 		b.ready.remove(it)
-	default:
-		b.acked--
-		delete(b.ackedAvailable, it)
 	}
 	it.entry = e
 	b.ready.push(it)
@@ -98,8 +106,7 @@ func (b *aug2024Backlog) nextExpiry() (time.Time, bool) { return b.leases.nextEx
 
 // window is the part of max_ack_pending that is left for a row: the limit minus the rows before it that are on lease or
 // acked. Most such rows were among the first when they were delivered, and still are, so room subtracts them from the
-// start. The rows in moved can be anywhere: a replaced row has moved to the end, and a row that was acked while available
-// was perhaps never among the first.
+// start. The rows in moved can be anywhere, because a row that is replaced moves to the end.
 type window struct {
 	room  int
 	moved []int64 // seqs, ascending
@@ -108,11 +115,6 @@ type window struct {
 func (b *aug2024Backlog) window() *window {
 	w := &window{room: b.feed.limits.MaxAckPending - b.acked - b.leases.count}
 	for it := range b.pending {
-		if it.leased() {
-			w.moved = append(w.moved, it.entry.seq)
-		}
-	}
-	for it := range b.ackedAvailable {
 		w.moved = append(w.moved, it.entry.seq)
 	}
 	w.room += len(w.moved)
@@ -139,7 +141,7 @@ func (b *aug2024Backlog) receive(n int, dst []Delivery) []Delivery {
 			break
 		}
 		b.ready.remove(it)
-		delete(b.pending, it)
+		it.row = deliveredRow
 		w.room--
 		it.count++
 		it.lastAt = at.UnixMicro()
@@ -149,41 +151,38 @@ func (b *aug2024Backlog) receive(n int, dst []Delivery) []Delivery {
 	return dst
 }
 
-// settle also settles rows that are available: an ack id belongs to a row, not to a lease. An ack of a row that is pending
-// redelivery makes the new version available.
+// settle ends deliveries. An ack id belongs to a row and not to a lease: an ack has an effect also after the end of the
+// lease, until a nack makes the row available. An ack of an available row has no effect. An ack of a row that is pending
+// makes the new version available.
 func (b *aug2024Backlog) settle(ids []ID, how Settlement) {
 	b.expire(time.Now())
 	for _, id := range ids {
 		it := b.items.find(id)
-		if it == nil || !it.leased() && !it.isReady() {
-			continue // unknown, or acked
+		if it == nil || it.row == availableRow || it.row == ackedRow {
+			continue
 		}
-		_, pending := b.pending[it]
-		delete(b.pending, it)
-		available := it.isReady()
-		if available {
+		if it.isReady() {
 			b.ready.remove(it)
 		} else {
 			b.leases.remove(it)
+			delete(b.pending, it)
 		}
-		it.until = time.Time{}
-		if how == Ack && !pending {
-			b.ack(it, available)
-		} else {
-			b.ready.push(it)
+		if how == Ack && it.row == deliveredRow {
+			b.ack(it)
+			continue
 		}
+		it.row, it.until = availableRow, time.Time{}
+		b.ready.push(it)
 	}
 }
 
-func (b *aug2024Backlog) ack(it *item, available bool) {
+func (b *aug2024Backlog) ack(it *item) {
 	if !time.Now().Before(b.keepUntil) {
 		b.delete(it)
 		return
 	}
+	it.row = ackedRow
 	b.acked++
-	if available {
-		b.ackedAvailable[it] = struct{}{}
-	}
 }
 
 func (b *aug2024Backlog) delete(it *item) {
@@ -191,28 +190,37 @@ func (b *aug2024Backlog) delete(it *item) {
 	b.items.put(it)
 }
 
-// expire makes rows available whose lease has expired, and deletes the acked rows once their time is over.
+// expire lets rows whose lease has ended be leased again, and deletes the acked rows once their time is over.
 func (b *aug2024Backlog) expire(now time.Time) {
 	for it := b.leases.expired(now); it != nil; it = b.leases.expired(now) {
 		b.leases.remove(it)
+		delete(b.pending, it)
 		b.ready.push(it)
 	}
 	if b.acked == 0 || now.Before(b.keepUntil) {
 		return
 	}
 	for _, it := range b.rows {
-		if !it.leased() && !it.isReady() {
+		if it.row == ackedRow {
 			b.delete(it)
 		}
 	}
 	b.acked = 0
-	clear(b.ackedAvailable)
 }
 
+// views shows no end of a lease that has ended.
 func (b *aug2024Backlog) views(f func(View) bool) {
 	b.expire(time.Now())
 	for _, e := range b.feed.log.from(0) {
-		if it := b.rows[e.key]; !e.dead && it != nil && (it.leased() || it.isReady()) && !f(rowView(it)) {
+		it := b.rows[e.key]
+		if e.dead || it == nil || it.row == ackedRow {
+			continue
+		}
+		v := rowView(it)
+		if v.State == Available {
+			v.NotVisibleUntil = 0
+		}
+		if !f(v) {
 			return
 		}
 	}
@@ -226,18 +234,23 @@ func rowView(it *item) View {
 	switch {
 	case it.leased():
 		v.State = Delivered
-	case !it.isReady():
+	case it.row == ackedRow:
 		v.State = Acked
 	}
 	return v
 }
 
+// view shows the end of the last lease until a nack, as it is in the table. A message without a row is shown without
+// details: its acked row was deleted.
 func (b *aug2024Backlog) view(e *entry) (View, bool) {
 	b.expire(time.Now())
 	if it := b.rows[e.key]; it != nil {
 		return rowView(it), true
 	}
-	return View{}, false
+	if !b.feed.filter.Match(e.key) {
+		return View{}, false
+	}
+	return View{Message: e.message(), Count: NoCount, State: Acked}, true
 }
 
 func (b *aug2024Backlog) outstanding() []Outstanding {

@@ -84,7 +84,7 @@ func (m *rowModel) settle(ids []ID, how Settlement) {
 	for _, id := range ids {
 		for key, r := range m.table {
 			switch {
-			case r.id != id || r.id.IsZero() || r.state == "acked":
+			case r.id != id || r.id.IsZero() || r.state == "acked" || r.state == "available":
 			case how != Ack || r.state == "pending":
 				r.state = "available"
 			case time.Now().Before(m.created.Add(keepAcked)):

@@ -6,8 +6,8 @@ import "sync/atomic"
 // NewAug2024 choose one, and no other code asks which it is. To add a difference, add a field here and its value to the
 // two dialects below.
 type dialect struct {
-	// foldsCase refuses a stream name that differs from another in case only, with ErrNameCase.
-	foldsCase bool
+	// newTables returns the tables of a new store, which limit the names; nil for no limits.
+	newTables func() *tables
 	// options returns the options of a new stream.
 	options func(StreamOptions) StreamOptions
 	// sharedSeq makes all streams of a store take their seqs from one sequence.
@@ -19,15 +19,16 @@ type dialect struct {
 }
 
 var documented = dialect{
+	newTables:  func() *tables { return nil },
 	options:    func(o StreamOptions) StreamOptions { return o },
 	plan:       planDocumented,
 	newBacklog: newDocumentedBacklog,
 }
 
-// aug2024 follows the server of August 2024. Its tables are named after streams in one case. It does not know stream
-// options: a message always replaces the one with its key. One database sequence numbers the messages of all streams.
+// aug2024 follows the server of August 2024. It makes tables named after streams and consumers. It does not know
+// stream options: a message always replaces the one with its key. One database sequence numbers the messages of all streams.
 var aug2024 = dialect{
-	foldsCase:  true,
+	newTables:  newTables,
 	options:    func(o StreamOptions) StreamOptions { return StreamOptions{Name: o.Name, OneMessagePerKey: true} },
 	sharedSeq:  true,
 	plan:       planAug2024,

@@ -11,7 +11,7 @@ var (
 	ErrNoConsumer     = errors.New("no such consumer")
 	ErrNoMessage      = errors.New("no such message")
 	ErrNameTaken      = errors.New("name is taken")
-	ErrNameCase       = errors.New("name differs from another in case only")
+	ErrTable          = errors.New("the database cannot make a table of that name")
 	ErrAmbiguous      = errors.New("name is used by consumers of several streams")
 	ErrDoubledKey     = errors.New("a key occurs twice in one batch")
 	ErrFull           = errors.New("stream is full")

@@ -8,10 +8,11 @@ type item struct {
 	later []*entry // later messages of the key, which wait for this one; documented backlogs only
 
 	id     ID
-	slot   uint32 // index in the backlog's slots
-	index  int    // in the ready heap, -1 when it is not there
-	count  int    // deliveries of entry
-	lastAt int64  // of the last delivery, in microseconds since 1970
+	slot   uint32   // index in the backlog's slots
+	index  int      // in the ready heap, -1 when it is not there
+	row    rowState // in the 2024 server's backlog only
+	count  int      // deliveries of entry
+	lastAt int64    // of the last delivery, in microseconds since 1970
 
 	until      time.Time // end of the lease
 	list       *itemList // of leases with the same duration, nil when not on lease

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -12,6 +11,7 @@ import (
 // a lease is out.
 type Memory struct {
 	dialect *dialect
+	tables  *tables
 	seqs    atomic.Int64 // for dialects that share one sequence
 
 	mu      sync.RWMutex // guards what follows; a stream's lock is never taken while it is held
@@ -30,7 +30,7 @@ func NewMemory() *Memory { return newMemory(&documented) }
 func NewAug2024() *Memory { return newMemory(&aug2024) }
 
 func newMemory(d *dialect) *Memory {
-	return &Memory{dialect: d, byID: map[string]*stream{}, byName: map[string]*stream{}}
+	return &Memory{dialect: d, tables: d.newTables(), byID: map[string]*stream{}, byName: map[string]*stream{}}
 }
 
 // CreateStream implements Store.
@@ -43,14 +43,11 @@ func (m *Memory) CreateStream(_ context.Context, o StreamOptions) (Stream, error
 	if m.byName[o.Name] != nil {
 		return nil, ErrNameTaken
 	}
-	if m.dialect.foldsCase {
-		for name := range m.byName {
-			if strings.EqualFold(name, o.Name) {
-				return nil, ErrNameCase
-			}
-		}
+	if err := m.tables.create(streamTable(o.Name)); err != nil {
+		return nil, err
 	}
 	s := newStream(m.dialect, m.dialect.options(o), m.dialect.sequence(&m.seqs), m.forget)
+	s.tables = m.tables
 	m.byID[s.id], m.byName[o.Name] = s, s
 	m.ordered = append(m.ordered, s)
 	return s, nil
@@ -137,6 +134,7 @@ func (m *Memory) forget(s *stream) bool {
 	}
 	delete(m.byID, s.id)
 	delete(m.byName, s.options.Name)
+	m.tables.drop(streamTable(s.options.Name))
 	m.ordered = slices.DeleteFunc(m.ordered, func(o *stream) bool { return o == s })
 	return true
 }

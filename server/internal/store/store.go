@@ -24,7 +24,7 @@ import (
 // Store holds streams. All methods of Store, Stream, Consumer and Place may be called concurrently. Each may return the
 // errors of a store that cannot be used: ErrFailed, ErrDamaged, ErrReadOnly, and ErrClosed after Close.
 type Store interface {
-	// CreateStream creates a stream. It returns ErrNameTaken or ErrNameCase for a name that conflicts with another, and
+	// CreateStream creates a stream. It returns ErrNameTaken or ErrTable for a name that conflicts with another, and
 	// ErrClosed after Close.
 	CreateStream(context.Context, StreamOptions) (Stream, error)
 	// Stream finds a stream by id or name, or returns ErrNoStream.
@@ -70,7 +70,7 @@ type Stream interface {
 	States(ctx context.Context, key string) (Message, []ConsumerView, error)
 
 	// CreateConsumer creates a consumer that starts at the beginning of the stream. It returns ErrNameTaken when the
-	// stream has a consumer of that name.
+	// stream has a consumer of that name, and ErrTable when its name conflicts with another one.
 	CreateConsumer(context.Context, ConsumerOptions) (Consumer, error)
 	// Consumer finds a consumer of this stream by id or name, or returns ErrNoConsumer.
 	Consumer(ctx context.Context, ref string) (Consumer, error)
@@ -237,12 +237,15 @@ const (
 // View is a message as a consumer sees it. Times are microseconds since 1970, or zero for none.
 type View struct {
 	Message         Message
-	ID              ID // zero for none
-	Count           int
+	ID              ID  // zero for none
+	Count           int // or NoCount
 	LastDeliveredAt int64
 	NotVisibleUntil int64
 	State           State
 }
+
+// NoCount is the Count of a View when the deliveries are not known.
+const NoCount = -1
 
 // ConsumerView is a View with the consumer it belongs to.
 type ConsumerView struct {

@@ -16,6 +16,7 @@ type stream struct {
 	createdAt time.Time
 	seqs      *atomic.Int64      // the last seq that was taken; some dialects share it between streams
 	forget    func(*stream) bool // removes the stream from its store; false when that was done before
+	tables    *tables            // of the store
 
 	mu        sync.Mutex // guards what follows and all consumers; locked in locking.go only, never while waiting
 	log       log
@@ -54,6 +55,7 @@ func (s *stream) end(err error) {
 		err = ErrNoConsumer
 	}
 	for _, c := range s.consumers {
+		s.tables.drop(consumerTable(s.options.Name, c.info.Name))
 		c.end(err)
 	}
 }
@@ -96,6 +98,9 @@ func (s *stream) createConsumer(o ConsumerOptions, leaseExpired func(*consumer))
 	if s.findConsumer(o.Name) != nil {
 		return nil, ErrNameTaken
 	}
+	if err := s.tables.create(consumerTable(s.options.Name, o.Name)); err != nil {
+		return nil, err
+	}
 	at := time.Now()
 	c := &consumer{
 		stream: s,
@@ -130,6 +135,7 @@ func (s *stream) removeConsumer(c *consumer) bool {
 		return false
 	}
 	s.consumers = slices.Delete(s.consumers, i, i+1)
+	s.tables.drop(consumerTable(s.options.Name, c.info.Name))
 	c.end(ErrNoConsumer)
 	return true
 }
