@@ -73,9 +73,14 @@ tracked: ## check that no large file is tracked, and that git ignores what go bu
 examples: ## build the examples into bin/
 	go build -o bin/ ./examples/...
 
-portable: ## build for a 32-bit machine and for Windows
-	GOARCH=386 go build ./...
-	GOOS=windows go build ./...
+# One machine of 32 bits, and the systems that lack most of Unix.
+PORTS := linux/386 windows/amd64 plan9/amd64 js/wasm wasip1/wasm
+
+portable: ## vet for other systems: go vet also compiles the tests
+	@set -e; for port in $(PORTS); do \
+		echo "GOOS=$${port%/*} GOARCH=$${port#*/} go vet ./..."; \
+		CGO_ENABLED=0 GOOS=$${port%/*} GOARCH=$${port#*/} go vet ./...; \
+	done
 
 nested: ## build, vet, check and test the nested modules
 	@set -e; for dir in $(NESTED); do \

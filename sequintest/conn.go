@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -46,7 +45,7 @@ func (c *memConn) Write(b []byte) (int, error) {
 func (c *memConn) Close() error {
 	ended := io.EOF
 	if c.in.closeRead(net.ErrClosed) {
-		ended = syscall.ECONNRESET
+		ended = errReset
 	}
 	c.out.closeWrite(net.ErrClosed, ended)
 	return nil
@@ -54,15 +53,15 @@ func (c *memConn) Close() error {
 
 // CloseWrite ends the data that this side writes; it can still read. net/http calls it after it has refused a body.
 func (c *memConn) CloseWrite() error {
-	c.out.closeWrite(syscall.EPIPE, io.EOF)
+	c.out.closeWrite(errBrokenPipe, io.EOF)
 	return nil
 }
 
 // reset is called on the server's end. It resets the direction to the client first: otherwise a handler that learns that
 // reading has failed could still send an answer.
 func (c *memConn) reset() {
-	c.out.reset(syscall.ECONNRESET)
-	c.in.reset(syscall.ECONNRESET)
+	c.out.reset(errReset)
+	c.in.reset(errReset)
 }
 
 func (c *memConn) LocalAddr() net.Addr  { return c.local }

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,7 +102,7 @@ func TestPeerReadsEOFAfterTheLastByteBeforeClose(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "last words", string(got))
 		_, err = server.Write([]byte("too late"))
-		require.ErrorIs(t, err, syscall.EPIPE)
+		require.ErrorIs(t, err, errBrokenPipe)
 	})
 }
 
@@ -115,7 +114,7 @@ func TestCloseWithUnreadDataIsAReset(t *testing.T) {
 
 		got, err := io.ReadAll(client)
 		require.Equal(t, "413", string(got), "what was written before the close can be read")
-		require.ErrorIs(t, err, syscall.ECONNRESET)
+		require.ErrorIs(t, err, errReset)
 	})
 }
 
@@ -125,7 +124,7 @@ func TestCloseWriteStillAllowsReading(t *testing.T) {
 		_, err := client.Read(make([]byte, 1))
 		require.Equal(t, io.EOF, err)
 		_, err = server.Write([]byte("x"))
-		require.ErrorIs(t, err, syscall.EPIPE)
+		require.ErrorIs(t, err, errBrokenPipe)
 
 		_, err = client.Write([]byte("still read"))
 		require.NoError(t, err)
@@ -144,9 +143,9 @@ func TestWaitingReadsAndWritesAreWoken(t *testing.T) {
 		write error // of the client
 	}{
 		{"by its own Close", func(client, _ *memConn) { _ = client.Close() }, net.ErrClosed, net.ErrClosed},
-		{"by the peer's Close", func(_, server *memConn) { _ = server.Close() }, syscall.ECONNRESET, syscall.EPIPE},
-		{"by a reset", func(client, _ *memConn) { client.reset() }, syscall.ECONNRESET, syscall.ECONNRESET},
-		{"by the peer's reset", func(_, server *memConn) { server.reset() }, syscall.ECONNRESET, syscall.ECONNRESET},
+		{"by the peer's Close", func(_, server *memConn) { _ = server.Close() }, errReset, errBrokenPipe},
+		{"by a reset", func(client, _ *memConn) { client.reset() }, errReset, errReset},
+		{"by the peer's reset", func(_, server *memConn) { server.reset() }, errReset, errReset},
 		{"by a deadline that passes", func(client, _ *memConn) { _ = client.SetDeadline(time.Now().Add(time.Second)) }, os.ErrDeadlineExceeded, os.ErrDeadlineExceeded},
 		{"by a deadline in the past", func(client, _ *memConn) { _ = client.SetDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded, os.ErrDeadlineExceeded},
 	} {
@@ -178,7 +177,7 @@ func TestAResetLosesDataInTransit(t *testing.T) {
 		server.reset()
 		n, err := client.Read(make([]byte, 100))
 		require.Zero(t, n)
-		require.ErrorIs(t, err, syscall.ECONNRESET)
+		require.ErrorIs(t, err, errReset)
 		require.NoError(t, client.Close())
 		_, err = client.Read(nil)
 		require.ErrorIs(t, err, net.ErrClosed, "its own Close takes precedence")
@@ -196,7 +195,7 @@ func TestAResetReachesTheClientFirst(t *testing.T) {
 	require.NoError(t, client.SetReadDeadline(time.Now().Add(10*time.Second))) // so that a failure does not hang
 	_, err := client.Read(make([]byte, 1))
 	server.in.mu.Unlock()
-	require.ErrorIs(t, err, syscall.ECONNRESET)
+	require.ErrorIs(t, err, errReset)
 	<-done
 }
 

@@ -2,12 +2,10 @@ package sequintest_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -100,22 +98,5 @@ func ExampleFaultHandle_Remove() {
 	// Output:
 	// delayed, streams: []
 	// created, error <nil>
-	// streams: [orders]
-}
-
-func ExampleServer_Down() {
-	t := &exampleTB{}
-	defer t.end()
-	srv := sequintest.NewServer(t, sequintest.Config{})
-	client := srv.Client()
-	_, _ = post(client, srv.URL+"/api/streams", `{"name":"orders"}`)
-
-	srv.Down()
-	_, err := client.Get(srv.URL + "/api/streams/orders")
-	fmt.Println("refused:", errors.Is(err, syscall.ECONNREFUSED))
-	srv.Up()
-	fmt.Println("streams:", srv.Streams())
-	// Output:
-	// refused: true
 	// streams: [orders]
 }

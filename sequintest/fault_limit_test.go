@@ -4,7 +4,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,7 +47,7 @@ func TestALimitOfTheAnswerAffectsLargerOnes(t *testing.T) {
 		err    error
 	}{
 		"cut":      {sequintest.Fault{Truncate: 100}, 200, `{"data":[`, 100, io.ErrUnexpectedEOF},
-		"reset":    {sequintest.Fault{CutAfter: true}, 0, "", 0, syscall.ECONNRESET},
+		"reset":    {sequintest.Fault{CutAfter: true}, 0, "", 0, sequintest.ErrReset},
 		"replaced": {sequintest.Fault{Status: 502, Acted: true, Body: foreign}, 502, foreign, len(foreign), nil},
 		"slow":     {sequintest.Fault{BytesPerSecond: 1000}, 200, `{"data":[`, 0, nil},
 		"late":     {sequintest.Fault{DelayAfter: time.Hour}, 200, `{"data":[`, 0, nil},
@@ -89,7 +88,7 @@ func TestALimitOfTheWaitAffectsLongPolls(t *testing.T) {
 		status int
 		err    error
 	}{
-		"cut":      {sequintest.Fault{CutAfter: true}, 0, syscall.ECONNRESET},
+		"cut":      {sequintest.Fault{CutAfter: true}, 0, sequintest.ErrReset},
 		"replaced": {sequintest.Fault{Status: 504, Acted: true, Body: foreign}, 504, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,19 +118,19 @@ var effects = []struct {
 	{name: "a status with a body", fault: sequintest.Fault{Status: 502, Body: "<html>"}, status: 502, want: "<html>"},
 	{name: "a status after acting", fault: sequintest.Fault{Status: 504, Acted: true, Body: "late"}, acted: true, status: 504, want: "late"},
 	{name: "a truncated status", fault: sequintest.Fault{Status: 502, Body: "<html>", Truncate: 2}, status: 502, want: "<h", err: io.ErrUnexpectedEOF},
-	{name: "cut before acting", fault: sequintest.Fault{CutBefore: true}, err: syscall.ECONNRESET},
-	{name: "cut after acting", fault: sequintest.Fault{CutAfter: true}, acted: true, err: syscall.ECONNRESET},
+	{name: "cut before acting", fault: sequintest.Fault{CutBefore: true}, err: sequintest.ErrReset},
+	{name: "cut after acting", fault: sequintest.Fault{CutAfter: true}, acted: true, err: sequintest.ErrReset},
 	{name: "truncated", fault: sequintest.Fault{Truncate: 1}, acted: true, status: 200, want: "{", err: io.ErrUnexpectedEOF},
 	{name: "garbled", fault: sequintest.Fault{Garble: true}, acted: true, status: 200, want: "{\"data\":[{\"message\":\x00\xff<html>"},
 	{name: "delayed", fault: sequintest.Fault{Delay: time.Minute}, acted: true, took: time.Minute, status: 200, want: "own"},
 	{name: "delayed after acting", fault: sequintest.Fault{DelayAfter: time.Minute}, acted: true, took: time.Minute, status: 200, want: "own"},
-	{name: "delayed before and after acting, and cut", fault: sequintest.Fault{Delay: time.Minute, DelayAfter: time.Hour, CutAfter: true}, acted: true, took: time.Hour + time.Minute, err: syscall.ECONNRESET},
+	{name: "delayed before and after acting, and cut", fault: sequintest.Fault{Delay: time.Minute, DelayAfter: time.Hour, CutAfter: true}, acted: true, took: time.Hour + time.Minute, err: sequintest.ErrReset},
 	{name: "a slow status", fault: sequintest.Fault{Status: 502, Body: "<html>", BytesPerSecond: 2}, took: 3 * time.Second, status: 502, want: "<html>"},
 	{name: "a slow and truncated status", fault: sequintest.Fault{Status: 502, Body: "<html>", BytesPerSecond: 2, Truncate: 2}, took: time.Second, status: 502, want: "<h", err: io.ErrUnexpectedEOF},
 	{name: "slow", fault: sequintest.Fault{BytesPerSecond: 1 << 30}, acted: true, took: 1 << 30 / 10 * time.Second / (1 << 30), status: 200, want: "own"},
 	{name: "an answer over a limit", fault: sequintest.Fault{MaxAnswer: 1, Status: 502, Acted: true, Body: "<html>"}, acted: true, status: 502, want: "<html>"},
 	{name: "delayed and refused", fault: sequintest.Fault{Delay: time.Second, Status: 429}, took: time.Second, status: 429},
-	{name: "delayed and cut", fault: sequintest.Fault{Delay: time.Second, CutBefore: true}, took: time.Second, err: syscall.ECONNRESET},
+	{name: "delayed and cut", fault: sequintest.Fault{Delay: time.Second, CutBefore: true}, took: time.Second, err: sequintest.ErrReset},
 }
 
 func TestEachFaultHasItsEffectOnEachOperation(t *testing.T) {

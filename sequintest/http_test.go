@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,7 +104,7 @@ func TestCutAfterIsSeenAsAReset(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, reached.Wait(t.Context(), 1))
 		_, err = c.Read(make([]byte, 1))
-		require.ErrorIs(t, err, syscall.ECONNRESET)
+		require.ErrorIs(t, err, sequintest.ErrReset)
 	})
 }
 

@@ -5,7 +5,7 @@ import (
 )
 
 // Down makes the server unreachable: connections are reset, their requests are abandoned, and dials fail with an error
-// that is syscall.ECONNREFUSED. The data stays. When Down returns, the server acts on no request any more. Requests that
+// that is syscall.ECONNREFUSED where the system has it. The data stays. When Down returns, the server acts on no request any more. Requests that
 // do not end within Config.CloseTimeout are reported as errors of the test. A Fault's Match must not call Down, because
 // Down waits for the Match.
 func (s *Server) Down() {

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,10 +56,10 @@ func TestADownServerRefusesAndKeepsItsData(t *testing.T) {
 		srv.Down()
 		srv.Down() // does nothing
 		require.Zero(t, time.Since(begin))
-		require.ErrorIs(t, <-polling, syscall.ECONNRESET)
+		require.ErrorIs(t, <-polling, sequintest.ErrReset)
 
 		_, _, err := a.do("POST", sendPath, messages("refused"))
-		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		require.ErrorIs(t, err, sequintest.ErrRefused)
 		var op *net.OpError
 		require.ErrorAs(t, err, &op)
 		require.Equal(t, "dial", op.Op)
@@ -94,7 +93,7 @@ func TestCutConnectionsResetsAndAllowsNewConnections(t *testing.T) {
 		a := dial(srv)
 		polling := poll(t, srv, a)
 		srv.CutConnections()
-		require.ErrorIs(t, <-polling, syscall.ECONNRESET)
+		require.ErrorIs(t, <-polling, sequintest.ErrReset)
 		a.send(t, "on.a.new.connection")
 	})
 }
@@ -109,11 +108,11 @@ func TestCloseAnswersLongPollsAtOnce(t *testing.T) {
 		require.Zero(t, time.Since(begin))
 
 		_, _, err := dial(srv).do("GET", "/api/streams", "")
-		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		require.ErrorIs(t, err, sequintest.ErrRefused)
 		srv.CutConnections()
 		srv.Up()
 		_, _, err = dial(srv).do("GET", "/api/streams", "")
-		require.ErrorIs(t, err, syscall.ECONNREFUSED, "Up does not reopen a closed server")
+		require.ErrorIs(t, err, sequintest.ErrRefused, "Up does not reopen a closed server")
 	})
 }
 
@@ -214,7 +213,7 @@ func TestConnectionsAreRefusedOnceCloseHasBegun(t *testing.T) {
 		synctest.Wait()
 		for _, a := range []api{connected, dial(srv)} {
 			_, _, err := a.do("GET", "/api/streams", "")
-			require.ErrorIs(t, err, syscall.ECONNREFUSED)
+			require.ErrorIs(t, err, sequintest.ErrRefused)
 		}
 		srv.Close()
 		end()
@@ -304,16 +303,16 @@ func TestListenServesOnARealPort(t *testing.T) {
 	}()
 	require.NoError(t, arrived.Wait(t.Context(), 1))
 	srv.Down()
-	require.ErrorIs(t, <-polling, syscall.ECONNRESET)
+	require.ErrorIs(t, <-polling, sequintest.ErrReset)
 	_, _, err = real.do("POST", sendPath, messages("refused"))
-	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	require.ErrorIs(t, err, sequintest.ErrRefused)
 	srv.Up()
 	real.send(t, "c")
 	require.Equal(t, []string{"a", "b", "c"}, stored(t, srv))
 
 	srv.Close()
 	_, _, err = real.do("GET", "/api/streams", "")
-	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	require.ErrorIs(t, err, sequintest.ErrRefused)
 }
 
 func TestListenFailsTheTestOfAClosedServer(t *testing.T) {

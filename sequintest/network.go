@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -74,7 +73,7 @@ func (n *network) connect() (client, server *memConn, ok bool) {
 
 func refused() error {
 	return &net.OpError{Op: "dial", Net: "memory", Addr: memAddr("server:80"),
-		Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+		Err: os.NewSyscallError("connect", errRefused)}
 }
 
 // register adds a connection of the loopback listener. It reports false when the server is down or closed.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,7 +34,7 @@ func TestADialThatIsNotAcceptedEnds(t *testing.T) {
 		go dial(t.Context())
 		synctest.Wait()
 		n.end()
-		require.ErrorIs(t, <-dialing, syscall.ECONNREFUSED)
+		require.ErrorIs(t, <-dialing, errRefused)
 		require.Empty(t, n.conns)
 	})
 }
@@ -94,12 +93,12 @@ func TestCloseEndsEveryConnection(t *testing.T) {
 	n.close()
 
 	_, err := fresh.Write([]byte("x"))
-	require.ErrorIs(t, err, syscall.EPIPE, "the server has not accepted it yet")
+	require.ErrorIs(t, err, errBrokenPipe, "the server has not accepted it yet")
 	answer, err := io.ReadAll(idle)
 	require.NoError(t, err)
 	require.Equal(t, "an answer", string(answer))
 	_, err = busy.Read(make([]byte, 1))
-	require.ErrorIs(t, err, syscall.ECONNRESET)
+	require.ErrorIs(t, err, errReset)
 }
 
 func TestTheLoopbackListenerResetsConnectionsWhenDown(t *testing.T) {
@@ -117,7 +116,7 @@ func TestTheLoopbackListenerResetsConnectionsWhenDown(t *testing.T) {
 		defer c.Close()
 		_, err = c.Read(make([]byte, 1))
 	}
-	require.ErrorIs(t, err, syscall.ECONNRESET)
+	require.ErrorIs(t, err, errReset)
 	require.NoError(t, l.Close())
 	require.ErrorIs(t, <-accepting, net.ErrClosed)
 }

@@ -4,7 +4,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -73,7 +72,7 @@ func (p *pipe) Write(b []byte) (n int, err error) {
 		case p.broken != nil:
 			return n, p.broken
 		case p.readerGone != nil:
-			return n, syscall.EPIPE
+			return n, errBrokenPipe
 		case p.write.over():
 			return n, os.ErrDeadlineExceeded
 		case n == len(b):

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -184,7 +185,9 @@ func TestAnAddressInUseIsReported(t *testing.T) {
 	taken, _, _ = strings.Cut(taken, "/")
 	o, err := parse([]string{"-addr", taken}, io.Discard)
 	require.NoError(t, err)
-	require.ErrorIs(t, run(t.Context(), o, io.Discard), syscall.EADDRINUSE)
+	var failed *net.OpError
+	require.ErrorAs(t, run(t.Context(), o, io.Discard), &failed)
+	require.Equal(t, "listen", failed.Op)
 	require.NoError(t, p.Process.Signal(os.Interrupt))
 	require.NoError(t, p.Wait())
 }

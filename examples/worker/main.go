@@ -28,9 +28,7 @@ const (
 )
 
 func main() {
-	// A closed pipe must be an error of the output like any other. Otherwise the signal would end the program, and the
-	// messages that it holds would stay leased.
-	signal.Ignore(syscall.SIGPIPE)
+	ignoreClosedPipes()
 	// The first signal drains, and a second one ends the program.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -38,6 +37,9 @@ func newRoute(now *weather, connections *http.Transport) *route {
 
 // errReadTimeout is the cause for which a proxy gives up.
 var errReadTimeout = errors.New("the proxy's read time-out")
+
+// errReset is the error of a read from a connection that the route has cut.
+var errReset = errors.New("connection reset by peer")
 
 // RoundTrip applies the limits of the proxy.
 func (r *route) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -65,7 +67,7 @@ func (r *route) giveUp(req *http.Request, f faultPlan) (*http.Response, error) {
 	case gone && f.Kind == readTimeout504:
 		return pageTo(req, http.StatusGatewayTimeout), nil
 	case gone:
-		return nil, &net.OpError{Op: "read", Net: "memory", Err: syscall.ECONNRESET}
+		return nil, &net.OpError{Op: "read", Net: "memory", Err: errReset}
 	}
 	cancel(nil)
 	return nil, err

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,7 +93,7 @@ func TestAProxyGivesUpAfterItsReadTimeout(t *testing.T) {
 			resp, err := r.RoundTrip(req)
 			require.Equal(t, 3*time.Second, time.Since(began))
 			if kind == readTimeoutCut {
-				require.ErrorIs(t, err, syscall.ECONNRESET)
+				require.ErrorIs(t, err, errReset)
 				return
 			}
 			require.NoError(t, err)

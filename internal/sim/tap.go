@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
@@ -10,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -52,7 +52,7 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 			_ = r.Body.Close() // a RoundTripper must close it
 		}
 		t.rec.callEnded(c)
-		return nil, &net.OpError{Op: "dial", Net: "memory", Err: syscall.EHOSTUNREACH}
+		return nil, &net.OpError{Op: "dial", Net: "memory", Err: errors.New("no route to host")}
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	stop := context.AfterFunc(t.connected, cancel)

@@ -231,7 +231,7 @@ func (p *process) stop(how os.Signal) error {
 	_ = cmd.Process.Signal(how) // fails if the process has ended by itself, and then Wait returns why
 	err := cmd.Wait()
 	_ = p.stdin.Close() // Wait may have closed it
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && how == syscall.SIGTERM && status.Signaled() && status.Signal() == how {
+	if how == syscall.SIGTERM && cmd.ProcessState.String() == "signal: "+how.String() {
 		return nil // it was still starting, and did not handle signals yet
 	}
 	if err != nil {
