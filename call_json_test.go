@@ -3,6 +3,8 @@ package sequin_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -102,8 +104,53 @@ func TestAnUnreadableTimeIsZeroAndNotAnError(t *testing.T) {
 			for _, got := range []time.Time{s.InsertedAt, s.UpdatedAt, c.InsertedAt, c.UpdatedAt, m.InsertedAt, m.UpdatedAt} {
 				require.True(t, want.Equal(got), "%s gave %v", text, got)
 			}
+			info := `"ack_id":"a","state":"available","last_delivered_at":` + text + `,"not_visible_until":` + text
+			w.Fault(sequintest.Fault{Op: sequintest.PeekMessages, Status: 200, Body: `{"data":[{"message":{"key":"k"},"info":{` + info + `}}]}`})
+			w.Fault(sequintest.Fault{Op: sequintest.MessageInfo, Status: 200,
+				Body: `{"data":{"message":{"key":"k"},"consumer_info":[{"consumer_id":"c","consumer_name":"all","consumer_filter_key_pattern":">",` + info + `}]}}`})
+			peeked, err := w.client.PeekMessages(w.ctx, "s", "all", sequin.ListOptions{})
+			require.NoError(t, err)
+			shown, err := w.client.MessageInfo(w.ctx, "s", "k")
+			require.NoError(t, err)
+			state := sequin.DeliveryInfo{AckID: "a", State: sequin.StateAvailable, LastDeliveredAt: want, NotVisibleUntil: want}
+			require.Equal(t, state, inUTC(peeked[0].Info))
+			require.Equal(t, state, inUTC(shown.Consumers[0].DeliveryInfo))
+			require.Equal(t, []string{"c", "all", ">"}, []string{shown.Consumers[0].ConsumerID, shown.Consumers[0].ConsumerName, shown.Consumers[0].ConsumerFilter})
 		})
 	}
+}
+
+func inUTC(i sequin.DeliveryInfo) sequin.DeliveryInfo {
+	i.LastDeliveredAt, i.NotVisibleUntil = i.LastDeliveredAt.UTC(), i.NotVisibleUntil.UTC()
+	return i
+}
+
+// A program that prints a result sees its values, and no addresses.
+func TestEveryResultPrintsItsFields(t *testing.T) {
+	yes, some := true, 7
+	for _, result := range []any{
+		sequin.Stream{Name: "orders", OneMessagePerKey: &yes, ProcessUnmodified: &yes, MaxStorageGB: &some, RetainUpTo: &some, RetainAtLeast: &some},
+		[]sequin.Stream{{Name: "orders", RetainUpTo: &some}},
+		sequin.Consumer{Name: "orders"}, sequin.StoredMessage{Key: "orders"}, sequin.PeekedMessage{Message: sequin.StoredMessage{Key: "orders"}},
+		sequin.MessageInfo{Message: sequin.StoredMessage{Key: "orders"}, Consumers: []sequin.ConsumerInfo{{}}},
+		sequin.ReceivedMessage{AckID: "orders"}, sequin.Delivery{Key: "orders", Acknowledger: &recorder{}},
+		sequin.MessageError{Message: sequin.Message{Key: "orders"}, Err: errors.New("refused")}, sequin.DeadMessage{Key: "orders"},
+		sequin.PublisherStats{LastError: errors.New("orders")}, sequin.SubscriberStats{LastError: errors.New("orders")},
+	} {
+		pointer := reflect.New(reflect.TypeOf(result))
+		pointer.Elem().Set(reflect.ValueOf(result))
+		for _, format := range []string{"%v", "%+v", "%s"} {
+			for _, text := range []string{fmt.Sprintf(format, result), fmt.Sprintf(format, pointer.Interface())} {
+				require.Contains(t, text, "orders")
+				require.NotContains(t, text, "0x")
+			}
+		}
+	}
+	text := fmt.Sprint(&sequin.Stream{Name: "orders", OneMessagePerKey: &yes, RetainUpTo: &some})
+	require.Contains(t, text, "Name:orders")
+	require.Contains(t, text, "OneMessagePerKey:true ProcessUnmodified:<nil> MaxStorageGB:<nil> RetainUpTo:7 RetainAtLeast:<nil>")
+	require.Contains(t, fmt.Sprint(sequin.Delivery{Key: "orders.1", Attempt: 2}), "Key:orders.1")
+	require.Contains(t, fmt.Sprint(sequin.Delivery{Key: "orders.1", Attempt: 2}), "Attempt:2")
 }
 
 func TestAnAnswerAboveTheLimitIsAnErrorAndOneAtTheLimitIsNot(t *testing.T) {

@@ -2,6 +2,8 @@ package sequin
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -255,6 +257,20 @@ type DeliveryInfo struct {
 	State           string    `json:"state"`
 }
 
+// UnmarshalJSON reads the state as servers write it. A time that cannot be read stays zero.
+func (i *DeliveryInfo) UnmarshalJSON(text []byte) error {
+	type fields DeliveryInfo // without this method
+	read := struct {
+		fields
+		LastDeliveredAt looseTime `json:"last_delivered_at"` // instead of the field of the same name in fields
+		NotVisibleUntil looseTime `json:"not_visible_until"`
+	}{fields: fields(*i)}
+	err := json.Unmarshal(text, &read)
+	*i = DeliveryInfo(read.fields)
+	i.LastDeliveredAt, i.NotVisibleUntil = read.LastDeliveredAt.Time, read.NotVisibleUntil.Time
+	return err
+}
+
 // PeekedMessage is a message that PeekMessages returns.
 type PeekedMessage struct {
 	Message StoredMessage `json:"message"`
@@ -283,6 +299,18 @@ type ConsumerInfo struct {
 	ConsumerName   string `json:"consumer_name"`
 	ConsumerFilter string `json:"consumer_filter_key_pattern"`
 	DeliveryInfo
+}
+
+// UnmarshalJSON reads the names and the state. Without it, ConsumerInfo would have the method of DeliveryInfo.
+func (i *ConsumerInfo) UnmarshalJSON(text []byte) error {
+	var names struct {
+		ID     string `json:"consumer_id"`
+		Name   string `json:"consumer_name"`
+		Filter string `json:"consumer_filter_key_pattern"`
+	}
+	err := json.Unmarshal(text, &names)
+	i.ConsumerID, i.ConsumerName, i.ConsumerFilter = names.ID, names.Name, names.Filter
+	return errors.Join(err, json.Unmarshal(text, &i.DeliveryInfo))
 }
 
 // MessageInfo is a message with its state for every consumer whose filter matches it.

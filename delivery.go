@@ -2,6 +2,7 @@ package sequin
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -57,6 +58,12 @@ type Settlement struct {
 	Delay time.Duration
 	// Sync waits for the server's answer.
 	Sync bool
+}
+
+// String returns the fields as %+v does, without the Acknowledger.
+func (d Delivery) String() string {
+	return fmt.Sprintf("{Key:%s Data:%s Seq:%d InsertedAt:%v UpdatedAt:%v AckID:%s Deadline:%v Attempt:%d}",
+		d.Key, d.Data, d.Seq, d.InsertedAt, d.UpdatedAt, d.AckID, d.Deadline, d.Attempt)
 }
 
 // Stream returns the name of the stream that the message comes from, as Subscribe found it. It is empty for a Delivery

@@ -66,6 +66,21 @@ type StreamStats struct {
 	StorageSize   int64 `json:"storage_size"`
 }
 
+// String returns the fields as %+v does, with the options themselves where they are shown, and <nil> where they are not.
+func (s Stream) String() string {
+	return fmt.Sprintf("{ID:%s Name:%s AccountID:%s Stats:%+v OneMessagePerKey:%v ProcessUnmodified:%v MaxStorageGB:%v RetainUpTo:%v "+
+		"RetainAtLeast:%v InsertedAt:%v UpdatedAt:%v}", s.ID, s.Name, s.AccountID, s.Stats, shown(s.OneMessagePerKey),
+		shown(s.ProcessUnmodified), shown(s.MaxStorageGB), shown(s.RetainUpTo), shown(s.RetainAtLeast), s.InsertedAt, s.UpdatedAt)
+}
+
+// shown returns the value that p points to, or nil.
+func shown[T any](p *T) any {
+	if p == nil {
+		return nil
+	}
+	return *p
+}
+
 // UnmarshalJSON reads a stream as servers write it. A time that cannot be read stays zero.
 func (s *Stream) UnmarshalJSON(text []byte) error {
 	type fields Stream // without this method
