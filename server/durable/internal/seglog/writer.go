@@ -1,0 +1,225 @@
+package seglog
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/sequin-go/sequin/server/durable/internal/vfs"
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// errFinal is in the errors after which Recover cannot help.
+var errFinal = errors.New("open the store again")
+
+// writer writes what is queued. One goroutine runs it, from Start until the queue is closed or fails. Nobody else uses its
+// fields meanwhile.
+type writer struct {
+	queue    *queue
+	segments *segmentTable
+	space    *space
+	logger   *slog.Logger
+	every    time.Duration // the Policy; at most 0 syncs each group
+	markIn   time.Duration
+
+	file     vfs.File      // of the newest segment that has a header
+	next     vfs.File      // of the segment behind a seal
+	nextName string        // of next
+	sealed   uint32        // the number of the next segment, once the seal is synced
+	unsynced bool          // something other than a mark is written and not synced
+	marked   bool          // the newest record is a mark
+	fresh    bool          // no record of this opening is synced
+	timer    *time.Timer   // runs when unsynced: until the sync; or else when not marked: until the mark
+	stopped  chan struct{} // closed at the end of run; nil before Start
+	closing  error         // what failed while the log was closed
+}
+
+func (w *writer) run() {
+	defer close(w.stopped)
+	w.timer = time.NewTimer(w.markIn)
+	defer w.timer.Stop()
+	for {
+		if err, done := w.step(); done {
+			w.queue.fail(err)
+			return
+		}
+	}
+}
+
+// step writes a group or waits for one. When done it returns why nothing more is written.
+func (w *writer) step() (err error, done bool) {
+	g, forced, closing := w.queue.next()
+	switch {
+	case g != nil:
+		err = w.write(g)
+	case closing:
+		w.closing = w.finish()
+		return errors.Join(store.ErrClosed, w.closing), true
+	case !forced:
+		select {
+		case <-w.queue.wake:
+		case <-w.timer.C:
+			err = w.tick()
+		}
+		return err, err != nil
+	}
+	if err == nil && !forced && w.unsynced {
+		select {
+		case <-w.timer.C:
+			forced = true
+		default:
+		}
+	}
+	if err == nil && forced {
+		err = w.sync()
+	}
+	return err, err != nil
+}
+
+// tick does what the timer ran for.
+func (w *writer) tick() error {
+	if w.unsynced {
+		return w.sync()
+	}
+	if !w.marked {
+		w.queue.mark()
+	}
+	return nil
+}
+
+// write writes a group, and syncs it where it must be synced at once.
+func (w *writer) write(g *group) error {
+	if err := w.prepare(g); err != nil {
+		return writeFailure("make", segmentName(max(g.next, g.segment)), err)
+	}
+	if _, err := w.file.WriteAt(g.data, g.offset); err != nil {
+		return w.cut(g, writeFailure("write", segmentName(g.segment), err))
+	}
+	if g.head != nil {
+		w.segments.add(*g.head)
+	}
+	// The number of an opening is on disk before anybody hears of a record that carries it, so that no other opening gets it.
+	// The records of a segment are on disk before the next segment gets one.
+	first := w.fresh && !g.mark
+	if first {
+		if err := w.file.Sync(); err != nil {
+			return syncFailure(g.segment, err)
+		}
+		w.fresh = false
+	}
+	syncs := !g.mark && (first || w.every <= 0 || g.next != 0)
+	end := g.end()
+	w.queue.wroteGroup(syncs)
+	w.marked = g.mark
+	switch {
+	case first:
+		w.nowSynced(end)
+	case syncs:
+		w.unsynced = true
+		if err := w.sync(); err != nil {
+			return err
+		}
+	case !g.mark && !w.unsynced:
+		w.unsynced = true
+		w.timer.Reset(w.every)
+	}
+	if g.next != 0 {
+		w.sealed = g.next
+	}
+	return nil
+}
+
+// prepare opens the file that the group goes to, and makes that of the segment behind it.
+func (w *writer) prepare(g *group) error {
+	if g.head != nil {
+		if w.next == nil {
+			f, err := w.space.take(segmentName(g.segment), int64(g.head.capacity))
+			if err != nil {
+				return err
+			}
+			w.next = f
+		} else if err := w.next.Allocate(int64(g.head.capacity)); err != nil {
+			return err
+		}
+		if w.file != nil {
+			w.file.Close() // all of it is synced
+		}
+		w.file, w.next, w.sealed = w.next, nil, 0
+	}
+	if g.next != 0 {
+		f, err := w.space.take(segmentName(g.next), w.space.size)
+		if err != nil {
+			return err
+		}
+		w.next, w.nextName = f, segmentName(g.next)
+		w.space.prepare()
+	}
+	return nil
+}
+
+// cut makes the log end where it ended before the group, of which a part may be written.
+func (w *writer) cut(g *group, failure error) error {
+	err := zero(w.file, g.offset, g.offset+min(g.length, segmentHeader+recordHeader))
+	if err == nil {
+		err = w.file.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("%w, and cannot be cut back: %w: %w: %w", failure, store.ErrUnknown, err, errFinal)
+	}
+	w.logger.Error("a write failed; the log is cut back", "position", position(g.segment, g.offset), "error", failure)
+	return failure
+}
+
+// sync syncs everything that is written.
+func (w *writer) sync() error {
+	written := Pos(w.queue.written.Load())
+	if w.unsynced {
+		if err := w.file.Sync(); err != nil {
+			return syncFailure(written.Segment(), err)
+		}
+	}
+	w.nowSynced(written)
+	return nil
+}
+
+func (w *writer) nowSynced(end Pos) {
+	w.unsynced = false
+	w.queue.synced(end)
+	w.timer.Reset(w.markIn)
+}
+
+// finish syncs the log and marks it, so that all of it is known to be synced.
+func (w *writer) finish() error {
+	if err := w.sync(); err != nil {
+		return err
+	}
+	if w.marked {
+		return nil
+	}
+	w.queue.mark()
+	for {
+		g, _, _ := w.queue.next()
+		if g == nil {
+			break
+		}
+		if err := w.write(g); err != nil {
+			return err
+		}
+	}
+	if err := w.file.Sync(); err != nil {
+		return syncFailure(w.queue.tail().Segment(), err)
+	}
+	return nil
+}
+
+func writeFailure(do, name string, err error) error {
+	if vfs.IsFull(err) {
+		return fmt.Errorf("%w: %s %s: %w", store.ErrDiskFull, do, name, err)
+	}
+	return fmt.Errorf("%w: %s %s: %w", store.ErrFailed, do, name, err)
+}
+
+func syncFailure(segment uint32, err error) error {
+	return fmt.Errorf("%w: sync %s: %w: %w: %w", store.ErrFailed, segmentName(segment), store.ErrUnknown, err, errFinal)
+}
