@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"time"
+
+	"github.com/sequin-go/sequin/server/internal/waitqueue"
+)
 
 // backlog is what a consumer has not settled: the messages that it can deliver and those on lease. Each dialect has its
 // own implementation. A backlog has no lock: callers hold the stream's.
@@ -9,10 +13,7 @@ type backlog interface {
 	receive(n int, dst []Delivery) []Delivery
 	// settle ends the leases with these ids. It ignores other ids.
 	settle(ids []ID, how Settlement)
-	// refresh ends the leases that have expired, and reports whether a receive would get a message.
-	refresh(now time.Time) (available bool)
-	// nextExpiry returns when the next lease ends; ok is false when none is out.
-	nextExpiry() (at time.Time, ok bool)
+	waitqueue.Source
 
 	// limitsChanged applies changed limits.
 	limitsChanged()

@@ -92,7 +92,7 @@ func (b *aug2024Backlog) removed(*entry) {}
 // limitsChanged does nothing, because this dialect ignores max_deliver, and reads the other limits when it needs them.
 func (b *aug2024Backlog) limitsChanged() {}
 
-func (b *aug2024Backlog) refresh(now time.Time) (available bool) {
+func (b *aug2024Backlog) Refresh(now time.Time) (available bool) {
 	b.expire(now)
 	if len(b.ready) == 0 {
 		return false
@@ -102,7 +102,7 @@ func (b *aug2024Backlog) refresh(now time.Time) (available bool) {
 	return w.room > 0
 }
 
-func (b *aug2024Backlog) nextExpiry() (time.Time, bool) { return b.leases.nextExpiry() }
+func (b *aug2024Backlog) NextExpiry() (time.Time, bool) { return b.leases.nextExpiry() }
 
 // window is the part of max_ack_pending that is left for a row: the limit minus the rows before it that are on lease or
 // acked. Most such rows were among the first when they were delivered, and still are, so room subtracts them from the

@@ -76,12 +76,12 @@ func (b *documentedBacklog) deliverable(e *entry) bool {
 	return !e.dead && b.heads[e.key] == nil && b.feed.filter.Match(e.key)
 }
 
-func (b *documentedBacklog) refresh(now time.Time) (available bool) {
+func (b *documentedBacklog) Refresh(now time.Time) (available bool) {
 	b.expire(now)
 	return b.leases.count < b.feed.limits.MaxAckPending && (len(b.ready) > 0 || b.readToDeliverable())
 }
 
-func (b *documentedBacklog) nextExpiry() (time.Time, bool) { return b.leases.nextExpiry() }
+func (b *documentedBacklog) NextExpiry() (time.Time, bool) { return b.leases.nextExpiry() }
 
 // limitsChanged removes the ready messages that have had as many deliveries as a lowered max_deliver allows. Messages on
 // lease are checked when the lease ends.

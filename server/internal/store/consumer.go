@@ -3,6 +3,8 @@ package store
 import (
 	"slices"
 	"time"
+
+	"github.com/sequin-go/sequin/server/internal/waitqueue"
 )
 
 // consumer is what both dialects share: everything but how messages are leased, which its backlog does. Its exported
@@ -11,7 +13,7 @@ type consumer struct {
 	stream  *stream
 	info    ConsumerInfo
 	backlog backlog
-	waiting waitQueue
+	waiting waitqueue.Queue
 	ended   error // set when the consumer is deleted or the store closed; what methods return from then on
 }
 
@@ -22,7 +24,7 @@ func (c *consumer) update(limits ConsumerLimits) (ConsumerInfo, error) {
 	c.info.ConsumerLimits = limits
 	c.info.UpdatedAt = time.Now()
 	c.backlog.limitsChanged()
-	c.waiting.update()
+	c.waiting.Update()
 	return c.info, nil
 }
 
@@ -32,33 +34,33 @@ func (c *consumer) receive(n int, dst []Delivery) ([]Delivery, error) {
 	}
 	dst = c.backlog.receive(n, dst)
 	// The timer has to follow the new leases: a receive may wait because max_ack_pending is reached.
-	c.waiting.update()
+	c.waiting.Update()
 	return dst, nil
 }
 
 // receiveQueued is receive for a waiter.
-func (c *consumer) receiveQueued(w waiter, n int, dst []Delivery) ([]Delivery, error) {
+func (c *consumer) receiveQueued(w waitqueue.Waiter, n int, dst []Delivery) ([]Delivery, error) {
 	if c.ended != nil {
 		return dst, c.ended
 	}
 	before := len(dst)
 	dst = c.backlog.receive(n, dst)
 	if len(dst) > before {
-		c.waiting.leave(w)
+		c.waiting.Leave(w)
 	} else {
-		c.waiting.stay(w)
+		c.waiting.Stay(w)
 	}
 	return dst, nil
 }
 
-func (c *consumer) queue() (waiter, error) {
+func (c *consumer) queue() (waitqueue.Waiter, error) {
 	if c.ended != nil {
 		return nil, c.ended
 	}
-	if len(c.waiting.waiters) >= c.info.MaxWaiting {
+	if c.waiting.Len() >= c.info.MaxWaiting {
 		return nil, ErrTooManyWaiting
 	}
-	return c.waiting.join(), nil
+	return c.waiting.Join(), nil
 }
 
 func (c *consumer) settle(ids []ID, how Settlement) error {
@@ -66,14 +68,14 @@ func (c *consumer) settle(ids []ID, how Settlement) error {
 		return c.ended
 	}
 	c.backlog.settle(ids, how)
-	c.waiting.update()
+	c.waiting.Update()
 	return nil
 }
 
 func (c *consumer) end(err error) {
 	if c.ended == nil {
 		c.ended = err
-		c.waiting.close()
+		c.waiting.Close()
 	}
 }
 
@@ -115,7 +117,7 @@ func firstPage(all []View, limit int) []View {
 }
 
 func (c *consumer) state() ConsumerState {
-	s := ConsumerState{Info: c.info, Waiting: len(c.waiting.waiters), Outstanding: c.backlog.outstanding()}
+	s := ConsumerState{Info: c.info, Waiting: c.waiting.Len(), Outstanding: c.backlog.outstanding()}
 	c.backlog.views(func(v View) bool {
 		if v.State == Available {
 			s.Available++

@@ -1,6 +1,10 @@
 package store
 
-import "context"
+import (
+	"context"
+
+	"github.com/sequin-go/sequin/server/internal/waitqueue"
+)
 
 // This file has the exported methods of streams, consumers and places. Each takes the stream's lock and calls the method
 // of the same name that requires it. No other file takes that lock.
@@ -153,18 +157,17 @@ func (c *consumer) State(context.Context) (ConsumerState, error) {
 	return c.state(), nil
 }
 
-// leaseExpired is called by the timer of the consumer's waitQueue.
+// leaseExpired is called by the timer of the consumer's queue of waiting receives.
 func (c *consumer) leaseExpired() {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
-	c.waiting.stopTimer()
-	c.waiting.update()
+	c.waiting.Expired()
 }
 
 // place is a Place in memory.
 type place struct {
 	consumer *consumer
-	waiter   waiter
+	waiter   waitqueue.Waiter
 }
 
 func (p *place) Ready() <-chan struct{} { return p.waiter }
@@ -178,5 +181,5 @@ func (p *place) Receive(_ context.Context, n int, dst []Delivery) ([]Delivery, e
 func (p *place) Leave() {
 	p.consumer.stream.mu.Lock()
 	defer p.consumer.stream.mu.Unlock()
-	p.consumer.waiting.leave(p.waiter)
+	p.consumer.waiting.Leave(p.waiter)
 }

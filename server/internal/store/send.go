@@ -28,7 +28,7 @@ func (s *stream) send(messages []Message) (int, error) {
 		s.drop(s.log.oldest())
 	}
 	for _, c := range s.consumers {
-		c.waiting.update()
+		c.waiting.Update()
 	}
 	return b.published, nil
 }

@@ -12,7 +12,7 @@
 // nothing returns the error of ctx. Memory waits for nothing and does not look at ctx.
 //
 // In Memory a stream and its consumers share one lock, which locking.go takes. A stream has the log of its messages. A
-// consumer has a backlog, which holds what it has not settled, and a waitQueue of the receives that wait. The dialect
+// consumer has a backlog, which holds what it has not settled, and a waitqueue.Queue of the receives that wait. The dialect
 // chooses between the documented behaviour and that of the 2024 server. A store does not know HTTP or JSON.
 package store
 

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sequin-go/sequin/server/internal/waitqueue"
 )
 
 // stream is a Stream in memory. One lock guards it and its consumers: a batch is one critical section, and requests are
@@ -90,7 +92,7 @@ func (s *stream) states(key string) (Message, []ConsumerView, error) {
 	return e.message(), views, nil
 }
 
-// createConsumer adds a consumer. leaseExpired is called by the timer of its waitQueue.
+// createConsumer adds a consumer. leaseExpired is called by the timer of its waitqueue.
 func (s *stream) createConsumer(o ConsumerOptions, leaseExpired func(*consumer)) (*consumer, error) {
 	if s.ended != nil {
 		return nil, s.ended
@@ -109,7 +111,7 @@ func (s *stream) createConsumer(o ConsumerOptions, leaseExpired func(*consumer))
 	c.backlog = s.dialect.newBacklog(feed{
 		log: &s.log, ids: s.ids, filter: NewFilter(o.Filter), limits: &c.info.ConsumerLimits, createdAt: at,
 	})
-	c.waiting = waitQueue{backlog: c.backlog, leaseExpired: func() { leaseExpired(c) }}
+	c.waiting = waitqueue.New(c.backlog, func() { leaseExpired(c) })
 	s.consumers = append(s.consumers, c)
 	return c, nil
 }

@@ -147,15 +147,3 @@ func TestTheTimerFollowsTheLeaseThatEndsNext(t *testing.T) {
 		require.Equal(t, long[0].Key, again[0].Key)
 	})
 }
-
-func TestATimerRunsOnlyWhileAReceiveWaits(t *testing.T) {
-	f := newFixture(t, StreamOptions{}, ConsumerLimits{})
-	timer := func() *time.Timer { return f.consumer.(*consumer).waiting.timer }
-	f.send("a")
-	f.receive(1)
-	require.Nil(t, timer())
-	p := f.queue()
-	require.NotNil(t, timer())
-	p.Leave()
-	require.Nil(t, timer())
-}
