@@ -35,7 +35,8 @@ func (c *call) fail(f *failure) {
 	c.json(f.status, struct {
 		Summary string              `json:"summary"`
 		Invalid map[string][]string `json:"validation_errors,omitempty"`
-	}{f.summary, f.invalid})
+		Outcome string              `json:"outcome,omitempty"`
+	}{f.summary, f.invalid, f.outcome()})
 }
 
 // ok answers 200 with v.

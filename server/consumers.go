@@ -33,7 +33,7 @@ type consumerJSON struct {
 
 func (c *call) consumerJSON(i store.ConsumerInfo) consumerJSON {
 	return consumerJSON{
-		ID: i.ID, Name: i.Name, AccountID: c.srv.accountID, StreamID: i.StreamID, Filter: i.Filter,
+		ID: i.ID, Name: i.Name, AccountID: c.srv.store.ID(), StreamID: i.StreamID, Filter: i.Filter,
 		Kind: "pull", Status: "active",
 		AckWaitMS: i.AckWait.Milliseconds(), MaxAckPending: i.MaxAckPending,
 		MaxDeliver: orNull(i.MaxDeliver), MaxWaiting: i.MaxWaiting,
@@ -93,7 +93,7 @@ func (c *call) createConsumer() error {
 	if err != nil {
 		return err
 	}
-	return c.okConsumer(consumer)
+	return changed(c.okConsumer(consumer))
 }
 
 // okConsumer answers with a consumer.

@@ -18,6 +18,7 @@ type failure struct {
 	plain   bool                // the detail is sent as plain text, unless the client accepts JSON
 	noID    bool                // the answer has no X-Request-Id
 	hangUp  bool                // the connection is closed
+	unknown bool                // it is not known whether the change took place
 }
 
 func (f *failure) Error() string { return strconv.Itoa(f.status) + " " + f.summary + f.detail }
@@ -76,10 +77,8 @@ func failureOf(err error) *failure {
 		return errFull
 	case errors.Is(err, store.ErrOtherBody):
 		return errOtherBody
-	case errors.Is(err, store.ErrClosed):
-		return errClosed
+	case errors.Is(err, store.ErrDoubledKey), errors.Is(err, store.ErrTable), errors.Is(err, store.ErrAmbiguous):
+		return errInternal // the 2024 server has no summary for them; the documented store does not return them
 	}
-	// What the 2024 server answers without a summary: ErrDoubledKey, ErrTable and ErrAmbiguous. The documented store
-	// does not return them.
-	return errInternal
+	return storeFailureOf(err)
 }

@@ -38,7 +38,7 @@ type OutstandingState struct {
 	Until            time.Time // end of the lease
 }
 
-// Streams returns the names of all streams, newest first.
+// Streams returns the names of all streams, newest first. It leaves out what a store that has failed cannot tell.
 func (s *Server) Streams() []string {
 	ctx := context.Background()
 	names := []string{}
@@ -51,7 +51,7 @@ func (s *Server) Streams() []string {
 	return names
 }
 
-// Inspect returns a copy of a stream, found by name or id, and false if there is none. It copies every message. The parts
+// Inspect returns a copy of a stream, found by name or id, and false if there is none or the store has failed. It copies every message. The parts
 // are copied one after the other: a request that runs meanwhile may show in one part and not in another.
 func (s *Server) Inspect(stream string) (StreamState, bool) {
 	ctx := context.Background()

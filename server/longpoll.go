@@ -51,9 +51,9 @@ func parseWait(v any) (time.Duration, bool) {
 	return time.Duration(n) * unit, ok
 }
 
-// longPoll waits in the consumer's queue until it has received a message, the wait is over, the client is gone, or the
-// http.Server shuts down. The wait starts when the request arrives. It returns at once when a message is available and no
-// other receive waits.
+// longPoll waits in the consumer's queue until it has received a message, the wait is over, the client is gone, the
+// http.Server shuts down, or the Server is closed. The wait starts when the request arrives. It returns at once when a
+// message is available and no other receive waits.
 func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst []store.Delivery) ([]store.Delivery, error) {
 	place, err := consumer.Queue(c.ctx())
 	if err != nil {
@@ -69,12 +69,14 @@ func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst 
 			return dst, nil
 		case <-c.shutdown:
 			return dst, nil
+		case <-c.srv.closed:
+			return dst, nil
 		case <-c.r.Context().Done():
 			return dst, nil
 		}
 		dst, err = place.Receive(c.storing(), n, dst)
-		if errors.Is(err, store.ErrClosed) {
-			return dst, nil // the server was closed: the answer is an empty list
+		if errors.Is(err, store.ErrClosed) && c.srv.isClosed() {
+			return dst, nil // the place and the channel were ready at once
 		}
 		if err != nil || len(dst) > 0 {
 			return dst, err

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/sequin-go/sequin/server/internal/store"
@@ -33,11 +34,17 @@ func (c *call) send() error {
 		return err
 	}
 	published := 0
-	// A send of no messages tells a client that the server works. It changes nothing and is not remembered.
 	if len(in.messages) > 0 {
-		if published, err = s.Send(c.ctx(), once, in.messages); err != nil {
-			return err
-		}
+		published, err = s.Send(c.ctx(), once, in.messages)
+	} else {
+		// A send of no messages tells a client that the server works. It changes nothing and is not remembered.
+		err = c.srv.store.Probe(c.ctx())
+	}
+	if errors.Is(err, store.ErrDiskFull) {
+		return errDiskFull
+	}
+	if err != nil {
+		return err
 	}
 	return c.ok(map[string]any{"data": map[string]int{"published": published}})
 }

@@ -25,14 +25,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.setBodyDeadline(c.arrived.Add(bodyTimeout))
 	}
 	switch {
-	case s.closed.Load():
+	case s.isClosed():
 		c.fail(errClosed)
 	case !s.authorized(r):
 		c.fail(errUnauthorized)
 	default:
 		if err := c.route(); err != nil {
-			c.fail(failureOf(err))
+			c.fail(c.failureOf(err))
 		}
+	}
+}
+
+func (s *Server) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package server is an embeddable Sequin streams server: an http.Handler over streams in memory. It is for programs that
-// need a message stream without installing one, and for tests.
+// Package server is an embeddable Sequin streams server: an http.Handler over streams in memory, or in a store that
+// outlives the process. It is for programs that need a message stream without installing one, and for tests.
 //
 //	srv := server.New(server.Config{})
 //	defer srv.Close()
@@ -11,7 +11,11 @@
 // ends the long polls at once.
 //
 // It behaves as Sequin is documented. With Compat set to Aug2024 it behaves as the server of August 2024 was recorded.
-// All data is lost when the process ends.
+// All data is lost when the process ends, unless Config.Store says where to keep it.
+//
+// When the store fails, a request is answered 503 with a summary that says what happened and whether it may be repeated. When
+// it is not known whether a change took place, the answer has "outcome":"unknown" beside the summary. When the disk is full,
+// sends are answered 409 and all else works.
 //
 // # Extras
 //
@@ -49,10 +53,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/sequin-go/sequin/server/internal/store"
 )
@@ -64,8 +66,13 @@ type Config struct {
 	// Token is the token that a request must have as "Authorization: Bearer TOKEN", or it gets 401. Default "": no token
 	// is needed.
 	Token string
-	// Logger gets a line for every panic in a handler; default nil: nothing is logged.
+	// Logger gets a line for every panic in a handler, and for the failures of the store, at most one a minute; default nil:
+	// nothing is logged.
 	Logger *slog.Logger
+	// Store keeps the streams; default nil: they are kept in memory, and lost when the process ends. The value is what the
+	// Open function of a package below server returns, such as server/durable. Close does not close it: close it after the
+	// Server. New panics when Compat is not Documented, because only the store in memory can be the one of 2024.
+	Store store.Store
 	// WithoutExtensions switches extensions of the documented mode off, by the names that Extensions returns; default nil:
 	// none. The server then behaves as one that never had them, with one exception: without fenced-acks each delivery still
 	// has an ack id of its own, but the server does not say so. New panics on an unknown name.
@@ -77,24 +84,30 @@ type Server struct {
 	dialect   dialect
 	token     string
 	log       *slog.Logger
-	accountID string
 	gigabyte  int64 // of max_storage_gb; tests make it smaller
 	store     store.Store
+	ownsStore bool // the store was made by New
+	faults    storeLog
 	announced []string // the Sequin-Extensions header; empty for none
 	parts     bool     // Sequin-Part-Of headers are read
 
-	closed    atomic.Bool
+	closed    chan struct{} // closed by Close
+	close     sync.Once
 	shutdowns shutdowns
 }
 
-// New returns a server without streams. It starts no goroutine.
+// New returns a server with the streams of its store. It starts no goroutine.
 func New(cfg Config) *Server {
+	if cfg.Store != nil && cfg.Compat != Documented {
+		panic("server: Config.Store cannot be combined with Compat " + cfg.Compat.String() + ": leave Store nil, which keeps the streams in memory")
+	}
 	s := &Server{
-		dialect:   newDialect(cfg.Compat),
-		token:     cfg.Token,
-		log:       cfg.Logger,
-		accountID: uuid.NewString(),
-		gigabyte:  1_000_000_000,
+		dialect:  newDialect(cfg.Compat),
+		token:    cfg.Token,
+		log:      cfg.Logger,
+		gigabyte: 1_000_000_000,
+		store:    cfg.Store,
+		closed:   make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -104,21 +117,26 @@ func New(cfg Config) *Server {
 		s.announced = []string{strings.Join(extensions, ", ")}
 	}
 	s.parts = slices.Contains(extensions, parts)
-	s.store = s.dialect.newStore()
+	if s.store == nil {
+		s.store, s.ownsStore = s.dialect.newStore(), true
+	}
 	return s
 }
 
 // Close wakes every receive that waits, and each answers an empty list. Every later request is answered 503. Close does
-// not wait for running requests; http.Server.Shutdown does. It may be called more than once.
+// not wait for running requests; http.Server.Shutdown does. It does not close a Config.Store. It may be called more than
+// once.
 //
 // http.Server.Shutdown needs no Close before it: it ends the long polls of its http.Server too, and other requests are
 // answered as usual meanwhile. httptest.Server.Close calls no hook. It waits until the long polls end, up to 5 minutes,
 // unless the Server is closed first.
 func (s *Server) Close() {
-	s.closed.Store(true)
-	if err := s.store.Close(); err != nil {
-		s.log.Error("the store could not be closed", "error", err)
-	}
+	s.close.Do(func() {
+		close(s.closed)
+		if s.ownsStore {
+			_ = s.store.Close() // the store in memory returns nil
+		}
+	})
 }
 
 // HTTPServer returns an http.Server for this handler, with limits against slow clients: 10 seconds for the header of a

@@ -38,7 +38,7 @@ type optionsStreamJSON struct {
 // streamJSON returns the JSON of a stream.
 func (c *call) streamJSON(i store.StreamInfo) any {
 	out := streamJSON{
-		ID: i.ID, Name: i.Name, AccountID: c.srv.accountID,
+		ID: i.ID, Name: i.Name, AccountID: c.srv.store.ID(),
 		Stats:      streamStats{i.Consumers, i.Messages, c.srv.dialect.storageSize(i.Bytes)},
 		InsertedAt: seconds(i.InsertedAt), UpdatedAt: seconds(i.UpdatedAt),
 	}
@@ -106,7 +106,7 @@ func (c *call) createStream() error {
 	if err != nil {
 		return err
 	}
-	return c.okStream(s)
+	return changed(c.okStream(s))
 }
 
 func (c *call) readStreamOptions(f *form, o *store.StreamOptions) {

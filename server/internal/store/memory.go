@@ -10,6 +10,7 @@ import (
 // Memory is a Store that keeps everything in memory. It starts no goroutine. A timer runs only while a receive waits and
 // a lease is out.
 type Memory struct {
+	id      string
 	dialect *dialect
 	tables  *tables
 	seqs    atomic.Int64 // for dialects that share one sequence
@@ -30,8 +31,11 @@ func NewMemory() *Memory { return newMemory(&documented) }
 func NewAug2024() *Memory { return newMemory(&aug2024) }
 
 func newMemory(d *dialect) *Memory {
-	return &Memory{dialect: d, tables: d.newTables(), byID: map[string]*stream{}, byName: map[string]*stream{}}
+	return &Memory{id: newUUID(), dialect: d, tables: d.newTables(), byID: map[string]*stream{}, byName: map[string]*stream{}}
 }
+
+// ID implements Store.
+func (m *Memory) ID() string { return m.id }
 
 // CreateStream implements Store.
 func (m *Memory) CreateStream(_ context.Context, o StreamOptions) (Stream, error) {

@@ -11,6 +11,8 @@
 // method that changes something then returns ErrUnknown, and the change may still take place. A method that changes
 // nothing returns the error of ctx. Memory waits for nothing and does not look at ctx.
 //
+// A method that returns any other error than ErrUnknown has changed nothing.
+//
 // In Memory a stream and its consumers share one lock, which locking.go takes. A stream has the log of its messages. A
 // consumer has a backlog, which holds what it has not settled, and a waitqueue.Queue of the receives that wait. The dialect
 // chooses between the documented behaviour and that of the 2024 server. A store does not know HTTP or JSON.
@@ -24,6 +26,8 @@ import (
 // Store holds streams. All methods of Store, Stream, Consumer and Place may be called concurrently. Each may return the
 // errors of a store that cannot be used: ErrFailed, ErrDamaged, ErrReadOnly, and ErrClosed after Close.
 type Store interface {
+	// ID returns the UUID of the store. A store that outlives the process keeps it.
+	ID() string
 	// CreateStream creates a stream. It returns ErrNameTaken or ErrTable for a name that conflicts with another, and
 	// ErrClosed after Close.
 	CreateStream(context.Context, StreamOptions) (Stream, error)
@@ -34,7 +38,8 @@ type Store interface {
 	// Consumer finds a consumer of any stream by id or name. It returns ErrNoConsumer when there is none, and
 	// ErrAmbiguous when several streams have a consumer of that name.
 	Consumer(ctx context.Context, ref string) (Consumer, error)
-	// Probe returns nil when the store can take and answer requests, and otherwise what stands against it.
+	// Probe returns nil when the store can take and answer requests, and otherwise what stands against it. A full disk does
+	// not count, because all but Send still works.
 	Probe(context.Context) error
 	// Close ends every wait and releases what the store holds. Afterwards CreateStream, CreateConsumer, Send, Update,
 	// Receive, Queue, Settle and Probe return ErrClosed. It returns what went wrong while it stored the last changes. It may
