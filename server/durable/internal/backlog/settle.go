@@ -1,0 +1,78 @@
+package backlog
+
+import "slices"
+
+// How says how a lease ends.
+type How uint8
+
+const (
+	Ack    How = iota // the message is done
+	Nack              // the message is ready again
+	Return            // the message is ready again, and the delivery does not count
+)
+
+// Delivery identifies a delivery: a message and the receive that leased it.
+type Delivery struct {
+	Seq   int64
+	Lease Lease
+}
+
+// Matters reports whether a settle of this delivery may change something now. A caller writes no record of one that does
+// not. opening is that of the store.
+func (b *Backlog) Matters(d Delivery, how How, now int64, opening uint64) bool {
+	it := b.bySeq[d.Seq]
+	if it != nil && it.leased && it.lease == d.Lease {
+		return it.until > now
+	}
+	// An ack of an earlier opening counts for a message that is not settled and was not leased since.
+	if how != Ack || d.Lease.Opening >= opening || d.Seq > b.known || d.Seq <= 0 {
+		return false
+	}
+	if it != nil {
+		return !it.leased && !d.Lease.before(it.lease)
+	}
+	if _, settled := b.ahead[d.Seq]; settled || !b.stream.Alive(d.Seq) {
+		return false
+	}
+	if d.Seq >= b.next {
+		return true
+	}
+	met, _ := b.findMet(d.Seq)
+	return met != nil
+}
+
+// findMet finds the head that a met message waits for. It searches all keys: only acks of an earlier opening, for messages
+// that were not delivered since, need it.
+func (b *Backlog) findMet(seq int64) (it *item, index int) {
+	for _, it := range b.heads {
+		if i, ok := slices.BinarySearch(it.later, seq); ok {
+			return it, i
+		}
+	}
+	return nil, 0
+}
+
+// Settle applies a settle of deliveries that matter.
+func (b *Backlog) Settle(deliveries []Delivery, how How, now int64) {
+	b.Expire(now)
+	for _, d := range deliveries {
+		it := b.bySeq[d.Seq]
+		switch {
+		case it == nil && d.Seq >= b.next:
+			b.ahead[d.Seq] = struct{}{}
+		case it == nil:
+			if met, i := b.findMet(d.Seq); met != nil {
+				met.later = slices.Delete(met.later, i, i+1)
+				b.met--
+			}
+		case it.leased && it.lease == d.Lease:
+			if how == Return {
+				it.count--
+			}
+			b.endLease(it, how == Ack)
+		case !it.leased && how == Ack:
+			b.ready.remove(it)
+			b.advance(it)
+		}
+	}
+}
