@@ -183,6 +183,9 @@ func (p *Publisher) afterFailure(b *messageBatch, err error, othersPassed bool) 
 	p.outage.begin(err)
 	switch {
 	case p.cfg.RetryFor > 0 && p.exhausted(b)(&b.Items[0].Item):
+		if f.subject == subjectUnclear && w.doubt.aloneSince == 0 {
+			return p.overdue(b)
+		}
 		return p.failExhausted(b, err)
 	case f.subject == subjectUnclear:
 		return p.refused(b, f, err, othersPassed)

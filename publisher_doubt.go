@@ -82,6 +82,19 @@ func (p *Publisher) passesOthers(ctx context.Context, b *messageBatch) bool {
 	return true
 }
 
+// overdue returns the result of an attempt that failed without a stated reason, and after which RetryFor is over. Perhaps nothing
+// has been sent but this batch, and one of its messages is the cause. A control decides that at once: if it fails, the messages
+// fail; see afterControl.
+func (p *Publisher) overdue(b *messageBatch) messageResult {
+	d := &b.Work.doubt
+	d.refusals, d.comparable = triesInPlace, false
+	p.tracker.Refused(&d.blame, 0)
+	if !b.Candidate {
+		p.tracker.Failed()
+	}
+	return messageResult{Again: []*messageBatch{b}}
+}
+
 // leastControl returns the least size of a control of b: the size of a message that may fail, half the size of a batch that
 // may be too large for the network, and otherwise 0.
 func (w *batchState) leastControl(b *messageBatch) int {
@@ -121,22 +134,25 @@ func (p *Publisher) judge(ctx context.Context, b *messageBatch) (r messageResult
 }
 
 // control makes an empty send. It is as large as b if the size may be the cause, so that no message fails because a link or
-// a proxy cannot carry its size.
+// a proxy cannot carry its size. It times out as an attempt at a candidate does, so that a broken server among others that
+// work delays no decision. The time-out doubles after each control that fails, because the network may have become slower.
 func (p *Publisher) control(ctx context.Context, b *messageBatch) error {
-	size := 0
-	if b.Work.doubt.comparable {
+	d, size := &b.Work.doubt, 0
+	if d.comparable {
 		size = len(b.Work.body.JSON)
 	}
-	took, err := p.sendEmpty(ctx, size)
+	limit := p.timeout()
+	timeout := min(limit, p.tracker.Timeout(size, limit)<<min(d.controls, 16)) // 16 doublings are more than enough, and do not overflow
+	took, err := p.sendEmpty(ctx, size, timeout)
 	if err != nil {
 		return err
 	}
-	p.tracker.SucceededFor(&b.Work.doubt.blame, size, took)
+	p.tracker.SucceededFor(&d.blame, size, took)
 	// A load balancer may send requests to two servers in turn, one of which is broken. With exactly one control per attempt
 	// all controls could reach the working server and all attempts the broken one. A random number of controls, one or two,
 	// prevents that.
 	if b.Candidate && rand.IntN(2) == 0 {
-		if took, err := p.sendEmpty(ctx, size); err == nil {
+		if took, err := p.sendEmpty(ctx, size, timeout); err == nil {
 			p.tracker.Succeeded(0, size, took)
 		} else if ctx.Err() == nil {
 			p.tracker.Failed()

@@ -215,6 +215,51 @@ func TestAMessageThatHangsIsDecidedInTimeWithoutOtherMessages(t *testing.T) {
 	}
 }
 
+// RetryFor ends while one message hangs and nothing else is sent. The server works, so only that message may fail.
+func TestRetryForFailsNoCompanionsOfAMessageThatHangs(t *testing.T) {
+	for name, wall := range map[string]obstacle{"hang": hangs, "reset": resets, "413 page": page(413, "<html></html>")} {
+		for _, retryFor := range []time.Duration{50 * time.Millisecond, 2 * time.Second, 30 * time.Second} {
+			for _, lanes := range []int{1, 4} {
+				t.Run(fmt.Sprintf("%s, RetryFor %v, Lanes %d", name, retryFor, lanes), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w := newObstructedWorld(t, sequin.Config{}, meets("poison", wall))
+						pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{Lanes: lanes, RetryFor: retryFor})
+						require.NoError(t, err)
+						sendAll(t, pub, 1000, 500)
+						gone := failed(t, pub.Flush(w.ctx))
+						require.Len(t, gone, 1)
+						require.Equal(t, "orders.500", gone[0].Message.Key)
+						require.NoError(t, pub.Close(w.ctx))
+						require.Len(t, w.stored(t, "orders"), 999)
+					})
+				})
+			}
+		}
+	}
+}
+
+// One of four servers behind a load balancer never answers. That delays no decision for long, because controls time out as
+// attempts at candidates do.
+func TestAServerThatHangsAmongOthersDelaysNoDecision(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var turn atomic.Int64
+		w := newObstructedWorld(t, sequin.Config{}, func(r *http.Request, body string) (*http.Response, error) {
+			if turn.Add(1)%4 == 0 || strings.Contains(body, "poison") {
+				return hangs(r, body)
+			}
+			return nil, nil
+		})
+		pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{})
+		require.NoError(t, err)
+		began := time.Now()
+		sendAll(t, pub, 1000, 500)
+		require.Len(t, failed(t, pub.Flush(w.ctx)), 1)
+		require.Less(t, time.Since(began), 4*time.Minute, "a batch may wait for Timeout up to three times before it is suspected")
+		require.NoError(t, pub.Close(w.ctx))
+		require.Len(t, w.stored(t, "orders"), 999)
+	})
+}
+
 // No message is at fault if a server fails at random.
 func TestRandomFailuresFailNobody(t *testing.T) {
 	for name, fault := range map[string]obstacle{"500": page(500, `{"errors":{"detail":"Internal Server Error"}}`), "reset": resets, "403": page(403, "")} {

@@ -81,7 +81,7 @@ func (p *Publisher) planCheckLocked(err error) {
 
 // check makes a send without messages. If it succeeds, check resumes sending; otherwise it plans another check.
 func (p *Publisher) check() {
-	_, err := p.sendEmpty(p.engine.Context(), 0)
+	_, err := p.sendEmpty(p.engine.Context(), 0, 0)
 	if err != nil && p.cfg.RetryFor > 0 && p.engine.Context().Err() == nil {
 		isExhausted := p.exhausted(new(messageBatch))
 		p.engine.Drop(func(o *outgoing) bool { return o.tried > 0 && isExhausted(o) }, err)
@@ -104,12 +104,13 @@ func (p *Publisher) check() {
 	}
 }
 
-// sendEmpty makes a send without messages, whose body has size bytes. It returns how long the send took.
-func (p *Publisher) sendEmpty(ctx context.Context, size int) (took time.Duration, err error) {
+// sendEmpty makes a send without messages, whose body has size bytes. timeout limits it; 0 means Config.Timeout. It returns how
+// long the send took.
+func (p *Publisher) sendEmpty(ctx context.Context, size int, timeout time.Duration) (took time.Duration, err error) {
 	body := bodies.Get(size)
 	body.JSON = wire.AppendEmptySend(body.JSON, size)
 	began := time.Now()
-	err = p.client.send(ctx, p.stream, body, sendOptions{retry: neverRetry}, new(SendResult))
+	err = p.client.send(ctx, p.stream, body, sendOptions{timeout: timeout, retry: neverRetry}, new(SendResult))
 	if err != nil && classify(err).kind == kindInvalid {
 		err = nil // the server works: it only refuses an empty list of messages
 	}
