@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const (
@@ -22,6 +23,9 @@ func (c *call) fail(f *failure) {
 	}
 	if f.hangUp {
 		h.Set("Connection", "close")
+	}
+	if f.retryAfter != "" {
+		h.Set("Retry-After", f.retryAfter)
 	}
 	if f.plain && !strings.Contains(c.r.Header.Get("Accept"), "application/json") {
 		h.Set("Content-Type", "text/html; charset=utf-8")
@@ -73,8 +77,31 @@ func (c *call) write(status int, body []byte) error {
 	h := c.w.Header()
 	h.Set("Cache-Control", cacheControl)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
+	c.writeHead(status)
+	return c.writeBody(body)
+}
+
+func (c *call) writeHead(status int) {
+	if c.srv.drain.begun() {
+		c.w.Header().Set("Connection", "close") // the next request of the client would be refused
+	}
+	c.answered.Status = status
 	c.w.WriteHeader(status)
-	_, err := c.w.Write(body)
+}
+
+// smallAnswer is the size of an answer that the buffers of a connection hold, so that nobody waits for a slow client.
+const smallAnswer = 64 << 10
+
+// answerTimeout is how long the client may take to read an answer, or a part of a list. It is that of a body.
+const answerTimeout = bodyTimeout
+
+func (c *call) writeBody(body []byte) error {
+	if len(body) > smallAnswer {
+		// A ResponseWriter without deadlines is ignored, as in setBodyDeadline.
+		_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(answerTimeout))
+	}
+	n, err := c.w.Write(body)
+	c.answered.BytesOut += int64(n)
 	return err
 }
 
@@ -84,9 +111,9 @@ func (c *call) sendPart(part []byte) error {
 		c.streaming = true
 		c.w.Header().Set("Content-Type", jsonType)
 		c.w.Header().Set("Cache-Control", cacheControl)
-		c.w.WriteHeader(http.StatusOK)
+		c.writeHead(http.StatusOK)
 	}
-	if _, err := c.w.Write(part); err != nil {
+	if err := c.writeBody(part); err != nil {
 		return err
 	}
 	if err := http.NewResponseController(c.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {

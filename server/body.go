@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// maxBody is the largest body, the default of the 2024 server's web framework. It was recorded to accept 7.9 MB and
-	// to refuse 8.1 MB.
-	maxBody = 8_000_000
+	// defaultRequestBytes is the size of the largest body, the default of the 2024 server's web framework. It was recorded
+	// to accept 7.9 MB and to refuse 8.1 MB.
+	defaultRequestBytes = 8_000_000
 	// bodyTimeout is how long a body may take to arrive, so that a slow client does not keep a connection for long. The
 	// largest body needs 135 kB/s.
 	bodyTimeout = time.Minute
@@ -77,7 +77,7 @@ func (c *call) readBody() (*[]byte, error) {
 	if !c.hasBody() {
 		return buf, nil
 	}
-	if c.r.ContentLength > maxBody {
+	if c.r.ContentLength > int64(c.srv.limits.RequestBytes) {
 		return buf, errTooLarge
 	}
 	if want := int(min(max(c.r.ContentLength, 512), firstRead)); cap(*buf) < want {
@@ -89,9 +89,13 @@ func (c *call) readBody() (*[]byte, error) {
 		}
 		n, err := c.r.Body.Read((*buf)[len(*buf):cap(*buf)])
 		*buf = (*buf)[:len(*buf)+n]
-		switch {
-		case len(*buf) > maxBody:
+		if len(*buf) > c.srv.limits.RequestBytes {
 			return buf, errTooLarge
+		}
+		if err := c.hold(len(*buf)); err != nil {
+			return buf, err
+		}
+		switch {
 		case err == io.EOF:
 			c.setBodyDeadline(time.Time{})
 			return buf, nil

@@ -18,6 +18,9 @@ type call struct {
 	shutdown <-chan struct{} // closed when the http.Server of the request shuts down
 
 	streaming bool // the head of an answer has been sent by sendPart
+	answered  RequestInfo
+	held      int64 // bytes of the body, of those in flight
+	answer    int64 // bytes of the answer, of those in flight
 
 	stream, consumer, key string // elements of the path, unescaped
 }

@@ -19,6 +19,8 @@ type failure struct {
 	noID    bool                // the answer has no X-Request-Id
 	hangUp  bool                // the connection is closed
 	unknown bool                // it is not known whether the change took place
+
+	retryAfter string // the Retry-After header
 }
 
 func (f *failure) Error() string { return strconv.Itoa(f.status) + " " + f.summary + f.detail }

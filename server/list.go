@@ -18,6 +18,9 @@ type lister[T any] struct {
 // sent before the next one is read, so that a list takes no more memory than a page. Messages that are stored or replaced
 // meanwhile may be in the answer or not.
 func answerList[T any](c *call, q store.ListQuery, l lister[T]) error {
+	if err := c.checkRoom(); err != nil {
+		return err
+	}
 	buf := getBuffer()
 	defer putBuffer(buf)
 	e := encoder{buf: append((*buf)[:0], `{"data":[`...)}
@@ -32,6 +35,7 @@ func answerList[T any](c *call, q store.ListQuery, l lister[T]) error {
 		}
 		size := l.append(&e, page, begun)
 		*buf = e.buf
+		c.holdAnswer(len(e.buf))
 		q.Limit -= len(page)
 		if size < store.MaxAnswerBytes || q.Limit <= 0 {
 			break

@@ -51,10 +51,14 @@ func parseWait(v any) (time.Duration, bool) {
 	return time.Duration(n) * unit, ok
 }
 
-// longPoll waits in the consumer's queue until it has received a message, the wait is over, the client is gone, the
-// http.Server shuts down, or the Server is closed. The wait starts when the request arrives. It returns at once when a
-// message is available and no other receive waits.
+// longPoll waits in the consumer's queue until it has received a message, the wait is over, the client is gone, or the
+// server stops or is closed. The wait starts when the request arrives. It returns at once when a message is available and
+// no other receive waits.
 func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst []store.Delivery) ([]store.Delivery, error) {
+	if !c.srv.waiters.enter(consumer.ID(), c.srv.limits.Waiting) {
+		return dst, tooManyAtTheServer(c.srv.limits.Waiting)
+	}
+	defer c.srv.waiters.leave(consumer.ID())
 	place, err := consumer.Queue(c.ctx())
 	if err != nil {
 		return dst, c.tooManyWaiting(err, consumer)
@@ -71,11 +75,16 @@ func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst 
 			return dst, nil
 		case <-c.srv.closed:
 			return dst, nil
+		case <-c.srv.drain.start:
+			return dst, nil
 		case <-c.r.Context().Done():
 			return dst, nil
 		}
+		if err := c.checkRoom(); err != nil {
+			return dst, err
+		}
 		dst, err = place.Receive(c.storing(), n, dst)
-		if errors.Is(err, store.ErrClosed) && c.srv.isClosed() {
+		if errors.Is(err, store.ErrClosed) && isClosed(c.srv.closed) {
 			return dst, nil // the place and the channel were ready at once
 		}
 		if err != nil || len(dst) > 0 {

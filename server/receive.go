@@ -40,6 +40,9 @@ func (c *call) receive() error {
 		*got = (*got)[:0]
 		deliveries.Put(got)
 	}()
+	if err := c.checkRoom(); err != nil {
+		return err
+	}
 	if wait == 0 {
 		*got, err = consumer.Receive(c.storing(), n, *got)
 	} else {
@@ -85,6 +88,7 @@ func (c *call) deliver(consumer store.Consumer, got []store.Delivery) {
 	e := encoder{buf: (*buf)[:0], deliverCount: d.deliverCount}
 	e.deliveries(consumer.StreamID(), got)
 	*buf = e.buf
+	c.holdAnswer(len(e.buf))
 
 	err := c.r.Context().Err()
 	if err == nil {

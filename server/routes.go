@@ -10,7 +10,9 @@ import (
 // switch and not a table of functions because a call through a function value would allocate the call on the heap.
 func (c *call) route() error {
 	var buf [128]byte
-	switch string(c.appendShape(buf[:0])) {
+	shape := c.appendShape(buf[:0])
+	c.setRoute(shape)
+	switch string(shape) {
 	case "GET api/streams":
 		return c.listStreams()
 	case "POST api/streams":
@@ -51,6 +53,7 @@ func (c *call) route() error {
 	case "GET api/streams/*/consumers/*/messages":
 		return c.peek()
 	}
+	c.answered.Route = otherRoute
 	return errNoRoute
 }
 

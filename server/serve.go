@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
 	"runtime/debug"
@@ -13,6 +14,8 @@ import (
 // ServeHTTP answers every route of the API. When a handler panics, the request is answered 500 and the panic is logged.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{srv: s, w: w, r: r, arrived: time.Now(), shutdown: s.shutdowns.of(r)}
+	running := s.drain.enter()
+	defer c.end()
 	defer c.recover()
 	id := r.Header.Get("X-Request-Id")
 	// The 2024 server accepts request ids of these lengths.
@@ -24,25 +27,47 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c.hasBody() {
 		c.setBodyDeadline(c.arrived.Add(bodyTimeout))
 	}
-	switch {
-	case s.isClosed():
-		c.fail(errClosed)
-	case !s.authorized(r):
-		c.fail(errUnauthorized)
-	default:
-		if err := c.route(); err != nil {
-			c.fail(c.failureOf(err))
-		}
+	if err := c.dispatch(running); err != nil {
+		c.fail(c.failureOf(err))
 	}
 }
 
-func (s *Server) isClosed() bool {
-	select {
-	case <-s.closed:
-		return true
-	default:
-		return false
+// dispatch answers the request if nothing keeps it from the API. running is false after the begin of a stop.
+func (c *call) dispatch(running bool) error {
+	s := c.srv
+	if isSurplus(c.r) {
+		c.w.Header().Set("Connection", "close")
 	}
+	switch {
+	case isHealth(c.r):
+		return c.health()
+	case isClosed(s.closed):
+		return errClosed
+	case !running:
+		return errStopping
+	case isSurplus(c.r):
+		return errSurplus
+	}
+	if refused := s.refusal(c.r); refused != nil {
+		return refused
+	}
+	metrics := s.isMetrics(c.r)
+	if !s.authorized(c.r) && !(metrics && s.openMetrics) {
+		return errUnauthorized
+	}
+	if metrics {
+		c.answered.Route, c.answered.Status = "GET metrics", http.StatusOK
+		s.metrics.ServeHTTP(c.w, c.r)
+		return nil
+	}
+	return c.route()
+}
+
+// end runs after the answer.
+func (c *call) end() {
+	c.release()
+	c.observe()
+	c.srv.drain.leave()
 }
 
 func (c *call) recover() {
@@ -62,5 +87,7 @@ func (s *Server) authorized(r *http.Request) bool {
 		return true
 	}
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return ok && subtle.ConstantTimeCompare([]byte(token), []byte(s.token)) == 1
+	// The sums have one length, so that the time of the comparison does not depend on that of the token.
+	got, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.token))
+	return ok && subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }

@@ -54,7 +54,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/sequin-go/sequin/server/internal/store"
 )
@@ -77,6 +76,19 @@ type Config struct {
 	// none. The server then behaves as one that never had them, with one exception: without fenced-acks each delivery still
 	// has an ack id of its own, but the server does not say so. New panics on an unknown name.
 	WithoutExtensions []string
+	// Limits bound what clients can make the server use. The zero value has the defaults.
+	Limits Limits
+	// LoopbackOnly refuses requests that may come from elsewhere, for a server on loopback without a token: one whose Host
+	// is not loopback, or that has a header of a proxy (Forwarded, X-Forwarded-*, X-Real-Ip, Via), gets 403. Otherwise a
+	// tunnel or a proxy would open the server, and so would a web page whose name is resolved to 127.0.0.1.
+	LoopbackOnly bool
+	// Metrics answers GET /metrics; default nil: that path gets 404. It needs the token as the API does.
+	Metrics http.Handler
+	// OpenMetrics lets GET /metrics do without the token.
+	OpenMetrics bool
+	// OnRequest is called after the answer to each request, on the goroutine of the request; default nil. It may be called
+	// concurrently.
+	OnRequest func(RequestInfo)
 }
 
 // Server is the http.Handler. All its methods may be called concurrently.
@@ -91,9 +103,21 @@ type Server struct {
 	announced []string // the Sequin-Extensions header; empty for none
 	parts     bool     // Sequin-Part-Of headers are read
 
+	limits       Limits
+	loopbackOnly bool
+	metrics      http.Handler
+	openMetrics  bool
+	onRequest    func(RequestInfo)
+
+	inFlight    budget
+	waiters     waiters
+	connections connections
+	creation    creation
+
 	closed    chan struct{} // closed by Close
 	close     sync.Once
 	shutdowns shutdowns
+	drain     *drain
 }
 
 // New returns a server with the streams of its store. It starts no goroutine.
@@ -108,7 +132,15 @@ func New(cfg Config) *Server {
 		gigabyte: 1_000_000_000,
 		store:    cfg.Store,
 		closed:   make(chan struct{}),
+
+		limits:       cfg.Limits.withDefaults(),
+		loopbackOnly: cfg.LoopbackOnly,
+		metrics:      cfg.Metrics,
+		openMetrics:  cfg.OpenMetrics,
+		onRequest:    cfg.OnRequest,
+		drain:        newDrain(),
 	}
+	s.inFlight.limit = s.limits.BytesInFlight
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -139,20 +171,22 @@ func (s *Server) Close() {
 	})
 }
 
-// HTTPServer returns an http.Server for this handler, with limits against slow clients: 10 seconds for the header of a
-// request, and 2 minutes for an idle connection. It speaks HTTP/1 and, to clients that start with it, HTTP/2 without
-// TLS. It has no ReadTimeout and no WriteTimeout, because they would end long polls. The handler itself limits the time
-// for a request body to one minute.
+// HTTPServer returns an http.Server for this handler, with the limits of Config.Limits for connections, headers and idle
+// connections. It speaks HTTP/1, HTTP/2 with TLS and, to clients that start with it, HTTP/2 without TLS. It has no
+// ReadTimeout and no WriteTimeout, because they would end long polls. The handler itself limits the time for a request body
+// to one minute, and that for a large answer.
 func (s *Server) HTTPServer() *http.Server {
 	srv := &http.Server{
 		Handler:           s,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		ReadHeaderTimeout: s.limits.HeaderTime,
+		IdleTimeout:       s.limits.IdleTime,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 		Protocols:         new(http.Protocols),
 	}
 	s.shutdowns.watch(srv)
+	s.connections.limit(srv, s.limits.Connections)
 	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	return srv
 }

@@ -99,7 +99,7 @@ func (c *call) createStream() error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	s, err := c.srv.store.CreateStream(c.ctx(), o)
+	s, err := c.srv.createStream(c.ctx(), o)
 	if errors.Is(err, store.ErrNameTaken) {
 		return invalidField("name", taken)
 	}

@@ -1,0 +1,59 @@
+package server
+
+import (
+	"net/http"
+	"time"
+)
+
+// RequestInfo describes a request that has been answered.
+type RequestInfo struct {
+	// Route is the method and the path, with a "*" for each name, key and id: "POST api/streams/*/messages". The method of a
+	// HEAD is GET. It is "other" for a request of no route or that was refused before, so that there are few values.
+	Route    string
+	Status   int
+	Duration time.Duration // from the header of the request to the last byte of the answer, waiting included
+	BytesIn  int64         // of the body
+	BytesOut int64         // of the body of the answer
+}
+
+// Load is what a Server has to do at a moment.
+type Load struct {
+	Connections   int   // of the http.Servers of HTTPServer
+	Requests      int   // running, those that wait included
+	Waiting       int   // receives that wait for messages
+	BytesInFlight int64 // see Limits
+}
+
+// Load returns what the server has to do now.
+func (s *Server) Load() Load {
+	return Load{
+		Connections: int(s.connections.open.Load()), Requests: int(s.drain.running.Load()),
+		Waiting: s.waiters.total(), BytesInFlight: s.inFlight.used.Load(),
+	}
+}
+
+// otherRoute is the Route of a request of no route.
+const otherRoute = "other"
+
+// setRoute notes the route of the request, if somebody asks for it.
+func (c *call) setRoute(shape []byte) {
+	if c.srv.onRequest != nil {
+		c.answered.Route = string(shape)
+	}
+}
+
+// observe reports the request after its answer.
+func (c *call) observe() {
+	if c.srv.onRequest == nil {
+		return
+	}
+	if c.answered.Route == "" {
+		c.answered.Route = otherRoute
+	}
+	if c.answered.Status == 0 {
+		c.answered.Status = http.StatusInternalServerError // the handler was aborted before an answer
+	}
+	c.answered.BytesIn = c.held
+	c.answered.Duration = time.Since(c.arrived)
+	c.srv.onRequest(c.answered)
+}
