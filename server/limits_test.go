@@ -130,6 +130,17 @@ func TestAnswersCountAsBytesInFlight(t *testing.T) {
 	})
 }
 
+// get reads an answer to its end, so that the connection can be used again.
+func get(t *testing.T, client *http.Client, path string) *http.Response {
+	t.Helper()
+	resp, err := client.Get("http://pipe" + path)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	require.NoError(t, err)
+	return resp
+}
+
 func TestTheConnectionsAreLimited(t *testing.T) {
 	for _, http2 := range bubbleProtocols {
 		synctest.Test(t, func(t *testing.T) {
@@ -146,13 +157,7 @@ func TestTheConnectionsAreLimited(t *testing.T) {
 			protocols.SetHTTP1(!http2)
 			protocols.SetUnencryptedHTTP2(http2)
 			client := s.newClient(t, protocols)
-			get := func() *http.Response {
-				resp, err := client.Get("http://pipe/api/streams")
-				require.NoError(t, err)
-				require.NoError(t, resp.Body.Close())
-				return resp
-			}
-			refused := get()
+			refused := get(t, client, "/api/streams")
 			require.Equal(t, http.StatusServiceUnavailable, refused.StatusCode)
 			require.Equal(t, "1", refused.Header.Get("Retry-After"))
 			time.Sleep(2 * time.Second)
@@ -164,7 +169,7 @@ func TestTheConnectionsAreLimited(t *testing.T) {
 			require.Equal(t, http.StatusOK, resp.StatusCode, "the first connections are served")
 			require.NoError(t, conns[1].Close())
 			synctest.Wait()
-			require.Equal(t, http.StatusOK, get().StatusCode, "there is room again")
+			require.Equal(t, http.StatusOK, get(t, client, "/api/streams").StatusCode, "there is room again")
 		})
 	}
 }
@@ -186,17 +191,14 @@ func TestManyIdleConnectionsKeepNobodyFromTheServer(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		get := func(want int) {
-			resp, err := s.client.Get("http://pipe/api/streams")
-			require.NoError(t, err)
-			require.NoError(t, resp.Body.Close())
-			require.Equal(t, http.StatusOK, resp.StatusCode)
+		check := func(want int) {
+			require.Equal(t, http.StatusOK, get(t, s.client, "/api/streams").StatusCode)
 			require.Equal(t, want, s.Load().Connections)
 		}
-		get(idle + 1)
+		check(idle + 1)
 		time.Sleep(6 * time.Second)
-		get(idle/2 + 1)
+		check(idle/2 + 1)
 		time.Sleep(time.Minute)
-		get(1)
+		check(1)
 	})
 }
