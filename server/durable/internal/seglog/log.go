@@ -93,6 +93,7 @@ type Log struct {
 	store   [16]byte // the id that all files of this log carry
 	seed    seed
 	opening uint32
+	torn    int64 // bytes of the torn end that Open found
 
 	queue     *queue
 	segments  *segmentTable
@@ -107,6 +108,9 @@ type Log struct {
 
 // Opening returns the number of this opening of the log. It is above that of every earlier one that wrote a record.
 func (l *Log) Opening() uint32 { return l.opening }
+
+// Torn returns how many bytes were cut off when the log was opened: those that it wrote when it stopped.
+func (l *Log) Torn() int64 { return l.torn }
 
 // ID returns the id of the store, which is drawn when the directory is made.
 func (l *Log) ID() [16]byte { return l.store }
@@ -142,9 +146,7 @@ func (l *Log) Wait(ctx context.Context, pos Pos) error {
 }
 
 // Sync waits until everything that is appended is synced. The errors are those of WaitDurable.
-func (l *Log) Sync(ctx context.Context) error {
-	return l.queue.wait(ctx, l.queue.newest(), true)
-}
+func (l *Log) Sync(ctx context.Context) error { return l.queue.sync(ctx) }
 
 // Committed reports whether Wait for pos would return at once without an error. It takes no lock.
 func (l *Log) Committed(pos Pos) bool {

@@ -3,12 +3,10 @@ package seglog
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"math"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -81,228 +79,87 @@ func (l *Log) mayCreate() error {
 		return err
 	}
 	for _, f := range files {
-		if n := segmentNumber(f.Name); n > 1 || strings.HasPrefix(f.Name, snapshotPrefix) {
+		n := segmentNumber(f.Name)
+		if n > 1 || strings.HasPrefix(f.Name, snapshotPrefix) || n == 1 && l.hasRecords() {
 			return &store.DamagedError{File: formatFile}
 		}
 	}
 	return nil
 }
 
-// load reads the headers and the last segment, and makes the parts of the log.
+// hasRecords reports whether the first segment has more than a header.
+func (l *Log) hasRecords() bool {
+	f, err := l.o.FS.Open(l.path(segmentName(1)))
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return true
+	}
+	dirty, err := dirtyEnd(f, segmentHeader, size)
+	return err != nil || dirty > segmentHeader
+}
+
+// load reads what is in the directory, and makes the parts of the log.
 func (l *Log) load() error {
 	l.segments = &segmentTable{fs: l.o.FS, path: l.path}
+	l.snapshots.writing = make(chan struct{}, 1)
 	files, err := l.o.FS.List(l.dir)
 	if err != nil {
 		return err
 	}
-	l.snapshots.writing = make(chan struct{}, 1)
 	if err := l.loadSnapshots(files); err != nil {
 		return err
 	}
-	t, err := l.loadSegments(files)
-	if err != nil {
+	t := &tail{log: l}
+	if err := t.load(files); err != nil {
 		return err
 	}
-	_, total, err := l.o.FS.Space(l.dir)
-	if err != nil {
-		return err
-	}
-	if l.o.MinFree == 0 {
-		l.o.MinFree = min(largestMinFree, total/20)
-	}
-	l.space = &space{fs: l.o.FS, dir: l.dir, path: l.path, size: l.o.SegmentBytes, min: max(0, l.o.MinFree), logger: l.o.Logger}
-	l.queue = newQueue(l.o)
 	l.opening = t.opening + 1
+	l.queue = newQueue(l.o)
 	l.queue.store, l.queue.seed, l.queue.opening = l.store, l.seed, l.opening
 	l.queue.restart(t.head, t.end, t.next)
 	l.writer = &writer{
-		queue: l.queue, segments: l.segments, space: l.space, logger: l.o.Logger,
-		every: l.o.Policy.Every, markIn: l.o.IdleMark, file: t.file, sealed: t.next, marked: t.marked, fresh: true,
+		queue: l.queue, segments: l.segments, logger: l.o.Logger, every: l.o.Policy.Every, markIn: l.o.IdleMark,
+		file: t.file, ahead: map[uint32]vfs.File{}, sealed: t.next, marked: t.marked, fresh: true,
 	}
+	if l.o.ReadOnly {
+		l.queue.fail(store.ErrReadOnly)
+		return nil
+	}
+	return l.loadSpace(files, t)
+}
+
+// loadSpace makes the spare segment. A full disk does not prevent opening.
+func (l *Log) loadSpace(files []vfs.Info, t *tail) error {
+	if l.o.MinFree == 0 {
+		_, total, err := l.o.FS.Space(l.dir)
+		if err != nil {
+			return err
+		}
+		l.o.MinFree = min(largestMinFree, total/20)
+	}
+	l.space = &space{fs: l.o.FS, dir: l.dir, path: l.path, size: l.o.SegmentBytes, min: max(0, l.o.MinFree), logger: l.o.Logger}
+	l.writer.space = l.space
 	for _, f := range files {
 		if f.Name == spareFile && f.Size >= l.o.SegmentBytes {
 			l.space.found()
 		}
 	}
-	l.space.prepare()
-	return nil
-}
-
-// tail is the end of the log.
-type tail struct {
-	head    segmentHead
-	end     Pos
-	next    uint32 // the number of the next segment when this one has its seal
-	opening uint32 // the highest that was found
-	marked  bool   // the newest record is a mark
-	file    vfs.File
-}
-
-func (l *Log) loadSegments(files []vfs.Info) (t tail, err error) {
-	var numbers []uint32
-	for _, f := range files {
-		if n := segmentNumber(f.Name); n != 0 {
-			numbers = append(numbers, n)
-		}
-	}
-	slices.Sort(numbers)
-	for _, n := range numbers {
-		h, err := l.readHead(n)
-		if errors.Is(err, errBad) && n == numbers[len(numbers)-1] && n > 1 {
-			break // made and not used yet
-		}
-		if errors.Is(err, errBad) {
-			err = damaged(position(n, 0))
-		}
-		if err != nil {
-			return t, err
-		}
-		l.segments.add(h)
-		t.head, t.opening = h, max(t.opening, h.opening)
-	}
-	if t.head.number == 0 {
-		return t, &store.DamagedError{File: segmentName(1)}
-	}
-	if t.file, err = l.o.FS.OpenWrite(l.path(segmentName(t.head.number))); err != nil {
-		return t, err
-	}
-	return l.loadTail(t)
-}
-
-// loadTail reads the last segment, and cuts off its torn end.
-func (l *Log) loadTail(t tail) (_ tail, err error) {
-	size, err := t.file.Size()
-	if err != nil {
-		return t, err
-	}
-	if size < int64(t.head.capacity) {
-		return t, &store.DamagedError{File: segmentName(t.head.number), Offset: size, Position: uint64(position(t.head.number, size))}
-	}
-	t.end, err = l.seed.scan(t.file, position(t.head.number, segmentHeader), size, func(f frame) error {
-		if t.next != 0 || f.opening < t.opening {
-			return errStop
-		}
-		t.opening, t.marked = f.opening, f.kind == kindMark
-		if f.kind == kindSeal {
-			t.next = sealedBy(f)
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errStop) {
-		return t, err
-	}
-	return t, t.file.Sync()
-}
-
-var errStop = errors.New("stop")
-
-// readHead reads the header of a segment.
-func (l *Log) readHead(number uint32) (segmentHead, error) {
-	f, err := l.o.FS.Open(l.path(segmentName(number)))
-	if err != nil {
-		return segmentHead{}, err
-	}
-	defer f.Close()
-	b, err := readAt(f, make([]byte, segmentHeader), 0)
-	if err != nil {
-		return segmentHead{}, err
-	}
-	h, err := decodeSegmentHead(b)
-	if err == nil && (h.store != l.store || h.number != number) {
-		return h, errBad
-	}
-	return h, err
-}
-
-// Replay calls f for every record from the position on. It stops at the error of f, which it returns. A bad record is a
-// *store.DamagedError. Replay comes before Start.
-func (l *Log) Replay(from Pos, f func(Record) error) error {
-	for _, h := range l.segments.heads() {
-		if h.number < from.Segment() {
+	for _, n := range t.unused {
+		if n == t.next {
 			continue
 		}
-		s, err := l.segments.find(h.number)
-		if err != nil {
+		if err := l.space.giveBack(segmentName(n)); err != nil {
 			return err
 		}
-		first, end := position(h.number, segmentHeader), s.end
-		if from.Segment() == h.number {
-			first = max(first, from)
-		}
-		if written := l.Written(); written.Segment() == h.number {
-			end = min(end, written.Offset())
-		}
-		stop, err := l.seed.scan(s.file, first, end, func(fr frame) error {
-			if fr.own() {
-				return nil
-			}
-			return f(fr.record())
-		})
-		if err != nil {
-			return err
-		}
-		if stop.Offset() != end {
-			return damaged(stop)
-		}
 	}
-	return nil
-}
-
-// Start starts the goroutine that writes. It comes after Replay, and after Recover.
-func (l *Log) Start() error {
-	if err := l.Err(); err != nil {
+	if err := l.space.ensure(); err != nil && !vfs.IsFull(err) {
 		return err
 	}
-	l.writer.stopped = make(chan struct{})
-	go l.writer.run()
 	return nil
-}
-
-// Recover makes a log usable whose write has failed. The caller then reads its state again, with ReadSnapshot and Replay,
-// and calls Start. It returns the failure when that is final, and store.ErrDiskFull while there is no room for a segment.
-func (l *Log) Recover() error {
-	err := l.Err()
-	if err == nil || errors.Is(err, errFinal) || errors.Is(err, store.ErrClosed) {
-		return err
-	}
-	<-l.writer.stopped
-	if err := l.space.ensure(); err != nil {
-		return fmt.Errorf("%w: the next segment cannot be made: %w", store.ErrDiskFull, err)
-	}
-	return errors.New("not yet")
-}
-
-// Close writes and syncs what is appended, ends the goroutine of Start, and releases the lock. Afterwards Wait returns
-// store.ErrClosed for what is appended. It returns the error of the last writes. Only the first call does anything.
-func (l *Log) Close() error {
-	if l.queue.close() {
-		return nil
-	}
-	var err error
-	if l.writer.stopped != nil {
-		<-l.writer.stopped
-		err = l.writer.closing
-	}
-	l.space.wait()
-	l.release()
-	return err
-}
-
-// release closes the files.
-func (l *Log) release() {
-	if l.writer != nil {
-		for _, f := range []vfs.File{l.writer.file, l.writer.next} {
-			if f != nil {
-				f.Close()
-			}
-		}
-	}
-	if l.segments != nil {
-		l.segments.close()
-	}
-	if l.lock != nil {
-		l.lock.Close()
-	}
 }
 
 func (l *Log) path(name string) string { return filepath.Join(l.dir, name) }

@@ -207,11 +207,28 @@ func (q *queue) tail() Pos {
 	return q.end
 }
 
-// newest returns the position of the newest record.
-func (q *queue) newest() Pos {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.last
+// sync waits until everything that is appended now is synced, marks too.
+func (q *queue) sync(ctx context.Context) error {
+	for end := q.tail(); ; {
+		q.mu.Lock()
+		if Pos(q.durable.Load()) >= end {
+			q.mu.Unlock()
+			return nil
+		}
+		if err := q.refusal(); err != nil {
+			q.mu.Unlock()
+			return err
+		}
+		q.forced = true
+		q.signal()
+		synced := waiting(&q.afterSync)
+		q.mu.Unlock()
+		select {
+		case <-synced:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", store.ErrUnknown, context.Cause(ctx))
+		}
+	}
 }
 
 // waitRoom waits until fewer than limit bytes are queued.

@@ -16,7 +16,7 @@ const scanBytes = 1 << 20
 // record. An error is one of reading or of f.
 func (s seed) scan(file vfs.File, pos Pos, end int64, f func(frame) error) (stop Pos, err error) {
 	var b []byte
-	buf := make([]byte, scanBytes)
+	buf := make([]byte, min(scanBytes, max(0, end-pos.Offset())))
 	for pos.Offset() < end {
 		fr, err := s.decode(b, pos)
 		if errors.Is(err, errCut) && pos.Offset()+int64(len(b)) < end {
@@ -49,7 +49,7 @@ func (s seed) scan(file vfs.File, pos Pos, end int64, f func(frame) error) (stop
 func (s seed) search(file vfs.File, from Pos, end int64, f func(frame) bool) error {
 	number := binary.LittleEndian.AppendUint32(nil, from.Segment())
 	const inHeader = 12 // the offset of the segment's number in a record
-	buf := make([]byte, scanBytes)
+	buf := make([]byte, min(scanBytes, max(0, end-from.Offset())))
 	for at := from.Offset(); at+recordHeader <= end; {
 		b, err := readAt(file, buf[:min(int64(len(buf)), end-at)], at)
 		if err != nil || len(b) < recordHeader {
@@ -107,7 +107,7 @@ func (s seed) readFrame(file vfs.File, pos Pos, end int64) (frame, error) {
 // dirtyEnd returns the offset behind the last byte from from on that is not 0, or from when all are.
 func dirtyEnd(file vfs.File, from, end int64) (int64, error) {
 	dirty := from
-	buf := make([]byte, scanBytes)
+	buf := make([]byte, min(scanBytes, max(0, end-from)))
 	for at := from; at < end; {
 		b, err := readAt(file, buf[:min(int64(len(buf)), end-at)], at)
 		if err != nil || len(b) == 0 {

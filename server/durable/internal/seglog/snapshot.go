@@ -104,9 +104,7 @@ func (l *Log) ReadSnapshot(f func(io.Reader) error) (from Pos, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if err := l.removed.decode(removed); err != nil {
-			return 0, err
-		}
+		l.removed.decode(removed)
 		return h.from, f(r)
 	}
 	return 0, nil

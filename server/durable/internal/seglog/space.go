@@ -45,7 +45,7 @@ func (s *space) free() error {
 	case s.full:
 		return fmt.Errorf("%w: %s has %d bytes free, and keeps %d for receives and acks", store.ErrDiskFull, s.dir, s.left, s.min)
 	case s.problem != nil:
-		return fmt.Errorf("%w: the next segment cannot be made: %w", store.ErrDiskFull, s.problem)
+		return writeFailure("make", spareFile, s.problem)
 	}
 	return nil
 }
@@ -150,16 +150,8 @@ func (s *space) take(name string, size int64) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if had, err := f.Size(); err != nil || had < size {
-		if err == nil {
-			err = f.Allocate(size)
-		}
-		if err == nil {
-			err = f.Sync()
-		}
-		if err != nil {
-			return nil, errors.Join(err, f.Close())
-		}
+	if err := allocateMore(f, size); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	if err := s.fs.SyncDir(s.dir); err != nil {
 		return nil, errors.Join(err, f.Close())

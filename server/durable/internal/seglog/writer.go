@@ -23,16 +23,15 @@ type writer struct {
 	every    time.Duration // the Policy; at most 0 syncs each group
 	markIn   time.Duration
 
-	file     vfs.File      // of the newest segment that has a header
-	next     vfs.File      // of the segment behind a seal
-	nextName string        // of next
-	sealed   uint32        // the number of the next segment, once the seal is synced
-	unsynced bool          // something other than a mark is written and not synced
-	marked   bool          // the newest record is a mark
-	fresh    bool          // no record of this opening is synced
-	timer    *time.Timer   // runs when unsynced: until the sync; or else when not marked: until the mark
-	stopped  chan struct{} // closed at the end of run; nil before Start
-	closing  error         // what failed while the log was closed
+	file     vfs.File            // of the newest segment that has a header
+	ahead    map[uint32]vfs.File // of the segments behind it
+	sealed   uint32              // the number of the next segment, once the seal is synced
+	unsynced bool                // something other than a mark is written and not synced
+	marked   bool                // the newest record is a mark
+	fresh    bool                // no record of this opening is synced
+	timer    *time.Timer         // runs when unsynced: until the sync; or else when not marked: until the mark
+	stopped  chan struct{}       // closed at the end of run; nil before Start
+	closing  error               // what failed while the log was closed
 }
 
 func (w *writer) run() {
@@ -54,8 +53,10 @@ func (w *writer) step() (err error, done bool) {
 	case g != nil:
 		err = w.write(g)
 	case closing:
-		w.closing = w.finish()
-		return errors.Join(store.ErrClosed, w.closing), true
+		if w.closing = w.finish(); w.closing != nil {
+			return fmt.Errorf("%w: %w", store.ErrClosed, w.closing), true
+		}
+		return store.ErrClosed, true
 	case !forced:
 		select {
 		case <-w.queue.wake:
@@ -90,13 +91,17 @@ func (w *writer) tick() error {
 
 // write writes a group, and syncs it where it must be synced at once.
 func (w *writer) write(g *group) error {
-	if err := w.prepare(g); err != nil {
+	file, err := w.fileOf(g)
+	if err != nil {
 		return writeFailure("make", segmentName(max(g.next, g.segment)), err)
 	}
-	if _, err := w.file.WriteAt(g.data, g.offset); err != nil {
-		return w.cut(g, writeFailure("write", segmentName(g.segment), err))
+	if _, err := file.WriteAt(g.data, g.offset); err != nil {
+		return w.cut(g, file, writeFailure("write", segmentName(g.segment), err))
 	}
 	if g.head != nil {
+		w.file.Close() // all of it is synced
+		w.file, w.sealed = file, 0
+		delete(w.ahead, g.segment)
 		w.segments.add(*g.head)
 	}
 	// The number of an opening is on disk before anybody hears of a record that carries it, so that no other opening gets it.
@@ -130,39 +135,70 @@ func (w *writer) write(g *group) error {
 	return nil
 }
 
-// prepare opens the file that the group goes to, and makes that of the segment behind it.
-func (w *writer) prepare(g *group) error {
+// fileOf returns the file that the group goes to. The file of the segment behind a seal is made before the seal is written.
+func (w *writer) fileOf(g *group) (vfs.File, error) {
+	file := w.file
 	if g.head != nil {
-		if w.next == nil {
-			f, err := w.space.take(segmentName(g.segment), int64(g.head.capacity))
-			if err != nil {
-				return err
-			}
-			w.next = f
-		} else if err := w.next.Allocate(int64(g.head.capacity)); err != nil {
-			return err
+		var err error
+		if file, err = w.openAhead(g.segment, int64(g.head.capacity)); err != nil {
+			return nil, err
 		}
-		if w.file != nil {
-			w.file.Close() // all of it is synced
-		}
-		w.file, w.next, w.sealed = w.next, nil, 0
 	}
 	if g.next != 0 {
-		f, err := w.space.take(segmentName(g.next), w.space.size)
-		if err != nil {
-			return err
+		if _, err := w.openAhead(g.next, w.space.size); err != nil {
+			return nil, err
 		}
-		w.next, w.nextName = f, segmentName(g.next)
 		w.space.prepare()
+	}
+	return file, nil
+}
+
+// openAhead returns the file of a segment that has no header yet.
+func (w *writer) openAhead(number uint32, size int64) (vfs.File, error) {
+	if f := w.ahead[number]; f != nil {
+		return f, allocateMore(f, size)
+	}
+	f, err := w.space.take(segmentName(number), size)
+	if err == nil {
+		w.ahead[number] = f
+	}
+	return f, err
+}
+
+// allocateMore makes the file at least size bytes long. It syncs the length.
+func allocateMore(f vfs.File, size int64) error {
+	if had, err := f.Size(); err != nil || had >= size {
+		return err
+	}
+	if err := f.Allocate(size); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// dropAhead gives the files back that were made for segments that the log does not have, and does not name in a seal.
+func (w *writer) dropAhead(files []vfs.Info, last uint32) error {
+	for n, f := range w.ahead {
+		if n != w.sealed {
+			f.Close()
+			delete(w.ahead, n)
+		}
+	}
+	for _, f := range files {
+		if n := segmentNumber(f.Name); n > last && n != w.sealed {
+			if err := w.space.giveBack(f.Name); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
 // cut makes the log end where it ended before the group, of which a part may be written.
-func (w *writer) cut(g *group, failure error) error {
-	err := zero(w.file, g.offset, g.offset+min(g.length, segmentHeader+recordHeader))
+func (w *writer) cut(g *group, file vfs.File, failure error) error {
+	err := zero(file, g.offset, g.offset+min(g.length, segmentHeader+recordHeader))
 	if err == nil {
-		err = w.file.Sync()
+		err = file.Sync()
 	}
 	if err != nil {
 		return fmt.Errorf("%w, and cannot be cut back: %w: %w: %w", failure, store.ErrUnknown, err, errFinal)
@@ -174,7 +210,7 @@ func (w *writer) cut(g *group, failure error) error {
 // sync syncs everything that is written.
 func (w *writer) sync() error {
 	written := Pos(w.queue.written.Load())
-	if w.unsynced {
+	if written != Pos(w.queue.durable.Load()) {
 		if err := w.file.Sync(); err != nil {
 			return syncFailure(written.Segment(), err)
 		}
