@@ -73,9 +73,9 @@ func (s *items) put(it *item) {
 	s.free = append(s.free, it)
 }
 
-// find returns the item that has this id now, or nil.
+// find returns the item that has this id now, or nil. An item without a lease has the zero id.
 func (s *items) find(id ID) *item {
-	if slot := id.slot(); int64(slot) < int64(len(s.slots)) && s.slots[slot].id == id {
+	if slot := id.slot(); int64(slot) < int64(len(s.slots)) && s.slots[slot].id == id && !id.IsZero() {
 		return s.slots[slot]
 	}
 	return nil

@@ -2,12 +2,10 @@ package store
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -99,61 +97,4 @@ func TestARefusedSendIsNotRemembered(t *testing.T) {
 	_, err = f.sendOnce("k", "another", "c")
 	require.Equal(t, ErrFull, err)
 	require.Empty(t, f.Stream.(*stream).sent.byKey)
-}
-
-func TestARepeatAfterTheEndIsRefused(t *testing.T) {
-	f := newFixture(t, StreamOptions{}, ConsumerLimits{})
-	_, err := f.sendOnce("k", "x", "a")
-	require.NoError(t, err)
-	f.store.Close()
-	_, err = f.sendOnce("k", "x", "a")
-	require.Equal(t, ErrClosed, err)
-	require.NoError(t, f.Delete(t.Context()))
-	f = newFixture(t, StreamOptions{}, ConsumerLimits{})
-	_, err = f.sendOnce("k", "x", "a")
-	require.NoError(t, err)
-	require.NoError(t, f.Delete(t.Context()))
-	_, err = f.sendOnce("k", "x", "a")
-	require.Equal(t, ErrNoStream, err)
-}
-
-// TestAPartNeverCountsMoreThanTheWhole holds what a part says it published.
-func TestAPartNeverCountsMoreThanTheWhole(t *testing.T) {
-	f := newFixture(t, StreamOptions{OneMessagePerKey: true}, ConsumerLimits{})
-	f.send("a", "b")
-	for _, tt := range []struct {
-		whole, part []string
-		want        int
-	}{
-		{[]string{"a", "b"}, []string{"a"}, 0},
-		{[]string{"a", "b", "c"}, []string{"a", "b"}, 1},
-		{[]string{"d", "e", "f"}, []string{"d", "e"}, 2},
-	} {
-		whole := fmt.Sprint(tt.whole)
-		_, err := f.sendOnce(whole, whole, tt.whole...)
-		require.NoError(t, err)
-		n, err := f.sendPart("", []string{whole}, tt.part...)
-		require.NoError(t, err)
-		require.Equal(t, tt.want, n, whole)
-	}
-}
-
-// TestConcurrentRepeatsStoreASendOnce runs all attempts at a send at once, and then the parts of it and of its parts.
-func TestConcurrentRepeatsStoreASendOnce(t *testing.T) {
-	f := newFixture(t, StreamOptions{}, ConsumerLimits{})
-	together := func(send func(i int) (int, error), want int) {
-		var wg sync.WaitGroup
-		for i := range 16 {
-			wg.Go(func() {
-				n, err := send(i)
-				assert.NoError(t, err)
-				assert.Equal(t, want, n)
-			})
-		}
-		wg.Wait()
-	}
-	together(func(int) (int, error) { return f.sendOnce("whole", "x", "a", "b") }, 2)
-	together(func(i int) (int, error) { return f.sendPart(fmt.Sprint("part", i%4), []string{"lost", "whole"}, "b") }, 1)
-	together(func(i int) (int, error) { return f.sendPart("", []string{fmt.Sprint("part", i%4)}, "b") }, 1)
-	require.Equal(t, []string{"a", "b"}, f.stored())
 }

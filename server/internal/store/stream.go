@@ -97,7 +97,7 @@ func (s *stream) createConsumer(o ConsumerOptions, leaseExpired func(*consumer))
 	if s.ended != nil {
 		return nil, s.ended
 	}
-	if s.findConsumer(o.Name) != nil {
+	if slices.ContainsFunc(s.consumers, func(c *consumer) bool { return c.info.Name == o.Name }) {
 		return nil, ErrNameTaken
 	}
 	if err := s.tables.create(consumerTable(s.options.Name, o.Name)); err != nil {
