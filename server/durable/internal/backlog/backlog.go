@@ -11,7 +11,10 @@
 // A Backlog has no lock. Its stream's lock guards it.
 package backlog
 
-import "slices"
+import (
+	"container/heap"
+	"slices"
+)
 
 // MaxMet is how many met messages a consumer keeps. Of a key that has more it keeps the seq of the first that it left out,
 // and reads the stream again from there. At 8 bytes each it bounds them to 1 MB.
@@ -71,6 +74,23 @@ func (b *Backlog) Room() int { return max(0, b.limits.MaxAckPending-len(b.out)) 
 // Ready returns how many messages that were read before can be delivered.
 func (b *Backlog) Ready() int { return len(b.ready) }
 
+// TopReady appends the seqs of the first n ready messages to dst, lowest first.
+func (b *Backlog) TopReady(n int, dst []int64) []int64 {
+	if n <= 0 || len(b.ready) == 0 {
+		return dst
+	}
+	// The candidates are a heap of indexes into ready. Below each that is taken are two more.
+	candidates := topHeap{b.ready, []int{0}}
+	for ; n > 0 && len(candidates.indexes) > 0; n-- {
+		i := heap.Pop(&candidates).(int)
+		dst = append(dst, b.ready[i].seq)
+		for child := 2*i + 1; child <= 2*i+2 && child < len(b.ready); child++ {
+			heap.Push(&candidates, child)
+		}
+	}
+	return dst
+}
+
 // Met returns how many met messages the backlog keeps.
 func (b *Backlog) Met() int { return b.met }
 
@@ -98,6 +118,7 @@ const (
 	Fresh   Key = iota // its key has no head: it can be delivered
 	Waits              // it is met
 	LeftOut            // its key has left out an earlier message: it needs no record
+	Settled            // it is done
 )
 
 // Of returns what the next message of a key would be.

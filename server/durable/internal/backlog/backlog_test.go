@@ -79,12 +79,23 @@ func (w *world) receive(n int) []Leased {
 	w.both(func(b *Backlog) { b.Expire(w.now) })
 	w.seek()
 	p := w.live.Plan(n, w.now, w.opening, w.maxMet)
+	top := w.live.TopReady(n, nil)
+	require.Len(w.t, top, min(n, w.live.Ready()))
+	require.IsIncreasing(w.t, append([]int64{0}, append(top, w.live.Next()+1)...))
+	for range top {
+		if !p.Full() {
+			p.TakeReady()
+		}
+	}
 	for seq := w.live.Next(); seq <= w.stream.last() && !p.Full(); seq++ {
 		if w.stream.Alive(seq) {
 			p.Read(Message{seq, w.stream.key(seq)})
 		}
 	}
 	got := w.apply(p.Receive())
+	for i, l := range got[:p.Receive().Ready] {
+		require.Equal(w.t, top[i], l.Seq)
+	}
 	for _, l := range got {
 		require.False(w.t, w.settled[l.Seq], "%d is acked", l.Seq)
 		w.leases = append(w.leases, Delivery{l.Seq, p.Receive().Lease})

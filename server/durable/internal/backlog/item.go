@@ -41,6 +41,24 @@ func (h *readyHeap) remove(it *item) { *h = remove(*h, it.index, bySeq) }
 
 func bySeq(a, b *item) bool { return a.seq < b.seq }
 
+// topHeap is a heap of indexes into a readyHeap.
+type topHeap struct {
+	ready   readyHeap
+	indexes []int
+}
+
+func (h topHeap) Len() int           { return len(h.indexes) }
+func (h topHeap) Less(i, j int) bool { return bySeq(h.ready[h.indexes[i]], h.ready[h.indexes[j]]) }
+func (h topHeap) Swap(i, j int)      { h.indexes[i], h.indexes[j] = h.indexes[j], h.indexes[i] }
+func (h *topHeap) Push(i any)        { h.indexes = append(h.indexes, i.(int)) }
+
+func (h *topHeap) Pop() any {
+	last := len(h.indexes) - 1
+	i := h.indexes[last]
+	h.indexes = h.indexes[:last]
+	return i
+}
+
 // leaseHeap is a heap of items by the end of their lease.
 type leaseHeap []*item
 

@@ -94,7 +94,7 @@ func TestALeaseOfAnEarlierOpeningEndsInTime(t *testing.T) {
 	require.Equal(t, int64(60), at, "a lease does not get longer either")
 }
 
-// TestALeaseThatOutlivesTheOpeningCanBeSettled also after it has ended, while the message was not leased again.
+// TestALeaseThatOutlivesTheOpeningCanBeSettled until it ends.
 func TestALeaseThatOutlivesTheOpeningCanBeSettled(t *testing.T) {
 	w := newWorld(t, 1, 100, false)
 	w.stream.keys = []Hash{keyOf(0), keyOf(1)}
@@ -104,6 +104,22 @@ func TestALeaseThatOutlivesTheOpeningCanBeSettled(t *testing.T) {
 	require.Equal(t, 1, w.live.Unsettled())
 	w.now = 31
 	w.both(func(b *Backlog) { b.Expire(w.now) })
+	w.settle(Ack, w.leases[1])
+	require.Equal(t, 1, w.live.Unsettled())
+}
+
+// TestAnAckOfALaterDeliveryEndsALease whose end, and the delivery after it, were lost.
+func TestAnAckOfALaterDeliveryEndsALease(t *testing.T) {
+	w := newWorld(t, 1, 100, false)
+	w.stream.keys = []Hash{keyOf(0)}
+	w.receive(1)
+	w.losing(func() {
+		w.settle(Nack, w.leases[0])
+		w.receive(1)
+	})
+	require.Len(t, w.live.Leases(), 1)
+	w.settle(Nack, w.leases[1])
+	require.Len(t, w.live.Leases(), 1)
 	w.settle(Ack, w.leases[1])
 	require.Zero(t, w.live.Unsettled())
 }

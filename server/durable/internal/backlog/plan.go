@@ -15,9 +15,14 @@ type Plan struct {
 func (b *Backlog) Plan(n int, now int64, opening uint64, maxMet int) *Plan {
 	p := &Plan{b: b, room: min(n, b.Room()), maxMet: maxMet}
 	p.r = Receive{Now: now, Lease: b.NextLease(opening), Length: b.limits.AckWait, Next: b.next}
-	p.r.Ready = min(p.room, b.Ready())
-	p.room -= p.r.Ready
 	return p
+}
+
+// TakeReady leases the next of the ready messages, in the order of TopReady. The plan must not be full. It comes before
+// Read.
+func (p *Plan) TakeReady() {
+	p.r.Ready++
+	p.room--
 }
 
 // PlanSeek plans what was found of the keys that seek. Of the seqs of a key it keeps those for which there is room, but at
@@ -45,35 +50,35 @@ func (p *Plan) Full() bool { return p.room <= 0 }
 // Skip says that everything below next is filtered out or dead.
 func (p *Plan) Skip(next int64) { p.r.Next = max(p.r.Next, next) }
 
-// Read shows the next living message that matches the consumer's filter. The plan must not be full. It reports whether the
-// message is leased.
-func (p *Plan) Read(m Message) (leased bool) {
-	p.Skip(m.Seq + 1)
+// Of returns what a message would be if it was read now.
+func (p *Plan) Of(m Message) Key {
 	if p.b.SettledAhead(m.Seq) {
-		return false
+		return Settled
 	}
-	kind := p.b.Of(m.Key)
-	if leftOut, again := p.planned[m.Key]; again {
-		kind = Waits
-		if leftOut {
-			kind = LeftOut
-		}
+	if leftOut, again := p.planned[m.Key]; leftOut {
+		return LeftOut
+	} else if again {
+		return Waits
 	}
-	switch {
-	case kind == LeftOut:
-		return false
+	return p.b.Of(m.Key)
+}
+
+// Read reads the next living message that matches the consumer's filter. A fresh message is leased. The plan must not be
+// full.
+func (p *Plan) Read(m Message) {
+	p.Skip(m.Seq + 1)
+	switch kind := p.Of(m); {
+	case kind == Settled || kind == LeftOut:
 	case kind == Fresh:
 		p.plan(m.Key, false)
 		p.r.Fresh = append(p.r.Fresh, m)
 		p.room--
-		return true
 	case p.b.met+len(p.r.Met) < p.maxMet:
 		p.r.Met = append(p.r.Met, m)
 	default:
 		p.plan(m.Key, true)
 		p.r.Left = append(p.r.Left, m)
 	}
-	return false
 }
 
 func (p *Plan) plan(key Hash, leftOut bool) {

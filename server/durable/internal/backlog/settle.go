@@ -24,12 +24,13 @@ func (b *Backlog) Matters(d Delivery, how How, now int64, opening uint64) bool {
 	if it != nil && it.leased && it.lease == d.Lease {
 		return it.until > now
 	}
-	// An ack of an earlier opening counts for a message that is not settled and was not leased since.
+	// A loss of power may take the record of a lease, but not the delivery. An ack of a delivery that is newer than all the
+	// backlog knows of the message counts. One that it knows has ended.
 	if how != Ack || d.Lease.Opening >= opening || d.Seq > b.known || d.Seq <= 0 {
 		return false
 	}
 	if it != nil {
-		return !it.leased && !d.Lease.before(it.lease)
+		return it.lease.before(d.Lease)
 	}
 	if _, settled := b.ahead[d.Seq]; settled || !b.stream.Alive(d.Seq) {
 		return false
@@ -70,7 +71,9 @@ func (b *Backlog) Settle(deliveries []Delivery, how How, now int64) {
 				it.count--
 			}
 			b.endLease(it, how == Ack)
-		case !it.leased && how == Ack:
+		case it.leased:
+			b.endLease(it, true)
+		default:
 			b.ready.remove(it)
 			b.advance(it)
 		}

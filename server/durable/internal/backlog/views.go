@@ -64,19 +64,6 @@ func (it *item) laterView(seq int64, headAlive bool) View {
 	return View{Seq: seq, Key: it.key, State: Withheld}
 }
 
-// Unread returns the view of a message that was not read or that its key has left out. earlier says that an earlier
-// message of its key is not read either.
-func (b *Backlog) Unread(seq int64, key Hash, earlier bool) View {
-	if it := b.heads[key]; it != nil {
-		return it.laterView(seq, it.seq != 0 && b.stream.Alive(it.seq))
-	}
-	v := View{Seq: seq, Key: key}
-	if earlier {
-		v.State = Withheld
-	}
-	return v
-}
-
 // Leases returns the leases by ascending seq, those of messages that were replaced among them.
 func (b *Backlog) Leases() []View {
 	views := make([]View, 0, len(b.out))
@@ -85,13 +72,4 @@ func (b *Backlog) Leases() []View {
 	}
 	slices.SortFunc(views, func(a, b View) int { return cmp.Compare(a.Seq, b.Seq) })
 	return views
-}
-
-// LeftOut calls f with each key that has left out messages, and the seq of the first.
-func (b *Backlog) LeftOut(f func(key Hash, more int64)) {
-	for _, it := range b.heads {
-		if it.more != 0 {
-			f(it.key, it.more)
-		}
-	}
 }

@@ -1,0 +1,122 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// recoverEvery is how often a store tries to go on after a failed write, while the disk has no room.
+const recoverEvery = time.Second
+
+// keeper makes snapshots, cleans, and makes the store usable after a failed write. It runs one goroutine.
+type keeper struct {
+	store   *Store
+	written atomic.Int64  // bytes appended since the last snapshot
+	wake    chan struct{} // has room for one
+	ctx     context.Context
+	stop    context.CancelFunc
+	done    chan struct{}
+}
+
+func newKeeper(st *Store) *keeper {
+	k := &keeper{store: st, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	k.ctx, k.stop = context.WithCancel(context.Background())
+	return k
+}
+
+func (k *keeper) start() { go k.run() }
+
+// appended counts what was appended.
+func (k *keeper) appended(n int) {
+	if k.written.Add(int64(n)) >= k.store.options.SnapshotBytes {
+		select {
+		case k.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (k *keeper) run() {
+	defer close(k.done)
+	for {
+		select {
+		case <-k.ctx.Done():
+			return
+		case <-k.store.log.Failed():
+			if !k.recover() {
+				return
+			}
+		case <-k.wake:
+			if k.written.Load() >= k.store.options.SnapshotBytes {
+				k.tidy()
+			}
+		}
+	}
+}
+
+// tidy writes a snapshot, and removes and cleans segments. A failure of the log is handled by run.
+func (k *keeper) tidy() {
+	if err := k.snapshot(k.ctx); err != nil {
+		if k.ctx.Err() == nil {
+			k.store.options.Logger.Warn("cannot write a snapshot; the next one is tried later", "error", err)
+		}
+		return
+	}
+	if err := k.clean(k.ctx); err != nil && k.ctx.Err() == nil {
+		k.store.options.Logger.Warn("cannot clean the log; it is tried again later", "error", err)
+	}
+}
+
+// recover ends the streams, and reads them again when the log can be written again. It returns false when it cannot, or when
+// the store is closed.
+func (k *keeper) recover() bool {
+	st := k.store
+	failure := st.log.Err()
+	st.streams.Load().end(failure)
+	st.options.Logger.Error("the log cannot be written: no request is answered until it can", "error", failure)
+	for {
+		err := st.log.Recover()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, store.ErrDiskFull) {
+			st.options.Logger.Error("the log cannot be written again: the store has to be closed", "error", err)
+			return false
+		}
+		select {
+		case <-k.ctx.Done():
+			return false
+		case <-time.After(recoverEvery):
+		}
+	}
+	g, err := st.load()
+	if err == nil {
+		err = st.log.Start()
+	}
+	if err != nil {
+		st.options.Logger.Error("the state cannot be read again: the store has to be closed", "error", err)
+		return false
+	}
+	st.streams.Store(g)
+	st.options.Logger.Info("the log is written again", "streams", len(g.all()))
+	return true
+}
+
+// close ends the goroutine, writes a last snapshot if something was stored since the one before, and closes the log.
+func (k *keeper) close() error {
+	if k.ctx.Err() != nil {
+		<-k.done
+		return nil
+	}
+	k.stop()
+	<-k.done
+	var err error
+	if k.store.log.Err() == nil && k.written.Load() > 0 {
+		err = k.snapshot(context.Background())
+	}
+	return errors.Join(err, k.store.log.Close())
+}

@@ -1,0 +1,152 @@
+package durable
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/sequin-go/sequin/server/durable/internal/seglog"
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// registry is the streams of a store. Only its methods take its lock. It may be held when a record is appended, and never
+// when the lock of a stream is taken.
+type registry struct {
+	mu      sync.RWMutex
+	byID    map[string]*stream
+	byName  map[string]*stream
+	bySID   map[uint32]*stream
+	ordered []*stream // oldest first
+	nextSID uint32
+	ended   error // what is returned from then on
+}
+
+func newRegistry() *registry {
+	return &registry{byID: map[string]*stream{}, byName: map[string]*stream{}, bySID: map[uint32]*stream{}, nextSID: 1}
+}
+
+// add adds a stream that create makes from its number, unless the name is taken.
+func (g *registry) add(name string, create func(sid uint32) *stream) (*stream, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended != nil {
+		return nil, g.ended
+	}
+	if g.byName[name] != nil {
+		return nil, store.ErrNameTaken
+	}
+	s := create(g.nextSID)
+	g.insert(s)
+	return s, nil
+}
+
+// insert requires the lock.
+func (g *registry) insert(s *stream) {
+	g.byID[s.id], g.byName[s.options.Name], g.bySID[s.sid] = s, s, s
+	g.ordered = append(g.ordered, s)
+	g.nextSID = max(g.nextSID, s.sid+1)
+}
+
+// restore inserts a stream of a replay.
+func (g *registry) restore(s *stream) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.insert(s)
+}
+
+// reserve makes all numbers below sid used.
+func (g *registry) reserve(sid uint32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.nextSID = max(g.nextSID, sid)
+}
+
+// next returns the number of the next stream.
+func (g *registry) next() uint32 {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.nextSID
+}
+
+// remove removes a stream and calls deleted, unless it is removed already.
+func (g *registry) remove(s *stream, deleted func()) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended != nil {
+		return g.ended
+	}
+	if g.bySID[s.sid] != s {
+		return store.ErrNoStream
+	}
+	delete(g.byID, s.id)
+	delete(g.bySID, s.sid)
+	delete(g.byName, s.options.Name)
+	g.ordered = slices.DeleteFunc(g.ordered, func(o *stream) bool { return o == s })
+	deleted()
+	return nil
+}
+
+// end makes everything return err from now on, and ends all streams.
+func (g *registry) end(err error) {
+	g.mu.Lock()
+	if g.ended == nil {
+		g.ended = err
+	}
+	g.mu.Unlock()
+	for _, s := range g.all() {
+		_ = s.locked(func() error { s.end(err); return nil })
+	}
+}
+
+// find finds a stream by id or name. An id is preferred to a name that looks like one.
+func (g *registry) find(ref string) (*stream, error) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if s := g.byID[ref]; s != nil {
+		return s, nil
+	}
+	if s := g.byName[ref]; s != nil {
+		return s, nil
+	}
+	if failed(g.ended) {
+		return nil, g.ended
+	}
+	return nil, store.ErrNoStream
+}
+
+// number finds a stream by its number, or returns nil.
+func (g *registry) number(sid uint32) *stream {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.bySID[sid]
+}
+
+// all returns the streams, oldest first.
+func (g *registry) all() []*stream {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return slices.Clone(g.ordered)
+}
+
+// err returns why the streams have ended.
+func (g *registry) err() error {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.ended
+}
+
+// apply applies a record of a replay.
+func (g *registry) apply(st *Store, rec seglog.Record) error {
+	if rec.Kind == kindOpened {
+		return g.applyOpened(rec)
+	}
+	s := g.number(rec.Stream)
+	switch {
+	case rec.Kind == kindCreateStream && s == nil:
+		return g.applyCreate(st, rec)
+	case s == nil || rec.Pos < s.restored && !s.wantsBelowSnapshot(rec):
+		return nil
+	case rec.Kind == kindDeleteStream:
+		return g.remove(s, func() {})
+	}
+	return s.apply(rec)
+}

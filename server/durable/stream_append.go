@@ -1,0 +1,109 @@
+package durable
+
+import (
+	"sort"
+
+	"github.com/sequin-go/sequin/server/durable/internal/seglog"
+)
+
+// indexDistance is how far the messages of a stream may be from the index entry that finds them: a read of one message reads
+// at most this much and one record of the log.
+const indexDistance = 64 << 10
+
+// appendedLog says where the messages of a stream that appends are. It takes 16 bytes for each 64 KiB of the log.
+//
+// An entry covers the messages up to that of the next entry. Their records are at its position and behind it, at most
+// indexDistance, and in the same segment.
+type appendedLog struct {
+	entries []indexEntry // by seq
+	spans   []span       // by seq
+	bytes   int64        // of the keys and data of all messages
+	sizes   sizes
+}
+
+type indexEntry struct {
+	first int64
+	pos   seglog.Pos
+}
+
+// span is the messages of the stream that follow one another in one segment.
+type span struct {
+	last    int64 // seq
+	size    int64 // of their records
+	segment uint32
+}
+
+// add adds the messages of a record.
+func (l *appendedLog) add(first, last int64, pos seglog.Pos, bytes, size int64) {
+	l.bytes += bytes
+	if n := len(l.entries); n == 0 || pos.Segment() != l.entries[n-1].pos.Segment() || pos-l.entries[n-1].pos >= indexDistance {
+		l.entries = append(l.entries, indexEntry{first, pos})
+	}
+	l.spans = addSpan(l.spans, span{last, size, pos.Segment()})
+}
+
+func addSpan(spans []span, s span) []span {
+	if n := len(spans); n > 0 && spans[n-1].segment == s.segment {
+		spans[n-1].last = s.last
+		spans[n-1].size += s.size
+		return spans
+	}
+	return append(spans, s)
+}
+
+// trim drops all messages below first.
+func (l *appendedLog) trim(first, bytes int64) {
+	l.bytes -= bytes
+	if i := l.find(first); i > 0 {
+		l.entries = l.entries[i:]
+	}
+	for len(l.spans) > 0 && l.spans[0].last < first {
+		l.spans = l.spans[1:]
+	}
+	l.sizes.trim(first)
+}
+
+// find returns the index of the entry that covers a message.
+func (l *appendedLog) find(seq int64) int {
+	return sort.Search(len(l.entries), func(i int) bool { return l.entries[i].first > seq }) - 1
+}
+
+// sizes are the sizes of the oldest messages of a stream, for retention. They are read from the log when they are needed,
+// and are no part of the state.
+type sizes struct {
+	first int64 // seq of list[0]
+	list  []uint32
+}
+
+// maxSizes bounds the sizes that are kept.
+const maxSizes = 1 << 16
+
+func (z *sizes) next() int64 { return z.first + int64(len(z.list)) }
+
+func (z *sizes) trim(first int64) {
+	if first >= z.next() {
+		z.first, z.list = first, nil
+		return
+	}
+	if first > z.first {
+		z.list = z.list[first-z.first:]
+		z.first = first
+	}
+}
+
+// add adds the size of the message that follows, if there is room.
+func (z *sizes) add(seq, size int64) bool {
+	if seq != z.next() || len(z.list) >= maxSizes {
+		return false
+	}
+	z.list = append(z.list, uint32(size))
+	return true
+}
+
+// at returns the size of a message; ok is false when it has to be read.
+func (z *sizes) at(seq int64) (size int64, ok bool) {
+	if i := seq - z.first; i >= 0 && i < int64(len(z.list)) {
+		return int64(z.list[i]), true
+	}
+	return 0, false
+}
