@@ -44,15 +44,22 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 		// net/http would return without asking for a connection, as a RoundTripper that calls no trace does.
 		return c.connError(r, kindInterrupted, false, contextError(ctx))
 	}
+	var ends time.Time // when the call must have ended, zero if only its attempts are limited
+	if r.timeout > 0 && c.tokens.Source != nil {
+		ends = time.Now().Add(c.attemptTimeout(r))
+	}
 	token, err := c.token(ctx)
+	attempts := transport.Attempts{RoundTripper: c.http.Transport, Peer: c.peer, Body: body, Timeout: c.attemptTimeout(r), OnAnswer: r.onAnswer}
+	if err == nil {
+		err = leaveTime(&attempts, ends)
+	}
 	if err != nil {
-		return c.noToken(ctx, r, err)
+		return c.noToken(ctx, r, nil, err)
 	}
 	req, err := c.newRequest(ctx, r, token)
 	if err != nil {
 		return fmt.Errorf("sequin: %s %s: %w", r.method, r.path, err)
 	}
-	attempts := transport.Attempts{RoundTripper: c.http.Transport, Peer: c.peer, Body: body, Timeout: c.attemptTimeout(r), OnAnswer: r.onAnswer}
 	hc := *c.http
 	hc.Transport = &attempts
 	lost := func(cause error) error {
@@ -61,7 +68,7 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 		}
 		return c.lost(ctx, r, cause, body.Connected(), body.Sent())
 	}
-	l := retryLoop{ctx: ctx, client: c, request: req, token: token, retry: r.retry, lost: lost, attempts: &attempts}
+	l := retryLoop{ctx: ctx, client: c, request: req, token: token, retry: r.retry, lost: lost, attempts: &attempts, ends: ends}
 	err = l.run(&hc, func(resp *http.Response) error {
 		c.learnExtensions(resp.Header)
 		err := c.readAnswer(resp, r, req.Header.Get("X-Request-Id"), lost, decode)
@@ -103,12 +110,28 @@ func (c *Client) newRequest(ctx context.Context, r request, token string) (*retr
 	return req, nil
 }
 
-// noToken makes the error of a request for which there was no token. Nothing was sent.
-func (c *Client) noToken(ctx context.Context, r request, err error) error {
+// noToken makes the error of a request for which there was no token. refused is Sequin's answer that refused the token before,
+// nil if nothing was sent.
+func (c *Client) noToken(ctx context.Context, r request, refused, err error) error {
 	if ctx.Err() != nil {
 		return c.connError(r, kindInterrupted, false, contextError(ctx))
 	}
-	return fmt.Errorf("sequin: %s %s: Config.TokenSource: %w", r.method, r.path, err)
+	return &tokenError{method: r.method, path: r.path, refused: refused, cause: err}
+}
+
+// errLateToken is the cause of a tokenError if a token came when the call must have ended.
+var errLateToken = errors.New("the token came too late for this attempt")
+
+// leaveTime limits the next attempt to the time that Config.TokenSource has left of a call. A settle must not reach the server
+// after the end of its lease. ends is zero if the call is not limited.
+func leaveTime(a *transport.Attempts, ends time.Time) error {
+	if ends.IsZero() {
+		return nil
+	}
+	if a.Timeout = time.Until(ends); a.Timeout <= 0 {
+		return errLateToken
+	}
+	return nil
 }
 
 // attemptTimeout returns the timeout of each attempt at r. It is at most the Timeout of the caller's http.Client.
@@ -151,6 +174,9 @@ var bodies transport.Bodies
 // readAnswer reads an answer and returns nil or its error. lost makes the error of an answer that is incomplete.
 func (c *Client) readAnswer(resp *http.Response, r request, requestID string, lost func(error) error, decode func(http.Header, []byte) error) error {
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols { // the body is the connection, and does not end
+		return newAPIError(r.method, r.path, requestID, resp, nil)
+	}
 	success, limit := resp.StatusCode/100 == 2, c.maxResponse
 	if !success {
 		limit = maxErrorBody
@@ -160,6 +186,8 @@ func (c *Client) readAnswer(resp *http.Response, r request, requestID string, lo
 	switch {
 	case !success: // even if the body could not be read: the status is known
 		return newAPIError(r.method, r.path, requestID, resp, answer.Bytes())
+	case errors.Is(err, transport.ErrTooLong) && !beginsLikeSequins(answer.Bytes()):
+		return newUnreadableError(r.method, r.path, requestID, resp, answer.Bytes(), fmt.Errorf("it has more than %d bytes", c.maxResponse))
 	case errors.Is(err, transport.ErrTooLong):
 		return fmt.Errorf("%w: the answer to %s %s has more than %d bytes", ErrResponseTooLarge, r.method, r.path, c.maxResponse)
 	case err != nil:
@@ -174,11 +202,14 @@ func (c *Client) readAnswer(resp *http.Response, r request, requestID string, lo
 // unreadable makes the error of a 2xx answer that decode did not accept. An answer that begins like Sequin's was damaged
 // after the server had acted. Any other one is foreign: a login page, an empty body, the JSON of another server.
 func (c *Client) unreadable(r request, requestID string, resp *http.Response, body []byte, why error) error {
-	if !json.Valid(body) && bytes.HasPrefix(bytes.TrimSpace(body), []byte(`{"`)) {
+	if !json.Valid(body) && beginsLikeSequins(body) {
 		return c.connError(r, kindUnreadable, true, fmt.Errorf("status %d, %w", resp.StatusCode, why))
 	}
 	return newUnreadableError(r.method, r.path, requestID, resp, body, why)
 }
+
+// beginsLikeSequins reports whether a body may be the beginning of Sequin's answer, which is a JSON object with fields.
+func beginsLikeSequins(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte(`{"`)) }
 
 // path joins elements to a path below BaseURL. It escapes each element, so that a name may contain a slash.
 func path(elements ...string) string {

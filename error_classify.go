@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ const (
 
 	// No complete answer arrived.
 	kindInterrupted      // the caller's context ended
+	kindNoToken          // Config.TokenSource failed, so that nothing was sent, or nothing after Sequin refused the token
 	kindUnreachable      // no connection was made
 	kindLost             // the connection broke, or the attempt took longer than its timeout
 	kindUnreadable       // an answer of status 2xx arrived whole, but cannot be read; foreign unless it begins like Sequin's
@@ -63,7 +65,7 @@ const (
 	subjectRequest                       // the contents of the request: Sequin refuses it, and would refuse it each time
 	subjectAccess                        // the token or the name: Sequin would refuse other requests with them as well
 	subjectLoad                          // the server is busy and may accept the same request later; not evidence against a message
-	subjectOutage                        // no connection was made, or nothing was written; not evidence against a message
+	subjectOutage                        // there was no token or no connection, or nothing was written; not evidence against a message
 	// subjectUnclear: the server, the network, or one message of the request, for instance one that a firewall refuses. The
 	// failure is evidence against the message if other requests succeed meanwhile.
 	subjectUnclear
@@ -79,9 +81,11 @@ func (f requestFailure) retryable() bool {
 func (f requestFailure) surelyNotActed() bool { return f.retryable() && !f.mayHaveActed }
 
 // unserved reports whether the answer comes from something that does not serve the API: a page, a redirect, or a
-// refusal with a permanent status. A wrong URL always gives such answers; a proxy gives them during maintenance.
+// refusal with a permanent status. A wrong URL always gives such answers; a proxy gives them during maintenance. Of the
+// statuses of a server that failed only 501 counts, with which servers of files answer a POST.
 func (f requestFailure) unserved() bool {
-	return f.foreign && !isTemporary(f.api.Status) && f.kind != kindUnexplained500
+	return f.foreign && !isTemporary(f.api.Status) &&
+		(f.api.Status < http.StatusInternalServerError || f.api.Status == http.StatusNotImplemented)
 }
 
 // spoilsConnection reports whether the connection of the answer must not be used again. The 2024 server closes it after
@@ -101,6 +105,10 @@ func (f requestFailure) status() int {
 
 // classify decides what an error of a request means.
 func classify(err error) requestFailure {
+	var untold *tokenError // first, because it may wrap the APIError that refused the token before
+	if errors.As(err, &untold) {
+		return requestFailure{kind: kindNoToken, subject: subjectOutage, transient: true}
+	}
 	var api *APIError
 	if errors.As(err, &api) {
 		return classifyAnswer(api)
@@ -194,11 +202,42 @@ func isTemporary(status int) bool {
 
 // IsTransient reports whether err is the failure of a request whose cause may pass by itself, so that the same call may
 // succeed later: no connection was made, the answer was lost or is not Sequin's own (see [APIError]), the server is
-// overloaded (408, 425, 429, 502 to 504 and others), it failed (500 and above), or the stream is full (409).
+// overloaded (408, 425, 429, 502 to 504 and others), it failed (500 and above), the stream is full (409), or
+// Config.TokenSource failed.
 //
-// It is false for Sequin's own refusals, for errors of arguments and settings, for nil, and if the caller's ctx ended. A
-// transient error does not mean that the server did not act; ErrOutcomeUnknown means that it may have acted.
-func IsTransient(err error) bool { return classify(err).transient }
+// It is false for Sequin's own refusals, for errors of arguments and settings, for errors that [Permanent] has marked, for nil,
+// and if the caller's ctx ended. If err joins several errors, one for which it is false decides. A transient error does
+// not mean that the server did not act; ErrOutcomeUnknown means that it may have acted.
+func IsTransient(err error) (yes bool) {
+	defer func() { // a method of err may panic, as that of a typed nil may do
+		if recover() != nil {
+			yes = false
+		}
+	}()
+	yes, no := transience(err)
+	return yes && !no
+}
+
+// transience reports whether err holds a failure that may pass by itself, and whether it holds one that does not.
+func transience(err error) (yes, no bool) {
+	switch e := err.(type) {
+	case *APIError, *connError, *tokenError:
+		yes = classify(err).transient
+		return yes, !yes
+	case permanent:
+		return false, true
+	case interface{ Unwrap() error }:
+		return transience(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			y, n := transience(part)
+			yes, no = yes || y, no || n
+		}
+		return yes, no
+	}
+	// The errors of a ctx are compared, because those of time-outs within an attempt match context.DeadlineExceeded, too.
+	return false, err == context.Canceled || err == context.DeadlineExceeded || classify(err).kind != kindOther
+}
 
 // sentinels are the exported errors that errors.Is finds in an APIError, by kind.
 var sentinels = map[failureKind]error{
@@ -217,6 +256,27 @@ func (e *APIError) Is(target error) bool {
 	}
 	sentinel := sentinels[classifyAnswer(e).kind]
 	return sentinel != nil && target == sentinel
+}
+
+// tokenError is the error of a request for which Config.TokenSource returned no token.
+type tokenError struct {
+	method, path string
+	refused      error // the answer of Sequin that refused the token before; nil if nothing was sent
+	cause        error
+}
+
+func (e *tokenError) Error() string {
+	if e.refused != nil {
+		return fmt.Sprintf("%v; Config.TokenSource: %v", e.refused, e.cause)
+	}
+	return fmt.Sprintf("sequin: %s %s: Config.TokenSource: %v", e.method, e.path, e.cause)
+}
+
+func (e *tokenError) Unwrap() []error {
+	if e.refused == nil {
+		return []error{e.cause}
+	}
+	return []error{e.refused, e.cause}
 }
 
 // connError is the error of a request without a complete answer, or with one that begins like Sequin's and cannot be read.

@@ -102,7 +102,7 @@ func TestEveryForeignStatusHasOneMeaning(t *testing.T) {
 func TestAnAnswerThatSaysTheURLIsWrongIsUnserved(t *testing.T) {
 	for status, unserved := range map[int]bool{200: true, 204: true, 301: true, 307: true, 400: true, 401: true, 403: true, 404: true,
 		405: true, 413: true, 421: true, 501: true, 408: false, 425: false, 429: false, 500: false, 502: false, 503: false, 504: false,
-		507: false, 509: false, 520: false, 526: false, 527: true} {
+		505: false, 507: false, 509: false, 520: false, 526: false, 527: false, 530: false, 599: false} {
 		require.Equal(t, unserved, classify(&APIError{Status: status, Foreign: true}).unserved(), status)
 		require.False(t, classify(&APIError{Status: status}).unserved())
 	}
@@ -124,6 +124,14 @@ func TestWhoseAnswerItIs(t *testing.T) {
 		foreign        bool
 		unknownOutcome bool
 	}{
+		{"a summary in another spelling", 403, `{"Summary":"no"}`, true, false},
+		{"a crash in another spelling", 500, `{"Errors":{"Detail":"Internal Server Error"}}`, true, false},
+		{"a list of errors with details", 422, `{"errors":[{"detail":"no"}]}`, true, false},
+		{"the errors of fields, one of them detail", 422, `{"errors":{"detail":["is too long"]}}`, true, false},
+		{"a problem of RFC 9457", 403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"no"}`, true, false},
+		{"a page after a summary", 403, `{"summary":"no"}<html>`, true, false},
+		{"compressed", 403, "\x1f\x8b\x08\x00{\"summary\":\"no\"}", true, false},
+		{"a summary in capitals beside Sequin's", 403, `{"SUMMARY":"yes","summary":""}`, true, false},
 		{"a summary", 403, `{"summary":"no"}`, false, false},
 		{"a summary beside unknown fields", 403, `{"summary":"no","hint":1}`, false, false},
 		{"a crash", 500, `{"errors":{"detail":"Internal Server Error"}}`, false, false},
@@ -153,6 +161,68 @@ func TestWhoseAnswerItIs(t *testing.T) {
 		})
 	}
 }
+
+// A page for people is not Sequin's, whatever is in it. The exception is the recorded 413.
+func TestAPageIsForeignWhateverItHolds(t *testing.T) {
+	for _, row := range []struct {
+		contentType, body string
+		status            int
+		foreign           bool
+	}{
+		{"text/html", `{"summary":"no"}`, 403, true},
+		{"Text/HTML; charset=utf-8", `{"errors":{"detail":"no"}}`, 500, true},
+		{"text/html; charset=utf-8", "Request Entity Too Large", 413, false},
+		{"text/plain; charset=utf-8", `{"summary":"no"}`, 403, false}, // what net/http takes JSON for
+		{"application/json; charset=utf-8", `{"summary":"no"}`, 403, false},
+		{"", `{"summary":"no"}`, 403, false},
+	} {
+		resp := &http.Response{StatusCode: row.status, Header: http.Header{"Content-Type": {row.contentType}}}
+		require.Equal(t, row.foreign, newAPIError("GET", "/x", "id", resp, []byte(row.body)).Foreign, "%+v", row)
+	}
+}
+
+// IsTransient says whether the same call may succeed later, whatever the error is wrapped in or joined with.
+func TestIsTransientOfWrappedAndJoinedErrors(t *testing.T) {
+	busy, invalid := error(&APIError{Status: 503, Summary: "busy"}), error(&APIError{Status: 422, Summary: "no"})
+	lost := error(&connError{kind: kindLost, sent: true, cause: context.DeadlineExceeded}) // an attempt timed out
+	var none *APIError
+	for name, row := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"wrapped":                      {fmt.Errorf("a: %w", fmt.Errorf("b: %w", busy)), true},
+		"of unknown outcome":           {fmt.Errorf("%w: %w", ErrOutcomeUnknown, lost), true},
+		"joined with one like it":      {errors.Join(busy, lost), true},
+		"joined with a foreign error":  {errors.Join(io.EOF, busy), true},
+		"joined with a refusal":        {errors.Join(busy, invalid), false},
+		"joined with a refusal, first": {errors.Join(invalid, busy), false},
+		"joined with an invalid key":   {errors.Join(busy, ErrInvalidKey), false},
+		"marked as permanent":          {Permanent(busy), false},
+		"around a permanent one":       {errors.Join(busy, Permanent(io.EOF)), false},
+		"after the ctx ended":          {fmt.Errorf("%w; the last of 2 attempts: %w", context.Canceled, busy), false},
+		"after the ctx timed out":      {fmt.Errorf("%w; the last of 2 attempts: %w", context.DeadlineExceeded, busy), false},
+		"an attempt that timed out":    {lost, true},
+		"one of several messages":      {&UnsentError{Failed: []MessageError{{Err: busy}, {Err: invalid}}}, false},
+		"of all of several messages":   {&UnsentError{Failed: []MessageError{{Err: busy}, {Err: lost}}}, true},
+		"a token source":               {&tokenError{cause: io.EOF}, true},
+		"a token source after a 401":   {&tokenError{refused: &APIError{Status: 401, Summary: "no"}, cause: io.EOF}, true},
+		"a typed nil":                  {none, false},
+		"a method that panics":         {error(panics{}), false},
+		"a panic of a handler":         {&PanicError{Value: busy}, true},
+		"a context of the program":     {context.Canceled, false},
+		"another program's error":      {io.ErrUnexpectedEOF, false},
+		"settled":                      {ErrSettled, false},
+		"closed, and why":              {fmt.Errorf("%w: %w", ErrClosed, busy), true},
+	} {
+		require.Equal(t, row.want, IsTransient(row.err), name)
+	}
+}
+
+// panics is an error whose methods panic.
+type panics struct{}
+
+func (panics) Error() string { panic("Error") }
+func (panics) Unwrap() error { panic("Unwrap") }
 
 func TestEveryLostAnswerHasOneMeaning(t *testing.T) {
 	client, err := NewClient(Config{BaseURL: "http://sequin.test"})

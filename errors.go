@@ -173,7 +173,7 @@ func newAPIError(method, path, requestID string, resp *http.Response, body []byt
 	if e.RequestID == "" {
 		e.RequestID = requestID
 	}
-	e.readRefusal(body)
+	e.readRefusal(resp.Header, body)
 	if e.Summary == "" {
 		e.excerpt = excerpt(body)
 	}
@@ -187,24 +187,34 @@ func newAPIError(method, path, requestID string, resp *http.Response, body []byt
 // tooLargeText is the body of Sequin's own 413. Sequin may write it before it has read that the client accepts JSON.
 const tooLargeText = "Request Entity Too Large"
 
-// readRefusal reads the body of an answer other than success. It sets Foreign if the body is not Sequin's own.
-func (e *APIError) readRefusal(body []byte) {
-	var answer struct {
-		Summary          string          `json:"summary"`
-		ValidationErrors json.RawMessage `json:"validation_errors"`
-		Outcome          any             `json:"outcome"`
-		Errors           json.RawMessage `json:"errors"`
-	}
+// readRefusal reads the body of an answer other than success. It sets Foreign if the body is not Sequin's own. The names of
+// the fields have Sequin's spelling; encoding/json would accept another one, such as "Summary", in a struct.
+func (e *APIError) readRefusal(h http.Header, body []byte) {
 	e.Foreign = true
-	if json.Unmarshal(body, &answer) == nil {
-		e.Summary, e.ValidationErrors = answer.Summary, validationErrors(answer.ValidationErrors)
-		e.unknownOutcome = answer.Outcome == "unknown"
-		var crash struct{ Detail string }
-		e.Foreign = e.Summary == "" && (json.Unmarshal(answer.Errors, &crash) != nil || crash.Detail == "")
-	}
 	if e.Status == http.StatusRequestEntityTooLarge && string(bytes.TrimSpace(body)) == tooLargeText {
 		e.Foreign = false
+		return
 	}
+	var answer map[string]json.RawMessage
+	if isPage(h) || json.Unmarshal(body, &answer) != nil {
+		return
+	}
+	var crash map[string]json.RawMessage
+	_ = json.Unmarshal(answer["errors"], &crash) // other servers have other types of errors
+	e.Summary, e.ValidationErrors = text(answer["summary"]), validationErrors(answer["validation_errors"])
+	e.unknownOutcome = text(answer["outcome"]) == "unknown"
+	e.Foreign = e.Summary == "" && text(crash["detail"]) == ""
+}
+
+// isPage reports whether the header declares a page for people. Sequin's only page is its 413.
+func isPage(h http.Header) bool {
+	return strings.HasPrefix(strings.ToLower(h.Get("Content-Type")), "text/html")
+}
+
+// text returns a JSON string, or "" if raw is something else.
+func text(raw json.RawMessage) (s string) {
+	_ = json.Unmarshal(raw, &s)
+	return s
 }
 
 // newUnreadableError is the error of an answer of status 2xx that is not Sequin's.

@@ -47,6 +47,7 @@ type retryLoop struct {
 	token    string // of the request
 	retry    retryPolicy
 	attempts *transport.Attempts
+	ends     time.Time               // when the call must have ended; zero if only its attempts are limited
 	lost     func(cause error) error // makes the error of an attempt without a complete answer
 
 	failures         int            // failed attempts so far
@@ -133,8 +134,13 @@ func (l *retryLoop) renewToken() bool {
 	l.renewed = true
 	tokens.Refuse(l.token)
 	token, err := l.client.token(l.ctx)
+	if err == nil {
+		err = leaveTime(l.attempts, l.ends)
+	}
 	if err != nil {
-		l.last = fmt.Errorf("%w; Config.TokenSource: %w", l.last, err)
+		api := l.lastFailure.api
+		l.last = l.client.noToken(l.ctx, request{method: api.Method, path: api.Path}, l.last, err)
+		l.lastFailure = classify(l.last)
 		return false
 	}
 	l.token = token
@@ -156,7 +162,7 @@ func (l *retryLoop) outcomeUnknown() bool {
 func (l *retryLoop) mayRetry() bool {
 	f := l.lastFailure
 	switch {
-	case f.kind == kindInterrupted, l.retry == neverRetry, l.failures >= l.client.cfg.Retry.MaxAttempts, l.unexplained > maxUnexplained:
+	case f.kind == kindInterrupted, f.kind == kindNoToken, l.retry == neverRetry, l.failures >= l.client.cfg.Retry.MaxAttempts, l.unexplained > maxUnexplained:
 		return false
 	case l.mustNotRepeat() && !f.surelyNotActed(), l.retry == unlessDamaged && f.kind == kindUnreadable && !f.foreign,
 		l.retry == unlessUnserved && f.unserved():

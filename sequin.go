@@ -34,7 +34,8 @@ type Config struct {
 	// TokenSource returns the token, for tokens that expire. The token is kept until Sequin refuses it with 401. Then
 	// TokenSource is called again, and the request is retried once with the new token. It is called by one goroutine at a
 	// time, with the ctx of the request that needs the token, and must return within Timeout. The request fails with an
-	// error that wraps its error. It may not be set together with Token. Default none.
+	// error that wraps its error; a Publisher and a Subscriber retry it, a one-shot call does not. It may not be set together
+	// with Token. Default none.
 	TokenSource func(ctx context.Context) (string, error)
 	// HTTPClient makes the requests. Its Transport should keep an idle connection for every lane, poller and settle: about
 	// 12 for one Publisher and one Subscriber, where http.DefaultTransport keeps 2 a host. Redirects are never followed,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
 )
 
 // expiring is a source of tokens, of which the server accepts the latest one only.
@@ -212,5 +213,119 @@ func TestPublisherAndSubscriberSurviveAnExpiredToken(t *testing.T) {
 		defer cancel()
 		_ = sub.Close(ctx)
 		require.NoError(t, sub.Err())
+	})
+}
+
+// failing is a TokenSource that works until it is told to fail, and takes some time for each call.
+type failing struct {
+	mu    sync.Mutex
+	until time.Time
+	takes time.Duration
+	n     int
+}
+
+func (f *failing) token(ctx context.Context) (string, error) {
+	f.mu.Lock()
+	until, takes := f.until, f.takes
+	f.n++
+	n := f.n
+	f.mu.Unlock()
+	select {
+	case <-time.After(takes):
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+	if time.Now().Before(until) {
+		return "", errors.New("the vault is locked")
+	}
+	return fmt.Sprint("token-", n), nil
+}
+
+// withFailingTokens runs promise in a world whose server expires the first token when expire is called.
+func withFailingTokens(t *testing.T, mode server.Compat, source *failing, promise func(t *testing.T, w *world, expire func())) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sequintest.Config{Compat: mode}, sequin.Config{})
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
+		var err error
+		w.client, err = sequin.NewClient(sequin.Config{BaseURL: w.URL, HTTPClient: w.Server.Client(), TokenSource: source.token})
+		require.NoError(t, err)
+		promise(t, w, func() {
+			w.Fault(sequintest.Fault{Status: 401, Body: ownRefusal, Match: func(r *sequintest.Request) bool {
+				return r.Header.Get("Authorization") == "Bearer token-1"
+			}})
+		})
+	})
+}
+
+// A token has expired, and the source of another one is unavailable for a minute. No message is at fault.
+func TestATokenSourceThatFailsForAMinuteFailsNoMessage(t *testing.T) {
+	source := new(failing)
+	withFailingTokens(t, server.Documented, source, func(t *testing.T, w *world, expire func()) {
+		pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{})
+		require.NoError(t, err)
+		require.NoError(t, pub.SendSync(w.ctx, sequin.Message{Key: "k.0"}))
+		source.until = time.Now().Add(time.Minute)
+		expire()
+		for i := range 100 {
+			require.NoError(t, pub.Send(w.ctx, fmt.Sprint("k.", i), "x"))
+		}
+		require.NoError(t, pub.Close(w.ctx))
+		require.Len(t, w.stored(t, "orders"), 100)
+	})
+}
+
+// Nothing of an ack was sent while there was no token, so it is retried until its deadline.
+func TestAnAckIsRetriedWhenATokenSourceFails(t *testing.T) {
+	source := new(failing)
+	withFailingTokens(t, server.Aug2024, source, func(t *testing.T, w *world, expire func()) {
+		w.send(t, "k", "1")
+		sub, err := w.client.Subscribe(w.ctx, "orders", "all", sequin.SubscriberConfig{})
+		require.NoError(t, err)
+		d := next(t, sub, time.Second)
+		source.until = time.Now().Add(3 * time.Second)
+		expire()
+		require.NoError(t, d.AckSync(w.ctx))
+		require.NoError(t, sub.Close(w.ctx))
+	})
+}
+
+// The source takes longer than the rest of the lease. On the 2024 server a late ack would settle the message of another program.
+func TestASlowTokenSourceSendsNoAckAfterTheLease(t *testing.T) {
+	source := new(failing)
+	withFailingTokens(t, server.Aug2024, source, func(t *testing.T, w *world, expire func()) {
+		w.send(t, "k", "1")
+		sub, err := w.client.Subscribe(w.ctx, "orders", "all", sequin.SubscriberConfig{})
+		require.NoError(t, err)
+		d := next(t, sub, time.Second)
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, Status: 503, Body: ownRefusal})
+		time.Sleep(5 * time.Second)
+		expire()
+		source.takes = 4 * time.Second
+		leaseEnd := d.Deadline.Add(2 * time.Second)
+		require.ErrorIs(t, d.AckSync(w.ctx), sequin.ErrLeaseExpired)
+		for _, r := range w.Requests(sequintest.Ack) {
+			require.True(t, r.At.Before(leaseEnd), "%v after the lease", r.At.Sub(leaseEnd))
+			require.False(t, r.Acted)
+		}
+		closeNow(t, sub)
+	})
+}
+
+// The caller's ctx ends while the source is asked for another token.
+func TestACtxThatEndsDuringTheRenewalOfATokenIsReported(t *testing.T) {
+	source := new(failing)
+	withFailingTokens(t, server.Documented, source, func(t *testing.T, w *world, expire func()) {
+		_, err := w.client.ListStreams(w.ctx)
+		require.NoError(t, err)
+		expire()
+		source.takes = time.Minute
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		err = w.client.AckMessage(ctx, "orders", "all", someID)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, sequin.ErrUnauthorized, "the attempt before")
+		require.NotErrorIs(t, err, sequin.ErrOutcomeUnknown)
+		require.False(t, sequin.IsTransient(err))
 	})
 }
