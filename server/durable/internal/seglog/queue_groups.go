@@ -31,6 +31,7 @@ func (q *queue) place(size int64) {
 // seal appends the last record of the segment.
 func (q *queue) seal(next uint32) {
 	body := binary.LittleEndian.AppendUint32(nil, next)
+	body = binary.LittleEndian.AppendUint32(body, uint32(q.size))
 	q.add(kindSeal, 0, body, q.seed.checksum(body))
 	q.groups[len(q.groups)-1].next = next
 	q.sealed = next

@@ -79,7 +79,8 @@ func scanRun(sd seed, b []byte, pos Pos, maxBytes int, f func(Record) bool) (nex
 			return pos, 0, damaged(pos)
 		}
 		if fr.kind == kindSeal {
-			return position(sealedBy(fr), segmentHeader), 0, nil
+			number, _ := sealedBy(fr)
+			return position(number, segmentHeader), 0, nil
 		}
 		b, pos = b[fr.size:], pos+Pos(fr.size)
 		if !fr.own() && !f(fr.record()) {

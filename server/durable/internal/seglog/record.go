@@ -20,13 +20,13 @@ const recordHeader = 4 + 4 + 8 + 8 + 4 + 4 + 1
 
 // The kinds of the log's own records.
 const (
-	kindSeal    byte = MaxKind + 1 + iota // the last of a segment; the body is the number of the next one
+	kindSeal    byte = MaxKind + 1 + iota // the last of a segment; the body is the number of the next one u32, and the size of its file u32
 	kindMark                              // says what is synced when no other record does
 	kindRemoved                           // the body lists segments that were removed
 )
 
 // sealSize is the size of a seal. Each segment keeps room for it.
-const sealSize = recordHeader + 4
+const sealSize = recordHeader + 8
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -107,10 +107,10 @@ func (f frame) record() Record {
 // own reports whether the record is one of the log's own.
 func (f frame) own() bool { return f.kind > MaxKind }
 
-// sealedBy returns the number of the segment that follows a seal.
-func sealedBy(f frame) uint32 {
-	if len(f.body) < 4 {
-		return 0
+// sealedBy returns the number of the segment that follows a seal, and the size that its file has at least.
+func sealedBy(f frame) (number uint32, size int64) {
+	if len(f.body) < 8 {
+		return 0, 0
 	}
-	return binary.LittleEndian.Uint32(f.body)
+	return binary.LittleEndian.Uint32(f.body), int64(binary.LittleEndian.Uint32(f.body[4:]))
 }

@@ -13,10 +13,12 @@ import (
 // good record is the torn end of a log that stopped while it wrote, or damage.
 type tail struct {
 	log     *Log
-	head    segmentHead // of the last segment
+	sizes   map[uint32]int64 // of the segments' files
+	head    segmentHead      // of the last segment
 	file    vfs.File
 	end     Pos
 	next    uint32   // the number of the next segment when the last one has its seal
+	size    int64    // of its file, at least
 	unused  []uint32 // files without a header behind the last segment: those that were made for the next ones
 	opening uint32   // the highest that was found
 	marked  bool     // the newest record is a mark
@@ -26,11 +28,11 @@ func (t *tail) load(files []vfs.Info) error {
 	for _, h := range *t.log.snapshots.list.Load() {
 		t.opening = max(t.opening, h.opening)
 	}
-	sizes := map[uint32]int64{}
+	t.sizes = map[uint32]int64{}
 	var numbers []uint32
 	for _, f := range files {
 		if n := segmentNumber(f.Name); n != 0 {
-			sizes[n] = f.Size
+			t.sizes[n] = f.Size
 			numbers = append(numbers, n)
 		}
 	}
@@ -45,7 +47,7 @@ func (t *tail) load(files []vfs.Info) error {
 			return damaged(position(t.unused[0], 0)) // the segment was synced before the next one got a header
 		}
 		if err == nil && i > 0 {
-			err = t.follows(h, sizes)
+			err = t.follows(h)
 		}
 		if errors.Is(err, errBad) {
 			err = damaged(position(n, 0))
@@ -63,15 +65,15 @@ func (t *tail) load(files []vfs.Info) error {
 }
 
 // follows checks that a segment can follow the last one, of which it says where it ends.
-func (t *tail) follows(h segmentHead, sizes map[uint32]int64) error {
+func (t *tail) follows(h segmentHead) error {
 	last := t.head
 	switch {
 	case h.previous < last.number || h.previous >= h.number: // those between the two may have been removed
 		return errBad
 	case h.previous == last.number && h.chain != last.crc:
 		return errBad
-	case h.previous == last.number && sizes[last.number] < int64(h.end):
-		return damaged(position(last.number, sizes[last.number]))
+	case h.previous == last.number && t.sizes[last.number] < int64(h.end):
+		return damaged(position(last.number, t.sizes[last.number]))
 	}
 	return nil
 }
@@ -120,7 +122,7 @@ func (t *tail) scan(size int64) error {
 		}
 		newest, t.marked = f.opening, f.kind == kindMark
 		if f.kind == kindSeal {
-			t.next = sealedBy(f)
+			t.next, t.size = sealedBy(f)
 		}
 		return nil
 	})
@@ -133,8 +135,8 @@ func (t *tail) scan(size int64) error {
 
 // checkDamage returns an error when something says that what follows the end was synced.
 func (t *tail) checkDamage(size int64) error {
-	if t.next != 0 && !slices.Contains(t.unused, t.next) {
-		return &store.DamagedError{File: segmentName(t.next)} // it was there before the seal
+	if t.next != 0 && (!slices.Contains(t.unused, t.next) || t.sizes[t.next] < t.size) {
+		return damaged(position(t.next, t.sizes[t.next])) // it was there before the seal
 	}
 	synced := Pos(0)
 	look := func(f frame) bool {
@@ -221,7 +223,8 @@ func (l *Log) cutFile(name string, from Pos) error {
 	return f.Sync()
 }
 
-// readHead reads the header of a segment. It returns errBad when that is not the header of this segment of this log.
+// readHead reads the header of a segment. It returns errBad when the file has none, and store.ErrDamaged when the header is
+// that of another segment or another store.
 func (l *Log) readHead(number uint32) (segmentHead, error) {
 	f, err := l.o.FS.Open(l.path(segmentName(number)))
 	if err != nil {
@@ -234,7 +237,7 @@ func (l *Log) readHead(number uint32) (segmentHead, error) {
 	}
 	h, err := decodeSegmentHead(b)
 	if err == nil && (h.store != l.store || h.number != number) {
-		return h, errBad
+		return h, damaged(position(number, 0))
 	}
 	return h, err
 }
