@@ -34,6 +34,10 @@ func (f format) check() uint32 {
 	return crc32.Checksum(fmt.Appendf(nil, "%d %s", f.Format, f.Store), castagnoli)
 }
 
+func (f format) encode() []byte {
+	return fmt.Appendf(nil, `{"format":%d,"store":%q,"check":%d}`+"\n", f.Format, f.Store, f.Check)
+}
+
 // readFormat returns the id of the store. It returns fs.ErrNotExist when there is no FORMAT.
 func (l *Log) readFormat() (id [16]byte, err error) {
 	file, err := l.o.FS.Open(l.path(formatFile))
@@ -69,11 +73,7 @@ func (l *Log) create() error {
 	}
 	f := format{Format: formatVersion, Store: hex.EncodeToString(l.store[:])}
 	f.Check = f.check()
-	text, err := json.Marshal(f)
-	if err != nil {
-		return err
-	}
-	if err := l.writeFile(formatNew, 0, append(text, '\n')); err != nil {
+	if err := l.writeFile(formatNew, 0, f.encode()); err != nil {
 		return err
 	}
 	if err := l.o.FS.Rename(l.path(formatNew), l.path(formatFile)); err != nil {

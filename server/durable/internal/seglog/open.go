@@ -152,7 +152,7 @@ func (l *Log) loadSpace(files []vfs.Info, t *tail) error {
 		if n == t.next {
 			continue
 		}
-		if err := l.space.giveBack(segmentName(n)); err != nil {
+		if err := l.space.giveBack(vfs.Info{Name: segmentName(n), Size: t.sizes[n]}); err != nil {
 			return err
 		}
 	}

@@ -171,17 +171,20 @@ func (s *space) rename(name string) error {
 	return s.fs.Rename(s.path(spareFile), s.path(name))
 }
 
-// giveBack makes the spare of a segment's file that was not used.
-func (s *space) giveBack(name string) error {
+// giveBack makes the spare of a segment's file that was not used, or removes it.
+func (s *space) giveBack(f vfs.Info) error {
 	s.wait()
 	s.mu.Lock()
-	has := s.spare
-	s.spare = true
+	removes := s.spare || f.Size < s.size
 	s.mu.Unlock()
-	if has {
-		return s.fs.Remove(s.path(name))
+	if removes {
+		return s.fs.Remove(s.path(f.Name))
 	}
-	return s.fs.Rename(s.path(name), s.path(spareFile))
+	if err := s.fs.Rename(s.path(f.Name), s.path(spareFile)); err != nil {
+		return err
+	}
+	s.found()
+	return nil
 }
 
 // wait waits until no spare is being made.
@@ -207,5 +210,5 @@ func (s *space) ensure() error {
 func (s *space) found() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.spare = true
+	s.spare, s.problem = true, nil
 }

@@ -186,7 +186,7 @@ func (w *writer) dropAhead(files []vfs.Info, last uint32) error {
 	}
 	for _, f := range files {
 		if n := segmentNumber(f.Name); n > last && n != w.sealed {
-			if err := w.space.giveBack(f.Name); err != nil {
+			if err := w.space.giveBack(f); err != nil {
 				return err
 			}
 		}
