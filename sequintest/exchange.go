@@ -53,10 +53,11 @@ func readBody(r *http.Request) []byte {
 		body.Grow(int(min(r.ContentLength, maxBody)) + bytes.MinRead)
 	}
 	_, err := body.ReadFrom(io.LimitReader(r.Body, maxBody))
-	again := io.Reader(bytes.NewReader(body.Bytes()))
+	rest := io.Reader(r.Body)
 	if err != nil {
-		again = io.MultiReader(again, failingReader{err})
+		rest = failingReader{err}
 	}
+	again := io.MultiReader(bytes.NewReader(body.Bytes()), rest)
 	r.Body = struct {
 		io.Reader
 		io.Closer

@@ -94,7 +94,7 @@ func (n *network) observe(c net.Conn, state http.ConnState) {
 		n.update(c, func(a *activity) { a.active, a.since = true, time.Now() })
 	case http.StateIdle:
 		n.update(c, func(a *activity) { a.active = false })
-	case http.StateClosed:
+	case http.StateClosed, http.StateHijacked: // the embedded server closes what it hijacks
 		n.forget(c)
 	}
 }

@@ -27,7 +27,10 @@ func (c *call) fail(f *failure) {
 	if f.retryAfter != "" {
 		h.Set("Retry-After", f.retryAfter)
 	}
-	if f.plain && !strings.Contains(c.r.Header.Get("Accept"), "application/json") {
+	if c.srv.dialect.plug {
+		defer c.hangUpLike2024(f)
+	}
+	if f.plain && !c.wantsJSONError() {
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		_ = c.write(f.status, []byte(f.detail))
 		return
@@ -41,6 +44,14 @@ func (c *call) fail(f *failure) {
 		Invalid map[string][]string `json:"validation_errors,omitempty"`
 		Outcome string              `json:"outcome,omitempty"`
 	}{f.summary, f.invalid, f.outcome()})
+}
+
+// wantsJSONError reports whether an error without a summary is sent as JSON.
+func (c *call) wantsJSONError() bool {
+	if c.srv.dialect.plug {
+		return c.errorFormat() == jsonFormat
+	}
+	return strings.Contains(c.r.Header.Get("Accept"), "application/json")
 }
 
 // ok answers 200 with v.

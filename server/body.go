@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"mime"
@@ -19,6 +20,9 @@ const (
 	bodyTimeout = time.Minute
 	// firstRead limits what is allocated before any of the body has arrived, because a declared length may be wrong.
 	firstRead = 64 << 10
+	// maxDiscarded is how much of a body that is too large is read and dropped. A client that writes the whole body before it
+	// reads the answer would otherwise get a reset instead of the answer.
+	maxDiscarded = 100_000_000
 )
 
 // mediaType says how a body is read.
@@ -26,6 +30,7 @@ type mediaType uint8
 
 const (
 	otherMedia mediaType = iota // the body is not read
+	noMedia                     // there should be no body
 	jsonMedia
 	formMedia
 )
@@ -34,6 +39,9 @@ func (c *call) mediaType() mediaType {
 	header := c.r.Header.Get("Content-Type")
 	if header == "application/json" {
 		return jsonMedia
+	}
+	if header == "" {
+		return noMedia
 	}
 	t, _, err := mime.ParseMediaType(header)
 	switch {
@@ -60,25 +68,56 @@ func (c *call) setBodyDeadline(t time.Time) {
 // jsonBody reads the body of a request that takes JSON only, into a buffer that the caller returns to the pool. A body of
 // another type is read as an empty one.
 func (c *call) jsonBody() (*[]byte, error) {
-	switch c.mediaType() {
-	case jsonMedia:
-		return c.readBody()
-	case formMedia:
-		buf, err := c.readBody()
-		*buf = (*buf)[:0]
-		return buf, err
+	if c.srv.dialect.plug {
+		return c.takePlugBody(), nil
 	}
-	return getBuffer(), nil
+	media := c.mediaType()
+	if media == otherMedia {
+		return getBuffer(), nil
+	}
+	buf, err := c.readBody(c.srv.limits.RequestBytes)
+	if media != jsonMedia {
+		if media == noMedia && len(*buf) > 0 && err == nil {
+			err = errUntyped
+		}
+		*buf = (*buf)[:0]
+	}
+	return buf, err
 }
 
-// readBody reads the body into a buffer that the caller returns to the pool, also when there is an error.
-func (c *call) readBody() (*[]byte, error) {
+// malformed returns what a body that is not JSON is refused with.
+func (c *call) malformed(body []byte) error {
+	switch {
+	case c.srv.dialect.plug:
+	case bytes.HasPrefix(body, []byte("\x1f\x8b")), c.r.Header.Get("Content-Encoding") != "":
+		return errEncoded
+	case bytes.HasPrefix(body, []byte("\ufeff")):
+		return errBOM
+	}
+	return errMalformed
+}
+
+// tooLarge returns what a body that is too large is refused with, after the rest of the body. A client that waits for
+// 100 Continue has not sent any of it.
+func (c *call) tooLarge(limit int) error {
+	if c.srv.dialect.plug {
+		return errPlugTooLarge
+	}
+	if c.r.Header.Get("Expect") == "" {
+		_, _ = io.CopyN(io.Discard, c.r.Body, maxDiscarded) // fails when the client is gone or slow
+	}
+	return errTooLarge(limit)
+}
+
+// readBody reads the body into a buffer that the caller returns to the pool, also when there is an error. limit is the
+// largest size.
+func (c *call) readBody(limit int) (*[]byte, error) {
 	buf := getBuffer()
 	if !c.hasBody() {
 		return buf, nil
 	}
-	if c.r.ContentLength > int64(c.srv.limits.RequestBytes) {
-		return buf, errTooLarge
+	if c.r.ContentLength > int64(limit) && !c.srv.dialect.plug {
+		return buf, c.tooLarge(limit)
 	}
 	if want := int(min(max(c.r.ContentLength, 512), firstRead)); cap(*buf) < want {
 		*buf = make([]byte, 0, want)
@@ -89,8 +128,8 @@ func (c *call) readBody() (*[]byte, error) {
 		}
 		n, err := c.r.Body.Read((*buf)[len(*buf):cap(*buf)])
 		*buf = (*buf)[:len(*buf)+n]
-		if len(*buf) > c.srv.limits.RequestBytes {
-			return buf, errTooLarge
+		if len(*buf) > limit {
+			return buf, c.tooLarge(limit)
 		}
 		if err := c.hold(len(*buf)); err != nil {
 			return buf, err

@@ -23,6 +23,8 @@ type call struct {
 	answer    int64 // bytes of the answer, of those in flight
 
 	stream, consumer, key string // elements of the path, unescaped
+
+	plug plugged // in the 2024 server's dialect only
 }
 
 // ctx ends when the client is gone.
@@ -33,14 +35,41 @@ func (c *call) ctx() context.Context { return c.r.Context() }
 func (c *call) storing() context.Context { return context.WithoutCancel(c.ctx()) }
 
 // findStream finds the stream of the path.
-func (c *call) findStream() (store.Stream, error) { return c.srv.store.Stream(c.ctx(), c.stream) }
+func (c *call) findStream() (store.Stream, error) {
+	ref, err := c.srv.dialect.ref(c.stream)
+	if err != nil {
+		return nil, err
+	}
+	return c.srv.store.Stream(c.ctx(), ref)
+}
 
 // findConsumer finds the consumer of the path in the stream of the path.
 func (c *call) findConsumer() (store.Consumer, error) {
-	return findInStream(c.ctx(), c.srv.store, c.stream, c.consumer)
+	s, err := c.findStream()
+	if err != nil {
+		return nil, err
+	}
+	return c.findConsumerIn(s)
+}
+
+// findConsumerIn finds the consumer of the path in a stream.
+func (c *call) findConsumerIn(s store.Stream) (store.Consumer, error) {
+	ref, err := c.srv.dialect.ref(c.consumer)
+	if err != nil {
+		return nil, err
+	}
+	return s.Consumer(c.ctx(), ref)
 }
 
 // findReceiver finds the consumer of a receive, an ack or a nack.
 func (c *call) findReceiver() (store.Consumer, error) {
-	return c.srv.dialect.findConsumer(c.ctx(), c.srv.store, c.stream, c.consumer)
+	ref, err := c.srv.dialect.ref(c.consumer)
+	if err != nil {
+		return nil, err
+	}
+	return c.srv.dialect.findConsumer(c.ctx(), c.srv.store, c.stream, ref)
 }
+
+func anyRef(ref string) (string, error) { return ref, nil }
+
+func anyText(string) error { return nil }

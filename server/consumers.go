@@ -14,6 +14,8 @@ const (
 	defaultMaxWaiting    = 20
 )
 
+var defaultLimits = store.ConsumerLimits{AckWait: defaultAckWait, MaxAckPending: defaultMaxAckPending, MaxWaiting: defaultMaxWaiting}
+
 type consumerJSON struct {
 	ID             string  `json:"id"`
 	Name           string  `json:"name"`
@@ -34,11 +36,26 @@ type consumerJSON struct {
 func (c *call) consumerJSON(i store.ConsumerInfo) consumerJSON {
 	return consumerJSON{
 		ID: i.ID, Name: i.Name, AccountID: c.srv.store.ID(), StreamID: i.StreamID, Filter: i.Filter,
-		Kind: "pull", Status: "active",
+		Kind: "pull", Status: status(i.Disabled),
 		AckWaitMS: i.AckWait.Milliseconds(), MaxAckPending: i.MaxAckPending,
-		MaxDeliver: orNull(i.MaxDeliver), MaxWaiting: i.MaxWaiting,
+		MaxDeliver: c.srv.dialect.maxDeliver(i.MaxDeliver), MaxWaiting: i.MaxWaiting,
 		InsertedAt: seconds(i.InsertedAt), UpdatedAt: seconds(i.UpdatedAt),
 	}
+}
+
+func status(disabled bool) string {
+	if disabled {
+		return "disabled"
+	}
+	return "active"
+}
+
+// showDeliver returns a max_deliver of the 2024 server.
+func showDeliver(n int) *int {
+	if n == zeroDeliver {
+		return new(int)
+	}
+	return orNull(n)
 }
 
 func (c *call) listConsumers() error {
@@ -75,20 +92,17 @@ func (c *call) createConsumer() error {
 	if err != nil {
 		return err
 	}
-	f := form{params: p}
-	o := store.ConsumerOptions{Name: f.text("name"), Filter: f.text("filter_key_pattern")}
-	o.ConsumerLimits = store.ConsumerLimits{AckWait: defaultAckWait, MaxAckPending: defaultMaxAckPending, MaxWaiting: defaultMaxWaiting}
-	if kind, given := p["kind"]; given && kind != nil && kind != "pull" {
-		f.reject("kind", "is invalid")
-	}
-	c.checkConsumer(&f, o)
-	readLimits(&f, &o.ConsumerLimits)
-	if err := f.err(); err != nil {
+	d := &c.srv.dialect
+	o, linked, err := d.readConsumer(p)
+	if err != nil {
 		return err
+	}
+	if linked {
+		return c.noEndpoint(s, o.Name)
 	}
 	consumer, err := s.CreateConsumer(c.ctx(), o)
 	if errors.Is(err, store.ErrNameTaken) {
-		return c.srv.dialect.consumerTaken
+		return d.consumerTaken
 	}
 	if err != nil {
 		return err
@@ -105,27 +119,47 @@ func (c *call) okConsumer(consumer store.Consumer) error {
 	return c.ok(c.consumerJSON(info))
 }
 
-func (c *call) checkConsumer(f *form, o store.ConsumerOptions) {
-	d := &c.srv.dialect
-	if o.Name != "" {
-		if text := checkName(o.Name, d.dashesInNames); text != "" {
-			f.reject("name", text)
-		}
+// noEndpoint refuses a consumer that names an endpoint, which does not exist. Its name is checked first.
+func (c *call) noEndpoint(s store.Stream, name string) error {
+	switch _, err := s.Consumer(c.ctx(), name); {
+	case err == nil:
+		return c.srv.dialect.consumerTaken
+	case !errors.Is(err, store.ErrNoConsumer):
+		return err
 	}
-	if o.Filter != "" && d.checkPatterns {
+	return invalidField("http_endpoint_id", "does not exist")
+}
+
+// readConsumer reads the params of a new consumer.
+func readConsumer(p params) (o store.ConsumerOptions, linked bool, err error) {
+	f := form{params: p}
+	o = store.ConsumerOptions{Name: f.name(), Filter: f.text("filter_key_pattern"), ConsumerLimits: defaultLimits}
+	if kind, given := p["kind"]; given && kind != nil && kind != "pull" {
+		f.reject("kind", "is invalid")
+	}
+	if o.Filter != "" {
 		if text := checkPattern(o.Filter); text != "" {
 			f.reject("filter_key_pattern", text)
 		}
 	}
+	f.limits(&o.ConsumerLimits)
+	return o, false, f.err()
 }
 
-func readLimits(f *form, l *store.ConsumerLimits) {
+// readLimits reads the params of a change of a consumer.
+func readLimits(p params, l *store.ConsumerLimits) error {
+	f := form{params: p}
+	f.limits(l)
+	return f.err()
+}
+
+func (f *form) limits(l *store.ConsumerLimits) {
 	ms := int(l.AckWait.Milliseconds())
-	f.positive("ack_wait_ms", &ms, false)
+	f.limit("ack_wait_ms", &ms, false)
 	l.AckWait = time.Duration(ms) * time.Millisecond
-	f.positive("max_ack_pending", &l.MaxAckPending, false)
-	f.positive("max_deliver", &l.MaxDeliver, true)
-	f.positive("max_waiting", &l.MaxWaiting, false)
+	f.limit("max_ack_pending", &l.MaxAckPending, false)
+	f.limit("max_deliver", &l.MaxDeliver, true)
+	f.limit("max_waiting", &l.MaxWaiting, false)
 }
 
 func (c *call) getConsumer() error {
@@ -149,10 +183,8 @@ func (c *call) updateConsumer() error {
 	if err != nil {
 		return err
 	}
-	f := form{params: p}
 	limits := before.ConsumerLimits
-	readLimits(&f, &limits)
-	if err := f.err(); err != nil {
+	if err := c.srv.dialect.readLimits(p, &limits); err != nil {
 		return err
 	}
 	info, err := consumer.Update(c.ctx(), limits)

@@ -29,19 +29,27 @@ func (c Compat) String() string { return pick(c, "documented", "aug2024") }
 type dialect struct {
 	newStore func() *store.Memory
 
-	// Names and patterns.
-	dashesInNames bool     // names of streams and consumers may contain dashes
-	checkPatterns bool     // a malformed filter_key_pattern is refused; otherwise it matches nothing
-	consumerTaken *failure // the answer to a consumer's name that its stream has already
+	// Every request.
+	plug      bool                             // what the 2024 server's web framework does with a request: see plug.go
+	ref       func(ref string) (string, error) // reads the id or the name of a stream or a consumer in a path
+	checkText func(text string) error          // what the database says of a text that it looks for
 
 	// Streams and consumers.
-	streamOptions bool                         // streams have options: they are read and shown
+	streams       []string // that a new server has
+	streamOptions bool     // streams have options
+	readStream    func(p params, gigabyte int64) (store.StreamOptions, error)
+	streamTaken   *failure                     // the answer to the name of another stream
 	updateStream  *failure                     // the answer to PUT and PATCH of a stream
 	storageSize   func(bytes int64) int64      // the storage_size of a stream
 	sortStreams   func(all []store.StreamInfo) // brings a list of streams, newest first, into the order of the answer
 	sortConsumers func(all []store.ConsumerInfo)
+	readConsumer  func(p params) (o store.ConsumerOptions, linked bool, err error) // linked: it names an endpoint
+	consumerTaken *failure                                                         // the answer to the name of another consumer
+	readLimits    func(p params, l *store.ConsumerLimits) error
+	maxDeliver    func(n int) *int // the max_deliver that is shown
 
 	// Sending. The store decides what happens to a key that occurs twice: see internal/store/send_plan.go.
+	lastFirst         bool // messages are checked from the last to the first
 	maxMessages       int  // in one request
 	maxBindParameters int  // in one statement of the database; a request that needs more gets a 500
 	unprintableKeys   bool // keys that are not printable ASCII are not refused but get a 500 from the database
@@ -50,15 +58,18 @@ type dialect struct {
 
 	extensions []string // announced in Sequin-Extensions headers
 
-	// Receiving and settling.
+	// Receiving, settling and listing.
 	findConsumer     func(ctx context.Context, s store.Store, stream, consumer string) (store.Consumer, error)
-	longPoll         bool     // wait_for is supported
-	fractionalBatch  *failure // the answer to a batch_size with a fraction or an exponent
-	waitedHeader     bool     // an answer has Sequin-Waited-Ms
-	deliverCount     bool     // a delivery has deliver_count
-	returnUnsent     bool     // messages that could not be written to the client are returned
-	undashedIDs      *failure // the answer to an ack id without dashes
-	undeliveredNacks bool     // "undelivered" of a nack is read
+	batchSize        func(v any) (int, error)            // reads a batch_size
+	headReceives     bool                                // a HEAD of a receive leases messages
+	longPoll         bool                                // wait_for is supported
+	waitedHeader     bool                                // an answer has Sequin-Waited-Ms
+	deliverCount     bool                                // a delivery has deliver_count
+	returnUnsent     bool                                // messages that could not be written to the client are returned
+	ackID            func(text []byte) (store.ID, error) // reads an ack id
+	undeliveredNacks bool                                // "undelivered" of a nack is read
+	readLimit        func(v any) (int, error)            // reads the limit of a list
+	readPattern      func(v any) (string, error)         // reads the key_pattern of a list
 }
 
 // noLimit is a limit that no request reaches.
@@ -69,16 +80,24 @@ func newDialect(c Compat) dialect {
 		// pick(c, what Documented does, what Aug2024 does)
 		newStore: pick(c, store.NewMemory, store.NewAug2024),
 
-		dashesInNames: pick(c, true, false),
-		checkPatterns: pick(c, true, false),
-		consumerTaken: pick(c, invalidField("name", taken), invalidField("stream_id", "Consumer name must be unique within a stream")),
+		plug:      pick(c, false, true),
+		ref:       pick(c, anyRef, plugRef),
+		checkText: pick(c, anyText, databaseText),
 
+		streams:       pick(c, nil, []string{"default"}),
 		streamOptions: pick(c, true, false),
+		readStream:    pick(c, readStream, castStream),
+		streamTaken:   pick(c, refusedField("name", taken), invalidField("name", taken)),
 		updateStream:  pick(c, errNoRoute, errInternal), // the 2024 server has the route, but no code for it
 		storageSize:   pick(c, exactSize, tableSize),
 		sortStreams:   pick(c, keepOrder[store.StreamInfo], sortByCreationSecond),
 		sortConsumers: pick(c, keepOrder[store.ConsumerInfo], sortByName),
+		readConsumer:  pick(c, readConsumer, castConsumer),
+		consumerTaken: pick(c, refusedField("name", taken), invalidField("stream_id", "Consumer name must be unique within a stream")),
+		readLimits:    pick(c, readLimits, castLimits),
+		maxDeliver:    pick(c, orNull, showDeliver),
 
+		lastFirst:         pick(c, false, true),
 		maxMessages:       pick(c, 1_000, noLimit), // 1,000 by the documentation
 		maxBindParameters: pick(c, noLimit, 65_535),
 		unprintableKeys:   pick(c, false, true),
@@ -88,13 +107,16 @@ func newDialect(c Compat) dialect {
 		extensions: pick(c, allExtensions, nil),
 
 		findConsumer:     pick(c, findInStream, findAnywhere),
+		batchSize:        pick(c, readBatchSize, plugBatchSize),
+		headReceives:     pick(c, false, true),
 		longPoll:         pick(c, true, false),
-		fractionalBatch:  pick(c, errBatchSize, errInternal),
 		waitedHeader:     pick(c, true, false),
 		deliverCount:     pick(c, true, false),
 		returnUnsent:     pick(c, true, false),
-		undashedIDs:      pick(c, errAckIDs, errBadCast), // the 2024 server accepts such ids, its database does not
+		ackID:            pick(c, readAckID, plugAckID),
 		undeliveredNacks: pick(c, true, false),
+		readLimit:        pick(c, readLimit, plugLimit),
+		readPattern:      pick(c, readPattern, plugPattern),
 	}
 }
 

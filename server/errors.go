@@ -19,6 +19,7 @@ type failure struct {
 	noID    bool                // the answer has no X-Request-Id
 	hangUp  bool                // the connection is closed
 	unknown bool                // it is not known whether the change took place
+	spoils  bool                // the 2024 server takes what follows on the connection for another request
 
 	retryAfter string // the Retry-After header
 }
@@ -27,8 +28,14 @@ func (f *failure) Error() string { return strconv.Itoa(f.status) + " " + f.summa
 
 var (
 	errNoRoute      = &failure{status: http.StatusNotFound, detail: "Not Found", plain: true}
+	errEncoded      = badRequest("The body is compressed: send it without `Content-Encoding`")
+	errBOM          = badRequest("The body begins with a byte order mark: send JSON in UTF-8 without it")
+	errUntyped      = badRequest("The request has a body and no `Content-Type`: send `Content-Type: application/json`")
 	errMalformed    = &failure{status: http.StatusBadRequest, detail: "Bad Request", plain: true, noID: true}
-	errTooLarge     = &failure{status: http.StatusRequestEntityTooLarge, detail: "Request Entity Too Large", plain: true, noID: true, hangUp: true}
+	errPlugTooLarge = &failure{status: http.StatusRequestEntityTooLarge, detail: "Request Entity Too Large", plain: true, noID: true, spoils: true}
+	errLongURI      = &failure{status: http.StatusRequestURITooLong, plain: true, noID: true, hangUp: true}
+	errLongHeader   = &failure{status: http.StatusRequestHeaderFieldsTooLarge, plain: true, noID: true, hangUp: true}
+	errUnacceptable = &failure{status: http.StatusNotAcceptable, detail: "Not Acceptable", plain: true}
 	errSlowBody     = &failure{status: http.StatusRequestTimeout, detail: "Request Timeout", plain: true, hangUp: true}
 	errInternal     = &failure{status: http.StatusInternalServerError, detail: "Internal Server Error"}
 	errBadCast      = &failure{status: http.StatusBadRequest, detail: "Bad Request"}
@@ -36,7 +43,7 @@ var (
 	errUnauthorized = &failure{status: http.StatusUnauthorized, summary: "Unauthorized: send the server's token as `Authorization: Bearer TOKEN`"}
 	errNoStream     = &failure{status: http.StatusNotFound, summary: "Not found: No `stream` found matching the provided ID or name"}
 	errNoConsumer   = &failure{status: http.StatusNotFound, summary: "Not found: No `consumer` found matching the provided ID or name"}
-	errNoMessage    = &failure{status: http.StatusNotFound, summary: "Not found: No `message` found matching the provided key"}
+	errNoMessage    = &failure{status: http.StatusNotFound, summary: "Not found: No `message` found matching the provided ID or name"}
 	errFull         = &failure{status: http.StatusConflict, summary: "Stream is full: the messages do not fit within `max_storage_gb`, and `retain_at_least` keeps the ones it has. Nothing was stored"}
 
 	errNoMessages = badRequest("Missing or invalid messages")
@@ -50,6 +57,15 @@ var (
 	errPartOf    = badRequest("Invalid Sequin-Part-Of: it must be a list of Idempotency-Keys with commas between them, each of 1 to %d printable ASCII characters without spaces", maxIdempotencyKey)
 )
 
+// errTooLarge refuses a body of more than limit bytes.
+func errTooLarge(limit int) *failure {
+	return &failure{
+		status:  http.StatusRequestEntityTooLarge,
+		summary: fmt.Sprintf("Request body is too large: it may have at most %d bytes. Send fewer or smaller messages in a request", limit),
+		noID:    true, hangUp: true,
+	}
+}
+
 // taken is what is wrong with a name that is in use.
 const taken = "has already been taken"
 
@@ -62,6 +78,17 @@ func invalid(errors map[string][]string) *failure {
 }
 
 func invalidField(field, text string) *failure { return invalid(map[string][]string{field: {text}}) }
+
+// refused is invalid with a summary that names what was wrong first.
+func refused(first string, errors map[string][]string) *failure {
+	f := invalid(errors)
+	f.summary += ": " + first
+	return f
+}
+
+func refusedField(field, text string) *failure {
+	return refused(field+" "+text, map[string][]string{field: {text}})
+}
 
 // failureOf returns the answer to an error of a handler or of the store.
 func failureOf(err error) *failure {

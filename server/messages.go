@@ -23,19 +23,21 @@ func (c *call) listMessages() error {
 	if err != nil {
 		return err
 	}
-	q, err := listQuery(c.query())
+	q, err := c.listQuery(false)
 	if err != nil {
 		return err
 	}
-	return answerList(c, q, lister[store.Message]{
+	return answerList(c, q.ListQuery, lister[store.Message]{
 		list:    func(q store.ListQuery) ([]store.Message, error) { return s.List(c.ctx(), q) },
 		message: func(m *store.Message) *store.Message { return m },
 		encode:  func(e *encoder, m *store.Message) { e.message(s.ID(), m) },
 	})
 }
 
-func listQuery(p params) (store.ListQuery, error) {
-	q := store.ListQuery{Limit: defaultLimit}
+// listQuery reads what a list is asked for. Only a peek has the param visible.
+func (c *call) listQuery(peek bool) (store.PeekQuery, error) {
+	d, p := &c.srv.dialect, c.query()
+	q := store.PeekQuery{ListQuery: store.ListQuery{Limit: defaultLimit}}
 	switch p["sort"] {
 	case nil, "seq_asc":
 	case "seq_desc":
@@ -43,25 +45,55 @@ func listQuery(p params) (store.ListQuery, error) {
 	default:
 		return q, badRequest("Invalid sort parameter")
 	}
+	var err error
 	if v, given := p["limit"]; given {
-		n, ok := integer(v)
-		if !ok || n < 1 || n > maxLimit {
-			return q, badRequest("Invalid limit parameter")
+		if q.Limit, err = d.readLimit(v); err != nil {
+			return q, err
 		}
-		q.Limit = int(n)
+	}
+	if v, given := p["visible"]; given && peek {
+		if q.Visible, err = readVisible(v); err != nil {
+			return q, err
+		}
 	}
 	if v, given := p["key_pattern"]; given {
-		q.Pattern, _ = v.(string)
-		if text := checkPattern(q.Pattern); text != "" {
-			return q, badRequest("Invalid key pattern: %s", text)
+		if q.Pattern, err = d.readPattern(v); err != nil {
+			return q, err
 		}
 	}
 	return q, nil
 }
 
+func readLimit(v any) (int, error) {
+	n, ok := integer(v)
+	if !ok || n < 1 || n > maxLimit {
+		return 0, badRequest("Invalid limit parameter")
+	}
+	return int(n), nil
+}
+
+func readVisible(v any) (*bool, error) {
+	if v != "true" && v != "false" {
+		return nil, badRequest("Invalid visible parameter")
+	}
+	visible := v == "true"
+	return &visible, nil
+}
+
+func readPattern(v any) (string, error) {
+	pattern, _ := v.(string)
+	if text := checkPattern(pattern); text != "" {
+		return "", badRequest("Invalid key pattern: %s", text)
+	}
+	return pattern, nil
+}
+
 func (c *call) getMessage() error {
 	s, err := c.findStream()
 	if err != nil {
+		return err
+	}
+	if err := c.srv.dialect.checkText(c.key); err != nil {
 		return err
 	}
 	m, err := s.Get(c.ctx(), c.key)
@@ -74,6 +106,9 @@ func (c *call) getMessage() error {
 func (c *call) messageInfo() error {
 	s, err := c.findStream()
 	if err != nil {
+		return err
+	}
+	if err := c.srv.dialect.checkText(c.key); err != nil {
 		return err
 	}
 	m, views, err := s.States(c.ctx(), c.key)
@@ -104,23 +139,13 @@ func (c *call) peek() error {
 	if err != nil {
 		return err
 	}
-	consumer, err := s.Consumer(c.ctx(), c.consumer)
+	consumer, err := c.findConsumerIn(s)
 	if err != nil {
 		return err
 	}
-	p := c.query()
-	list, err := listQuery(p)
+	q, err := c.listQuery(true)
 	if err != nil {
 		return err
-	}
-	q := store.PeekQuery{ListQuery: list}
-	switch v := p["visible"]; v {
-	case nil:
-	case "true", "false":
-		visible := v == "true"
-		q.Visible = &visible
-	default:
-		return badRequest("Invalid visible parameter")
 	}
 	return answerList(c, q.ListQuery, lister[store.View]{
 		list: func(list store.ListQuery) ([]store.View, error) {

@@ -13,6 +13,9 @@ import (
 type params map[string]any
 
 func (c *call) params() (params, error) {
+	if c.srv.dialect.plug {
+		return c.plug.params, nil
+	}
 	p := params{}
 	if c.r.URL.RawQuery != "" {
 		p.addValues(c.r.URL.Query())
@@ -21,12 +24,15 @@ func (c *call) params() (params, error) {
 	if media == otherMedia {
 		return p, nil
 	}
-	buf, err := c.readBody()
+	buf, err := c.readBody(c.srv.limits.RequestBytes)
 	defer putBuffer(buf)
 	if err != nil || len(*buf) == 0 {
 		return p, err
 	}
-	if media == formMedia {
+	switch media {
+	case noMedia:
+		return nil, errUntyped
+	case formMedia:
 		form, err := url.ParseQuery(string(*buf))
 		if err != nil {
 			return nil, errMalformed
@@ -34,11 +40,17 @@ func (c *call) params() (params, error) {
 		p.addValues(form)
 		return p, nil
 	}
-	return p, p.addJSON(*buf)
+	if !p.addJSON(*buf) {
+		return nil, c.malformed(*buf)
+	}
+	return p, nil
 }
 
 // query returns the values of the query alone.
 func (c *call) query() params {
+	if c.srv.dialect.plug {
+		return c.plug.params
+	}
 	p := params{}
 	p.addValues(c.r.URL.Query())
 	return p
@@ -50,102 +62,26 @@ func (p params) addValues(values url.Values) {
 	}
 }
 
-// addJSON adds the members of an object. A value of another type is not an error; it adds nothing.
-func (p params) addJSON(body []byte) error {
+// addJSON adds the members of an object, and returns false if the body is not JSON. A value of another type adds nothing.
+func (p params) addJSON(body []byte) bool {
 	if !isText(body) {
-		return errMalformed
+		return false
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
 	var v any
 	if err := d.Decode(&v); err != nil {
-		return errMalformed
+		return false
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return errMalformed
+		return false
 	}
 	if members, ok := v.(map[string]any); ok {
 		for name, value := range members {
 			p[name] = value
 		}
 	}
-	return nil
-}
-
-// form reads params as the fields of a stream or a consumer, and collects what is wrong with them.
-type form struct {
-	params params
-	errors map[string][]string // by field
-}
-
-func (f *form) reject(field, text string) {
-	if f.errors == nil {
-		f.errors = map[string][]string{}
-	}
-	f.errors[field] = append(f.errors[field], text)
-}
-
-func (f *form) err() error {
-	if f.errors == nil {
-		return nil
-	}
-	return invalid(f.errors)
-}
-
-// text reads a required string.
-func (f *form) text(field string) string {
-	switch v := f.params[field].(type) {
-	case nil:
-	case string:
-		if v != "" {
-			return v
-		}
-	default:
-		f.reject(field, "is invalid")
-		return ""
-	}
-	f.reject(field, "can't be blank")
-	return ""
-}
-
-// flag reads a boolean, or a string that stands for one. An absent one or null is false.
-func (f *form) flag(field string) bool {
-	switch v := f.params[field]; v {
-	case nil, false, "false", "0":
-		return false
-	case true, "true", "1":
-		return true
-	default:
-		f.reject(field, "is invalid")
-		return false
-	}
-}
-
-// positive reads an integer above zero, or a string of digits, into value. An absent one leaves value as it is. Null sets
-// it to 0, and is rejected unless the field is nullable.
-func (f *form) positive(field string, value *int, nullable bool) {
-	v, given := f.params[field]
-	if !given {
-		return
-	}
-	if v == nil {
-		*value = 0
-		if !nullable {
-			f.reject(field, "can't be blank")
-		}
-		return
-	}
-	n, ok := integer(v)
-	switch {
-	case !ok:
-		f.reject(field, "is invalid")
-	case n <= 0:
-		f.reject(field, "must be greater than 0")
-	case n > maxInteger:
-		f.reject(field, "must be less than or equal to "+strconv.Itoa(maxInteger))
-	default:
-		*value = int(n)
-	}
+	return true
 }
 
 // maxInteger is the largest value of the integer columns in Sequin's database.

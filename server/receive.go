@@ -1,11 +1,9 @@
 package server
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +32,15 @@ func (c *call) receive() error {
 	if err != nil {
 		return err
 	}
+	if c.srv.dialect.plug {
+		if err := c.checkWindow(consumer); err != nil {
+			return err
+		}
+	}
+	if c.r.Method == http.MethodHead && !c.srv.dialect.headReceives {
+		c.deliver(consumer, nil)
+		return nil
+	}
 	got := deliveries.Get().(*[]store.Delivery)
 	defer func() {
 		clear(*got)
@@ -60,10 +67,11 @@ func (c *call) batchSize(p params) (int, error) {
 	if !given {
 		return 1, nil
 	}
+	return c.srv.dialect.batchSize(v)
+}
+
+func readBatchSize(v any) (int, error) {
 	n, ok := integer(v)
-	if number, isNumber := v.(json.Number); !ok && isNumber && strings.ContainsAny(number.String(), ".eE") {
-		return 0, c.srv.dialect.fractionalBatch
-	}
 	if !ok || n < 1 || n > maxBatchSize {
 		return 0, errBatchSize
 	}

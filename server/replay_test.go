@@ -185,6 +185,7 @@ func (p *player) send(x exchange) answer {
 		client = p.s.newClient(p.t, protocols)
 		defer client.CloseIdleConnections()
 	}
+	client.CloseIdleConnections() // each request was sent on a connection of its own
 	resp, err := client.Do(r)
 	require.NoErrorf(p.t, err, "n=%d", x.N)
 	defer resp.Body.Close()

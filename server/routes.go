@@ -11,6 +11,11 @@ import (
 func (c *call) route() error {
 	var buf [128]byte
 	shape := c.appendShape(buf[:0])
+	if c.srv.dialect.plug {
+		if answered, err := c.admitRoute(string(shape)); answered || err != nil {
+			return err
+		}
+	}
 	c.setRoute(shape)
 	switch string(shape) {
 	case "GET api/streams":
@@ -71,10 +76,7 @@ func (c *call) appendShape(dst []byte) []byte {
 	if !ok || len(path) > maxElements {
 		return nil
 	}
-	method := c.r.Method
-	if method == http.MethodHead {
-		method = http.MethodGet
-	}
+	method := c.method()
 	dst = append(append(dst, method...), ' ')
 	for i, element := range path {
 		if i > 0 {
@@ -92,6 +94,17 @@ func (c *call) appendShape(dst []byte) []byte {
 		dst = append(dst, element...)
 	}
 	return dst
+}
+
+// method returns the method of the request. A HEAD is treated as a GET.
+func (c *call) method() string {
+	switch {
+	case c.plug.method != "":
+		return c.plug.method
+	case c.r.Method == http.MethodHead:
+		return http.MethodGet
+	}
+	return c.r.Method
 }
 
 // split splits a path into its elements and unescapes each of them, so that an escaped slash stays in its element. It

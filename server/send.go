@@ -16,8 +16,15 @@ func (c *call) send() error {
 	}
 	in := sendRequests.Get().(*sendRequest)
 	defer in.release()
+	d := &c.srv.dialect
+	in.firstWins = d.plug
 	if !in.parse(*buf) {
-		return errMalformed
+		return c.malformed(*buf)
+	}
+	if d.plug && (in.invalid != nil || c.plug.params != nil) {
+		if err := c.plugMessages(in, *buf); err != nil {
+			return err
+		}
 	}
 	s, err := c.findStream()
 	if err != nil {
@@ -49,6 +56,28 @@ func (c *call) send() error {
 	return c.ok(map[string]any{"data": map[string]int{"published": published}})
 }
 
+// plugMessages reads the messages from the params, for the 2024 server's dialect.
+func (c *call) plugMessages(in *sendRequest, body []byte) error {
+	p, err := c.plugParams(body)
+	if err != nil {
+		return err
+	}
+	list, ok := p["messages"].([]any)
+	if in.messages, in.invalid = in.messages[:0], nil; !ok {
+		in.invalid = errNoMessages
+	}
+	for _, v := range list {
+		message, _ := v.(map[string]any)
+		key, hasKey := message["key"].(string)
+		data, hasData := message["data"].(string)
+		if !hasKey || !hasData {
+			in.invalid = errFormat
+		}
+		in.messages = append(in.messages, store.Message{Key: key, Data: data})
+	}
+	return nil
+}
+
 // checkMessages returns the error that makes the whole request fail. An error of the 2024 server's database comes last,
 // because that server checks all messages first.
 func (c *call) checkMessages(messages []store.Message) error {
@@ -60,6 +89,9 @@ func (c *call) checkMessages(messages []store.Message) error {
 	tokens := 0
 	for i := range messages {
 		m := &messages[i]
+		if d.lastFirst {
+			m = &messages[len(messages)-1-i]
+		}
 		if fault := checkKey(m.Key); fault == keyUnprintable && d.unprintableKeys {
 			database = errInternal
 		} else if fault != keyFine {

@@ -14,6 +14,8 @@ type sendRequest struct {
 	spans    []span
 	messages []store.Message
 	invalid  error // what is wrong with the messages of a body that is JSON
+
+	firstWins bool // of several members of one name the first counts, not the last
 }
 
 // span is a message in the text: the lengths of its key and its data, which follow the message before.
@@ -37,12 +39,14 @@ func (in *sendRequest) parse(body []byte) bool {
 		return s.Done() == nil
 	}
 	s.Object()
+	seen := false
 	for {
 		name, ok := s.Key()
 		if !ok {
 			break
 		}
-		if string(name) == "messages" {
+		if string(name) == "messages" && !(seen && in.firstWins) {
+			seen = true
 			in.parseMessages()
 		} else {
 			s.Skip()
@@ -57,7 +61,6 @@ func (in *sendRequest) parse(body []byte) bool {
 
 func (in *sendRequest) parseMessages() {
 	s := &in.scanner
-	// When a member occurs twice the last one counts.
 	in.text, in.spans, in.invalid = in.text[:0], in.spans[:0], nil
 	if s.Kind() != jscan.Array {
 		in.invalid = errNoMessages
@@ -112,11 +115,17 @@ func (in *sendRequest) parseMessage() bool {
 // field is the place of a string in the text.
 type field struct {
 	begin, end int
-	ok         bool
+	seen       bool
+	ok         bool // it is a string
 }
 
 func (in *sendRequest) parseField(f *field) {
 	s := &in.scanner
+	if f.seen && in.firstWins {
+		s.Skip()
+		return
+	}
+	f.seen = true
 	if f.ok = s.Kind() == jscan.String; !f.ok {
 		s.Skip()
 		return

@@ -60,6 +60,12 @@ func (c *call) dispatch(running bool) error {
 		s.metrics.ServeHTTP(c.w, c.r)
 		return nil
 	}
+	if c.srv.dialect.plug {
+		defer c.releasePlug()
+		if err := c.admitPlug(); err != nil {
+			return err
+		}
+	}
 	return c.route()
 }
 

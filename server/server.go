@@ -49,6 +49,7 @@
 package server
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -151,6 +152,10 @@ func New(cfg Config) *Server {
 	s.parts = slices.Contains(extensions, parts)
 	if s.store == nil {
 		s.store, s.ownsStore = s.dialect.newStore(), true
+	}
+	for _, name := range s.dialect.streams {
+		// A store in memory that is empty refuses no stream.
+		_, _ = s.store.CreateStream(context.Background(), store.StreamOptions{Name: name})
 	}
 	return s
 }

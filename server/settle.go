@@ -15,21 +15,24 @@ func (c *call) settle(how store.Settlement) error {
 	if err != nil {
 		return err
 	}
-	in := settleRequest{invalid: errAckIDs}
+	d := &c.srv.dialect
+	in := settleRequest{readID: d.ackID, firstWins: d.plug, invalid: errAckIDs}
 	if !in.parse(*buf) {
-		return errMalformed
+		return c.malformed(*buf)
+	}
+	if d.plug && (in.invalid != nil || c.plug.params != nil) {
+		if err := c.plugAckIDs(&in, *buf); err != nil {
+			return err
+		}
 	}
 	consumer, err := c.findReceiver()
 	if err != nil {
 		return err
 	}
-	switch {
-	case in.invalid != nil:
+	if in.invalid != nil {
 		return in.invalid
-	case in.undashed:
-		return c.srv.dialect.undashedIDs
 	}
-	if how == store.Nack && in.undelivered && c.srv.dialect.undeliveredNacks {
+	if how == store.Nack && in.undelivered && d.undeliveredNacks {
 		how = store.Return
 	}
 	if err := consumer.Settle(c.ctx(), in.ids, how); err != nil {
@@ -40,9 +43,11 @@ func (c *call) settle(how store.Settlement) error {
 
 // settleRequest is the parsed body of an ack or a nack.
 type settleRequest struct {
+	readID    func(text []byte) (store.ID, error)
+	firstWins bool // of several members of one name the first counts, not the last
+
 	ids         []store.ID
 	undelivered bool
-	undashed    bool  // an id is a UUID without dashes
 	invalid     error // what is wrong with the ids of a body that is JSON
 }
 
@@ -61,13 +66,15 @@ func (in *settleRequest) parse(body []byte) bool {
 		return s.Done() == nil
 	}
 	s.Object()
+	seen := false
 	for {
 		name, ok := s.Key()
 		if !ok {
 			break
 		}
 		switch {
-		case string(name) == "ack_ids":
+		case string(name) == "ack_ids" && !(seen && in.firstWins):
+			seen = true
 			in.parseIDs(&s, len(body))
 		case string(name) == "undelivered" && s.Kind() == jscan.Bool:
 			in.undelivered = s.Bool()
@@ -82,7 +89,7 @@ func (in *settleRequest) parse(body []byte) bool {
 const idText = 39
 
 func (in *settleRequest) parseIDs(s *jscan.Scanner, size int) {
-	in.ids, in.undashed, in.invalid = make([]store.ID, 0, size/idText+1), false, nil
+	in.ids, in.invalid = make([]store.ID, 0, size/idText+1), nil
 	if s.Kind() != jscan.Array {
 		in.invalid = errAckIDs
 		s.Skip()
@@ -95,24 +102,40 @@ func (in *settleRequest) parseIDs(s *jscan.Scanner, size int) {
 			s.Skip()
 			continue
 		}
-		in.parseID(s.String())
+		in.add(s.String())
 	}
-	if len(in.ids) == 0 && !in.undashed {
+	in.end()
+}
+
+// add adds an id. errAckIDs takes precedence over other errors.
+func (in *settleRequest) add(text []byte) {
+	id, err := in.readID(text)
+	if err != nil && in.invalid != errAckIDs {
+		in.invalid = err
+	}
+	in.ids = append(in.ids, id)
+}
+
+// end is called after the last id.
+func (in *settleRequest) end() {
+	if len(in.ids) == 0 {
 		in.invalid = errAckIDs
 	}
 }
 
-func (in *settleRequest) parseID(text []byte) {
-	if len(text) == 32 {
-		text = dashed(text)
-		in.undashed = true
+// plugAckIDs reads the ids from the params, for the 2024 server's dialect.
+func (c *call) plugAckIDs(in *settleRequest, body []byte) error {
+	if _, err := c.plugParams(body); err != nil {
+		return err
 	}
-	id, ok := store.ParseID(text)
-	if !ok {
-		in.invalid = errAckIDs
-		return
+	in.ids, in.invalid = nil, nil
+	list, _ := c.plug.params["ack_ids"].([]any)
+	for _, v := range list {
+		text, _ := v.(string)
+		in.add([]byte(text))
 	}
-	in.ids = append(in.ids, id)
+	in.end()
+	return nil
 }
 
 // dashed adds the dashes to a UUID of 32 characters.

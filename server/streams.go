@@ -86,22 +86,13 @@ func (c *call) createStream() error {
 	if err != nil {
 		return err
 	}
-	f := form{params: p}
-	o := store.StreamOptions{Name: f.text("name")}
-	if o.Name != "" {
-		if text := checkName(o.Name, c.srv.dialect.dashesInNames); text != "" {
-			f.reject("name", text)
-		}
-	}
-	if c.srv.dialect.streamOptions {
-		c.readStreamOptions(&f, &o)
-	}
-	if err := f.err(); err != nil {
+	o, err := c.srv.dialect.readStream(p, c.srv.gigabyte)
+	if err != nil {
 		return err
 	}
 	s, err := c.srv.createStream(c.ctx(), o)
 	if errors.Is(err, store.ErrNameTaken) {
-		return invalidField("name", taken)
+		return c.srv.dialect.streamTaken
 	}
 	if err != nil {
 		return err
@@ -109,17 +100,21 @@ func (c *call) createStream() error {
 	return changed(c.okStream(s))
 }
 
-func (c *call) readStreamOptions(f *form, o *store.StreamOptions) {
+// readStream reads the params of a new stream.
+func readStream(p params, gigabyte int64) (store.StreamOptions, error) {
+	f := form{params: p}
+	o := store.StreamOptions{Name: f.name()}
 	var gigabytes int
 	o.OneMessagePerKey = f.flag("one_message_per_key")
 	o.ProcessUnmodified = f.flag("process_unmodified")
-	f.positive("max_storage_gb", &gigabytes, true)
-	f.positive("retain_up_to", &o.RetainUpTo, true)
-	f.positive("retain_at_least", &o.RetainAtLeast, true)
+	f.limit("max_storage_gb", &gigabytes, true)
+	f.limit("retain_up_to", &o.RetainUpTo, true)
+	f.limit("retain_at_least", &o.RetainAtLeast, true)
 	if o.RetainUpTo > 0 && o.RetainAtLeast > o.RetainUpTo {
 		f.reject("retain_at_least", "must be less than or equal to retain_up_to")
 	}
-	o.MaxBytes = int64(gigabytes) * c.srv.gigabyte
+	o.MaxBytes = int64(gigabytes) * gigabyte
+	return o, f.err()
 }
 
 func (c *call) getStream() error {

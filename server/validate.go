@@ -1,6 +1,9 @@
 package server
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // Limits of keys and patterns.
 const (
@@ -28,26 +31,26 @@ func checkName(name string, dashes bool) string {
 	return ""
 }
 
-// keyFault is what is wrong with a key.
+// keyFault is what is wrong with a key. Of several faults the first of this list is told, as on the 2024 server.
 type keyFault uint8
 
 const (
 	keyFine keyFault = iota
 	keyEmpty
-	keyNUL
-	keyLong
+	keyCharacters
 	keyDelimiter // at the start or at the end
 	keyEmptyToken
+	keyLong
 	keyTokens
-	keyCharacters
+	keyNUL
 	keyUnprintable // not ASCII, or a control character
 )
 
 func (f keyFault) String() string {
 	return [...]string{
-		"is fine", "must not be empty", "must not contain null characters", "must not be longer than 255 characters",
-		"must not start or end with a delimiter", "must not contain empty tokens", "must not contain more than 16 tokens",
-		"contains invalid characters", "contains invalid characters",
+		"is fine", "must not be empty", "contains invalid characters", "must not start or end with a delimiter",
+		"must not contain empty tokens", "must not exceed 255 characters", "must not contain more than 16 tokens",
+		"must not contain null characters", "contains invalid characters",
 	}[f]
 }
 
@@ -69,23 +72,23 @@ func checkKey(key string) keyFault {
 	return keyFaultOf(key, tokens)
 }
 
-// keyFaultOf returns the fault of an invalid key. When there are several it returns the one that the 2024 server reports.
+// keyFaultOf returns the fault of an invalid key.
 func keyFaultOf(key string, tokens int) keyFault {
 	switch {
 	case key == "":
 		return keyEmpty
-	case strings.Contains(key, "\x00"):
-		return keyNUL
-	case len(key) > maxKey:
-		return keyLong
+	case strings.ContainsAny(key, " *>"):
+		return keyCharacters
 	case key[0] == '.' || key[len(key)-1] == '.':
 		return keyDelimiter
 	case strings.Contains(key, ".."):
 		return keyEmptyToken
+	case utf8.RuneCountInString(key) > maxKey:
+		return keyLong
 	case tokens > maxTokens:
 		return keyTokens
-	case strings.ContainsAny(key, " *>"):
-		return keyCharacters
+	case strings.Contains(key, "\x00"):
+		return keyNUL
 	}
 	return keyUnprintable
 }

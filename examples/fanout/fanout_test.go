@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,7 +53,8 @@ func TestEveryRecordIsAccountedFor(t *testing.T) {
 					written, err := os.ReadFile(file)
 					require.NoError(t, err)
 					require.GreaterOrEqual(t, bytes.Count(written, []byte("\n")), int(got.rows[1].matching))
-					require.Empty(t, srv.Streams(), "the streams are deleted")
+					left := slices.DeleteFunc(srv.Streams(), func(name string) bool { return name == "default" }) // the 2024 server has it
+					require.Empty(t, left, "the streams are deleted")
 					for i, h := range hits {
 						require.NoError(t, h.Wait(t.Context(), 1), "fault %d", i)
 					}

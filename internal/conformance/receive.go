@@ -17,7 +17,9 @@ var receiveCases = []sessionCase{
 			">": {"a=0", "a.1=1", "a.1.x=2", "b.1=3", "b.1.x=4"}, "a.>": {"a.1=1", "a.1.x=2"}, "*.1": {"a.1=1", "b.1=3"},
 			"*.1.*": {"a.1.x=2", "b.1.x=4"}, "a": {"a=0"}, "*": {"a=0"}, "b.*.>": {"b.1.x=4"}, "c.>": {},
 		} {
-			require.ElementsMatch(s, want, s.receive(s.consumer(pattern, ""), 10).pairs(), pattern)
+			c := s.consumer(pattern, "")
+			require.ElementsMatch(s, want, s.receiveAll(c, len(want)).pairs(), pattern)
+			require.Empty(s, s.receive(c, 10), pattern)
 		}
 	}},
 	{"a receive returns one message, or up to batch_size", func(s *session) {
@@ -35,31 +37,33 @@ var receiveCases = []sessionCase{
 	{"an acked message is not delivered again", func(s *session) {
 		c := s.consumer(">", ackWait)
 		s.send("a=1", "b=2")
-		got := s.receive(c, 10)
+		got := s.receiveAll(c, 2)
 		s.settle("ack", c, got[:1])
 		waitForLeaseEnd()
-		require.Equal(s, got[1:].pairs(), s.receive(c, 10).pairs())
+		require.Equal(s, got[1:].pairs(), s.receiveAll(c, 1).pairs())
+		require.Empty(s, s.receive(c, 10))
 		s.settle("ack", c, got[:1]) // a second ack succeeds too
 	}},
 	{"a nacked message is delivered again at once", func(s *session) {
 		c := s.consumer(">", "")
 		s.send("a=1", "b=2")
-		got := s.receive(c, 10)
+		got := s.receiveAll(c, 2)
 		s.settle("nack", c, got[:1])
-		require.Equal(s, got[:1].pairs(), s.receive(c, 10).pairs())
+		require.Equal(s, got[:1].pairs(), s.receiveAll(c, 1).pairs())
+		require.Empty(s, s.receive(c, 10))
 	}},
 	{"a message whose lease ends is delivered again", func(s *session) {
 		c := s.consumer(">", ackWait)
 		s.send("a=1")
-		require.Len(s, s.receive(c, 10), 1)
+		require.Len(s, s.receiveAll(c, 1), 1)
 		require.Empty(s, s.receive(c, 10))
 		waitForLeaseEnd()
-		require.Len(s, s.receive(c, 10), 1)
+		require.Len(s, s.receiveAll(c, 1), 1)
 	}},
 	{"a settle with unknown ids succeeds, and one with an invalid id is refused as a whole", func(s *session) {
 		c := s.consumer(">", "")
 		s.send("a=1")
-		got := s.receive(c, 1)
+		got := s.receiveAll(c, 1)
 		for _, verb := range []string{"ack", "nack"} {
 			path := s.path("consumers", c, verb)
 			require.Equal(s, map[string]any{"success": true}, s.object("POST", path, `{"ack_ids":["`+someID+`"]}`))
@@ -72,28 +76,28 @@ var receiveCases = []sessionCase{
 	{"no more than max_ack_pending messages are delivered and not acked", func(s *session) {
 		c := s.consumer(">", `,"max_ack_pending":2`)
 		s.send("a=1", "b=2", "c=3")
-		require.Len(s, s.receive(c, 10), 2)
+		require.Len(s, s.receiveAll(c, 2), 2)
 		require.Empty(s, s.receive(c, 10))
 	}},
 	{"consumers are independent", func(s *session) {
 		one, other := s.consumer(">", ""), s.consumer(">", "")
 		s.send("a=1")
-		s.settle("ack", one, s.receive(one, 1))
-		require.Len(s, s.receive(other, 1), 1)
+		s.settle("ack", one, s.receiveAll(one, 1))
+		require.Len(s, s.receiveAll(other, 1), 1)
 	}},
 	{"a new version of a delivered message is delivered only after its ack", func(s *session) {
 		c := s.onePerKey().consumer(">", "")
 		s.send("a=1")
-		old := s.receive(c, 1)
+		old := s.receiveAll(c, 1)
 		s.send("a=2")
 		require.Empty(s, s.receive(c, 1))
 		s.settle("ack", c, old)
-		require.Equal(s, []string{"a=2"}, s.receive(c, 1).pairs())
+		require.Equal(s, []string{"a=2"}, s.receiveAll(c, 1).pairs())
 	}},
 	{"peek lists messages that are delivered and that are not", func(s *session) {
 		c := s.consumer(">", "")
 		s.send("a=1", "b=2", "c=3")
-		delivered := s.receive(c, 1)
+		delivered := s.receiveAll(c, 1)
 		peek := func(query string) (keys []string) {
 			for _, m := range s.object("GET", s.path("consumers", c, "messages")+query, "")["data"].([]any) {
 				keys = append(keys, m.(map[string]any)["message"].(map[string]any)["key"].(string))
@@ -122,10 +126,18 @@ var receiveCases = []sessionCase{
 	{"an ack id identifies a delivery, or on the 2024 server a message of a consumer", func(s *session) {
 		c := s.consumer(">", "")
 		s.send("a=1")
-		first := s.receive(c, 1)
+		first := s.receiveAll(c, 1)
 		s.settle("nack", c, first)
-		second := s.receive(c, 1)
+		second := s.receiveAll(c, 1)
 		require.Equal(s, s.Mode == server.Aug2024, first[0].AckID == second[0].AckID)
+	}},
+	{"an ack after a nack has no effect", func(s *session) {
+		c := s.consumer(">", "")
+		s.send("a=1")
+		got := s.receiveAll(c, 1)
+		s.settle("nack", c, got)
+		s.settle("ack", c, got)
+		require.Equal(s, got.pairs(), s.receiveAll(c, 1).pairs())
 	}},
 	{"a batch with a key twice is accepted, or answered with a 500 by the 2024 server", func(s *session) {
 		a := s.call("POST", s.path("messages"), sendBody("a=1", "a=2"))
@@ -142,7 +154,7 @@ var receiveCases = []sessionCase{
 			pairs = append(pairs, fmt.Sprintf("bulk.%d=%d", i, i))
 		}
 		require.Equal(s, 1000, s.send(pairs...))
-		got := s.receive(c, 1000)
+		got := s.receiveAll(c, 1000)
 		require.ElementsMatch(s, pairs, got.pairs())
 		s.settle("ack", c, got)
 	}},

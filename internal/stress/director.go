@@ -42,8 +42,6 @@ const (
 	// maxAckPending is more than a run sends, because in the first five minutes of a consumer the 2024 server counts acked
 	// messages too.
 	maxAckPending = 10_000_000
-	// drainTimeout is how long the workers have for the remaining messages after the producers have stopped.
-	drainTimeout = time.Minute
 )
 
 func (d *director) run(ctx context.Context) (err error) {
@@ -146,25 +144,6 @@ func (d *director) disturb(ctx context.Context, all []*process) error {
 			if err := p.start(); err != nil {
 				return err
 			}
-		}
-	}
-	return nil
-}
-
-// waitUntilDrained waits until no consumer has messages left.
-func waitUntilDrained(ctx context.Context, client *sequin.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
-	defer cancel()
-	for _, name := range consumers {
-		for {
-			left, err := client.PeekMessages(ctx, streamName, name, sequin.ListOptions{Limit: 1})
-			if err != nil {
-				return fmt.Errorf("%s has messages left: %w", name, err)
-			}
-			if len(left) == 0 {
-				break
-			}
-			time.Sleep(100 * time.Millisecond)
 		}
 	}
 	return nil

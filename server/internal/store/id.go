@@ -9,11 +9,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// ID is an ack id: a UUID of version 4. Its first four bytes are a slot number, which finds the lease without a map.
+// ID is an ack id: a UUID. Those that a store makes are of version 4. Its first four bytes are a slot number, which finds the lease without a map.
 type ID [16]byte
 
-// ParseID reads the 36-character form, in upper or lower case. It refuses UUIDs of other versions, because no store makes
-// them.
+// ParseID reads the 36-character form, in upper or lower case, of a UUID of any version.
 func ParseID(s []byte) (id ID, ok bool) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return ID{}, false
@@ -27,8 +26,11 @@ func ParseID(s []byte) (id ID, ok bool) {
 	if _, err := hex.Decode(id[:], digits[:]); err != nil {
 		return ID{}, false
 	}
-	return id, id[6]>>4 == 4 && id[8]>>6 == 2
+	return id, true
 }
+
+// IsVersion4 reports whether the UUID is of version 4 and of the variant of RFC 4122.
+func (id ID) IsVersion4() bool { return id[6]>>4 == 4 && id[8]>>6 == 2 }
 
 // Append appends the 36-character form in lower case.
 func (id ID) Append(dst []byte) []byte {

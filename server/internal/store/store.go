@@ -153,6 +153,7 @@ type ConsumerLimits struct {
 	MaxAckPending int
 	MaxDeliver    int // 0 means no limit
 	MaxWaiting    int
+	Disabled      bool // has no effect; the 2024 server stores it and shows it
 }
 
 // ConsumerOptions are the settings of a new consumer.

@@ -1,0 +1,65 @@
+package server
+
+import (
+	"io"
+	"net/http"
+	"slices"
+)
+
+// shapes are the routes of the API. They are the cases of the switch in route.
+var shapes = []string{
+	"GET api/streams", "POST api/streams", "GET api/streams/*", "PUT api/streams/*", "PATCH api/streams/*", "DELETE api/streams/*",
+	"POST api/streams/*/messages", "GET api/streams/*/messages", "GET api/streams/*/messages/*", "GET api/streams/*/messages/*/consumer_info",
+	"GET api/streams/*/consumers", "POST api/streams/*/consumers", "GET api/streams/*/consumers/*", "PUT api/streams/*/consumers/*",
+	"PATCH api/streams/*/consumers/*", "DELETE api/streams/*/consumers/*", "GET api/streams/*/consumers/*/receive",
+	"POST api/streams/*/consumers/*/receive", "POST api/streams/*/consumers/*/ack", "POST api/streams/*/consumers/*/nack",
+	"GET api/streams/*/consumers/*/messages",
+}
+
+// admitRoute looks at the Accept header before a route runs, and answers the page of the 2024 server. Where there is no
+// route it leaves that to the caller.
+func (c *call) admitRoute(shape string) (answered bool, err error) {
+	if shape == "GET " {
+		return true, c.homePage()
+	}
+	if c.acceptable() || !slices.Contains(shapes, shape) {
+		return false, nil
+	}
+	if _, err := c.plugParams(c.plugBody()); err != nil {
+		return false, err
+	}
+	return false, errUnacceptable
+}
+
+// homePage answers with a page, as the 2024 server does to a browser.
+func (c *call) homePage() error {
+	header, given := c.plugHeader("Accept")
+	if accepts(header, given, htmlFormat) != htmlFormat {
+		return errUnacceptable
+	}
+	c.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_ = c.write(http.StatusOK, []byte("<!DOCTYPE html>\n<html lang=\"en\"><head><title>Sequin</title></head><body><h1>Sequin</h1></body></html>\n"))
+	return nil
+}
+
+// hangUpLike2024 ends the connection after some failures, without a header that announces it. It does so after a 500. After
+// a body that is too large it takes the rest of the body for a request, which it answers too. Over HTTP/2, and where the
+// connection is not the handler's to close, it does nothing.
+func (c *call) hangUpLike2024(f *failure) {
+	if f.status != http.StatusInternalServerError && !f.spoils {
+		return
+	}
+	control := http.NewResponseController(c.w)
+	_ = control.Flush() // the answer is complete: it has its length
+	if f.spoils {
+		_, _ = io.CopyN(io.Discard, c.r.Body, maxDiscarded) // so that the client gets the answer, and not a reset
+	}
+	conn, _, err := control.Hijack()
+	if err != nil {
+		return
+	}
+	if f.spoils {
+		_, _ = conn.Write([]byte("HTTP/1.0 414 Request-URI Too Long\r\n\r\n"))
+	}
+	_ = conn.Close()
+}
