@@ -117,7 +117,32 @@ func TestAnInvalidServerAddressOfTheEnvironmentNamesTheVariable(t *testing.T) {
 	require.ErrorContains(t, err, "$SEQUIN_URL")
 }
 
+func TestTheTokenOfTheEnvironmentIsUsedIfTheConfigHasNone(t *testing.T) {
+	source := func(context.Context) (string, error) { return "of the source", nil }
+	for _, row := range []struct {
+		name, variable string
+		cfg            sequin.Config
+		want           []string
+	}{
+		{"nothing", "", sequin.Config{}, nil},
+		{"variable", "of the variable", sequin.Config{}, []string{"Bearer of the variable"}},
+		{"Token before the variable", "of the variable", sequin.Config{Token: "of the config"}, []string{"Bearer of the config"}},
+		{"TokenSource before the variable", "of the variable", sequin.Config{TokenSource: source}, []string{"Bearer of the source"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Setenv("SEQUIN_TOKEN", row.variable)
+			require.Equal(t, row.want, listing(t, row.cfg).Header["Authorization"])
+		})
+	}
+	t.Setenv("SEQUIN_TOKEN", "secret\n")
+	_, err := sequin.NewClient(sequin.Config{})
+	require.ErrorIs(t, err, sequin.ErrInvalidConfig)
+	require.ErrorContains(t, err, "$SEQUIN_TOKEN")
+	require.NotContains(t, err.Error(), "secret")
+}
+
 func TestEveryRequestHasItsHeader(t *testing.T) {
+	t.Setenv("SEQUIN_TOKEN", "")
 	r := listing(t, sequin.Config{})
 	require.Equal(t, "application/json", r.Header.Get("Accept"))
 	require.Equal(t, "sequin-go/"+sequin.Version, r.UserAgent())

@@ -21,8 +21,11 @@ type ConsumerOptions struct {
 	// AckWait is the length of a lease, in whole milliseconds. A message that is not settled is redelivered when its lease
 	// ends. Default 30 s. A Subscriber needs at least 100 ms.
 	AckWait time.Duration
-	// MaxAckPending is the largest number of messages that are delivered and not yet settled. Default 10,000. Do not lower
-	// it much: for five minutes after a consumer is created, the 2024 server counts acked messages too.
+	// MaxAckPending is the largest number of messages that are delivered and not yet settled. Default 10,000.
+	//
+	// For five minutes after a consumer is created the 2024 server counts acked messages, too. With the default it delivers
+	// some 10,000 messages in that time and then nothing until it is over. Set MaxAckPending to more than the messages of
+	// five minutes there. A Subscriber that receives nothing for that reason says so in Config.Logger.
 	MaxAckPending int
 	// MaxDeliver is the largest number of deliveries of one version of a message, or Unlimited. Default Unlimited. The
 	// 2024 server stores it and does not enforce it.
@@ -201,6 +204,9 @@ func (c *Client) DeleteConsumer(ctx context.Context, stream, consumer string) er
 //
 // It returns the consumer together with ErrMismatch if the consumer exists and has another filter, or another value of an
 // option that opts sets. Other errors are those of CreateConsumer.
+//
+// On the 2024 server set opts.MaxAckPending: with the default a new consumer gets some 10,000 messages in its first five
+// minutes, and no more.
 func (c *Client) EnsureConsumer(ctx context.Context, stream, name, filter string, opts ConsumerOptions) (*Consumer, error) {
 	if err := checkPattern(filter); err != nil {
 		return nil, err

@@ -29,13 +29,13 @@ const DefaultBaseURL = "http://localhost:7376"
 type Config struct {
 	// BaseURL is the server's address, with an optional path prefix. Default $SEQUIN_URL, then http://localhost:7376.
 	BaseURL string
-	// Token is sent as `Authorization: Bearer TOKEN`. Default none.
+	// Token is sent as `Authorization: Bearer TOKEN`. It is never logged. Default $SEQUIN_TOKEN, then none.
 	Token string
 	// TokenSource returns the token, for tokens that expire. The token is kept until Sequin refuses it with 401. Then
 	// TokenSource is called again, and the request is retried once with the new token. It is called by one goroutine at a
 	// time, with the ctx of the request that needs the token, and must return within Timeout. The request fails with an
 	// error that wraps its error; a Publisher and a Subscriber retry it, a one-shot call does not. It may not be set together
-	// with Token. Default none.
+	// with Token. If it is set, $SEQUIN_TOKEN is not read. Default none.
 	TokenSource func(ctx context.Context) (string, error)
 	// HTTPClient makes the requests. Its Transport should keep an idle connection for every lane, poller and settle: about
 	// 12 for one Publisher and one Subscriber, where http.DefaultTransport keeps 2 a host. Redirects are never followed,
@@ -52,8 +52,12 @@ type Config struct {
 	UserAgent string
 }
 
-// urlVariable is the environment variable with the server's address, for a Config without BaseURL.
-const urlVariable = "SEQUIN_URL"
+// The environment variables with the server's address, for a Config without BaseURL, and with the token, for one without
+// Token and TokenSource.
+const (
+	urlVariable   = "SEQUIN_URL"
+	tokenVariable = "SEQUIN_TOKEN"
+)
 
 func (cfg Config) withDefaults() Config {
 	if cfg.BaseURL == "" {
@@ -61,6 +65,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.BaseURL == "" {
 		cfg.BaseURL = DefaultBaseURL
+	}
+	if cfg.Token == "" && cfg.TokenSource == nil {
+		cfg.Token = os.Getenv(tokenVariable)
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 30 * time.Second
@@ -82,7 +89,8 @@ func (cfg Config) validate() error {
 	// net/http would refuse such a header in each request, with an error that looks like a broken connection. The token is
 	// a secret and is not quoted.
 	if !fitsHeader(cfg.Token) {
-		return fmt.Errorf("%w: Token contains a control character, for instance the newline at the end of a file", ErrInvalidConfig)
+		return fmt.Errorf("%w: %s contains a control character, for instance the newline at the end of a file", ErrInvalidConfig,
+			fieldOr("Token", cfg.Token, tokenVariable))
 	}
 	if cfg.Token != "" && cfg.TokenSource != nil {
 		return fmt.Errorf("%w: Token and TokenSource are both set", ErrInvalidConfig)
@@ -98,11 +106,17 @@ func fitsHeader(value string) bool {
 	return !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
-func parseBaseURL(raw string) (*url.URL, error) {
-	what := "BaseURL"
-	if raw == os.Getenv(urlVariable) {
-		what = "BaseURL ($" + urlVariable + ")" // the reader of the error may not know the variable
+// fieldOr returns the name of a field, and that of the variable too if that has the field's value: the reader of an error may
+// not know that it is set.
+func fieldOr(field, value, variable string) string {
+	if value == os.Getenv(variable) {
+		return field + " ($" + variable + ")"
 	}
+	return field
+}
+
+func parseBaseURL(raw string) (*url.URL, error) {
+	what := fieldOr("BaseURL", raw, urlVariable)
 	u, err := url.Parse(raw)
 	var failed *url.Error
 	switch {

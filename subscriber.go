@@ -58,7 +58,8 @@ type Subscriber struct {
 // ErrLeaseTooShort.
 //
 // It starts one goroutine that runs until the Subscriber has stopped. Each receive, ack request and nack request has a
-// goroutine while it runs. About once a minute another one reads the consumer again.
+// goroutine while it runs. About once a minute another one reads the consumer again, and looks for an available message if none
+// was received since.
 func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg SubscriberConfig) (*Subscriber, error) {
 	cfg = cfg.withDefaults(c.limit)
 	if err := cfg.validate(); err != nil {

@@ -30,10 +30,11 @@ func TestAnIdleSubscriberMakesOneRequestPerWaitFor(t *testing.T) {
 			if waitFor == 0 {
 				each = 20 * time.Second
 			}
-			receives, reads := w.Count(sequintest.Receive), w.Count(sequintest.GetConsumer)
+			receives, reads, peeks := w.Count(sequintest.Receive), w.Count(sequintest.GetConsumer), w.Count(sequintest.PeekMessages)
 			require.InDelta(t, int(idle/each), receives, 2)
 			require.InDelta(t, 32, reads, 3, "once at first, then about once a minute")
-			require.Equal(t, receives+reads+1, w.Count(sequintest.Any)-before, "and the stream once, and nothing else")
+			require.Less(t, peeks, reads, "at most one for each of these")
+			require.Equal(t, receives+reads+peeks+1, w.Count(sequintest.Any)-before, "and the stream once, and nothing else")
 			require.InDelta(t, receives, int(sub.Stats().EmptyPolls), 1)
 			closeNow(t, sub)
 		})

@@ -3,6 +3,8 @@ package sequin
 import (
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -38,6 +40,7 @@ type subscriberLoop struct {
 
 	nextCheck    time.Time
 	checking     bool
+	stall        stall
 	missing      bool  // the consumer was not found, and no receive or check has succeeded since
 	failedChecks int   // failed checks since missing was set
 	fatal        error // why the Subscriber stops by itself
@@ -214,21 +217,88 @@ func aboutAMinute() time.Duration { return checkEvery - rand.N(checkEvery/10) }
 
 // check is the outcome of reading the consumer again.
 type check struct {
-	consumer *Consumer
-	err      error
+	consumer  *Consumer
+	available availableMessage
+	err       error
 }
 
+// availableMessage identifies a message that the consumer could deliver. It is zero if there is none, or if none was looked
+// for.
+type availableMessage struct {
+	key        string
+	seq        int64
+	deliveries int // how often it was delivered
+}
+
+// stall is what the loop knows about a message that is available and that the server does not deliver.
+type stall struct {
+	since                time.Time // of the last check
+	received, emptyPolls uint64    // the counts at that time
+	available            availableMessage
+	logged               bool // since the last message was received
+}
+
+// startCheck reads the consumer. If the Subscriber asked for messages since the last check and got none, it also looks for a
+// message that the consumer could deliver.
 func (lp *subscriberLoop) startCheck() {
 	lp.checking = true
+	look := lp.mayBeStalled()
 	s := lp.sub
 	go func() {
-		j, err := callOnce[consumerJSON](s.soft, s.client, path("api", "streams", s.stream, "consumers", s.consumer))
+		at := path("api", "streams", s.stream, "consumers", s.consumer)
+		j, err := callOnce[consumerJSON](s.soft, s.client, at)
 		if err != nil {
 			lp.checks <- check{err: err}
 			return
 		}
-		lp.checks <- check{consumer: j.consumer()}
+		c := check{consumer: j.consumer()}
+		if look {
+			c.available = s.firstAvailable(at + "/messages")
+		}
+		lp.checks <- c
 	}()
+}
+
+// lookFor is how long a look for an available message may take. It delays the news of a changed ack_wait by as much.
+const lookFor = 5 * time.Second
+
+// firstAvailable returns the first available message of the list at that path. It ignores errors, because the message is
+// for a line in the log only.
+func (s *Subscriber) firstAvailable(path string) availableMessage {
+	list, err := decoded[data[rows[PeekedMessage]]](s.soft, s.client, request{method: http.MethodGet, path: path,
+		query: url.Values{"limit": {"1"}, "visible": {"true"}}, timeout: lookFor, retry: neverRetry})
+	if err != nil || len(*list.Data) == 0 {
+		return availableMessage{}
+	}
+	m := (*list.Data)[0]
+	return availableMessage{m.Message.Key, m.Message.Seq, m.Info.DeliverCount}
+}
+
+// mayBeStalled reports whether the Subscriber asked for messages since the last check, and got none.
+func (lp *subscriberLoop) mayBeStalled() bool {
+	counts, was := &lp.sub.counts, lp.stall
+	if was.logged || counts.received.Load() != was.received {
+		return false
+	}
+	waits := func(p *receiving) bool { return p.wait > 0 && p.started.Before(was.since) }
+	return counts.emptyPolls.Load() != was.emptyPolls || slices.ContainsFunc(lp.receives, waits)
+}
+
+// noteStall logs once that a message was available at the last check, still is, and was not delivered to anybody meanwhile. A
+// message that is seen once may have been sent at that moment.
+func (lp *subscriberLoop) noteStall(now time.Time, c check) {
+	was := lp.stall
+	lp.stall = stall{since: now, received: lp.sub.counts.received.Load(), emptyPolls: lp.sub.counts.emptyPolls.Load(), available: c.available}
+	if lp.stall.received != was.received {
+		return
+	}
+	lp.stall.logged = was.logged
+	if c.available != (availableMessage{}) && c.available == was.available {
+		lp.stall.logged = true
+		lp.sub.log(slog.LevelWarn, "receives nothing although a message is available: max_ack_pending is probably reached, by deliveries that are "+
+			"not settled or, on the 2024 server in the first five minutes of a consumer, by acked messages; set a larger ConsumerOptions.MaxAckPending",
+			"key", c.available.key, "max_ack_pending", c.consumer.MaxAckPending)
+	}
 }
 
 // handleCheck handles the outcome of a check. A single 404 does not stop the Subscriber, because it may come from a server
@@ -241,6 +311,7 @@ func (lp *subscriberLoop) handleCheck(c check) {
 	switch {
 	case c.err == nil:
 		lp.missing, lp.failedChecks = false, 0
+		lp.noteStall(time.Now(), c)
 		if ackWait := c.consumer.AckWait; ackWait != 0 { // an answer without ack_wait changes nothing
 			lp.fatal = checkLease(ackWait)
 			lp.sub.setTerms(ackWait)
