@@ -3,11 +3,241 @@ package durable
 import (
 	"context"
 
+	"github.com/sequin-go/sequin/server/durable/internal/binary"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
 )
 
-// clean removes segments that hold nothing that is needed.
-func (k *keeper) clean(ctx context.Context) error { return nil }
+// Cleaning removes segments that no living message is in. When the dead bytes exceed the living ones and cleanSlack, it
+// first copies the living messages of a segment to the end of the log, as moved records.
+//
+// A segment is removed only when the records that made its messages dead are below both snapshots: an index of keys that is
+// made again from the segments needs them until then. A message that is dead cannot come back: of a stream that appends, and of what retention has
+// dropped, the stream knows the first living seq; and of a key the newest message is in a later place than all others, and
+// is not removed while it lives.
 
-// move notes that the messages from first to last were copied to a record.
-func (l *appendedLog) move(first, last int64, pos seglog.Pos, size int64) {}
+const (
+	// cleanSlack keeps a small store from being copied again and again.
+	cleanSlack = 128 << 20
+	// moveStep is how much of a segment is copied at once, so that no send waits for long.
+	moveStep = 256 << 10
+)
+
+// clean removes and copies until little enough is dead.
+func (k *keeper) clean(ctx context.Context) error {
+	for {
+		if err := k.removeDead(ctx); err != nil {
+			return err
+		}
+		victim := k.victim()
+		if victim.Number == 0 {
+			return nil
+		}
+		if err := k.move(ctx, victim); err != nil {
+			return err
+		}
+	}
+}
+
+// removeDead removes the segments that have had no living message since before the older snapshot.
+func (k *keeper) removeDead(ctx context.Context) error {
+	log, live := k.store.log, k.store.live()
+	keep, end := log.KeepFrom(), log.End()
+	var removed []uint32
+	dead := map[uint32]seglog.Pos{}
+	for _, s := range log.Segments() {
+		if s.Last || live[s.Number] > 0 {
+			continue
+		}
+		since, known := k.dead[s.Number]
+		if !known {
+			since = end
+		}
+		if dead[s.Number] = since; since <= keep && s.Number < keep.Segment() {
+			removed = append(removed, s.Number)
+		}
+	}
+	k.dead = dead
+	if len(removed) == 0 {
+		return nil
+	}
+	return log.Remove(ctx, removed...)
+}
+
+// live returns the bytes of living messages in each segment that has some.
+func (st *Store) live() map[uint32]int64 {
+	live := map[uint32]int64{}
+	for _, s := range st.streams.Load().all() {
+		_ = s.locked(func() error {
+			if s.ended == nil || failed(s.ended) {
+				s.addLive(live)
+			}
+			return nil
+		})
+	}
+	return live
+}
+
+func (s *stream) addLive(live map[uint32]int64) {
+	if s.keyed != nil {
+		for segment, bytes := range s.keyed.live {
+			live[segment] += bytes
+		}
+		return
+	}
+	for _, span := range s.appended.spans {
+		live[span.segment] += max(1, span.size)
+	}
+}
+
+// victim returns the segment to copy next, or none when little enough is dead. It is the oldest in a store that has streams
+// with one message per key, where all segments get emptier with time, and the emptiest in another, so that one slow stream
+// does not keep the segments of a fast one.
+func (k *keeper) victim() (victim seglog.SegmentInfo) {
+	live := k.store.live()
+	var all, dead int64
+	for _, bytes := range live {
+		all += bytes
+	}
+	keep := k.store.log.KeepFrom().Segment()
+	oldest := k.store.keys.Load() > 0
+	for _, s := range k.store.log.Segments() {
+		if s.Number >= keep || live[s.Number] == 0 {
+			continue
+		}
+		dead += max(0, s.Bytes-live[s.Number])
+		if victim.Number == 0 || !oldest && live[s.Number] < live[victim.Number] {
+			victim = s
+		}
+	}
+	if dead <= all+k.store.options.CleanSlack {
+		return seglog.SegmentInfo{}
+	}
+	return victim
+}
+
+// move copies the living messages of a segment.
+func (k *keeper) move(ctx context.Context, segment seglog.SegmentInfo) error {
+	log := k.store.log
+	reader := log.NewReader()
+	for pos := segment.First; pos < segment.End && pos.Segment() == segment.Number; {
+		if err := log.WaitRoom(ctx); err != nil {
+			return err
+		}
+		moving := moving{store: k.store}
+		end, err := reader.Run(pos, moveStep, moving.record)
+		if err == nil {
+			err = moving.err
+		}
+		if err != nil {
+			return err
+		}
+		moving.flush()
+		if err := log.WaitWritten(ctx, moving.pos); err != nil {
+			return err
+		}
+		if end == pos {
+			break
+		}
+		pos = end
+	}
+	return nil
+}
+
+// moving copies the living messages of some records, those of a stream that follow one another as one record.
+type moving struct {
+	store  *Store
+	stream *stream
+	list   []rawMessage // of stream; they share the bytes of body
+	body   []byte
+	pos    seglog.Pos // the newest moved record
+	err    error
+}
+
+// record takes the messages of a record.
+func (m *moving) record(rec seglog.Record) bool {
+	if rec.Kind != kindSend && rec.Kind != kindMoved {
+		return true
+	}
+	s := m.store.streams.Load().number(rec.Stream)
+	if s == nil {
+		return true
+	}
+	m.err = eachMessage(rec, func(raw *rawMessage) bool {
+		if n := len(m.list); n > 0 && (len(m.body) >= moveStep || !s.follows(raw, m.stream, &m.list[n-1])) {
+			m.flush()
+		}
+		m.stream = s
+		at := len(m.body)
+		m.body = append(append(m.body, raw.key...), raw.data...)
+		copied := *raw
+		copied.key, copied.data = m.body[at:at+len(raw.key)], m.body[at+len(raw.key):]
+		m.list = append(m.list, copied)
+		return true
+	})
+	return m.err == nil
+}
+
+// follows reports whether a message of the stream may be in the record that has another message.
+func (s *stream) follows(m *rawMessage, before *stream, last *rawMessage) bool {
+	if s != before || m.seq <= last.seq {
+		return false
+	}
+	return s.keyed != nil || m.seq == last.seq+1
+}
+
+// flush copies those of the messages that still live where they were.
+func (m *moving) flush() {
+	if len(m.list) > 0 {
+		_ = m.stream.locked(func() error {
+			if m.stream.ended == nil {
+				if pos := m.stream.move(m.list); pos > 0 {
+					m.pos = pos
+				}
+			}
+			return nil
+		})
+	}
+	m.list, m.body = m.list[:0], m.body[:0]
+}
+
+// move copies messages to the end of the log, and returns where they are, or 0 when none lives where it was.
+func (s *stream) move(list []rawMessage) seglog.Pos {
+	var living []*rawMessage
+	for i := range list {
+		if s.livesAt(list[i].seq, list[i].pos) {
+			living = append(living, &list[i])
+		}
+	}
+	if len(living) == 0 {
+		return 0
+	}
+	b := buffers.get()
+	defer buffers.put(b)
+	b.bytes = binary.AppendUint(b.bytes[:0], uint64(len(living)))
+	last := int64(0)
+	for _, m := range living {
+		b.bytes = appendMoved(b.bytes, m, last)
+		last = m.seq
+	}
+	pos := s.record(kindMoved, b.bytes)
+	if s.keyed == nil {
+		s.appended.move(living[0].seq, last, s.first, pos, int64(len(b.bytes)))
+		return pos
+	}
+	for _, m := range living {
+		s.keyed.move(m.seq, m.pos, pos)
+	}
+	return pos
+}
+
+// livesAt reports whether the stream has a message at a place of the log.
+func (s *stream) livesAt(seq int64, pos seglog.Pos) bool {
+	if seq < s.first || seq > s.last {
+		return false
+	}
+	if s.keyed != nil {
+		e := s.keyed.index.At(seq)
+		return e != nil && seglog.Pos(e.Pos) == pos
+	}
+	return s.appended.entries[s.appended.find(seq)].pos.Segment() == pos.Segment()
+}

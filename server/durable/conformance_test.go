@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequin-go/sequin/server/durable/internal/crashfs"
 	"github.com/sequin-go/sequin/server/internal/store"
 	"github.com/sequin-go/sequin/server/internal/storetest"
 )
@@ -20,14 +21,31 @@ func open(t testing.TB, dir string, o Options) *Store {
 	return st
 }
 
-// TestTheDurableStoreConforms runs what every store promises.
+// restless are options with which a store makes a snapshot and cleans all the time, and keeps hardly any met messages.
+func restless() Options {
+	return Options{
+		FS: crashfs.New(), Sync: SyncEvery(time.Minute), MinFree: -1, SegmentBytes: 4 << 10, SnapshotBytes: 2 << 10,
+		CleanSlack: 1, maxMet: 3,
+	}
+}
+
+// TestTheDurableStoreConforms runs what every store promises: in real files, and with snapshots and cleaning all the time.
 func TestTheDurableStoreConforms(t *testing.T) {
-	storetest.Run(t, storetest.Config{
-		Open: func(t testing.TB) store.Store { return open(t, t.TempDir(), testOptions) },
-		Reopen: func(t testing.TB, st store.Store) store.Store {
-			require.NoError(t, st.Close())
-			return open(t, st.(*Store).dir, testOptions)
-		},
-		Seeds: 4,
+	reopen := func(t testing.TB, st store.Store) store.Store {
+		require.NoError(t, st.Close())
+		return open(t, st.(*Store).dir, st.(*Store).options)
+	}
+	t.Run("files", func(t *testing.T) {
+		storetest.Run(t, storetest.Config{
+			Open:   func(t testing.TB) store.Store { return open(t, t.TempDir(), testOptions) },
+			Reopen: reopen,
+			Seeds:  1,
+		})
+	})
+	t.Run("restless", func(t *testing.T) {
+		storetest.Run(t, storetest.Config{
+			Open:   func(t testing.TB) store.Store { return open(t, "dir", restless()) },
+			Reopen: reopen,
+		})
 	})
 }

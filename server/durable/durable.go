@@ -58,6 +58,7 @@ type Options struct {
 	FS            vfs.FS
 	SegmentBytes  int64 // default 64 MiB
 	SnapshotBytes int64 // of the log between two snapshots, default 256 MiB
+	CleanSlack    int64 // dead bytes that are left, default 128 MiB
 	maxMet        int
 }
 
@@ -69,6 +70,7 @@ const (
 func (o Options) withDefaults() Options {
 	o.MaxKeyBytes = cmp.Or(o.MaxKeyBytes, defaultMaxKeyBytes)
 	o.SnapshotBytes = cmp.Or(o.SnapshotBytes, defaultSnapshotBytes)
+	o.CleanSlack = cmp.Or(o.CleanSlack, cleanSlack)
 	o.maxMet = cmp.Or(o.maxMet, backlog.MaxMet)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -83,13 +83,7 @@ func (h *streamHandle) Delete(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_ = s.locked(func() error {
-		s.end(store.ErrNoStream)
-		if s.keyed != nil {
-			s.store.keys.Add(-int64(s.keyed.index.Len()))
-		}
-		return nil
-	})
+	_ = s.locked(func() error { s.end(store.ErrNoStream); return nil })
 	return s.store.committed(ctx, pos)
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sequin-go/sequin/server/durable/internal/seglog"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -20,6 +21,7 @@ type keeper struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	done    chan struct{}
+	dead    map[uint32]seglog.Pos // segments without a living message, and where the log ended when that was seen
 }
 
 func newKeeper(st *Store) *keeper {

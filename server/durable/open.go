@@ -49,7 +49,7 @@ func (st *Store) load() (*registry, error) {
 		return nil, err
 	}
 	if st.rebuilds(g) {
-		from = 0
+		from = st.log.Segments()[0].First
 	}
 	if err := st.log.Replay(from, func(rec seglog.Record) error { return g.apply(st, rec) }); err != nil {
 		return nil, err

@@ -49,6 +49,15 @@ func (s *stream) runFrom(from int64, bytes int) (r run, ok bool) {
 	return r, true
 }
 
+// within reports whether a run may start at pos, where the messages before it ended. The messages of one entry of the index
+// follow one another in the log; those of the next entry may be anywhere.
+func (s *stream) within(r run, pos seglog.Pos) bool {
+	if s.keyed != nil || pos <= r.pos || pos.Segment() != r.pos.Segment() {
+		return false
+	}
+	return s.appended.entries[s.appended.find(r.from)].first < r.from
+}
+
 // runBefore returns a run of the newest messages below a seq.
 func (s *stream) runBefore(before int64) (r run, ok bool) {
 	before = min(before, s.last+1)
@@ -94,7 +103,7 @@ func (k *keyedLog) runBefore(before int64) (r run, ok bool) {
 }
 
 // read calls f with the messages of a run by ascending seq, until f returns false. It returns the seq and the place to go
-// on from. It needs no lock: what it reads never changes. A message that was dropped meanwhile may be among them.
+// on from, 0 for an unknown one. It needs no lock: what it reads never changes. A message that was dropped meanwhile may be among them.
 func (s *stream) read(r run, f func(*rawMessage) bool) (next int64, pos seglog.Pos, err error) {
 	log := s.store.readers.Get().(*seglog.Reader)
 	defer s.store.readers.Put(log)
@@ -116,6 +125,9 @@ func (s *stream) read(r run, f func(*rawMessage) bool) (next int64, pos seglog.P
 		}
 		pos = end
 	}
+	if read.within {
+		pos = 0
+	}
 	return read.next, pos, nil
 }
 
@@ -126,6 +138,7 @@ type runReader struct {
 	f       func(*rawMessage) bool
 	next    int64 // seq of the next message
 	stopped bool  // f has returned false
+	within  bool  // the run ends within a record
 	err     error
 }
 
@@ -139,6 +152,7 @@ func (r *runReader) record(rec seglog.Record) bool {
 			return m.seq < r.next
 		}
 		if m.seq >= r.run.before {
+			r.within = true
 			return false
 		}
 		r.next++

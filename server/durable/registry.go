@@ -146,7 +146,9 @@ func (g *registry) apply(st *Store, rec seglog.Record) error {
 	case s == nil || rec.Pos < s.restored && !s.wantsBelowSnapshot(rec):
 		return nil
 	case rec.Kind == kindDeleteStream:
-		return g.remove(s, func() {})
+		err := g.remove(s, func() {})
+		s.end(store.ErrNoStream)
+		return err
 	}
 	return s.apply(rec)
 }

@@ -37,13 +37,17 @@ var _ store.Store = (*Store)(nil)
 // ID implements store.Store.
 func (st *Store) ID() string { return uuid.UUID(st.log.ID()).String() }
 
-// append appends a record. It never waits and never fails: a wait for the position does. Before the first record of an
-// opening it says when the store was opened.
+// append appends a record. It never waits and never fails: a wait for the position does.
 func (st *Store) append(kind byte, sid uint32, body []byte) seglog.Pos {
-	st.opened.Do(func() { st.log.Append(kindOpened, 0, binary.AppendInt(nil, st.openedAt)) })
+	st.recordOpening()
 	pos := st.log.Append(kind, sid, body)
 	st.keeper.appended(len(body))
 	return pos
+}
+
+// recordOpening appends the first record of an opening: when the store was opened. An opening that changes nothing has none.
+func (st *Store) recordOpening() {
+	st.opened.Do(func() { st.log.Append(kindOpened, 0, binary.AppendInt(nil, st.openedAt)) })
 }
 
 // committed waits until a record is committed.

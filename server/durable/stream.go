@@ -198,6 +198,9 @@ func (s *stream) end(err error) {
 	s.ended = err
 	if err == store.ErrNoStream {
 		err = store.ErrNoConsumer
+		if s.keyed != nil {
+			s.store.keys.Add(-int64(s.keyed.index.Len()))
+		}
 	}
 	for _, c := range s.consumers {
 		c.end(err)

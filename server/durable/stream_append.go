@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
@@ -66,6 +67,50 @@ func (l *appendedLog) trim(first, bytes int64) {
 // find returns the index of the entry that covers a message.
 func (l *appendedLog) find(seq int64) int {
 	return sort.Search(len(l.entries), func(i int) bool { return l.entries[i].first > seq }) - 1
+}
+
+// move notes that the messages from first to last, which follow one another in one segment, were copied to the record at
+// pos. oldest is the first living message.
+func (l *appendedLog) move(first, last, oldest int64, pos seglog.Pos, size int64) {
+	i, j := l.find(first), l.find(last+1)
+	rest := indexEntry{last + 1, l.entries[j].pos}
+	var with []indexEntry
+	if l.entries[i].first < first && oldest < first {
+		with = append(with, l.entries[i])
+	}
+	with = append(with, indexEntry{first, pos})
+	if more := l.moveSpan(first, last, oldest, span{last, size, pos.Segment()}); more {
+		with = append(with, rest)
+	}
+	l.entries = slices.Replace(l.entries, i, j+1, with...)
+}
+
+// moveSpan moves messages to another span. It reports whether the stream has messages behind them.
+func (l *appendedLog) moveSpan(first, last, oldest int64, to span) (more bool) {
+	i := sort.Search(len(l.spans), func(i int) bool { return l.spans[i].last >= first })
+	old := l.spans[i]
+	if i > 0 {
+		oldest = max(oldest, l.spans[i-1].last+1)
+	}
+	left := max(0, old.size-to.size) // of what stays
+	parts := slices.Clone(l.spans[:i])
+	if oldest < first {
+		part := span{first - 1, 0, old.segment}
+		if old.last == last {
+			part.size = left
+		}
+		parts = addSpan(parts, part)
+	}
+	parts = addSpan(parts, to)
+	if old.last > last {
+		parts = addSpan(parts, span{old.last, left, old.segment})
+	}
+	for _, s := range l.spans[i+1:] {
+		parts = addSpan(parts, s)
+	}
+	more = old.last > last || i+1 < len(l.spans)
+	l.spans = parts
+	return more
 }
 
 // sizes are the sizes of the oldest messages of a stream, for retention. They are read from the log when they are needed,

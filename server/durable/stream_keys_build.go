@@ -96,7 +96,7 @@ func (s *stream) applyMoved(rec seglog.Record) error {
 		}
 	}
 	if s.keyed == nil && first > 0 {
-		s.appended.move(first, m.seq, rec.Pos, int64(len(rec.Body)))
+		s.appended.move(first, m.seq, s.first, rec.Pos, int64(len(rec.Body)))
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func (c *consumer) fill(ctx context.Context, bytes int) error {
 func (c *consumer) windowRun(bytes int) (at int64, r run, ok bool) {
 	w := &c.window
 	r, ok = c.stream.runFrom(w.next, bytes)
-	if ok && r.wanted == nil && w.next == r.from && w.pos > r.pos && w.pos.Segment() == r.pos.Segment() {
+	if ok && w.next == r.from && c.stream.within(r, w.pos) {
 		r.pos = w.pos
 	}
 	return w.next, r, ok

@@ -15,8 +15,12 @@ func (l *Log) Replay(from Pos, f func(Record) error) error {
 	if len(heads) == 0 || heads[0].number != first {
 		return &store.DamagedError{File: segmentName(first)}
 	}
+	snapshot := Pos(0) // below it, segments may be missing that were removed; checkFiles checks them
+	if list := *l.snapshots.list.Load(); len(list) > 0 {
+		snapshot = list[0].from
+	}
 	for i, h := range heads {
-		if i > 0 && h.previous != heads[i-1].number {
+		if i > 0 && h.previous != heads[i-1].number && h.number > snapshot.Segment() {
 			return &store.DamagedError{File: segmentName(h.previous)}
 		}
 		if err := l.replaySegment(h.number, from, f); err != nil {
@@ -51,6 +55,9 @@ func (l *Log) replaySegment(number uint32, from Pos, f func(Record) error) error
 	})
 	if err != nil {
 		return err
+	}
+	if s.gap && sealed {
+		return nil
 	}
 	if stop.Offset() != end || s.next != 0 && first != stop && !sealed {
 		return damaged(stop)

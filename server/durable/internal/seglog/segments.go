@@ -22,7 +22,8 @@ type SegmentInfo struct {
 type segment struct {
 	head segmentHead
 	end  int64    // where its records end; math.MaxInt64 for the last one
-	next uint32   // 0 for the last one
+	next uint32   // 0 for the last one, and before a segment that was removed
+	gap  bool     // the segment behind it was removed: end is that of the file, and a seal is the last record
 	file vfs.File // for reading; nil until it is needed
 }
 
@@ -41,8 +42,24 @@ func (t *segmentTable) add(head segmentHead) {
 	defer t.mu.Unlock()
 	if n := len(t.list); n > 0 && t.list[n-1].head.number == head.previous {
 		t.list[n-1].end, t.list[n-1].next = int64(head.end), head.number
+	} else if n > 0 {
+		t.list[n-1].gap, t.list[n-1].end = true, t.size(t.list[n-1].head.number)
 	}
 	t.list = append(t.list, &segment{head: head, end: math.MaxInt64})
+}
+
+// size returns the size of a segment's file, or math.MaxInt64 when it cannot be opened.
+func (t *segmentTable) size(number uint32) int64 {
+	f, err := t.fs.Open(t.path(segmentName(number)))
+	if err != nil {
+		return math.MaxInt64
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return math.MaxInt64
+	}
+	return size
 }
 
 // find returns a copy of the segment with that number, with its file open for reading.
