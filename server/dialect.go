@@ -18,7 +18,9 @@ const (
 	Documented Compat = iota
 	// Aug2024 behaves as the server of August 2024 was recorded: it has no long poll and ignores stream options, a
 	// message always replaces the one with its key, batches are stored in reverse, ack ids never change, and some
-	// requests get a 500 without a summary.
+	// requests get a 500 without a summary, after which the connection is closed. It reads queries, forms and JSON, casts
+	// values, checks them in an order and negotiates Accept headers as that server's web framework and database do. It has
+	// the stream "default" from the start. It has no push consumers.
 	Aug2024
 )
 

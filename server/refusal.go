@@ -24,7 +24,7 @@ func (s *Server) refusal(r *http.Request) *failure {
 		return errForeignHost
 	case s.loopbackOnly && wasForwarded(r.Header):
 		return errForwarded
-	case changes(r) && isCrossSite(r):
+	case changes(r) && isCrossSite(r) && !s.cors.allows(r.Header.Get("Origin")):
 		return errCrossSite
 	}
 	return nil

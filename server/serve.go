@@ -35,6 +35,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // dispatch answers the request if nothing keeps it from the API. running is false after the begin of a stop.
 func (c *call) dispatch(running bool) error {
 	s := c.srv
+	c.allowOrigin()
 	if isSurplus(c.r) {
 		c.w.Header().Set("Connection", "close")
 	}
@@ -50,6 +51,9 @@ func (c *call) dispatch(running bool) error {
 	}
 	if refused := s.refusal(c.r); refused != nil {
 		return refused
+	}
+	if c.isPreflight() {
+		return c.preflight()
 	}
 	metrics := s.isMetrics(c.r)
 	if !s.authorized(c.r) && !(metrics && s.openMetrics) {

@@ -37,6 +37,17 @@
 //   - When the client of a receive is gone before the answer is written, the messages are available again, and the
 //     delivery does not count.
 //
+// # Input
+//
+// An option of 0 is not set, because some clients send a zero for what their user has not set. Any UUID is a valid ack id. A
+// HEAD of a receive leases nothing. The summary of a 422 names the first reason. A body larger than Limits.RequestBytes is
+// read before the 413, up to 100 MB and for at most a minute, so that a client that writes the whole body before it reads
+// gets the answer. A body needs a Content-Type, and may not be compressed or begin with a byte order mark: the 400 says so.
+//
+// # Web pages
+//
+// Requests of web pages of other origins that change or receive something are answered 403. Config.CORS allows origins.
+//
 // # Goroutines
 //
 // The server starts none: requests run on the goroutines of the http.Server. A timer runs while a receive waits and a
@@ -83,6 +94,8 @@ type Config struct {
 	// is not loopback, or that has a header of a proxy (Forwarded, X-Forwarded-*, X-Real-Ip, Via), gets 403. Otherwise a
 	// tunnel or a proxy would open the server, and so would a web page whose name is resolved to 127.0.0.1.
 	LoopbackOnly bool
+	// CORS lets web pages of other origins call the server, in each mode; default: none.
+	CORS CORS
 	// Metrics answers GET /metrics; default nil: that path gets 404. It needs the token as the API does.
 	Metrics http.Handler
 	// OpenMetrics lets GET /metrics do without the token.
@@ -106,6 +119,7 @@ type Server struct {
 
 	limits       Limits
 	loopbackOnly bool
+	cors         CORS
 	metrics      http.Handler
 	openMetrics  bool
 	onRequest    func(RequestInfo)
@@ -136,11 +150,14 @@ func New(cfg Config) *Server {
 
 		limits:       cfg.Limits.withDefaults(),
 		loopbackOnly: cfg.LoopbackOnly,
+		cors:         cfg.CORS,
 		metrics:      cfg.Metrics,
 		openMetrics:  cfg.OpenMetrics,
 		onRequest:    cfg.OnRequest,
 		drain:        newDrain(),
 	}
+	s.cors.check(cfg.Token)
+	orDefault(&s.cors.MaxAge, defaultMaxAge)
 	s.inFlight.limit = s.limits.BytesInFlight
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
