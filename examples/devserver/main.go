@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sequin-go/sequin/examples/internal/command"
 	"github.com/sequin-go/sequin/server"
 )
 
@@ -34,11 +35,8 @@ type options struct {
 
 func main() {
 	o, err := parse(os.Args[1:], os.Stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return
-	case err != nil:
-		os.Exit(2) // parse has printed the reason
+	if err != nil {
+		os.Exit(command.ExitCode(err)) // parse has printed the reason
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -48,14 +46,17 @@ func main() {
 	}
 }
 
-func parse(args []string, out io.Writer) (options, error) {
+var devserver = command.Command{Name: "devserver", Usage: "[options]", About: `Runs a Sequin streams server for programs in any language. It keeps everything in memory. If
+$SEQUIN_TOKEN is set, requests need that token.
+`}
+
+func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("devserver", flag.ContinueOnError)
-	flags.SetOutput(out)
-	flags.StringVar(&o.addr, "addr", "127.0.0.1:7376", "`host:port` to listen on; port 0 picks a free one")
+	flags.StringVar(&o.addr, "addr", "127.0.0.1:7376", "listen on `HOST:PORT`; port 0 picks a free one")
 	flags.BoolVar(&o.public, "public", false, "allow an address that other machines can reach")
-	flags.StringVar(&o.server.Token, "token", "", "require \"Authorization: Bearer `TOKEN`\" of every request")
-	flags.Func("compat", "the behaviour of the server: `documented` (the default) or aug2024", func(name string) error {
+	flags.StringVar(&o.server.Token, "token", "", "require \"Authorization: Bearer `TOKEN`\" of every request (default $SEQUIN_TOKEN)")
+	flags.Func("compat", "behave as this `MODE`: documented (the default) or aug2024", func(name string) error {
 		for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
 			if name == compat.String() {
 				o.server.Compat = compat
@@ -64,16 +65,16 @@ func parse(args []string, out io.Writer) (options, error) {
 		}
 		return errors.New("want documented or aug2024")
 	})
-	if err := flags.Parse(args); err != nil {
+	if err := devserver.Parse(flags, args, stderr); err != nil {
 		return o, err
 	}
-	if flags.NArg() > 0 {
-		err := fmt.Errorf("unexpected argument %q", flags.Arg(0))
-		fmt.Fprintln(out, err)
-		return o, err
+	if o.server.Token == "" {
+		o.server.Token = os.Getenv(tokenVariable) // not the flag's default, which -h would print
 	}
 	return o, nil
 }
+
+const tokenVariable = "SEQUIN_TOKEN"
 
 // run serves until ctx ends.
 func run(ctx context.Context, o options, out io.Writer) error {
@@ -117,7 +118,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 // guard says who can use a public server.
 func guard(token string) string {
 	if token == "" {
-		return "and anyone there can use it: set -token"
+		return "and anyone there can use it: set $SEQUIN_TOKEN"
 	}
 	return "with the token, which others on the network can read"
 }

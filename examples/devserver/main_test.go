@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"flag"
 	"io"
 	"net"
 	"net/http"
@@ -171,6 +172,23 @@ func TestATokenReachesTheServerWhateverItContains(t *testing.T) {
 	}
 }
 
+func TestTheTokenOfTheEnvironmentIsRequiredAndNotPrinted(t *testing.T) {
+	t.Setenv("SEQUIN_TOKEN", "s3cret")
+	o, err := parse(nil, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, "s3cret", o.server.Token)
+	var tour, help strings.Builder
+	printTour(&tour, "http://127.0.0.1:7376", o.server)
+	require.Contains(t, tour.String(), `-H "Authorization: Bearer $SEQUIN_TOKEN"`)
+	require.NotContains(t, tour.String(), "s3cret")
+	_, err = parse([]string{"-h"}, &help)
+	require.ErrorIs(t, err, flag.ErrHelp)
+	require.NotContains(t, help.String(), "s3cret")
+	o, err = parse([]string{"-token", "other"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, "other", o.server.Token)
+}
+
 func TestAPublicAddressNeedsTheFlag(t *testing.T) {
 	var out bytes.Buffer
 	o, err := parse([]string{"-addr", "0.0.0.0:0"}, &out)
@@ -197,6 +215,7 @@ func TestWrongArgumentsAreRefused(t *testing.T) {
 		var out bytes.Buffer
 		_, err := parse(args, &out)
 		require.Error(t, err)
-		require.NotEmpty(t, out.String())
+		require.Equal(t, 1, strings.Count(out.String(), err.Error()), "once")
+		require.Contains(t, out.String(), "usage: devserver [options]")
 	}
 }

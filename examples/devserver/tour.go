@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/sequin-go/sequin/server"
@@ -11,7 +12,11 @@ import (
 // printTour prints commands to paste into a shell. Each works after the ones before it.
 func printTour(out io.Writer, url string, cfg server.Config) {
 	curl := "curl -sS -H 'Content-Type: application/json'"
-	if cfg.Token != "" {
+	switch cfg.Token {
+	case "":
+	case os.Getenv(tokenVariable): // a terminal need not show it
+		curl += ` -H "Authorization: Bearer $` + tokenVariable + `"`
+	default:
 		curl += " -H " + quoted("Authorization: Bearer "+cfg.Token)
 	}
 	fmt.Fprintf(out, "Sequin streams (%s) at %s, in memory. Interrupt to stop. To try it:\n\n", cfg.Compat, url)

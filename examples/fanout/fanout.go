@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,8 +24,14 @@ func newStreams() streams {
 	return streams{run, run + "_lines", run + "_dead"}
 }
 
+// each calls do for each stream until it fails: what has failed for one would fail for the others, too.
 func (s streams) each(do func(name string) error) error {
-	return errors.Join(do(s.source), do(s.lines), do(s.dead))
+	for _, name := range []string{s.source, s.lines, s.dead} {
+		if err := do(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // branch is one of the three ways: a consumer with a filter, and the handlers of its messages.
@@ -48,7 +55,9 @@ func fanOut(ctx context.Context, client *sequin.Client, all []clocks.Record, fil
 	defer func() {
 		ctx, cancel := closingContext(ctx)
 		defer cancel()
-		err = errors.Join(err, s.each(func(name string) error { return client.DeleteStream(ctx, name) }))
+		if left := s.each(func(name string) error { return client.DeleteStream(ctx, name) }); err == nil {
+			err = left // otherwise it most likely has the same reason
+		}
 	}()
 
 	lines, err := client.NewPublisher(s.lines, sequin.PublisherConfig{})
@@ -70,7 +79,7 @@ func fanOut(ctx context.Context, client *sequin.Client, all []clocks.Record, fil
 	err = runBranches(ctx, client, s.source, branches, all)
 	closing, cancel := closingContext(ctx)
 	defer cancel()
-	err = errors.Join(err, lines.Close(closing), europe.close())
+	err = cmp.Or(err, lines.Close(closing), europe.close())
 	if err != nil {
 		return t, err
 	}
@@ -119,7 +128,7 @@ func runBranches(ctx context.Context, client *sequin.Client, source string, bran
 	interrupted := ctx.Err() // by the caller or by a failure
 	cancel()
 	pools.Wait()
-	return errors.Join(append(errs, interrupted)...)
+	return cmp.Or(append(errs, interrupted)...) // the first one: one failure makes the others fail
 }
 
 func publish(ctx context.Context, client *sequin.Client, stream string, all []clocks.Record) error {

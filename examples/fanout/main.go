@@ -4,7 +4,8 @@
 //
 //	go run ./examples/fanout
 //
-// Nothing has to be installed: the server runs inside the process. If $SEQUIN_URL is set, that server is used instead.
+// Nothing has to be installed: the server runs inside the process. If $SEQUIN_URL is set, that server is used instead, with
+// the token of $SEQUIN_TOKEN. The batch handler writes europe.ndjson in the working directory, or the file of -out.
 package main
 
 import (
@@ -13,17 +14,24 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/examples/internal/backend"
 	"github.com/sequin-go/sequin/examples/internal/clocks"
+	"github.com/sequin-go/sequin/examples/internal/command"
 )
 
+var fanout = command.Command{Name: "fanout", Usage: "[-out FILE]", About: `Consumes one stream of real records in three ways. The server runs inside the process, or is that
+of $SEQUIN_URL and $SEQUIN_TOKEN.
+`}
+
 func main() {
-	out := flag.String("out", filepath.Join(os.TempDir(), "europe.ndjson"), "the `file` that the batch handler writes")
-	flag.Parse()
+	flags := flag.NewFlagSet("fanout", flag.ContinueOnError)
+	out := flags.String("out", "europe.ndjson", "the `FILE` that the batch handler writes")
+	if err := fanout.Parse(flags, os.Args[1:], os.Stderr); err != nil {
+		os.Exit(command.ExitCode(err))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *out); err != nil {

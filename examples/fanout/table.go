@@ -42,7 +42,7 @@ func newTable(ctx context.Context, client *sequin.Client, s streams, branches []
 	t.records, t.published = len(all), count(s.source)
 	done := []int{int(count(s.lines)), len(europe.keys), len(asia.booked)}
 	dead := []int{0, 0, int(count(s.dead))}
-	where := []string{"messages of the second stream", "lines of the file", "booked"}
+	where := []string{"second stream", "file", "booked"}
 	t.unmatched = len(all)
 	for i, b := range branches {
 		stats := b.sub.Stats()
@@ -71,7 +71,7 @@ func (t table) check() error {
 }
 
 func (t table) print(out io.Writer) {
-	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "consumer\tmatching\tacked\tnacked\tdone\tdead letters\t")
 	var done, dead int
 	for _, r := range t.rows {
@@ -80,7 +80,7 @@ func (t table) print(out io.Writer) {
 		dead += r.dead
 	}
 	w.Flush()
-	fmt.Fprintf(out, "\n%d done + %d dead letters + %d that match no filter = %d of %d records\n",
+	fmt.Fprintf(out, "\n%d done + %d dead letters + %d without a consumer = %d of %d records\n",
 		done, dead, t.unmatched, done+dead+t.unmatched, t.published)
 	if err := t.check(); err != nil {
 		fmt.Fprintln(out, "the counts do not add up:", err)

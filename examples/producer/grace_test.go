@@ -134,18 +134,26 @@ func TestProgressShowsTheLastErrorWhileSomethingIsUnsent(t *testing.T) {
 	for _, row := range []struct {
 		stats  sequin.PublisherStats
 		failed int64
-		shows  bool
+		shows  string
 	}{
-		{sequin.PublisherStats{LastError: refused, Buffered: 1}, 0, true},
-		{sequin.PublisherStats{LastError: refused}, 1, true},
-		{sequin.PublisherStats{LastError: refused}, 0, false},
-		{sequin.PublisherStats{Buffered: 1}, 1, false},
+		{sequin.PublisherStats{LastError: refused, Buffered: 1}, 0, "last error: 403 Forbidden"},
+		{sequin.PublisherStats{LastError: refused}, 1, "last error: 403 Forbidden"},
+		{sequin.PublisherStats{LastError: refused}, 0, ""},
+		{sequin.PublisherStats{Buffered: 1}, 1, ""},
 	} {
-		line := newMeter().line(row.stats, 3, row.failed, 0)
-		if row.shows {
-			require.Contains(t, line, "last error: 403 Forbidden")
-		} else {
-			require.NotContains(t, line, "last error")
+		m := newMeter()
+		for range 2 {
+			require.Equal(t, row.shows, m.trouble(row.stats, row.failed))
+			require.Empty(t, m.trouble(row.stats, row.failed), "once an outage")
+			require.Empty(t, m.trouble(sequin.PublisherStats{LastError: refused}, 0), "it is over")
 		}
 	}
+}
+
+func TestProgressFitsInto80Columns(t *testing.T) {
+	m := newMeter()
+	m.last = m.last.Add(-10 * time.Second)
+	many := sequin.PublisherStats{Sent: 12_345_678, Buffered: 20_000, Batches: 12_345_678, Retries: 12_345_678}
+	require.LessOrEqual(t, len(m.line(many, 12_345_678, 0, 0)), 80)
+	require.LessOrEqual(t, len(m.summary(many)), 80)
 }

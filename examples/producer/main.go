@@ -40,8 +40,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stderr io.Writer, 
 		return exitSent
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "producer: %v\n", err)
-		return exitUsage
+		return exitUsage // parseOptions has printed the reason
 	}
 	input, closeInput, err := o.open(stdin)
 	if err != nil {
@@ -58,7 +57,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stderr io.Writer, 
 
 // produce sends everything. Its error lists what could not be sent.
 func produce(ctx context.Context, o options, input io.Reader, stderr io.Writer, live bool) error {
-	client, err := sequin.NewClient(sequin.Config{BaseURL: o.url, Token: o.token})
+	client, err := sequin.NewClient(sequin.Config{BaseURL: o.url})
 	if err != nil {
 		return err
 	}
@@ -87,8 +86,9 @@ func produce(ctx context.Context, o options, input io.Reader, stderr io.Writer, 
 	defer context.AfterFunc(ctx, func() { stop(errInterrupted) })()
 	tracked, m := newTracker(pub, rejected, stop), newMeter()
 	f := &feeder{o: o, tracker: tracked, rejects: rejected}
-	shown := showProgress(stderr, live, o.every, func() string {
-		return m.line(pub.Stats(), f.read.Load(), tracked.failed.Load(), rejected.count())
+	shown := showProgress(stderr, live, o.every, func() (line, trouble string) {
+		stats, failed := pub.Stats(), tracked.failed.Load()
+		return m.line(stats, f.read.Load(), failed, rejected.count()), m.trouble(stats, failed)
 	})
 	fed := f.feedAll(readCtx, sendCtx, spooled, input)
 	if fed != nil {
@@ -97,5 +97,6 @@ func produce(ctx context.Context, o options, input io.Reader, stderr io.Writer, 
 	closed := sendCtx.closePublisher(pub)
 	left := tracked.unsent()
 	shown.end()
+	fmt.Fprintln(stderr, m.summary(pub.Stats()))
 	return errors.Join(fed, closed, o.spoolUnsent(left, f.rest), rejected.close())
 }

@@ -219,6 +219,7 @@ func TestAMessageThatCanNeverBeSentLeavesTheSpool(t *testing.T) {
 }
 
 func TestWrongArgumentsAreExplained(t *testing.T) {
+	t.Setenv("SEQUIN_TOKEN", "s3cret")
 	for _, row := range []struct {
 		args []string
 		says string
@@ -227,17 +228,18 @@ func TestWrongArgumentsAreExplained(t *testing.T) {
 		{[]string{"-stream", "s", "-format", "xml"}, "must be ndjson, csv or lines"},
 		{[]string{"-stream", "s", "-key", "{"}, "needs a name"},
 		{[]string{"-stream", "s", "-grace", "-1s"}, "must not be negative"},
-		{[]string{"-stream", "s", "a", "b"}, "one file at a time"},
+		{[]string{"-stream", "s", "a", "b"}, `unexpected argument "b"`},
 		{[]string{"-stream", "s", filepath.Join("no", "such", "file")}, "no such file"},
-		{[]string{"-nonsense"}, "-h explains"},
+		{[]string{"-nonsense"}, "producer: flag provided but not defined: -nonsense\nusage: producer -stream NAME"},
 	} {
 		var out screen
 		require.Equal(t, exitUsage, run(t.Context(), row.args, strings.NewReader(""), &out, false))
-		require.Contains(t, out.String(), row.says)
+		require.Equal(t, 1, strings.Count(out.String(), row.says), "%q once in %q", row.says, out.String())
 	}
 	var out screen
 	require.Equal(t, exitSent, run(t.Context(), []string{"-h"}, strings.NewReader(""), &out, false))
 	require.Contains(t, out.String(), "A second ctrl-C")
+	require.NotContains(t, out.String(), "s3cret")
 }
 
 func TestABrokenSpoolIsLeftAlone(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -9,15 +10,17 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/sequin-go/sequin/examples/internal/command"
 )
 
-const help = `producer sends the records of a file to a Sequin stream.
+var producer = command.Command{Name: "producer", Usage: "-stream NAME [options] [FILE]", Files: 1, About: `Sends the records of a file to a Sequin stream.
 
     producer -stream orders -key 'orders.{customer}.{id}' orders.ndjson
     producer -stream orders -key 'orders.{customer}.{id}' -create -spool unsent.ndjson orders.csv
     tail -F app.log | producer -stream logs -format lines -key 'web1.{uuid}'
 
-The input is a file, or standard input if none is given. Its format follows from its name, or from -format:
+The token of the server is read from $SEQUIN_TOKEN. The input is a file, or standard input if none is given. Its format follows from its name, or from -format:
 
     ndjson   one JSON object per line; the data of a message is the unchanged line
     csv      a table whose first row names the columns; the data is the row as a JSON object of strings
@@ -35,21 +38,20 @@ is sent first at the next start. A record is rejected only if it can never be se
 calls it invalid, or a later message of its key was sent. A second ctrl-C ends the program at once and loses what is unsent.
 
 Exit codes: 0 everything was sent; 1 something was not sent, and the last lines say what; 2 the arguments are wrong.
+`}
 
-`
-
-var errHelp = errors.New("help was requested")
+var errHelp = flag.ErrHelp
 
 // options are the command's arguments.
 type options struct {
-	url, token, stream string
-	create             bool
-	file, format       string
-	skip               int64
-	key                template
-	spool, rejects     string
-	retryFor, grace    time.Duration
-	every              time.Duration
+	url, stream     string
+	create          bool
+	file, format    string
+	skip            int64
+	key             template
+	spool, rejects  string
+	retryFor, grace time.Duration
+	every           time.Duration
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -57,28 +59,20 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var key string
 	var sanitize bool
 	flags := flag.NewFlagSet("producer", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() { fmt.Fprint(stderr, help); flags.PrintDefaults() }
-	flags.StringVar(&o.url, "url", "", "the server's `address`; default $SEQUIN_URL, then http://localhost:7376")
-	flags.StringVar(&o.token, "token", "", "the server's bearer `token`; default $SEQUIN_TOKEN")
-	flags.StringVar(&o.stream, "stream", "", "the stream's `name` or id")
+	flags.StringVar(&o.url, "url", "", "the `URL` of the server (default $SEQUIN_URL, then http://localhost:7376)")
+	flags.StringVar(&o.stream, "stream", "", "the `NAME` or id of the stream")
 	flags.BoolVar(&o.create, "create", false, "create the stream if it does not exist")
-	flags.StringVar(&o.format, "format", "", "ndjson, csv or lines; default by the name of the file")
-	flags.StringVar(&key, "key", "records.{line}", "the `template` of keys")
+	flags.StringVar(&o.format, "format", "", "the `FORMAT`: ndjson, csv or lines (default by the name of the file)")
+	flags.StringVar(&key, "key", "records.{line}", "the `TEMPLATE` of keys")
 	flags.BoolVar(&sanitize, "sanitize", false, "replace characters that a key must not contain by _")
-	flags.Int64Var(&o.skip, "skip", 0, "leave out the first `n` records")
-	flags.StringVar(&o.spool, "spool", "", "the `file` for messages that could not be sent; it is sent first at the next start")
-	flags.StringVar(&o.rejects, "rejects", "", "the `file` for records that can never be sent; default only stderr")
-	flags.DurationVar(&o.retryFor, "retry-for", 0, "retry a message for this `duration` in an outage before it is spooled; default without limit")
-	flags.DurationVar(&o.grace, "grace", 10*time.Second, "continue sending for this `duration` after ctrl-C, or while the server refuses everything")
-	flags.DurationVar(&o.every, "every", 5*time.Second, "report progress at this `interval` if stderr is not a terminal")
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return o, errHelp
-	} else if err != nil {
-		return o, errors.New("-h explains the arguments")
-	}
-	if o.token == "" {
-		o.token = os.Getenv("SEQUIN_TOKEN") // not the default of the flag, which -h would print
+	flags.Int64Var(&o.skip, "skip", 0, "leave out the first `N` records")
+	flags.StringVar(&o.spool, "spool", "", "the `FILE` for messages that could not be sent; it is sent first at the next start")
+	flags.StringVar(&o.rejects, "rejects", "", "the `FILE` for records that can never be sent (default only stderr)")
+	flags.DurationVar(&o.retryFor, "retry-for", 0, "retry a message for this `TIME` in an outage before it is spooled (default without limit)")
+	flags.DurationVar(&o.grace, "grace", 10*time.Second, "continue sending for this `TIME` after ctrl-C, or while the server refuses everything")
+	flags.DurationVar(&o.every, "every", 5*time.Second, "report progress each `TIME` if stderr is not a terminal")
+	if err := producer.Parse(flags, args, stderr); err != nil {
+		return o, err
 	}
 	o.file = flags.Arg(0)
 	if o.format == "" {
@@ -86,17 +80,23 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	}
 	var err error
 	o.key, err = parseTemplate(key, sanitize)
-	switch {
-	case flags.NArg() > 1:
-		return o, fmt.Errorf("one file at a time, not %d", flags.NArg())
-	case o.stream == "":
-		return o, errors.New("-stream is needed")
-	case formats[o.format] == nil:
-		return o, fmt.Errorf("-format is %q, must be ndjson, csv or lines", o.format)
-	case o.grace < 0 || o.every <= 0 || o.skip < 0:
-		return o, errors.New("-grace and -skip must not be negative, -every must be positive")
+	if err = cmp.Or(o.check(), err); err != nil {
+		return o, producer.Refuse(stderr, err)
 	}
-	return o, err
+	return o, nil
+}
+
+// check returns what is wrong with the options.
+func (o options) check() error {
+	switch {
+	case o.stream == "":
+		return errors.New("-stream is needed")
+	case formats[o.format] == nil:
+		return fmt.Errorf("-format is %q, must be ndjson, csv or lines", o.format)
+	case o.grace < 0 || o.every <= 0 || o.skip < 0:
+		return errors.New("-grace and -skip must not be negative, -every must be positive")
+	}
+	return nil
 }
 
 func formatOf(file string) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -37,10 +38,10 @@ type process struct {
 }
 
 // start starts the command. If an option is given twice, the second one counts.
-func start(t *testing.T, srv *sequintest.Server, args ...string) *process {
+func start(t *testing.T, srv *sequintest.Server, token string, args ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(os.Args[0], append([]string{"-url", srv.Listen(), "-stream", "s", "-key", "k", "-grace", "50ms", "-every", "10ms"}, args...)...), out: &screen{}}
-	p.Env = append(os.Environ(), asProducer+"=1")
+	p.Env = append(os.Environ(), asProducer+"=1", "SEQUIN_TOKEN="+token)
 	p.Stderr = p.out
 	var err error
 	p.stdin, err = p.StdinPipe()
@@ -115,6 +116,7 @@ func createStream(t *testing.T, srv *sequintest.Server) {
 var failures = []struct {
 	name     string
 	args     []string
+	token    string // instead of the right one
 	noStream bool
 	passed   int    // sends that are accepted before
 	status   int    // of the answers to the other sends, and to reads of the stream; 0 for the server's own
@@ -122,7 +124,7 @@ var failures = []struct {
 	says     string
 	endless  bool // the command waits until it is interrupted
 }{
-	{name: "a wrong token", args: []string{"-token", "wrong"}, says: "401 Unauthorized"},
+	{name: "a wrong token", token: "wrong", says: "401 Unauthorized"},
 	{name: "a mistyped stream", noStream: true, says: "404 Not Found"},
 	{name: "a refusal midway", passed: 3, status: http.StatusForbidden, body: `{"summary":"no"}`, says: "403 Forbidden"},
 	{name: "an outage longer than retry-for", args: []string{"-retry-for", "1ns"}, passed: 1, status: http.StatusServiceUnavailable, says: "503"},
@@ -157,7 +159,7 @@ func TestUnsentMessagesAreSpooledAndSentFirstAtTheNextStart(t *testing.T) {
 					spool := filepath.Join(t.TempDir(), "spool.ndjson")
 
 					const n = 10
-					first := start(t, srv, append([]string{"-token", "right", "-spool", spool}, failure.args...)...)
+					first := start(t, srv, cmp.Or(failure.token, "right"), append([]string{"-spool", spool}, failure.args...)...)
 					first.feed(t, lines(1, n))
 					if end.inputEnds {
 						require.NoError(t, first.stdin.Close())
@@ -186,7 +188,7 @@ func TestUnsentMessagesAreSpooledAndSentFirstAtTheNextStart(t *testing.T) {
 					if failure.noStream {
 						createStream(t, srv)
 					}
-					second := start(t, srv, "-token", "right", "-spool", spool)
+					second := start(t, srv, "right", "-spool", spool)
 					second.feed(t, lines(a.read+1, a.read+5))
 					require.NoError(t, second.stdin.Close())
 					require.Equal(t, account{code: exitSent, read: a.unsent + 5, sent: a.unsent + 5}, second.end(t), second.out)

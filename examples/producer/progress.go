@@ -24,12 +24,12 @@ func isTerminal(f *os.File) bool {
 type progress struct {
 	w           io.Writer
 	live        bool
-	line        func() string
+	state       func() (line, trouble string)
 	stop, ended chan struct{}
 }
 
-func showProgress(w io.Writer, live bool, every time.Duration, line func() string) *progress {
-	p := &progress{w: w, live: live, line: line, stop: make(chan struct{}), ended: make(chan struct{})}
+func showProgress(w io.Writer, live bool, every time.Duration, state func() (line, trouble string)) *progress {
+	p := &progress{w: w, live: live, state: state, stop: make(chan struct{}), ended: make(chan struct{})}
 	if live {
 		every = refresh
 	}
@@ -55,12 +55,17 @@ func (p *progress) run(every time.Duration) {
 	}
 }
 
+// show prints the line. An error that has begun is printed above it, on a line of its own.
 func (p *progress) show() {
+	line, trouble := p.state()
+	before, after := "", "\n"
 	if p.live {
-		fmt.Fprint(p.w, clearLine, p.line())
-		return
+		before, after = clearLine, ""
 	}
-	fmt.Fprintln(p.w, p.line())
+	if trouble != "" {
+		fmt.Fprintf(p.w, "%s%s\n", before, trouble)
+	}
+	fmt.Fprint(p.w, before, line, after)
 }
 
 // end shows the final state.
@@ -69,26 +74,38 @@ func (p *progress) end() {
 	<-p.ended
 }
 
-// meter formats progress lines. It is used by one goroutine.
+// meter formats progress lines. One goroutine uses it at a time.
 type meter struct {
 	began, last time.Time
 	sent        uint64 // at the time last
+	troubled    bool   // the latest call of trouble was in an outage
 }
 
 func newMeter() *meter { now := time.Now(); return &meter{began: now, last: now} }
 
-// line has the rate since the previous line, and the average. While a message is not sent it has the last error, too, which
-// may be that of a refusal or of a retry.
+// line has the totals, and the rate since the previous line. It fits into 80 columns.
 func (m *meter) line(s sequin.PublisherStats, read, failed, rejected int64) string {
 	now := time.Now()
 	rate := perSecond(s.Sent-m.sent, now.Sub(m.last))
 	m.sent, m.last = s.Sent, now
-	text := fmt.Sprintf("%d read, %d sent (%d/s, on average %d/s), %d buffered, %d requests, %d retries, %d failed, %d rejected",
-		read, s.Sent, rate, perSecond(s.Sent, now.Sub(m.began)), s.Buffered, s.Batches, s.Retries, failed, rejected)
-	if s.LastError != nil && (s.Buffered > 0 || failed > 0) {
-		text += fmt.Sprintf("; last error: %.120v", s.LastError)
+	return fmt.Sprintf("%d read, %d sent (%d/s), %d buffered, %d failed, %d rejected", read, s.Sent, rate, s.Buffered, failed, rejected)
+}
+
+// trouble describes the last error while a message is not sent: that of a refusal or of a retry. Otherwise it is empty. It
+// returns each error once: an error that follows another one without a success in between is of the same outage.
+func (m *meter) trouble(s sequin.PublisherStats, failed int64) string {
+	is := s.LastError != nil && (s.Buffered > 0 || failed > 0)
+	began := is && !m.troubled
+	m.troubled = is
+	if !began {
+		return ""
 	}
-	return text
+	return fmt.Sprintf("last error: %v", s.LastError)
+}
+
+// summary is the last line. It has the average rate.
+func (m *meter) summary(s sequin.PublisherStats) string {
+	return fmt.Sprintf("%d/s on average, %d requests, %d retries", perSecond(s.Sent, time.Since(m.began)), s.Batches, s.Retries)
 }
 
 func perSecond(n uint64, d time.Duration) int {

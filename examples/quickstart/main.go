@@ -3,18 +3,21 @@
 //
 //	go run ./examples/quickstart
 //
-// Nothing has to be installed: the server runs inside the process. If $SEQUIN_URL is set, that server is used instead.
+// Nothing has to be installed: the server runs inside the process. If $SEQUIN_URL is set, that server is used instead, with
+// the token of $SEQUIN_TOKEN.
 package main
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
 	"os/signal"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,13 +25,21 @@ import (
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/examples/internal/backend"
 	"github.com/sequin-go/sequin/examples/internal/clocks"
+	"github.com/sequin-go/sequin/examples/internal/command"
 )
 
+var quickstart = command.Command{Name: "quickstart", Usage: "(no options)", About: `Sends a real data set through the whole library and shows what arrived. The server runs inside the
+process, or is that of $SEQUIN_URL and $SEQUIN_TOKEN.
+`}
+
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	if err := quickstart.Parse(flag.NewFlagSet("quickstart", flag.ContinueOnError), os.Args[1:], os.Stderr); err != nil {
+		os.Exit(command.ExitCode(err))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "\nquickstart:", err)
+		fmt.Fprintln(os.Stderr, "quickstart:", err)
 		os.Exit(1)
 	}
 }
@@ -61,7 +72,9 @@ func run(ctx context.Context) (err error) {
 		// On a context of its own, so that the stream is deleted after an interrupt, too.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		err = errors.Join(err, client.DeleteStream(ctx, stream))
+		if left := client.DeleteStream(ctx, stream); err == nil {
+			err = left // otherwise it most likely has the same reason
+		}
 	}()
 	readers := []*reader{newReader("america", "tz.america.>", all), newReader("europe", "tz.europe.>", all)}
 	for _, r := range readers {

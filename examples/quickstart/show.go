@@ -94,13 +94,13 @@ func printTable(sent *writer, readers []*reader, requests *requestCounter) {
 		fmt.Printf("%s was nacked on purpose, and redelivered after %v\n", r.nacked, r.redeliveredAfter.Round(100*time.Microsecond))
 	}
 	fmt.Println()
-	t := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', tabwriter.AlignRight)
+	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "\tsent\tdelivered\tacked\tredelivered\tmessages/s\trequests\t")
 	stats, took := sent.progress()
 	fmt.Fprintf(t, "publisher\t%d\t\t\t\t%.0f\t%d\t\n", stats.Sent, float64(stats.Sent)/took.Seconds(), requests.count("/messages"))
 	acked := 0
 	for _, r := range readers {
-		fmt.Fprintf(t, "consumer %s\t\t%d\t%d\t%d\t%.0f\t%d\t\n", r.filter, r.delivered, r.acked, r.redelivered,
+		fmt.Fprintf(t, "%s\t\t%d\t%d\t%d\t%.0f\t%d\t\n", r.filter, r.delivered, r.acked, r.redelivered,
 			float64(r.acked)/r.took.Seconds(), requests.count(r.consumer))
 		acked += r.acked
 	}

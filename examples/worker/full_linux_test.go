@@ -15,7 +15,7 @@ func TestAWorkerOnAFullDiskStops(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	require.NoError(t, err)
 	defer full.Close()
-	p := command(t, "-url", srv.Listen(), "-stream", "orders", "-consumer", "billing", "-workers", fmt.Sprint(workers))
+	p := workerCommand(t, "-url", srv.Listen(), "-stream", "orders", "-consumer", "billing", "-workers", fmt.Sprint(workers))
 	p.cmd.Stdout = full
 	require.NoError(t, p.cmd.Start())
 	requireStopped(t, srv, p, "no space left on device", total, workers)

@@ -42,8 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitDrained
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "worker: %v\n", err)
-		return exitUsage
+		return exitUsage // parseOptions has printed the reason
 	}
 	if err := serve(ctx, o, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "worker: %v\n", err)
@@ -56,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	client, err := sequin.NewClient(sequin.Config{BaseURL: o.url, Token: o.token})
+	client, err := sequin.NewClient(sequin.Config{BaseURL: o.url})
 	if err != nil {
 		return err
 	}

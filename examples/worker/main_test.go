@@ -34,7 +34,7 @@ type process struct {
 	stderr bytes.Buffer
 }
 
-func command(t *testing.T, args ...string) *process {
+func workerCommand(t *testing.T, args ...string) *process {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
@@ -46,7 +46,7 @@ func command(t *testing.T, args ...string) *process {
 
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := command(t, args...)
+	p := workerCommand(t, args...)
 	out, err := p.cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Start())
@@ -196,7 +196,7 @@ func requireStopped(t *testing.T, srv *sequintest.Server, p *process, reason str
 func TestAWorkerWithAClosedPipeStops(t *testing.T) {
 	const total, workers = 500, 4
 	srv := prepare(t, total)
-	p := command(t, "-url", srv.Listen(), "-stream", "orders", "-consumer", "billing", "-workers", fmt.Sprint(workers), "-each", "2ms")
+	p := workerCommand(t, "-url", srv.Listen(), "-stream", "orders", "-consumer", "billing", "-workers", fmt.Sprint(workers), "-each", "2ms")
 	out, err := p.cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Start())
@@ -207,23 +207,26 @@ func TestAWorkerWithAClosedPipeStops(t *testing.T) {
 }
 
 func TestWrongUsageIsExplained(t *testing.T) {
+	t.Setenv("SEQUIN_TOKEN", "s3cret")
 	for _, row := range []struct {
 		args string
 		code int
 		want string
 	}{
-		{"-h", exitDrained, "exit codes:"},
+		{"-h", exitDrained, "Exit codes:"},
 		{"", exitUsage, "-stream and -consumer must be given"},
 		{"-stream s -consumer c extra", exitUsage, `unexpected argument "extra"`},
 		{"-stream s -consumer c -workers 0", exitUsage, "-workers is 0"},
 		{"-stream s -consumer c -grace 0s", exitUsage, "-grace 0s"},
-		{"-nonsense", exitUsage, "nonsense"},
+		{"-nonsense", exitUsage, "worker: flag provided but not defined: -nonsense\nusage: worker -stream NAME"},
 		{"-stream s -consumer c -url ftp://x", exitLeft, "must begin with http"},
 		{"-stream s -consumer c -url http://127.0.0.1:1", exitLeft, "cannot reach"},
 	} {
 		var out, stderr bytes.Buffer
 		require.Equal(t, row.code, run(t.Context(), strings.Fields(row.args), &out, &stderr), row.args)
 		require.Contains(t, stderr.String(), row.want, row.args)
+		require.Equal(t, 1, strings.Count(stderr.String(), row.want), "once")
+		require.NotContains(t, stderr.String(), "s3cret")
 		require.Empty(t, out.String())
 	}
 }

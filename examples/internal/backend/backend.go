@@ -28,6 +28,6 @@ func Find() (Server, error) {
 	web := srv.HTTPServer()
 	go web.Serve(ln) // ends with web.Close
 	url := "http://" + ln.Addr().String()
-	return Server{URL: url, Where: url + ", inside this process; set SEQUIN_URL to use another",
+	return Server{URL: url, Where: url + ", in this process; $SEQUIN_URL names another",
 		Stop: func() { srv.Close(); web.Close() }}, nil
 }
