@@ -1,0 +1,125 @@
+package torture
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// load runs a load on a store in memory and returns the events.
+func load(t *testing.T, st store.Store, plan Plan) []Event {
+	t.Helper()
+	var j Journal
+	require.NoError(t, NewWorkload(st, plan, j.Add).Run(t.Context()))
+	return j.Events()
+}
+
+func TestALoadOnASoundStoreIsWithoutFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := store.NewMemory()
+		require.NoError(t, Setup(t.Context(), st))
+		a := NewAccounts()
+		for seed := range uint64(3) {
+			plan := a.Plan()
+			plan.Seed, plan.Steps = seed, 200
+			for _, e := range load(t, st, plan) {
+				a.Apply(e)
+			}
+			require.Empty(t, a.Check(t.Context(), st, false))
+		}
+		require.Empty(t, a.Drain(t.Context(), st, func() { time.Sleep(AckWait) }))
+	})
+}
+
+// find finds a stream.
+func find(st store.Store, name string) store.Stream {
+	s, err := st.Stream(context.Background(), name)
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// breakages break what a store holds, or what was said about it. want is what the accounts say then.
+var breakages = map[string]struct {
+	broken func(st store.Store, events []Event) []Event
+	want   string
+}{
+	"a send is lost": {func(_ store.Store, events []Event) []Event {
+		return append(events, Event{Op: Send, Phase: Done, Stream: logStream, Send: 50})
+	}, "log: send 0.50 was answered and is lost"},
+	"a version is lost": {func(_ store.Store, events []Event) []Event {
+		return append(events, Event{Op: Send, Phase: Done, Stream: keysStream, Send: 50})
+	}, "keys: version 0.50.0 of k.0.0 was answered; there is 0.30.0"},
+	"the newest of a retained stream is lost": {func(_ store.Store, events []Event) []Event {
+		return append(events, Event{Op: Send, Phase: Asked, Stream: keepStream, Send: 50}, Event{Op: Send, Phase: Done, Stream: keepStream, Send: 50})
+	}, "keep: send 0.50 was answered and is missing, while an older one is there"},
+	"a send is there that was refused": {func(st store.Store, events []Event) []Event {
+		_, _ = find(st, logStream).Send(context.Background(), store.Once{}, batch(0, 50))
+		return append(events, Event{Op: Send, Phase: Asked, Stream: logStream, Send: 50}, Event{Op: Send, Phase: Refused, Stream: logStream, Send: 50})
+	}, "log: message 0.50.0 is there, but its send was never asked for or was refused"},
+	"half of a batch is there": {func(st store.Store, events []Event) []Event {
+		_, _ = find(st, logStream).Send(context.Background(), store.Once{}, batch(0, 50)[:2])
+		return append(events, Event{Op: Send, Phase: Asked, Stream: logStream, Send: 50})
+	}, "log: 2 of 3 messages of send 0.50 are there"},
+	"a send is there twice": {func(st store.Store, events []Event) []Event {
+		_, _ = find(st, logStream).Send(context.Background(), store.Once{}, batch(0, 39))
+		return events
+	}, "log: message 0.39.0 is there twice"},
+	"data is cut": {func(st store.Store, events []Event) []Event {
+		_, _ = find(st, logStream).Send(context.Background(), store.Once{}, []store.Message{{Key: "k.0.0", Data: "0.50.0 0.5"}})
+		return append(events, Event{Op: Send, Phase: Asked, Stream: logStream, Send: 50})
+	}, "is not what was sent: k.0.0=\"0.50.0 0.5\""},
+	"an ack is lost": {func(st store.Store, events []Event) []Event {
+		_, _ = find(st, logStream).Send(context.Background(), store.Once{}, batch(0, 42))
+		d := []Delivery{{Message: Message{0, 42, 0}}}
+		return append(events, Event{Op: Send, Phase: Done, Stream: logStream, Send: 42},
+			Event{Op: Settle, Phase: Asked, Stream: logStream, Consumer: allConsumer, Deliveries: d},
+			Event{Op: Settle, Phase: Done, Stream: logStream, Consumer: allConsumer, Deliveries: d})
+	}, "log/all: message 0.42.0 was acked, and is unsettled again"},
+	"a message is settled by nobody": {func(st store.Store, events []Event) []Event {
+		_, _ = find(st, logStream).Send(context.Background(), store.Once{}, batch(0, 42))
+		c, _ := find(st, logStream).Consumer(context.Background(), allConsumer)
+		got, _ := c.Receive(context.Background(), 100, nil)
+		for _, d := range got {
+			_ = c.Settle(context.Background(), []store.ID{d.ID}, store.Ack)
+		}
+		return append(events, Event{Op: Send, Phase: Done, Stream: logStream, Send: 42})
+	}, "log/all: message 0.42.0 was never acked, and is settled"},
+	"a stream is back": {func(st store.Store, events []Event) []Event {
+		_, _ = st.CreateStream(context.Background(), store.StreamOptions{Name: "t.7"})
+		return append(events, Event{Op: Create, Phase: Done, Stream: "t.7"}, Event{Op: Delete, Phase: Asked, Stream: "t.7"}, Event{Op: Delete, Phase: Done, Stream: "t.7"})
+	}, "stream t.7 was deleted, and is there"},
+	"an acked message is delivered": {func(_ store.Store, events []Event) []Event {
+		d := []Delivery{{Message: Message{0, 0, 0}, Count: 1}}
+		return append(events, Event{Op: Settle, Phase: Asked, Stream: logStream, Consumer: allConsumer, Deliveries: d},
+			Event{Op: Settle, Phase: Done, Stream: logStream, Consumer: allConsumer, Deliveries: d},
+			Event{Op: Receive, Phase: Done, Stream: logStream, Consumer: allConsumer, Deliveries: d})
+	}, "log/all: message 0.0.0, delivery 1 (00000000-0000-0000-0000-000000000000): it was acked by event "},
+}
+
+func TestTheAccountsFindWhatIsWrong(t *testing.T) {
+	ctx := context.Background()
+	for name, tt := range breakages {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := store.NewMemory()
+				require.NoError(t, Setup(ctx, st))
+				events := load(t, st, Plan{Steps: 40})
+				a := NewAccounts()
+				for _, e := range tt.broken(st, events) {
+					a.Apply(e)
+				}
+				faults := a.Check(ctx, st, false)
+				require.NotEmpty(t, faults)
+				require.Contains(t, strings.Join(faults, "\n"), tt.want)
+			})
+		})
+	}
+}

@@ -1,0 +1,292 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// The streams and consumers of a load.
+const (
+	logStream  = "log"  // appends
+	keepStream = "keep" // appends and drops
+	keysStream = "keys" // one message per key
+
+	allConsumer     = "all"
+	limitedConsumer = "limited" // with a max_deliver
+)
+
+const (
+	retained   = 50 // messages of keepStream
+	maxDeliver = 3  // of limitedConsumer
+)
+
+// AckWait is the length of every lease: longer than any load runs.
+const AckWait = time.Hour
+
+var streamOptions = []store.StreamOptions{
+	{Name: logStream}, {Name: keepStream, RetainUpTo: retained}, {Name: keysStream, OneMessagePerKey: true, ProcessUnmodified: true},
+}
+
+var consumerNames = []string{allConsumer, limitedConsumer}
+
+// Setup creates the streams and consumers of a load.
+func Setup(ctx context.Context, st store.Store) error {
+	for _, o := range streamOptions {
+		s, err := st.CreateStream(ctx, o)
+		if err != nil {
+			return err
+		}
+		for _, name := range consumerNames {
+			limits := store.ConsumerLimits{AckWait: AckWait, MaxAckPending: 1_000, MaxWaiting: 100}
+			if name == limitedConsumer {
+				limits.MaxDeliver = maxDeliver
+			}
+			if _, err := s.CreateConsumer(ctx, store.ConsumerOptions{Name: name, Filter: ">", ConsumerLimits: limits}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Plan is where a load begins: what the ones before it left.
+type Plan struct {
+	Seed  uint64
+	Next  map[string][]int      // of each stream, the number of the next send of each worker; it may be in doubt
+	Out   map[string][]Delivery // of each consumer, by stream/consumer, what is on lease
+	Churn int                   // the number of the next stream that is created and deleted
+	Steps int                   // of each sender; 0 for no end
+	Think time.Duration         // the longest time between two steps of a sender
+}
+
+// Workload is a load on a store.
+type Workload struct {
+	st   store.Store
+	plan Plan
+	add  func(Event)
+}
+
+// NewWorkload returns a load that passes every event to add, which may be called concurrently.
+func NewWorkload(st store.Store, plan Plan, add func(Event)) *Workload {
+	return &Workload{st: st, plan: plan, add: add}
+}
+
+const (
+	sendersOfStream     = 2
+	receiversOfConsumer = 2
+)
+
+// Run runs the load until every worker has made its steps, or ctx ends.
+func (w *Workload) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var senders, receivers sync.WaitGroup
+	for i, o := range streamOptions {
+		s, err := w.st.Stream(ctx, o.Name)
+		if err != nil {
+			return err
+		}
+		for worker := range sendersOfStream {
+			random := w.random(uint64(10*i + worker))
+			senders.Go(func() { w.send(ctx, s, o.Name, worker, random) })
+		}
+		for j, name := range consumerNames {
+			c, err := s.Consumer(ctx, name)
+			if err != nil {
+				return err
+			}
+			if err := w.release(ctx, c, w.plan.Out[o.Name+"/"+name]); err != nil {
+				return err
+			}
+			for k := range receiversOfConsumer {
+				r := &receiver{w: w, c: c, stream: o.Name, consumer: name, random: w.random(uint64(100 + 10*i + 4*j + k))}
+				old := w.plan.Out[o.Name+"/"+name]
+				old = old[:(len(old)+1)/2] // the others stay on lease for now
+				if k > 0 {
+					old = nil
+				}
+				receivers.Go(func() { r.run(ctx, old) })
+			}
+		}
+	}
+	senders.Go(func() { w.churn(ctx) })
+	senders.Wait()
+	cancel()
+	receivers.Wait()
+	return nil
+}
+
+func (w *Workload) random(worker uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(w.plan.Seed, worker))
+}
+
+func (w *Workload) more(ctx context.Context, step int) bool {
+	return ctx.Err() == nil && (w.plan.Steps == 0 || step < w.plan.Steps)
+}
+
+// send makes one send after the other. It repeats one until it is done.
+func (w *Workload) send(ctx context.Context, s store.Stream, stream string, worker int, random *rand.Rand) {
+	n := 0
+	if next := w.plan.Next[stream]; next != nil {
+		n = next[worker]
+	}
+	for step := 0; w.more(ctx, step); step++ {
+		e := Event{Op: Send, Phase: Asked, Stream: stream, Worker: worker, Send: n}
+		w.add(e)
+		_, err := s.Send(context.Background(), once(stream, worker, n), batch(worker, n))
+		w.finish(e, err)
+		if err == nil {
+			n++
+		} else {
+			pause(random)
+		}
+		if w.plan.Think > 0 {
+			time.Sleep(time.Duration(random.Int64N(int64(w.plan.Think))))
+		}
+	}
+}
+
+// finish adds the event of an operation that returned err.
+func (w *Workload) finish(e Event, err error) {
+	e.Phase = phaseOf(err)
+	if err != nil {
+		e.Err = err.Error()
+	}
+	w.add(e)
+}
+
+// pause lets others run after an error.
+func pause(random *rand.Rand) { time.Sleep(time.Duration(random.IntN(1_000)) * time.Microsecond) }
+
+// churn creates and deletes streams.
+func (w *Workload) churn(ctx context.Context) {
+	random := w.random(1_000)
+	for n := w.plan.Churn; w.more(ctx, n-w.plan.Churn); n++ {
+		e := Event{Op: Create, Phase: Asked, Stream: fmt.Sprint("t.", n)}
+		w.add(e)
+		s, err := w.st.CreateStream(context.Background(), store.StreamOptions{Name: e.Stream, OneMessagePerKey: n%2 == 0})
+		w.finish(e, err)
+		if err != nil {
+			pause(random)
+			continue
+		}
+		if _, err := s.Send(context.Background(), store.Once{}, batch(0, n)); err != nil || n%4 == 0 {
+			continue
+		}
+		e.Op, e.Phase = Delete, Asked
+		w.add(e)
+		w.finish(e, s.Delete(context.Background()))
+	}
+}
+
+// receiver receives and settles.
+type receiver struct {
+	w                *Workload
+	c                store.Consumer
+	stream, consumer string
+	random           *rand.Rand
+	held             []Delivery // are settled after the next receive
+}
+
+// run settles what an earlier load left, and then what it receives.
+func (r *receiver) run(ctx context.Context, old []Delivery) {
+	r.settleSome(old)
+	for ctx.Err() == nil {
+		held := r.held
+		r.held = nil
+		r.settleSome(held)
+		e := Event{Op: Receive, Phase: Asked, Stream: r.stream, Consumer: r.consumer}
+		r.w.add(e)
+		got, err := r.c.Receive(context.Background(), 1+r.random.IntN(8), nil)
+		for _, d := range got {
+			m, ok := parse(d.Key, d.Data)
+			if !ok {
+				e.Err += fmt.Sprintf("seq %d is not what was sent: %s=%.100q ", d.Seq, d.Key, d.Data)
+			}
+			e.Deliveries = append(e.Deliveries, Delivery{m, d.Seq, d.ID, d.Count})
+		}
+		if err != nil {
+			e.Err = err.Error()
+		}
+		e.Phase = phaseOf(err)
+		r.w.add(e)
+		r.settleSome(e.Deliveries)
+		if err != nil {
+			pause(r.random)
+		}
+		if len(got) == 0 && err == nil && !r.wait(ctx) {
+			return
+		}
+	}
+}
+
+// wait waits until there is something to receive.
+func (r *receiver) wait(ctx context.Context) bool {
+	place, err := r.c.Queue(ctx)
+	if err != nil {
+		pause(r.random)
+		return !errors.Is(err, store.ErrClosed)
+	}
+	defer place.Leave()
+	select {
+	case <-place.Ready():
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// release nacks what is on lease and not in old: a crash has cut off the receive, and nobody knows the ids. Otherwise the
+// keys would wait for the ends of the leases.
+func (w *Workload) release(ctx context.Context, c store.Consumer, old []Delivery) error {
+	known := map[store.ID]bool{}
+	for _, d := range old {
+		known[d.ID] = true
+	}
+	s, err := c.State(ctx)
+	if err != nil {
+		return err
+	}
+	var ids []store.ID
+	for _, o := range s.Outstanding {
+		if !known[o.ID] {
+			ids = append(ids, o.ID)
+		}
+	}
+	return c.Settle(ctx, ids, store.Nack)
+}
+
+// settleSome acks most deliveries, nacks and returns others, and holds the rest.
+func (r *receiver) settleSome(all []Delivery) {
+	var groups [3][]Delivery
+	for _, d := range all {
+		switch n := r.random.IntN(20); {
+		case n < 14:
+			groups[store.Ack] = append(groups[store.Ack], d)
+		case n < 16:
+			groups[store.Nack] = append(groups[store.Nack], d)
+		case n < 18:
+			groups[store.Return] = append(groups[store.Return], d)
+		default:
+			r.held = append(r.held, d)
+		}
+	}
+	for how, group := range groups {
+		if len(group) == 0 {
+			continue
+		}
+		e := Event{Op: Settle, Phase: Asked, Stream: r.stream, Consumer: r.consumer, How: store.Settlement(how), Deliveries: group}
+		r.w.add(e)
+		ids := make([]store.ID, len(group))
+		for i, d := range group {
+			ids[i] = d.ID
+		}
+		r.w.finish(e, r.c.Settle(context.Background(), ids, e.How))
+	}
+}
