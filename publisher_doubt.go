@@ -19,6 +19,10 @@ import (
 // third attempt. These attempts send the same bytes with the same Idempotency-Key, which a server stores once.
 const triesInPlace = 3
 
+// controlsToGiveUp is how many controls in a row must fail before a batch fails because RetryFor is over, and before controls
+// get more time. If half of the requests fail at random, that happens to one batch in 32.
+const controlsToGiveUp = 5
+
 // doubt is what is known about a batch that failed without a stated reason.
 type doubt struct {
 	refusals   int // failures before it became a candidate
@@ -83,7 +87,7 @@ func (p *Publisher) passesOthers(ctx context.Context, b *messageBatch) bool {
 }
 
 // overdue returns the result of an attempt that failed without a stated reason, and after which RetryFor is over. Perhaps nothing
-// has been sent but this batch, and one of its messages is the cause. A control decides that at once: if it fails, the messages
+// has been sent but this batch, and one of its messages is the cause. Controls decide that at once: if they fail, the messages
 // fail; see afterControl.
 func (p *Publisher) overdue(b *messageBatch) messageResult {
 	d := &b.Work.doubt
@@ -135,14 +139,16 @@ func (p *Publisher) judge(ctx context.Context, b *messageBatch) (r messageResult
 
 // control makes an empty send. It is as large as b if the size may be the cause, so that no message fails because a link or
 // a proxy cannot carry its size. It times out as an attempt at a candidate does, so that a broken server among others that
-// work delays no decision. The time-out doubles after each control that fails, because the network may have become slower.
+// work delays no decision. After several controls that failed the time-out doubles with each, because the network may have
+// become slower.
 func (p *Publisher) control(ctx context.Context, b *messageBatch) error {
 	d, size := &b.Work.doubt, 0
 	if d.comparable {
 		size = len(b.Work.body.JSON)
 	}
 	limit := p.timeout()
-	timeout := min(limit, p.tracker.Timeout(size, limit)<<min(d.controls, 16)) // 16 doublings are more than enough, and do not overflow
+	doublings := min(max(0, d.controls-controlsToGiveUp), 16) // 16 are more than enough, and do not overflow
+	timeout := min(limit, p.tracker.Timeout(size, limit)<<doublings)
 	took, err := p.sendEmpty(ctx, size, timeout)
 	if err != nil {
 		return err
@@ -176,10 +182,13 @@ func (p *Publisher) afterControl(ctx context.Context, b *messageBatch, err error
 	if f.subject != subjectLoad {
 		p.tracker.Failed()
 	}
-	if p.cfg.RetryFor > 0 && p.exhausted(b)(&b.Items[0].Item) {
-		return p.failExhausted(b, w.last)
-	}
 	w.doubt.controls++
+	if p.cfg.RetryFor > 0 && p.exhausted(b)(&b.Items[0].Item) {
+		if w.doubt.controls >= controlsToGiveUp || !p.reached.Load() {
+			return p.failExhausted(b, w.last)
+		}
+		return messageResult{Again: []*messageBatch{b}, Wait: p.client.cfg.Retry.wait(0, err)}
+	}
 	wait := p.client.cfg.Retry.wait(w.failures+w.doubt.controls-1, err)
 	sizeMatters := f.kind == kindLost || f.status() == http.StatusRequestEntityTooLarge
 	if w.doubt.comparable && sizeMatters && !b.Candidate && len(b.Items) > 1 && len(w.body.JSON) > p.size(b).Limit() {

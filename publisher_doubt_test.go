@@ -238,6 +238,28 @@ func TestRetryForFailsNoCompanionsOfAMessageThatHangs(t *testing.T) {
 	}
 }
 
+// RetryFor ends, and a few controls fail by chance before one succeeds. That does not mean that nothing gets through.
+func TestRetryForFailsNobodyBecauseOfAFewControls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var controls atomic.Int64
+		w := newObstructedWorld(t, sequin.Config{}, func(r *http.Request, body string) (*http.Response, error) {
+			switch {
+			case strings.Contains(body, "poison"):
+				return hangs(r, body)
+			case !strings.Contains(body, "good") && controls.Add(1) < 5:
+				return resets(r, body)
+			}
+			return nil, nil
+		})
+		pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{Lanes: 1, RetryFor: 30 * time.Second})
+		require.NoError(t, err)
+		sendAll(t, pub, 1000, 500)
+		require.Len(t, failed(t, pub.Flush(w.ctx)), 1)
+		require.NoError(t, pub.Close(w.ctx))
+		require.GreaterOrEqual(t, controls.Load(), int64(5))
+	})
+}
+
 // One of four servers behind a load balancer never answers. That delays no decision for long, because controls time out as
 // attempts at candidates do.
 func TestAServerThatHangsAmongOthersDelaysNoDecision(t *testing.T) {
