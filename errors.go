@@ -318,7 +318,7 @@ func isAny(err error, targets ...error) (yes bool) {
 	return slices.ContainsFunc(targets, func(target error) bool { return target != nil && errors.Is(err, target) })
 }
 
-// PanicError is the error that a panic of a handler, or of DeadLetter.Key, counts as.
+// PanicError is the error that a panic of a handler, of DeadLetter.Key or of Config.TokenSource counts as.
 type PanicError struct {
 	// Value is what panic was called with.
 	Value any

@@ -34,8 +34,9 @@ type Config struct {
 	// TokenSource returns the token, for tokens that expire. The token is kept until Sequin refuses it with 401. Then
 	// TokenSource is called again, and the request is retried once with the new token. It is called by one goroutine at a
 	// time, with the ctx of the request that needs the token, and must return within Timeout. The request fails with an
-	// error that wraps its error; a Publisher and a Subscriber retry it, a one-shot call does not. It may not be set together
-	// with Token. If it is set, $SEQUIN_TOKEN is not read. Default none.
+	// error that wraps its error; a Publisher and a Subscriber retry it, a one-shot call does not. A panic counts as an
+	// error, which is a *PanicError. TokenSource may not be set together with Token. If it is set, $SEQUIN_TOKEN is not
+	// read. Default none.
 	TokenSource func(ctx context.Context) (string, error)
 	// HTTPClient makes the requests. Its Transport should keep an idle connection for every lane, poller and settle: about
 	// 12 for one Publisher and one Subscriber, where http.DefaultTransport keeps 2 a host. Redirects are never followed,
@@ -284,7 +285,9 @@ func NewClient(cfg Config) (*Client, error) {
 		assumed = 2
 	}
 	c := &Client{cfg: cfg, base: base, peer: transport.NewPeer(assumed), maxResponse: maxResponse}
-	c.tokens.Source = cfg.TokenSource
+	if cfg.TokenSource != nil {
+		c.tokens.Source = recovering(cfg.TokenSource)
+	}
 	if cfg.HTTPClient == nil {
 		c.own = newTransport(cfg.Timeout)
 		cfg.HTTPClient = &http.Client{Transport: c.own}
@@ -307,6 +310,19 @@ func NewClient(cfg Config) (*Client, error) {
 func (c *Client) Close() {
 	if c.own != nil {
 		c.own.CloseIdleConnections()
+	}
+}
+
+// recovering returns a TokenSource whose panic is an error. The goroutines of a Publisher and of a Subscriber call it, too, and
+// must not end the program.
+func recovering(source func(context.Context) (string, error)) func(context.Context) (string, error) {
+	return func(ctx context.Context) (token string, err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = recovered("TokenSource", v)
+			}
+		}()
+		return source(ctx)
 	}
 }
 

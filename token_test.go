@@ -329,3 +329,29 @@ func TestACtxThatEndsDuringTheRenewalOfATokenIsReported(t *testing.T) {
 		require.False(t, sequin.IsTransient(err))
 	})
 }
+
+// A TokenSource is also called by goroutines of a Publisher and of a Subscriber.
+func TestAPanicOfATokenSourceIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := prepared(t, sequin.Config{})
+		calls := 0
+		var err error
+		w.client, err = sequin.NewClient(sequin.Config{BaseURL: w.URL, HTTPClient: w.Server.Client(), TokenSource: func(context.Context) (string, error) {
+			if calls++; calls <= 2 {
+				panic("no vault")
+			}
+			return "token", nil
+		}})
+		require.NoError(t, err)
+		_, err = w.client.ListStreams(w.ctx)
+		var panicked *sequin.PanicError
+		require.ErrorAs(t, err, &panicked)
+		require.Equal(t, "no vault", panicked.Value)
+		require.ErrorContains(t, err, "TokenSource panicked")
+		pub, err := w.client.NewPublisher("s", sequin.PublisherConfig{})
+		require.NoError(t, err)
+		require.NoError(t, pub.SendSync(w.ctx, sequin.Message{Key: "k.1"}))
+		require.Equal(t, 3, calls)
+		require.NoError(t, pub.Close(w.ctx))
+	})
+}
