@@ -30,6 +30,7 @@ type writer struct {
 	marked   bool                // the newest record is a mark
 	fresh    bool                // no record of this opening is synced
 	timer    *time.Timer         // runs when unsynced: until the sync; or else when not marked: until the mark
+	syncs    int64               // of segments; for the benchmarks
 	stopped  chan struct{}       // closed at the end of run; nil before Start
 	closing  error               // what failed while the log was closed
 }
@@ -108,8 +109,8 @@ func (w *writer) write(g *group) error {
 	// The records of a segment are on disk before the next segment gets one.
 	first := w.fresh && !g.mark
 	if first {
-		if err := w.file.Sync(); err != nil {
-			return syncFailure(g.segment, err)
+		if err := w.syncFile(g.segment); err != nil {
+			return err
 		}
 		w.fresh = false
 	}
@@ -211,8 +212,8 @@ func (w *writer) cut(g *group, file vfs.File, failure error) error {
 func (w *writer) sync() error {
 	written := Pos(w.queue.written.Load())
 	if written != Pos(w.queue.durable.Load()) {
-		if err := w.file.Sync(); err != nil {
-			return syncFailure(written.Segment(), err)
+		if err := w.syncFile(written.Segment()); err != nil {
+			return err
 		}
 	}
 	w.nowSynced(written)
@@ -243,10 +244,7 @@ func (w *writer) finish() error {
 			return err
 		}
 	}
-	if err := w.file.Sync(); err != nil {
-		return syncFailure(w.queue.tail().Segment(), err)
-	}
-	return nil
+	return w.syncFile(w.queue.tail().Segment())
 }
 
 func writeFailure(do, name string, err error) error {
@@ -256,6 +254,12 @@ func writeFailure(do, name string, err error) error {
 	return fmt.Errorf("%w: %s %s: %w", store.ErrFailed, do, name, err)
 }
 
-func syncFailure(segment uint32, err error) error {
-	return fmt.Errorf("%w: sync %s: %w: %w: %w", store.ErrFailed, segmentName(segment), store.ErrUnknown, err, errFinal)
+// syncFile syncs the newest segment. A sync that fails is not tried again: the system may have dropped what it could not
+// write, and would report success.
+func (w *writer) syncFile(segment uint32) error {
+	w.syncs++
+	if err := w.file.Sync(); err != nil {
+		return fmt.Errorf("%w: sync %s: %w: %w: %w", store.ErrFailed, segmentName(segment), store.ErrUnknown, err, errFinal)
+	}
+	return nil
 }
