@@ -71,6 +71,11 @@ func (l *Log) create() error {
 	if err := l.writeFile(segmentName(1), l.o.SegmentBytes, head.encode()); err != nil {
 		return err
 	}
+	return l.writeFormat()
+}
+
+// writeFormat makes the directory that of a log.
+func (l *Log) writeFormat() error {
 	f := format{Format: formatVersion, Store: hex.EncodeToString(l.store[:])}
 	f.Check = f.check()
 	if err := l.writeFile(formatNew, 0, f.encode()); err != nil {

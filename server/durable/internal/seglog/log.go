@@ -64,8 +64,8 @@ type Options struct {
 	Logger       *slog.Logger  // default: discard
 }
 
-// The kinds that a caller may give a record are 0 to MaxKind. The log has records of its own above it, which neither
-// Replay nor a Reader shows.
+// MaxKind is the highest kind that a caller may give a record. The log has records of its own above it. Replay and Readers
+// show those of KindLost, which stand for what a repair could not read.
 const MaxKind = 0xef
 
 // MaxBody is the size of the largest body: a segment's offsets have 32 bits.
@@ -75,7 +75,7 @@ const MaxBody = 1 << 30
 type Record struct {
 	Pos     Pos
 	End     Pos    // of the record in its segment; the next record starts here or in the next segment
-	Kind    byte   // at most MaxKind
+	Kind    byte   // at most MaxKind, or KindLost
 	Stream  uint32 // as given to Append
 	Opening uint32 // the number of the opening that appended it
 	Body    []byte // valid until the function that was given the record returns, or until the Reader reads again
@@ -93,6 +93,7 @@ type Log struct {
 	store   [16]byte // the id that all files of this log carry
 	seed    seed
 	opening uint32
+	base    Pos   // what ReadSnapshot has returned
 	torn    int64 // bytes of the torn end that Open found
 
 	queue     *queue

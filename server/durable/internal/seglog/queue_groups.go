@@ -1,8 +1,6 @@
 package seglog
 
 import (
-	"encoding/binary"
-
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -30,8 +28,7 @@ func (q *queue) place(size int64) {
 
 // seal appends the last record of the segment.
 func (q *queue) seal(next uint32) {
-	body := binary.LittleEndian.AppendUint32(nil, next)
-	body = binary.LittleEndian.AppendUint32(body, uint32(q.size))
+	body := sealBody(next, q.size)
 	q.add(kindSeal, 0, body, q.seed.checksum(body))
 	q.groups[len(q.groups)-1].next = next
 	q.sealed = next

@@ -18,11 +18,12 @@ import (
 //	kind     u8
 const recordHeader = 4 + 4 + 8 + 8 + 4 + 4 + 1
 
-// The kinds of the log's own records.
+// The kinds of the log's own records. Callers see those of KindLost alone.
 const (
 	kindSeal    byte = MaxKind + 1 + iota // the last of a segment; the body is the number of the next one u32, and the size of its file u32
 	kindMark                              // says what is synced when no other record does
 	kindRemoved                           // the body lists segments that were removed
+	KindLost                              // stands for bytes that Repair could not read
 )
 
 // sealSize is the size of a seal. Each segment keeps room for it.
@@ -104,8 +105,13 @@ func (f frame) record() Record {
 	return Record{Pos: f.pos, End: f.pos + Pos(f.size), Kind: f.kind, Stream: f.stream, Opening: f.opening, Body: f.body}
 }
 
-// own reports whether the record is one of the log's own.
-func (f frame) own() bool { return f.kind > MaxKind }
+// own reports whether the record is one of the log's own, which callers do not see.
+func (f frame) own() bool { return f.kind > MaxKind && f.kind != KindLost }
+
+// sealBody is the body of a seal before the segment with that number, whose file has at least that size.
+func sealBody(next uint32, size int64) []byte {
+	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, next), uint32(size))
+}
 
 // sealedBy returns the number of the segment that follows a seal, and the size that its file has at least.
 func sealedBy(f frame) (number uint32, size int64) {

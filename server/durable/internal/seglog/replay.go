@@ -4,28 +4,27 @@ import (
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// Replay calls f for every record from the position on. It stops at the error of f, which it returns. A bad record, and a
-// file that is missing, is a *store.DamagedError. Replay comes after ReadSnapshot and before Start.
+// Replay calls f for every record from the position on, which is the one that ReadSnapshot returned, or one before it: then
+// f gets what is left of the records below the snapshot, too. It stops at the error of f, which it returns. A bad record,
+// and a file that is missing, is a *store.DamagedError. Replay comes after ReadSnapshot and before Start.
 func (l *Log) Replay(from Pos, f func(Record) error) error {
-	heads := l.segments.heads()
-	first := max(from.Segment(), 1)
-	for len(heads) > 0 && heads[0].number < first {
-		heads = heads[1:]
-	}
-	if len(heads) == 0 || heads[0].number != first {
-		return &store.DamagedError{File: segmentName(first)}
-	}
-	snapshot := Pos(0) // below it, segments may be missing that were removed; checkFiles checks them
-	if list := *l.snapshots.list.Load(); len(list) > 0 {
-		snapshot = list[0].from
-	}
-	for i, h := range heads {
-		if i > 0 && h.previous != heads[i-1].number && h.number > snapshot.Segment() {
+	last := uint32(0) // the segment before
+	for _, h := range l.segments.heads() {
+		if h.number < from.Segment() {
+			last = h.number
+			continue
+		}
+		// Only what lies below the snapshot can have been removed.
+		if h.previous != last && h.previous >= l.base.Segment() {
 			return &store.DamagedError{File: segmentName(h.previous)}
 		}
 		if err := l.replaySegment(h.number, from, f); err != nil {
 			return err
 		}
+		last = h.number
+	}
+	if least := max(from.Segment(), l.base.Segment()); last < least {
+		return &store.DamagedError{File: segmentName(least)}
 	}
 	return l.checkFiles()
 }
@@ -57,6 +56,7 @@ func (l *Log) replaySegment(number uint32, from Pos, f func(Record) error) error
 		return err
 	}
 	if s.gap && sealed {
+		l.segments.endsAt(number, stop.Offset())
 		return nil
 	}
 	if stop.Offset() != end || s.next != 0 && first != stop && !sealed {

@@ -48,6 +48,15 @@ func (t *segmentTable) add(head segmentHead) {
 	t.list = append(t.list, &segment{head: head, end: math.MaxInt64})
 }
 
+// endsAt notes where the records of a segment end, which the next segment does not say since it was removed.
+func (t *segmentTable) endsAt(number uint32, end int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.lookup(number); s != nil {
+		s.end, s.gap = end, false
+	}
+}
+
 // size returns the size of a segment's file, or math.MaxInt64 when it cannot be opened.
 func (t *segmentTable) size(number uint32) int64 {
 	f, err := t.fs.Open(t.path(segmentName(number)))

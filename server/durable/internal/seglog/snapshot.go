@@ -92,22 +92,26 @@ func (l *Log) removeSnapshots(list []snapshotHead) error {
 }
 
 // ReadSnapshot calls f for the newest snapshot that is whole, and returns where Replay must start. Without a snapshot it
-// returns 0 and does not call f. A snapshot that is damaged is logged and left out. An error of f is returned as it is.
+// returns 0 and does not call f. Open has logged and left out those that
+// are damaged. An error of f is returned as it is.
 func (l *Log) ReadSnapshot(f func(io.Reader) error) (from Pos, err error) {
-	for _, h := range *l.snapshots.list.Load() {
-		r, err := l.openSnapshot(h)
-		if err != nil {
-			return 0, err
-		}
-		defer r.file.Close()
-		removed, err := r.next()
-		if err != nil {
-			return 0, err
-		}
-		l.removed.decode(removed)
-		return h.from, f(r)
+	l.base = 0
+	list := *l.snapshots.list.Load()
+	if len(list) == 0 {
+		return 0, nil
 	}
-	return 0, nil
+	r, err := l.openSnapshot(list[0])
+	if err != nil {
+		return 0, err
+	}
+	defer r.file.Close()
+	removed, err := r.next()
+	if err != nil {
+		return 0, err
+	}
+	l.removed.decode(removed)
+	l.base = list[0].from
+	return l.base, f(r)
 }
 
 // KeepFrom returns the position from which the log must be kept, so that it can be opened from any one of the snapshots.
