@@ -119,8 +119,8 @@ type SubscriberConfig struct {
 	DrainTimeout time.Duration
 	// OnAckError is called for each ack and nack that failed after its method had returned nil, with ErrOutcomeUnknown,
 	// ErrLeaseExpired, an *APIError, or ErrClosed if the Subscriber stopped before it could send it. It is not called for
-	// an error that AckSync has returned. Calls are made one at a time, on goroutines of the Subscriber, which Close waits
-	// for: OnAckError must return soon and must not call Close. A panic is recovered and logged.
+	// an error that AckSync has returned. Calls are made one at a time, on goroutines of the Subscriber. Close waits up to a
+	// second for them. OnAckError may call Close, which then takes that second longer. A panic is recovered and logged.
 	OnAckError func(Delivery, error)
 }
 
@@ -189,9 +189,10 @@ type HandlerConfig struct {
 	// sent, and when its handler called NackAfter and returned an error. By then the delivery is settled, or its lease is
 	// over. It is not called when a stop interrupted the handler.
 	//
-	// Each call runs on a goroutine of its own, several may run at once, and a worker or a Publisher's lane waits for each.
-	// OnError must return soon, and must not call Close, nor Flush of the Publisher of a Pipe. A panic of it is recovered
-	// and logged.
+	// Each call runs on a goroutine of its own, several may run at once, and a worker waits for that of its own delivery.
+	// The lanes of the Publishers of a Pipe and of the dead letters do not wait, so that OnError may use these Publishers.
+	// While MaxInFlight such calls run, workers call no handler. OnError must return soon, and must not call Close of the
+	// Subscriber. A panic of it is recovered and logged.
 	OnError func(Delivery, error)
 }
 

@@ -14,7 +14,7 @@
 //	if err := pub.Send(ctx, "orders.1", `{"qty":4}`); err != nil { // buffers; waits only while the buffer is full
 //		return err
 //	}
-//	return pub.Close(ctx) // sends what is buffered
+//	return pub.Close(context.WithoutCancel(ctx)) // sends what is buffered, also after ctx has ended
 //
 // The smallest subscriber runs until ctx ends:
 //

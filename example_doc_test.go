@@ -19,7 +19,7 @@ func smallestPublisher(ctx context.Context, client *sequin.Client) error {
 	if err := pub.Send(ctx, "orders.1", `{"qty":4}`); err != nil { // buffers; waits only while the buffer is full
 		return err
 	}
-	return pub.Close(ctx) // sends what is buffered
+	return pub.Close(context.WithoutCancel(ctx)) // sends what is buffered, also after ctx has ended
 }
 
 // smallestSubscriber is the second one.

@@ -104,12 +104,12 @@ func (dl *deadLetters) sendUnhandled(d Delivery) {
 			r.Deliveries, r.Dead = d.Attempt, true
 		})
 	}
-	dl.send(d, r)
+	dl.send(d, r, directly)
 }
 
 // send passes a dead letter to the Publisher. If the lease is over it does nothing, because the original could not be acked
-// and is redelivered.
-func (dl *deadLetters) send(d Delivery, r failurelog.Record) {
+// and is redelivered. tell is that of notSent.
+func (dl *deadLetters) send(d Delivery, r failurelog.Record, tell func(func())) {
 	l := d.state.lease()
 	if lease.Past(time.Now(), l.Deadline) {
 		return
@@ -119,7 +119,7 @@ func (dl *deadLetters) send(d Delivery, r failurelog.Record) {
 		err = errNoRoom
 	}
 	if err != nil {
-		dl.notSent(d, err)
+		dl.notSent(d, err, tell)
 		return
 	}
 	out := dl.pool.outputs.Begin(failureID(d), d, 1, dl.ended)
@@ -172,17 +172,17 @@ func (dl *deadLetters) key(d Delivery) (key string, err error) {
 func (dl *deadLetters) ended(d Delivery, err error) {
 	dl.pool.sub.freePlace()
 	if err != nil {
-		dl.notSent(d, err)
+		dl.notSent(d, err, dl.pool.aside.Go)
 		return
 	}
 	dl.pool.sub.failures.Update(failureID(d), func(r *failurelog.Record) { r.LetterSent = true })
 	dl.pool.sub.log(slog.LevelWarn, "sent a message to the dead letters", "key", clip(d.Key), "to", dl.cfg.Stream)
-	dl.pool.ack(d)
+	dl.pool.ack(d, dl.pool.reportAside)
 }
 
 // notSent nacks the original of a dead letter that could not be sent. If the lease is over the original is redelivered
-// without a nack.
-func (dl *deadLetters) notSent(d Delivery, err error) {
+// without a nack. tell runs what calls OnError and the log: see handlerPool.failed.
+func (dl *deadLetters) notSent(d Delivery, err error, tell func(func())) {
 	p := dl.pool
 	_ = d.NackAfter(p.cfg.BackoffMax)
 	if now := time.Now(); p.sub.placesTaken() {
@@ -190,8 +190,10 @@ func (dl *deadLetters) notSent(d Delivery, err error) {
 	} else {
 		p.inconclusive([]Delivery{d}, now)
 	}
-	p.logError(slog.LevelError, "could not send a dead letter, and keeps the message", d, err, "to", dl.cfg.Stream)
-	p.report(d, fmt.Errorf("sequin: dead letter of %q to stream %q: %w", clip(d.Key), dl.cfg.Stream, err))
+	tell(func() {
+		p.logError(slog.LevelError, "could not send a dead letter, and keeps the message", d, err, "to", dl.cfg.Stream)
+		p.report(d, fmt.Errorf("sequin: dead letter of %q to stream %q: %w", clip(d.Key), dl.cfg.Stream, err))
+	})
 }
 
 // close drops the dead letters that could not be sent. Their originals were not acked, and are redelivered.

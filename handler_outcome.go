@@ -15,7 +15,7 @@ import (
 // conclude settles a batch according to what its handler returned. The handler began at began, a time of p.clock.
 func (p *handlerPool) conclude(batch []Delivery, out []Message, err error, began time.Duration) {
 	if err == nil && len(out) == 0 {
-		p.outlived(p.succeeded(batch), began)
+		p.outlived(p.succeeded(batch, p.report), began)
 		return
 	}
 	p.outlived(overdue(batch, time.Now()), began)
@@ -27,12 +27,13 @@ func (p *handlerPool) conclude(batch []Delivery, out []Message, err error, began
 	default:
 		// A call that fails during a stop may fail because of the stop, also with an error that does not wrap that of a ctx:
 		// drivers have errors of their own.
-		p.failed(batch, err, !p.stopping() || IsPermanent(err))
+		p.failed(batch, err, !p.stopping() || IsPermanent(err), directly)
 	}
 }
 
-// succeeded acks the deliveries that the handler has not settled itself. It returns those whose ack came too late.
-func (p *handlerPool) succeeded(batch []Delivery) (late []Delivery) {
+// succeeded acks the deliveries that the handler has not settled itself. It calls report for an ack that was refused, and
+// returns the deliveries whose ack came too late.
+func (p *handlerPool) succeeded(batch []Delivery, report func(Delivery, error)) (late []Delivery) {
 	snoozed := 0
 	for _, d := range batch {
 		if d.state.snoozed.Load() {
@@ -51,7 +52,7 @@ func (p *handlerPool) succeeded(batch []Delivery) (late []Delivery) {
 		if !d.state.snoozed.Load() {
 			p.clearFailures(d)
 		}
-		if p.ack(d) {
+		if p.ack(d, report) {
 			late = append(late, d)
 		}
 	}
@@ -109,8 +110,8 @@ func (p *handlerPool) returnInterrupted(batch []Delivery, err error) {
 
 // failed nacks the deliveries that the handler has not settled itself, or sends them to the dead letters. counts reports
 // whether the messages themselves may be at fault. Deliveries that the handler has snoozed did not fail, but the error is
-// reported.
-func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
+// reported. tell runs what calls OnError and the log: directly, or aside.Go on a lane of a Publisher.
+func (p *handlerPool) failed(batch []Delivery, err error, counts bool, tell func(func())) {
 	now, text := time.Now(), failurelog.Text(err)
 	single, final := len(batch) == 1, counts && IsPermanent(err)
 	countsForBreaker, reported, snoozed := false, false, 0
@@ -130,21 +131,25 @@ func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
 			r.Dead = r.Dead || single && counts && (final || p.dead != nil && r.Tries >= p.dead.cfg.MaxAttempts)
 		})
 		if !settled {
-			p.retry(d, r, final)
+			p.retry(d, r, final, tell)
 		}
 		countsForBreaker = countsForBreaker || r.Failures == 1 || p.sub.placesTaken()
-		p.report(d, err)
+		tell(func() { p.report(d, err) })
 		reported = true
 	}
+	first := batch[0]
 	if !reported {
-		p.report(batch[0], err)
+		tell(func() { p.report(first, err) })
 	}
 	if snoozed == len(batch) {
-		p.logError(slog.LevelInfo, "got an error from a handler that had snoozed its messages", batch[0], err, "deliveries", len(batch))
+		tell(func() {
+			p.logError(slog.LevelInfo, "got an error from a handler that had snoozed its messages", first, err, "deliveries", snoozed)
+		})
 		p.inconclusive(batch, now)
 		return
 	}
-	p.logError(slog.LevelWarn, "got an error from a handler", batch[0], err, "deliveries", len(batch))
+	n := len(batch)
+	tell(func() { p.logError(slog.LevelWarn, "got an error from a handler", first, err, "deliveries", n) })
 	if single && final && !p.sub.placesTaken() {
 		p.inconclusive(batch, now)
 	} else {
@@ -154,10 +159,10 @@ func (p *handlerPool) failed(batch []Delivery, err error, counts bool) {
 
 // retry nacks a delivery after its message's backoff, or sends it to the dead letters. A delivery that can no longer be
 // nacked is redelivered when its lease ends.
-func (p *handlerPool) retry(d Delivery, r failurelog.Record, final bool) {
+func (p *handlerPool) retry(d Delivery, r failurelog.Record, final bool, tell func(func())) {
 	switch {
 	case r.Dead && p.dead != nil:
-		p.dead.send(d, r)
+		p.dead.send(d, r, tell)
 	case r.Dead && final:
 		_ = d.NackAfter(p.cfg.BackoffMax)
 	default:
@@ -189,16 +194,18 @@ func contains(batch []Delivery) func(*deliveryState) bool {
 	}
 }
 
-// ack acks a delivery, unless it is settled. It reports an ack that was refused, and returns whether it came too late.
-func (p *handlerPool) ack(d Delivery) (late bool) {
+// ack acks a delivery, unless it is settled. It calls report for an ack that was refused, and returns whether it came too
+// late.
+func (p *handlerPool) ack(d Delivery, report func(Delivery, error)) (late bool) {
 	err := d.Ack()
 	if err == nil || errors.Is(err, ErrSettled) {
 		return false
 	}
-	p.report(d, err)
+	report(d, err)
 	return errors.Is(err, ErrLeaseExpired)
 }
 
+// report calls OnError and waits for it. The lanes of a Publisher must not call it: see reportAside.
 func (p *handlerPool) report(d Delivery, err error) {
 	if p.cfg.OnError == nil {
 		return
@@ -208,12 +215,20 @@ func (p *handlerPool) report(d Delivery, err error) {
 	}
 }
 
+// reportAside is report on a goroutine of its own. The lanes of the Publishers of a Pipe and of the dead letters report in
+// this way. OnError, and a slog.Handler, may send through the same Publisher or flush it, and would then wait for the lane
+// that waits for them. At most MaxInFlight such goroutines may wait; then the workers wait too.
+func (p *handlerPool) reportAside(d Delivery, err error) { p.aside.Go(func() { p.report(d, err) }) }
+
+// directly calls f. It is the tell of a worker, which may wait for OnError and the log.
+func directly(f func()) { f() }
+
 // logError logs an error that concerns a delivery. A panic is logged as an error at any level.
 func (p *handlerPool) logError(level slog.Level, what string, d Delivery, err error, args ...any) {
 	if _, ok := err.(*PanicError); ok {
 		level = slog.LevelError
 	}
-	p.sub.log(level, what, append(errorAttrs(d.Key, err), args...)...)
+	p.sub.logNow(level, what, append(errorAttrs(d.Key, err), args...)...)
 }
 
 // overdue returns the deliveries of a batch whose deadlines have passed and that are not settled. It does not reuse the

@@ -59,12 +59,12 @@ func (p *handlerPool) outputsEnded(pub *Publisher, d Delivery, err error) {
 	switch batch := []Delivery{d}; {
 	case p.sub.hard.Err() != nil: // the DrainError counts the delivery already
 	case err == nil:
-		p.succeeded(batch)
+		p.succeeded(batch, p.reportAside)
 	case errors.Is(err, ErrClosed):
 		p.abort(fmt.Errorf("sequin: the pipeline's Publisher: %w", err))
 		_ = d.NackAfter(p.cfg.BackoffMax) // the stop sends the nack, as in returnInterrupted
 	default:
-		p.failed(batch, fmt.Errorf("sequin: send the output messages of %q: %w", clip(d.Key), err), pub.blames(err))
+		p.failed(batch, fmt.Errorf("sequin: send the output messages of %q: %w", clip(d.Key), err), pub.blames(err), p.aside.Go)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sequin-go/sequin/internal/background"
 	"github.com/sequin-go/sequin/internal/failurelog"
 	"github.com/sequin-go/sequin/internal/lease"
 	"github.com/sequin-go/sequin/internal/outputs"
@@ -24,6 +25,7 @@ type handlerPool struct {
 	handle  func(context.Context, []Delivery) ([]Message, error)
 	pass    func(Delivery, []Message)             // sends the messages that a delivery's transform returned; Pipe only
 	busy    atomic.Int64                          // deliveries that handlers are working on
+	aside   background.Group                      // reports of output messages and dead letters that failed: see reportAside
 	outputs *outputs.Set[failurelog.ID, Delivery] // deliveries whose output messages are in flight
 	dead    *deadLetters                          // nil without a DeadLetter
 	backoff RetryConfig
@@ -130,13 +132,14 @@ func (p *handlerPool) run(work func(*handlerWorker)) error {
 		go p.work(work, &p.workers[i], exited)
 	}
 	<-p.sub.hard.Done() // the contexts of the handlers have ended
-	grace := time.NewTimer(handlerGrace)
-	defer grace.Stop()
+	grace, cancel := context.WithTimeout(context.Background(), handlerGrace)
+	defer cancel()
 	<-p.sub.done
-	running := p.awaitWorkers(exited, grace)
+	running := p.awaitWorkers(exited, grace.Done())
 	if p.dead != nil {
 		p.dead.close()
 	}
+	p.aside.Await(grace, 1)
 	err := p.sub.Err()
 	if fatal := p.fatal.Load(); fatal != nil {
 		err = *fatal
@@ -149,7 +152,7 @@ func (p *handlerPool) run(work func(*handlerWorker)) error {
 }
 
 // awaitWorkers waits for the workers until grace is over, and returns how many are still running then.
-func (p *handlerPool) awaitWorkers(exited <-chan struct{}, grace *time.Timer) (running int) {
+func (p *handlerPool) awaitWorkers(exited, grace <-chan struct{}) (running int) {
 	for running = p.cfg.Workers; running > 0; running-- {
 		select {
 		case <-exited:
@@ -158,7 +161,7 @@ func (p *handlerPool) awaitWorkers(exited <-chan struct{}, grace *time.Timer) (r
 		}
 		select {
 		case <-exited:
-		case <-grace.C:
+		case <-grace:
 			return running
 		}
 	}
@@ -224,6 +227,7 @@ func (p *handlerPool) abort(err error) {
 
 // serve calls the handler with the deliveries that need a call, and settles all of the batch. It reuses the memory of batch.
 func (p *handlerPool) serve(w *handlerWorker, batch []Delivery) {
+	p.aside.Await(p.sub.soft, p.sub.cfg.MaxInFlight)
 	n := 0
 	for _, d := range batch {
 		if !p.settleWithoutHandler(d) {
@@ -294,7 +298,7 @@ func (p *handlerPool) settleWithoutHandler(d Delivery) (handled bool) {
 			}
 			p.sub.failures.Update(failureID(d), func(r *failurelog.Record) { r.Survived++ })
 		case ackOnly:
-			p.ack(d)
+			p.ack(d, p.report)
 		case sendDeadLetter:
 			p.dead.sendUnhandled(d)
 		}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sequin-go/sequin/internal/background"
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
@@ -211,23 +212,21 @@ func (o *outage) explain(err error) error {
 	return fmt.Errorf("%w; the latest request failed: %w", err, *cause)
 }
 
-// backgroundLog writes a Publisher's log lines on a goroutine of its own, which runs while there are lines to write. A lane
-// must not wait for the log: a slog.Handler may send through this Publisher, and then wait for room that only a lane can
-// free.
+// backgroundLog writes a Publisher's log lines in the background. A lane must not wait for the log: a slog.Handler may send
+// through this Publisher, and then wait for room that only a lane can free.
 type backgroundLog struct {
 	logger *slog.Logger
 	stream string
+	lines  background.Queue
 
-	mu       sync.Mutex // guards all below; not held while a line is written
-	queue    []func()
-	idle     chan struct{} // closed when the latest writeAll ends; nil if none runs
-	next     time.Time     // when the next failed batch may be logged
-	failures int           // failed messages that have not been logged
+	mu       sync.Mutex // guards all below
+	next     time.Time  // when the next failed batch may be logged
+	failures int        // failed messages that have not been logged
 }
 
 const (
-	// maxLines limits the lines that wait to be written; further ones are dropped. A Publisher logs fewer while the handler
-	// blocks for a minute.
+	// maxLines limits the lines that wait to be written; further ones are dropped. A Publisher or a Subscriber logs fewer
+	// while the handler blocks for a minute.
 	maxLines = 64
 	// failureInterval is the least time between two log lines for failed batches. Thousands of messages may fail one by one.
 	failureInterval = time.Second
@@ -239,53 +238,11 @@ func (l *backgroundLog) add(level slog.Level, what string, args ...any) {
 		return
 	}
 	args = append([]any{"stream", l.stream}, args...)
-	l.enqueue(func() { l.logger.Log(context.Background(), level, "sequin: publisher "+what, args...) })
-}
-
-func (l *backgroundLog) enqueue(write func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.queue) == maxLines {
-		return
-	}
-	l.queue = append(l.queue, write)
-	if l.idle == nil {
-		l.idle = make(chan struct{})
-		go l.writeAll(l.idle)
-	}
-}
-
-// writeAll writes one line after the other until none is left. It clears l.idle under the lock, so that a line which enqueue
-// adds after that starts another writeAll.
-func (l *backgroundLog) writeAll(idle chan struct{}) {
-	defer close(idle)
-	for {
-		l.mu.Lock()
-		if len(l.queue) == 0 {
-			l.idle = nil
-			l.mu.Unlock()
-			return
-		}
-		write := l.queue[0]
-		l.queue = l.queue[1:]
-		l.mu.Unlock()
-		write()
-	}
+	l.lines.Add(func() { l.logger.Log(context.Background(), level, "sequin: publisher "+what, args...) }, maxLines)
 }
 
 // await waits until all lines are written, or ctx ends.
-func (l *backgroundLog) await(ctx context.Context) {
-	l.mu.Lock()
-	idle := l.idle
-	l.mu.Unlock()
-	if idle == nil {
-		return
-	}
-	select {
-	case <-idle:
-	case <-ctx.Done():
-	}
-}
+func (l *backgroundLog) await(ctx context.Context) { l.lines.Await(ctx) }
 
 // failed logs that messages have failed, at most once a second. The next line includes the messages that were not logged.
 func (l *backgroundLog) failed(messages int, err error) {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/sequin-go/sequin/internal/background"
 	"github.com/sequin-go/sequin/internal/breaker"
 	"github.com/sequin-go/sequin/internal/failurelog"
 	"github.com/sequin-go/sequin/internal/flow"
@@ -38,7 +38,8 @@ type Subscriber struct {
 	times     flow.HandlingTimes
 	late      atomic.Pointer[fetched] // the receive of a settle that came late, for the loop's window
 	counts    subscriberCounts
-	ackErrors sync.Mutex // held during a call of OnAckError
+	ackErrors background.Queue // calls of OnAckError
+	lines     background.Queue // lines of the log
 
 	mode      atomic.Int32                 // who gets the deliveries: see setMode
 	handlers  atomic.Pointer[handlerWatch] // nil without handlers
@@ -164,8 +165,8 @@ func (s *Subscriber) Err() error { return s.stop.err() }
 
 // Close stops the Subscriber. It stops receiving, closes the channel and returns the messages that the program did not
 // read. It waits until the server has confirmed their return, and until the deliveries that the program holds are settled, or
-// their leases end, or ctx ends. After that it waits up to a second for handlers to return, and up to one LeaseMargin for the
-// last settles. If the server is unavailable and ctx does not end, Close returns when the leases have ended.
+// their leases end, or ctx ends. After that it waits up to a second for handlers to return, up to one LeaseMargin for the
+// last settles, and up to a second for OnAckError and the log. If the server is unavailable and ctx does not end, Close returns when the leases have ended.
 //
 // It returns nil if every delivery was settled or returned. Otherwise it returns a *DrainError, which wraps ErrLeaseExpired
 // if the leases of unsettled deliveries ended before ctx. Every call returns the same value. Close may be called at any time,
@@ -233,7 +234,16 @@ func (s *Subscriber) returnFromHandler(d Delivery) {
 	s.settler.nackUndelivered(d)
 }
 
+// log writes a log line in the background. The loop and the senders of acks must not wait for the log: a slog.Handler may
+// send through a Publisher, which waits while the server is unavailable.
 func (s *Subscriber) log(level slog.Level, what string, args ...any) {
+	if s.client.cfg.Logger.Enabled(context.Background(), level) {
+		s.lines.Add(func() { s.logNow(level, what, args...) }, maxLines)
+	}
+}
+
+// logNow writes a log line.
+func (s *Subscriber) logNow(level slog.Level, what string, args ...any) {
 	s.client.cfg.Logger.Log(context.Background(), level, "sequin: subscriber "+what,
 		append([]any{"stream", s.origin.stream.Name, "consumer", s.origin.consumer.Name}, args...)...)
 }

@@ -277,7 +277,8 @@ func (s *settler) report(kind SettlementKind, items []settleEntry, err error) {
 		case x.sync.claim():
 			x.sync.result <- err
 		case err != nil && x.delivery != nil:
-			s.sub.ackFailed(*x.delivery, err)
+			failed := *x.delivery
+			s.sub.ackErrors.Add(func() { s.sub.ackFailed(failed, err) }, 0)
 		}
 	}
 	if err != nil {
@@ -301,8 +302,6 @@ func (s *settler) count(kind SettlementKind, items []settleEntry, err error) {
 }
 
 func (s *Subscriber) ackFailed(d Delivery, err error) {
-	s.ackErrors.Lock()
-	defer s.ackErrors.Unlock()
 	if panicked := callApart("OnAckError", func() { s.cfg.OnAckError(d, err) }); panicked != nil {
 		s.log(slog.LevelError, "recovered a panic of OnAckError", errorAttrs(d.Key, panicked)...)
 	}

@@ -18,6 +18,8 @@ const (
 	// returns messages. Over loopback the server needs up to half a millisecond. Over a longer distance the cancellation and
 	// the nack that follows it are delayed equally.
 	cancellationGrace = time.Millisecond
+	// callbackGrace is how long a stop waits for OnAckError and for the log. It is longer than most writes of a log take.
+	callbackGrace = time.Second
 )
 
 // DrainError counts the deliveries that a stop did not settle, because the ctx of Close, DrainTimeout or the leases of
@@ -235,6 +237,10 @@ func (lp *subscriberLoop) closeSettler() {
 	defer cancel()
 	_, _ = s.settler.acks.Close(ctx) // report has reported each settle that failed
 	_, _ = s.settler.nacks.Close(ctx)
+	told, cancel := context.WithTimeout(context.Background(), callbackGrace)
+	defer cancel()
+	s.ackErrors.Await(told)
+	s.lines.Await(told)
 	unsent := s.ledger.Unsent()
 	s.stop.setOutcome(DrainError{Unsettled: unsent.Unsettled + s.ledger.Unsettled(), Unknown: unsent.Unknown,
 		cause: cmp.Or(unsent.Cause, ErrLeaseExpired)})

@@ -136,12 +136,15 @@ func publish(ctx context.Context, client *sequin.Client, stream string, all []cl
 	if err != nil {
 		return err
 	}
+	// After an interrupt ctx has ended, and Close needs one that lives.
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
 	for _, r := range all {
 		if err := pub.Send(ctx, r.Key, r.Data); err != nil {
-			return errors.Join(err, pub.Close(ctx))
+			return errors.Join(err, pub.Close(closing))
 		}
 	}
-	return pub.Close(ctx)
+	return pub.Close(closing)
 }
 
 // subscribe creates the branch's consumer and subscribes to it. The consumer allows many unacked messages, because the 2024

@@ -118,6 +118,13 @@ func runTogether(ctx context.Context, jobs []func(context.Context) error) error 
 	return <-failed
 }
 
+// closeWithin calls a Close with 5 s of its own, because after an interrupt ctx has ended.
+func closeWithin(ctx context.Context, close func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return close(ctx)
+}
+
 // writer publishes the records.
 type writer struct {
 	stats func() sequin.PublisherStats // nil before publish
@@ -136,10 +143,10 @@ func (w *writer) publish(ctx context.Context, client *sequin.Client, stream stri
 	began := time.Now()
 	for _, r := range all {
 		if err := pub.Send(ctx, r.Key, r.Data); err != nil {
-			return errors.Join(err, pub.Close(ctx))
+			return errors.Join(err, closeWithin(ctx, pub.Close))
 		}
 	}
-	err = pub.Close(ctx) // sends what is still buffered, and returns what it could not send
+	err = closeWithin(ctx, pub.Close) // sends what is still buffered, and returns what it could not send
 	w.mu.Lock()
 	w.took = time.Since(began)
 	w.mu.Unlock()
@@ -216,7 +223,7 @@ func (r *reader) read(ctx context.Context, client *sequin.Client, stream string)
 			err = d.Ack()
 		}
 		if err != nil {
-			return errors.Join(err, sub.Close(ctx))
+			return errors.Join(err, closeWithin(ctx, sub.Close))
 		}
 		r.mu.Lock()
 		if !first {
@@ -228,7 +235,7 @@ func (r *reader) read(ctx context.Context, client *sequin.Client, stream string)
 			break
 		}
 	}
-	err = sub.Close(ctx) // sends the last acks
+	err = closeWithin(ctx, sub.Close) // sends the last acks
 	r.mu.Lock()
 	r.took = time.Since(began)
 	r.mu.Unlock()
