@@ -31,21 +31,23 @@ func restless() Options {
 
 // TestTheDurableStoreConforms runs what every store promises: in real files, and with snapshots and cleaning all the time.
 func TestTheDurableStoreConforms(t *testing.T) {
-	reopen := func(t testing.TB, st store.Store) store.Store {
-		require.NoError(t, st.Close())
-		return open(t, st.(*Store).dir, st.(*Store).options)
-	}
 	t.Run("files", func(t *testing.T) {
 		storetest.Run(t, storetest.Config{
-			Open:   func(t testing.TB) store.Store { return open(t, t.TempDir(), testOptions) },
-			Reopen: reopen,
-			Seeds:  1,
+			Open: func(t testing.TB) store.Store { return open(t, t.TempDir(), testOptions) },
+			Reopen: func(t testing.TB, st store.Store) store.Store {
+				require.NoError(t, st.Close())
+				return open(t, st.(*Store).dir, testOptions)
+			},
+			Seeds: 1,
 		})
 	})
 	t.Run("restless", func(t *testing.T) {
 		storetest.Run(t, storetest.Config{
-			Open:   func(t testing.TB) store.Store { return open(t, "dir", restless()) },
-			Reopen: reopen,
+			Open: func(t testing.TB) store.Store { return open(t, "dir", restless()) },
+			Reopen: func(t testing.TB, st store.Store) store.Store {
+				kill(t, st.(*Store))
+				return open(t, "dir", st.(*Store).options)
+			},
 		})
 	})
 }

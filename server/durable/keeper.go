@@ -7,10 +7,9 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
-	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// recoverEvery is how often a store tries to go on after a failed write, while the disk has no room.
+// recoverEvery is how often a store tries to go on after a failed write.
 const recoverEvery = time.Second
 
 // keeper makes snapshots, cleans, and makes the store usable after a failed write. It runs one goroutine.
@@ -85,8 +84,8 @@ func (k *keeper) recover() bool {
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, store.ErrDiskFull) {
-			st.options.Logger.Error("the log cannot be written again: the store has to be closed", "error", err)
+		if err == failure {
+			st.options.Logger.Error("the log will not be written again: the store has to be closed", "error", err)
 			return false
 		}
 		select {

@@ -61,6 +61,9 @@ func (st *Store) load() (*registry, error) {
 			s.keyed.finish(s.first)
 		}
 		s.applyOpened(st.openedAt, math.MaxUint64)
+		for _, c := range s.consumers {
+			c.window.readTo(c.backlog.Next())
+		}
 	}
 	return g, nil
 }

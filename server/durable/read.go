@@ -244,12 +244,12 @@ func (s *stream) scanBack(before int64, f func(*store.Message) bool) error {
 			return nil
 		}
 		var messages []store.Message
-		next, _, err := s.read(r, func(m *rawMessage) bool {
+		_, _, err := s.read(r, func(m *rawMessage) bool {
 			messages = append(messages, m.message())
 			return true
 		})
 		if err != nil {
-			if !again.worth(next, r) {
+			if !again.worth(r.from, r) {
 				return err
 			}
 			continue

@@ -82,12 +82,13 @@ func appendLimits(dst []byte, l store.ConsumerLimits) []byte {
 	for _, n := range []int{l.MaxAckPending, l.MaxDeliver, l.MaxWaiting} {
 		dst = binary.AppendInt(dst, int64(n))
 	}
-	return dst
+	return binary.AppendBool(dst, l.Disabled)
 }
 
 func readLimits(in *binary.Reader) (l store.ConsumerLimits) {
 	l.AckWait = duration(in.Int())
 	l.MaxAckPending, l.MaxDeliver, l.MaxWaiting = int(in.Int()), int(in.Int()), int(in.Int())
+	l.Disabled = in.Bool()
 	return l
 }
 

@@ -101,14 +101,14 @@ func (g *registry) end(err error) {
 func (g *registry) find(ref string) (*stream, error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
+	if failed(g.ended) {
+		return nil, g.ended
+	}
 	if s := g.byID[ref]; s != nil {
 		return s, nil
 	}
 	if s := g.byName[ref]; s != nil {
 		return s, nil
-	}
-	if failed(g.ended) {
-		return nil, g.ended
 	}
 	return nil, store.ErrNoStream
 }

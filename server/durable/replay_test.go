@@ -95,7 +95,11 @@ func (r *randomOperations) step() {
 		require.NoError(r.t, r.st.keeper.snapshot(ctx))
 		require.NoError(r.t, r.st.keeper.clean(ctx))
 	case r.random.IntN(4) == 0:
-		require.NoError(r.t, r.st.Close())
+		if r.random.IntN(2) == 0 {
+			kill(r.t, r.st)
+		} else {
+			require.NoError(r.t, r.st.Close())
+		}
 		r.st = open(r.t, "dir", r.o)
 		r.st.recordOpening() // an opening that records nothing leaves no trace for a replay
 	}

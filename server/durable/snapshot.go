@@ -224,6 +224,5 @@ func (s *stream) readConsumer(in *wire.Reader) *consumer {
 	c.restored = restored
 	c.info.UpdatedAt = time.Unix(0, in.Int())
 	c.backlog = backlog.Read(s, in)
-	c.window.next = c.backlog.Next()
 	return c
 }

@@ -2,7 +2,7 @@
 //
 // It finds an entry by the 128-bit hash of its key, and lists the entries by seq. An entry that is removed leaves a hole.
 // Entries are in chunks, and a chunk that is half holes is merged with its neighbour, so that a change moves O(1) entries on
-// average and never more than two chunks have. A live entry takes 64 bytes, 5 to 11 more in the table of hashes, and the
+// average and never more than two chunks have. A live entry takes 64 bytes, 7 to 14 more in the table of hashes, and the
 // holes around it, which are fewer than the live entries.
 //
 // An Index has no lock. Its stream's lock guards it.
@@ -27,7 +27,7 @@ type Entry struct {
 }
 
 // BytesPerKey is how much memory a live key takes at most, holes and the table included.
-const BytesPerKey = 2*64 + 11
+const BytesPerKey = 2*64 + 14
 
 const (
 	hole      = 1<<32 - 1
