@@ -8,6 +8,8 @@ COUNT     ?= 1
 BENCH     ?= .
 BENCHTIME ?= 1s
 STRESS    ?= 30s
+KILLS     ?= 50
+SEEDS     ?= 60
 # A number of executions, which take about 5 s. A duration instead can end in a spurious "context deadline exceeded"
 # before Go 1.27 (golang/go#75804).
 FUZZTIME  ?= 30000x
@@ -46,6 +48,10 @@ stress: ## kill and disconnect real processes at random for STRESS (30s) in each
 	go build -o bin/ ./examples/devserver ./internal/stress
 	bin/stress -devserver bin/devserver -for $(STRESS)
 	bin/stress -devserver bin/devserver -for $(STRESS) -compat aug2024
+
+.PHONY: torture
+torture: ## kill, cut off and damage the durable store for longer than its tests do, KILLS times (50) and from SEEDS seeds (60)
+	TORTURE_KILLS=$(KILLS) TORTURE_SEEDS=$(SEEDS) TORTURE_FAILURES=500 go -C server/durable test -timeout 2h -run 'Power|Killed|Failure|Damage|Disk' -v .
 
 .PHONY: lint gofmt tidy vet staticcheck paths tracked
 lint: gofmt tidy vet staticcheck paths tracked ## gofmt, tidy, vet, staticcheck, paths and tracked

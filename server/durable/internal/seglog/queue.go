@@ -197,7 +197,7 @@ func (q *queue) recover(head segmentHead, end Pos, sealed uint32) {
 func (q *queue) failure() (<-chan struct{}, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.failed, q.err
+	return q.failed, withoutDoubt(q.err)
 }
 
 // tail returns where the next record goes.

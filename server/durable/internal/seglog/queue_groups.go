@@ -83,7 +83,7 @@ func (q *queue) refusal() error {
 	if q.err == nil && q.closing {
 		return store.ErrClosed
 	}
-	return q.err
+	return withoutDoubt(q.err)
 }
 
 func (q *queue) buffer() []byte {

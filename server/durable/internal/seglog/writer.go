@@ -202,7 +202,7 @@ func (w *writer) cut(g *group, file vfs.File, failure error) error {
 		err = file.Sync()
 	}
 	if err != nil {
-		return fmt.Errorf("%w, and cannot be cut back: %w: %w: %w", failure, store.ErrUnknown, err, errFinal)
+		return inDoubt{fmt.Errorf("%w, and cannot be cut back: %w: %w", failure, err, errFinal)}
 	}
 	w.logger.Error("a write failed; the log is cut back", "position", position(g.segment, g.offset), "error", failure)
 	return failure
@@ -259,7 +259,23 @@ func writeFailure(do, name string, err error) error {
 func (w *writer) syncFile(segment uint32) error {
 	w.syncs++
 	if err := w.file.Sync(); err != nil {
-		return fmt.Errorf("%w: sync %s: %w: %w: %w", store.ErrFailed, segmentName(segment), store.ErrUnknown, err, errFinal)
+		return inDoubt{fmt.Errorf("%w: sync %s: %w: %w", store.ErrFailed, segmentName(segment), err, errFinal)}
 	}
 	return nil
+}
+
+// inDoubt is a failure after which records may be on disk whose writers do not hear that they are. It matches
+// store.ErrUnknown for those who wait for such a record. What comes later has surely no effect, and gets the failure alone.
+type inDoubt struct{ failure error }
+
+func (d inDoubt) Error() string        { return store.ErrUnknown.Error() + ": " + d.failure.Error() }
+func (d inDoubt) Is(target error) bool { return target == store.ErrUnknown }
+func (d inDoubt) Unwrap() error        { return d.failure }
+
+// withoutDoubt returns the failure alone.
+func withoutDoubt(err error) error {
+	if d, ok := err.(inDoubt); ok {
+		return d.failure
+	}
+	return err
 }

@@ -82,11 +82,12 @@ const (
 	receiversOfConsumer = 2
 )
 
-// Run runs the load until every worker has made its steps, or ctx ends.
+// Run runs the load until every worker has made its steps, or ctx ends. It returns an error if it cannot begin.
 func (w *Workload) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var senders, receivers sync.WaitGroup
+	var start []func()
 	for i, o := range streamOptions {
 		s, err := w.st.Stream(ctx, o.Name)
 		if err != nil {
@@ -94,7 +95,7 @@ func (w *Workload) Run(ctx context.Context) error {
 		}
 		for worker := range sendersOfStream {
 			random := w.random(uint64(10*i + worker))
-			senders.Go(func() { w.send(ctx, s, o.Name, worker, random) })
+			start = append(start, func() { senders.Go(func() { w.send(ctx, s, o.Name, worker, random) }) })
 		}
 		for j, name := range consumerNames {
 			c, err := s.Consumer(ctx, name)
@@ -111,9 +112,12 @@ func (w *Workload) Run(ctx context.Context) error {
 				if k > 0 {
 					old = nil
 				}
-				receivers.Go(func() { r.run(ctx, old) })
+				start = append(start, func() { receivers.Go(func() { r.run(ctx, old) }) })
 			}
 		}
+	}
+	for _, f := range start {
+		f()
 	}
 	senders.Go(func() { w.churn(ctx) })
 	senders.Wait()
@@ -162,7 +166,7 @@ func (w *Workload) finish(e Event, err error) {
 }
 
 // pause lets others run after an error.
-func pause(random *rand.Rand) { time.Sleep(time.Duration(random.IntN(1_000)) * time.Microsecond) }
+func pause(random *rand.Rand) { time.Sleep(time.Duration(random.IntN(100)) * time.Millisecond) }
 
 // churn creates and deletes streams.
 func (w *Workload) churn(ctx context.Context) {
