@@ -7,14 +7,23 @@ import (
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// Check compares what a store holds with what was answered, and returns what is wrong. It reads only. When suffixLost is
-// set the newest operations may be missing, but none that was answered before another began that is there.
+// Check is Compare where everything can be read.
 func (a *Accounts) Check(ctx context.Context, st store.Store, suffixLost bool) []string {
+	faults, err := a.Compare(ctx, st, suffixLost)
+	if err != nil {
+		return append(faults, err.Error())
+	}
+	return faults
+}
+
+// Compare compares what a store holds with what was answered, and returns what is wrong. It reads only, and returns the error
+// of a read. When suffixLost is set the newest operations may be missing, but none that was answered before another began
+// that is there.
+func (a *Accounts) Compare(ctx context.Context, st store.Store, suffixLost bool) (faults []string, err error) {
 	c := &check{a: a, st: st, found: map[string]*contents{}}
 	for _, o := range streamOptions {
 		if err := c.read(ctx, o.Name); err != nil {
-			a.fault("%s cannot be read: %v", o.Name, err)
-			return a.faults
+			return a.faults, fmt.Errorf("%s cannot be read: %w", o.Name, err)
 		}
 	}
 	if suffixLost {
@@ -28,8 +37,7 @@ func (a *Accounts) Check(ctx context.Context, st store.Store, suffixLost bool) [
 			c.checkConsumer(o.Name, name)
 		}
 	}
-	c.checkChurned(ctx)
-	return a.faults
+	return a.faults, c.checkChurned(ctx)
 }
 
 // check is one comparison.

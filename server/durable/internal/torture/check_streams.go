@@ -2,6 +2,7 @@ package torture
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -125,18 +126,16 @@ func (c *check) checkKeys(stream string) {
 	}
 }
 
-func (c *check) checkChurned(ctx context.Context) {
+func (c *check) checkChurned(ctx context.Context) error {
 	streams, err := c.st.Streams(ctx)
 	if err != nil {
-		c.a.fault("the streams cannot be listed: %v", err)
-		return
+		return fmt.Errorf("the streams cannot be listed: %w", err)
 	}
 	var names []string
 	for _, s := range streams {
 		info, err := s.Info(ctx)
 		if err != nil {
-			c.a.fault("a stream cannot be read: %v", err)
-			continue
+			return fmt.Errorf("a stream cannot be read: %w", err)
 		}
 		names = append(names, info.Name)
 		if known := c.a.churned[info.Name]; strings.HasPrefix(info.Name, "t.") && (known == nil || known.create.impossible()) {
@@ -152,4 +151,5 @@ func (c *check) checkChurned(ctx context.Context) {
 			c.a.fault("stream %s was created, and is not there", name)
 		}
 	}
+	return nil
 }
