@@ -1,11 +1,12 @@
-// Package sequin is a Go client for Sequin streams. A stream keeps keyed messages in Postgres, behind an HTTP API. A named
-// consumer delivers them to programs, each for a limited time, its lease. A program acks each message that it has handled.
+// Package sequin is a Go client for Sequin streams: those of package server and of Sequin v0.3. A stream keeps keyed messages,
+// behind an HTTP API. A named consumer delivers them to programs, each for a limited time, its lease. A program acks each
+// message that it has handled.
 //
 // A [Client] has the complete request/response API. Most programs use what is built on it: a [Publisher] sends messages in
 // batches, a [Subscriber] receives them on a channel, and Handle, HandleBatch and Pipe of a Subscriber call a function for
 // them. Package server is a Sequin server to embed in a program, and package sequintest is that server for tests.
 //
-// The smallest publisher uses a client from NewClient(Config{}), which reads $SEQUIN_URL:
+// The smallest publisher uses a client from NewClient(Config{}), which reads $SEQUIN_URL and $SEQUIN_TOKEN:
 //
 //	pub, err := client.NewPublisher("orders", sequin.PublisherConfig{})
 //	if err != nil {

@@ -52,13 +52,13 @@ func testCode(t *testing.T) string {
 	return code.String()
 }
 
+// The first sample is a program, which TestTheFirstProgramOfTheREADMEPrintsWhatItShows runs.
 func TestTheREADMEsCodeIsCodeThatCompiles(t *testing.T) {
 	code := testCode(t)
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(readText(t, "README.md"), -1)
-	require.NotEmpty(t, blocks)
-	for _, block := range blocks {
-		if !strings.Contains(code, unindent(block[1])) {
-			t.Errorf("no test file has this code of the README:\n%s", block[1])
+	all, _ := samples(t)
+	for _, sample := range all[1:] {
+		if !strings.Contains(code, unindent(withoutImports(sample))) {
+			t.Errorf("no test file has this code of the README:\n%s", sample)
 		}
 	}
 }

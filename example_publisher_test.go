@@ -195,3 +195,54 @@ func load(path string, pub *sequin.Publisher) (n int, err error) {
 		}
 	}
 }
+
+// TrySend and TrySendMessage never wait. They return an error while the buffer is full, here because no server runs.
+func ExamplePublisher_TrySend() {
+	client, err := sequin.NewClient(sequin.Config{BaseURL: "http://127.0.0.1:1"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	pub, err := client.NewPublisher("orders", sequin.PublisherConfig{MaxBuffered: 1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(pub.TrySend("orders.cus_a.1", `{"qty":4}`))
+	err = pub.TrySend("orders.cus_a.2", `{"qty":2}`)
+	fmt.Println("full:", errors.Is(err, sequin.ErrBufferFull))
+
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // do not wait for the server
+	var unsent *sequin.UnsentError
+	if errors.As(pub.Close(ctx), &unsent) {
+		fmt.Println("unsent:", unsent.Unsent[0].Key)
+	}
+	// Output:
+	// <nil>
+	// full: true
+	// unsent: orders.cus_a.1
+}
+
+// SendSync returns when the server has the message. Flush returns when each message that was accepted before has a result.
+func ExamplePublisher_Flush() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+	_, _ = client.EnsureStream(ctx, "orders", sequin.StreamOptions{})
+	pub, _ := client.NewPublisher("orders", sequin.PublisherConfig{})
+
+	fmt.Println(pub.SendSync(ctx, sequin.Message{Key: "orders.cus_a.1", Data: `{"qty":4}`}))
+	for i := range 100 {
+		_ = pub.Send(ctx, fmt.Sprintf("orders.cus_b.%d", i), `{"qty":1}`)
+	}
+	fmt.Println(pub.Flush(ctx))
+	stats := pub.Stats()
+	fmt.Println(stats.Sent, "sent,", stats.Buffered, "buffered")
+	fmt.Println("closed:", pub.Close(ctx))
+	// Output:
+	// <nil>
+	// <nil>
+	// 101 sent, 0 buffered
+	// closed: <nil>
+}

@@ -2,7 +2,9 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 
@@ -13,33 +15,35 @@ import (
 // A program embeds the server on a port of the loopback interface, and shuts it down like any web server: the long polls of
 // its Subscribers end at once.
 func ExampleServer_HTTPServer() {
-	fmt.Println(embed(context.Background()))
-	// Output: orders
-	// http: Server closed
+	ctx := context.Background()
+	url, stop, err := embed()
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := sequin.NewClient(sequin.Config{BaseURL: url})
+	if err != nil {
+		log.Fatal(err)
+	}
+	stream, err := client.EnsureStream(ctx, "orders", sequin.StreamOptions{})
+	fmt.Println(stream.Name, err)
+	fmt.Println(stop(ctx))
+	_, err = client.ListStreams(ctx)
+	fmt.Println(errors.Is(err, sequin.ErrUnreachable))
+	// Output:
+	// orders <nil>
+	// <nil>
+	// true
 }
 
-func embed(ctx context.Context) error {
-	srv := server.New(server.Config{})
-	web := srv.HTTPServer()
+// embed starts the server on a free port. stop ends its long polls, and waits for other requests.
+func embed() (url string, stop func(context.Context) error, err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return err
+		return "", nil, err
 	}
+	web := server.New(server.Config{}).HTTPServer()
 	go web.Serve(listener)
-	client, err := sequin.NewClient(sequin.Config{BaseURL: "http://" + listener.Addr().String()})
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	stream, err := client.EnsureStream(ctx, "orders", sequin.StreamOptions{})
-	if err != nil {
-		return err
-	}
-	fmt.Println(stream.Name)
-	if err := web.Shutdown(ctx); err != nil {
-		return err
-	}
-	return web.Serve(listener)
+	return "http://" + listener.Addr().String(), web.Shutdown, nil
 }
 
 // A program serves the API beside its own pages, with its own http.Server.

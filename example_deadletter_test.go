@@ -1,0 +1,92 @@
+package sequin_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+
+	"github.com/sequin-go/sequin"
+)
+
+// A Permanent error makes a dead letter at once: no retry can help. Any other error does so after MaxAttempts failures.
+func ExamplePermanent() {
+	ctx, cancel := context.WithCancel(context.Background())
+	client, sub, stop := payments(ctx)
+	defer stop()
+
+	err := sub.Handle(ctx, sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead"}}, func(_ context.Context, d sequin.Delivery) error {
+		if d.Key == "payments.3" {
+			cancel() // a program would wait for a signal
+			return sequin.Permanent(errors.New("the account is closed"))
+		}
+		return nil
+	})
+	fmt.Println("stopped:", err)
+
+	letters, err := client.ListMessages(context.Background(), "dead", sequin.ListOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var dead sequin.DeadMessage
+	err = json.Unmarshal([]byte(letters[0].Data), &dead)
+	fmt.Println(dead.Stream, dead.Key, dead.Attempts, dead.Error, err)
+	// Output:
+	// stopped: <nil>
+	// payments payments.3 1 the account is closed <nil>
+}
+
+// Redrive sends dead letters back to their streams, for example after the handler was mended.
+func ExampleClient_Redrive() {
+	ctx, cancel := context.WithCancel(context.Background())
+	client, sub, stop := payments(ctx)
+	defer stop()
+	dead := &sequin.DeadLetter{Stream: "dead", MaxAttempts: 1}
+	err := sub.Handle(ctx, sequin.HandlerConfig{DeadLetter: dead}, func(_ context.Context, d sequin.Delivery) error {
+		if d.Key == "payments.3" {
+			cancel() // a program would wait for a signal
+		}
+		_, err := sequin.DecodeJSON[Payment](d)
+		return err // payments.2 becomes a dead letter
+	})
+	fmt.Println("stopped:", err)
+
+	ctx = context.Background()
+	if _, err := client.EnsureConsumer(ctx, "dead", "redrive", ">", sequin.ConsumerOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	redriven, err := client.Redrive(ctx, "dead", "redrive")
+	fmt.Println(redriven.Sent, err)
+	again, err := client.ReceiveMessage(ctx, "payments", "billing")
+	fmt.Println(again.Key, again.Data, err)
+	// Output:
+	// stopped: <nil>
+	// 1 <nil>
+	// payments.2 {"amount <nil>
+}
+
+// A panic of a handler is an error of its message. OnError gets it with its stack.
+func ExamplePanicError() {
+	ctx, cancel := context.WithCancel(context.Background())
+	_, sub, stop := payments(ctx)
+	defer stop()
+
+	err := sub.Handle(ctx, sequin.HandlerConfig{OnError: func(d sequin.Delivery, err error) {
+		var panicked *sequin.PanicError
+		if errors.As(err, &panicked) {
+			fmt.Println(d.Key, panicked.Value, len(panicked.Stack) > 0)
+		}
+		cancel() // a program would wait for a signal
+	}}, func(_ context.Context, d sequin.Delivery) error {
+		var accounts map[string]int
+		if d.Key == "payments.1" {
+			accounts[d.Key] = 1
+		}
+		return nil
+	})
+	fmt.Println("stopped:", err)
+	// Output:
+	// payments.1 assignment to entry in nil map true
+	// stopped: <nil>
+}

@@ -1,0 +1,126 @@
+package sequin_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/server"
+)
+
+// A handler that wants a message later calls NackAfter. It has not failed: there is no dead letter and no backoff.
+func ExampleDelivery_NackAfter() {
+	ctx, cancel := context.WithCancel(context.Background())
+	_, sub, stop := payments(ctx)
+	defer stop()
+
+	later := true
+	err := sub.Handle(ctx, sequin.HandlerConfig{}, func(_ context.Context, d sequin.Delivery) error {
+		switch {
+		case d.Key == "payments.1" && later:
+			later = false
+			fmt.Println(d.Key, "later")
+			return d.NackAfter(10 * time.Millisecond)
+		case d.Key == "payments.1":
+			fmt.Println(d.Key, "delivery", d.Attempt)
+			cancel() // a program would wait for a signal
+		}
+		return nil
+	})
+	fmt.Println("stopped:", err)
+	// Output:
+	// payments.1 later
+	// payments.1 delivery 2
+	// stopped: <nil>
+}
+
+// AckSync returns when the server has confirmed the ack. A delivery is settled once.
+func ExampleDelivery_AckSync() {
+	ctx := context.Background()
+	_, sub, stop := payments(ctx)
+	defer stop()
+
+	d := <-sub.Deliveries()
+	fmt.Println(d.AckSync(ctx))
+	fmt.Println(errors.Is(d.Nack(), sequin.ErrSettled))
+	fmt.Println(sub.Close(ctx), sub.Stats().Acked)
+	// Output:
+	// <nil>
+	// true
+	// <nil> 1
+}
+
+// refusingAcks starts the embedded server behind a handler that refuses acks, as a server does whose token has expired.
+func refusingAcks(ctx context.Context) (client *sequin.Client, stop func()) {
+	srv := server.New(server.Config{})
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/ack") {
+			srv.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, `{"summary":"the token has expired"}`)
+	}))
+	client, err := sequin.NewClient(sequin.Config{BaseURL: web.URL})
+	if err == nil {
+		err = prepare(ctx, client)
+	}
+	if err == nil {
+		_, err = client.SendMessage(ctx, "orders", "orders.1", `{"qty":4}`)
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	return client, func() { client.Close(); srv.Close(); web.Close() }
+}
+
+// Ack queues the ack. OnAckError gets what became of it if the server refused it: here because its token has expired.
+func ExampleSubscriberConfig_onAckError() {
+	ctx := context.Background()
+	client, stop := refusingAcks(ctx)
+	defer stop()
+	sub, err := client.Subscribe(ctx, "orders", "billing", sequin.SubscriberConfig{
+		OnAckError: func(d sequin.Delivery, err error) {
+			fmt.Println(d.Key, "may be delivered again:", errors.Is(err, sequin.ErrUnauthorized))
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	d := <-sub.Deliveries()
+	fmt.Println(d.Ack())
+	var left *sequin.DrainError
+	fmt.Println(errors.As(sub.Close(ctx), &left))
+	// Output:
+	// <nil>
+	// orders.1 may be delivered again: true
+	// true
+}
+
+// A stop returns what was not delivered to the server. A DrainError counts what the program left unsettled.
+func ExampleDrainError() {
+	ctx := context.Background()
+	_, sub, stop := payments(ctx)
+	defer stop()
+
+	d := <-sub.Deliveries()
+	closing, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	err := sub.Close(closing)
+	var left *sequin.DrainError
+	if errors.As(err, &left) {
+		fmt.Println(d.Key, "is one of", left.Unsettled)
+	}
+	fmt.Println(errors.Is(err, context.DeadlineExceeded))
+	// Output:
+	// payments.1 is one of 1
+	// true
+}
