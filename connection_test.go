@@ -241,3 +241,24 @@ func TestAnAttemptThatGetsNoConnectionInTimeIsUnreachable(t *testing.T) {
 		time.Sleep(time.Minute) // until the dial has ended
 	})
 }
+
+// Behind a balancer that spreads connections, an HTTP/2 connection to a broken server would otherwise be used for ever.
+func TestAnHTTP2ConnectionGetsOneMoreRequestAfterAnAnswerThatSpoilsIt(t *testing.T) {
+	for body, want := range map[string]int{"": 3, ownRefusal: 1} {
+		connections := map[string]bool{}
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			connections[r.RemoteAddr] = true // one request runs at a time
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = w.Write([]byte(body))
+		}))
+		srv.EnableHTTP2 = true
+		srv.StartTLS()
+		defer srv.Close()
+		client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: srv.Client()})
+		require.NoError(t, err)
+		for range 6 {
+			require.Error(t, client.AckMessage(t.Context(), "s", "c", "00000000-0000-4000-8000-000000000000"))
+		}
+		require.Len(t, connections, want, "of 6 answers with the body %q", body)
+	}
+}

@@ -136,15 +136,15 @@ func publish(ctx context.Context, client *sequin.Client, stream string, all []cl
 	if err != nil {
 		return err
 	}
-	// After an interrupt ctx has ended, and Close needs one that lives.
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
 	for _, r := range all {
-		if err := pub.Send(ctx, r.Key, r.Data); err != nil {
-			return errors.Join(err, pub.Close(closing))
+		if err = pub.Send(ctx, r.Key, r.Data); err != nil {
+			break
 		}
 	}
-	return pub.Close(closing)
+	// After an interrupt ctx has ended, and Close needs one that lives.
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return errors.Join(err, pub.Close(closing))
 }
 
 // subscribe creates the branch's consumer and subscribes to it. The consumer allows many unacked messages, because the 2024

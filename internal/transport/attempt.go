@@ -38,6 +38,11 @@ func (a *Attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	traced := httptrace.WithClientTrace(ctx, &trace)
 	for {
 		r := req.WithContext(traced)
+		a.Body.closing = nil
+		if !a.Peer.http1() && a.Peer.avoids() {
+			r.Header = r.Header.Clone() // of this attempt alone: gotConn may add to it
+			a.Body.closing = r.Header
+		}
 		a.Body.begin(r, a.Peer.http1())
 		resp, err := a.RoundTripper.RoundTrip(r)
 		switch {
@@ -55,23 +60,23 @@ func (a *Attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// noteAnswer learns from the header of an answer. The connection of an answer other than success is avoided until Reuse
+// noteAnswer learns from the header of an answer. Over HTTP/1 the connection of an answer other than success is avoided until Reuse
 // allows it again. After the body has been read it may be too late, because another request may get the connection then.
 func (a *Attempts) noteAnswer(resp *http.Response) {
 	a.major = resp.ProtoMajor
 	a.Peer.learn(a.major)
-	if resp.StatusCode/100 != 2 {
+	if resp.StatusCode/100 != 2 && a.major == 1 {
 		a.Reuse(false)
 	}
 }
 
-// Reuse sets whether the connection of the latest attempt may be used again. Over HTTP/2 it has no effect: a stream can end
-// and leave its connection usable.
+// Reuse sets whether the connection of the latest attempt may be used again. Over HTTP/2 one more request may be made on it,
+// which retires it: closing it would break the other requests that it carries.
 func (a *Attempts) Reuse(again bool) {
 	switch {
-	case a.major != 1:
 	case again:
 		a.Peer.forgive(a.Body.conn)
+	case a.Body.closing.Get("Connection") != "": // it is retired
 	default:
 		a.Peer.avoid(a.Body.conn)
 	}

@@ -36,8 +36,9 @@ type Payload struct {
 
 	// Used only by the goroutine that makes the attempt.
 	peer    *Peer
-	conn    net.Conn // of the latest attempt
-	refused bool     // conn was one to avoid, and was closed before it was used
+	conn    net.Conn    // of the latest attempt
+	refused bool        // conn was one to avoid, and was closed before it was used
+	closing http.Header // of the attempt if it may meet an HTTP/2 connection to avoid; nil otherwise
 }
 
 // begin starts an attempt: it gives req its body and forgets the attempt before.
@@ -89,13 +90,19 @@ func (p *Payload) trace(peer *Peer) httptrace.ClientTrace {
 	return p.hooks
 }
 
-// gotConn records the connection of an attempt, and closes it if it is one to avoid.
+// gotConn records the connection of an attempt, and closes it if it is one to avoid. It retires an HTTP/2 connection by
+// "Connection: close": net/http sends this request on it, and no other, and closes it when its requests have ended.
 func (p *Payload) gotConn(info httptrace.GotConnInfo) {
 	p.conns.Add(1)
 	p.wroteHead.Store(false)
 	p.connected.Store(true)
 	p.conn = info.Conn
-	if p.refused = p.peer.forgive(info.Conn); p.refused {
+	switch avoided := p.peer.forgive(info.Conn); {
+	case !avoided:
+	case p.closing != nil:
+		p.closing.Set("Connection", "close")
+	default:
+		p.refused = true
 		_ = info.Conn.Close()
 	}
 }

@@ -59,9 +59,12 @@ func (p *Peer) avoid(c net.Conn) {
 	p.count.Store(int32(len(p.avoided)))
 }
 
+// avoids reports whether any connection is avoided.
+func (p *Peer) avoids() bool { return p.count.Load() > 0 }
+
 // forgive allows the connection again, and reports whether it was avoided.
 func (p *Peer) forgive(c net.Conn) bool {
-	if p.count.Load() == 0 || c == nil || !reflect.ValueOf(c).Comparable() {
+	if !p.avoids() || c == nil || !reflect.ValueOf(c).Comparable() {
 		return false
 	}
 	p.mu.Lock()
