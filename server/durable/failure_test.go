@@ -94,6 +94,12 @@ func (f *fixture) reopen(crash bool) {
 	}
 	f.st = open(f, "dir", f.o)
 	f.fs = f.o.FS.(*crashfs.FS)
+	f.find()
+}
+
+// find finds the stream and the consumer in another store.
+func (f *fixture) find() {
+	f.Helper()
 	var err error
 	f.stream, err = f.st.Stream(f.Context(), "s")
 	require.NoError(f, err)

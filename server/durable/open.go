@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"errors"
 	"io"
 	"math"
 	"sync"
@@ -34,6 +35,11 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	st.streams.Store(g)
+	if o.recount {
+		if err := st.recount(g); err != nil {
+			return nil, errors.Join(err, log.Close())
+		}
+	}
 	st.keeper.start()
 	return st, nil
 }
@@ -90,6 +96,15 @@ func (g *registry) applyOpened(rec seglog.Record) error {
 		}
 	}
 	return nil
+}
+
+// applyLost notes that records are missing, which a repair could not save.
+func (g *registry) applyLost(pos seglog.Pos) {
+	for _, s := range g.all() {
+		for _, c := range s.consumersAt(pos) {
+			c.backlog.Lost()
+		}
+	}
 }
 
 func (g *registry) applyCreate(st *Store, rec seglog.Record) error {

@@ -120,6 +120,9 @@ func (s *stream) read(r run, f func(*rawMessage) bool) (next int64, pos seglog.P
 		if err != nil || read.stopped {
 			return read.next, end, err
 		}
+		if end == pos && read.lost {
+			return r.before, 0, nil
+		}
 		if end == pos && read.next < r.before {
 			return read.next, pos, undecodable(seglog.Record{Kind: kindSend, Pos: pos})
 		}
@@ -139,15 +142,21 @@ type runReader struct {
 	next    int64 // seq of the next message
 	stopped bool  // f has returned false
 	within  bool  // the run ends within a record
+	lost    bool  // a record could not be saved
 	err     error
 }
 
-// record takes the messages from next on, of a stream that appends. The log may have older ones that were copied.
+// record takes the messages from next on, of a stream that appends. The log may have older ones that were copied. Those
+// that a repair could not save are left out: where they were is a lost record.
 func (r *runReader) record(rec seglog.Record) bool {
+	r.lost = r.lost || rec.Kind == seglog.KindLost
 	if rec.Stream != r.stream.sid || rec.Kind != kindSend && rec.Kind != kindMoved {
 		return true
 	}
 	r.err = eachMessage(rec, func(m *rawMessage) bool {
+		if m.seq > r.next && r.lost {
+			r.next = min(m.seq, r.run.before)
+		}
 		if m.seq != r.next {
 			return m.seq < r.next
 		}

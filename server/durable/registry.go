@@ -39,8 +39,11 @@ func (g *registry) add(name string, create func(sid uint32) *stream) (*stream, e
 	return s, nil
 }
 
-// insert requires the lock.
+// insert requires the lock. A stream that has the name already was deleted by a record that a repair could not save.
 func (g *registry) insert(s *stream) {
+	if old := g.byName[s.options.Name]; old != nil {
+		g.forget(old)
+	}
 	g.byID[s.id], g.byName[s.options.Name], g.bySID[s.sid] = s, s, s
 	g.ordered = append(g.ordered, s)
 	g.nextSID = max(g.nextSID, s.sid+1)
@@ -77,12 +80,17 @@ func (g *registry) remove(s *stream, deleted func()) error {
 	if g.bySID[s.sid] != s {
 		return store.ErrNoStream
 	}
+	g.forget(s)
+	deleted()
+	return nil
+}
+
+// forget requires the lock.
+func (g *registry) forget(s *stream) {
 	delete(g.byID, s.id)
 	delete(g.bySID, s.sid)
 	delete(g.byName, s.options.Name)
 	g.ordered = slices.DeleteFunc(g.ordered, func(o *stream) bool { return o == s })
-	deleted()
-	return nil
 }
 
 // end makes everything return err from now on, and ends all streams.
@@ -136,8 +144,12 @@ func (g *registry) err() error {
 
 // apply applies a record of a replay.
 func (g *registry) apply(st *Store, rec seglog.Record) error {
-	if rec.Kind == kindOpened {
+	switch rec.Kind {
+	case kindOpened:
 		return g.applyOpened(rec)
+	case seglog.KindLost:
+		g.applyLost(rec.Pos)
+		return nil
 	}
 	s := g.number(rec.Stream)
 	switch {

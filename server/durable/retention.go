@@ -66,12 +66,11 @@ func (s *stream) noteSizes(first int64, messages []store.Message) {
 	}
 }
 
-// readSizes reads the sizes of the oldest messages from a seq on.
+// readSizes reads the sizes of the oldest messages from a seq on. One that a repair could not save has none.
 func (s *stream) readSizes(from int64) error {
-	var read sizes
+	read := sizes{first: from}
 	err := s.scan(from, func(m *rawMessage) bool {
-		if len(read.list) == 0 {
-			read.first = m.seq
+		for read.next() < m.seq && read.add(read.next(), 0) {
 		}
 		return read.add(m.seq, m.size()) && len(read.list) < sizesAtOnce
 	})
@@ -79,6 +78,10 @@ func (s *stream) readSizes(from int64) error {
 		return err
 	}
 	return s.locked(func() error {
+		if len(read.list) == 0 {
+			for read.next() <= s.last && read.add(read.next(), 0) {
+			}
+		}
 		z := &s.appended.sizes
 		if z.next() != read.first || len(z.list) >= maxSizes {
 			*z = read

@@ -97,6 +97,9 @@ func (s *stream) applySend(r *sendRecord, pos seglog.Pos, bytes, size int64) {
 	if s.keyed != nil {
 		replaced = s.keyed.add(r, pos)
 	} else if r.count > 0 {
+		if len(s.appended.entries) == 0 {
+			s.first = r.first // what may have been before could not be saved by a repair
+		}
 		s.appended.add(r.first, last, pos, bytes, size)
 	}
 	s.last = max(s.last, last)

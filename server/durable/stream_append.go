@@ -73,6 +73,9 @@ func (l *appendedLog) find(seq int64) int {
 // pos. oldest is the first living message.
 func (l *appendedLog) move(first, last, oldest int64, pos seglog.Pos, size int64) {
 	i, j := l.find(first), l.find(last+1)
+	if i < 0 || l.spans[len(l.spans)-1].last < first {
+		return // a repair could not save the record that stored them
+	}
 	rest := indexEntry{last + 1, l.entries[j].pos}
 	var with []indexEntry
 	if l.entries[i].first < first && oldest < first {

@@ -52,6 +52,7 @@ type Backlog struct {
 	ahead  map[int64]struct{} // settled by an id of an earlier opening before they were read again
 	above  int64              // no head has a lower seq; what Trimmed has seen
 	known  int64              // the last seq of the stream when the store was opened
+	blind  bool               // records are missing: see Lost
 }
 
 // New returns the backlog of a consumer that has read nothing. Messages have seqs from 1.
@@ -136,12 +137,16 @@ func (b *Backlog) Of(key Hash) Key {
 // Opened applies the opening of a store: the stream has messages up to last, and now is the time. A lease ends when its
 // record says, but never later than its length from now on, so that a clock that was set back lengthens none.
 func (b *Backlog) Opened(last, now int64) {
-	b.known = last
+	b.known, b.blind = last, false
 	for _, it := range b.out {
 		it.until = min(it.until, now+it.length)
 	}
 	b.out.init()
 }
+
+// Lost says that records are missing here in the log. Up to the next Opened the backlog then reads no message, whatever a
+// receive says: a message whose receive or ack is missing comes again, and none is left out. It notes acks of unread messages.
+func (b *Backlog) Lost() { b.blind = true }
 
 // SetLimits replaces the limits. Ready messages that have had as many deliveries as a lowered MaxDeliver allows are done.
 // Those on lease are checked when their lease ends.

@@ -123,3 +123,30 @@ func TestAnAckOfALaterDeliveryEndsALease(t *testing.T) {
 	w.settle(Ack, w.leases[1])
 	require.Zero(t, w.live.Unsettled())
 }
+
+// TestNoMessageIsLeftOutWhenRecordsAreMissing loses a receive, an ack and a nack in the middle, as a repair of a damaged log
+// does.
+func TestNoMessageIsLeftOutWhenRecordsAreMissing(t *testing.T) {
+	w := newWorld(t, 1, 100, false)
+	for i := range 5 {
+		w.stream.keys = append(w.stream.keys, keyOf(i))
+	}
+	w.receive(2) // 1 and 2
+	repaired := Read(w.stream, wire.NewReader(w.live.AppendTo(nil)))
+	repaired.Lost()
+	w.settle(Ack, w.leases[0]) // is missing
+	w.receive(1)               // 3 is missing
+	w.replay = repaired
+	r := &Receive{Now: w.now, Lease: w.live.NextLease(1), Length: 30, Next: 5, Fresh: []Message{{4, keyOf(3)}}}
+	w.both(func(b *Backlog) { b.Receive(r, nil) })
+	w.both(func(b *Backlog) { b.Settle([]Delivery{{4, r.Lease}}, Ack, w.now) })
+	w.both(func(b *Backlog) { b.Settle([]Delivery{w.leases[1], {3, w.leases[2].Lease}}, Nack, w.now) })
+	w.live, w.leases, w.settled = Read(w.stream, wire.NewReader(repaired.AppendTo(nil))), nil, map[int64]bool{}
+	w.reopen()
+	w.now = 1000
+	var got []int64
+	for _, l := range w.receive(100) {
+		got = append(got, l.Seq)
+	}
+	require.Equal(t, []int64{1, 2, 3, 5}, got, "4 is acked")
+}

@@ -55,6 +55,9 @@ type Leased struct {
 func (b *Backlog) Receive(r *Receive, dst []Leased) []Leased {
 	b.Expire(r.Now)
 	b.lease = r.Lease
+	if b.blind {
+		return dst
+	}
 	for i := range r.Sought {
 		b.found(&r.Sought[i])
 	}

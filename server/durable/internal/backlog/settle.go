@@ -59,23 +59,31 @@ func (b *Backlog) Settle(deliveries []Delivery, how How, now int64) {
 	for _, d := range deliveries {
 		it := b.bySeq[d.Seq]
 		switch {
-		case it == nil && d.Seq >= b.next:
-			b.ahead[d.Seq] = struct{}{}
-		case it == nil:
-			if met, i := b.findMet(d.Seq); met != nil {
-				met.later = slices.Delete(met.later, i, i+1)
-				b.met--
-			}
-		case it.leased && it.lease == d.Lease:
+		case it != nil && it.leased && it.lease == d.Lease:
 			if how == Return {
 				it.count--
 			}
 			b.endLease(it, how == Ack)
-		case it.leased:
-			b.endLease(it, true)
-		default:
-			b.ready.remove(it)
-			b.advance(it)
+		case how == Ack:
+			b.settleUnknown(it, d.Seq)
+		}
+	}
+}
+
+// settleUnknown settles a message whose lease is not known: it is the head of its key, or it is met, or not read.
+func (b *Backlog) settleUnknown(it *item, seq int64) {
+	switch {
+	case it != nil && it.leased:
+		b.endLease(it, true)
+	case it != nil:
+		b.ready.remove(it)
+		b.advance(it)
+	case seq >= b.next:
+		b.ahead[seq] = struct{}{}
+	default:
+		if met, i := b.findMet(seq); met != nil {
+			met.later = slices.Delete(met.later, i, i+1)
+			b.met--
 		}
 	}
 }
