@@ -24,6 +24,7 @@ type consumer struct {
 	backlog *backlog.Backlog
 	waiting waitqueue.Queue
 	window  window
+	warned  bool          // that messages were left out, since there was room for half as many
 	reading chan struct{} // has room for one, who reads into the window without the lock
 	ended   error         // set when the consumer is deleted, or the store closed or failed
 }

@@ -29,6 +29,7 @@ type receiving struct {
 	got   []store.Delivery
 	own   seglog.Pos // the record of the receive
 	sent  seglog.Pos // the newest record that holds a message of got
+	held  string     // a key that holds up so many messages that an operator should know
 }
 
 // need is what a plan needs before it can be made.
@@ -61,6 +62,10 @@ func (r *receiving) run(ctx context.Context, dst []store.Delivery) ([]store.Deli
 		if err := r.read(ctx); err != nil {
 			return dst, err
 		}
+	}
+	if r.held != "" {
+		s.store.options.Logger.Warn("too many messages wait for an unsettled message of their key: of some keys they are read again later",
+			"stream", s.options.Name, "consumer", r.c.info.Name, "key", r.held, "waiting", s.store.options.maxMet)
 	}
 	if len(r.got) == 0 {
 		return dst, nil
@@ -111,6 +116,7 @@ func (r *receiving) plan() error {
 	r.need = nothing
 	rec := p.Receive()
 	if !rec.Empty() || rec.Next-c.backlog.Next() >= skipUnrecorded {
+		r.noteHeld(rec)
 		var leased []backlog.Leased
 		r.own, leased = c.receive(rec, make([]backlog.Leased, 0, r.n))
 		r.deliver(rec, leased, fresh)
@@ -171,6 +177,23 @@ func (r *receiving) choose(p *backlog.Plan) (fresh []windowMessage, enough bool)
 		p.Skip(c.window.next)
 	}
 	return fresh, true
+}
+
+// noteHeld notes a key whose messages are left out of the met ones, once until there is room again.
+func (r *receiving) noteHeld(rec *backlog.Receive) {
+	c := r.c
+	if c.backlog.Met() < c.stream.store.options.maxMet/2 {
+		c.warned = false
+	}
+	if len(rec.Left) == 0 || c.warned {
+		return
+	}
+	c.warned = true
+	for _, m := range c.window.messages {
+		if m.Seq == rec.Left[0].Seq {
+			r.held = m.Key
+		}
+	}
 }
 
 // deliver makes the deliveries of what was leased: the ready messages, and then the fresh ones.
