@@ -19,7 +19,7 @@ import (
 
 // FS is a file system in memory. Its methods may be called concurrently. This file takes its lock.
 type FS struct {
-	hooking  sync.Mutex // held while hook runs; taken without mu, which hook may take
+	hooking  chan struct{} // has room for one, whose hook runs; a channel, so that those who wait are blocked for synctest
 	mu       sync.Mutex
 	names    map[string]*node
 	synced   map[string]*node // what is found under each name after a loss of power
@@ -33,7 +33,7 @@ var _ vfs.FS = (*FS)(nil)
 
 // New returns an empty file system.
 func New() *FS {
-	return &FS{names: map[string]*node{}, synced: map[string]*node{}, locks: map[string]bool{}}
+	return &FS{hooking: make(chan struct{}, 1), names: map[string]*node{}, synced: map[string]*node{}, locks: map[string]bool{}}
 }
 
 // SetHook makes hook see every change before it is made. The change fails with the error of hook. Hook runs for one
@@ -93,9 +93,9 @@ func (f *FS) begin(op Op) error {
 	f.mu.Unlock()
 	var err error
 	if hook != nil {
-		f.hooking.Lock()
+		f.hooking <- struct{}{}
 		err = hook(op)
-		f.hooking.Unlock()
+		<-f.hooking
 	}
 	f.mu.Lock()
 	if err != nil {
