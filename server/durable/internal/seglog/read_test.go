@@ -222,3 +222,30 @@ func TestConcurrentUseWithFailures(t *testing.T) {
 	require.Equal(t, 8*60, total)
 	require.NoError(t, l.Close())
 }
+
+// A log has any number of segments, of which some are open for reading.
+func TestReadsOpenASegmentsFileAgain(t *testing.T) {
+	l, _ := started(t, small(crashfs.New()))
+	var pos []Pos
+	for n := range uint32(3 * maxOpen) {
+		pos = append(pos, appendNumber(l, n))
+		l.Append(0, 0, make([]byte, smallestSize)) // a segment for itself
+	}
+	require.NoError(t, l.Sync(context.Background()))
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			r := l.NewReader()
+			for range 2 {
+				for n, p := range pos {
+					rec, err := r.Read(p)
+					require.NoError(t, err)
+					require.Equal(t, numbered(uint32(n)), rec.Body)
+				}
+			}
+		})
+	}
+	readers.Wait()
+	require.Len(t, l.segments.open, maxOpen)
+	require.NoError(t, l.Close())
+}

@@ -30,10 +30,15 @@ func (l *Log) Replay(from Pos, f func(Record) error) error {
 }
 
 func (l *Log) replaySegment(number uint32, from Pos, f func(Record) error) error {
-	s, err := l.segments.find(number)
+	s, ok := l.segments.get(number)
+	if !ok {
+		return nil // removed by a record that was replayed
+	}
+	file, err := l.o.FS.Open(l.path(segmentName(number)))
 	if err != nil {
 		return err
 	}
+	defer file.Close()
 	first, end, sealed := position(number, segmentHeader), s.end, false
 	if from.Segment() == number {
 		first = max(first, from)
@@ -41,7 +46,7 @@ func (l *Log) replaySegment(number uint32, from Pos, f func(Record) error) error
 	if written := l.Written(); written.Segment() == number {
 		end = min(end, written.Offset())
 	}
-	stop, err := l.seed.scan(s.file, first, end, func(fr frame) error {
+	stop, err := l.seed.scan(file, first, end, func(fr frame) error {
 		sealed = fr.kind == kindSeal
 		switch {
 		case fr.kind == kindRemoved:

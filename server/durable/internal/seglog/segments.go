@@ -27,6 +27,10 @@ type segment struct {
 	file vfs.File // for reading; nil until it is needed
 }
 
+// maxOpen is how many segments are open for reading at most: 16 GiB of the default size, and a quarter of the 1,024 files
+// that a process often may open.
+const maxOpen = 256
+
 // segmentTable knows the segments in the order of their numbers. This file takes its lock.
 type segmentTable struct {
 	fs   vfs.FS
@@ -34,6 +38,7 @@ type segmentTable struct {
 
 	mu   sync.RWMutex
 	list []*segment
+	open []*segment // those with a file, the one opened first in front
 }
 
 // add adds a segment behind all others, and ends the one before it.
@@ -93,8 +98,23 @@ func (t *segmentTable) find(number uint32) (segment, error) {
 			return segment{}, err
 		}
 		s.file = f
+		if t.open = append(t.open, s); len(t.open) > maxOpen {
+			t.open[0].close() // a read that runs is repeated
+			t.open = slices.Delete(t.open, 0, 1)
+		}
 	}
 	return *s, nil
+}
+
+// get returns a copy of the segment with that number.
+func (t *segmentTable) get(number uint32) (segment, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	s := t.lookup(number)
+	if s == nil {
+		return segment{}, false
+	}
+	return *s, true
 }
 
 // lookup returns the segment with that number, or nil. It requires the lock.
@@ -152,18 +172,21 @@ func (t *segmentTable) remove(number uint32) error {
 	for i, s := range t.list {
 		if s.head.number == number {
 			t.list = slices.Delete(t.list, i, i+1)
+			t.open = slices.DeleteFunc(t.open, func(o *segment) bool { return o == s })
 			return s.close()
 		}
 	}
 	return nil
 }
 
+// close closes the files. Reads find no segment afterwards.
 func (t *segmentTable) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range t.list {
 		s.close()
 	}
+	t.list, t.open = nil, nil
 }
 
 func (s *segment) close() error {
