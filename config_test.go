@@ -1,8 +1,10 @@
 package sequin_test
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -292,4 +294,31 @@ func TestCloseClosesTheIdleConnectionsOfItsOwnTransport(t *testing.T) {
 	<-closed
 	srv.Close()
 	require.GreaterOrEqual(t, c.IdleConnsPerHost(), 2*(64+16), "every lane and poller has a connection")
+}
+
+// The log of a Client, a Publisher and a Subscriber in trouble.
+func TestTheTokenIsNotLogged(t *testing.T) {
+	t.Setenv("SEQUIN_TOKEN", "s3cret")
+	for _, trouble := range []sequintest.Fault{{Status: 401, Body: ownRefusal}, {Status: 503, Body: ownRefusal}, {Status: 403, Body: "<html>"}, {CutAfter: true}} {
+		synctest.Test(t, func(t *testing.T) {
+			var log bytes.Buffer
+			all := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			w := newWorld(t, sequintest.Config{}, sequin.Config{Logger: all})
+			w.stream(t, "orders", sequin.ConsumerOptions{})
+			require.Equal(t, "Bearer s3cret", w.Requests(sequintest.CreateStream)[0].Header.Get("Authorization"))
+			sub := w.subscribe(t, sequin.SubscriberConfig{})
+			pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{})
+			require.NoError(t, err)
+			fault := w.Fault(trouble)
+			_ = pub.Send(w.ctx, "k", "x")
+			_, err = w.client.ListStreams(w.ctx)
+			require.Error(t, err)
+			require.NotContains(t, err.Error(), "s3cret")
+			time.Sleep(20 * time.Second)
+			fault.Remove()
+			_, _ = sub.Close(w.ctx), pub.Close(w.ctx)
+			require.NotEmpty(t, log.String())
+			require.NotContains(t, log.String(), "s3cret")
+		})
+	}
 }

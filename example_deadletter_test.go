@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"strings"
 
 	"github.com/sequin-go/sequin"
 )
@@ -79,14 +80,13 @@ func ExamplePanicError() {
 		}
 		cancel() // a program would wait for a signal
 	}}, func(_ context.Context, d sequin.Delivery) error {
-		var accounts map[string]int
-		if d.Key == "payments.1" {
-			accounts[d.Key] = 1
+		if fields := strings.Split(d.Key, "."); fields[1] == "1" {
+			_ = fields[2] // there is none
 		}
 		return nil
 	})
 	fmt.Println("stopped:", err)
 	// Output:
-	// payments.1 assignment to entry in nil map true
+	// payments.1 runtime error: index out of range [2] with length 2 true
 	// stopped: <nil>
 }

@@ -246,3 +246,26 @@ func ExamplePublisher_Flush() {
 	// 101 sent, 0 buffered
 	// closed: <nil>
 }
+
+// Done is closed when the result is known, for programs that wait for several things.
+func ExampleReceipt_Done() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+	_, _ = client.EnsureStream(ctx, "orders", sequin.StreamOptions{})
+	pub, _ := client.NewPublisher("orders", sequin.PublisherConfig{})
+	defer pub.Close(ctx)
+
+	receipt, err := pub.SendReceipt(ctx, sequin.Message{Key: "orders.cus_a.1", Data: `{"qty":4}`})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	select {
+	case <-receipt.Done():
+		fmt.Println("sent:", receipt.Err())
+	case <-time.After(time.Minute):
+		fmt.Println("still waiting")
+	}
+	// Output: sent: <nil>
+}

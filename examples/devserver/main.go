@@ -46,8 +46,8 @@ func main() {
 	}
 }
 
-var devserver = command.Command{Name: "devserver", Usage: "[options]", About: `Runs a Sequin streams server for programs in any language. It keeps everything in memory. If
-$SEQUIN_TOKEN is set, requests need that token.
+var devserver = command.Command{Name: "devserver", Usage: "[options]", About: `Runs a Sequin streams server for programs in any language. It keeps everything
+in memory. If $SEQUIN_TOKEN is set, requests need that token.
 `}
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -55,7 +55,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("devserver", flag.ContinueOnError)
 	flags.StringVar(&o.addr, "addr", "127.0.0.1:7376", "listen on `HOST:PORT`; port 0 picks a free one")
 	flags.BoolVar(&o.public, "public", false, "allow an address that other machines can reach")
-	flags.StringVar(&o.server.Token, "token", "", "require \"Authorization: Bearer `TOKEN`\" of every request (default $SEQUIN_TOKEN)")
+	flags.StringVar(&o.server.Token, "token", "", "require this `TOKEN` of every request (default $SEQUIN_TOKEN)")
 	flags.Func("compat", "behave as this `MODE`: documented (the default) or aug2024", func(name string) error {
 		for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
 			if name == compat.String() {

@@ -22,8 +22,8 @@ import (
 	"github.com/sequin-go/sequin/examples/internal/command"
 )
 
-var fanout = command.Command{Name: "fanout", Usage: "[-out FILE]", About: `Consumes one stream of real records in three ways. The server runs inside the process, or is that
-of $SEQUIN_URL and $SEQUIN_TOKEN.
+var fanout = command.Command{Name: "fanout", Usage: "[-out FILE]", About: `Consumes one stream of real records in three ways. The server runs inside the
+process, or is that of $SEQUIN_URL and $SEQUIN_TOKEN.
 `}
 
 func main() {

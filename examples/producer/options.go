@@ -17,27 +17,38 @@ import (
 var producer = command.Command{Name: "producer", Usage: "-stream NAME [options] [FILE]", Files: 1, About: `Sends the records of a file to a Sequin stream.
 
     producer -stream orders -key 'orders.{customer}.{id}' orders.ndjson
-    producer -stream orders -key 'orders.{customer}.{id}' -create -spool unsent.ndjson orders.csv
+    producer -stream orders -key 'orders.{id}' -create -spool unsent orders.csv
     tail -F app.log | producer -stream logs -format lines -key 'web1.{uuid}'
 
-The token of the server is read from $SEQUIN_TOKEN. The input is a file, or standard input if none is given. Its format follows from its name, or from -format:
+The token of the server is read from $SEQUIN_TOKEN. The input is a file, or
+standard input if none is given. Its format follows from its name, or from
+-format:
 
-    ndjson   one JSON object per line; the data of a message is the unchanged line
-    csv      a table whose first row names the columns; the data is the row as a JSON object of strings
+    ndjson   one JSON object per line; the data is the unchanged line
+    csv      a table whose first row names the columns; the data is the row as a
+             JSON object of strings
     lines    anything else; the data is the line
 
-The key of a message is made from a template. {name} is a field of the record, {a.b} a field inside an object, {line} the
-number of the record from 1, and {uuid} a new UUID; {{ and }} are braces. The value of a field becomes part of one token of
-the key. A record is rejected if the value is missing or empty, or contains a dot, a space or another character that a token
-must not contain. With -sanitize each such character is replaced by '_'; different values may then make the same key.
+The key of a message is made from a template. {name} is a field of the record,
+{a.b} a field inside an object, {line} the number of the record from 1, and
+{uuid} a new UUID; {{ and }} are braces. The value of a field becomes part of
+one token of the key. A record is rejected if the value is missing or empty, or
+contains a dot, a space or another character that a token must not contain.
+With -sanitize each such character is replaced by '_'; different values may
+then make the same key.
 
-Messages are sent in batches, in the background. While the server is unavailable they are sent again, and reading waits. On
-ctrl-C, and when the server refuses everything (because the stream is mistyped or the token is wrong), reading ends, and
-what was read is sent for at most -grace. What remains, and what failed after -retry-for, is written to the -spool file, which
-is sent first at the next start. A record is rejected only if it can never be sent: no key can be made of it, the server
-calls it invalid, or a later message of its key was sent. A second ctrl-C ends the program at once and loses what is unsent.
+Messages are sent in batches, in the background. While the server is
+unavailable they are sent again, and reading waits. On ctrl-C, and when the
+server refuses everything (because the stream is mistyped or the token is
+wrong), reading ends, and what was read is sent for at most -grace. What
+remains, and what failed after -retry-for, is written to the -spool file, which
+is sent first at the next start. A record is rejected only if it can never be
+sent: no key can be made of it, the server calls it invalid, or a later message
+of its key was sent. A second ctrl-C ends the program at once and loses what is
+unsent.
 
-Exit codes: 0 everything was sent; 1 something was not sent, and the last lines say what; 2 the arguments are wrong.
+Exit codes: 0 everything was sent; 1 something was not sent, and the last lines
+say what; 2 the arguments are wrong.
 `}
 
 var errHelp = flag.ErrHelp
@@ -62,14 +73,14 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.url, "url", "", "the `URL` of the server (default $SEQUIN_URL, then http://localhost:7376)")
 	flags.StringVar(&o.stream, "stream", "", "the `NAME` or id of the stream")
 	flags.BoolVar(&o.create, "create", false, "create the stream if it does not exist")
-	flags.StringVar(&o.format, "format", "", "the `FORMAT`: ndjson, csv or lines (default by the name of the file)")
+	flags.StringVar(&o.format, "format", "", "the `FORMAT`: ndjson, csv or lines (default by the file's name)")
 	flags.StringVar(&key, "key", "records.{line}", "the `TEMPLATE` of keys")
 	flags.BoolVar(&sanitize, "sanitize", false, "replace characters that a key must not contain by _")
 	flags.Int64Var(&o.skip, "skip", 0, "leave out the first `N` records")
-	flags.StringVar(&o.spool, "spool", "", "the `FILE` for messages that could not be sent; it is sent first at the next start")
+	flags.StringVar(&o.spool, "spool", "", "the `FILE` for unsent messages; it is sent first at the next start")
 	flags.StringVar(&o.rejects, "rejects", "", "the `FILE` for records that can never be sent (default only stderr)")
-	flags.DurationVar(&o.retryFor, "retry-for", 0, "retry a message for this `TIME` in an outage before it is spooled (default without limit)")
-	flags.DurationVar(&o.grace, "grace", 10*time.Second, "continue sending for this `TIME` after ctrl-C, or while the server refuses everything")
+	flags.DurationVar(&o.retryFor, "retry-for", 0, "retry for this `TIME` in an outage before spooling (default no limit)")
+	flags.DurationVar(&o.grace, "grace", 10*time.Second, "continue for this `TIME` after ctrl-C, or while all is refused")
 	flags.DurationVar(&o.every, "every", 5*time.Second, "report progress each `TIME` if stderr is not a terminal")
 	if err := producer.Parse(flags, args, stderr); err != nil {
 		return o, err

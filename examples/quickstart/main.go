@@ -28,8 +28,8 @@ import (
 	"github.com/sequin-go/sequin/examples/internal/command"
 )
 
-var quickstart = command.Command{Name: "quickstart", Usage: "(no options)", About: `Sends a real data set through the whole library and shows what arrived. The server runs inside the
-process, or is that of $SEQUIN_URL and $SEQUIN_TOKEN.
+var quickstart = command.Command{Name: "quickstart", Usage: "(no options)", About: `Sends a real data set through the whole library and shows what arrived. The
+server runs inside the process, or is that of $SEQUIN_URL and $SEQUIN_TOKEN.
 `}
 
 func main() {

@@ -21,13 +21,14 @@ type options struct {
 
 var errHelp = flag.ErrHelp
 
-var worker = command.Command{Name: "worker", Usage: "-stream NAME -consumer NAME [options]", About: `Prints each message of the consumer as a line with its key, a tab and its data, and acks it.
-ctrl-C or SIGTERM drains: messages that were started are finished and acked, and the others
-are returned to the server at once. An output that fails, such as a full disk or a closed pipe,
-drains, too. The token of the server is read from $SEQUIN_TOKEN.
+var worker = command.Command{Name: "worker", Usage: "-stream NAME -consumer NAME [options]", About: `Prints each message of the consumer as a line with its key, a tab and its data,
+and acks it. ctrl-C or SIGTERM drains: messages that were started are finished
+and acked, and the others are returned to the server at once. An output that
+fails, such as a full disk or a closed pipe, drains, too. The token of the
+server is read from $SEQUIN_TOKEN.
 
-Exit codes: 0 every message that was started is settled, 1 something was left or failed,
-2 wrong usage.
+Exit codes: 0 every message that was started is settled, 1 something was left
+or failed, 2 wrong usage.
 `}
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
