@@ -2,6 +2,7 @@ package durable
 
 import (
 	"context"
+	"slices"
 
 	"github.com/sequin-go/sequin/server/durable/internal/binary"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
@@ -36,6 +37,13 @@ func (k *keeper) clean(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// worthTidying reports whether a segment is dead, or worth copying.
+func (k *keeper) worthTidying() bool {
+	live := k.store.live()
+	dead := func(s seglog.SegmentInfo) bool { return !s.Last && live[s.Number] == 0 }
+	return slices.ContainsFunc(k.store.log.Segments(), dead) || k.victim().Number != 0
 }
 
 // removeDead removes the segments that have had no living message since before the older snapshot.

@@ -145,3 +145,46 @@ func TestAnAppendedMessageCostsNoMemory(t *testing.T) {
 		require.LessOrEqual(f, size, int64(n*130), "bytes of the log a message")
 	})
 }
+
+// TestADeletedStreamLeavesAQuietStore deletes a stream of a store to which nothing is written afterwards.
+func TestADeletedStreamLeavesAQuietStore(t *testing.T) {
+	inBubble(t, Options{SegmentBytes: 16 << 10}, store.StreamOptions{}, func(f *fixture) {
+		big, err := f.st.CreateStream(f.Context(), store.StreamOptions{Name: "big"})
+		require.NoError(f, err)
+		for i := range 1_000 {
+			f.sendData(big, fmt.Sprint(i), strings.Repeat("x", 100))
+		}
+		require.NoError(f, f.send("kept"))
+		require.NoError(f, big.Delete(f.Context()))
+		time.Sleep(2 * lookEvery)
+		synctest.Wait()
+		require.LessOrEqual(f, f.st.Info().Segments, 2, "the newest, and that of the first message")
+		after := f.st.log.End()
+		time.Sleep(time.Hour)
+		require.Equal(f, after, f.st.log.End(), "nothing is written when nothing can be removed")
+		for range 2 {
+			require.Equal(f, []string{"kept"}, f.list())
+			f.reopen(false)
+		}
+	})
+}
+
+// TestADeleteMakesRoomOnAFullDisk fills the disk up to MinFree. When a stream is deleted, sends go on within seconds.
+func TestADeleteMakesRoomOnAFullDisk(t *testing.T) {
+	o := Options{SegmentBytes: 16 << 10, MinFree: 64 << 10}
+	inBubble(t, o, store.StreamOptions{}, func(f *fixture) {
+		f.fs.SetCapacity(512 << 10)
+		big, err := f.st.CreateStream(f.Context(), store.StreamOptions{Name: "big"})
+		require.NoError(f, err)
+		data := []store.Message{{Key: "k", Data: strings.Repeat("x", 1000)}}
+		for err == nil {
+			_, err = big.Send(f.Context(), store.Once{}, data)
+			time.Sleep(lookAgain / 100)
+		}
+		require.ErrorIs(f, err, store.ErrDiskFull)
+		require.ErrorIs(f, f.send("refused"), store.ErrDiskFull)
+		require.NoError(f, big.Delete(f.Context()))
+		require.Eventually(f, func() bool { return f.send("again") == nil }, 5*lookAgain, lookAgain/2)
+		require.Equal(f, []string{"again"}, f.list())
+	})
+}

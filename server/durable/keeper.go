@@ -9,14 +9,22 @@ import (
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
 )
 
-// recoverEvery is how often a store tries to go on after a failed write.
-const recoverEvery = time.Second
+const (
+	// recoverEvery is how often a store tries to go on after a failed write.
+	recoverEvery = time.Second
+	// lookEvery is how often the keeper looks for segments that can be removed, in a store to which little is written.
+	lookEvery = time.Minute
+	// lookAgain is how often it looks while sends are refused because the disk is full.
+	lookAgain = time.Second
+)
 
 // keeper makes snapshots, cleans, and makes the store usable after a failed write. It runs one goroutine.
 type keeper struct {
 	store   *Store
 	written atomic.Int64  // bytes appended since the last snapshot
 	wake    chan struct{} // has room for one
+	full    chan struct{} // a send was refused because the disk is full; has room for one
+	looked  time.Time
 	ctx     context.Context
 	stop    context.CancelFunc
 	done    chan struct{}
@@ -24,7 +32,7 @@ type keeper struct {
 }
 
 func newKeeper(st *Store) *keeper {
-	k := &keeper{store: st, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	k := &keeper{store: st, wake: make(chan struct{}, 1), full: make(chan struct{}, 1), done: make(chan struct{})}
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	return k
 }
@@ -34,15 +42,24 @@ func (k *keeper) start() { go k.run() }
 // appended counts what was appended.
 func (k *keeper) appended(n int) {
 	if k.written.Add(int64(n)) >= k.store.options.SnapshotBytes {
-		select {
-		case k.wake <- struct{}{}:
-		default:
-		}
+		signal(k.wake)
+	}
+}
+
+// diskIsFull makes the keeper look for segments that can be removed.
+func (k *keeper) diskIsFull() { signal(k.full) }
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
 func (k *keeper) run() {
 	defer close(k.done)
+	timer := time.NewTicker(lookEvery)
+	defer timer.Stop()
 	for {
 		select {
 		case <-k.ctx.Done():
@@ -55,21 +72,46 @@ func (k *keeper) run() {
 			if k.written.Load() >= k.store.options.SnapshotBytes {
 				k.tidy()
 			}
+		case <-timer.C:
+			k.look()
+		case <-k.full:
+			if time.Since(k.looked) >= lookAgain {
+				k.look()
+			}
 		}
 	}
 }
 
-// tidy writes a snapshot, and removes and cleans segments. A failure of the log is handled by run.
-func (k *keeper) tidy() {
-	if err := k.snapshot(k.ctx); err != nil {
-		if k.ctx.Err() == nil {
-			k.store.options.Logger.Warn("cannot write a snapshot; the next one is tried later", "error", err)
+// look removes and cleans segments for which no snapshot is due: after the delete of a stream little may be written, and to a
+// full disk nothing is. A segment is removed when it was dead before two snapshots.
+func (k *keeper) look() {
+	k.looked = time.Now()
+	for range snapshotsToRemove {
+		if !k.worthTidying() {
+			return
 		}
-		return
+		// A snapshot at the position of the one before it would take its place.
+		k.store.append(kindNothing, 0, nil)
+		if !k.tidy() {
+			return
+		}
 	}
-	if err := k.clean(k.ctx); err != nil && k.ctx.Err() == nil {
-		k.store.options.Logger.Warn("cannot clean the log; it is tried again later", "error", err)
+}
+
+// snapshotsToRemove is how many calls of tidy remove a segment that has just died.
+const snapshotsToRemove = 3
+
+// tidy writes a snapshot, and removes and cleans segments. It reports whether it could. A failure of the log is handled by
+// run.
+func (k *keeper) tidy() bool {
+	what, err := "cannot write a snapshot; the next one is tried later", k.snapshot(k.ctx)
+	if err == nil {
+		what, err = "cannot clean the log; it is tried again later", k.clean(k.ctx)
 	}
+	if err != nil && k.ctx.Err() == nil {
+		k.store.options.Logger.Warn(what, "error", err)
+	}
+	return err == nil
 }
 
 // recover ends the streams, and reads them again when the log can be written again. It returns false when it cannot, or when

@@ -23,7 +23,8 @@ const (
 	kindReceive
 	kindSettle
 	kindExpire
-	kindMoved // messages that cleaning has copied
+	kindMoved   // messages that cleaning has copied
+	kindNothing // it only moves the end of the log
 )
 
 // undecodable is the error for a record whose checksum is right and whose body makes no sense.

@@ -26,6 +26,9 @@ type sending struct {
 
 func newSending(s *stream, o store.Once, messages []store.Message) *sending {
 	p := &sending{s: s, once: newOnce(o), messages: messages, free: s.store.log.Free()}
+	if p.free != nil {
+		s.store.keeper.diskIsFull()
+	}
 	if s.keyed != nil {
 		p.sums = make([]keySums, len(messages))
 		for i := range messages {
