@@ -62,16 +62,15 @@ type dialect struct {
 
 	// Receiving, settling and listing.
 	findConsumer     func(ctx context.Context, s store.Store, stream, consumer string) (store.Consumer, error)
-	batchSize        func(v any) (int, error)            // reads a batch_size
-	headReceives     bool                                // a HEAD of a receive leases messages
-	longPoll         bool                                // wait_for is supported
-	waitedHeader     bool                                // an answer has Sequin-Waited-Ms
-	deliverCount     bool                                // a delivery has deliver_count
-	returnUnsent     bool                                // messages that could not be written to the client are returned
-	ackID            func(text []byte) (store.ID, error) // reads an ack id
-	undeliveredNacks bool                                // "undelivered" of a nack is read
-	readLimit        func(v any) (int, error)            // reads the limit of a list
-	readPattern      func(v any) (string, error)         // reads the key_pattern of a list
+	batchSize        func(v any) (int, error)    // reads a batch_size
+	headReceives     bool                        // a HEAD of a receive leases messages
+	longPoll         bool                        // wait_for is supported
+	waitedHeader     bool                        // an answer has Sequin-Waited-Ms
+	deliverCount     bool                        // a delivery has deliver_count
+	returnUnsent     bool                        // messages that could not be written to the client are returned
+	undeliveredNacks bool                        // "undelivered" of a nack is read
+	readLimit        func(v any) (int, error)    // reads the limit of a list
+	readPattern      func(v any) (string, error) // reads the key_pattern of a list
 }
 
 // noLimit is a limit that no request reaches.
@@ -115,7 +114,6 @@ func newDialect(c Compat) dialect {
 		waitedHeader:     pick(c, true, false),
 		deliverCount:     pick(c, true, false),
 		returnUnsent:     pick(c, true, false),
-		ackID:            pick(c, readAckID, plugAckID),
 		undeliveredNacks: pick(c, true, false),
 		readLimit:        pick(c, readLimit, plugLimit),
 		readPattern:      pick(c, readPattern, plugPattern),

@@ -16,19 +16,19 @@ var shapes = []string{
 	"GET api/streams/*/consumers/*/messages",
 }
 
-// admitRoute looks at the Accept header before a route runs, and answers the page of the 2024 server. Where there is no
-// route it leaves that to the caller.
-func (c *call) admitRoute(shape string) (answered bool, err error) {
-	if shape == "GET " {
-		return true, c.homePage()
+// homeShape is the shape of the page of the 2024 server.
+const homeShape = "GET "
+
+func isRoute(shape string) bool { return slices.Contains(shapes, shape) }
+
+// noRoute refuses a request of no route. The 2024 server reads its body first.
+func (c *call) noRoute() error {
+	if c.srv.dialect.plug {
+		if _, err := c.plugParams(c.plugBody()); err != nil {
+			return err
+		}
 	}
-	if c.acceptable() || !slices.Contains(shapes, shape) {
-		return false, nil
-	}
-	if _, err := c.plugParams(c.plugBody()); err != nil {
-		return false, err
-	}
-	return false, errUnacceptable
+	return errNoRoute
 }
 
 // homePage answers with a page, as the 2024 server does to a browser.
@@ -37,6 +37,7 @@ func (c *call) homePage() error {
 	if accepts(header, given, htmlFormat) != htmlFormat {
 		return errUnacceptable
 	}
+	c.answered.Route = "GET /"
 	c.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_ = c.write(http.StatusOK, []byte("<!DOCTYPE html>\n<html lang=\"en\"><head><title>Sequin</title></head><body><h1>Sequin</h1></body></html>\n"))
 	return nil

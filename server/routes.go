@@ -11,13 +11,16 @@ import (
 func (c *call) route() error {
 	var buf [128]byte
 	shape := c.appendShape(buf[:0])
-	if c.srv.dialect.plug {
-		if answered, err := c.admitRoute(string(shape)); answered || err != nil {
-			return err
-		}
+	if c.srv.dialect.plug && !c.acceptable() && isRoute(string(shape)) {
+		return errUnacceptable
 	}
 	c.setRoute(shape)
 	switch string(shape) {
+	case homeShape:
+		if c.srv.dialect.plug {
+			return c.homePage()
+		}
+
 	case "GET api/streams":
 		return c.listStreams()
 	case "POST api/streams":
@@ -59,7 +62,7 @@ func (c *call) route() error {
 		return c.peek()
 	}
 	c.answered.Route = otherRoute
-	return errNoRoute
+	return c.noRoute()
 }
 
 // The indexes of the elements of a path that are names or ids.

@@ -16,7 +16,7 @@ func (c *call) settle(how store.Settlement) error {
 		return err
 	}
 	d := &c.srv.dialect
-	in := settleRequest{readID: d.ackID, firstWins: d.plug, invalid: errAckIDs}
+	in := settleRequest{plug: d.plug, invalid: errAckIDs}
 	if !in.parse(*buf) {
 		return c.malformed(*buf)
 	}
@@ -43,8 +43,7 @@ func (c *call) settle(how store.Settlement) error {
 
 // settleRequest is the parsed body of an ack or a nack.
 type settleRequest struct {
-	readID    func(text []byte) (store.ID, error)
-	firstWins bool // of several members of one name the first counts, not the last
+	plug bool // ids are read as the 2024 server does, and of several members of one name the first counts, not the last
 
 	ids         []store.ID
 	undelivered bool
@@ -73,7 +72,7 @@ func (in *settleRequest) parse(body []byte) bool {
 			break
 		}
 		switch {
-		case string(name) == "ack_ids" && !(seen && in.firstWins):
+		case string(name) == "ack_ids" && !(seen && in.plug):
 			seen = true
 			in.parseIDs(&s, len(body))
 		case string(name) == "undelivered" && s.Kind() == jscan.Bool:
@@ -109,7 +108,13 @@ func (in *settleRequest) parseIDs(s *jscan.Scanner, size int) {
 
 // add adds an id. errAckIDs takes precedence over other errors.
 func (in *settleRequest) add(text []byte) {
-	id, err := in.readID(text)
+	var id store.ID
+	var err error
+	if in.plug {
+		id, err = plugAckID(text)
+	} else {
+		id, err = readAckID(text)
+	}
 	if err != nil && in.invalid != errAckIDs {
 		in.invalid = err
 	}
