@@ -153,7 +153,7 @@ func (s *changeset) time(field string) {
 	s.reject(field, "is invalid")
 }
 
-// name checks a name. It is called when nothing else is wrong.
+// name checks a name, which is empty if it was rejected before.
 func (s *changeset) name(name string) {
 	if text := checkName(strings.TrimSuffix(name, "\n"), false); text != "" {
 		s.reject("name", text)
@@ -175,9 +175,7 @@ func (s *changeset) err() error {
 func castStream(p params, _ int64) (store.StreamOptions, error) {
 	s := changeset{params: p}
 	o := store.StreamOptions{Name: s.text("name")}
-	if s.errors == nil {
-		s.name(o.Name)
-	}
+	s.name(o.Name)
 	return o, s.err()
 }
 

@@ -157,3 +157,25 @@ func TestIn2024ConsumerInfoShowsEveryState(t *testing.T) {
 			"the acked row is deleted")
 	})
 }
+
+func TestIn2024AnIDMayBeInUpperCase(t *testing.T) {
+	a := newAug2024(t)
+	state, ok := a.Inspect("s")
+	require.True(t, ok)
+	path := "/api/streams/" + strings.ToUpper(state.ID)
+	require.Contains(t, a.ok("GET", path, ""), `"name":"s"`)
+	require.Contains(t, a.ok("GET", path+"/consumers/"+strings.ToUpper(state.Consumers[0].ID), ""), `"name":"c"`)
+	require.Contains(t, a.ok("POST", path+"/consumers/"+strings.ToUpper(state.Consumers[0].ID)+"/receive", "{}"), `"data":[]`)
+}
+
+// TestIn2024TheLastLeaseIsShownByConsumerInfoOnly looks at a message whose lease has ended.
+func TestIn2024TheLastLeaseIsShownByConsumerInfoOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAug2024(t)
+		a.send("a=1")
+		a.receive(`{}`)
+		time.Sleep(10 * time.Second)
+		require.Contains(t, a.ok("GET", "/api/streams/s/consumers/c/messages", ""), `"not_visible_until":null,"state":"available"`)
+		require.Contains(t, a.ok("GET", "/api/streams/s/messages/a/consumer_info", ""), `"not_visible_until":"2000-01-01T00:00:10.000000Z","state":"available"`)
+	})
+}

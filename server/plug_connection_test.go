@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -47,10 +48,13 @@ func (w *wire) answer() *http.Response {
 	return resp
 }
 
+// requireClosed fails unless the server closes the connection at once, and not as an idle one.
 func (w *wire) requireClosed() {
 	w.t.Helper()
+	began := time.Now()
 	_, err := w.in.ReadByte()
 	require.Equal(w.t, io.EOF, err)
+	require.Zero(w.t, time.Since(began))
 }
 
 func TestIn2024TheConnectionEndsAfterA500WithoutNotice(t *testing.T) {
