@@ -32,7 +32,7 @@ type dialect struct {
 	newStore func() *store.Memory
 
 	// Every request.
-	plug      bool                             // what the 2024 server's web framework does with a request: see plug.go
+	plug      bool                             // requests are read as by Plug, the framework of the 2024 server
 	ref       func(ref string) (string, error) // reads the id or the name of a stream or a consumer in a path
 	checkText func(text string) error          // what the database says of a text that it looks for
 

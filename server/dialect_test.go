@@ -179,3 +179,13 @@ func TestIn2024TheLastLeaseIsShownByConsumerInfoOnly(t *testing.T) {
 		require.Contains(t, a.ok("GET", "/api/streams/s/messages/a/consumer_info", ""), `"not_visible_until":"2000-01-01T00:00:10.000000Z","state":"available"`)
 	})
 }
+
+func TestIn2024AnUpdateWithoutAChangeKeepsUpdatedAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAug2024(t)
+		before := a.ok("GET", "/api/streams/s/consumers/c", "")
+		time.Sleep(time.Minute)
+		require.Equal(t, before, a.ok("PATCH", "/api/streams/s/consumers/c", `{"ack_wait_ms":"10000","kind":"pull","name":"x"}`))
+		require.Contains(t, a.ok("PATCH", "/api/streams/s/consumers/c", `{"status":"disabled"}`), `"updated_at":"2000-01-01T00:01:00Z"`)
+	})
+}

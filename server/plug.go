@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// This file is what the 2024 server's web framework does with a request before its route runs: it limits the lines of the
-// header, reads the query and the body, lets the body override the method, and looks at the Accept header.
+// Plug is the web framework of the 2024 server. This file is what it does with a request before a route runs: it limits the
+// lines of the header, reads the query and the body, lets the body override the method, and looks at the Accept header.
 
 // plugged is what was read of a request before its route.
 type plugged struct {
