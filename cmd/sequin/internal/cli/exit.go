@@ -1,0 +1,53 @@
+// Package cli has what all commands share: exit codes, flags that the environment can set, and sizes in bytes.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The exit codes of every command.
+const (
+	ExitOK          = 0
+	ExitFailed      = 1
+	ExitUsage       = 2 // an unknown command or flag, or a value that is not allowed
+	ExitNotFound    = 3
+	ExitUnreachable = 4 // the server cannot be reached
+)
+
+// codedError is an error with an exit code of its own.
+type codedError struct {
+	code int
+	err  error
+}
+
+func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Unwrap() error { return e.err }
+
+// Usage returns an error that exits with ExitUsage.
+func Usage(format string, args ...any) error {
+	return &codedError{ExitUsage, fmt.Errorf(format, args...)}
+}
+
+// NotFound returns an error that exits with ExitNotFound.
+func NotFound(format string, args ...any) error {
+	return &codedError{ExitNotFound, fmt.Errorf(format, args...)}
+}
+
+// ExitCode returns the exit code of what a command returned: ExitFailed for an error without a code.
+func ExitCode(err error) int {
+	var coded *codedError
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &coded):
+		return coded.code
+	}
+	return ExitFailed
+}
+
+// Line returns the text of an error as one line, for the standard error.
+func Line(err error) string {
+	return "sequin: " + strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}

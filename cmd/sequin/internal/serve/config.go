@@ -1,0 +1,32 @@
+// Package serve runs a streams server as a process: it opens the store, listens, refuses what is not safe, prints how the
+// server can be used, and stops it.
+package serve
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/sequin-go/sequin/server"
+)
+
+// Config says what Run serves.
+type Config struct {
+	Version string
+
+	Memory    bool          // keep everything in memory
+	Dir       string        // of the store, unless Memory
+	SyncEvery time.Duration // zero syncs before each answer
+	MinFree   int64         // bytes of disk below which sends are refused; zero means the default of the store
+	Compat    server.Compat // only with Memory
+
+	Addr              string
+	Token             string // "" for none
+	TokenFile         string // where Token comes from; "" for TokenVariable
+	Insecure          bool   // an address that other machines can reach needs no token
+	CertFile, KeyFile string // "" for no TLS
+	Limits            server.Limits
+	ShutdownTimeout   time.Duration
+
+	Logger *slog.Logger
+	Lookup func(string) (string, bool) // of an environment variable
+}

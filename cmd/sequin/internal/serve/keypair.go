@@ -1,0 +1,68 @@
+package serve
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// recheckAfter is how long a certificate is used before its files are looked at again.
+const recheckAfter = time.Minute
+
+// keyPair is a certificate with its key. It is read again when its files change, so that a certificate can be renewed
+// without a restart.
+type keyPair struct {
+	certFile, keyFile string
+	log               *slog.Logger
+
+	mu      sync.Mutex // guards the rest
+	current *tls.Certificate
+	version [2]time.Time // when the files of current were changed
+	checked time.Time
+}
+
+// get returns the certificate for a handshake.
+func (p *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.checked) < recheckAfter {
+		return p.current, nil
+	}
+	p.checked = time.Now()
+	if version := p.modified(); version != p.version {
+		if err := p.read(version); err != nil {
+			p.log.Error("the changed certificate cannot be read, the one before it stays in use", "file", p.certFile, "error", err)
+		}
+	}
+	return p.current, nil
+}
+
+// load reads the files for the first time.
+func (p *keyPair) load() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.checked = time.Now()
+	return p.read(p.modified())
+}
+
+// read reads the files. It requires the lock. When it fails it keeps the earlier version, so that the files are read again
+// later: perhaps they are being replaced.
+func (p *keyPair) read(version [2]time.Time) error {
+	pair, err := tls.LoadX509KeyPair(p.certFile, p.keyFile)
+	if err != nil {
+		return err
+	}
+	p.current, p.version = &pair, version
+	return nil
+}
+
+func (p *keyPair) modified() (version [2]time.Time) {
+	for i, file := range []string{p.certFile, p.keyFile} {
+		if info, err := os.Stat(file); err == nil {
+			version[i] = info.ModTime()
+		}
+	}
+	return version
+}

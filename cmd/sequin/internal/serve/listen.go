@@ -1,0 +1,38 @@
+package serve
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+)
+
+// listen returns the listener, unless it must not be open. loopback reports whether only this machine can reach it.
+func listen(cfg *Config) (listener net.Listener, loopback bool, err error) {
+	listener, err = net.Listen("tcp", cfg.Addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, false, fmt.Errorf("the address %s is in use: stop the other server, or choose another --addr", cfg.Addr)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("cannot listen on --addr %s: %w", cfg.Addr, err)
+	}
+	loopback = listener.Addr().(*net.TCPAddr).IP.IsLoopback()
+	if !loopback && cfg.Token == "" && !cfg.Insecure {
+		_ = listener.Close()
+		return nil, false, fmt.Errorf("other machines can reach %s, and there is no token: give one with --token-file or $%s, listen on 127.0.0.1, or add --insecure", listener.Addr(), TokenVariable)
+	}
+	return listener, loopback, nil
+}
+
+// tlsConfig returns the configuration for HTTPS, or nil without a certificate.
+func tlsConfig(cfg *Config) (*tls.Config, error) {
+	if cfg.CertFile == "" {
+		return nil, nil
+	}
+	pair := &keyPair{certFile: cfg.CertFile, keyFile: cfg.KeyFile, log: cfg.Logger}
+	if err := pair.load(); err != nil {
+		return nil, fmt.Errorf("cannot use --tls-cert %s and --tls-key %s: %w", cfg.CertFile, cfg.KeyFile, err)
+	}
+	return &tls.Config{GetCertificate: pair.get}, nil
+}

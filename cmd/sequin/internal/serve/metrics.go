@@ -1,0 +1,88 @@
+package serve
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sequin-go/sequin/server"
+)
+
+// metrics counts requests and answers GET /metrics.
+type metrics struct {
+	registry *prometheus.Registry
+	log      *slog.Logger
+
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	bytesIn  *prometheus.CounterVec
+	bytesOut *prometheus.CounterVec
+}
+
+// durations are the upper bounds of the histogram, in seconds. A long poll takes up to 5 minutes.
+var durations = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 30, 120, 300}
+
+func newMetrics(version string, log *slog.Logger) *metrics {
+	byRoute := []string{"route"}
+	m := &metrics{
+		registry: prometheus.NewRegistry(), log: log,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sequin_requests_total", Help: "Requests that were answered, by route and status.",
+		}, []string{"route", "status"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "sequin_request_duration_seconds", Help: "Time from the header of a request to the end of its answer. Receives include their wait.", Buckets: durations,
+		}, byRoute),
+		bytesIn: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sequin_request_bytes_total", Help: "Bytes of the bodies of requests.",
+		}, byRoute),
+		bytesOut: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sequin_response_bytes_total", Help: "Bytes of the bodies of answers.",
+		}, byRoute),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sequin_build_info", Help: "1, with the version as a label.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.requests, m.duration, m.bytesIn, m.bytesOut, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// watch adds what the server has to do at the moment of the question.
+func (m *metrics) watch(api *server.Server) {
+	for _, g := range []struct {
+		name, help string
+		value      func(server.Load) float64
+	}{
+		{"sequin_connections", "Open connections.", func(l server.Load) float64 { return float64(l.Connections) }},
+		{"sequin_requests_running", "Requests without an answer yet, those that wait included.", func(l server.Load) float64 { return float64(l.Requests) }},
+		{"sequin_receives_waiting", "Receives that wait for messages.", func(l server.Load) float64 { return float64(l.Waiting) }},
+		{"sequin_bytes_in_flight", "Memory that running requests and their answers take.", func(l server.Load) float64 { return float64(l.BytesInFlight) }},
+	} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, func() float64 { return g.value(api.Load()) }))
+	}
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sequin_streams", Help: "Streams."},
+		func() float64 { return float64(len(api.Streams())) }))
+}
+
+// observe counts a request.
+func (m *metrics) observe(i server.RequestInfo) {
+	m.requests.WithLabelValues(i.Route, strconv.Itoa(i.Status)).Inc()
+	m.duration.WithLabelValues(i.Route).Observe(i.Duration.Seconds())
+	m.bytesIn.WithLabelValues(i.Route).Add(float64(i.BytesIn))
+	m.bytesOut.WithLabelValues(i.Route).Add(float64(i.BytesOut))
+	if m.log.Enabled(context.Background(), slog.LevelDebug) {
+		m.log.Debug("request", "route", i.Route, "status", i.Status, "duration", i.Duration, "bytes_in", i.BytesIn, "bytes_out", i.BytesOut)
+	}
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}

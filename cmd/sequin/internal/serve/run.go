@@ -1,0 +1,104 @@
+package serve
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+
+	"github.com/sequin-go/sequin/server"
+)
+
+// running is a server that serves.
+type running struct {
+	cfg      *Config
+	store    *opened
+	api      *server.Server
+	web      *http.Server
+	listener net.Listener
+	loopback bool       // only this machine can reach the listener
+	served   chan error // the result of web.Serve
+}
+
+// Run serves until the first signal, and then stops. It returns nil after a clean stop. A second signal makes it return at
+// once. It prints to out how the server can be used.
+func Run(cfg Config, out io.Writer, signals <-chan os.Signal) error {
+	r := &running{cfg: &cfg, served: make(chan error, 1)}
+	secure, err := tlsConfig(&cfg)
+	if err != nil {
+		return err
+	}
+	if r.listener, r.loopback, err = listen(&cfg); err != nil {
+		return err
+	}
+	defer r.listener.Close()
+	if r.store, err = openUnlessStopped(&cfg, signals); err != nil {
+		return err
+	}
+	r.build(secure)
+	go r.serve()
+	r.printUsage(out)
+	notifySystemd(&cfg, "READY=1")
+	select {
+	case err := <-r.served:
+		return errors.Join(err, r.store.close())
+	case <-r.store.failed:
+		cfg.Logger.Error("the store has failed, the server stops", "error", r.store.err())
+		_ = r.stop(signals)
+		return fmt.Errorf("the store has failed: %w", r.store.err())
+	case s := <-signals:
+		cfg.Logger.Info("stopping", "signal", s.String(), "timeout", cfg.ShutdownTimeout)
+		notifySystemd(&cfg, "STOPPING=1")
+		return r.stop(signals)
+	}
+}
+
+// openUnlessStopped opens the store, which may take long. A signal meanwhile ends the process: nothing has been served yet.
+func openUnlessStopped(cfg *Config, signals <-chan os.Signal) (*opened, error) {
+	type result struct {
+		store *opened
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		store, err := openStore(cfg)
+		done <- result{store, err}
+	}()
+	select {
+	case r := <-done:
+		return r.store, r.err
+	case s := <-signals:
+		return nil, fmt.Errorf("stopped by %v while the store was being opened", s)
+	}
+}
+
+// build makes the server and its metrics.
+func (r *running) build(secure *tls.Config) {
+	m := newMetrics(r.cfg.Version, r.cfg.Logger)
+	c := server.Config{
+		Compat:       r.cfg.Compat,
+		Token:        r.cfg.Token,
+		Logger:       r.cfg.Logger,
+		Limits:       r.cfg.Limits,
+		LoopbackOnly: r.loopback && r.cfg.Token == "",
+		Metrics:      m.handler(),
+		OpenMetrics:  r.loopback,
+		OnRequest:    m.observe,
+	}
+	r.store.use(&c)
+	r.api = server.New(c)
+	m.watch(r.api)
+	r.web = r.api.HTTPServer()
+	r.web.TLSConfig = secure
+}
+
+func (r *running) serve() {
+	if r.web.TLSConfig != nil {
+		r.served <- r.web.ServeTLS(r.listener, "", "") // the files are those of the configuration
+		return
+	}
+	r.served <- r.web.Serve(r.listener)
+}

@@ -1,0 +1,88 @@
+package serve
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+)
+
+// printUsage prints where the server is, where the messages are, and a command to try.
+func (r *running) printUsage(out io.Writer) {
+	url := r.url()
+	lines := [][2]string{
+		{"URL", url},
+		{"data", r.store.where},
+		{"store", r.store.policy},
+		{"access", r.access()},
+		{"try", r.command(url)},
+		{"in Go", fmt.Sprintf("sequin.NewClient(sequin.Config{BaseURL: %q})%s", url, r.tokenInGo())},
+		{"stop", "ctrl-C"},
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "sequin %s\n\n", r.cfg.Version)
+	for _, line := range lines {
+		fmt.Fprintf(&text, "  %-7s %s\n", line[0], line[1])
+	}
+	fmt.Fprintf(&text, "\n")
+	_, _ = io.WriteString(out, text.String())
+}
+
+// url returns a URL that works on this machine.
+func (r *running) url() string {
+	scheme := "http"
+	if r.web.TLSConfig != nil {
+		scheme = "https"
+	}
+	addr := r.listener.Addr().(*net.TCPAddr)
+	host, _, _ := net.SplitHostPort(r.cfg.Addr)
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
+}
+
+func (r *running) access() string {
+	who := "this machine"
+	if !r.loopback {
+		who = "every machine that can reach " + r.listener.Addr().String()
+	}
+	if r.cfg.Token == "" {
+		return who + ", without a token"
+	}
+	return who + ", with the token of " + r.tokenPlace()
+}
+
+func (r *running) tokenPlace() string {
+	if r.cfg.TokenFile != "" {
+		return r.cfg.TokenFile
+	}
+	return "$" + TokenVariable
+}
+
+// command returns a command that works at once: it creates a stream, or lists them if there are some. It does not contain the
+// token.
+func (r *running) command(url string) string {
+	curl := "curl -sS " + url + "/api/streams"
+	switch {
+	case r.cfg.Token != "" && r.cfg.TokenFile != "":
+		curl += ` -H "Authorization: Bearer $(cat ` + quote(r.cfg.TokenFile) + `)"`
+	case r.cfg.Token != "":
+		curl += ` -H "Authorization: Bearer $` + TokenVariable + `"`
+	}
+	if len(r.api.Streams()) > 0 {
+		return curl
+	}
+	return curl + ` -H 'Content-Type: application/json' -d '{"name":"orders"}'`
+}
+
+// tokenInGo says how a Go program gets the token.
+func (r *running) tokenInGo() string {
+	if r.cfg.Token == "" {
+		return ""
+	}
+	return ", with $" + TokenVariable + " set"
+}
+
+// quote returns text as one word for a shell. Between single quotes only a single quote is special, so it must be outside.
+func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

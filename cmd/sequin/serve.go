@@ -1,0 +1,222 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/serve"
+	"github.com/sequin-go/sequin/server"
+)
+
+// serveFlags are the flags of serve as they are given.
+type serveFlags struct {
+	data, sync           string
+	memory, insecure     bool
+	minFree              cli.Size
+	compat               string
+	addr                 string
+	tokenFile, cert, key string
+	logFormat, logLevel  string
+	shutdownTimeout      time.Duration
+
+	limits               server.Limits
+	requestBytes, flight cli.Size
+}
+
+const serveLong = `Run a streams server until an interrupt or SIGTERM stops it.
+
+The messages are kept in the directory of --data. Without it that is
+$XDG_DATA_HOME/sequin, or .local/share/sequin in the home directory.
+It is created when it does not exist. One process at a time can use it.
+
+The server listens on 127.0.0.1 unless --addr says otherwise. An address that
+other machines can reach needs a token: put it into a file for --token-file, or
+into $SEQUIN_TOKEN. Clients send it as "Authorization: Bearer TOKEN".
+
+GET /healthz and /readyz tell whether the server is up and ready. GET /metrics
+has its metrics for Prometheus; unless the server listens on loopback, it needs
+the token.`
+
+func newServe(w world) *cobra.Command {
+	f := &serveFlags{requestBytes: 8_000_000, flight: 256 << 20}
+	cmd := &cobra.Command{
+		Use:   "serve [flags]",
+		Short: "Run a server",
+		Long:  serveLong,
+		Args:  arguments(0),
+	}
+	f.register(cmd.Flags())
+	cli.DocumentEnvironment(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := f.config(cmd.Flags(), w)
+		if err != nil {
+			return err
+		}
+		return serve.Run(cfg, w.out, w.signals)
+	}
+	return cmd
+}
+
+// register defines the flags in the order of the help text.
+func (f *serveFlags) register(flags *pflag.FlagSet) {
+	flags.SortFlags = false
+	flags.StringVar(&f.data, "data", "", "`directory` for the messages; see above for the default")
+	flags.BoolVar(&f.memory, "memory", false, "keep the messages in memory, and lose them when the server stops")
+	flags.StringVar(&f.sync, "sync", "always", "when data is synced to the disk: always, which is before each answer, or a `duration` such as 100ms, which a power failure can lose")
+	flags.Var(&f.minFree, "min-free", "refuse sends while the disk has less `space` left (default the smaller of 1GiB and 5%)")
+	flags.StringVar(&f.compat, "compat", "documented", "`behaviour` of the API: documented, or aug2024 for that of the server of August 2024 (with --memory)")
+	flags.StringVar(&f.addr, "addr", "127.0.0.1:7376", "`host:port` to listen on; port 0 picks a free one")
+	flags.StringVar(&f.tokenFile, "token-file", "", "`file` with the token that clients need; default the token in $SEQUIN_TOKEN, or none")
+	flags.StringVar(&f.cert, "tls-cert", "", "`file` with the certificate chain, for HTTPS; it is read again when it changes")
+	flags.StringVar(&f.key, "tls-key", "", "`file` with the key of the certificate")
+	flags.BoolVar(&f.insecure, "insecure", false, "serve on an address that other machines can reach without a token")
+	flags.StringVar(&f.logFormat, "log-format", "text", "`format` of the log on the standard error: text or json")
+	flags.StringVar(&f.logLevel, "log-level", "info", "lowest `level` that is logged: debug, info, warn or error; debug has a line for each request")
+	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 10*time.Second, "how long a stop may take; requests that still run then are cut off")
+	flags.IntVar(&f.limits.Connections, "max-connections", 10_000, "connections at once; requests on further ones are answered 503")
+	flags.Var(&f.requestBytes, "max-request-bytes", "`size` of a request's body; a larger one is answered 413")
+	flags.DurationVar(&f.limits.HeaderTime, "header-timeout", 10*time.Second, "how long the header of a request may take to arrive")
+	flags.DurationVar(&f.limits.IdleTime, "idle-timeout", 2*time.Minute, "how long a connection without a request is kept")
+	flags.IntVar(&f.limits.Waiting, "max-waiting", 1_000, "receives of one consumer that wait at once; a further one is answered 429")
+	flags.IntVar(&f.limits.Streams, "max-streams", 10_000, "streams; the request for a further one is answered 422")
+	flags.Var(&f.flight, "max-bytes-in-flight", "`size` of all requests and answers in memory at once; beyond it requests are answered 429")
+}
+
+// config checks the flags and their environment variables and returns the configuration of the server.
+func (f *serveFlags) config(flags *pflag.FlagSet, w world) (serve.Config, error) {
+	sources, err := cli.ReadEnvironment(flags, w.lookup)
+	if err != nil {
+		return serve.Config{}, err
+	}
+	cfg := serve.Config{
+		Version: sequin.Version, Addr: f.addr, Insecure: f.insecure, CertFile: f.cert, KeyFile: f.key,
+		ShutdownTimeout: f.shutdownTimeout, Limits: f.limits, Lookup: w.lookup,
+	}
+	cfg.Limits.RequestBytes, cfg.Limits.BytesInFlight = int(f.requestBytes), int64(f.flight)
+	return cfg, errors.Join(
+		f.setLog(&cfg, w),
+		f.setStore(&cfg, sources, w),
+		f.setToken(&cfg, w),
+		f.checkLimits(),
+		pair(f.cert, f.key),
+	)
+}
+
+func (f *serveFlags) setStore(cfg *serve.Config, sources cli.Sources, w world) error {
+	if !f.memory {
+		delete(sources, "memory")
+	}
+	useData, useMemory, err := sources.Choose("data", "memory")
+	if err != nil {
+		return err
+	}
+	cfg.Memory = useMemory
+	switch f.compat {
+	case server.Documented.String():
+	case server.Aug2024.String():
+		cfg.Compat = server.Aug2024
+		if !cfg.Memory {
+			return cli.Usage("--compat aug2024 works with --memory only: add --memory")
+		}
+	default:
+		return cli.Usage("invalid --compat %q: want documented or aug2024", f.compat)
+	}
+	if err := f.setSync(cfg); err != nil {
+		return err
+	}
+	cfg.MinFree = int64(f.minFree)
+	if cfg.Memory {
+		for _, flag := range []string{"sync", "min-free"} {
+			if sources[flag] == cli.CommandLine {
+				return cli.Usage("--%s does nothing with --memory: leave one of them out", flag)
+			}
+		}
+		return nil
+	}
+	if useData {
+		cfg.Dir = f.data
+		return nil
+	}
+	cfg.Dir, err = defaultDir(w.lookup)
+	return err
+}
+
+func (f *serveFlags) setSync(cfg *serve.Config) (err error) {
+	if f.sync == "always" {
+		return nil
+	}
+	cfg.SyncEvery, err = time.ParseDuration(f.sync)
+	if err != nil || cfg.SyncEvery <= 0 {
+		return cli.Usage("invalid --sync %q: want always, or a duration such as 100ms", f.sync)
+	}
+	return nil
+}
+
+func (f *serveFlags) setToken(cfg *serve.Config, w world) (err error) {
+	if f.tokenFile != "" {
+		cfg.TokenFile = f.tokenFile
+		cfg.Token, err = serve.ReadToken(f.tokenFile)
+		return err
+	}
+	token, _ := w.lookup(serve.TokenVariable)
+	if token == "" {
+		return nil
+	}
+	cfg.Token, err = serve.CheckToken(token, "$"+serve.TokenVariable)
+	return err
+}
+
+func (f *serveFlags) setLog(cfg *serve.Config, w world) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return cli.Usage("invalid --log-level %q: want debug, info, warn or error", f.logLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch f.logFormat {
+	case "text":
+		cfg.Logger = slog.New(slog.NewTextHandler(w.errors, options))
+	case "json":
+		cfg.Logger = slog.New(slog.NewJSONHandler(w.errors, options))
+	default:
+		return cli.Usage("invalid --log-format %q: want text or json", f.logFormat)
+	}
+	return nil
+}
+
+func (f *serveFlags) checkLimits() error {
+	for _, limit := range []struct {
+		flag  string
+		value int64
+	}{
+		{"max-connections", int64(f.limits.Connections)}, {"max-waiting", int64(f.limits.Waiting)}, {"max-streams", int64(f.limits.Streams)},
+		{"header-timeout", int64(f.limits.HeaderTime)}, {"idle-timeout", int64(f.limits.IdleTime)}, {"shutdown-timeout", int64(f.shutdownTimeout)},
+	} {
+		if limit.value <= 0 {
+			return cli.Usage("invalid --%s: it must be above 0", limit.flag)
+		}
+	}
+	if f.requestBytes > maxRequestBytes {
+		return cli.Usage("invalid --max-request-bytes %v: at most %d", &f.requestBytes, maxRequestBytes)
+	}
+	if f.flight < f.requestBytes {
+		return cli.Usage("invalid --max-bytes-in-flight %v: it must be at least --max-request-bytes, %v", &f.flight, &f.requestBytes)
+	}
+	return nil
+}
+
+// maxRequestBytes is the largest limit of a body. A body is in memory as a whole, and so is a message.
+const maxRequestBytes = 1 << 30
+
+// pair checks that both files of TLS are given, or none.
+func pair(cert, key string) error {
+	if (cert == "") != (key == "") {
+		return cli.Usage("--tls-cert and --tls-key belong together: give both")
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+)
+
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+func TestWrongUsageExitsWith2AndOneLineThatSaysWhatToDo(t *testing.T) {
+	for _, tt := range []struct {
+		args string
+		env  []string
+		want string
+	}{
+		{"nope", nil, `there is no command "nope": see "sequin --help"`},
+		{"serv", nil, `did you mean serve?`},
+		{"help nope", nil, `there is no command "nope"`},
+		{"serve more", nil, `unexpected argument "more": usage is "sequin serve [flags]"`},
+		{"version more", nil, `unexpected argument "more"`},
+		{"serve --token=secret", nil, `unknown flag: --token: see "sequin serve --help"`},
+		{"serve --memory --sync never", nil, `want always, or a duration such as 100ms`},
+		{"serve --memory --sync -1s", nil, `want always, or a duration such as 100ms`},
+		{"serve --memory --sync 1s", nil, `--sync does nothing with --memory`},
+		{"serve --memory --min-free 1GiB", nil, `--min-free does nothing with --memory`},
+		{"serve --memory --data d", nil, `--data and --memory exclude each other`},
+		{"serve", []string{"SEQUIN_MEMORY", "true", "SEQUIN_DATA", "d"}, `--data and --memory exclude each other`},
+		{"serve", []string{"SEQUIN_MEMORY", "maybe"}, `invalid value "maybe" in $SEQUIN_MEMORY`},
+		{"serve", []string{"SEQUIN_MAX_STREAMS", "many"}, `in $SEQUIN_MAX_STREAMS`},
+		{"serve", nil, `there is no home directory for the messages`},
+		{"serve --compat aug2024 --data d", nil, `add --memory`},
+		{"serve --compat 2023 --memory", nil, `want documented or aug2024`},
+		{"serve --memory --tls-cert c", nil, `--tls-cert and --tls-key belong together`},
+		{"serve --memory --tls-key c", nil, `--tls-cert and --tls-key belong together`},
+		{"serve --memory --log-level loud", nil, `want debug, info, warn or error`},
+		{"serve --memory --log-format xml", nil, `want text or json`},
+		{"serve --memory --max-streams 0", nil, `--max-streams: it must be above 0`},
+		{"serve --memory --max-connections -1", nil, `--max-connections: it must be above 0`},
+		{"serve --memory --max-waiting 0", nil, `--max-waiting: it must be above 0`},
+		{"serve --memory --header-timeout 0s", nil, `--header-timeout: it must be above 0`},
+		{"serve --memory --idle-timeout 0s", nil, `--idle-timeout: it must be above 0`},
+		{"serve --memory --shutdown-timeout -1s", nil, `--shutdown-timeout: it must be above 0`},
+		{"serve --memory --max-request-bytes 2GiB", nil, `at most 1073741824`},
+		{"serve --memory --max-request-bytes 3XB", nil, `want a number of bytes`},
+		{"serve --memory --max-bytes-in-flight 1MB", nil, `at least --max-request-bytes, 8MB`},
+		{"serve --memory", []string{"SEQUIN_TOKEN", "two words"}, `the token in $SEQUIN_TOKEN cannot be sent in a header`},
+		{"serve --memory --token-file " + file(t, " \n"), nil, `there is no token in `},
+		{"serve --memory --token-file " + file(t, "one\ntwo\n"), nil, `write one line`},
+	} {
+		code, out, errors := runNow(environment(tt.env...), strings.Fields(tt.args)...)
+		require.Equalf(t, cli.ExitUsage, code, "%s: %s", tt.args, errors)
+		require.Empty(t, out)
+		require.Contains(t, errors, tt.want)
+		require.True(t, strings.HasPrefix(errors, "sequin: "))
+		require.Equal(t, 1, strings.Count(errors, "\n"), errors)
+		for _, secret := range []string{"secret", "two words", "one\n"} {
+			require.NotContains(t, errors, secret)
+		}
+	}
+}
+
+func TestWhatCannotBeDoneExitsWith1(t *testing.T) {
+	for args, want := range map[string]string{
+		"serve --memory --token-file " + filepath.Join(t.TempDir(), "nope"):  "cannot read the token of --token-file",
+		"serve --memory --addr 127.0.0.1:x":                                  "cannot listen on --addr 127.0.0.1:x",
+		"serve --memory --addr nope.invalid:1":                               "cannot listen on --addr nope.invalid:1",
+		"serve --memory --tls-cert " + file(t, "x") + " --tls-key /nope/key": "cannot use --tls-cert",
+	} {
+		code, _, errors := runNow(environment(), strings.Fields(args)...)
+		require.Equal(t, cli.ExitFailed, code)
+		require.Contains(t, errors, want)
+		require.Equal(t, 1, strings.Count(errors, "\n"), errors)
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for _, args := range []string{"", "help", "--help", "serve --help", "help serve"} {
+		code, out, errors := runNow(environment("SEQUIN_TOKEN", "secret"), strings.Fields(args)...)
+		require.Equal(t, cli.ExitOK, code)
+		require.Contains(t, out, "Usage:\n  sequin")
+		require.Empty(t, errors)
+		require.NotContains(t, out, "secret")
+		for line := range strings.SplitSeq(out, "\n") {
+			require.LessOrEqual(t, len(line), 100)
+		}
+	}
+	code, out, _ := runNow(environment(), "version")
+	require.Equal(t, cli.ExitOK, code)
+	require.Regexp(t, `^sequin `+sequin.Version+` \(go\S+, \w+/\w+\)\n$`, out)
+	_, out, _ = runNow(environment(), "version", "--json")
+	var b build
+	require.NoError(t, json.Unmarshal([]byte(out), &b))
+	require.Equal(t, sequin.Version, b.Version)
+}
+
+// TestEachFlagOfServeCanBeSetByItsVariable sets every flag to another value than its default.
+func TestEachFlagOfServeCanBeSetByItsVariable(t *testing.T) {
+	values := map[string]string{"bool": "true", "int": "7", "size": "9MB", "duration": "7s", "string": "text"}
+	flags := newServe(world{}).Flags()
+	flags.VisitAll(func(f *pflag.Flag) {
+		value, known := values[f.Value.Type()]
+		require.True(t, known, f.Name)
+		sources, err := cli.ReadEnvironment(flags, environment(cli.EnvName(f.Name), value))
+		require.NoError(t, err)
+		require.Equal(t, cli.Environment, sources[f.Name])
+		require.Equal(t, value, f.Value.String())
+		require.Contains(t, f.Usage, "[$SEQUIN_"+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))+"]")
+	})
+}
+
+func TestTheDefaultDirectoryFollowsTheXDGSpecification(t *testing.T) {
+	for _, tt := range []struct {
+		env  []string
+		want string
+	}{
+		{[]string{"XDG_DATA_HOME", filepath.FromSlash("/x"), "HOME", "h"}, "/x/sequin"},
+		{[]string{"XDG_DATA_HOME", "relative", "HOME", "h"}, "h/.local/share/sequin"},
+		{[]string{"HOME", "h"}, "h/.local/share/sequin"},
+		{[]string{"USERPROFILE", "u"}, "u/.local/share/sequin"},
+	} {
+		dir, err := defaultDir(environment(tt.env...))
+		require.NoError(t, err)
+		require.Equal(t, tt.want, filepath.ToSlash(dir))
+	}
+}
