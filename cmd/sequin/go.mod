@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/sequin-go/sequin v0.0.0
+	github.com/sequin-go/sequin/server/durable v0.0.0
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.9
 	github.com/stretchr/testify v1.12.1
@@ -26,4 +27,7 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
-replace github.com/sequin-go/sequin => ../..
+replace (
+	github.com/sequin-go/sequin => ../..
+	github.com/sequin-go/sequin/server/durable => ../../server/durable
+)

@@ -65,7 +65,10 @@ func (k *keeper) run() {
 		case <-k.ctx.Done():
 			return
 		case <-k.store.log.Failed():
-			if !k.recover() {
+			if err := k.recover(); err != nil {
+				if k.ctx.Err() == nil {
+					k.store.final.set(err)
+				}
 				return
 			}
 		case <-k.wake:
@@ -114,9 +117,9 @@ func (k *keeper) tidy() bool {
 	return err == nil
 }
 
-// recover ends the streams, and reads them again when the log can be written again. It returns false when it cannot, or when
-// the store is closed.
-func (k *keeper) recover() bool {
+// recover ends the streams, and reads them again when the log can be written again. It returns an error when it cannot, or
+// when the store is closed.
+func (k *keeper) recover() error {
 	st := k.store
 	failure := st.log.Err()
 	st.streams.Load().end(failure)
@@ -128,11 +131,11 @@ func (k *keeper) recover() bool {
 		}
 		if err == failure {
 			st.options.Logger.Error("the log will not be written again: the store has to be closed", "error", err)
-			return false
+			return err
 		}
 		select {
 		case <-k.ctx.Done():
-			return false
+			return k.ctx.Err()
 		case <-time.After(recoverEvery):
 		}
 	}
@@ -142,11 +145,11 @@ func (k *keeper) recover() bool {
 	}
 	if err != nil {
 		st.options.Logger.Error("the state cannot be read again: the store has to be closed", "error", err)
-		return false
+		return err
 	}
 	st.streams.Store(g)
 	st.options.Logger.Info("the log is written again", "streams", len(g.all()))
-	return true
+	return nil
 }
 
 // close ends the goroutine, writes a last snapshot if something was stored since the one before, and closes the log.

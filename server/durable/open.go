@@ -23,7 +23,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &Store{dir: dir, options: o, log: log, clock: clock{time.Now()}, opening: uint64(log.Opening())}
+	st := &Store{dir: dir, options: o, log: log, clock: clock{time.Now()}, opening: uint64(log.Opening()), final: newFinalFailure()}
 	st.readers.New = func() any { return log.NewReader() }
 	st.keeper = newKeeper(st)
 	g, err := st.load()

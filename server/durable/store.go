@@ -30,6 +30,7 @@ type Store struct {
 	keys        atomic.Int64 // of streams with one message per key
 	streams     atomic.Pointer[registry]
 	keeper      *keeper
+	final       finalFailure
 }
 
 var _ store.Store = (*Store)(nil)

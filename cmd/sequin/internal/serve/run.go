@@ -26,6 +26,10 @@ type running struct {
 // Run serves until the first signal, and then stops. It returns nil after a clean stop. A second signal makes it return at
 // once. It prints to out how the server can be used.
 func Run(cfg Config, out io.Writer, signals <-chan os.Signal) error {
+	return run(cfg, out, signals, openStore)
+}
+
+func run(cfg Config, out io.Writer, signals <-chan os.Signal, open func(*Config) (*opened, error)) error {
 	r := &running{cfg: &cfg, served: make(chan error, 1)}
 	secure, err := tlsConfig(&cfg)
 	if err != nil {
@@ -35,7 +39,7 @@ func Run(cfg Config, out io.Writer, signals <-chan os.Signal) error {
 		return err
 	}
 	defer r.listener.Close()
-	if r.store, err = openUnlessStopped(&cfg, signals); err != nil {
+	if r.store, err = openUnlessStopped(&cfg, signals, open); err != nil {
 		return err
 	}
 	r.build(secure)
@@ -57,14 +61,14 @@ func Run(cfg Config, out io.Writer, signals <-chan os.Signal) error {
 }
 
 // openUnlessStopped opens the store, which may take long. A signal meanwhile ends the process: nothing has been served yet.
-func openUnlessStopped(cfg *Config, signals <-chan os.Signal) (*opened, error) {
+func openUnlessStopped(cfg *Config, signals <-chan os.Signal, open func(*Config) (*opened, error)) (*opened, error) {
 	type result struct {
 		store *opened
 		err   error
 	}
 	done := make(chan result, 1)
 	go func() {
-		store, err := openStore(cfg)
+		store, err := open(cfg)
 		done <- result{store, err}
 	}()
 	select {

@@ -2,8 +2,13 @@ package serve
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
 
 	"github.com/sequin-go/sequin/server"
+	"github.com/sequin-go/sequin/server/durable"
 )
 
 // opened is an open store.
@@ -18,13 +23,55 @@ type opened struct {
 
 // openStore opens the store of the configuration.
 func openStore(cfg *Config) (*opened, error) {
-	if !cfg.Memory {
-		return nil, errors.New("this version keeps messages in memory only: add --memory")
+	if cfg.Memory {
+		return &opened{
+			use:    func(*server.Config) {},
+			where:  "in memory, lost when the server stops",
+			policy: "memory, as " + cfg.Compat.String(),
+			close:  func() error { return nil },
+		}, nil
 	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	st, err := durable.Open(dir, durable.Options{
+		Sync: durable.SyncEvery(cfg.SyncEvery), MinFree: cfg.MinFree, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the data directory %s: %w%s", dir, err, adviceFor(err))
+	}
+	cfg.Logger.Info("the store is open", "dir", dir, "streams", st.Info().Streams, "bytes", st.Info().DiskBytes, "took", time.Since(begin))
 	return &opened{
-		use:    func(*server.Config) {},
-		where:  "in memory, lost when the server stops",
-		policy: "memory, as " + cfg.Compat.String(),
-		close:  func() error { return nil },
+		use:    func(c *server.Config) { c.Store = st },
+		where:  dir,
+		policy: policy(cfg.SyncEvery),
+		failed: st.Failed(),
+		err:    st.Err,
+		close:  st.Close,
 	}, nil
+}
+
+// policy says what survives what.
+func policy(every time.Duration) string {
+	if every == 0 {
+		return "on disk, synced before each answer: survives a loss of power"
+	}
+	return fmt.Sprintf("on disk, synced every %v: survives the end of the process; a loss of power takes the last %v", every, every)
+}
+
+// adviceFor says what to do about an error of opening a store.
+func adviceFor(err error) string {
+	switch {
+	case errors.Is(err, durable.ErrLocked):
+		return ": stop that process, or use another --data"
+	case errors.Is(err, durable.ErrVersion):
+		return ": use the version of sequin that wrote it"
+	case errors.Is(err, durable.ErrDamaged):
+		return ": run `sequin check` to see what is damaged, and `sequin repair` to save the rest"
+	case errors.Is(err, durable.ErrReadOnly), errors.Is(err, fs.ErrPermission):
+		return ": give its files to the user that runs sequin, or use another --data"
+	}
+	return ""
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -60,8 +61,11 @@ func (r *running) tokenPlace() string {
 	return "$" + TokenVariable
 }
 
-// command returns a command that works at once: it creates a stream, or lists them if there are some. It does not contain the
-// token.
+// firstStream is the stream that the printed command creates.
+const firstStream = "orders"
+
+// command returns a command that works at once: it creates a stream, or lists all streams if there is that one. It does not
+// contain the token.
 func (r *running) command(url string) string {
 	curl := "curl -sS " + url + "/api/streams"
 	switch {
@@ -70,10 +74,10 @@ func (r *running) command(url string) string {
 	case r.cfg.Token != "":
 		curl += ` -H "Authorization: Bearer $` + TokenVariable + `"`
 	}
-	if len(r.api.Streams()) > 0 {
+	if slices.Contains(r.api.Streams(), firstStream) {
 		return curl
 	}
-	return curl + ` -H 'Content-Type: application/json' -d '{"name":"orders"}'`
+	return curl + ` -H 'Content-Type: application/json' -d '{"name":"` + firstStream + `"}'`
 }
 
 // tokenInGo says how a Go program gets the token.
