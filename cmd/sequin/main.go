@@ -1,7 +1,9 @@
 // Sequin runs a Sequin streams server that keeps its messages in a directory, and checks and repairs such directories.
 //
-//	sequin serve     runs the server
-//	sequin version   prints the version
+//	sequin serve                  runs the server
+//	sequin check DIR              checks the data directory of a stopped server
+//	sequin repair DIR --to NEW    saves what can be read of a damaged one
+//	sequin version                prints the version
 package main
 
 import (

@@ -22,7 +22,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 server not reachable
 		Args:          noCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newServe(w), newVersion(w))
+	root.AddCommand(newServe(w), newCheck(w), newRepair(w), newVersion(w))
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 100 "))
 	root.SetHelpCommand(newHelp())
 	for _, cmd := range root.Commands() {

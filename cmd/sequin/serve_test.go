@@ -163,7 +163,7 @@ func TestMetricsCountRequests(t *testing.T) {
 
 // TestEachLimitReachesTheServer asks for one more than each limit allows.
 func TestEachLimitReachesTheServer(t *testing.T) {
-	p := start(t, environment("SEQUIN_MAX_STREAMS", "1"), "--memory", "--max-request-bytes", "1kB", "--max-waiting", "1", "--idle-timeout", "50ms", "--header-timeout", "50ms")
+	p := start(t, environment("SEQUIN_MAX_STREAMS", "1"), "--memory", "--max-request-bytes", "1kB", "--max-waiting", "1")
 	p.ok("POST", "/api/streams", `{"name":"s"}`)
 	p.ok("POST", "/api/streams/s/consumers", `{"name":"c","filter_key_pattern":">"}`)
 	status, _ := p.do("POST", "/api/streams", `{"name":"other"}`)
@@ -172,6 +172,13 @@ func TestEachLimitReachesTheServer(t *testing.T) {
 	require.Equal(t, http.StatusRequestEntityTooLarge, status)
 
 	waiting := p.startWaiting("s/consumers/c")
+	p.signals <- os.Interrupt
+	require.Equal(t, `{"data":[]}`, <-waiting)
+}
+
+// TestConnectionsThatDoNothingAreClosed opens one that sends nothing, one that sends one request, and one that sends half of one.
+func TestConnectionsThatDoNothingAreClosed(t *testing.T) {
+	p := start(t, environment(), "--memory", "--idle-timeout", "50ms", "--header-timeout", "50ms")
 	for _, begin := range []string{"", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /healthz HTTP/1.1\r\nHost: loc"} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 		require.NoError(t, err)
@@ -182,8 +189,6 @@ func TestEachLimitReachesTheServer(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, conn.Close())
 	}
-	p.signals <- os.Interrupt
-	require.Equal(t, `{"data":[]}`, <-waiting)
 }
 
 func TestTheLimitOfConnectionsReachesTheServer(t *testing.T) {

@@ -40,7 +40,7 @@ func openStore(cfg *Config) (*opened, error) {
 		Sync: durable.SyncEvery(cfg.SyncEvery), MinFree: cfg.MinFree, Logger: cfg.Logger,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the data directory %s: %w%s", dir, err, adviceFor(err))
+		return nil, fmt.Errorf("cannot open the data directory %s: %w%s", dir, err, adviceFor(err, dir))
 	}
 	cfg.Logger.Info("the store is open", "dir", dir, "streams", st.Info().Streams, "bytes", st.Info().DiskBytes, "took", time.Since(begin))
 	return &opened{
@@ -62,14 +62,14 @@ func policy(every time.Duration) string {
 }
 
 // adviceFor says what to do about an error of opening a store.
-func adviceFor(err error) string {
+func adviceFor(err error, dir string) string {
 	switch {
 	case errors.Is(err, durable.ErrLocked):
 		return ": stop that process, or use another --data"
 	case errors.Is(err, durable.ErrVersion):
 		return ": use the version of sequin that wrote it"
 	case errors.Is(err, durable.ErrDamaged):
-		return ": run `sequin check` to see what is damaged, and `sequin repair` to save the rest"
+		return fmt.Sprintf(": see what is damaged with \"sequin check %s\", and save the rest with \"sequin repair %s --to NEW\"", dir, dir)
 	case errors.Is(err, durable.ErrReadOnly), errors.Is(err, fs.ErrPermission):
 		return ": give its files to the user that runs sequin, or use another --data"
 	}
