@@ -45,6 +45,10 @@ type Config struct {
 	// server.Config.WithoutExtensions does. An unknown name fails the test.
 	WithoutExtensions []string
 
+	// Store keeps the streams, as server.Config.Store does; default nil: they are kept in memory. Close does not close it. It
+	// must be opened in the bubble of the test, if there is one.
+	Store server.Store
+
 	// KeepRequests is how many of the latest requests the Requests method can return; default 1,000, negative none. Older
 	// requests are dropped earlier when all bodies and answers exceed 32 MiB. Count counts all requests.
 	KeepRequests int
@@ -97,7 +101,7 @@ func NewServer(tb testing.TB, cfg Config) *Server {
 	s := &Server{
 		URL: url, tb: tb, timeout: cfg.CloseTimeout,
 		embedded: server.New(server.Config{
-			Compat: cfg.Compat, Token: cfg.Token, Logger: cfg.Logger, WithoutExtensions: cfg.WithoutExtensions,
+			Compat: cfg.Compat, Token: cfg.Token, Logger: cfg.Logger, WithoutExtensions: cfg.WithoutExtensions, Store: cfg.Store,
 		}),
 		network: newNetwork(),
 		faults:  &faults{},

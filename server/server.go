@@ -70,6 +70,9 @@ import (
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
+// Store is the type of Config.Store. Only packages below server implement it, and only a Server calls its methods.
+type Store = store.Store
+
 // Config configures a Server. The zero value works.
 type Config struct {
 	// Compat selects the behaviour of the server; default Documented.
@@ -83,7 +86,7 @@ type Config struct {
 	// Store keeps the streams; default nil: they are kept in memory, and lost when the process ends. The value is what the
 	// Open function of a package below server returns, such as server/durable. Close does not close it: close it after the
 	// Server. New panics when Compat is not Documented, because only the store in memory can be the one of 2024.
-	Store store.Store
+	Store Store
 	// WithoutExtensions switches extensions of the documented mode off, by the names that Extensions returns; default nil:
 	// none. The server then behaves as one that never had them, with one exception: without fenced-acks each delivery still
 	// has an ack id of its own, but the server does not say so. New panics on an unknown name.

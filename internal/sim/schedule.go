@@ -16,7 +16,8 @@ import (
 type schedule struct {
 	Seed       uint64
 	Mode       server.Compat
-	Without    []string // the extensions that the server does not have
+	Store      OpenStore // nil for the store in memory
+	Without    []string  // the extensions that the server does not have
 	Stream     sequin.StreamOptions
 	Consumers  []consumerPlan
 	Publishers []publisherPlan

@@ -38,7 +38,11 @@ type world struct {
 func newWorld(t *testing.T, rec *recorder) *world {
 	t.Helper()
 	w := &world{t: t, rec: rec, s: rec.s, weather: &weather{seed: rec.s.Seed}, faultsOver: make(chan struct{})}
-	w.srv = sequintest.NewServer(serverErrors{t, rec}, sequintest.Config{Compat: rec.s.Mode, WithoutExtensions: rec.s.Without, KeepRequests: keepRequests})
+	cfg := sequintest.Config{Compat: rec.s.Mode, WithoutExtensions: rec.s.Without, KeepRequests: keepRequests}
+	if rec.s.Store != nil {
+		cfg.Store = rec.s.Store(t, rec.s.Seed, func() { w.srv.CutConnections() })
+	}
+	w.srv = sequintest.NewServer(serverErrors{t, rec}, cfg)
 	rec.begin = time.Now()
 	return w
 }

@@ -69,7 +69,6 @@ func (c *consumer) apply(rec seglog.Record, in *binary.Reader) {
 		r := backlog.ReadReceive(in)
 		if in.Err() == nil {
 			c.backlog.Receive(&r, nil)
-			c.window.readTo(c.backlog.Next())
 		}
 	case kindSettle:
 		r := readSettle(in, c.cid)
