@@ -81,7 +81,7 @@ func TestAKilledProcessLosesNoAnswer(t *testing.T) {
 			for n := range fromEnv("TORTURE_KILLS", 3) {
 				plan := a.Plan()
 				plan.Seed = uint64(n)
-				killAfter(t, dir, policy, plan, 50+random.IntN(1_500), a)
+				killAfter(t, dir, policy, plan, 50+random.IntN(1_500), a, nil)
 				st := openStore(t, copyDir(t, dir), childOptions(policy)) // a copy, because opening changes it
 				requireNoFaults(t, a.Check(t.Context(), st, false), "kill ", n)
 				require.NoError(t, st.Close())
@@ -95,8 +95,9 @@ func TestAKilledProcessLosesNoAnswer(t *testing.T) {
 	}
 }
 
-// killAfter runs a load in another process, and kills that after so many events.
-func killAfter(t *testing.T, dir string, policy durable.SyncPolicy, plan torture.Plan, events int, a *torture.Accounts) {
+// killAfter runs a load in another process, and kills that after so many events. before is called before that, unless it is
+// nil.
+func killAfter(t *testing.T, dir string, policy durable.SyncPolicy, plan torture.Plan, events int, a *torture.Accounts, before func(pid int)) {
 	t.Helper()
 	input, err := json.Marshal(plan)
 	require.NoError(t, err)
@@ -111,6 +112,9 @@ func killAfter(t *testing.T, dir string, policy durable.SyncPolicy, plan torture
 	lines := bufio.NewReader(out)
 	for n := 0; ; n++ {
 		if n == events {
+			if before != nil {
+				before(child.Process.Pid)
+			}
 			require.NoError(t, child.Process.Kill())
 		}
 		line, err := lines.ReadBytes('\n')
