@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -63,16 +64,26 @@ func TestARealDiskFillsUp(t *testing.T) {
 	st := openStore(t, dir, o)
 	require.NoError(t, torture.Setup(t.Context(), st))
 
+	s, err := st.Stream(t.Context(), "log")
+	require.NoError(t, err)
+	slow, err := s.CreateConsumer(t.Context(), store.ConsumerOptions{Name: "slow", Filter: ">", ConsumerLimits: store.ConsumerLimits{AckWait: torture.AckWait, MaxAckPending: 100}})
+	require.NoError(t, err)
+
 	var m milestones
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- torture.NewWorkload(st, torture.Plan{}, m.add).Run(ctx) }()
+	// A load that fills MinFree within the second between two looks at the volume would fill the whole volume.
+	plan := torture.Plan{Think: 20 * time.Millisecond}
+	go func() { ended <- torture.NewWorkload(st, plan, m.add).Run(ctx) }()
 	m.wait(is(torture.Send, torture.Done, ""))
 	ballast := filepath.Join(volume, "ballast")
 	require.NoError(t, os.WriteFile(ballast, make([]byte, 7<<20), 0o600))
 	m.wait(is(torture.Send, torture.Refused, store.ErrDiskFull.Error()))
-	m.wait(is(torture.Settle, torture.Done, ""))
+	got, err := slow.Receive(t.Context(), 10, nil)
+	require.NoError(t, err)
+	require.NotEmpty(t, got)
+	require.NoError(t, slow.Settle(t.Context(), []store.ID{got[0].ID}, store.Ack))
 	require.NoError(t, os.Remove(ballast))
 	m.wait(is(torture.Send, torture.Done, ""))
 	stop()

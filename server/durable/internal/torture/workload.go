@@ -150,9 +150,14 @@ func (w *Workload) send(ctx context.Context, s store.Stream, stream string, work
 		} else {
 			pause(random)
 		}
-		if w.plan.Think > 0 {
-			time.Sleep(time.Duration(random.Int64N(int64(w.plan.Think))))
-		}
+		w.think(random)
+	}
+}
+
+// think waits between two steps.
+func (w *Workload) think(random *rand.Rand) {
+	if w.plan.Think > 0 {
+		time.Sleep(time.Duration(random.Int64N(int64(w.plan.Think))))
 	}
 }
 
@@ -172,6 +177,7 @@ func pause(random *rand.Rand) { time.Sleep(time.Duration(random.IntN(100)) * tim
 func (w *Workload) churn(ctx context.Context) {
 	random := w.random(1_000)
 	for n := w.plan.Churn; w.more(ctx, n-w.plan.Churn); n++ {
+		w.think(random)
 		e := Event{Op: Create, Phase: Asked, Stream: fmt.Sprint("t.", n)}
 		w.add(e)
 		s, err := w.st.CreateStream(context.Background(), store.StreamOptions{Name: e.Stream, OneMessagePerKey: n%2 == 0})
