@@ -51,7 +51,9 @@ stress: ## kill and disconnect real processes at random for STRESS (30s) in each
 
 .PHONY: torture
 torture: ## kill, cut off and damage the durable store for longer than its tests do, KILLS times (50) and from SEEDS seeds (60)
-	TORTURE_KILLS=$(KILLS) TORTURE_SEEDS=$(SEEDS) TORTURE_FAILURES=500 go -C server/durable test -timeout 2h -run 'Power|Killed|Failure|Damage|Disk' -v .
+	TORTURE_KILLS=$(KILLS) TORTURE_SEEDS=$(SEEDS) TORTURE_FAILURES=500 TORTURE_PLACES=1000 \
+		go -C server/durable test -timeout 2h -count=1 -run 'Power|Killed|Failure|Damage|Disk' -v .
+	TORTURE_SIM=500 go -C server/durable test -timeout 2h -count=1 ./internal/simtest
 
 .PHONY: lint gofmt tidy vet staticcheck paths tracked
 lint: gofmt tidy vet staticcheck paths tracked ## gofmt, tidy, vet, staticcheck, paths and tracked

@@ -18,9 +18,6 @@ const defaultSeeds = 12
 // after each.
 func runModel(t *testing.T, cfg *Config) {
 	t.Helper()
-	if cfg.RealTime {
-		t.Skip("the clock of the store is not virtual")
-	}
 	kinds := map[string]store.StreamOptions{
 		"appending":            {},
 		"appending, retained":  {RetainUpTo: 12},

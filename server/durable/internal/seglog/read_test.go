@@ -152,30 +152,34 @@ func TestAReadOfWhatIsNoRecordFails(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
+// appendAndRead appends records until 60 are stored, reads each, and returns their positions. It holds mu while it appends.
+func appendAndRead(t *testing.T, l *Log, mu *sync.Mutex) (stored []Pos) {
+	ctx, r := context.Background(), l.NewReader()
+	for n := uint32(0); len(stored) < 60; n++ {
+		_ = l.WaitRoom(ctx)
+		mu.Lock()
+		pos := appendNumber(l, n)
+		mu.Unlock()
+		if l.Wait(ctx, pos) != nil {
+			continue
+		}
+		rec, err := r.Read(pos)
+		require.NoError(t, err)
+		require.Equal(t, numbered(n), rec.Body)
+		stored = append(stored, pos)
+	}
+	return stored
+}
+
 // Many goroutines append, wait and read while writes fail and the log is recovered.
 func TestConcurrentUseWithFailures(t *testing.T) {
-	ctx, fs := context.Background(), crashfs.New()
+	fs := crashfs.New()
 	l, _ := started(t, small(fs))
 	var mu sync.Mutex // as a store has it: nobody appends while the state is read again
 	var users sync.WaitGroup
 	stored, ended := make([][]Pos, 8), make(chan struct{})
 	for u := range stored {
-		users.Go(func() {
-			r := l.NewReader()
-			for n := uint32(0); len(stored[u]) < 60; n++ {
-				_ = l.WaitRoom(ctx)
-				mu.Lock()
-				pos := appendNumber(l, n)
-				mu.Unlock()
-				if l.Wait(ctx, pos) != nil {
-					continue
-				}
-				rec, err := r.Read(pos)
-				require.NoError(t, err)
-				require.Equal(t, numbered(n), rec.Body)
-				stored[u] = append(stored[u], pos)
-			}
-		})
+		users.Go(func() { stored[u] = appendAndRead(t, l, &mu) })
 	}
 	go func() {
 		users.Wait()
