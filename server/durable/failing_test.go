@@ -84,7 +84,7 @@ func failingDisk(t *testing.T, policy durable.SyncPolicy, seed uint64) {
 	f := drawFailure(random)
 	what := fmt.Sprintf("seed %d, %v", seed, f)
 	fs := newLoaded(t)
-	st := openStore(t, memoryDir, small(fs, policy))
+	st := openStore(t, memoryDir, small(fs, policy, seed))
 	fs.SetHook(f.hook())
 	var j torture.Journal
 	plan := torture.Plan{Seed: seed, Steps: 60, Think: 2 * time.Millisecond}
@@ -94,7 +94,7 @@ func failingDisk(t *testing.T, policy durable.SyncPolicy, seed uint64) {
 	fs.SetHook(nil)
 	for _, keep := range []float64{1, 0} {
 		after := fs.Crash(keep, random)
-		st, err := durable.Open(memoryDir, small(after, policy))
+		st, err := durable.Open(memoryDir, small(after, policy, seed))
 		require.NoError(t, err, what)
 		a := accountsOf(events, true)
 		suffixLost := policy.Every() > 0 && keep < 1

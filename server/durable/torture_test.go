@@ -31,9 +31,14 @@ var policies = map[string]durable.SyncPolicy{"always": durable.SyncAlways, "ever
 
 const memoryDir = "/data" // of a file system in memory
 
-// small are options with which a short load fills segments, and makes snapshots and cleans.
-func small(fs *crashfs.FS, sync durable.SyncPolicy) durable.Options {
-	return durable.Options{FS: fs, Sync: sync, MinFree: -1, SegmentBytes: 64 << 10, SnapshotBytes: 128 << 10}
+// small are options with which a short load fills segments, and makes snapshots. With an odd seed it also cleans, and makes
+// snapshots all the time.
+func small(fs *crashfs.FS, sync durable.SyncPolicy, seed uint64) durable.Options {
+	o := durable.Options{FS: fs, Sync: sync, MinFree: -1, SegmentBytes: 64 << 10, SnapshotBytes: 128 << 10}
+	if seed%2 == 1 {
+		o.SegmentBytes, o.SnapshotBytes, o.CleanSlack = 8<<10, 4<<10, 1
+	}
+	return o
 }
 
 func openStore(t *testing.T, dir string, o durable.Options) *durable.Store {
@@ -47,7 +52,7 @@ func openStore(t *testing.T, dir string, o durable.Options) *durable.Store {
 func newLoaded(t *testing.T) *crashfs.FS {
 	t.Helper()
 	fs := crashfs.New()
-	st := openStore(t, memoryDir, small(fs, durable.SyncAlways))
+	st := openStore(t, memoryDir, small(fs, durable.SyncAlways, 0))
 	require.NoError(t, torture.Setup(t.Context(), st))
 	require.NoError(t, st.Close())
 	return fs
@@ -113,7 +118,7 @@ func lossOfPower(t *testing.T, policy durable.SyncPolicy, seed uint64) {
 	fs := newLoaded(t)
 	var j torture.Journal
 	m := &moments{interval: 30 + random.IntN(60)}
-	st := openStore(t, memoryDir, small(fs, policy))
+	st := openStore(t, memoryDir, small(fs, policy, seed))
 	m.watch(fs, &j, random)
 	plan := torture.Plan{Seed: seed, Steps: 60, Think: 2 * time.Millisecond}
 	require.NoError(t, torture.NewWorkload(st, plan, j.Add).Run(t.Context()))
@@ -128,7 +133,7 @@ func lossOfPower(t *testing.T, policy durable.SyncPolicy, seed uint64) {
 	for i, at := range m.all {
 		a := accountsOf(events[:at.events], true)
 		accounts[i] = a
-		st, err := durable.Open(memoryDir, small(at.fs, policy))
+		st, err := durable.Open(memoryDir, small(at.fs, policy, seed))
 		require.NoError(t, err, what(i))
 		suffixLost := policy.Every() > 0 && at.keep < 1
 		requireNoFaults(t, a.Check(t.Context(), st, suffixLost), what(i))
@@ -140,7 +145,7 @@ func lossOfPower(t *testing.T, policy durable.SyncPolicy, seed uint64) {
 	}
 	// Only now, because time passes, and sends are remembered for ten minutes.
 	for i, at := range m.all {
-		st := openStore(t, memoryDir, small(at.fs, policy))
+		st := openStore(t, memoryDir, small(at.fs, policy, seed))
 		requireNoFaults(t, accounts[i].Drain(t.Context(), st, func() { time.Sleep(torture.AckWait) }), what(i))
 		require.NoError(t, st.Close(), what(i))
 	}
