@@ -100,3 +100,35 @@ func ExampleFaultHandle_Remove() {
 	// created, error <nil>
 	// streams: [orders]
 }
+
+// Requests returns what the clients sent, and what they were answered.
+func ExampleServer_Requests() {
+	t := &exampleTB{}
+	defer t.end()
+	srv := sequintest.NewServer(t, sequintest.Config{})
+	client := srv.Client()
+	_, _ = post(client, srv.URL+"/api/streams", `{"name":"orders"}`)
+	_, _ = post(client, srv.URL+"/api/streams/orders/messages", `{"messages":[{"key":"orders.1","data":"4 apples"}]}`)
+	_, _ = post(client, srv.URL+"/api/streams/pears/messages", `{"messages":[{"key":"orders.2","data":"2 pears"}]}`)
+
+	for _, r := range srv.Requests(sequintest.Send) {
+		for _, m := range r.Messages() {
+			fmt.Println(r.Op, r.Path, m.Key, m.Data, r.Status)
+		}
+	}
+	fmt.Println(srv.Count(sequintest.Any), "requests")
+	// Output:
+	// Send /api/streams/orders/messages orders.1 4 apples 200
+	// Send /api/streams/pears/messages orders.2 2 pears 404
+	// 3 requests
+}
+
+// Listen opens a port of the loopback interface, for clients in other processes.
+func ExampleServer_Listen() {
+	t := &exampleTB{}
+	defer t.end()
+	srv := sequintest.NewServer(t, sequintest.Config{Token: "s3cret"})
+	answer, err := post(http.DefaultClient, srv.Listen()+"/api/streams", `{"name":"orders"}`)
+	fmt.Println(answer[:16], err)
+	// Output: 401 Unauthorized <nil>
+}

@@ -7,6 +7,8 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/server"
@@ -46,15 +48,57 @@ func embed() (url string, stop func(context.Context) error, err error) {
 	return "http://" + listener.Addr().String(), web.Shutdown, nil
 }
 
-// A program serves the API beside its own pages, with its own http.Server.
+// A program serves the API beside its own pages, with its own http.Server. Shutdown of it ends long polls at once.
 func ExampleServer_own() {
-	srv := server.New(server.Config{})
+	srv := server.New(server.Config{Token: "s3cret"})
 	defer srv.Close()
 	mux := http.NewServeMux()
 	mux.Handle("/api/streams", srv)
 	mux.Handle("/api/streams/", srv)
-	web := &http.Server{Addr: "127.0.0.1:8080", Handler: mux}
-	go web.ListenAndServe()
-	// Later:
-	fmt.Println(web.Shutdown(context.Background())) // ends long polls at once
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "a page") })
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	web := &http.Server{Handler: mux}
+	go web.Serve(listener)
+
+	client, err := sequin.NewClient(sequin.Config{BaseURL: "http://" + listener.Addr().String(), Token: "s3cret"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	stream, err := client.EnsureStream(context.Background(), "orders", sequin.StreamOptions{})
+	fmt.Println(stream.Name, err)
+	fmt.Println(web.Shutdown(context.Background()))
+	// Output:
+	// orders <nil>
+	// <nil>
+}
+
+// Inspect shows what the server holds, without a request. Drain prepares a stop: every later request may be sent again.
+func ExampleServer_Inspect() {
+	srv := server.New(server.Config{OnRequest: func(r server.RequestInfo) { fmt.Println(r.Route, r.Status) }})
+	defer srv.Close()
+	ask := func(method, path, body string) {
+		r := httptest.NewRequest(method, path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		srv.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	ask("POST", "/api/streams", `{"name":"orders"}`)
+	ask("POST", "/api/streams/orders/messages", `{"messages":[{"key":"orders.1","data":"4 apples"}]}`)
+
+	fmt.Println(srv.Streams(), srv.Load().Requests, "requests run")
+	orders, _ := srv.Inspect("orders")
+	for _, m := range orders.Messages {
+		fmt.Println(m.Seq, m.Key, m.Data)
+	}
+	fmt.Println(srv.Drain(context.Background()))
+	ask("GET", "/readyz", "")
+	// Output:
+	// POST api/streams 200
+	// POST api/streams/*/messages 200
+	// [orders] 0 requests run
+	// 1 orders.1 4 apples
+	// <nil>
+	// GET readyz 503
 }
