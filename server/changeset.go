@@ -230,8 +230,9 @@ func castLimits(p params, l *store.ConsumerLimits) error {
 	return nil
 }
 
-// zeroDeliver is a max_deliver of zero. In the store 0 stands for null, and the 2024 server enforces no max_deliver.
-const zeroDeliver = maxInteger + 1
+// zeroDeliver is a max_deliver of zero. In the store 0 stands for null, and the 2024 server enforces no max_deliver. The value
+// fits into an int of 32 bits; a consumer that asks for it shows zero.
+const zeroDeliver = minInteger
 
 func (s *changeset) limits(l *store.ConsumerLimits) {
 	ms := int(l.AckWait / time.Millisecond)

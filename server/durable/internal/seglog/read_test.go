@@ -212,18 +212,24 @@ func TestConcurrentUseWithFailures(t *testing.T) {
 		require.NoError(t, l.Start())
 	}
 	require.NoError(t, l.Close())
+	requireStored(t, fs, stored, 8*60)
+}
+
+// requireStored checks that a log has exactly the records at these positions, total of them.
+func requireStored(t *testing.T, fs *crashfs.FS, stored [][]Pos, total int) {
+	t.Helper()
 	l, err := Open(testDir, small(fs))
 	require.NoError(t, err)
-	have, total := map[Pos]bool{}, 0
+	have, n := map[Pos]bool{}, 0
 	require.NoError(t, l.Replay(0, func(r Record) error { have[r.Pos] = true; return nil }))
 	for _, positions := range stored {
 		for _, pos := range positions {
 			require.True(t, have[pos], pos.String())
-			total++
+			n++
 		}
 	}
-	require.Len(t, have, total)
-	require.Equal(t, 8*60, total)
+	require.Len(t, have, n)
+	require.Equal(t, total, n)
 	require.NoError(t, l.Close())
 }
 
