@@ -3,22 +3,104 @@ package durable
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequin-go/sequin/server/durable/internal/vfs"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
+
+// BenchmarkReplace sends batches of 1000 to a stream with one message per key: new versions of random ones of a million keys.
+func BenchmarkReplace(b *testing.B) {
+	for name, sync := range benchSync {
+		b.Run(name, func(b *testing.B) {
+			st := open(b, b.TempDir(), Options{Sync: sync})
+			defer st.Close()
+			s, err := st.CreateStream(context.Background(), store.StreamOptions{Name: "s", OneMessagePerKey: true})
+			require.NoError(b, err)
+			const keys, batch = 1_000_000, 1000
+			send := func(version int, key func(i int) int) {
+				messages := make([]store.Message, batch)
+				for i := range messages {
+					messages[i] = store.Message{Key: fmt.Sprintf("orders.%d", key(i)), Data: fmt.Sprintf("%0*d", 100, version)}
+				}
+				if _, err := s.Send(context.Background(), store.Once{}, messages); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for i := range keys / batch {
+				send(0, func(j int) int { return i*batch + j })
+			}
+			random := rand.New(rand.NewPCG(1, 1))
+			b.ResetTimer()
+			for i := range b.N / batch {
+				send(i+1, func(int) int { return random.IntN(keys) })
+			}
+			b.ReportMetric(residentMB(b), "RSS-MB")
+		})
+	}
+}
+
+// BenchmarkSingleSends has 64 clients that send one message at a time, each synced.
+func BenchmarkSingleSends(b *testing.B) {
+	fs := &countingFS{FS: vfs.OS}
+	st := open(b, b.TempDir(), Options{FS: fs})
+	defer st.Close()
+	s, err := st.CreateStream(context.Background(), store.StreamOptions{Name: "s"})
+	require.NoError(b, err)
+	messages := benchMessages(0, 1, 100)
+	b.ResetTimer()
+	before := fs.syncs.Load()
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			for range (b.N + i) / 64 {
+				if _, err := s.Send(context.Background(), store.Once{}, messages); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/float64(fs.syncs.Load()-before), "sends/sync")
+}
+
+// countingFS counts syncs of files.
+type countingFS struct {
+	vfs.FS
+	syncs atomic.Int64
+}
+
+func (f *countingFS) Create(name string) (vfs.File, error) { return f.count(f.FS.Create(name)) }
+
+func (f *countingFS) OpenWrite(name string) (vfs.File, error) { return f.count(f.FS.OpenWrite(name)) }
+
+func (f *countingFS) count(file vfs.File, err error) (vfs.File, error) {
+	return &countingFile{file, f}, err
+}
+
+type countingFile struct {
+	vfs.File
+	fs *countingFS
+}
+
+func (f *countingFile) Sync() error {
+	f.fs.syncs.Add(1)
+	return f.File.Sync()
+}
 
 // benchSync are the policies that are measured.
 var benchSync = map[string]SyncPolicy{"always": SyncAlways, "100ms": SyncEvery(100 * time.Millisecond)}
 
 func benchMessages(batch, n, size int) []store.Message {
-	data := strings.Repeat("x", size)
+	data := fmt.Sprintf("%0*d", size, batch)
 	messages := make([]store.Message, n)
 	for i := range messages {
 		messages[i] = store.Message{Key: fmt.Sprintf("orders.%d.%d", batch, i), Data: data}
@@ -41,8 +123,8 @@ func BenchmarkSend(b *testing.B) {
 	}
 }
 
-func benchSend(b *testing.B, n, size int, sync SyncPolicy, writers int, keyed bool) {
-	st := open(b, b.TempDir(), Options{Sync: sync})
+func benchSend(b *testing.B, n, size int, policy SyncPolicy, writers int, keyed bool) {
+	st := open(b, b.TempDir(), Options{Sync: policy})
 	defer st.Close()
 	s, err := st.CreateStream(context.Background(), store.StreamOptions{Name: "s", OneMessagePerKey: keyed})
 	require.NoError(b, err)

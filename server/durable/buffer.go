@@ -5,8 +5,8 @@ import "sync"
 // buffer is a byte slice that is used again.
 type buffer struct{ bytes []byte }
 
-// maxPooled is the size of the largest buffer that is kept.
-const maxPooled = 1 << 20
+// maxPooled is the size of the largest buffer that is kept: that of the largest request.
+const maxPooled = 8 << 20
 
 type bufferPool struct{ pool sync.Pool }
 

@@ -151,3 +151,27 @@ func TestTheIndexOfKeysIsBounded(t *testing.T) {
 		require.Zero(f, f.st.Info().Keys)
 	})
 }
+
+// TestWhatAFilterLeavesOutIsNotReadAgain passes 25,000 messages by that no filter matches.
+func TestWhatAFilterLeavesOutIsNotReadAgain(t *testing.T) {
+	inBubble(t, Options{SegmentBytes: 1 << 20}, store.StreamOptions{}, func(f *fixture) {
+		limits := store.ConsumerLimits{AckWait: time.Minute, MaxAckPending: 9, MaxWaiting: 9}
+		none, err := f.stream.CreateConsumer(f.Context(), store.ConsumerOptions{Name: "none", Filter: "none", ConsumerLimits: limits})
+		require.NoError(f, err)
+		batch := make([]store.Message, 1000)
+		for i := range batch {
+			batch[i] = store.Message{Key: fmt.Sprint("key-", i)}
+		}
+		for range 25 {
+			_, err := f.stream.Send(f.Context(), store.Once{}, batch)
+			require.NoError(f, err)
+		}
+		got, err := none.Receive(f.Context(), 1, nil)
+		require.NoError(f, err)
+		require.Empty(f, got)
+		require.NoError(f, f.send("synced"))
+		f.reopen(true)
+		c := f.stream.(*streamHandle).stream().findConsumer("none")
+		require.EqualValues(f, 25_001, c.backlog.Next())
+	})
+}

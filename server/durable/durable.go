@@ -47,7 +47,7 @@ type Options struct {
 	// MinFree is how many bytes the volume must have free for a send. Below it sends are refused until 1.2 times as many are
 	// free, and receives, acks and deletes go on. Default: 1 GiB, or 5 % of the volume if that is less. Negative means 0.
 	MinFree int64
-	// MaxKeyBytes limits the memory for the index of streams that keep one message per key: about 75 bytes a key, and up to
+	// MaxKeyBytes limits the memory for the index of streams that keep one message per key: about 80 bytes a key, and up to
 	// twice as much after many replacements. A send that would exceed it is refused as a send to a full stream is.
 	// Default 4 GiB.
 	MaxKeyBytes int64

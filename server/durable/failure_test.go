@@ -257,6 +257,38 @@ func TestNothingIsShownBeforeItIsCommitted(t *testing.T) {
 	})
 }
 
+// TestAReceiveWaitsUntilItsMessagesAreCommitted has a send and a receive in one write, of which the sync is blocked.
+func TestAReceiveWaitsUntilItsMessagesAreCommitted(t *testing.T) {
+	inBubble(t, Options{}, store.StreamOptions{}, func(f *fixture) {
+		require.NoError(f, f.send("a"))
+		syncs := make(chan struct{})
+		f.fs.SetHook(func(op crashfs.Op) error {
+			if op.Kind == crashfs.Sync {
+				<-syncs
+			}
+			return nil
+		})
+		ended := make(chan string, 3)
+		start := func(name string, do func() error) {
+			go func() {
+				assert.NoError(f, do())
+				ended <- name
+			}()
+			synctest.Wait()
+		}
+		start("first", func() error { return f.send("first") })
+		start("second", func() error { return f.send("second") })
+		start("receive", func() error { _, err := f.consumer.Receive(f.Context(), 9, nil); return err })
+		syncs <- struct{}{} // of the first send; the others are written then
+		synctest.Wait()
+		require.Len(f, ended, 1)
+		require.Equal(f, "first", <-ended)
+		close(syncs)
+		synctest.Wait()
+		require.Len(f, ended, 2)
+	})
+}
+
 // TestTheEndOfACtxEndsTheWaitAndNotTheWrite is what an unknown outcome is.
 func TestTheEndOfACtxEndsTheWaitAndNotTheWrite(t *testing.T) {
 	inBubble(t, Options{}, store.StreamOptions{}, func(f *fixture) {

@@ -2,6 +2,7 @@ package durable
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/sequin-go/sequin/server/durable/internal/backlog"
@@ -13,10 +14,8 @@ import (
 
 // consumerHandle is a store.Consumer. It finds its consumer again as a streamHandle does its stream.
 type consumerHandle struct {
-	stream   *streamHandle
-	id       string
-	streamID string
-	cid      uint64
+	stream  *streamHandle
+	current atomic.Pointer[consumer]
 }
 
 var (
@@ -33,26 +32,28 @@ func newConsumerHandle(ctx context.Context, c *consumer) (store.Consumer, error)
 }
 
 func handleOf(c *consumer) *consumerHandle {
-	return &consumerHandle{newStreamHandle(c.stream), c.info.ID, c.info.StreamID, c.cid}
+	h := &consumerHandle{stream: newStreamHandle(c.stream)}
+	h.current.Store(c)
+	return h
 }
 
-func (h *consumerHandle) ID() string { return h.id }
+func (h *consumerHandle) ID() string { return h.current.Load().info.ID }
 
-func (h *consumerHandle) StreamID() string { return h.streamID }
+func (h *consumerHandle) StreamID() string { return h.current.Load().info.StreamID }
 
-// find returns the consumer.
-func (h *consumerHandle) find() (c *consumer, err error) {
-	s := h.stream.stream()
-	err = s.locked(func() error {
-		if failed(s.ended) {
-			return s.ended
-		}
-		if c = s.consumerNumber(h.cid); c == nil {
-			return store.ErrNoConsumer
-		}
-		return nil
-	})
-	return c, err
+// find returns the consumer. One that is deleted is still returned, until the store has read its state again.
+func (h *consumerHandle) find() (*consumer, error) {
+	c, s := h.current.Load(), h.stream.stream()
+	if c.stream == s {
+		return c, nil
+	}
+	var again *consumer
+	_ = s.locked(func() error { again = s.consumerNumber(c.cid); return nil })
+	if again == nil {
+		return nil, store.ErrNoConsumer
+	}
+	h.current.Store(again)
+	return again, nil
 }
 
 // look is stream.look for the consumer.

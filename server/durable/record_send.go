@@ -28,6 +28,13 @@ type keySums struct {
 	size      uint32
 }
 
+// maxSendHead is the size of the largest head on a stream that appends: the flags, seven varints and two hashes. maxLengths
+// is that of the lengths of a message.
+const (
+	maxSendHead = 1 + 7*binary.MaxVarint + 2*len(hash{})
+	maxLengths  = 2 * 5
+)
+
 // The flags of a send record.
 const (
 	sendNamed byte = 1 << iota

@@ -151,4 +151,4 @@ func (st *Store) roomForKeys(more int64) error {
 }
 
 // bytesPerKey is what a key takes in an index without holes.
-const bytesPerKey = 72
+const bytesPerKey = 80

@@ -2,6 +2,7 @@ package durable
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/sequin-go/sequin/server/durable/internal/keyindex"
@@ -36,11 +37,13 @@ func newSending(s *stream, o store.Once, messages []store.Message) *sending {
 		}
 		return p
 	}
+	for i := range messages {
+		p.bytes += messageSize(&messages[i])
+	}
 	p.blob = buffers.get()
-	p.blob.bytes = p.blob.bytes[:0]
+	p.blob.bytes = slices.Grow(p.blob.bytes[:0], maxSendHead+int(p.bytes)+maxLengths*len(messages))[:maxSendHead]
 	for i := range messages {
 		p.blob.bytes = appendMessage(p.blob.bytes, &messages[i])
-		p.bytes += messageSize(&messages[i])
 	}
 	return p
 }
@@ -130,20 +133,21 @@ func (p *sending) append(r *sendRecord, stored []store.Message) {
 	b := buffers.get()
 	defer buffers.put(b)
 	b.bytes = r.appendHead(b.bytes[:0])
-	if s.keyed == nil && r.count > 0 {
-		b.bytes = append(b.bytes, p.blob.bytes...)
-	} else {
+	body, bytes := b.bytes, int64(0)
+	if s.keyed != nil {
 		for i := range stored {
 			b.bytes = appendMessage(b.bytes, &stored[i])
 		}
-	}
-	p.pos = s.record(kindSend, b.bytes)
-	bytes := int64(0)
-	if s.keyed == nil && r.count > 0 {
-		bytes = p.bytes
+		body = b.bytes
+	} else if r.count > 0 {
+		// The head goes directly before the messages, so that they need not be copied.
+		start := maxSendHead - len(b.bytes)
+		copy(p.blob.bytes[start:], b.bytes)
+		body, bytes = p.blob.bytes[start:], p.bytes
 		s.noteSizes(r.first, stored)
 	}
-	s.applySend(r, p.pos, bytes, int64(len(b.bytes)))
+	p.pos = s.record(kindSend, body)
+	s.applySend(r, p.pos, bytes, int64(len(body)))
 	s.feed(r, stored, p.pos)
 }
 

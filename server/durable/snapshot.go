@@ -11,6 +11,7 @@ import (
 
 	"github.com/sequin-go/sequin/server/durable/internal/backlog"
 	wire "github.com/sequin-go/sequin/server/durable/internal/binary"
+	"github.com/sequin-go/sequin/server/durable/internal/keyindex"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
@@ -108,8 +109,7 @@ func (s *stream) appendTo(dst []byte) []byte {
 		dst = wire.AppendInt(dst, n)
 	}
 	if s.keyed != nil {
-		dst = wire.AppendUint(dst, uint64(s.keyed.index.Len()))
-		return wire.AppendInt(dst, s.keyed.index.Bytes())
+		return dst
 	}
 	return s.appended.appendTo(dst)
 }
@@ -213,7 +213,7 @@ func (st *Store) readStream(in *wire.Reader, g *registry) *stream {
 		s.appended.sizes.first = s.first
 		return s
 	}
-	s.keyed.build = &keyBuilder{messages: int(in.Uint()), bytes: in.Int()}
+	s.keyed.build = &keyindex.Builder{}
 	return s
 }
 

@@ -214,7 +214,7 @@ func (s *stream) end(err error) {
 func (s *stream) apply(rec seglog.Record) error {
 	if s.keyed != nil && s.keyed.build != nil {
 		if rec.Pos < s.restored {
-			return s.keyed.build.read(rec)
+			return s.keyed.readBelowSnapshot(rec)
 		}
 		s.keyed.finish(s.first)
 	}

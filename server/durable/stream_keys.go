@@ -13,8 +13,8 @@ import (
 type keyedLog struct {
 	store *Store
 	index *keyindex.Index
-	live  map[uint32]int64 // bytes of living messages by segment
-	build *keyBuilder      // while the messages below a snapshot are read
+	live  map[uint32]int64  // bytes of living messages by segment
+	build *keyindex.Builder // while the messages below a snapshot are read
 }
 
 func newKeyedLog(st *Store) *keyedLog {

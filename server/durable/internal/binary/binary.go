@@ -10,6 +10,9 @@ import (
 // ErrShort is the error of a Reader whose bytes end early or do not make sense.
 var ErrShort = errors.New("a record's body ends early")
 
+// MaxVarint is the size of the largest varint.
+const MaxVarint = binary.MaxVarintLen64
+
 // AppendUint appends a varint.
 func AppendUint(dst []byte, v uint64) []byte { return binary.AppendUvarint(dst, v) }
 

@@ -211,25 +211,3 @@ func (x *Index) Descend(before int64, f func(*Entry) bool) {
 		}
 	}
 }
-
-// Rebuild returns an index of entries in any order. It sorts them.
-func Rebuild(entries []Entry) *Index {
-	if !slices.IsSortedFunc(entries, bySeq) {
-		slices.SortFunc(entries, bySeq)
-	}
-	x := &Index{}
-	for _, e := range entries {
-		x.Add(e)
-	}
-	return x
-}
-
-func bySeq(a, b Entry) int {
-	switch {
-	case a.Seq < b.Seq:
-		return -1
-	case a.Seq > b.Seq:
-		return 1
-	}
-	return 0
-}

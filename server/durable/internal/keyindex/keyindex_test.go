@@ -74,7 +74,7 @@ func TestAnIndexHoldsTheNewestEntryOfEachKey(t *testing.T) {
 			}
 			require.Equal(t, bytes, x.Bytes())
 			require.Nil(t, x.Find(keyOf(n)))
-			require.Equal(t, all, append([]Entry{}, list(Rebuild(shuffled(all, random)))...))
+			requireBuild(t, all, random)
 		}
 		require.LessOrEqual(t, len(x.order), 2+3*x.Len()/chunkSize, "chunks are merged")
 		require.LessOrEqual(t, len(x.chunks), 4+4*n/chunkSize, "numbers are used again")
@@ -97,6 +97,39 @@ func checkAround(t *testing.T, x *Index, all []Entry, i int) {
 		require.Equal(t, wantDown, append([]Entry{}, down...))
 	}
 }
+
+// requireBuild builds an index from the entries and from older ones of their keys, in any order.
+func requireBuild(t *testing.T, all []Entry, random *rand.Rand) {
+	t.Helper()
+	b, sorted := &Builder{}, &Builder{}
+	for _, e := range shuffled(all, random) {
+		e.Seq, e.Size = e.Seq+1<<40, 1_000_000
+		b.Put(e)
+	}
+	var bytes int64
+	for _, e := range shuffled(all, random) {
+		b.Put(e)
+		bytes += int64(e.Size)
+	}
+	for _, e := range all {
+		sorted.Put(e)
+	}
+	for _, x := range []*Index{b.Index(), sorted.Index()} {
+		require.Equal(t, all, append([]Entry{}, list(x)...))
+		require.Equal(t, bytes, x.Bytes())
+		for i, e := range all {
+			if e != *x.Find(e.Key) {
+				t.Fatal("not found", e)
+			}
+			if i%3 == 0 {
+				x.Remove(x.At(e.Seq))
+			}
+		}
+		require.Equal(t, len(all)-(len(all)+2)/3, x.Len())
+	}
+}
+
+func bySeq(a, b Entry) int { return int(a.Seq - b.Seq) }
 
 func shuffled(all []Entry, random *rand.Rand) []Entry {
 	all = slices.Clone(all)
