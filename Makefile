@@ -83,12 +83,19 @@ examples: ## build the examples into bin/
 
 # One machine of 32 bits, and the systems that lack most of Unix.
 PORTS := linux/386 windows/amd64 plan9/amd64 js/wasm wasip1/wasm
+# What the program and its store are built for, beside this machine.
+SERVER_PORTS   := windows/amd64 darwin/arm64
+SERVER_MODULES := server/durable cmd/sequin
 
 portable: ## vet for other systems: go vet also compiles the tests
 	@set -e; for port in $(PORTS); do \
 		echo "GOOS=$${port%/*} GOARCH=$${port#*/} go vet ./..."; \
 		CGO_ENABLED=0 GOOS=$${port%/*} GOARCH=$${port#*/} go vet ./...; \
 	done
+	@set -e; for dir in $(SERVER_MODULES); do for port in $(SERVER_PORTS); do \
+		echo "GOOS=$${port%/*} GOARCH=$${port#*/} go -C $$dir vet ./..."; \
+		CGO_ENABLED=0 GOOS=$${port%/*} GOARCH=$${port#*/} go -C $$dir vet ./...; \
+	done; done
 
 nested: ## build, vet, check and test the nested modules
 	@set -e; for dir in $(NESTED); do \

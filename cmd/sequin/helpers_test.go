@@ -185,10 +185,19 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "sequin")
-	cmd := exec.Command("go", "build", "-o", path, ".")
+	command := buildCommand(path)
+	variable, command := command[0], command[1:]
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Dir = filepath.Join("..", "..")
+	cmd.Env = append(os.Environ(), variable)
 	cmd.Stderr = os.Stderr
 	return path, cmd.Run()
 })
+
+// buildCommand builds the program as a static one, in the root of the repository.
+func buildCommand(path string) []string {
+	return []string{"CGO_ENABLED=0", "go", "-C", "cmd/sequin", "build", "-buildvcs=false", "-o", path, "."}
+}
 
 var built atomic.Bool
 
