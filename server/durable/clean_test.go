@@ -41,6 +41,7 @@ func TestDroppedMessagesLeaveTheDisk(t *testing.T) {
 			}
 		}
 		require.LessOrEqual(f, len(f.appendedOf().spans), 3)
+		require.LessOrEqual(f, len(f.appendedOf().entries), 3)
 		kill(f, f.st)
 		f.st = open(f, "dir", f.o)
 		f.find()
