@@ -1,8 +1,10 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -70,7 +72,8 @@ func TestAServerIsNotReadyWhileItsHTTPServerShutsDown(t *testing.T) {
 
 func TestDrainAnswersWhatRunsAndRefusesTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := server.New(server.Config{})
+		var log bytes.Buffer
+		srv := server.New(server.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		defer srv.Close()
 		s := startWaiting(t, srv, srv.HTTPServer(), false)
 		defer s.web.Close()
@@ -97,6 +100,7 @@ func TestDrainAnswersWhatRunsAndRefusesTheRest(t *testing.T) {
 		require.NoError(t, <-drained)
 		require.NoError(t, srv.Drain(t.Context()), "a second Drain")
 		require.Equal(t, []string{"a=1"}, messages(t, &api{t, srv}))
+		require.Empty(t, log.String(), "a stop is no failure")
 	})
 }
 

@@ -73,7 +73,7 @@ func changed(err error) error {
 // failureOf returns the answer to an error of a handler, and logs one that the operator has to know about.
 func (c *call) failureOf(err error) *failure {
 	f := failureOf(err)
-	if f.status == http.StatusServiceUnavailable && f != errClosed && c.ctx().Err() == nil {
+	if f.status == http.StatusServiceUnavailable && f != errClosed && f.retryAfter == "" && c.ctx().Err() == nil {
 		c.srv.faults.log(c.srv.log, c.r, f.summary)
 	}
 	return f
