@@ -100,7 +100,7 @@ func (r *running) build(secure *tls.Config) {
 }
 
 func (r *running) serve() {
-	if r.web.TLSConfig != nil {
+	if r.cfg.CertFile != "" {
 		r.served <- r.web.ServeTLS(r.listener, "", "") // the files are those of the configuration
 		return
 	}

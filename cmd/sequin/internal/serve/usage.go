@@ -32,7 +32,7 @@ func (r *running) printUsage(out io.Writer) {
 // url returns a URL that works on this machine.
 func (r *running) url() string {
 	scheme := "http"
-	if r.web.TLSConfig != nil {
+	if r.cfg.CertFile != "" {
 		scheme = "https"
 	}
 	addr := r.listener.Addr().(*net.TCPAddr)
