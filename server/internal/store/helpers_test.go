@@ -50,24 +50,6 @@ func (f *fixture) receive(n int) []Delivery {
 	return got
 }
 
-func (f *fixture) queue() Place {
-	f.t.Helper()
-	p, err := f.consumer.Queue(f.t.Context())
-	require.NoError(f.t, err)
-	f.t.Cleanup(p.Leave)
-	return p
-}
-
-// called reports whether p is called, and takes the call.
-func called(p Place) bool {
-	select {
-	case <-p.Ready():
-		return true
-	default:
-		return false
-	}
-}
-
 // must returns v, and panics on an error.
 func must[T any](v T, err error) T {
 	if err != nil {

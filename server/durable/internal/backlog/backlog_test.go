@@ -40,8 +40,7 @@ type world struct {
 	maxMet       int
 	replacing    bool
 
-	leases  []Delivery // of all receives
-	unread  map[int64]bool
+	leases  []Delivery     // of all receives
 	settled map[int64]bool // acked
 }
 

@@ -45,8 +45,6 @@ type chunk struct {
 
 func (c *chunk) first() int64 { return c.entries[0].Seq }
 
-func (c *chunk) last() int64 { return c.entries[len(c.entries)-1].Seq }
-
 // Index is a set of entries with different keys and different seqs.
 type Index struct {
 	chunks []*chunk // by number; nil for a number that is free
