@@ -16,10 +16,10 @@ func ExamplePermanent() {
 	ctx, cancel := context.WithCancel(context.Background())
 	client, sub, stop := payments(ctx)
 	defer stop()
+	go cancelWhenAcked(ctx, client, "payments", cancel) // a program would wait for a signal
 
 	err := sub.Handle(ctx, sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead"}}, func(_ context.Context, d sequin.Delivery) error {
 		if d.Key == "payments.3" {
-			cancel() // a program would wait for a signal
 			return sequin.Permanent(errors.New("the account is closed"))
 		}
 		return nil
@@ -43,11 +43,9 @@ func ExampleClient_Redrive() {
 	ctx, cancel := context.WithCancel(context.Background())
 	client, sub, stop := payments(ctx)
 	defer stop()
+	go cancelWhenAcked(ctx, client, "payments", cancel) // a program would wait for a signal
 	dead := &sequin.DeadLetter{Stream: "dead", MaxAttempts: 1}
 	err := sub.Handle(ctx, sequin.HandlerConfig{DeadLetter: dead}, func(_ context.Context, d sequin.Delivery) error {
-		if d.Key == "payments.3" {
-			cancel() // a program would wait for a signal
-		}
 		_, err := sequin.DecodeJSON[Payment](d)
 		return err // payments.2 becomes a dead letter
 	})

@@ -60,7 +60,7 @@ func Example() {
 		if err := smallestPublisher(ctx, client); err != nil {
 			log.Fatal(err)
 		}
-		go cancelWhenAcked(ctx, client, cancel)
+		go cancelWhenAcked(ctx, client, "orders", cancel)
 		fmt.Println(consume(ctx, client))
 	}
 	// Output:

@@ -48,6 +48,7 @@ func ExampleSubscriber_Handle() {
 	ctx, cancel := context.WithCancel(context.Background())
 	client, sub, stop := payments(ctx)
 	defer stop()
+	go cancelWhenAcked(ctx, client, "payments", cancel) // a program would wait for a signal
 
 	err := sub.Handle(ctx, sequin.HandlerConfig{
 		DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 3},
@@ -58,9 +59,6 @@ func ExampleSubscriber_Handle() {
 			return err // permanent: the message becomes a dead letter at once
 		}
 		fmt.Println("charged:", d.Key, p.Amount)
-		if d.Key == "payments.3" {
-			cancel() // a program would wait for a signal
-		}
 		return nil
 	})
 	fmt.Println("stopped:", err)
@@ -117,10 +115,8 @@ func ExampleSubscriber_Pipe() {
 		log.Fatal(err)
 	}
 
+	go cancelWhenAcked(ctx, client, "payments", cancel) // a program would wait for a signal
 	err = sub.Pipe(ctx, pub, sequin.HandlerConfig{}, func(_ context.Context, d sequin.Delivery) ([]sequin.Message, error) {
-		if d.Key == "payments.3" {
-			cancel() // a program would wait for a signal
-		}
 		p, err := sequin.DecodeJSON[Payment](d)
 		if err != nil || p.Amount < 10 {
 			return nil, nil // no messages: the delivery is acked at once

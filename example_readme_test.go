@@ -37,10 +37,11 @@ func exampleServer(ctx context.Context) (client *sequin.Client, stop func()) {
 	return client, func() { client.Close(); srv.Close(); web.Close() }
 }
 
-// cancelWhenAcked cancels once every message of "orders" is acked. A program would wait for a signal instead.
-func cancelWhenAcked(ctx context.Context, client *sequin.Client, cancel context.CancelFunc) {
-	for {
-		if left, err := client.PeekMessages(ctx, "orders", "billing", sequin.ListOptions{}); err == nil && len(left) == 0 {
+// cancelWhenAcked cancels once the consumer "billing" has no message of the stream left. A program would wait for a signal
+// instead.
+func cancelWhenAcked(ctx context.Context, client *sequin.Client, stream string, cancel context.CancelFunc) {
+	for ctx.Err() == nil {
+		if left, err := client.PeekMessages(ctx, stream, "billing", sequin.ListOptions{}); err == nil && len(left) == 0 {
 			cancel()
 			return
 		}
@@ -100,7 +101,7 @@ func Example_application() {
 		if _, err := client.SendMessage(ctx, "orders", "orders.cus_a.1", `{"qty":4}`); err != nil {
 			log.Fatal(err)
 		}
-		go cancelWhenAcked(ctx, client, cancel)
+		go cancelWhenAcked(ctx, client, "orders", cancel)
 		fmt.Println(consume(ctx, client))
 		stop()
 	}
@@ -156,7 +157,7 @@ func Example_pipeline() {
 	}); err != nil {
 		log.Fatal(err)
 	}
-	go cancelWhenAcked(ctx, client, cancel)
+	go cancelWhenAcked(ctx, client, "orders", cancel)
 	fmt.Println(pipeline(ctx, client))
 	for _, stream := range []string{"invoices", "orders_dead"} {
 		stored, err := client.ListMessages(context.Background(), stream, sequin.ListOptions{})
