@@ -40,9 +40,9 @@ func (c *call) fail(f *failure) {
 		return
 	}
 	c.json(f.status, struct {
-		Summary string              `json:"summary"`
-		Invalid map[string][]string `json:"validation_errors,omitempty"`
-		Outcome string              `json:"outcome,omitempty"`
+		Summary string      `json:"summary"`
+		Invalid fieldErrors `json:"validation_errors,omitempty"`
+		Outcome string      `json:"outcome,omitempty"`
 	}{f.summary, f.invalid, f.outcome()})
 }
 

@@ -19,16 +19,11 @@ import (
 // fields at once; after that comes what is missing, then the name, and then what the database refuses.
 type changeset struct {
 	params params
-	errors map[string][]string // by field
-	crash  bool                // the database cannot store a value: a 500
+	errors fieldErrors
+	crash  bool // the database cannot store a value: a 500
 }
 
-func (s *changeset) reject(field, text string) {
-	if s.errors == nil {
-		s.errors = map[string][]string{}
-	}
-	s.errors[field] = append(s.errors[field], text)
-}
+func (s *changeset) reject(field, text string) { s.errors.add(field, text) }
 
 // given returns a value that is not blank. A text of spaces is blank: it stands for the default.
 func (s *changeset) given(field string) (v any, ok bool) {
@@ -193,18 +188,20 @@ func castConsumer(p params) (o store.ConsumerOptions, linked bool, err error) {
 		s.reject("status", "can't be blank")
 	}
 	linked = s.id("http_endpoint_id")
-	if v, given := p["http_endpoint"].(map[string]any); !given && v != nil {
-		s.reject("http_endpoint", "is invalid")
+	given, err := s.endpoint()
+	if err != nil {
+		return o, linked, err
 	}
 	o.Disabled = status == "disabled"
 	if s.errors == nil {
 		s.name(o.Name)
 	}
 	s.crash = s.crash || !utf8.ValidString(o.Filter) || strings.Contains(o.Filter, "\x00")
+	s.crash = s.crash || given && linked // two endpoints
 	if err := s.err(); err != nil {
 		return o, linked, err
 	}
-	if (kind == "push") != linked {
+	if (kind == "push") != linked || given {
 		return o, linked, invalidField("kind", "is invalid")
 	}
 	return o, linked, nil

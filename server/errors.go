@@ -13,13 +13,13 @@ import (
 type failure struct {
 	status  int
 	summary string
-	invalid map[string][]string // validation_errors of a 422
-	detail  string              // instead of a summary: the text of the 2024 server's web framework
-	plain   bool                // the detail is sent as plain text, unless the client accepts JSON
-	noID    bool                // the answer has no X-Request-Id
-	hangUp  bool                // the connection is closed
-	unknown bool                // it is not known whether the change took place
-	spoils  bool                // the 2024 server takes what follows on the connection for another request
+	invalid fieldErrors // validation_errors of a 422
+	detail  string      // instead of a summary: the text of the 2024 server's web framework
+	plain   bool        // the detail is sent as plain text, unless the client accepts JSON
+	noID    bool        // the answer has no X-Request-Id
+	hangUp  bool        // the connection is closed
+	unknown bool        // it is not known whether the change took place
+	spoils  bool        // the 2024 server takes what follows on the connection for another request
 
 	retryAfter string // the Retry-After header
 }
@@ -73,21 +73,33 @@ func badRequest(format string, args ...any) *failure {
 	return &failure{status: http.StatusBadRequest, summary: fmt.Sprintf(format, args...)}
 }
 
-func invalid(errors map[string][]string) *failure {
+// fieldErrors are what is wrong with fields, by their names: texts, or for an object the fieldErrors of its fields.
+type fieldErrors map[string]any
+
+// add adds a text about a field.
+func (e *fieldErrors) add(field, text string) {
+	if *e == nil {
+		*e = fieldErrors{}
+	}
+	texts, _ := (*e)[field].([]string)
+	(*e)[field] = append(texts, text)
+}
+
+func invalid(errors fieldErrors) *failure {
 	return &failure{status: http.StatusUnprocessableEntity, summary: "Validation failed", invalid: errors}
 }
 
-func invalidField(field, text string) *failure { return invalid(map[string][]string{field: {text}}) }
+func invalidField(field, text string) *failure { return invalid(fieldErrors{field: []string{text}}) }
 
 // refused is invalid with a summary that names what was wrong first.
-func refused(first string, errors map[string][]string) *failure {
+func refused(first string, errors fieldErrors) *failure {
 	f := invalid(errors)
 	f.summary += ": " + first
 	return f
 }
 
 func refusedField(field, text string) *failure {
-	return refused(field+" "+text, map[string][]string{field: {text}})
+	return refused(field+" "+text, fieldErrors{field: []string{text}})
 }
 
 // failureOf returns the answer to an error of a handler or of the store.

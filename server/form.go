@@ -5,16 +5,15 @@ import "strconv"
 // form reads params as the fields of a stream or a consumer, and collects what is wrong with them.
 type form struct {
 	params params
-	errors map[string][]string // by field
-	first  string              // what was wrong first, with its field
+	errors fieldErrors
+	first  string // what was wrong first, with its field
 }
 
 func (f *form) reject(field, text string) {
 	if f.errors == nil {
-		f.errors = map[string][]string{}
 		f.first = field + " " + text
 	}
-	f.errors[field] = append(f.errors[field], text)
+	f.errors.add(field, text)
 }
 
 func (f *form) err() error {
