@@ -77,7 +77,7 @@ func repair(ctx context.Context, dir, to string, fs vfs.FS) (Report, error) {
 	if err != nil {
 		return c.report(r), err
 	}
-	st, err := Open(to, Options{FS: fs, MinFree: -1, recount: true})
+	st, err := Open(to, Options{FS: fs, MinFree: -1, repaired: c.extents})
 	if err != nil {
 		return c.report(r), fmt.Errorf("open the repaired store: %w", err)
 	}
@@ -91,12 +91,18 @@ func repair(ctx context.Context, dir, to string, fs vfs.FS) (Report, error) {
 	return c.report(r), err
 }
 
-// recount counts the bytes of streams that append, of which a repair may have lost messages.
-func (st *Store) recount(g *registry) error {
+// repaired makes the indexes of streams that append again, since a repair may have lost messages, and counts their bytes. No
+// snapshot may hold the old ones.
+func (st *Store) repaired(g *registry) error {
 	for _, s := range g.all() {
 		if s.keyed != nil {
 			continue
 		}
+		found := st.options.repaired[s.sid]
+		if found == nil {
+			found = &extents{}
+		}
+		_ = s.locked(func() error { s.rebuild(*found); return nil })
 		bytes := int64(0)
 		err := s.scan(0, func(m *rawMessage) bool {
 			bytes += m.size()
@@ -106,16 +112,25 @@ func (st *Store) recount(g *registry) error {
 			return err
 		}
 		_ = s.locked(func() error { s.appended.bytes = bytes; return nil })
-		st.keeper.written.Add(1) // so that Close writes a snapshot
+	}
+	for range snapshotsKept {
+		st.append(kindNothing, 0, nil)
+		if err := st.keeper.snapshot(context.Background()); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
+// snapshotsKept is how many snapshots the log keeps.
+const snapshotsKept = 2
+
 // checker makes the state from each snapshot and the records behind it. They must be equal.
 type checker struct {
-	states []*checkedState // oldest first; the first one may have no snapshot
-	gaps   map[uint32]*gaps
-	lost   int // runs of bad bytes so far
+	states  []*checkedState // oldest first; the first one may have no snapshot
+	extents map[uint32]*extents
+	gaps    map[uint32]*gaps
+	lost    int // runs of bad bytes so far
 }
 
 type checkedState struct {
@@ -127,12 +142,20 @@ type checkedState struct {
 
 // gaps finds the messages of a stream that are missing.
 type gaps struct {
-	last int64 // seq
-	lost int   // checker.lost then
-	list []SeqRange
+	last int64      // seq
+	pos  seglog.Pos // of the record that has it
+	lost int        // checker.lost then
+	list []gap
 }
 
-func newChecker() *checker { return &checker{gaps: map[uint32]*gaps{}} }
+// gap is messages that no send stores, between two positions.
+type gap struct {
+	SeqRange
+	from, to seglog.Pos
+	lost     bool // there are bad bytes between
+}
+
+func newChecker() *checker { return &checker{extents: map[uint32]*extents{}, gaps: map[uint32]*gaps{}} }
 
 func (c *checker) survey(fs vfs.FS) seglog.Survey {
 	return seglog.Survey{FS: fs, Snapshot: c.snapshot, Record: c.record}
@@ -176,26 +199,65 @@ func (c *checker) record(rec seglog.Record) error {
 	return nil
 }
 
-// count notes which seqs a send leaves out, when bytes before it are bad.
+// count notes where the messages of a record are, and which seqs a send leaves out.
 func (c *checker) count(rec seglog.Record) error {
-	if rec.Kind != kindSend {
+	if rec.Kind != kindSend && rec.Kind != kindMoved {
 		return nil
 	}
-	in := binary.NewReader(rec.Body)
-	r := readSendHead(in)
-	if in.Err() != nil {
-		return undecodable(rec)
+	found := c.extents[rec.Stream]
+	if found == nil {
+		found = &extents{}
+		c.extents[rec.Stream] = found
 	}
+	if err := found.record(rec); err != nil || rec.Kind == kindMoved {
+		return err
+	}
+	r := readSendHead(binary.NewReader(rec.Body))
 	g := c.gaps[rec.Stream]
 	if g == nil {
-		g = &gaps{last: r.first - 1}
+		g = &gaps{}
 		c.gaps[rec.Stream] = g
 	}
-	if r.first > g.last+1 && c.lost > g.lost {
-		g.list = append(g.list, SeqRange{g.last + 1, r.first - 1})
+	if r.first > g.last+1 {
+		g.list = append(g.list, gap{SeqRange{g.last + 1, r.first - 1}, g.pos, rec.Pos, c.lost > g.lost})
 	}
-	g.last, g.lost = max(g.last, r.first+int64(r.count)-1), c.lost
+	g.last, g.pos, g.lost = max(g.last, r.first+int64(r.count)-1), rec.Pos, c.lost
 	return nil
+}
+
+// lostOf returns the messages of a stream that cannot be read. Of a stream with one message per key those are the gaps in
+// which a fault lies; in some of them are messages that were replaced before.
+func (c *checker) lostOf(s *stream, faults []seglog.Fault) []SeqRange {
+	lost := []SeqRange{}
+	if s.keyed == nil {
+		found := c.extents[s.sid]
+		if found == nil {
+			found = &extents{}
+		}
+		l, oldest := found.index(s.first, s.last)
+		if oldest > s.first {
+			lost = append(lost, SeqRange{s.first, oldest - 1})
+		}
+		for _, h := range l.holes {
+			lost = append(lost, SeqRange{h.first, h.last})
+		}
+		return lost
+	}
+	g := c.gaps[s.sid]
+	if g == nil {
+		g = &gaps{}
+	}
+	list := g.list
+	if s.last > g.last {
+		list = append(list, gap{SeqRange{g.last + 1, s.last}, g.pos, math.MaxUint64, c.lost > g.lost})
+	}
+	for _, gap := range list {
+		within := func(f seglog.Fault) bool { return f.Pos >= gap.from && f.Pos < gap.to }
+		if gap.First = max(gap.First, s.first); gap.First <= gap.Last && (gap.lost || slices.ContainsFunc(faults, within)) {
+			lost = append(lost, gap.SeqRange)
+		}
+	}
+	return lost
 }
 
 // report completes the report of the log.
@@ -215,10 +277,7 @@ func (c *checker) report(r seglog.Report) Report {
 	}
 	newest := c.states[len(c.states)-1]
 	for _, s := range newest.registry.all() {
-		lost := []SeqRange{}
-		if g := c.gaps[s.sid]; g != nil {
-			lost = append(lost, g.list...)
-		}
+		lost := c.lostOf(s, r.Faults)
 		out.Streams = append(out.Streams, StreamReport{s.id, s.options.Name, s.messages(), len(s.consumers), lost})
 	}
 	if len(r.Faults) == 0 && r.Lost == 0 {

@@ -60,7 +60,7 @@ type Options struct {
 	SnapshotBytes int64 // of the log between two snapshots, default 256 MiB
 	CleanSlack    int64 // dead bytes that are left, default 128 MiB
 	maxMet        int
-	recount       bool // count the bytes of streams again, after a repair
+	repaired      map[uint32]*extents // of the messages of streams by their numbers, after a repair
 }
 
 const (

@@ -35,8 +35,8 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	st.streams.Store(g)
-	if o.recount {
-		if err := st.recount(g); err != nil {
+	if o.repaired != nil {
+		if err := st.repaired(g); err != nil {
 			return nil, errors.Join(err, log.Close())
 		}
 	}

@@ -29,6 +29,9 @@ type location struct {
 // runFrom returns the run of the oldest messages from a seq on; ok is false when there are none. It requires the lock.
 func (s *stream) runFrom(from int64, bytes int) (r run, ok bool) {
 	from = max(from, s.first)
+	if s.keyed == nil {
+		from = s.appended.holes.behind(from)
+	}
 	if from > s.last {
 		return run{}, false
 	}
@@ -37,12 +40,12 @@ func (s *stream) runFrom(from int64, bytes int) (r run, ok bool) {
 	}
 	entries := s.appended.entries
 	i := s.appended.find(from)
-	r = run{from: from, before: s.last + 1, pos: entries[i].pos, bytes: bytes}
+	r = run{from: from, before: min(s.last+1, s.appended.holes.next(from)), pos: entries[i].pos, bytes: bytes}
 	for j := i + 1; j < len(entries); j++ {
 		next := entries[j]
 		far := next.pos < entries[j-1].pos || next.pos-entries[j-1].pos > 2*indexDistance
 		if far || next.pos.Segment() != r.pos.Segment() || next.pos-r.pos >= seglog.Pos(bytes) {
-			r.before = next.first
+			r.before = min(r.before, next.first)
 			break
 		}
 	}
@@ -67,8 +70,15 @@ func (s *stream) runBefore(before int64) (r run, ok bool) {
 	if s.keyed != nil {
 		return s.keyed.runBefore(before)
 	}
-	e := s.appended.entries[s.appended.find(before-1)]
-	return run{from: max(e.first, s.first), before: before, pos: e.pos, bytes: smallRun}, true
+	l := s.appended
+	if l.holes.has(before - 1) {
+		before = l.holes.next(before - 1)
+		if before <= s.first {
+			return run{}, false
+		}
+	}
+	e := l.entries[l.find(before-1)]
+	return run{from: max(e.first, s.first, l.holes.before(before)), before: before, pos: e.pos, bytes: smallRun}, true
 }
 
 func (k *keyedLog) runFrom(from, last int64, bytes int) (r run, ok bool) {
@@ -120,9 +130,6 @@ func (s *stream) read(r run, f func(*rawMessage) bool) (next int64, pos seglog.P
 		if err != nil || read.stopped {
 			return read.next, end, err
 		}
-		if end == pos && read.lost {
-			return r.before, 0, nil
-		}
 		if end == pos && read.next < r.before {
 			return read.next, pos, undecodable(seglog.Record{Kind: kindSend, Pos: pos})
 		}
@@ -142,21 +149,15 @@ type runReader struct {
 	next    int64 // seq of the next message
 	stopped bool  // f has returned false
 	within  bool  // the run ends within a record
-	lost    bool  // a record could not be saved
 	err     error
 }
 
-// record takes the messages from next on, of a stream that appends. The log may have older ones that were copied. Those
-// that a repair could not save are left out: where they were is a lost record.
+// record takes the messages from next on, of a stream that appends. The log may have older ones that were copied.
 func (r *runReader) record(rec seglog.Record) bool {
-	r.lost = r.lost || rec.Kind == seglog.KindLost
 	if rec.Stream != r.stream.sid || rec.Kind != kindSend && rec.Kind != kindMoved {
 		return true
 	}
 	r.err = eachMessage(rec, func(m *rawMessage) bool {
-		if m.seq > r.next && r.lost {
-			r.next = min(m.seq, r.run.before)
-		}
 		if m.seq != r.next {
 			return m.seq < r.next
 		}

@@ -14,19 +14,20 @@ import (
 // has to be read.
 func (p *sending) planTrim(r *sendRecord) error {
 	s, o := p.s, &p.s.options
-	first, last := s.first, s.last+int64(r.count)
+	first, count := s.first, int64(s.messages()+r.count)
 	bytes := s.appended.bytes + p.bytes
 	drop := func() (ok bool) {
 		size, ok := p.size(first)
 		if ok {
+			count--
 			bytes -= size
 			r.trimBytes += size
-			first++
+			first = s.appended.holes.behind(first + 1)
 		}
 		return ok
 	}
 	for o.MaxBytes > 0 && bytes > o.MaxBytes {
-		if first > s.last || last-first+1 <= int64(o.RetainAtLeast) {
+		if first > s.last || count <= int64(o.RetainAtLeast) {
 			return store.ErrFull
 		}
 		if !drop() {
@@ -34,7 +35,7 @@ func (p *sending) planTrim(r *sendRecord) error {
 			return nil
 		}
 	}
-	for o.RetainUpTo > 0 && last-first+1 > int64(o.RetainUpTo) {
+	for o.RetainUpTo > 0 && count > int64(o.RetainUpTo) {
 		if !drop() {
 			p.needs = first
 			return nil

@@ -129,6 +129,11 @@ func (l *appendedLog) appendTo(dst []byte) []byte {
 		dst = wire.AppendInt(dst, s.size)
 		dst = wire.AppendUint(dst, uint64(s.segment))
 	}
+	dst = wire.AppendUint(dst, uint64(len(l.holes)))
+	for _, h := range l.holes {
+		dst = wire.AppendInt(dst, h.first)
+		dst = wire.AppendInt(dst, h.last)
+	}
 	return dst
 }
 
@@ -142,6 +147,9 @@ func (l *appendedLog) readFrom(in *wire.Reader) {
 	}
 	for range in.Count(3) {
 		l.spans = append(l.spans, span{in.Int(), in.Int(), uint32(in.Uint())})
+	}
+	for range in.Count(2) {
+		l.holes = append(l.holes, hole{in.Int(), in.Int()})
 	}
 }
 

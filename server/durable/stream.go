@@ -60,14 +60,17 @@ func (s *stream) Alive(seq int64) bool {
 	if seq < s.first || seq > s.last {
 		return false
 	}
-	return s.keyed == nil || s.keyed.index.At(seq) != nil
+	if s.keyed != nil {
+		return s.keyed.index.At(seq) != nil
+	}
+	return !s.appended.holes.has(seq)
 }
 
 func (s *stream) messages() int {
 	if s.keyed != nil {
 		return s.keyed.index.Len()
 	}
-	return int(s.last - s.first + 1)
+	return int(s.last - s.first + 1 - s.appended.holes.count(s.first, s.last))
 }
 
 func (s *stream) bytes() int64 {

@@ -18,7 +18,8 @@ const indexDistance = 64 << 10
 type appendedLog struct {
 	entries []indexEntry // by seq
 	spans   []span       // by seq
-	bytes   int64        // of the keys and data of all messages
+	holes   holes
+	bytes   int64 // of the keys and data of all messages
 	sizes   sizes
 }
 
@@ -61,6 +62,7 @@ func (l *appendedLog) trim(first, bytes int64) {
 	for len(l.spans) > 0 && l.spans[0].last < first {
 		l.spans = l.spans[1:]
 	}
+	l.holes = l.holes[l.holes.find(first):]
 	l.sizes.trim(first)
 }
 
@@ -72,6 +74,9 @@ func (l *appendedLog) find(seq int64) int {
 // move notes that the messages from first to last, which follow one another in one segment, were copied to the record at
 // pos. oldest is the first living message.
 func (l *appendedLog) move(first, last, oldest int64, pos seglog.Pos, size int64) {
+	if len(l.entries) == 0 || first < l.entries[0].first || l.spans[len(l.spans)-1].last < last {
+		return // records are missing, and a repair makes the index anew
+	}
 	i, j := l.find(first), l.find(last+1)
 	if i < 0 || l.spans[len(l.spans)-1].last < first {
 		return // a repair could not save the record that stored them
@@ -97,7 +102,7 @@ func (l *appendedLog) moveSpan(first, last, oldest int64, to span) (more bool) {
 	}
 	left := max(0, old.size-to.size) // of what stays
 	parts := slices.Clone(l.spans[:i])
-	if oldest < first {
+	if l.holes.count(oldest, first-1) < first-oldest {
 		part := span{first - 1, 0, old.segment}
 		if old.last == last {
 			part.size = left
@@ -105,7 +110,7 @@ func (l *appendedLog) moveSpan(first, last, oldest int64, to span) (more bool) {
 		parts = addSpan(parts, part)
 	}
 	parts = addSpan(parts, to)
-	if old.last > last {
+	if l.holes.count(last+1, old.last) < old.last-last {
 		parts = addSpan(parts, span{old.last, left, old.segment})
 	}
 	for _, s := range l.spans[i+1:] {

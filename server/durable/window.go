@@ -65,7 +65,7 @@ func (c *consumer) fill(ctx context.Context, bytes int) error {
 		at, ok := int64(0), false
 		_ = c.stream.locked(func() error { at, r, ok = c.windowRun(bytes); return nil })
 		if !ok {
-			return nil
+			return c.stream.locked(func() error { c.readAll(); return nil })
 		}
 		var w window
 		next, pos, err := c.stream.read(r, func(m *rawMessage) bool {
@@ -97,6 +97,13 @@ func (c *consumer) windowRun(bytes int) (at int64, r run, ok bool) {
 		r.pos = w.pos
 	}
 	return w.next, r, ok
+}
+
+// readAll notes that nothing behind the window is left to read.
+func (c *consumer) readAll() {
+	if _, _, more := c.windowRun(0); c.ended == nil && !more && c.window.next <= c.stream.last {
+		c.window.next, c.window.pos = c.stream.last+1, 0
+	}
 }
 
 // extend adds what was read up to next, where the log goes on at pos.
