@@ -289,6 +289,33 @@ func TestAReceiveWaitsUntilItsMessagesAreCommitted(t *testing.T) {
 	})
 }
 
+// TestSendsAtTheSameTimeShareASync holds a sync while 64 senders arrive.
+func TestSendsAtTheSameTimeShareASync(t *testing.T) {
+	inBubble(t, Options{}, store.StreamOptions{}, func(f *fixture) {
+		require.NoError(f, f.send("a"))
+		synced := make(chan struct{})
+		f.fs.SetHook(func(op crashfs.Op) error {
+			if op.Kind == crashfs.Sync {
+				<-synced
+			}
+			return nil
+		})
+		before := f.st.Info().Syncs
+		ended := make(chan error, 64)
+		for range cap(ended) {
+			go func() { ended <- f.send("b") }()
+		}
+		synctest.Wait()
+		require.Empty(f, ended)
+		close(synced)
+		for range cap(ended) {
+			require.NoError(f, <-ended)
+		}
+		require.LessOrEqual(f, f.st.Info().Syncs-before, int64(2))
+		require.Greater(f, f.st.Info().Syncs, before)
+	})
+}
+
 // TestTheEndOfACtxEndsTheWaitAndNotTheWrite is what an unknown outcome is.
 func TestTheEndOfACtxEndsTheWaitAndNotTheWrite(t *testing.T) {
 	inBubble(t, Options{}, store.StreamOptions{}, func(f *fixture) {

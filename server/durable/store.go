@@ -165,11 +165,12 @@ type Info struct {
 	KeyBytes  int64 // about how much memory their index takes
 	DiskBytes int64 // of all segments
 	Segments  int
+	Syncs     int64 // of the log since Open
 }
 
 // Info returns how much the store holds. It reads no files.
 func (st *Store) Info() Info {
-	i := Info{Streams: len(st.streams.Load().all()), Keys: st.keys.Load()}
+	i := Info{Streams: len(st.streams.Load().all()), Keys: st.keys.Load(), Syncs: st.log.Syncs()}
 	i.KeyBytes = i.Keys * keyindex.BytesPerKey
 	for _, s := range st.log.Segments() {
 		i.Segments++

@@ -51,7 +51,7 @@ func benchCommit(b *testing.B, policy Policy, messages, size, callers int) {
 	done.Wait()
 	b.StopTimer()
 	b.ReportMetric(float64(b.N*messages)/b.Elapsed().Seconds(), "messages/s")
-	b.ReportMetric(float64(b.N)/float64(l.writer.syncs), "records/sync")
+	b.ReportMetric(float64(b.N)/float64(l.Syncs()), "records/sync")
 	require.NoError(b, l.Close())
 }
 

@@ -164,6 +164,9 @@ func (l *Log) Written() Pos { return Pos(l.queue.written.Load()) }
 // Durable returns the position below which all records are synced.
 func (l *Log) Durable() Pos { return Pos(l.queue.durable.Load()) }
 
+// Syncs returns how often a segment was synced since Open.
+func (l *Log) Syncs() int64 { return l.writer.syncs.Load() }
+
 // Failed returns a channel that is closed when the log fails or is closed. After Recover there is a new one.
 func (l *Log) Failed() <-chan struct{} {
 	failed, _ := l.queue.failure()

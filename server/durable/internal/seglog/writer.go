@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/sequin-go/sequin/server/durable/internal/vfs"
@@ -30,7 +31,7 @@ type writer struct {
 	marked   bool                // the newest record is a mark
 	fresh    bool                // no record of this opening is synced
 	timer    *time.Timer         // runs when unsynced: until the sync; or else when not marked: until the mark
-	syncs    int64               // of segments; for the benchmarks
+	syncs    atomic.Int64        // of segments
 	stopped  chan struct{}       // closed at the end of run; nil before Start
 	closing  error               // what failed while the log was closed
 }
@@ -257,7 +258,7 @@ func writeFailure(do, name string, err error) error {
 // syncFile syncs the newest segment. A sync that fails is not tried again: the system may have dropped what it could not
 // write, and would report success.
 func (w *writer) syncFile(segment uint32) error {
-	w.syncs++
+	w.syncs.Add(1)
 	if err := w.file.Sync(); err != nil {
 		return inDoubt{fmt.Errorf("%w: sync %s: %w: %w", store.ErrFailed, segmentName(segment), err, errFinal)}
 	}
