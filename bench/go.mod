@@ -11,6 +11,7 @@ require (
 	github.com/nats-io/nats.go v1.55.0
 	github.com/segmentio/encoding v0.5.4
 	github.com/sequin-go/sequin v0.0.0
+	github.com/sequin-go/sequin/server/durable v0.0.0
 	github.com/stretchr/testify v1.12.1
 	gonum.org/v1/plot v0.17.0
 )
@@ -46,4 +47,7 @@ require (
 	golang.org/x/time v0.16.0 // indirect
 )
 
-replace github.com/sequin-go/sequin => ../
+replace (
+	github.com/sequin-go/sequin => ../
+	github.com/sequin-go/sequin/server/durable => ../server/durable
+)

@@ -54,7 +54,7 @@ func percentile(xs []time.Duration, p int) time.Duration {
 // idleOf measures one contender on a new server.
 func idleOf(ctx context.Context, name string, n int) (xs []time.Duration, err error) {
 	if name == peerName {
-		p, err := newPeer(ctx, jetstream.MemoryStorage)
+		p, err := newPeer(ctx, peerOptions{storage: jetstream.MemoryStorage})
 		if err != nil {
 			return nil, err
 		}

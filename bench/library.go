@@ -21,7 +21,11 @@ func newClient(url string) (*sequin.Client, error) {
 }
 
 // publish sends n messages with one producer. The time ends when Close has returned.
-func (s settings) publish(ctx context.Context, url string, n, size int) (took time.Duration, err error) {
+func (s settings) publish(ctx context.Context, url string, n, size int) (time.Duration, error) {
+	return s.send(ctx, url, samples(n, size, false))
+}
+
+func (s settings) send(ctx context.Context, url string, all []sample) (took time.Duration, err error) {
 	client, err := newClient(url)
 	if err != nil {
 		return 0, err
@@ -31,10 +35,9 @@ func (s settings) publish(ctx context.Context, url string, n, size int) (took ti
 	if err != nil {
 		return 0, err
 	}
-	keys, data := keys(n), payload(size)
 	began := time.Now()
-	for i := range n {
-		if err := pub.Send(ctx, keys[i], data); err != nil {
+	for i := range all {
+		if err := pub.Send(ctx, all[i].key, all[i].data); err != nil {
 			return 0, errors.Join(err, pub.Close(ctx))
 		}
 	}
@@ -42,11 +45,24 @@ func (s settings) publish(ctx context.Context, url string, n, size int) (took ti
 	return time.Since(began), err
 }
 
-// keys returns the keys of n messages. They are made before the clock starts, for every contender.
-func keys(n int) []string {
-	all := make([]string, n)
+// sample is a message to send.
+type sample struct {
+	key, data string
+	bytes     []byte // data
+}
+
+// samples returns n messages of a size. They are made before the clock starts, for every contender. For a stream with one
+// message per key, half of them replace another, with other data, so that they have to be stored.
+func samples(n, size int, keyed bool) []sample {
+	all := make([]sample, n)
+	first, second := payload(size), "+"+payload(size)[1:]
+	a, b := []byte(first), []byte(second)
 	for i := range all {
-		all[i] = key(i)
+		if keyed && i >= n/2 {
+			all[i] = sample{key(i - n/2), second, b}
+		} else {
+			all[i] = sample{key(i), first, a}
+		}
 	}
 	return all
 }
@@ -121,10 +137,10 @@ func publishOneByOne(ctx context.Context, url string, n, size int) (time.Duratio
 		return 0, err
 	}
 	defer client.Close()
-	keys, data := keys(n), payload(size)
+	all := samples(n, size, false)
 	began := time.Now()
-	for i := range n {
-		if _, err := client.SendMessage(ctx, "stream", keys[i], data); err != nil {
+	for i := range all {
+		if _, err := client.SendMessage(ctx, "stream", all[i].key, all[i].data); err != nil {
 			return 0, err
 		}
 	}
@@ -154,14 +170,14 @@ func consumeOneByOne(ctx context.Context, url string, n, _ int) (time.Duration, 
 	return time.Since(began), nil
 }
 
-// prepare creates the stream and its consumer on an embedded server.
-func prepare(ctx context.Context, url string) error {
+// prepare creates the stream and its consumer on an embedded server. With keyed, the stream keeps one message per key.
+func prepare(ctx context.Context, url string, keyed bool) error {
 	client, err := newClient(url)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	if _, err := client.CreateStream(ctx, "stream", sequin.StreamOptions{}); err != nil {
+	if _, err := client.CreateStream(ctx, "stream", sequin.StreamOptions{OneMessagePerKey: keyed}); err != nil {
 		return err
 	}
 	_, err = client.CreateConsumer(ctx, "stream", "consumer", ">", sequin.ConsumerOptions{MaxAckPending: 1_000_000})

@@ -28,7 +28,7 @@ func main() {
 	quick := flag.Bool("quick", false, "one round with few messages; writes nothing")
 	rounds := flag.Int("rounds", 5, "number of rounds; the result is their median")
 	out := flag.String("out", "results", "directory for the results and plots")
-	only := flag.String("only", "", "measure only one part: rates, latency, axes, knobs or json; the figures of the others are kept")
+	only := flag.String("only", "", "measure only one part: rates, latency, axes, knobs, json or disk; the figures of the others are kept")
 	flag.Parse()
 	opts := options{rounds: *rounds, out: *out, quick: *quick, counts: map[int]int{100: 100_000, 1 << 10: 50_000, 10 << 10: 10_000}}
 	if *quick {
@@ -52,7 +52,7 @@ func run(ctx context.Context, opts options, only string) error {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context, options, *results) error
-	}{{"rates", measureRates}, {"latency", measureLatency}, {"axes", measureAxes}, {"knobs", measureKnobs}, {"json", measureJSON}} {
+	}{{"rates", measureRates}, {"latency", measureLatency}, {"axes", measureAxes}, {"knobs", measureKnobs}, {"json", measureJSON}, {"disk", measureDisk}} {
 		if only != "" && only != part.name {
 			continue
 		}

@@ -21,24 +21,32 @@ type peer struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
 	dir    string
+	keyed  bool
 }
 
 // inFlightAcks is how many publishes may be unconfirmed at once. It is the default of JetStream, and as many as four lanes of
 // a Publisher hold.
 const inFlightAcks = 4000
 
-func newPeer(ctx context.Context, storage jetstream.StorageType) (_ *peer, err error) {
-	p := &peer{}
+// peerOptions are what differs between the JetStreams that are measured.
+type peerOptions struct {
+	storage    jetstream.StorageType
+	syncAlways bool // sync before each answer, instead of every 2 minutes
+	keyed      bool // keep one message per subject
+}
+
+func newPeer(ctx context.Context, o peerOptions) (_ *peer, err error) {
+	p := &peer{keyed: o.keyed}
 	defer func() {
 		if err != nil {
 			p.close()
 		}
 	}()
-	if p.dir, err = os.MkdirTemp("", "jetstream"); err != nil {
+	if p.dir, err = tempDir("jetstream"); err != nil {
 		return nil, err
 	}
 	p.server, err = natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true,
-		StoreDir: p.dir, NoLog: true, NoSigs: true, JetStreamMaxMemory: 8 << 30, JetStreamMaxStore: 8 << 30})
+		StoreDir: p.dir, NoLog: true, NoSigs: true, SyncAlways: o.syncAlways, JetStreamMaxMemory: 8 << 30, JetStreamMaxStore: 8 << 30})
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +60,11 @@ func newPeer(ctx context.Context, storage jetstream.StorageType) (_ *peer, err e
 	if p.js, err = jetstream.New(p.conn, jetstream.WithPublishAsyncMaxPending(inFlightAcks)); err != nil {
 		return nil, err
 	}
-	p.stream, err = p.js.CreateStream(ctx, jetstream.StreamConfig{Name: "stream", Subjects: []string{"sensors.>"}, Storage: storage})
+	config := jetstream.StreamConfig{Name: "stream", Subjects: []string{"sensors.>"}, Storage: o.storage}
+	if o.keyed {
+		config.MaxMsgsPerSubject = 1
+	}
+	p.stream, err = p.js.CreateStream(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -78,10 +90,10 @@ func (p *peer) close() {
 var patient = jetstream.WithStallWait(time.Minute)
 
 func (p *peer) publish(ctx context.Context, n, size int) (time.Duration, error) {
-	keys, data := keys(n), []byte(payload(size))
+	all := samples(n, size, p.keyed)
 	began := time.Now()
-	for i := range n {
-		if _, err := p.js.PublishAsync(keys[i], data, patient); err != nil {
+	for i := range all {
+		if _, err := p.js.PublishAsync(all[i].key, all[i].bytes, patient); err != nil {
 			return 0, err
 		}
 	}
@@ -93,7 +105,7 @@ func (p *peer) publish(ctx context.Context, n, size int) (time.Duration, error) 
 	return time.Since(began), nil
 }
 
-func (p *peer) consume(ctx context.Context, n int) (time.Duration, error) {
+func (p *peer) consume(ctx context.Context, n, _ int) (time.Duration, error) {
 	consumer, err := p.stream.Consumer(ctx, "consumer")
 	if err != nil {
 		return 0, err
@@ -149,7 +161,7 @@ func withTimeout(ctx context.Context) context.Context {
 func (p *peer) both(ctx context.Context, n, size int) (time.Duration, error) {
 	return atOnce(ctx,
 		func(ctx context.Context) error { _, err := p.publish(ctx, n, size); return err },
-		func(ctx context.Context) error { _, err := p.consume(ctx, n); return err })
+		func(ctx context.Context) error { _, err := p.consume(ctx, n, size); return err })
 }
 
 // idle measures from a publish to the message's arrival, one message at a time.

@@ -77,7 +77,7 @@ func contenders() []contender {
 	}
 	withJetStream := func(storage jetstream.StorageType, fill bool, run func(*peer, context.Context, int, int) (time.Duration, error)) func(context.Context, int, int) (time.Duration, error) {
 		return func(ctx context.Context, n, size int) (time.Duration, error) {
-			p, err := newPeer(ctx, storage)
+			p, err := newPeer(ctx, peerOptions{storage: storage})
 			if err != nil {
 				return 0, err
 			}
@@ -91,7 +91,6 @@ func contenders() []contender {
 		}
 	}
 	library, tuned := settings{}, settings{subscriber: sequin.SubscriberConfig{MaxInFlight: 4_000}}
-	consumePeer := func(p *peer, ctx context.Context, n, _ int) (time.Duration, error) { return p.consume(ctx, n) }
 	all := []contender{
 		{aloneName, "publish", limitName, withStub(publishPlain)},
 		{aloneName, "publish", libraryName, withStub(library.publish)},
@@ -111,7 +110,7 @@ func contenders() []contender {
 	for _, storage := range []jetstream.StorageType{jetstream.MemoryStorage, jetstream.FileStorage} {
 		all = append(all,
 			contender{wholeName, "publish", storageName(storage), withJetStream(storage, false, (*peer).publish)},
-			contender{wholeName, "consume", storageName(storage), withJetStream(storage, true, consumePeer)},
+			contender{wholeName, "consume", storageName(storage), withJetStream(storage, true, (*peer).consume)},
 			contender{wholeName, "end to end", storageName(storage), withJetStream(storage, false, (*peer).both)})
 	}
 	return all
@@ -126,7 +125,7 @@ func onServer(ctx context.Context, n, size int, fill bool, run func(context.Cont
 	}
 	defer stop()
 	defer srv.Close()
-	if err := prepare(ctx, url); err != nil {
+	if err := prepare(ctx, url, false); err != nil {
 		return 0, err
 	}
 	if fill {

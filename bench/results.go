@@ -21,6 +21,7 @@ type results struct {
 	Axes    []axis
 	Knobs   []knob
 	JSON    []codecCost
+	Disk    []diskCell
 }
 
 // rate is a cell of a table, in messages per second.
