@@ -26,6 +26,7 @@ type FS struct {
 	pending  []change         // of names, since the last SyncDir
 	locks    map[string]bool
 	hook     func(Op) error
+	gate     func(Op)
 	capacity int64 // 0 is unlimited
 }
 
@@ -42,6 +43,14 @@ func (f *FS) SetHook(hook func(Op) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.hook = hook
+}
+
+// SetGate makes gate see every change before the hook does. It runs for several changes at the same time, so that it may
+// hold one back while others are made.
+func (f *FS) SetGate(gate func(Op)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gate = gate
 }
 
 // SetCapacity limits the bytes of all files together; 0 is no limit.
@@ -89,8 +98,11 @@ func (f *FS) Edit(name string, edit func([]byte) []byte) {
 // begin lets the hook see a change, and takes the lock, also when it returns an error.
 func (f *FS) begin(op Op) error {
 	f.mu.Lock()
-	hook := f.hook
+	hook, gate := f.hook, f.gate
 	f.mu.Unlock()
+	if gate != nil {
+		gate(op)
+	}
 	var err error
 	if hook != nil {
 		f.hooking <- struct{}{}

@@ -1,6 +1,7 @@
 package seglog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,7 +31,10 @@ type writer struct {
 	unsynced bool                // something other than a mark is written and not synced
 	marked   bool                // the newest record is a mark
 	fresh    bool                // no record of this opening is synced
-	timer    *time.Timer         // runs when unsynced: until the sync; or else when not marked: until the mark
+	timer    *time.Timer         // runs when unsynced: until the sync; or else, when nothing is synced and not marked: until the mark
+	syncing  chan error          // gets the result of the sync that runs beside the writes; nil when none runs
+	syncTo   Pos                 // what that sync syncs
+	due      bool                // another one has to follow it at once
 	syncs    atomic.Int64        // of segments
 	stopped  chan struct{}       // closed at the end of run; nil before Start
 	closing  error               // what failed while the log was closed
@@ -39,10 +43,13 @@ type writer struct {
 func (w *writer) run() {
 	defer close(w.stopped)
 	w.timer = time.NewTimer(w.markIn)
+	if w.unsynced { // since before a failure
+		w.timer.Reset(w.every)
+	}
 	defer w.timer.Stop()
 	for {
 		if err, done := w.step(); done {
-			w.queue.fail(err)
+			w.queue.fail(cmp.Or(w.awaitSync(), err))
 			return
 		}
 	}
@@ -59,36 +66,42 @@ func (w *writer) step() (err error, done bool) {
 			return fmt.Errorf("%w: %w", store.ErrClosed, w.closing), true
 		}
 		return store.ErrClosed, true
-	case !forced:
+	case !forced || w.syncing != nil:
 		select {
 		case <-w.queue.wake:
 		case <-w.timer.C:
-			err = w.tick()
+			w.tick()
+		case failure := <-w.syncing:
+			err = w.endSync(failure)
 		}
 		return err, err != nil
 	}
-	if err == nil && !forced && w.unsynced {
-		select {
-		case <-w.timer.C:
-			forced = true
-		default:
-		}
+	if err != nil {
+		return err, true
 	}
-	if err == nil && forced {
-		err = w.sync()
+	select {
+	case <-w.timer.C:
+		w.tick()
+	case failure := <-w.syncing:
+		err = w.endSync(failure)
+	default:
+	}
+	if err == nil && forced && w.syncing == nil {
+		w.beginSync()
 	}
 	return err, err != nil
 }
 
 // tick does what the timer ran for.
-func (w *writer) tick() error {
-	if w.unsynced {
-		return w.sync()
-	}
-	if !w.marked {
+func (w *writer) tick() {
+	switch {
+	case w.unsynced && w.syncing == nil:
+		w.beginSync()
+	case w.unsynced:
+		w.due = true
+	case !w.marked && w.syncing == nil:
 		w.queue.mark()
 	}
-	return nil
 }
 
 // write writes a group, and syncs it where it must be synced at once.
@@ -110,7 +123,10 @@ func (w *writer) write(g *group) error {
 	// The records of a segment are on disk before the next segment gets one.
 	first := w.fresh && !g.mark
 	if first {
-		if err := w.syncFile(g.segment); err != nil {
+		if err := w.awaitSync(); err != nil {
+			return err
+		}
+		if err := w.syncFile(w.file, g.segment); err != nil {
 			return err
 		}
 		w.fresh = false
@@ -209,24 +225,6 @@ func (w *writer) cut(g *group, file vfs.File, failure error) error {
 	return failure
 }
 
-// sync syncs everything that is written.
-func (w *writer) sync() error {
-	written := Pos(w.queue.written.Load())
-	if written != Pos(w.queue.durable.Load()) {
-		if err := w.syncFile(written.Segment()); err != nil {
-			return err
-		}
-	}
-	w.nowSynced(written)
-	return nil
-}
-
-func (w *writer) nowSynced(end Pos) {
-	w.unsynced = false
-	w.queue.synced(end)
-	w.timer.Reset(w.markIn)
-}
-
 // finish syncs the log and marks it, so that all of it is known to be synced.
 func (w *writer) finish() error {
 	if err := w.sync(); err != nil {
@@ -245,7 +243,7 @@ func (w *writer) finish() error {
 			return err
 		}
 	}
-	return w.syncFile(w.queue.tail().Segment())
+	return w.syncFile(w.file, w.queue.tail().Segment())
 }
 
 func writeFailure(do, name string, err error) error {
@@ -253,16 +251,6 @@ func writeFailure(do, name string, err error) error {
 		return fmt.Errorf("%w: %s %s: %w", store.ErrDiskFull, do, name, err)
 	}
 	return fmt.Errorf("%w: %s %s: %w", store.ErrFailed, do, name, err)
-}
-
-// syncFile syncs the newest segment. A sync that fails is not tried again: the system may have dropped what it could not
-// write, and would report success.
-func (w *writer) syncFile(segment uint32) error {
-	w.syncs.Add(1)
-	if err := w.file.Sync(); err != nil {
-		return inDoubt{fmt.Errorf("%w: sync %s: %w: %w", store.ErrFailed, segmentName(segment), err, errFinal)}
-	}
-	return nil
 }
 
 // inDoubt is a failure after which records may be on disk whose writers do not hear that they are. It matches
