@@ -18,25 +18,38 @@ import (
 
 // options of a run.
 type options struct {
-	rounds int
-	counts map[int]int // messages in a measurement, by size in bytes
-	quick  bool
-	out    string
+	rounds   int
+	counts   map[int]int // messages in a measurement, by size in bytes
+	quick    bool
+	out      string
+	openings []int // messages in a directory that is opened
 }
 
 func main() {
 	quick := flag.Bool("quick", false, "one round with few messages; writes nothing")
 	rounds := flag.Int("rounds", 5, "number of rounds; the result is their median")
 	out := flag.String("out", "results", "directory for the results and plots")
-	only := flag.String("only", "", "measure only one part: rates, latency, axes, knobs, json or disk; the figures of the others are kept")
+	only := flag.String("only", "", "measure only one part: rates, latency, axes, knobs, json, disk or opening; the figures of the others are kept")
+	child := flag.String("serve", "", "serve -dir as this kind of server until killed; the command starts itself so to measure openings")
+	dir := flag.String("dir", "", "directory of -serve")
 	flag.Parse()
-	opts := options{rounds: *rounds, out: *out, quick: *quick, counts: map[int]int{100: 100_000, 1 << 10: 50_000, 10 << 10: 10_000}}
+	if *child != "" {
+		fail(serveChild(*child, *dir))
+		return
+	}
+	opts := options{rounds: *rounds, out: *out, quick: *quick, counts: map[int]int{100: 100_000, 1 << 10: 50_000, 10 << 10: 10_000}, openings: []int{1_000_000, 10_000_000}}
 	if *quick {
 		opts.rounds, opts.counts = 1, map[int]int{100: 10_000, 1 << 10: 5_000, 10 << 10: 1_000}
+		opts.openings = []int{100_000}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, opts, *only); err != nil {
+	fail(run(ctx, opts, *only))
+}
+
+// fail ends the process when there is an error.
+func fail(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -52,7 +65,7 @@ func run(ctx context.Context, opts options, only string) error {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context, options, *results) error
-	}{{"rates", measureRates}, {"latency", measureLatency}, {"axes", measureAxes}, {"knobs", measureKnobs}, {"json", measureJSON}, {"disk", measureDisk}} {
+	}{{"rates", measureRates}, {"latency", measureLatency}, {"axes", measureAxes}, {"knobs", measureKnobs}, {"json", measureJSON}, {"disk", measureDisk}, {"opening", measureOpenings}} {
 		if only != "" && only != part.name {
 			continue
 		}

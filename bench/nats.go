@@ -54,11 +54,26 @@ func newPeer(ctx context.Context, o peerOptions) (_ *peer, err error) {
 	if !p.server.ReadyForConnections(10 * time.Second) {
 		return nil, errors.New("nats-server did not start")
 	}
-	if p.conn, err = nats.Connect(p.server.ClientURL()); err != nil {
+	return p, p.connect(ctx, p.server.ClientURL(), o)
+}
+
+// dialPeer returns a JetStream that another process serves.
+func dialPeer(ctx context.Context, url string, o peerOptions) (*peer, error) {
+	p := &peer{keyed: o.keyed}
+	if err := p.connect(ctx, url, o); err != nil {
+		p.close()
 		return nil, err
 	}
+	return p, nil
+}
+
+// connect connects to a server and creates the stream and its consumer.
+func (p *peer) connect(ctx context.Context, url string, o peerOptions) (err error) {
+	if p.conn, err = nats.Connect(url); err != nil {
+		return err
+	}
 	if p.js, err = jetstream.New(p.conn, jetstream.WithPublishAsyncMaxPending(inFlightAcks)); err != nil {
-		return nil, err
+		return err
 	}
 	config := jetstream.StreamConfig{Name: "stream", Subjects: []string{"sensors.>"}, Storage: o.storage}
 	if o.keyed {
@@ -66,10 +81,10 @@ func newPeer(ctx context.Context, o peerOptions) (_ *peer, err error) {
 	}
 	p.stream, err = p.js.CreateStream(ctx, config)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	_, err = p.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{Durable: "consumer", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 1_000_000})
-	return p, err
+	return err
 }
 
 func (p *peer) close() {
@@ -92,17 +107,23 @@ var patient = jetstream.WithStallWait(time.Minute)
 func (p *peer) publish(ctx context.Context, n, size int) (time.Duration, error) {
 	all := samples(n, size, p.keyed)
 	began := time.Now()
+	err := p.send(ctx, all)
+	return time.Since(began), err
+}
+
+// send publishes messages. It returns when all are confirmed.
+func (p *peer) send(ctx context.Context, all []sample) error {
 	for i := range all {
 		if _, err := p.js.PublishAsync(all[i].key, all[i].bytes, patient); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	select {
 	case <-p.js.PublishAsyncComplete():
+		return nil
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return ctx.Err()
 	}
-	return time.Since(began), nil
 }
 
 func (p *peer) consume(ctx context.Context, n, _ int) (time.Duration, error) {

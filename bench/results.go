@@ -14,14 +14,15 @@ import (
 
 // results are the results of a run, as they are written to a file.
 type results struct {
-	Machine string
-	Rounds  int
-	Rates   []rate
-	Latency []latency
-	Axes    []axis
-	Knobs   []knob
-	JSON    []codecCost
-	Disk    []diskCell
+	Machine  string
+	Rounds   int
+	Rates    []rate
+	Latency  []latency
+	Axes     []axis
+	Knobs    []knob
+	JSON     []codecCost
+	Disk     []diskCell
+	Openings []opening
 }
 
 // rate is a cell of a table, in messages per second.
