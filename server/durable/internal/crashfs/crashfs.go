@@ -98,11 +98,14 @@ func (f *FS) Edit(name string, edit func([]byte) []byte) {
 // begin lets the hook see a change, and takes the lock, also when it returns an error.
 func (f *FS) begin(op Op) error {
 	f.mu.Lock()
-	hook, gate := f.hook, f.gate
+	gate := f.gate
 	f.mu.Unlock()
 	if gate != nil {
 		gate(op)
 	}
+	f.mu.Lock()
+	hook := f.hook
+	f.mu.Unlock()
 	var err error
 	if hook != nil {
 		f.hooking <- struct{}{}

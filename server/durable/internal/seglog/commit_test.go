@@ -47,6 +47,14 @@ func (g *gate) hold(kind crashfs.Kind) {
 	g.kind, g.open = kind, make(chan struct{})
 }
 
+// step lets the changes go on that are held back now, and holds later ones back.
+func (g *gate) step() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.open)
+	g.open = make(chan struct{})
+}
+
 func (g *gate) release() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -146,56 +154,6 @@ func TestEverySyncsInTimeWhileRecordsKeepComing(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		require.InDelta(t, 10, g.count(crashfs.Sync), 1)
-	})
-}
-
-func TestEveryAnswersWhileASyncRuns(t *testing.T) {
-	bubble(t, Policy{Every: 100 * time.Millisecond}, func(t *testing.T, l *Log, g *gate) {
-		first := appendNumber(l, 1)
-		require.NoError(t, l.Wait(t.Context(), first))
-		g.hold(crashfs.Sync)
-		time.Sleep(150 * time.Millisecond)
-		require.LessOrEqual(t, l.Durable(), first)
-		second := appendNumber(l, 2)
-		requireDone(t, result(func() error { return l.Wait(t.Context(), second) }))
-		durable := result(func() error { return l.WaitDurable(t.Context(), second) })
-		requireWaits(t, durable)
-		g.release()
-		requireDone(t, durable)
-		require.Equal(t, 2, g.count(crashfs.Sync), "the first one may have missed the record")
-	})
-}
-
-// A loss of power takes the changes of the policy's time and of one sync. So the next sync starts when the slow one ends.
-func TestASyncThatIsDueFollowsOneThatRuns(t *testing.T) {
-	bubble(t, Policy{Every: 100 * time.Millisecond}, func(t *testing.T, l *Log, g *gate) {
-		require.NoError(t, l.Wait(t.Context(), appendNumber(l, 1)))
-		g.hold(crashfs.Sync)
-		time.Sleep(150 * time.Millisecond)
-		second := appendNumber(l, 2)
-		require.NoError(t, l.Wait(t.Context(), second))
-		time.Sleep(150 * time.Millisecond)
-		g.release()
-		synctest.Wait()
-		require.Equal(t, 2, g.count(crashfs.Sync))
-		require.Greater(t, l.Durable(), second)
-	})
-}
-
-func TestTheNextSegmentStartsWhenASyncThatRunsHasEnded(t *testing.T) {
-	bubble(t, Policy{Every: 100 * time.Millisecond}, func(t *testing.T, l *Log, g *gate) {
-		require.NoError(t, l.Wait(t.Context(), appendNumber(l, 1)))
-		g.hold(crashfs.Sync)
-		time.Sleep(150 * time.Millisecond)
-		segment, last, pos := l.End().Segment(), Pos(0), Pos(0)
-		for n := uint32(2); pos.Segment() <= segment; n++ {
-			last, pos = pos, appendNumber(l, n)
-		}
-		next := result(func() error { return l.Wait(t.Context(), pos) })
-		requireWaits(t, next)
-		g.release()
-		requireDone(t, next)
-		require.Greater(t, l.Durable(), last)
 	})
 }
 

@@ -139,7 +139,7 @@ func (q *queue) synced(pos Pos) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.durable.Store(uint64(pos))
-	if q.taken != nil {
+	if q.taken != nil && q.taken.end() <= pos { // else it was written after that sync began
 		wakeAll(&q.taken.synced)
 		q.taken = nil
 	}
