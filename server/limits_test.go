@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -201,4 +202,35 @@ func TestManyIdleConnectionsKeepNobodyFromTheServer(t *testing.T) {
 		time.Sleep(time.Minute)
 		check(1)
 	})
+}
+
+// TestTheHeaderTimeEndsOnlyConnectionsWithoutARequest has a client of each protocol, and one that sends part of a header.
+func TestTheHeaderTimeEndsOnlyConnectionsWithoutARequest(t *testing.T) {
+	for _, http2 := range bubbleProtocols {
+		for _, part := range []string{"G", "PRI * HT", "GET /api/streams HTTP/1.1\r\nHost:"} {
+			synctest.Test(t, func(t *testing.T) {
+				s := serve(t, server.Config{Limits: server.Limits{HeaderTime: 5 * time.Second, IdleTime: time.Minute}})
+				protocols := new(http.Protocols)
+				protocols.SetHTTP1(!http2)
+				protocols.SetUnencryptedHTTP2(http2)
+				client := s.newClient(t, protocols)
+				dials := 0
+				client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					dials++
+					return s.listener.dial(ctx, network, addr)
+				}
+				slow, err := s.listener.dial(t.Context(), "", "")
+				require.NoError(t, err)
+				defer slow.Close()
+				write(t, slow, part)
+				get(t, client, "/api/streams")
+				time.Sleep(4 * time.Second)
+				require.Equal(t, 2, s.Load().Connections)
+				time.Sleep(2 * time.Second)
+				require.Equal(t, 1, s.Load().Connections, part)
+				get(t, client, "/api/streams")
+				require.Equal(t, 1, dials)
+			})
+		}
+	}
 }
