@@ -214,6 +214,26 @@ func TestAConnectionIsNotUsedAgainAfterAnAnswerThatSpoilsIt(t *testing.T) {
 	}
 }
 
+// An attempt that was given a connection to avoid gets another one, from net/http or from the loop of Attempts. What happens on
+// that one counts: an ack whose answer was lost there is not repeated.
+func TestAnAckThatLeftASpoiltConnectionIsNotRepeated(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		for range 50 { // which of the two gives it another connection is up to the scheduler
+			hc, dials := countingDials(w.Server)
+			c, err := sequin.NewClient(sequin.Config{BaseURL: w.URL, HTTPClient: hc})
+			require.NoError(t, err)
+			w.Fault(sequintest.Fault{Op: sequintest.ListStreams, Status: 413, Count: 1})
+			_, err = c.ListStreams(w.ctx)
+			require.Error(t, err)
+			w.Fault(sequintest.Fault{Op: sequintest.Ack, CutAfter: true, Count: 1})
+			before := w.Count(sequintest.Ack)
+			require.ErrorIs(t, c.AckMessage(w.ctx, "s", "all", someID), sequin.ErrOutcomeUnknown)
+			require.Equal(t, 1, w.Count(sequintest.Ack)-before)
+			require.EqualValues(t, 2, dials.Load())
+		}
+	})
+}
+
 // A caller's dialer may return connections of a type that cannot be compared.
 func TestAConnectionOfAnUncomparableTypeIsUsed(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {

@@ -79,6 +79,7 @@ func (p *Payload) trace(peer *Peer) httptrace.ClientTrace {
 				p.connected.Store(false)
 				p.wroteHead.Store(false)
 				p.handshake.Store(false)
+				p.refused = false // net/http itself may ask for another connection after a refused one
 			},
 			TLSHandshakeStart: func() { p.handshake.Store(true) },
 
