@@ -3,6 +3,7 @@ package seglog
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,4 +137,49 @@ func (f *failing) append(t *testing.T, o Options, l *Log, n uint32) (*Log, uint3
 	}
 	f.requireAll(t, n, all)
 	return l, n
+}
+
+// The power is lost while the log recovers from a failed write, or soon afterwards.
+func TestALossOfPowerAfterAFailureLosesNothingThatWasAnswered(t *testing.T) {
+	random := seeded(4)
+	for at := 20; at < 140; at += 3 {
+		synctest.Test(t, func(t *testing.T) {
+			fs := crashfs.New()
+			o := small(fs)
+			f := &failing{at: at, err: &crashfs.Short{N: 200, Err: errDisk}}
+			type moment struct {
+				fs *crashfs.FS
+				n  uint32 // records that were answered
+				op crashfs.Op
+			}
+			var moments []moment
+			var answered atomic.Uint32
+			fs.SetHook(func(op crashfs.Op) error {
+				if f.op.Kind != "" && len(moments) < 60 {
+					n := answered.Load()
+					for _, keep := range []float64{0, 0.5, 1} {
+						moments = append(moments, moment{fs.Crash(keep, random), n, op})
+					}
+				}
+				return f.hook(op)
+			})
+			l, err := Open(testDir, o)
+			require.NoError(t, err)
+			require.NoError(t, l.Start())
+			for n := uint32(0); n < 60; answered.Store(n) {
+				l, n = f.append(t, o, l, n)
+			}
+			_ = l.Close() // which may be what fails
+			for _, m := range moments {
+				o.FS = m.fs
+				l, all := started(t, o)
+				require.GreaterOrEqual(t, len(all), int(m.n), "%+v after %+v", m.op, f.op)
+				for i, n := range all {
+					require.EqualValues(t, i, n)
+				}
+				require.NoError(t, l.Close())
+				require.Empty(t, checked(t, m.fs, testDir).Faults, "%+v after %+v", m.op, f.op)
+			}
+		})
+	}
 }
