@@ -84,7 +84,7 @@ examples: ## build the examples into bin/
 # One machine of 32 bits, and the systems that lack most of Unix.
 PORTS := linux/386 windows/amd64 plan9/amd64 js/wasm wasip1/wasm
 # What the program and its store are built for, beside this machine.
-SERVER_PORTS   := windows/amd64 darwin/arm64
+SERVER_PORTS   := linux/386 windows/amd64 darwin/arm64 freebsd/amd64
 SERVER_MODULES := server/durable cmd/sequin
 
 portable: ## vet for other systems: go vet also compiles the tests
