@@ -10,6 +10,8 @@ BENCHTIME ?= 1s
 STRESS    ?= 30s
 KILLS     ?= 50
 SEEDS     ?= 60
+# Whether torture mounts a small volume and fills it, which only the superuser of Linux can.
+MOUNT     ?= $(if $(filter Linux-0,$(shell uname -s)-$(shell id -u)),1)
 # A number of executions, which take about 5 s. A duration instead can end in a spurious "context deadline exceeded"
 # before Go 1.27 (golang/go#75804).
 FUZZTIME  ?= 30000x
@@ -51,7 +53,7 @@ stress: ## kill and disconnect real processes at random for STRESS (30s) in each
 
 .PHONY: torture
 torture: ## kill, cut off and damage the durable store for longer than its tests do, KILLS times (50) and from SEEDS seeds (60)
-	TORTURE_KILLS=$(KILLS) TORTURE_SEEDS=$(SEEDS) TORTURE_FAILURES=500 TORTURE_PLACES=1000 \
+	TORTURE_KILLS=$(KILLS) TORTURE_SEEDS=$(SEEDS) TORTURE_MOUNT=$(MOUNT) TORTURE_FAILURES=500 TORTURE_PLACES=1000 \
 		go -C server/durable test -timeout 2h -count=1 -run 'Power|Killed|Failure|Damage|Disk' -v .
 	TORTURE_SIM=500 go -C server/durable test -timeout 2h -count=1 ./internal/simtest
 

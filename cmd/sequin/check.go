@@ -84,7 +84,7 @@ delivered again, but none is left out.`,
 	return cmd
 }
 
-// mustHaveStore returns an error unless there is a directory with the file that every store has.
+// mustHaveStore returns an error unless there is a directory with a file of a store. Any will do: FORMAT may be what is lost.
 func mustHaveStore(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
@@ -95,10 +95,16 @@ func mustHaveStore(dir string) error {
 	case !info.IsDir():
 		return cli.NotFound("%s is not a directory", dir)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "FORMAT")); errors.Is(err, fs.ErrNotExist) {
-		return cli.NotFound("there is no store in %s: it has no file FORMAT", dir)
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
 	}
-	return nil
+	for _, file := range files {
+		if name := file.Name(); name == "FORMAT" || filepath.Ext(name) == ".seg" {
+			return nil
+		}
+	}
+	return cli.NotFound("there is no store in %s: it has neither a file FORMAT nor a segment", dir)
 }
 
 // cannot describes why a command could not do its work.

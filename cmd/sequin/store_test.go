@@ -160,9 +160,12 @@ func TestADamagedDirectoryIsReportedAndRepaired(t *testing.T) {
 	dir := stored(t)
 	damage(t, dir)
 	before := listing(t, dir)
+	code, _, errors := runNow(environment(), "repair", dir, "--to", filepath.Join(dir, "new"))
+	require.Equal(t, cli.ExitFailed, code)
+	require.Contains(t, errors, "which must not change")
 	code, out, errors := runNow(environment(), "check", dir)
 	require.Equal(t, cli.ExitFailed, code)
-	require.Regexp(t, `(?m)^s +\d +0 +seq 3$`, out)
+	require.Regexp(t, `(?m)^s +4 +0 +seq 3$`, out)
 	require.Regexp(t, `(?m)^fault: \d+\.seg at offset \d+`, out)
 	require.Contains(t, errors, `save what can be read with "sequin repair `+dir)
 	code, out, _ = runNow(environment(), "check", dir, "--json")
@@ -197,6 +200,24 @@ func TestServeSaysWhatToDoAboutADamagedDirectory(t *testing.T) {
 	require.Equal(t, cli.ExitFailed, code)
 	require.Regexp(t, `\.seg at offset \d+`, errors)
 	require.Contains(t, errors, `"sequin check `+dir+`"`)
+}
+
+// TestADirectoryWithoutFORMATIsRepaired loses the file by which a store is known.
+func TestADirectoryWithoutFORMATIsRepaired(t *testing.T) {
+	dir := stored(t)
+	require.NoError(t, os.Remove(filepath.Join(dir, "FORMAT")))
+	code, _, errors := runNow(environment(), "serve", "--addr", "127.0.0.1:0", "--data", dir)
+	require.Equal(t, cli.ExitFailed, code)
+	require.Contains(t, errors, `"sequin check `+dir+`"`)
+	code, out, _ := runNow(environment(), "check", dir)
+	require.Equal(t, cli.ExitFailed, code)
+	require.Regexp(t, `(?m)^s +5 +0 +none$`, out)
+	require.Contains(t, out, "fault: FORMAT at offset 0: the file is missing\n")
+	fixed := filepath.Join(t.TempDir(), "new")
+	code, _, errors = runNow(environment(), "repair", dir, "--to", fixed)
+	require.Equal(t, cli.ExitOK, code, errors)
+	code, _, errors = runNow(environment(), "check", fixed)
+	require.Equal(t, cli.ExitOK, code, errors)
 }
 
 func TestWhatIsNoDirectoryOfAStoreExitsWith3(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -35,7 +36,7 @@ type Report struct {
 type StreamReport struct {
 	ID        string     `json:"id"`
 	Name      string     `json:"name"`
-	Messages  int        `json:"messages"`
+	Messages  int        `json:"messages"` // that can be read
 	Consumers int        `json:"consumers"`
 	Lost      []SeqRange `json:"lost"` // messages that cannot be read; some may have been acked or replaced before
 }
@@ -65,11 +66,33 @@ func check(ctx context.Context, dir string, fs vfs.FS) (Report, error) {
 	return c.report(r), err
 }
 
-// Repair writes what can be read of the store in dir to the directory to, which must be empty or not exist, and changes
-// nothing in dir. Messages that cannot be read are in the report. What consumers have settled near them may be lost too:
+// Repair writes what can be read of the store in dir to the directory to, which must be empty or not exist and may not be
+// inside dir, and changes nothing in dir. Messages that cannot be read are in the report. What consumers have settled near them may be lost too:
 // then messages come again, but none is left out. The report is that of Check for dir. What Check finds in the repaired
 // directory is part of the error.
-func Repair(ctx context.Context, dir, to string) (Report, error) { return repair(ctx, dir, to, nil) }
+func Repair(ctx context.Context, dir, to string) (Report, error) {
+	if inside(to, dir) {
+		return Report{}, fmt.Errorf("%s is inside %s, which must not change", to, dir)
+	}
+	return repair(ctx, dir, to, nil)
+}
+
+// inside reports whether a path lies below a directory.
+func inside(path, dir string) bool {
+	absolute := func(p string) string {
+		p, _ = filepath.Abs(p)
+		if real, err := filepath.EvalSymlinks(p); err == nil {
+			return real
+		}
+		// The last elements may not exist yet.
+		if real, err := filepath.EvalSymlinks(filepath.Dir(p)); err == nil {
+			return filepath.Join(real, filepath.Base(p))
+		}
+		return p
+	}
+	rel, err := filepath.Rel(absolute(dir), absolute(path))
+	return err == nil && rel != "." && filepath.IsLocal(rel)
+}
 
 func repair(ctx context.Context, dir, to string, fs vfs.FS) (Report, error) {
 	c := newChecker()
@@ -278,12 +301,25 @@ func (c *checker) report(r seglog.Report) Report {
 	newest := c.states[len(c.states)-1]
 	for _, s := range newest.registry.all() {
 		lost := c.lostOf(s, r.Faults)
-		out.Streams = append(out.Streams, StreamReport{s.id, s.options.Name, s.messages(), len(s.consumers), lost})
+		out.Streams = append(out.Streams, StreamReport{s.id, s.options.Name, readable(s, lost), len(s.consumers), lost})
 	}
 	if len(r.Faults) == 0 && r.Lost == 0 {
 		out.Faults = append(out.Faults, c.compare()...)
 	}
 	return out
+}
+
+// readable returns how many messages of a stream can be read.
+func readable(s *stream, lost []SeqRange) int {
+	if s.keyed != nil {
+		s.keyed.finish(s.first)
+		return s.messages()
+	}
+	n := s.last - s.first + 1
+	for _, l := range lost {
+		n -= l.Last - l.First + 1
+	}
+	return int(n)
 }
 
 // compare returns a fault for each stream that is not the same from all snapshots.

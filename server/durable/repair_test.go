@@ -152,6 +152,7 @@ func (r *repairing) requireSaved(t *testing.T, st *Store, report StreamReport, w
 	s, err := st.Stream(t.Context(), report.Name)
 	require.NoError(t, err, what)
 	got := listed(t, s)
+	require.Len(t, got, report.Messages, what)
 	for seq, data := range r.all[report.Name] {
 		if there, ok := got[seq]; ok {
 			require.Equal(t, data, there, what)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -105,7 +106,7 @@ func (s *surveyor) identify(files []vfs.Info) (err error) {
 		if errors.Is(err, store.ErrVersion) {
 			return err
 		}
-		s.fault(Fault{File: formatFile, Text: err.Error()})
+		s.fault(Fault{File: formatFile, Text: formatFault(err)})
 		found := false
 		for _, f := range files {
 			if h, ok := s.anyHead(f); ok && !found {
@@ -119,6 +120,17 @@ func (s *surveyor) identify(files []vfs.Info) (err error) {
 	s.report.Store = hex.EncodeToString(s.log.store[:])
 	s.log.seed = seedOf(s.log.store)
 	return nil
+}
+
+// formatFault describes why FORMAT could not be read.
+func formatFault(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "the file is missing"
+	case errors.Is(err, store.ErrDamaged):
+		return "the content is not what was written"
+	}
+	return err.Error()
 }
 
 // anyHead reads the header of a segment of any store.
