@@ -121,7 +121,11 @@ func (c *diskCell) row() []string {
 
 // spread is the least and the most of several ratios, as text.
 func spread(ratios []float64) string {
-	return fmt.Sprintf("%.1f–%.1f", slices.Min(ratios), slices.Max(ratios))
+	least, most := slices.Min(ratios), slices.Max(ratios)
+	if least >= 10 {
+		return fmt.Sprintf("%.0f–%.0f", least, most)
+	}
+	return fmt.Sprintf("%.1f–%.1f", least, most)
 }
 
 // syncName says how both contenders of a cell sync.

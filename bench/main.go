@@ -1,6 +1,6 @@
 // Bench measures the rates and latencies of the library, and of what a user could choose instead, in one run on one machine.
 //
-//	go -C bench run .            # everything, in less than ten minutes; writes results/*.json and *.svg
+//	go -C bench run .            # everything, in about fifteen minutes; writes results/*.json, *.svg and a part of the README
 //	go -C bench run . -quick     # one round with few messages; writes nothing
 //
 // Rates are in messages per second, as medians of several rounds. The contenders take turns in each round, so that other
@@ -22,6 +22,7 @@ type options struct {
 	counts   map[int]int // messages in a measurement, by size in bytes
 	quick    bool
 	out      string
+	readme   string
 	openings []int // messages in a directory that is opened
 }
 
@@ -30,6 +31,7 @@ func main() {
 	rounds := flag.Int("rounds", 5, "number of rounds; the result is their median")
 	out := flag.String("out", "results", "directory for the results and plots")
 	only := flag.String("only", "", "measure only one part: rates, latency, axes, knobs, json, disk or opening; the figures of the others are kept")
+	readme := flag.String("readme", "../README.md", "README that gets the tables of the durable store; empty for none")
 	child := flag.String("serve", "", "serve -dir as this kind of server until killed; the command starts itself so to measure openings")
 	dir := flag.String("dir", "", "directory of -serve")
 	flag.Parse()
@@ -37,7 +39,9 @@ func main() {
 		fail(serveChild(*child, *dir))
 		return
 	}
-	opts := options{rounds: *rounds, out: *out, quick: *quick, counts: map[int]int{100: 100_000, 1 << 10: 50_000, 10 << 10: 10_000}, openings: []int{1_000_000, 10_000_000}}
+	opts := options{rounds: *rounds, out: *out, readme: *readme, quick: *quick,
+		counts: map[int]int{100: 100_000, 1 << 10: 50_000, 10 << 10: 10_000}, openings: []int{1_000_000, 10_000_000},
+	}
 	if *quick {
 		opts.rounds, opts.counts = 1, map[int]int{100: 10_000, 1 << 10: 5_000, 10 << 10: 1_000}
 		opts.openings = []int{100_000}
@@ -81,6 +85,11 @@ func run(ctx context.Context, opts options, only string) error {
 	}
 	if err := all.write(file); err != nil {
 		return err
+	}
+	if opts.readme != "" {
+		if err := all.writeReadme(opts.readme); err != nil {
+			return err
+		}
 	}
 	return all.plot(opts.out)
 }

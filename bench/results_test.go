@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,4 +38,33 @@ func TestThousands(t *testing.T) {
 	for x, want := range map[float64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
 		require.Equal(t, want, thousands(x))
 	}
+}
+
+func TestTheReadmeGetsTheTablesOfTheDurableStore(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "README.md")
+	require.NoError(t, os.WriteFile(file, []byte("before\n"+readmeBegin+"old\n"+readmeEnd+"after\n"), 0o644))
+	r := results{
+		Disk: []diskCell{{Work: workSingles, Size: 100, Own: diskAlways, Peer: peerAlways, Rates: [2][]float64{{9000, 8000, 7000}, {1000, 500, 500}},
+			Ratios: []float64{9, 16, 14}, PerSync: []float64{20, 30, 40}}},
+		Openings: []opening{{Contender: childOwn, Messages: 1_000_000, Open: time.Second, Rounds: []time.Duration{time.Second, 2 * time.Second},
+			Disk: 120_000_000, Filled: 50_000_000, Resident: 20_000_000}},
+	}
+	for range 2 { // also over what a run has written
+		require.NoError(t, r.writeReadme(file))
+	}
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(text), "before\n"+readmeBegin+"| messages a second |"))
+	require.True(t, strings.HasSuffix(string(text), readmeEnd+"after\n"))
+	require.NotContains(t, string(text), "old")
+	require.Contains(t, string(text), "| 64 senders, a send each, 100 B | 8,000 | 500 | 14× (9.0–16.0) |\n")
+	require.Contains(t, string(text), "| 1,000,000 messages, sequin, append | 1.00 s (1.00–2.00 s) | 120 B | 20 MB | 50 MB |\n")
+	require.Contains(t, string(text), "\nOf 64 senders with one message each, 30 sends shared a sync.\n")
+}
+
+func TestAReadmeWithoutTheMarksIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "README.md")
+	require.NoError(t, os.WriteFile(file, []byte(readmeEnd+readmeBegin), 0o644))
+	r := results{Disk: make([]diskCell, 1), Openings: make([]opening, 1)}
+	require.ErrorContains(t, r.writeReadme(file), "lacks the line")
 }
