@@ -3,11 +3,13 @@ package seglog
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin/server/durable/internal/crashfs"
@@ -186,6 +188,19 @@ func TestRecordsThatArriveDuringASyncShareTheNextOne(t *testing.T) {
 		}
 		require.Equal(t, 2, g.count(crashfs.Sync))
 		require.Equal(t, 2, g.count(crashfs.Write))
+	})
+}
+
+// The disk may be faster than the callers. Those that can run when the first record wakes the writer share its sync.
+func TestRecordsOfCallersThatCanRunShareASync(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	bubble(t, Policy{}, func(t *testing.T, l *Log, g *gate) {
+		var all sync.WaitGroup
+		for n := range uint32(40) {
+			all.Go(func() { assert.NoError(t, l.Wait(t.Context(), appendNumber(l, 1+n))) })
+		}
+		all.Wait()
+		require.Less(t, g.count(crashfs.Sync), 10)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -57,6 +58,9 @@ func (w *writer) run() {
 
 // step writes a group or waits for one. When done it returns why nothing more is written.
 func (w *writer) step() (err error, done bool) {
+	if w.every <= 0 {
+		runtime.Gosched() // those who can run append to the group first, and share its sync
+	}
 	g, forced, closing := w.queue.next()
 	switch {
 	case g != nil:
