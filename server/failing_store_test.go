@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"time"
 
 	"github.com/sequin-go/sequin/server/internal/store"
 )
@@ -167,6 +168,13 @@ func (f failingConsumer) Settle(ctx context.Context, ids []store.ID, how store.S
 		return err
 	}
 	return f.Consumer.Settle(ctx, ids, how)
+}
+
+func (f failingConsumer) Delay(ctx context.Context, ids []store.ID, how store.Settlement, delay time.Duration) error {
+	if err := f.s.call(ctx, "Consumer.Delay"); err != nil {
+		return err
+	}
+	return f.Consumer.Delay(ctx, ids, how, delay)
 }
 
 func (f failingConsumer) Peek(ctx context.Context, q store.PeekQuery) ([]store.View, error) {

@@ -70,10 +70,10 @@ func (c *consumer) apply(rec seglog.Record, in *binary.Reader) {
 		if in.Err() == nil {
 			c.backlog.Receive(&r, nil)
 		}
-	case kindSettle:
-		r := readSettle(in, c.cid)
+	case kindSettle, kindDelay:
+		r := readSettle(in, rec.Kind, c.cid)
 		if in.Err() == nil {
-			c.backlog.Settle(r.deliveries, r.how, r.now)
+			c.backlog.Settle(r.deliveries, r.how, r.now, r.delay)
 		}
 	case kindExpire:
 		c.backlog.Expire(in.Int())
@@ -88,7 +88,7 @@ func (c *consumer) record(kind byte, body func([]byte) []byte) seglog.Pos {
 	return c.stream.record(kind, b.bytes)
 }
 
-// expire ends the leases that have ended by now.
+// expire ends the leases and delays that have ended by now.
 func (c *consumer) expire(now int64) {
 	if at, out := c.backlog.NextExpiry(); !out || at > now {
 		return

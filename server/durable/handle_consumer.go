@@ -160,6 +160,10 @@ func (c *consumer) queue() (*place, error) {
 }
 
 func (h *consumerHandle) Settle(ctx context.Context, ids []store.ID, how store.Settlement) error {
+	return h.Delay(ctx, ids, how, 0)
+}
+
+func (h *consumerHandle) Delay(ctx context.Context, ids []store.ID, how store.Settlement, delay time.Duration) error {
 	return h.change(ctx, func(c *consumer) (seglog.Pos, error) {
 		now := c.stream.store.clock.now()
 		c.expire(now)
@@ -167,9 +171,9 @@ func (h *consumerHandle) Settle(ctx context.Context, ids []store.ID, how store.S
 		pos := c.stream.newest
 		deliveries := c.deliveries(ids, backlog.How(how), now)
 		if len(deliveries) > 0 {
-			r := newSettleRecord(c.cid, now, backlog.How(how), deliveries)
-			pos = c.record(kindSettle, r.appendTo)
-			c.backlog.Settle(r.deliveries, r.how, r.now)
+			r := newSettleRecord(c.cid, now, backlog.How(how), int64(delay), deliveries)
+			pos = c.record(r.kind(), r.appendTo)
+			c.backlog.Settle(r.deliveries, r.how, r.now, r.delay)
 		}
 		c.waiting.Update()
 		return pos, nil

@@ -120,8 +120,10 @@ func (f *frozenState) fetch(views []backlog.View, emit func(backlog.View, *rawMe
 func (f *frozenState) view(v backlog.View, m store.Message) store.View {
 	clock := f.c.stream.store.clock
 	out := store.View{Message: m, Count: v.Count, State: store.State(v.State)}
-	if v.Until != 0 {
+	if v.State == backlog.Delivered {
 		out.ID = ackID(f.c.salt, backlog.Delivery{Seq: v.Head, Lease: v.Lease})
+	}
+	if v.Until != 0 {
 		out.NotVisibleUntil = clock.wall(v.Until).UnixMicro()
 	}
 	if v.LastAt != 0 {

@@ -25,6 +25,7 @@ const (
 	kindExpire
 	kindMoved   // messages that cleaning has copied
 	kindNothing // it only moves the end of the log
+	kindDelay   // a settle with a delay
 )
 
 // undecodable is the error for a record whose checksum is right and whose body makes no sense.
@@ -98,16 +99,25 @@ type settleRecord struct {
 	cid        uint64
 	now        int64
 	how        backlog.How
+	delay      int64              // nanoseconds, 0 for none
 	deliveries []backlog.Delivery // by ascending seq, each once
 }
 
 // newSettleRecord sorts the deliveries and leaves out repeats.
-func newSettleRecord(cid uint64, now int64, how backlog.How, deliveries []backlog.Delivery) settleRecord {
+func newSettleRecord(cid uint64, now int64, how backlog.How, delay int64, deliveries []backlog.Delivery) settleRecord {
 	if !slices.IsSortedFunc(deliveries, bySeq) {
 		slices.SortFunc(deliveries, bySeq)
 	}
 	deliveries = slices.CompactFunc(deliveries, func(a, b backlog.Delivery) bool { return a.Seq == b.Seq })
-	return settleRecord{cid, now, how, deliveries}
+	return settleRecord{cid, now, how, delay, deliveries}
+}
+
+// kind returns the kind of the record. The delay is in one of its own kind only, as a settle record has been without.
+func (r *settleRecord) kind() byte {
+	if r.delay > 0 {
+		return kindDelay
+	}
+	return kindSettle
 }
 
 func bySeq(a, b backlog.Delivery) int {
@@ -124,6 +134,9 @@ func bySeq(a, b backlog.Delivery) int {
 func (r *settleRecord) appendTo(dst []byte) []byte {
 	dst = binary.AppendInt(dst, r.now)
 	dst = append(dst, byte(r.how))
+	if r.delay > 0 {
+		dst = binary.AppendInt(dst, r.delay)
+	}
 	dst = binary.AppendUint(dst, uint64(len(r.deliveries)))
 	var last backlog.Delivery
 	for _, d := range r.deliveries {
@@ -135,8 +148,11 @@ func (r *settleRecord) appendTo(dst []byte) []byte {
 	return dst
 }
 
-func readSettle(in *binary.Reader, cid uint64) (r settleRecord) {
+func readSettle(in *binary.Reader, kind byte, cid uint64) (r settleRecord) {
 	r.cid, r.now, r.how = cid, in.Int(), backlog.How(in.Byte())
+	if kind == kindDelay {
+		r.delay = in.Int()
+	}
 	var d backlog.Delivery
 	n := in.Count(3)
 	r.deliveries = make([]backlog.Delivery, n)

@@ -11,8 +11,9 @@ import (
 type backlog interface {
 	// receive leases up to n messages and returns dst with them appended.
 	receive(n int, dst []Delivery) []Delivery
-	// settle ends the leases with these ids. It ignores other ids.
-	settle(ids []ID, how Settlement)
+	// settle ends the leases with these ids. It ignores other ids. With a delay, which comes with Nack and Return only, the
+	// messages become available after it.
+	settle(ids []ID, how Settlement, delay time.Duration)
 	waitqueue.Source
 
 	// limitsChanged applies changed limits.

@@ -153,8 +153,8 @@ func (b *aug2024Backlog) receive(n int, dst []Delivery) []Delivery {
 
 // settle ends deliveries. An ack id belongs to a row and not to a lease: an ack has an effect also after the end of the
 // lease, until a nack makes the row available. An ack of an available row has no effect. An ack of a row that is pending
-// makes the new version available.
-func (b *aug2024Backlog) settle(ids []ID, how Settlement) {
+// makes the new version available. The 2024 server has no delays, so that none is given.
+func (b *aug2024Backlog) settle(ids []ID, how Settlement, _ time.Duration) {
 	b.expire(time.Now())
 	for _, id := range ids {
 		it := b.items.find(id)

@@ -12,12 +12,13 @@ import (
 // with the oldest message, and the later messages of the key in item.later. Messages that it has not read cost nothing,
 // and it reads each message once.
 type documentedBacklog struct {
-	feed   feed
-	next   int64            // seq of the first message that it has not read
-	heads  map[string]*item // by key
-	ready  readyHeap
-	leases leases
-	items  items
+	feed    feed
+	next    int64            // seq of the first message that it has not read
+	heads   map[string]*item // by key
+	ready   readyHeap
+	leases  leases
+	delayed delayedHeap
+	items   items
 }
 
 func newDocumentedBacklog(f feed) backlog {
@@ -78,13 +79,25 @@ func (b *documentedBacklog) deliverable(e *entry) bool {
 
 func (b *documentedBacklog) Refresh(now time.Time) (available bool) {
 	b.expire(now)
-	return b.leases.count < b.feed.limits.MaxAckPending && (len(b.ready) > 0 || b.readToDeliverable())
+	return b.room() > 0 && (len(b.ready) > 0 || b.readToDeliverable())
 }
 
-func (b *documentedBacklog) NextExpiry() (time.Time, bool) { return b.leases.nextExpiry() }
+// room returns how many more messages may be on lease.
+func (b *documentedBacklog) room() int {
+	return b.feed.limits.MaxAckPending - b.leases.count - len(b.delayed)
+}
+
+// NextExpiry returns when the next lease or delay ends.
+func (b *documentedBacklog) NextExpiry() (time.Time, bool) {
+	at, out := b.leases.nextExpiry()
+	if end, delayed := b.delayed.nextEnd(); delayed && (!out || end.Before(at)) {
+		return end, true
+	}
+	return at, out
+}
 
 // limitsChanged removes the ready messages that have had as many deliveries as a lowered max_deliver allows. Messages on
-// lease are checked when the lease ends.
+// lease and delayed ones are checked when the lease or the delay ends.
 func (b *documentedBacklog) limitsChanged() {
 	for _, it := range slices.Clone(b.ready) {
 		if b.exhausted(it) {
@@ -101,7 +114,7 @@ func (b *documentedBacklog) exhausted(it *item) bool {
 func (b *documentedBacklog) receive(n int, dst []Delivery) []Delivery {
 	at := time.Now()
 	b.expire(at)
-	n = min(n, b.feed.limits.MaxAckPending-b.leases.count)
+	n = min(n, b.room())
 	room := answerRoom{left: MaxAnswerBytes}
 	// Ready messages come first: their seqs are all below next.
 	for ; n > 0 && len(b.ready) > 0; n-- {
@@ -140,17 +153,23 @@ func (b *documentedBacklog) lease(it *item, at time.Time) Delivery {
 	return Delivery{Message: it.entry.message(), ID: it.id, Count: it.count, At: at}
 }
 
-func (b *documentedBacklog) settle(ids []ID, how Settlement) {
+func (b *documentedBacklog) settle(ids []ID, how Settlement, delay time.Duration) {
+	now := time.Now()
 	// A lease that has expired can no longer be settled, even when nothing has looked at it since.
-	b.expire(time.Now())
+	b.expire(now)
 	for _, id := range ids {
-		if it := b.items.find(id); it != nil {
-			b.endLease(it, how)
+		if it := b.items.find(id); it != nil && b.endLease(it, how) {
+			if delay > 0 {
+				b.delayed.add(it, now.Add(delay))
+			} else {
+				b.ready.push(it)
+			}
 		}
 	}
 }
 
-func (b *documentedBacklog) endLease(it *item, how Settlement) {
+// endLease ends a lease. It reports whether the message is to be delivered again: the item is then in no heap.
+func (b *documentedBacklog) endLease(it *item, how Settlement) (again bool) {
 	b.leases.remove(it)
 	it.id = ID{}
 	if how == Return {
@@ -158,15 +177,26 @@ func (b *documentedBacklog) endLease(it *item, how Settlement) {
 	}
 	if how == Ack || it.entry.dead || b.exhausted(it) {
 		b.advance(it)
-		return
+		return false
 	}
-	b.ready.push(it)
+	return true
 }
 
-// expire ends the leases that have expired.
+// expire ends the leases and the delays that have expired.
 func (b *documentedBacklog) expire(now time.Time) {
 	for it := b.leases.expired(now); it != nil; it = b.leases.expired(now) {
-		b.endLease(it, Nack)
+		if b.endLease(it, Nack) {
+			b.ready.push(it)
+		}
+	}
+	for end, ok := b.delayed.nextEnd(); ok && !end.After(now); end, ok = b.delayed.nextEnd() {
+		it := b.delayed[0]
+		b.delayed.remove(it)
+		if b.exhausted(it) { // the limit was lowered meanwhile
+			b.advance(it)
+		} else {
+			b.ready.push(it)
+		}
 	}
 }
 
@@ -203,6 +233,9 @@ func (b *documentedBacklog) removed(e *entry) {
 	switch {
 	case it.leased() && e.dropped:
 		b.endLease(it, Ack)
+	case it.delayed:
+		b.delayed.remove(it)
+		b.advance(it)
 	case !it.leased():
 		b.ready.remove(it)
 		b.advance(it)

@@ -53,8 +53,11 @@ func (b *documentedBacklog) unreadViews(f func(View) bool) {
 
 func (b *documentedBacklog) headView(it *item) View {
 	v := View{Message: it.entry.message(), ID: it.id, Count: it.count, LastDeliveredAt: it.lastAt}
-	if it.leased() {
+	switch {
+	case it.leased():
 		v.State, v.NotVisibleUntil = Delivered, it.until.UnixMicro()
+	case it.delayed:
+		v.State, v.NotVisibleUntil = Delayed, it.until.UnixMicro()
 	}
 	return v
 }

@@ -63,11 +63,11 @@ func (c *consumer) queue() (waitqueue.Waiter, error) {
 	return c.waiting.Join(), nil
 }
 
-func (c *consumer) settle(ids []ID, how Settlement) error {
+func (c *consumer) settle(ids []ID, how Settlement, delay time.Duration) error {
 	if c.ended != nil {
 		return c.ended
 	}
-	c.backlog.settle(ids, how)
+	c.backlog.settle(ids, how, delay)
 	c.waiting.Update()
 	return nil
 }

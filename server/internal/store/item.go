@@ -2,24 +2,26 @@ package store
 
 import "time"
 
-// item is an entry in a backlog: it is ready to be delivered, on lease, or, in the 2024 server's backlog only, acked.
+// item is an entry in a backlog: it is ready to be delivered, on lease, delayed, or, in the 2024 server's backlog only,
+// acked.
 type item struct {
 	entry *entry
 	later []*entry // later messages of the key, which wait for this one; documented backlogs only
 
 	id     ID
 	slot   uint32   // index in the backlog's slots
-	index  int      // in the ready heap, -1 when it is not there
+	index  int      // in the ready heap or that of the delayed, -1 when it is in neither
 	row    rowState // in the 2024 server's backlog only
 	count  int      // deliveries of entry
 	lastAt int64    // of the last delivery, in microseconds since 1970
 
-	until      time.Time // end of the lease
+	delayed    bool      // it is in the heap of the delayed
+	until      time.Time // end of the lease or of the delay
 	list       *itemList // of leases with the same duration, nil when not on lease
 	prev, next *item     // in list
 }
 
-func (it *item) isReady() bool { return it.index >= 0 }
+func (it *item) isReady() bool { return it.index >= 0 && !it.delayed }
 
 func (it *item) leased() bool { return it.list != nil }
 
@@ -67,7 +69,7 @@ func (s *items) get() *item {
 	return it
 }
 
-// put frees an item that is neither on lease nor ready.
+// put frees an item that is neither on lease nor ready nor delayed.
 func (s *items) put(it *item) {
 	*it = item{slot: it.slot, index: -1}
 	s.free = append(s.free, it)

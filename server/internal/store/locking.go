@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/sequin-go/sequin/server/internal/waitqueue"
 )
@@ -142,7 +143,13 @@ func (c *consumer) Queue(context.Context) (Place, error) {
 func (c *consumer) Settle(_ context.Context, ids []ID, how Settlement) error {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
-	return c.settle(ids, how)
+	return c.settle(ids, how, 0)
+}
+
+func (c *consumer) Delay(_ context.Context, ids []ID, how Settlement, delay time.Duration) error {
+	c.stream.mu.Lock()
+	defer c.stream.mu.Unlock()
+	return c.settle(ids, how, delay)
 }
 
 func (c *consumer) Peek(_ context.Context, q PeekQuery) ([]View, error) {

@@ -104,6 +104,10 @@ type Consumer interface {
 	Queue(context.Context) (Place, error)
 	// Settle ends the leases with these ids. It ignores an id that no lease has.
 	Settle(ctx context.Context, ids []ID, how Settlement) error
+	// Delay ends the leases with these ids as Settle does, with how Nack or Return, but the messages become available only
+	// after the delay. Until then they count toward MaxAckPending. A message that is replaced meanwhile takes its delay with
+	// it: the message that replaces it is available at once. Delay ignores an id that no lease has.
+	Delay(ctx context.Context, ids []ID, how Settlement, delay time.Duration) error
 	// Peek lists messages that are not settled, in the order of their seq. It leases none. It may stop early as List does.
 	Peek(context.Context, PeekQuery) ([]View, error)
 	// State returns a copy of the consumer's state, for inspection.
@@ -238,6 +242,7 @@ const (
 	Delivered       // on lease
 	Withheld        // waits for an earlier message of its key that is not settled
 	Acked           // acked, or out of deliveries
+	Delayed         // nacked, and not available yet
 )
 
 // View is a message as a consumer sees it. Times are microseconds since 1970, or zero for none.

@@ -35,6 +35,7 @@ type modelState struct {
 	count   int
 	id      store.ID // while on lease
 	until   time.Time
+	delayed time.Time // when the delay ends, zero for none
 	done    bool
 }
 
@@ -106,28 +107,39 @@ func (c *modelConsumer) expire() {
 	now := time.Now()
 	for _, s := range c.states {
 		if s.onLease() && (!s.until.After(now) || s.message.dropped) {
-			c.release(s, store.Nack)
+			c.release(s, store.Nack, 0)
+		}
+		if s.isDelayed() && (!s.delayed.After(now) || s.message.dead) {
+			s.delayed = time.Time{}
 		}
 	}
 }
 
 func (s *modelState) onLease() bool { return !s.id.IsZero() }
 
-func (c *modelConsumer) release(s *modelState, how store.Settlement) {
+func (s *modelState) isDelayed() bool { return !s.delayed.IsZero() }
+
+func (c *modelConsumer) release(s *modelState, how store.Settlement, delay time.Duration) {
 	s.id = store.ID{}
 	if how == store.Return {
 		s.count--
 	}
 	s.done = s.done || how == store.Ack || s.message.dead || c.limits.MaxDeliver > 0 && s.count >= c.limits.MaxDeliver
+	if delay > 0 && !s.done {
+		s.delayed = time.Now().Add(delay)
+	}
 }
 
-func (c *modelConsumer) outstanding() (n int) {
+func (c *modelConsumer) outstanding() (leased, delayed int) {
 	for _, s := range c.states {
 		if s.onLease() {
-			n++
+			leased++
+		}
+		if s.isDelayed() {
+			delayed++
 		}
 	}
-	return n
+	return leased, delayed
 }
 
 // deliverable reports whether x could be delivered now: it is not settled, and every older message of its key is.
@@ -140,14 +152,14 @@ func (c *modelConsumer) deliverable(x *modelMessage) bool {
 		if older.seq > x.seq || older.key != x.key {
 			continue
 		}
-		if s != nil && !s.done && !s.onLease() && c.limits.MaxDeliver > 0 && s.count >= c.limits.MaxDeliver {
+		if s != nil && !s.done && !s.onLease() && !s.isDelayed() && c.limits.MaxDeliver > 0 && s.count >= c.limits.MaxDeliver {
 			s.done = true // the limit was lowered
 		}
 		unsettled := s == nil && !older.dead || s != nil && !s.done && (s.onLease() || !older.dead)
 		if older != x && unsettled {
 			return false
 		}
-		if older == x && (!unsettled || s != nil && s.onLease()) {
+		if older == x && (!unsettled || s != nil && (s.onLease() || s.isDelayed())) {
 			return false
 		}
 	}
@@ -157,7 +169,7 @@ func (c *modelConsumer) deliverable(x *modelMessage) bool {
 func (c *modelConsumer) receive(n int) (got []*modelState) {
 	c.expire()
 	for _, x := range c.model.messages {
-		if len(got) == n || c.outstanding() >= c.limits.MaxAckPending {
+		if leased, delayed := c.outstanding(); len(got) == n || leased+delayed >= c.limits.MaxAckPending {
 			break
 		}
 		if !c.deliverable(x) {
@@ -176,12 +188,12 @@ func (c *modelConsumer) receive(n int) (got []*modelState) {
 	return got
 }
 
-func (c *modelConsumer) settle(ids []store.ID, how store.Settlement) {
+func (c *modelConsumer) settle(ids []store.ID, how store.Settlement, delay time.Duration) {
 	c.expire()
 	for _, id := range ids {
 		for _, s := range c.states {
 			if s.id == id {
-				c.release(s, how)
+				c.release(s, how, delay)
 			}
 		}
 	}

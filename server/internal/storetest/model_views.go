@@ -50,6 +50,8 @@ func (c *modelConsumer) view(x *modelMessage) string {
 		return ""
 	case s != nil && s.onLease():
 		return leasedView(s)
+	case s != nil && s.isDelayed():
+		return fmt.Sprint(words[store.Delayed], " ", s.count, " ", s.delayed.UnixMicro())
 	case c.deliverable(x) && s != nil:
 		return fmt.Sprint(words[store.Available], " ", s.count)
 	case c.deliverable(x):
@@ -71,8 +73,11 @@ func leasedView(s *modelState) string {
 // viewText is the text of a View, as the model's.
 func viewText(v store.View) string {
 	text := fmt.Sprint(words[v.State], " ", v.Count)
-	if v.State == store.Delivered {
+	switch v.State {
+	case store.Delivered:
 		text += fmt.Sprint(" ", v.ID, " ", v.NotVisibleUntil)
+	case store.Delayed:
+		text += fmt.Sprint(" ", v.NotVisibleUntil)
 	}
 	return text
 }

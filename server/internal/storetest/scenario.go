@@ -196,10 +196,17 @@ func (s *scenario) settleSome(p *pair) {
 			ids = append(ids, recent[s.random.IntN(len(recent))])
 		}
 	}
-	how := store.Settlement(s.random.IntN(3))
-	s.say("settle ", p.name, " ", how, " ", ids)
-	p.model.settle(ids, how)
-	require.NoError(s.f.t, p.store.Settle(s.f.t.Context(), ids, how), s.steps)
+	how, delay := store.Settlement(s.random.IntN(3)), time.Duration(0)
+	if how != store.Ack && s.random.IntN(2) == 0 {
+		delay = time.Duration(s.random.IntN(3000)) * time.Millisecond
+	}
+	s.say("settle ", p.name, " ", how, " ", delay, " ", ids)
+	p.model.settle(ids, how, delay)
+	if delay == 0 {
+		require.NoError(s.f.t, p.store.Settle(s.f.t.Context(), ids, how), s.steps)
+	} else {
+		require.NoError(s.f.t, p.store.Delay(s.f.t.Context(), ids, how, delay), s.steps)
+	}
 }
 
 func (s *scenario) updateLimits(p *pair) {
@@ -250,7 +257,8 @@ func (s *scenario) check() {
 		available := p.model.available()
 		state := need(s.f, p.store.State)
 		require.Equal(s.f.t, available, state.Available, s.steps)
-		require.Len(s.f.t, state.Outstanding, p.model.outstanding(), s.steps)
+		leased, _ := p.model.outstanding()
+		require.Len(s.f.t, state.Outstanding, leased, s.steps)
 		views, err := p.store.Peek(s.f.t.Context(), store.PeekQuery{ListQuery: store.ListQuery{Limit: 1000}})
 		require.NoError(s.f.t, err, s.steps)
 		shown := []string{}

@@ -20,7 +20,7 @@ var viewTests = []test{
 	{promise: "the state of a consumer counts", check: stateCounts, timed: true},
 }
 
-var words = [...]string{store.Available: "available", store.Delivered: "delivered", store.Withheld: "withheld", store.Acked: "acked"}
+var words = [...]string{store.Available: "available", store.Delivered: "delivered", store.Withheld: "withheld", store.Acked: "acked", store.Delayed: "delayed"}
 
 func listAnswers(f *fixture) {
 	f.send("a.1", "b.1", "a.2", "b.2", "a.3")

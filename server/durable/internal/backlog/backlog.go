@@ -1,7 +1,7 @@
 // Package backlog holds what one consumer has not settled of a stream whose messages are on disk.
 //
 // A Backlog has read the stream up to Next. Of what it has read it keeps only the messages that are not settled: for each
-// key one head, which is on lease or ready to be delivered, and the seqs of the later messages of the key, which wait for
+// key one head, which is on lease, delayed, or ready to be delivered, and the seqs of the later messages of the key, which wait for
 // it (they are met). Every other message below Next is done. A message that is not read costs nothing.
 //
 // A Backlog makes no decision of its own and does no I/O: it has no clock and no random source. A caller looks at it to
@@ -46,7 +46,7 @@ type Backlog struct {
 	heads  map[Hash]*item     // the oldest unsettled message of each key
 	bySeq  map[int64]*item    // the same, without those that seek
 	ready  readyHeap          // heads that can be delivered
-	out    leaseHeap          // heads on lease
+	out    leaseHeap          // heads on lease, and delayed ones
 	met    int                // later messages of all heads
 	sought int                // heads that seek
 	ahead  map[int64]struct{} // settled by an id of an earlier opening before they were read again
@@ -104,7 +104,7 @@ func (b *Backlog) SettledAhead(seq int64) bool {
 	return ok
 }
 
-// NextExpiry returns when the next lease ends; ok is false when none is out.
+// NextExpiry returns when the next lease or delay ends; ok is false when none is out.
 func (b *Backlog) NextExpiry() (at int64, ok bool) {
 	if len(b.out) == 0 {
 		return 0, false
@@ -149,7 +149,7 @@ func (b *Backlog) Opened(last, now int64) {
 func (b *Backlog) Lost() { b.blind = true }
 
 // SetLimits replaces the limits. Ready messages that have had as many deliveries as a lowered MaxDeliver allows are done.
-// Those on lease are checked when their lease ends.
+// Those on lease and delayed ones are checked when the lease or the delay ends.
 func (b *Backlog) SetLimits(l Limits) {
 	b.limits = l
 	for _, it := range slices.Clone(b.ready) {
@@ -164,21 +164,26 @@ func (b *Backlog) exhausted(it *item) bool {
 	return b.limits.MaxDeliver > 0 && it.count >= b.limits.MaxDeliver
 }
 
-// Expire ends the leases that have ended by now.
+// Expire ends the leases and delays that have ended by now.
 func (b *Backlog) Expire(now int64) {
 	for len(b.out) > 0 && b.out[0].until <= now {
-		b.endLease(b.out[0], false)
+		b.endLease(b.out[0], false, now, 0)
 	}
 }
 
-// endLease ends a lease. The message is ready again, or done: because it is settled, gone, or out of deliveries.
-func (b *Backlog) endLease(it *item, done bool) {
+// endLease ends a lease, or a delay. The message is ready again, after the delay if there is one, or done: because it is
+// settled, gone, or out of deliveries.
+func (b *Backlog) endLease(it *item, done bool, now, delay int64) {
 	b.out.remove(it)
-	if done || !b.stream.Alive(it.seq) || b.exhausted(it) {
+	switch {
+	case done || !b.stream.Alive(it.seq) || b.exhausted(it):
 		b.advance(it)
-		return
+	case delay > 0:
+		it.delayed, it.length, it.until = true, delay, now+delay
+		b.out.push(it)
+	default:
+		b.ready.push(it)
 	}
-	b.ready.push(it)
 }
 
 // advance removes the head's message, which is in no heap. The next living message of the key takes its place. If there is
@@ -213,9 +218,14 @@ func (b *Backlog) become(it *item, seq int64) {
 }
 
 // Replaced handles a message that a newer one of its key has replaced. A message on lease withholds the newer one until the
-// lease ends.
+// lease ends. A delayed one takes its delay with it.
 func (b *Backlog) Replaced(seq int64) {
-	if it := b.bySeq[seq]; it != nil && !it.leased {
+	it := b.bySeq[seq]
+	switch {
+	case it == nil:
+	case it.delayed:
+		b.endLease(it, true, 0, 0)
+	case !it.leased:
 		b.ready.remove(it)
 		b.advance(it)
 	}
@@ -227,7 +237,7 @@ func (b *Backlog) Dropped(seq int64) {
 	switch {
 	case it == nil:
 	case it.leased:
-		b.endLease(it, true)
+		b.endLease(it, true, 0, 0)
 	default:
 		b.ready.remove(it)
 		b.advance(it)

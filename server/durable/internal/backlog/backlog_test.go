@@ -141,7 +141,7 @@ func (w *world) settle(how How, picks ...Delivery) {
 			w.settled[d.Seq] = w.settled[d.Seq] || how == Ack
 		}
 	}
-	w.both(func(b *Backlog) { b.Settle(matter, how, w.now) })
+	w.both(func(b *Backlog) { b.Settle(matter, how, w.now, 0) })
 }
 
 func (w *world) reopen() {

@@ -11,7 +11,7 @@ func (l Lease) before(o Lease) bool {
 	return l.Opening < o.Opening || l.Opening == o.Opening && l.Receive < o.Receive
 }
 
-// item is the head of a key. It is on lease, or ready, or it seeks: the key has unsettled messages from more on, and which
+// item is the head of a key. It is on lease, delayed, or ready, or it seeks: the key has unsettled messages from more on, and which
 // they are has to be read from the stream.
 type item struct {
 	key   Hash
@@ -19,13 +19,14 @@ type item struct {
 	later []int64 // met messages of the key, ascending
 	more  int64   // 0, or the first message of the key that was left out of later
 
-	lease  Lease // the last one of seq, zero for none
-	until  int64 // end of the lease
-	length int64 // of the lease
-	lastAt int64 // when it was delivered last
-	count  int   // deliveries of seq
-	index  int   // in its heap
-	leased bool
+	lease   Lease // the last one of seq, zero for none
+	until   int64 // end of the lease or of the delay
+	length  int64 // of the lease or of the delay
+	lastAt  int64 // when it was delivered last
+	count   int   // deliveries of seq
+	index   int   // in its heap
+	leased  bool  // or delayed: it is in the leaseHeap
+	delayed bool
 }
 
 // readyHeap is a heap of items by seq. Each item knows its index, so that it can be removed from the middle.
@@ -59,7 +60,7 @@ func (h *topHeap) Pop() any {
 	return i
 }
 
-// leaseHeap is a heap of items by the end of their lease.
+// leaseHeap is a heap of items by the end of their lease or delay.
 type leaseHeap []*item
 
 func (h *leaseHeap) push(it *item) {
@@ -69,7 +70,7 @@ func (h *leaseHeap) push(it *item) {
 }
 
 func (h *leaseHeap) remove(it *item) {
-	it.leased = false
+	it.leased, it.delayed = false, false
 	*h = remove(*h, it.index, byEnd)
 }
 

@@ -139,8 +139,8 @@ func TestNoMessageIsLeftOutWhenRecordsAreMissing(t *testing.T) {
 	w.replay = repaired
 	r := &Receive{Now: w.now, Lease: w.live.NextLease(1), Length: 30, Next: 5, Fresh: []Message{{4, keyOf(3)}}}
 	w.both(func(b *Backlog) { b.Receive(r, nil) })
-	w.both(func(b *Backlog) { b.Settle([]Delivery{{4, r.Lease}}, Ack, w.now) })
-	w.both(func(b *Backlog) { b.Settle([]Delivery{w.leases[1], {3, w.leases[2].Lease}}, Nack, w.now) })
+	w.both(func(b *Backlog) { b.Settle([]Delivery{{4, r.Lease}}, Ack, w.now, 0) })
+	w.both(func(b *Backlog) { b.Settle([]Delivery{w.leases[1], {3, w.leases[2].Lease}}, Nack, w.now, 0) })
 	w.live, w.leases, w.settled = Read(w.stream, wire.NewReader(repaired.AppendTo(nil))), nil, map[int64]bool{}
 	w.reopen()
 	w.now = 1000

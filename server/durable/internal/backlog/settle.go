@@ -21,7 +21,7 @@ type Delivery struct {
 // not. opening is that of the store.
 func (b *Backlog) Matters(d Delivery, how How, now int64, opening uint64) bool {
 	it := b.bySeq[d.Seq]
-	if it != nil && it.leased && it.lease == d.Lease {
+	if it != nil && it.leased && !it.delayed && it.lease == d.Lease {
 		return it.until > now
 	}
 	// A loss of power may take the record of a lease, but not the delivery. An ack of a delivery that is newer than all the
@@ -53,17 +53,18 @@ func (b *Backlog) findMet(seq int64) (it *item, index int) {
 	return nil, 0
 }
 
-// Settle applies a settle of deliveries that matter.
-func (b *Backlog) Settle(deliveries []Delivery, how How, now int64) {
+// Settle applies a settle of deliveries that matter. With a delay, which comes with Nack and Return only, the messages are
+// ready after it.
+func (b *Backlog) Settle(deliveries []Delivery, how How, now, delay int64) {
 	b.Expire(now)
 	for _, d := range deliveries {
 		it := b.bySeq[d.Seq]
 		switch {
-		case it != nil && it.leased && it.lease == d.Lease:
+		case it != nil && it.leased && !it.delayed && it.lease == d.Lease:
 			if how == Return {
 				it.count--
 			}
-			b.endLease(it, how == Ack)
+			b.endLease(it, how == Ack, now, delay)
 		case how == Ack:
 			b.settleUnknown(it, d.Seq)
 		}
@@ -74,7 +75,7 @@ func (b *Backlog) Settle(deliveries []Delivery, how How, now int64) {
 func (b *Backlog) settleUnknown(it *item, seq int64) {
 	switch {
 	case it != nil && it.leased:
-		b.endLease(it, true)
+		b.endLease(it, true, 0, 0)
 	case it != nil:
 		b.ready.remove(it)
 		b.advance(it)

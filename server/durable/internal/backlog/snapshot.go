@@ -40,6 +40,23 @@ func (l Lease) appendTo(dst []byte) []byte {
 	return binary.AppendUint(binary.AppendUint(dst, l.Opening), l.Receive)
 }
 
+// The places of a head in a snapshot. A head that seeks is written as ready.
+const (
+	placeReady byte = iota
+	placeLeased
+	placeDelayed
+)
+
+func (it *item) place() byte {
+	switch {
+	case it.delayed:
+		return placeDelayed
+	case it.leased:
+		return placeLeased
+	}
+	return placeReady
+}
+
 func (it *item) appendTo(dst []byte) []byte {
 	dst = append(dst, it.key[:]...)
 	dst = binary.AppendInt(dst, it.seq)
@@ -48,7 +65,7 @@ func (it *item) appendTo(dst []byte) []byte {
 	dst = it.lease.appendTo(dst)
 	dst = binary.AppendInt(dst, it.lastAt)
 	dst = binary.AppendUint(dst, uint64(it.count))
-	dst = binary.AppendBool(dst, it.leased)
+	dst = append(dst, it.place())
 	if it.leased {
 		dst = binary.AppendInt(dst, it.until)
 		dst = binary.AppendInt(dst, it.length)
@@ -72,11 +89,12 @@ func Read(s Stream, in *binary.Reader) *Backlog {
 		it.lease = Lease{in.Uint(), in.Uint()}
 		it.lastAt = in.Int()
 		it.count = int(in.Uint())
-		leased := in.Bool()
-		if leased {
+		place := in.Byte()
+		if place != placeReady {
 			it.until, it.length = in.Int(), in.Int()
 		}
-		b.restore(it, leased)
+		it.delayed = place == placeDelayed
+		b.restore(it, place != placeReady)
 	}
 	return b
 }

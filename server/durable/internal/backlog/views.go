@@ -12,6 +12,8 @@ const (
 	Available State = iota
 	Delivered       // on lease
 	Withheld        // waits for an earlier message of its key
+	_               // done: a message that the backlog does not have
+	Delayed         // nacked, and not ready yet
 )
 
 // View is a message that was read and is not settled.
@@ -24,7 +26,7 @@ type View struct {
 	Lease  Lease
 	Count  int
 	LastAt int64 // 0 for never
-	Until  int64 // end of the lease, 0 for none
+	Until  int64 // end of the lease or of the delay, 0 for none
 }
 
 // Views returns the living messages that were read and are not settled, by ascending seq. Those that a key has left out
@@ -48,7 +50,10 @@ func (b *Backlog) Views() []View {
 
 func (it *item) view() View {
 	v := View{Seq: it.seq, Key: it.key, Head: it.seq, Count: it.count, LastAt: it.lastAt}
-	if it.leased {
+	switch {
+	case it.delayed:
+		v.State, v.Until = Delayed, it.until
+	case it.leased:
 		v.State, v.Lease, v.Until = Delivered, it.lease, it.until
 	}
 	return v
@@ -68,7 +73,9 @@ func (it *item) laterView(seq int64, headAlive bool) View {
 func (b *Backlog) Leases() []View {
 	views := make([]View, 0, len(b.out))
 	for _, it := range b.out {
-		views = append(views, it.view())
+		if !it.delayed {
+			views = append(views, it.view())
+		}
 	}
 	slices.SortFunc(views, func(a, b View) int { return cmp.Compare(a.Seq, b.Seq) })
 	return views

@@ -3,6 +3,7 @@ package simtest
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/sequin-go/sequin/server/durable"
 	"github.com/sequin-go/sequin/server/internal/store"
@@ -131,6 +132,11 @@ func (c *consumer) Receive(ctx context.Context, n int, dst []store.Delivery) ([]
 
 func (c *consumer) Settle(ctx context.Context, ids []store.ID, how store.Settlement) error {
 	_, err := onConsumer(ctx, c, func(ctx context.Context, h store.Consumer) (int, error) { return 0, h.Settle(ctx, ids, how) })
+	return err
+}
+
+func (c *consumer) Delay(ctx context.Context, ids []store.ID, how store.Settlement, delay time.Duration) error {
+	_, err := onConsumer(ctx, c, func(ctx context.Context, h store.Consumer) (int, error) { return 0, h.Delay(ctx, ids, how, delay) })
 	return err
 }
 
