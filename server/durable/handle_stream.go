@@ -75,16 +75,13 @@ func (h *streamHandle) Info(ctx context.Context) (info store.StreamInfo, err err
 
 func (h *streamHandle) Delete(ctx context.Context) error {
 	s := h.stream()
-	if err := s.store.log.WaitRoom(ctx); err != nil {
-		return err
-	}
-	var pos seglog.Pos
-	err := s.registry.remove(s, func() { pos = s.store.append(kindDeleteStream, s.sid, nil) })
-	if err != nil {
-		return err
-	}
-	_ = s.locked(func() error { s.end(store.ErrNoStream); return nil })
-	return s.store.committed(ctx, pos)
+	return s.change(ctx, func() (seglog.Pos, error) {
+		err := s.registry.remove(s, func() { s.record(kindDeleteStream, nil) })
+		if err == nil {
+			s.end(store.ErrNoStream)
+		}
+		return s.newest, err
+	})
 }
 
 func (h *streamHandle) Send(ctx context.Context, o store.Once, messages []store.Message) (int, error) {

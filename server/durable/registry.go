@@ -9,7 +9,7 @@ import (
 )
 
 // registry is the streams of a store. Only its methods take its lock. It may be held when a record is appended, and never
-// when the lock of a stream is taken.
+// when the lock of a stream is taken. It may be taken while the lock of a stream is held.
 type registry struct {
 	mu      sync.RWMutex
 	byID    map[string]*stream
@@ -70,7 +70,8 @@ func (g *registry) next() uint32 {
 	return g.nextSID
 }
 
-// remove removes a stream and calls deleted, unless it is removed already.
+// remove removes a stream and calls deleted, which appends the record, unless it is removed already. The caller has the lock
+// of the stream and ends it: a snapshot that sees a stream that has not ended says that it has all records so far.
 func (g *registry) remove(s *stream, deleted func()) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -91,9 +91,17 @@ func (s *stream) writeSnapshot(w io.Writer) error {
 		return err
 	}
 	for _, c := range consumers {
-		body = body[:0]
-		_ = s.locked(func() error { body = c.appendTo(body); return nil })
-		if err := writePart(w, partConsumer, body); err != nil {
+		err := s.locked(func() error {
+			if c.ended == store.ErrNoConsumer {
+				return c.ended
+			}
+			body = c.appendTo(body[:0])
+			return nil
+		})
+		if err == nil {
+			err = writePart(w, partConsumer, body)
+		}
+		if err != nil && err != store.ErrNoConsumer {
 			return err
 		}
 	}
