@@ -11,7 +11,8 @@ type Accounts struct {
 	events    int // that were applied
 	sends     map[string][][]*sent
 	consumers map[string]*consumer // by stream/consumer
-	churned   map[string]*churned  // by the name of the stream
+	churned   map[string]*churned  // streams, by name
+	gone      map[string]*churned  // their consumers, by the name of the stream
 	faults    []string
 }
 
@@ -48,7 +49,7 @@ type sent struct {
 	worker, number int
 }
 
-// churned is a stream that is created and perhaps deleted.
+// churned is a stream or a consumer that is created and perhaps deleted.
 type churned struct{ create, remove operation }
 
 // consumer is what is known about a consumer.
@@ -73,7 +74,9 @@ type received struct {
 
 // NewAccounts returns accounts of nothing.
 func NewAccounts() *Accounts {
-	a := &Accounts{sends: map[string][][]*sent{}, consumers: map[string]*consumer{}, churned: map[string]*churned{}}
+	a := &Accounts{
+		sends: map[string][][]*sent{}, consumers: map[string]*consumer{}, churned: map[string]*churned{}, gone: map[string]*churned{},
+	}
 	for _, o := range streamOptions {
 		a.sends[o.Name] = make([][]*sent, sendersOfStream)
 		for _, name := range consumerNames {
@@ -104,10 +107,14 @@ func (a *Accounts) Apply(e Event) {
 	case Settle:
 		a.applySettle(e, at)
 	case Create, Delete:
-		c := a.churned[e.Stream]
+		all := a.churned
+		if e.Consumer != "" {
+			all = a.gone
+		}
+		c := all[e.Stream]
 		if c == nil {
 			c = &churned{}
-			a.churned[e.Stream] = c
+			all[e.Stream] = c
 		}
 		if e.Op == Create {
 			c.create.apply(e, at)
@@ -243,9 +250,11 @@ func (a *Accounts) Crashed(powerLoss bool) {
 			}
 		}
 	}
-	for _, c := range a.churned {
-		c.create.crashed()
-		c.remove.crashed()
+	for _, all := range []map[string]*churned{a.churned, a.gone} {
+		for _, c := range all {
+			c.create.crashed()
+			c.remove.crashed()
+		}
 	}
 }
 

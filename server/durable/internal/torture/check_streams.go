@@ -137,19 +137,40 @@ func (c *check) checkChurned(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("a stream cannot be read: %w", err)
 		}
-		names = append(names, info.Name)
-		if known := c.a.churned[info.Name]; strings.HasPrefix(info.Name, "t.") && (known == nil || known.create.impossible()) {
-			c.a.fault("stream %s was never created", info.Name)
+		if !strings.HasPrefix(info.Name, "t.") {
+			continue
 		}
+		names = append(names, info.Name)
+		c.checkGone("stream "+info.Name, true, c.a.churned[info.Name])
+		consumers, err := s.Consumers(ctx)
+		if err != nil {
+			return fmt.Errorf("the consumers of %s cannot be listed: %w", info.Name, err)
+		}
+		if len(consumers) > 1 {
+			c.a.fault("stream %s has %d consumers", info.Name, len(consumers))
+		}
+		c.checkGone("consumer "+info.Name+"/"+churnedConsumer, len(consumers) > 0, c.a.gone[info.Name])
 	}
 	for name, known := range c.a.churned {
-		exists := slices.Contains(names, name)
-		if exists && c.must(&known.remove) {
-			c.a.fault("stream %s was deleted, and is there", name)
-		}
-		if !exists && c.must(&known.create) && (known.remove.asked == 0 || known.remove.impossible()) {
-			c.a.fault("stream %s was created, and is not there", name)
+		if !slices.Contains(names, name) {
+			c.checkGone("stream "+name, false, known)
 		}
 	}
 	return nil
+}
+
+// checkGone holds that what is created and perhaps deleted exists when it has to, and only then. known is nil when it was
+// never asked for.
+func (c *check) checkGone(what string, exists bool, known *churned) {
+	if known == nil {
+		known = &churned{}
+	}
+	switch {
+	case exists && known.create.impossible():
+		c.a.fault("%s was never created", what)
+	case exists && c.must(&known.remove):
+		c.a.fault("%s was deleted, and is there", what)
+	case !exists && c.must(&known.create) && (known.remove.asked == 0 || known.remove.impossible()):
+		c.a.fault("%s was created, and is not there", what)
+	}
 }

@@ -41,8 +41,8 @@ const (
 	Send    Op = "send"
 	Receive Op = "receive"
 	Settle  Op = "settle"
-	Create  Op = "create" // of a stream
-	Delete  Op = "delete" // of a stream
+	Create  Op = "create" // of a stream, or of a consumer
+	Delete  Op = "delete" // of a stream, or of a consumer
 )
 
 // Event is a step of an operation.

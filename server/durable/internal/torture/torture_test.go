@@ -96,6 +96,24 @@ var breakages = map[string]struct {
 		_, _ = st.CreateStream(context.Background(), store.StreamOptions{Name: "t.7"})
 		return append(events, Event{Op: Create, Phase: Done, Stream: "t.7"}, Event{Op: Delete, Phase: Asked, Stream: "t.7"}, Event{Op: Delete, Phase: Done, Stream: "t.7"})
 	}, "stream t.7 was deleted, and is there"},
+	"a consumer is back": {func(st store.Store, events []Event) []Event {
+		s, _ := st.CreateStream(context.Background(), store.StreamOptions{Name: "t.99"})
+		_, _ = s.CreateConsumer(context.Background(), store.ConsumerOptions{Name: churnedConsumer})
+		return append(events, Event{Op: Create, Phase: Done, Stream: "t.99"}, Event{Op: Create, Phase: Done, Stream: "t.99", Consumer: churnedConsumer},
+			Event{Op: Delete, Phase: Done, Stream: "t.99", Consumer: churnedConsumer})
+	}, "consumer t.99/gone was deleted, and is there"},
+	"a consumer is lost": {func(st store.Store, events []Event) []Event {
+		_, _ = st.CreateStream(context.Background(), store.StreamOptions{Name: "t.99"})
+		return append(events, Event{Op: Create, Phase: Done, Stream: "t.99"}, Event{Op: Create, Phase: Done, Stream: "t.99", Consumer: churnedConsumer})
+	}, "consumer t.99/gone was created, and is not there"},
+	"a stream is there that nobody asked for": {func(st store.Store, events []Event) []Event {
+		_, _ = st.CreateStream(context.Background(), store.StreamOptions{Name: "t.99"})
+		return events
+	}, "stream t.99 was never created"},
+	"a stream is there that was refused": {func(st store.Store, events []Event) []Event {
+		_, _ = st.CreateStream(context.Background(), store.StreamOptions{Name: "t.99"})
+		return append(events, Event{Op: Create, Phase: Asked, Stream: "t.99"}, Event{Op: Create, Phase: Refused, Stream: "t.99"})
+	}, "stream t.99 was never created"},
 	"an acked message is delivered": {func(_ store.Store, events []Event) []Event {
 		d := []Delivery{{Message: Message{0, 0, 0}, Count: 1}}
 		return append(events, Event{Op: Settle, Phase: Asked, Stream: logStream, Consumer: allConsumer, Deliveries: d},

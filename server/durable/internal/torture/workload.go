@@ -19,6 +19,7 @@ const (
 
 	allConsumer     = "all"
 	limitedConsumer = "limited" // with a max_deliver
+	churnedConsumer = "gone"    // of each stream that is created and deleted
 )
 
 const (
@@ -173,7 +174,7 @@ func (w *Workload) finish(e Event, err error) {
 // pause lets others run after an error.
 func pause(random *rand.Rand) { time.Sleep(time.Duration(random.IntN(100)) * time.Millisecond) }
 
-// churn creates and deletes streams.
+// churn creates and deletes streams, each with a consumer.
 func (w *Workload) churn(ctx context.Context) {
 	random := w.random(1_000)
 	for n := w.plan.Churn; w.more(ctx, n-w.plan.Churn); n++ {
@@ -186,12 +187,26 @@ func (w *Workload) churn(ctx context.Context) {
 			pause(random)
 			continue
 		}
+		w.churnConsumer(s, e.Stream, n%3 != 0)
 		if _, err := s.Send(context.Background(), store.Once{}, batch(0, n)); err != nil || n%4 == 0 {
 			continue
 		}
 		e.Op, e.Phase = Delete, Asked
 		w.add(e)
 		w.finish(e, s.Delete(context.Background()))
+	}
+}
+
+// churnConsumer creates a consumer, and may delete it.
+func (w *Workload) churnConsumer(s store.Stream, stream string, remove bool) {
+	e := Event{Op: Create, Phase: Asked, Stream: stream, Consumer: churnedConsumer}
+	w.add(e)
+	c, err := s.CreateConsumer(context.Background(), store.ConsumerOptions{Name: churnedConsumer, Filter: ">"})
+	w.finish(e, err)
+	if err == nil && remove {
+		e.Op, e.Phase = Delete, Asked
+		w.add(e)
+		w.finish(e, c.Delete(context.Background()))
 	}
 }
 
