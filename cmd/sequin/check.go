@@ -38,7 +38,7 @@ changes nothing. It exits with 1 when there is a fault.`,
 				return err
 			}
 			if n := len(report.Faults); n > 0 {
-				return fmt.Errorf("%s has %s: save what can be read with \"sequin repair %s --to NEW\"", dir, plural(n, "fault"), dir)
+				return fmt.Errorf("%s has %s: save what can be read with \"sequin repair %s --to NEW\"", dir, cli.Plural(n, "fault"), dir)
 			}
 			return nil
 		},

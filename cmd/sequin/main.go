@@ -1,17 +1,24 @@
-// Sequin runs a Sequin streams server that keeps its messages in a directory, and checks and repairs such directories.
+// Sequin runs a Sequin streams server that keeps its messages in a directory, checks and repairs such directories, and is a
+// client of such servers.
 //
-//	sequin serve                  runs the server
-//	sequin check DIR              checks the data directory of a stopped server
-//	sequin repair DIR --to NEW    saves what can be read of a damaged one
-//	sequin version                prints the version
+//	sequin serve                       runs the server
+//	sequin check DIR                   checks the data directory of a stopped server
+//	sequin repair DIR --to NEW         saves what can be read of a damaged one
+//	sequin doctor                      tests the connection to a server
+//	sequin context add|use|ls|rm       keeps the URLs of servers under names
+//	sequin version                     prints the version
 package main
 
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
+
+	"golang.org/x/term"
 
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
 )
@@ -21,15 +28,20 @@ func main() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	os.Exit(run(os.Args[1:], world{
-		out: os.Stdout, errors: os.Stderr, lookup: os.LookupEnv, signals: signals,
+		in: os.Stdin, out: os.Stdout, errors: os.Stderr, lookup: os.LookupEnv, signals: signals, now: time.Now,
+		terminal: term.IsTerminal(int(os.Stderr.Fd())),
 	}))
 }
 
 // world is what a command uses of its process, so that tests can replace it.
 type world struct {
+	in          io.Reader
 	out, errors io.Writer
 	lookup      func(string) (string, bool) // of an environment variable
 	signals     <-chan os.Signal
+	now         func() time.Time
+	terminal    bool              // errors is a terminal
+	transport   http.RoundTripper // to the server; nil for the network
 }
 
 // run runs the command of the arguments and returns the exit code.
@@ -38,7 +50,7 @@ func run(args []string, w world) int {
 	root.SetArgs(args)
 	root.SetOut(w.out)
 	root.SetErr(w.errors)
-	err := root.Execute()
+	err := cli.OfClient(root.Execute())
 	if err != nil {
 		fmt.Fprintln(w.errors, cli.Line(err))
 	}

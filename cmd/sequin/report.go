@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
 	"github.com/sequin-go/sequin/server/durable"
 )
 
@@ -17,9 +18,9 @@ func printReport(out io.Writer, dir string, r durable.Report, asJSON bool) error
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s: store %s with %s, %s, %s, %s\n", dir, r.Store,
-		plural(r.Segments, "segment"), plural(r.Snapshots, "snapshot"), plural(r.Records, "record"), plural(r.Bytes, "byte"))
+		cli.Plural(r.Segments, "segment"), cli.Plural(r.Snapshots, "snapshot"), cli.Plural(r.Records, "record"), cli.Plural(r.Bytes, "byte"))
 	if r.Torn > 0 {
-		fmt.Fprintf(&text, "%s at the end were being written when the store stopped; that is no fault\n", plural(r.Torn, "byte"))
+		fmt.Fprintf(&text, "%s at the end were being written when the store stopped; that is no fault\n", cli.Plural(r.Torn, "byte"))
 	}
 	if len(r.Streams) > 0 {
 		fmt.Fprintln(&text)
@@ -37,7 +38,7 @@ func printReport(out io.Writer, dir string, r durable.Report, asJSON bool) error
 	for _, f := range r.Faults {
 		fmt.Fprintf(&text, "fault: %s at offset %d", f.File, f.Offset)
 		if f.Size > 0 {
-			fmt.Fprintf(&text, ", %s", plural(f.Size, "byte"))
+			fmt.Fprintf(&text, ", %s", cli.Plural(f.Size, "byte"))
 		}
 		fmt.Fprintf(&text, ": %s\n", f.Text)
 	}
@@ -59,12 +60,4 @@ func lost(ranges []durable.SeqRange) string {
 		}
 	}
 	return strings.Join(out, ", ")
-}
-
-// plural returns a number with its noun.
-func plural[T int | int64](n T, noun string) string {
-	if n == 1 {
-		return fmt.Sprintf("1 %s", noun)
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

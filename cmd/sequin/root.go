@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
 )
 
@@ -13,28 +14,47 @@ func newRoot(w world) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sequin",
 		Short: "A message stream server in one program",
-		Long: `Sequin runs a streams server that keeps its messages in a directory.
+		Long: `Sequin runs a streams server that keeps its messages in a directory, and is a
+client of such servers.
 
-Each flag has an environment variable, which is used when the flag is not given.
+The commands of the client talk to the server of --url or $SEQUIN_URL, or of the
+context that "sequin context use" has chosen, or to ` + sequin.DefaultBaseURL + `.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 server not reachable.`,
 		SilenceErrors: true, // run prints the error
 		SilenceUsage:  true,
 		Args:          noCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newServe(w), newCheck(w), newRepair(w), newVersion(w))
+	root.AddCommand(newServe(w), newCheck(w), newRepair(w), newContext(w), newDoctor(w), newVersion(w))
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 100 "))
 	root.SetHelpCommand(newHelp())
-	for _, cmd := range root.Commands() {
-		cmd.DisableFlagsInUseLine = true
-	}
+	hideFlagsInUseLine(root)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return cli.Usage("%w: see %q", err, cmd.CommandPath()+" --help")
 	})
 	return root
 }
 
-// noCommand refuses the arguments of the root, which are names of commands that do not exist.
+// hideFlagsInUseLine leaves it to the use line of each command to say which flags there are.
+func hideFlagsInUseLine(cmd *cobra.Command) {
+	for _, below := range cmd.Commands() {
+		below.DisableFlagsInUseLine = true
+		hideFlagsInUseLine(below)
+	}
+}
+
+// group returns a command that has subcommands only.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short, Args: noCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// noCommand refuses the arguments of a command that has subcommands only. They are names of commands that do not exist.
 func noCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

@@ -161,14 +161,14 @@ func (f *serveFlags) setSync(cfg *serve.Config) (err error) {
 func (f *serveFlags) setToken(cfg *serve.Config, w world) (err error) {
 	if f.tokenFile != "" {
 		cfg.TokenFile = f.tokenFile
-		cfg.Token, err = serve.ReadToken(f.tokenFile)
+		cfg.Token, err = cli.ReadToken(f.tokenFile)
 		return err
 	}
-	token, _ := w.lookup(serve.TokenVariable)
+	token, _ := w.lookup(cli.TokenVariable)
 	if token == "" {
 		return nil
 	}
-	cfg.Token, err = serve.CheckToken(token, "$"+serve.TokenVariable)
+	cfg.Token, err = cli.CheckToken(token, "$"+cli.TokenVariable)
 	return err
 }
 

@@ -75,7 +75,7 @@ func TestWrongUsageExitsWith2AndOneLineThatSaysWhatToDo(t *testing.T) {
 
 func TestWhatCannotBeDoneExitsWith1(t *testing.T) {
 	for args, want := range map[string]string{
-		"serve --memory --token-file " + filepath.Join(t.TempDir(), "nope"):  "cannot read the token of --token-file",
+		"serve --memory --token-file " + filepath.Join(t.TempDir(), "nope"):  "cannot read the token file",
 		"serve --memory --addr 127.0.0.1:x":                                  "cannot listen on --addr 127.0.0.1:x",
 		"serve --memory --addr nope.invalid:1":                               "cannot listen on --addr nope.invalid:1",
 		"serve --memory --tls-cert " + file(t, "x") + " --tls-key /nope/key": "cannot use --tls-cert",

@@ -47,7 +47,10 @@ func ExitCode(err error) int {
 	return ExitFailed
 }
 
-// Line returns the text of an error as one line, for the standard error.
+// Line returns the text of an error as one line, for the standard error. Errors of the client library have the prefix already,
+// and name a field where the command has a flag.
 func Line(err error) string {
-	return "sequin: " + strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	text := strings.TrimPrefix(err.Error(), "sequin: ")
+	text = strings.ReplaceAll(text, "Config.BaseURL", "--url")
+	return "sequin: " + strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }

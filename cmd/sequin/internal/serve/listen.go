@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"syscall"
+
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
 )
 
 // listen returns the listener, unless it must not be open. loopback reports whether only this machine can reach it.
@@ -20,7 +22,7 @@ func listen(cfg *Config) (listener net.Listener, loopback bool, err error) {
 	loopback = listener.Addr().(*net.TCPAddr).IP.IsLoopback()
 	if !loopback && cfg.Token == "" && !cfg.Insecure {
 		_ = listener.Close()
-		return nil, false, fmt.Errorf("other machines can reach %s, and there is no token: give one with --token-file or $%s, listen on 127.0.0.1, or add --insecure", listener.Addr(), TokenVariable)
+		return nil, false, fmt.Errorf("other machines can reach %s, and there is no token: give one with --token-file or $%s, listen on 127.0.0.1, or add --insecure", listener.Addr(), cli.TokenVariable)
 	}
 	return listener, loopback, nil
 }

@@ -6,6 +6,8 @@ import (
 	"net"
 	"slices"
 	"strings"
+
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
 )
 
 // printUsage prints where the server is, where the messages are, and a command to try.
@@ -58,7 +60,7 @@ func (r *running) tokenPlace() string {
 	if r.cfg.TokenFile != "" {
 		return r.cfg.TokenFile
 	}
-	return "$" + TokenVariable
+	return "$" + cli.TokenVariable
 }
 
 // firstStream is the stream that the printed command creates.
@@ -72,7 +74,7 @@ func (r *running) command(url string) string {
 	case r.cfg.Token != "" && r.cfg.TokenFile != "":
 		curl += ` -H "Authorization: Bearer $(cat ` + quote(r.cfg.TokenFile) + `)"`
 	case r.cfg.Token != "":
-		curl += ` -H "Authorization: Bearer $` + TokenVariable + `"`
+		curl += ` -H "Authorization: Bearer $` + cli.TokenVariable + `"`
 	}
 	if slices.Contains(r.api.Streams(), firstStream) {
 		return curl
@@ -85,7 +87,7 @@ func (r *running) tokenInGo() string {
 	if r.cfg.Token == "" {
 		return ""
 	}
-	return ", with $" + TokenVariable + " set"
+	return ", with $" + cli.TokenVariable + " set"
 }
 
 // quote returns text as one word for a shell. Between single quotes only a single quote is special, so it must be outside.

@@ -1,11 +1,9 @@
-package serve
+package cli
 
 import (
 	"fmt"
 	"os"
 	"strings"
-
-	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
 )
 
 // TokenVariable is the environment variable with the token.
@@ -15,7 +13,7 @@ const TokenVariable = "SEQUIN_TOKEN"
 func ReadToken(file string) (string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("cannot read the token of --token-file: %w", err)
+		return "", fmt.Errorf("cannot read the token file: %w", err)
 	}
 	return CheckToken(string(text), file)
 }
@@ -25,11 +23,11 @@ func ReadToken(file string) (string, error) {
 func CheckToken(text, where string) (string, error) {
 	token := strings.TrimSpace(text)
 	if token == "" {
-		return "", cli.Usage("there is no token in %s: write one line of random characters into it", where)
+		return "", Usage("there is no token in %s: write one line of random characters into it", where)
 	}
 	for _, r := range token {
 		if r <= ' ' || r > '~' {
-			return "", cli.Usage("the token in %s cannot be sent in a header: write one line of printable ASCII characters without spaces into it", where)
+			return "", Usage("the token in %s cannot be sent in a header: write one line of printable ASCII characters without spaces into it", where)
 		}
 	}
 	return token, nil

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/target"
+)
+
+func newContext(w world) *cobra.Command {
+	return group("context", "Keep the URLs of servers under names",
+		newContextAdd(w), newContextUse(w), newContextList(w), newContextRemove(w))
+}
+
+func newContextAdd(w world) *cobra.Command {
+	var c target.Context
+	cmd := &cobra.Command{
+		Use:   "add NAME --url URL [--token-file FILE]",
+		Short: "Add a server, or change it",
+		Long: `Add a server under a name, or change it. The first one is used at once, others
+after "sequin context use". The token stays in its file: the contexts keep the
+path only.`,
+		Args: arguments(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			u, err := url.Parse(c.URL)
+			if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+				return cli.Usage("--url must be an http or https URL: usage is %q", cmd.UseLine())
+			}
+			if u.User != nil || u.RawQuery != "" {
+				return cli.Usage("--url must have no password and no query: put the token into a file for --token-file")
+			}
+			if c.TokenFile != "" {
+				if _, err := cli.ReadToken(c.TokenFile); err != nil {
+					return err
+				}
+				if c.TokenFile, err = filepath.Abs(c.TokenFile); err != nil {
+					return err
+				}
+			}
+			return changeContexts(w, func(all *target.Contexts) (string, error) {
+				all.Contexts[args[0]] = c
+				if all.Current == "" {
+					all.Current = args[0]
+				}
+				return fmt.Sprintf("context %q is %s", args[0], c.URL), nil
+			})
+		},
+	}
+	cmd.Flags().StringVar(&c.URL, "url", "", "`URL` of the server")
+	cmd.Flags().StringVar(&c.TokenFile, "token-file", "", "`file` with the token of the server; default no token")
+	return cmd
+}
+
+func newContextUse(w world) *cobra.Command {
+	return completeContexts(w, &cobra.Command{
+		Use:   "use NAME",
+		Short: "Use a server unless --url or --context names another",
+		Args:  arguments(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return changeContexts(w, func(all *target.Contexts) (string, error) {
+				c, err := all.Get(args[0])
+				all.Current = args[0]
+				return fmt.Sprintf("using context %q, %s", args[0], c.URL), err
+			})
+		},
+	})
+}
+
+func newContextRemove(w world) *cobra.Command {
+	return completeContexts(w, &cobra.Command{
+		Use:   "rm NAME",
+		Short: "Remove a server; its token file stays",
+		Args:  arguments(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return changeContexts(w, func(all *target.Contexts) (string, error) {
+				_, err := all.Get(args[0])
+				delete(all.Contexts, args[0])
+				if all.Current == args[0] {
+					all.Current = ""
+				}
+				return fmt.Sprintf("removed context %q", args[0]), err
+			})
+		},
+	})
+}
+
+// changeContexts changes the contexts of the user, and prints what change says about it.
+func changeContexts(w world, change func(*target.Contexts) (done string, err error)) error {
+	all, err := target.Load(w.lookup)
+	if err != nil {
+		return err
+	}
+	done, err := change(all)
+	if err != nil {
+		return err
+	}
+	if err := all.Save(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(w.out, done)
+	return err
+}
+
+// listedContext is a context as "context ls --json" prints it.
+type listedContext struct {
+	Name string `json:"name"`
+	target.Context
+	Current bool `json:"current"`
+}
+
+func newContextList(w world) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "ls [--json]",
+		Short: "List the servers",
+		Args:  arguments(0),
+		RunE: func(*cobra.Command, []string) error {
+			all, err := target.Load(w.lookup)
+			if err != nil {
+				return err
+			}
+			list := []listedContext{}
+			var rows [][]string
+			for _, name := range slices.Sorted(maps.Keys(all.Contexts)) {
+				c := listedContext{name, all.Contexts[name], name == all.Current}
+				list = append(list, c)
+				mark, token := "", "-"
+				if c.Current {
+					mark = "*"
+				}
+				if c.TokenFile != "" {
+					token = c.TokenFile
+				}
+				rows = append(rows, []string{mark, name, c.URL, token})
+			}
+			if asJSON {
+				return cli.JSON(w.out, list)
+			}
+			return cli.Table(w.out, []string{"", "NAME", "URL", "TOKEN FILE"}, rows, `no contexts: add one with "sequin context add"`)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON array")
+	return cmd
+}
+
+// completeContexts completes the argument of a command with the names of the contexts.
+func completeContexts(w world, cmd *cobra.Command) *cobra.Command {
+	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		all, err := target.Load(w.lookup)
+		if err != nil || len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return slices.Sorted(maps.Keys(all.Contexts)), cobra.ShellCompDirectiveNoFileComp
+	}
+	return cmd
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/sequintest"
+)
+
+var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
+
+// shell runs commands in virtual time, against a server in memory, and keeps what a user would see.
+type shell struct {
+	t          *testing.T
+	srv        *sequintest.Server
+	home       string
+	env        map[string]string
+	in         string // the standard input of the next command
+	terminal   bool
+	signals    chan os.Signal
+	transcript strings.Builder
+	out        string // of the latest command
+	errors     string
+}
+
+// inShell runs test in a bubble with a server. The clock begins at 2000-01-01.
+func inShell(t *testing.T, cfg sequintest.Config, test func(*shell)) {
+	home := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		srv := sequintest.NewServer(t, cfg)
+		test(&shell{t: t, srv: srv, home: home, env: map[string]string{"HOME": home, "SEQUIN_URL": srv.URL}, signals: make(chan os.Signal, 2)})
+	})
+}
+
+// world returns the process of the next command.
+func (s *shell) world(out, errors *lockedBuffer) world {
+	client := s.srv.Client()
+	in := s.in
+	s.in = ""
+	return world{
+		in: strings.NewReader(in), out: out, errors: errors, signals: s.signals, now: time.Now, terminal: s.terminal, transport: client.Transport,
+		lookup: func(name string) (string, bool) { v, ok := s.env[name]; return v, ok },
+	}
+}
+
+// exec runs a command and returns its exit code.
+func (s *shell) exec(args ...string) int {
+	s.t.Helper()
+	var out, errors lockedBuffer
+	code := run(args, s.world(&out, &errors))
+	s.out, s.errors = out.String(), errors.String()
+	return code
+}
+
+// run runs a line without quotes and adds it to the transcript with what it printed and its exit code, unless that is 0.
+func (s *shell) run(line string) {
+	s.t.Helper()
+	s.runArgs(strings.Fields(line)...)
+}
+
+func (s *shell) runArgs(args ...string) {
+	s.t.Helper()
+	code := s.exec(args...)
+	for i, a := range args {
+		if strings.ContainsAny(a, ` "{`) {
+			args[i] = "'" + a + "'"
+		}
+	}
+	s.transcript.WriteString("$ sequin " + strings.Join(args, " ") + "\n" + s.out + s.errors)
+	if code != 0 {
+		s.transcript.WriteString("exit code " + string(rune('0'+code)) + "\n")
+	}
+	s.transcript.WriteString("\n")
+}
+
+var uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+
+// golden compares the transcript with a file. What differs from run to run is replaced.
+func (s *shell) golden(name string) {
+	s.t.Helper()
+	got := strings.ReplaceAll(s.transcript.String(), s.home, "HOME")
+	got = uuids.ReplaceAllString(got, "00000000-0000-0000-0000-000000000000")
+	path := filepath.Join("testdata", name+".txt")
+	if *update {
+		require.NoError(s.t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(s.t, err)
+	require.Equal(s.t, string(want), got)
+}

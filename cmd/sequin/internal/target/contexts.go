@@ -1,0 +1,93 @@
+// Package target finds the server that a command talks to: its URL and its token. It keeps the contexts, which are servers
+// with names.
+package target
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+)
+
+// Context is a server with a name.
+type Context struct {
+	URL       string `json:"url"`
+	TokenFile string `json:"token_file,omitempty"` // "" for a server without a token
+}
+
+// Contexts are the contexts of a user.
+type Contexts struct {
+	Current  string             `json:"current,omitempty"` // "" for none
+	Contexts map[string]Context `json:"contexts"`
+
+	path string
+}
+
+// Load reads the contexts of the user. There are none when their file does not exist.
+func Load(lookup func(string) (string, bool)) (*Contexts, error) {
+	dir, err := cli.UserDir(lookup, "XDG_CONFIG_HOME", ".config")
+	if err != nil {
+		return nil, err
+	}
+	c := &Contexts{Contexts: map[string]Context{}, path: filepath.Join(dir, "contexts.json")}
+	info, err := os.Stat(c.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the contexts: %w", err)
+	}
+	// Who can write the file decides to which server a token is sent. Windows has no such modes.
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("others may use %s: run \"chmod 600 %s\"", c.path, c.path)
+	}
+	text, err := os.ReadFile(c.path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the contexts: %w", err)
+	}
+	if err := json.Unmarshal(text, c); err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w: mend or remove it", c.path, err)
+	}
+	if c.Contexts == nil {
+		c.Contexts = map[string]Context{}
+	}
+	return c, nil
+}
+
+// Save writes the contexts to their file, which only the user may read. A crash leaves the old file or the new one.
+func (c *Contexts) Save() error {
+	text, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(c.path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(dir, ".contexts") // with the mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(append(text, '\n'))
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(file.Name(), c.path)
+	}
+	if err != nil {
+		_ = os.Remove(file.Name())
+		return fmt.Errorf("cannot save the contexts: %w", err)
+	}
+	return nil
+}
+
+// Get returns the context with that name.
+func (c *Contexts) Get(name string) (Context, error) {
+	if found, ok := c.Contexts[name]; ok {
+		return found, nil
+	}
+	return Context{}, cli.NotFound("there is no context %q: see \"sequin context ls\"", name)
+}
