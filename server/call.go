@@ -19,8 +19,10 @@ type call struct {
 
 	streaming bool // the head of an answer has been sent by sendPart
 	answered  RequestInfo
-	held      int64 // bytes of the body, of those in flight
-	answer    int64 // bytes of the answer, of those in flight
+
+	held          int64 // bytes of the body, of those in flight
+	heldForSettle int64 // bytes of the body of an ack or nack, of those that only these may take
+	answer        int64 // bytes of the answer, of those in flight
 
 	stream, consumer, key string // elements of the path, unescaped
 

@@ -20,7 +20,8 @@ type Limits struct {
 	// Streams is how many streams there may be; default 10,000. The request for a further one is answered 422.
 	Streams int
 	// BytesInFlight is how much memory the bodies of running requests and their answers may take; default 256 MiB, and at
-	// least RequestBytes. While there is more, requests with a body and receives are answered 429 with Retry-After.
+	// least RequestBytes. While there is more, requests with a body and receives are answered 429 with Retry-After. Acks and
+	// nacks have an eighth of it beside, so that consumers can settle what they got.
 	BytesInFlight int64
 }
 

@@ -131,6 +131,36 @@ func TestAnswersCountAsBytesInFlight(t *testing.T) {
 	})
 }
 
+// TestAcksAreTakenWhileTheBytesInFlightAreUsedUp has a client not read its answer, which keeps the budget used up.
+func TestAcksAreTakenWhileTheBytesInFlightAreUsedUp(t *testing.T) {
+	for _, compat := range []server.Compat{server.Documented, server.Aug2024} {
+		synctest.Test(t, func(t *testing.T) {
+			limits := server.Limits{RequestBytes: 100_000, BytesInFlight: 100_000}
+			s := serve(t, server.Config{Compat: compat, Limits: limits})
+			a := (&api{t, s.Server}).withStream("", "")
+			a.send("first=1", "second=2")
+			got := a.receive(`{"batch_size":2}`)
+			for i := range 2 {
+				a.send(fmt.Sprintf("k.%d=%s", i, strings.Repeat("x", 90_000)))
+			}
+			slow, err := s.listener.dial(t.Context(), "", "")
+			require.NoError(t, err)
+			defer slow.Close()
+			write(t, slow, "GET /api/streams/s/consumers/c/receive?batch_size=2 HTTP/1.1\r\nHost: pipe\r\n\r\n")
+			synctest.Wait()
+			used := s.Load().BytesInFlight
+			require.Greater(t, used, int64(150_000))
+			require.Equal(t, http.StatusTooManyRequests, a.call("POST", "/api/streams/s/messages", sendBody("a=1")).status)
+			a.ack(got[:1])
+			a.nack(got[1:])
+			require.Len(t, messages(t, a), 4)
+			large := a.call("POST", "/api/streams/s/consumers/c/ack", got.ids("")+strings.Repeat(" ", limits.RequestBytes/8))
+			require.Equal(t, http.StatusTooManyRequests, large.status, "the share of acks is bounded too")
+			require.Equal(t, used, s.Load().BytesInFlight, "what acks took is free again")
+		})
+	}
+}
+
 // get reads an answer to its end, so that the connection can be used again.
 func get(t *testing.T, client *http.Client, path string) *http.Response {
 	t.Helper()

@@ -28,7 +28,7 @@ type Load struct {
 func (s *Server) Load() Load {
 	return Load{
 		Connections: int(s.connections.open.Load()), Requests: int(s.drain.running.Load()),
-		Waiting: s.waiters.total(), BytesInFlight: s.inFlight.used.Load(),
+		Waiting: s.waiters.total(), BytesInFlight: s.inFlight.used.Load() + s.forSettles.used.Load(),
 	}
 }
 

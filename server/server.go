@@ -128,6 +128,7 @@ type Server struct {
 	onRequest    func(RequestInfo)
 
 	inFlight    budget
+	forSettles  budget // for acks and nacks, when inFlight is used up
 	waiters     waiters
 	connections connections
 	creation    creation
@@ -162,6 +163,7 @@ func New(cfg Config) *Server {
 	s.cors.check(cfg.Token)
 	orDefault(&s.cors.MaxAge, defaultMaxAge)
 	s.inFlight.limit = s.limits.BytesInFlight
+	s.forSettles.limit = s.limits.BytesInFlight / settlesShare
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

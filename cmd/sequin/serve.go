@@ -85,7 +85,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.limits.IdleTime, "idle-timeout", 2*time.Minute, "how long a connection without a request is kept")
 	flags.IntVar(&f.limits.Waiting, "max-waiting", 1_000, "receives of one consumer that wait at once; a further one is answered 429")
 	flags.IntVar(&f.limits.Streams, "max-streams", 10_000, "streams; the request for a further one is answered 422")
-	flags.Var(&f.flight, "max-bytes-in-flight", "`size` of all requests and answers in memory at once; beyond it requests are answered 429")
+	flags.Var(&f.flight, "max-bytes-in-flight", "`size` of all requests and answers in memory at once; beyond it requests are answered 429, but acks have an eighth beside")
 }
 
 // config checks the flags and their environment variables and returns the configuration of the server.
