@@ -37,7 +37,8 @@ It is created when it does not exist. One process at a time can use it.
 
 The server listens on 127.0.0.1 unless --addr says otherwise. An address that
 other machines can reach needs a token: put it into a file for --token-file, or
-into $SEQUIN_TOKEN. Clients send it as "Authorization: Bearer TOKEN".
+into $SEQUIN_TOKEN. Clients send it as "Authorization: Bearer TOKEN". A file of
+yours that other users may read is refused, as ssh refuses such a key.
 
 GET /healthz and /readyz tell whether the server is up and ready. GET /metrics
 has its metrics for Prometheus; unless the server listens on loopback, it needs

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -66,6 +67,22 @@ func TestADirectoryThatCannotBeWrittenIsRefused(t *testing.T) {
 	code, _, errors := runNow(environment(), "serve", "--addr", "127.0.0.1:0", "--data", filepath.Join(dir, "data"))
 	require.Equal(t, cli.ExitFailed, code)
 	require.Contains(t, errors, "cannot open the data directory "+dir)
+}
+
+// TestAFullDiskIsReportedAtTheStart limits the size of files, so that not even the first one has room.
+func TestAFullDiskIsReportedAtTheStart(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the limits of shells are not alike")
+	}
+	path, err := binary()
+	require.NoError(t, err)
+	out, err := exec.Command("sh", "-c", `ulimit -f 100; exec "$0" serve --addr 127.0.0.1:0 --data "$1"`, path, t.TempDir()).CombinedOutput()
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, cli.ExitFailed, exit.ExitCode())
+	require.Contains(t, string(out), "no room is left")
+	require.Contains(t, string(out), ": make room on that disk")
+	require.Equal(t, 1, strings.Count(string(out), "\n"))
 }
 
 // stored returns a directory with a stream of five messages, whose server is stopped.

@@ -12,4 +12,6 @@ var (
 	ErrDamaged = store.ErrDamaged
 	// ErrReadOnly says that the directory cannot be written.
 	ErrReadOnly = store.ErrReadOnly
+	// ErrDiskFull says that the disk, or a limit of the size of files, has no room for the first files.
+	ErrDiskFull = store.ErrDiskFull
 )

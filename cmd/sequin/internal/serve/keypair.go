@@ -2,6 +2,7 @@ package serve
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
 	"os"
 	"sync"
@@ -55,7 +56,18 @@ func (p *keyPair) read(version [2]time.Time) error {
 		return err
 	}
 	p.current, p.version = &pair, version
+	p.warn(pair.Leaf)
 	return nil
+}
+
+// warn logs that clients will refuse the certificate. The server goes on: a clock may be wrong, and the files may be renewed.
+func (p *keyPair) warn(leaf *x509.Certificate) {
+	switch now := time.Now(); {
+	case now.After(leaf.NotAfter):
+		p.log.Warn("the certificate has expired, clients will refuse it: renew the files of --tls-cert and --tls-key", "file", p.certFile, "expired", leaf.NotAfter)
+	case now.Before(leaf.NotBefore):
+		p.log.Warn("the certificate is not valid yet, clients will refuse it", "file", p.certFile, "valid from", leaf.NotBefore)
+	}
 }
 
 func (p *keyPair) modified() (version [2]time.Time) {

@@ -70,6 +70,8 @@ func adviceFor(err error, dir string) string {
 		return ": use the version of sequin that wrote it"
 	case errors.Is(err, durable.ErrDamaged):
 		return fmt.Sprintf(": see what is damaged with \"sequin check %s\", and save the rest with \"sequin repair %s --to NEW\"", dir, dir)
+	case errors.Is(err, durable.ErrDiskFull):
+		return ": make room on that disk, raise the limit of the size of files, or use another --data"
 	case errors.Is(err, durable.ErrReadOnly), errors.Is(err, fs.ErrPermission):
 		return ": give its files to the user that runs sequin, or use another --data"
 	}

@@ -78,6 +78,24 @@ func TestACertificateMakesTheServerSpeakHTTPS(t *testing.T) {
 	require.NoError(t, <-ended)
 }
 
+// TestACertificateThatClientsRefuseIsReported uses that the clock of a bubble begins in the year 2000.
+func TestACertificateThatClientsRefuseIsReported(t *testing.T) {
+	laterCert, laterKey, _ := certificate(t, t.TempDir(), "later")
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		p := &keyPair{log: slog.New(slog.NewTextHandler(&log, nil))}
+		p.certFile, p.keyFile, _ = certificate(t, t.TempDir(), "first")
+		require.NoError(t, p.load())
+		require.Empty(t, log.String())
+		time.Sleep(2 * time.Hour)
+		require.NoError(t, p.load())
+		require.Contains(t, log.String(), "the certificate has expired")
+		p.certFile, p.keyFile = laterCert, laterKey
+		require.NoError(t, p.load())
+		require.Contains(t, log.String(), "the certificate is not valid yet")
+	})
+}
+
 func TestAChangedCertificateIsReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
