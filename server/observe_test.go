@@ -50,6 +50,7 @@ func TestMetricsAnswersBehindTheToken(t *testing.T) {
 	})
 	require.Equal(t, "sequin_up 1\n", open.call("GET", "/metrics", "").body)
 	require.Equal(t, "GET metrics", seen.Route)
+	require.Equal(t, http.StatusUnauthorized, open.call("GET", "/metrics", "", "X-Forwarded-For", "10.0.0.1").status)
 	require.Equal(t, http.StatusUnauthorized, open.call("GET", "/api/streams", "").status)
 	local := newAPI(t, server.Config{Metrics: metrics, LoopbackOnly: true})
 	status, _ := local.ask("GET", "example.com", "/metrics")

@@ -101,7 +101,7 @@ type Config struct {
 	CORS CORS
 	// Metrics answers GET /metrics; default nil: that path gets 404. It needs the token as the API does.
 	Metrics http.Handler
-	// OpenMetrics lets GET /metrics do without the token.
+	// OpenMetrics lets GET /metrics do without the token, unless a proxy has forwarded the request.
 	OpenMetrics bool
 	// OnRequest is called after the answer to each request, on the goroutine of the request; default nil. It may be called
 	// concurrently.

@@ -97,7 +97,7 @@ func mustHaveStore(dir string) error {
 	}
 	files, err := os.ReadDir(dir)
 	if err != nil {
-		return err
+		return cannot("read", dir, err)
 	}
 	for _, file := range files {
 		if name := file.Name(); name == "FORMAT" || filepath.Ext(name) == ".seg" {
@@ -114,6 +114,8 @@ func cannot(what, dir string, err error) error {
 		return fmt.Errorf("cannot %s %s: %w: stop that process first", what, dir, err)
 	case errors.Is(err, durable.ErrVersion):
 		return fmt.Errorf("cannot %s %s: %w: use the version of sequin that wrote it", what, dir, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("cannot %s %s: %w: run it as the user to whom the directory belongs", what, dir, err)
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("stopped by a signal: %s was not done", what)
 	}
