@@ -104,12 +104,21 @@ func TestAFileThatWasToBeRemovedIsRemovedAtOpening(t *testing.T) {
 	require.ErrorIs(t, l.Remove(context.Background(), numbers[1]), errDisk)
 	require.NoError(t, l.Close())
 	fs.SetHook(nil)
+	report, err := Check(context.Background(), testDir, Survey{FS: fs, Record: func(r Record) error {
+		require.NotEqual(t, numbers[1], r.Pos.Segment(), "what the opening will remove is not read")
+		return nil
+	}})
+	require.NoError(t, err)
+	require.Empty(t, report.Faults)
+	_, saved, lost := repaired(t, fs, "")
+	require.Zero(t, lost)
+	require.Len(t, saved, int(n))
 	l, all := started(t, small(fs))
 	require.Len(t, all, int(n))
 	for _, s := range l.Segments() {
 		require.NotEqual(t, numbers[1], s.Number)
 	}
-	_, err := fs.Open(filepath.Join(testDir, segmentName(numbers[1])))
+	_, err = fs.Open(filepath.Join(testDir, segmentName(numbers[1])))
 	require.Error(t, err)
 	require.NoError(t, l.Close())
 }

@@ -96,7 +96,10 @@ func (s *surveyor) begin() error {
 	if err := s.snapshots(files); err != nil {
 		return err
 	}
-	return s.heads(files)
+	if err := s.heads(files); err != nil {
+		return err
+	}
+	return s.dropRemoved()
 }
 
 // identify finds the id of the store: in FORMAT, or else in the header of a segment.
@@ -219,6 +222,30 @@ func (s *surveyor) heads(files []vfs.Info) error {
 			last.end, last.sealed = int64(h.end), true
 		}
 	}
+	return nil
+}
+
+// dropRemoved leaves out the segments that were noted as removed and whose files are left. The next opening removes them, so
+// that what they hold must not be taken for what can be read. Without a snapshot they are needed.
+func (s *surveyor) dropRemoved() error {
+	list := *s.log.snapshots.list.Load()
+	if len(list) == 0 {
+		return nil
+	}
+	base, report := list[0].from.Segment(), s.report
+	for i, f := range s.found {
+		if f.number < base { // the snapshot has what they note
+			continue
+		}
+		if err := s.ctx.Err(); err != nil {
+			return context.Cause(s.ctx)
+		}
+		if _, err := s.read(i, nil); err != nil {
+			return err
+		}
+	}
+	s.report = report // check counts them again
+	s.found = slices.DeleteFunc(s.found, func(f foundSegment) bool { return f.number < base && s.log.removed.has(f.number) })
 	return nil
 }
 
