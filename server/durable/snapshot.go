@@ -156,6 +156,9 @@ func (l *appendedLog) readFrom(in *wire.Reader) {
 	for range in.Count(3) {
 		l.spans = append(l.spans, span{in.Int(), in.Int(), uint32(in.Uint())})
 	}
+	if len(in.Rest()) == 0 {
+		return // snapshots of version 1 have no holes
+	}
 	for range in.Count(2) {
 		l.holes = append(l.holes, hole{in.Int(), in.Int()})
 	}

@@ -2,9 +2,12 @@ package seglog
 
 import (
 	"context"
+	"encoding/binary"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -51,6 +54,45 @@ func TestALogOfAnotherVersionIsNotTouched(t *testing.T) {
 	var version *store.VersionError
 	require.ErrorAs(t, err, &version)
 	require.Equal(t, store.VersionError{Found: 2, Known: 1}, *version)
+}
+
+// withSnapshotVersion is a copy of the log whose newest snapshot says that it has another version.
+func (f *filled) withSnapshotVersion(t *testing.T, version uint32) *crashfs.FS {
+	t.Helper()
+	newest := ""
+	for name := range f.files(t) {
+		if strings.HasPrefix(name, snapshotPrefix) {
+			newest = max(newest, name)
+		}
+	}
+	return f.edited(newest, func(b []byte) []byte {
+		require.EqualValues(t, snapshotVersion, binary.LittleEndian.Uint32(b[8:]))
+		binary.LittleEndian.PutUint32(b[8:], version)
+		binary.LittleEndian.PutUint32(b[snapshotHeader-4:], crc32.Checksum(b[:snapshotHeader-4], castagnoli))
+		return b
+	})
+}
+
+// A program that does not know a snapshot's version would leave out what it cannot read. Version 1 was written before 2.
+func TestASnapshotOfANewerVersionIsRefused(t *testing.T) {
+	f := fill(t, true)
+	for _, unknown := range []uint32{0, snapshotVersion + 1} {
+		newer := f.withSnapshotVersion(t, unknown)
+		newer.SetHook(func(op crashfs.Op) error {
+			require.Equal(t, crashfs.Lock, op.Kind)
+			return nil
+		})
+		_, err := Open(testDir, small(newer))
+		var version *store.VersionError
+		require.ErrorAs(t, err, &version)
+		require.Equal(t, store.VersionError{Found: int(unknown), Known: snapshotVersion}, *version)
+	}
+	l, err := Open(testDir, small(f.withSnapshotVersion(t, 1)))
+	require.NoError(t, err)
+	all, err := replayed(l)
+	require.NoError(t, err)
+	require.Len(t, all, int(f.n))
+	require.NoError(t, l.Close())
 }
 
 func TestADirectoryThatCannotBeWrittenIsToldAtOpening(t *testing.T) {

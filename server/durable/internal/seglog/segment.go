@@ -8,7 +8,7 @@ import (
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// formatVersion is the version of the files that this package reads and writes.
+// formatVersion is the version of FORMAT and of the segments that this package reads and writes.
 const formatVersion = 1
 
 // segmentMagic are the first bytes of a segment.

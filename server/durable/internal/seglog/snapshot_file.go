@@ -17,7 +17,7 @@ import (
 // removed. The others are the caller's.
 //
 //	magic    [8]byte
-//	format   u32
+//	version  u32   see snapshotVersion
 //	store    [16]byte
 //	from     u64   where replay starts
 //	until    u64   everything below was synced before the snapshot got its name
@@ -25,6 +25,11 @@ import (
 //	opening  u32
 //	crc      u32   of the bytes before it
 const (
+	// snapshotVersion is the version of the snapshots that are written. In version 2 the caller may add what a program of
+	// version 1 would leave out without an error, so that such a program has to refuse it. Both are read.
+	snapshotVersion = 2
+	oldestSnapshot  = 1
+
 	snapshotHeader = 8 + 4 + 16 + 8 + 8 + 8 + 4 + 4
 	snapshotBlock  = 64 << 10 // data of a block, at most
 	snapshotMagic  = "seqinsnp"
@@ -47,7 +52,7 @@ func (h snapshotHead) name() string { return fmt.Sprintf("%s%016x", snapshotPref
 func (h snapshotHead) encode() []byte {
 	b := make([]byte, 0, snapshotHeader)
 	b = append(b, snapshotMagic...)
-	b = binary.LittleEndian.AppendUint32(b, formatVersion)
+	b = binary.LittleEndian.AppendUint32(b, snapshotVersion)
 	b = append(b, h.store[:]...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.from))
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.until))
@@ -57,7 +62,7 @@ func (h snapshotHead) encode() []byte {
 }
 
 // decodeSnapshotHead reads a header. It returns errBad for bytes that are none, and a *store.VersionError for the header of
-// another format.
+// a version that is not read.
 func decodeSnapshotHead(b []byte) (h snapshotHead, err error) {
 	if len(b) < snapshotHeader || string(b[:8]) != snapshotMagic {
 		return h, errBad
@@ -65,8 +70,8 @@ func decodeSnapshotHead(b []byte) (h snapshotHead, err error) {
 	if crc32.Checksum(b[:snapshotHeader-4], castagnoli) != binary.LittleEndian.Uint32(b[snapshotHeader-4:]) {
 		return h, errBad
 	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v != formatVersion {
-		return h, &store.VersionError{Found: int(v), Known: formatVersion}
+	if v := binary.LittleEndian.Uint32(b[8:]); v < oldestSnapshot || v > snapshotVersion {
+		return h, &store.VersionError{Found: int(v), Known: snapshotVersion}
 	}
 	copy(h.store[:], b[12:])
 	h.from = Pos(binary.LittleEndian.Uint64(b[28:]))
