@@ -49,6 +49,7 @@ func limitsOf(l store.ConsumerLimits) backlog.Limits {
 
 func duration(nanoseconds int64) time.Duration { return time.Duration(nanoseconds) }
 
+// applyUpdate changes the limits. Leases that have ended end by the limits they had.
 func (c *consumer) applyUpdate(limits store.ConsumerLimits, now, at int64, pos seglog.Pos) {
 	c.backlog.Expire(now)
 	c.info.ConsumerLimits = limits

@@ -45,7 +45,8 @@ func (p SyncPolicy) String() string {
 type Options struct {
 	Sync SyncPolicy
 	// MinFree is how many bytes the volume must have free for a send. Below it sends are refused until 1.2 times as many are
-	// free, and receives, acks and deletes go on. Default: 1 GiB, or 5 % of the volume if that is less. Negative means 0.
+	// free. All else goes on: receives, acks, deletes, and the creation of streams and consumers. Default: 1 GiB, or 5 % of
+	// the volume if that is less. Negative means 0.
 	MinFree int64
 	// MaxKeyBytes limits the memory for the index of streams that keep one message per key: about 80 bytes a key, and up to
 	// twice as much after many replacements. A send that would exceed it is refused as a send to a full stream is.

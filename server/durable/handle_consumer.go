@@ -90,7 +90,6 @@ func (h *consumerHandle) Info(ctx context.Context) (info store.ConsumerInfo, err
 func (h *consumerHandle) Update(ctx context.Context, limits store.ConsumerLimits) (info store.ConsumerInfo, err error) {
 	err = h.change(ctx, func(c *consumer) (seglog.Pos, error) {
 		now, at := c.stream.store.clock.now(), time.Now().UnixNano()
-		c.expire(now)
 		pos := c.record(kindUpdateConsumer, func(b []byte) []byte {
 			return appendLimits(binary.AppendInt(binary.AppendInt(b, now), at), limits)
 		})

@@ -26,6 +26,7 @@ const (
 	kindMoved   // messages that cleaning has copied
 	kindNothing // it only moves the end of the log
 	kindDelay   // a settle with a delay
+	kindsEnd    // this and higher kinds are those of newer programs
 )
 
 // undecodable is the error for a record whose checksum is right and whose body makes no sense.
@@ -33,6 +34,12 @@ func undecodable(rec seglog.Record) error {
 	return fmt.Errorf("record of kind %d: %w", rec.Kind, &store.DamagedError{
 		File: fmt.Sprintf("segment %d", rec.Pos.Segment()), Offset: rec.Pos.Offset(), Position: uint64(rec.Pos),
 	})
+}
+
+// unknownKind is the error for a record of a newer program.
+func unknownKind(rec seglog.Record) error {
+	return fmt.Errorf("%w: this program does not know kind %d, of the record in segment %d at offset %d: use a newer one",
+		store.ErrVersion, rec.Kind, rec.Pos.Segment(), rec.Pos.Offset())
 }
 
 func appendStream(dst []byte, id string, at int64, o store.StreamOptions) []byte {

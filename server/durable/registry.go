@@ -152,6 +152,9 @@ func (g *registry) apply(st *Store, rec seglog.Record) error {
 		g.applyLost(rec.Pos)
 		return nil
 	}
+	if rec.Kind >= kindsEnd {
+		return unknownKind(rec)
+	}
 	s := g.number(rec.Stream)
 	switch {
 	case rec.Kind == kindCreateStream && s == nil:

@@ -142,6 +142,17 @@ func TestASnapshotOfVersion1HasNoHoles(t *testing.T) {
 	}
 }
 
+// TestARecordOfANewerProgramIsRefused has a record of a kind that this program does not know: it cannot leave it out.
+func TestARecordOfANewerProgramIsRefused(t *testing.T) {
+	inBubble(t, Options{}, store.StreamOptions{}, func(f *fixture) {
+		f.st.append(kindsEnd, f.stream.(*streamHandle).stream().sid, nil)
+		kill(f, f.st)
+		_, err := Open("dir", f.o)
+		require.ErrorIs(f, err, store.ErrVersion)
+		require.ErrorContains(f, err, fmt.Sprintf("does not know kind %d, of the record in segment 1 at offset ", kindsEnd))
+	})
+}
+
 // TestADeleteIsOneStepForASnapshot lets a snapshot wait for the lock of a stream, and a delete of it behind the snapshot. If
 // the record of the delete were in the log before the stream has ended, the snapshot would hold the stream, and say that
 // it has the record.

@@ -38,7 +38,8 @@ type span struct {
 // add adds the messages of a record.
 func (l *appendedLog) add(first, last int64, pos seglog.Pos, bytes, size int64) {
 	l.bytes += bytes
-	if n := len(l.entries); n == 0 || pos.Segment() != l.entries[n-1].pos.Segment() || pos-l.entries[n-1].pos >= indexDistance {
+	// Positions in two segments are further apart, and the difference to a later position is larger still.
+	if n := len(l.entries); n == 0 || pos-l.entries[n-1].pos >= indexDistance {
 		l.entries = append(l.entries, indexEntry{first, pos})
 	}
 	l.spans = addSpan(l.spans, span{last, size, pos.Segment()})

@@ -21,8 +21,10 @@ func (c *consumer) update(limits ConsumerLimits) (ConsumerInfo, error) {
 	if c.ended != nil {
 		return ConsumerInfo{}, c.ended
 	}
+	now := time.Now()
+	c.backlog.Refresh(now) // leases that have ended end by the limits they had
 	c.info.ConsumerLimits = limits
-	c.info.UpdatedAt = time.Now()
+	c.info.UpdatedAt = now
 	c.backlog.limitsChanged()
 	c.waiting.Update()
 	return c.info, nil

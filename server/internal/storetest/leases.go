@@ -13,6 +13,7 @@ var leaseTests = []test{
 	{promise: "a nacked message is available at once", check: nackedIsAvailable},
 	{promise: "a returned message is available at once, and the delivery does not count", check: returnedDoesNotCount, limits: store.ConsumerLimits{MaxDeliver: 1}},
 	{promise: "a message is available again when its lease ends", check: leaseEnds, timed: true},
+	{promise: "a lease that has ended before an update ended by the limits of then", check: endedBeforeUpdate, timed: true, limits: store.ConsumerLimits{MaxDeliver: 1}},
 	{promise: "a lease that has ended counts as a delivery", check: endedLeaseCounts, timed: true, limits: store.ConsumerLimits{MaxDeliver: 2}},
 	{promise: "an id of an ended lease does nothing", check: oldIDDoesNothing, timed: true},
 	{promise: "an id settles once", check: idSettlesOnce},
@@ -76,6 +77,14 @@ func endedLeaseCounts(f *fixture) {
 		time.Sleep(time.Minute)
 	}
 	require.Empty(f.t, f.receive(9))
+}
+
+func endedBeforeUpdate(f *fixture) {
+	f.send("a=1", "a=2")
+	require.Equal(f.t, []string{"a=1"}, got(f.receive(9)))
+	time.Sleep(time.Minute)
+	f.update(func(l *store.ConsumerLimits) { l.MaxDeliver = 5 })
+	require.Equal(f.t, []string{"a=2"}, got(f.receive(9)), "a=1 was out of deliveries")
 }
 
 func oldIDDoesNothing(f *fixture) {

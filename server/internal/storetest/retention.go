@@ -10,6 +10,7 @@ var retentionTests = []test{
 	{promise: "the newest messages stay", check: newestStay, options: store.StreamOptions{RetainUpTo: 3}},
 	{promise: "the newest keys stay", check: newestKeysStay, options: store.StreamOptions{OneMessagePerKey: true, RetainUpTo: 3}},
 	{promise: "a batch may have more messages than are kept", check: batchLargerThanRetention, options: store.StreamOptions{RetainUpTo: 2}},
+	{promise: "a batch may have more keys than are kept", check: batchOfMoreKeys, options: store.StreamOptions{OneMessagePerKey: true, RetainUpTo: 2}},
 	{promise: "the oldest messages make room", check: oldestMakeRoom, options: store.StreamOptions{MaxBytes: 6}},
 	{promise: "a replaced message makes room", check: replacedMakesRoom, options: store.StreamOptions{OneMessagePerKey: true, MaxBytes: 6, RetainAtLeast: 3}},
 	{promise: "a send that does not fit stores nothing", check: sendThatDoesNotFit, options: store.StreamOptions{MaxBytes: 6, RetainAtLeast: 2}},
@@ -46,6 +47,14 @@ func batchLargerThanRetention(f *fixture) {
 	require.Equal(f.t, 5, f.send("a", "b", "c", "d", "e"))
 	require.Equal(f.t, []string{"d=", "e="}, f.stored())
 	require.Equal(f.t, []string{"d=", "e="}, got(f.receive(9)))
+}
+
+func batchOfMoreKeys(f *fixture) {
+	f.send("d=0")
+	require.Equal(f.t, 5, f.send("a=1", "b=1", "c=1", "d=1", "e=1"))
+	require.Equal(f.t, []string{"d=1", "e=1"}, f.stored())
+	require.Equal(f.t, 2, f.streamInfo().Messages)
+	require.Equal(f.t, []string{"d=1", "e=1"}, got(f.receive(9)))
 }
 
 func oldestMakeRoom(f *fixture) {
