@@ -150,6 +150,7 @@ func (r *repairer) copySegment(f foundSegment, next uint32) error {
 		return err
 	}
 	for _, g := range f.pieces.gaps {
+		g.opening = max(g.opening, r.last.opening) // the header that said it may be bad
 		if err := r.lost(file, g); err != nil {
 			return err
 		}

@@ -114,6 +114,7 @@ func TestRepairOfAnyBadFile(t *testing.T) {
 	edits := map[string]func(b []byte) []byte{
 		"missing":    func([]byte) []byte { return nil },
 		"bad header": func(b []byte) []byte { b[len(b)%20+3] ^= 1; return b },
+		"bad begin":  func(b []byte) []byte { clear(b[:min(len(b), 2*segmentHeader)]); return b },
 		"cut":        func(b []byte) []byte { return b[:len(b)/2] },
 		"zeros":      func(b []byte) []byte { clear(b); return b },
 		"empty":      func(b []byte) []byte { return b[:0] },
