@@ -171,11 +171,11 @@ type gaps struct {
 	list []gap
 }
 
-// gap is messages that no send stores, between two positions.
+// gap is messages that no send stores: the bytes behind from are bad, or cleaning has copied to some place behind what lived.
 type gap struct {
 	SeqRange
-	from, to seglog.Pos
-	lost     bool // there are bad bytes between
+	from seglog.Pos
+	lost int // checker.lost at from
 }
 
 func newChecker() *checker { return &checker{extents: map[uint32]*extents{}, gaps: map[uint32]*gaps{}} }
@@ -242,14 +242,14 @@ func (c *checker) count(rec seglog.Record) error {
 		c.gaps[rec.Stream] = g
 	}
 	if r.first > g.last+1 {
-		g.list = append(g.list, gap{SeqRange{g.last + 1, r.first - 1}, g.pos, rec.Pos, c.lost > g.lost})
+		g.list = append(g.list, gap{SeqRange{g.last + 1, r.first - 1}, g.pos, g.lost})
 	}
 	g.last, g.pos, g.lost = max(g.last, r.first+int64(r.count)-1), rec.Pos, c.lost
 	return nil
 }
 
-// lostOf returns the messages of a stream that cannot be read. Of a stream with one message per key those are the gaps in
-// which a fault lies; in some of them are messages that were replaced before.
+// lostOf returns the messages of a stream that cannot be read. Of a stream with one message per key those are the gaps
+// with a fault behind; some of their messages were replaced before.
 func (c *checker) lostOf(s *stream, faults []seglog.Fault) []SeqRange {
 	lost := []SeqRange{}
 	if s.keyed == nil {
@@ -272,15 +272,33 @@ func (c *checker) lostOf(s *stream, faults []seglog.Fault) []SeqRange {
 	}
 	list := g.list
 	if s.last > g.last {
-		list = append(list, gap{SeqRange{g.last + 1, s.last}, g.pos, math.MaxUint64, c.lost > g.lost})
+		list = append(list, gap{SeqRange{g.last + 1, s.last}, g.pos, g.lost})
 	}
 	for _, gap := range list {
-		within := func(f seglog.Fault) bool { return f.Pos >= gap.from && f.Pos < gap.to }
-		if gap.First = max(gap.First, s.first); gap.First <= gap.Last && (gap.lost || slices.ContainsFunc(faults, within)) {
-			lost = append(lost, gap.SeqRange)
+		behind := func(f seglog.Fault) bool { return f.Pos >= gap.from }
+		if c.lost > gap.lost || slices.ContainsFunc(faults, behind) {
+			lost = s.keyed.appendMissing(lost, max(gap.First, s.first), gap.Last)
 		}
 	}
 	return lost
+}
+
+// appendMissing appends the ranges of the messages from first to last that do not live.
+func (k *keyedLog) appendMissing(to []SeqRange, first, last int64) []SeqRange {
+	k.index.Ascend(first, func(e *keyindex.Entry) bool {
+		if e.Seq > last {
+			return false
+		}
+		if e.Seq > first {
+			to = append(to, SeqRange{first, e.Seq - 1})
+		}
+		first = e.Seq + 1
+		return true
+	})
+	if first <= last {
+		to = append(to, SeqRange{first, last})
+	}
+	return to
 }
 
 // report completes the report of the log.
@@ -300,6 +318,9 @@ func (c *checker) report(r seglog.Report) Report {
 	}
 	newest := c.states[len(c.states)-1]
 	for _, s := range newest.registry.all() {
+		if s.keyed != nil {
+			s.keyed.finish(s.first)
+		}
 		lost := c.lostOf(s, r.Faults)
 		out.Streams = append(out.Streams, StreamReport{s.id, s.options.Name, readable(s, lost), len(s.consumers), lost})
 	}
@@ -312,7 +333,6 @@ func (c *checker) report(r seglog.Report) Report {
 // readable returns how many messages of a stream can be read.
 func readable(s *stream, lost []SeqRange) int {
 	if s.keyed != nil {
-		s.keyed.finish(s.first)
 		return s.messages()
 	}
 	n := s.last - s.first + 1
