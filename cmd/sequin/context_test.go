@@ -14,7 +14,7 @@ import (
 )
 
 func TestContexts(t *testing.T) {
-	inShell(t, sequintest.Config{Token: "secret"}, func(s *shell) {
+	inShell(t, sequintest.Config{Token: "secret"}, func(t *testing.T, s *shell) {
 		delete(s.env, "SEQUIN_URL")
 		token := filepath.Join(s.home, "token")
 		require.NoError(t, os.WriteFile(token, []byte("secret\n"), 0o600))
@@ -41,7 +41,7 @@ func TestContexts(t *testing.T) {
 }
 
 func TestOnlyTheUserMayUseTheContexts(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(s *shell) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
 		require.Zero(t, s.exec("context", "add", "here", "--url", s.srv.URL))
 		path := filepath.Join(s.home, ".config", "sequin", "contexts.json")
 		info, err := os.Stat(path)
@@ -60,7 +60,7 @@ func TestOnlyTheUserMayUseTheContexts(t *testing.T) {
 
 // The token of the environment belongs to the server of the environment. It must not reach the server of a context.
 func TestTheTokenOfTheEnvironmentIsNotSentToAContext(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(s *shell) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
 		s.env["SEQUIN_TOKEN"] = "secret"
 		require.Zero(t, s.exec("context", "add", "here", "--url", s.srv.URL))
 		authorization := func() string { return s.srv.Requests()[s.srv.Count(sequintest.Any)-1].Header.Get("Authorization") }
@@ -82,7 +82,7 @@ func TestTheTokenOfTheEnvironmentIsNotSentToAContext(t *testing.T) {
 }
 
 func TestDoctorSaysWhatIsWrong(t *testing.T) {
-	inShell(t, sequintest.Config{Token: "secret", Compat: server.Aug2024}, func(s *shell) {
+	inShell(t, sequintest.Config{Token: "secret", Compat: server.Aug2024}, func(t *testing.T, s *shell) {
 		s.run("doctor")
 		s.env["SEQUIN_TOKEN"] = "wrong"
 		s.run("doctor")
@@ -100,7 +100,7 @@ func TestDoctorSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestDoctorNoticesAClockThatIsOff(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(s *shell) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
 		s.srv.Fault(sequintest.Fault{Status: 200, Body: `{"data":[]}`, Header: map[string][]string{"Date": {"Sat, 01 Jan 2000 00:01:00 GMT"}}})
 		require.Zero(t, s.exec("doctor"))
 		require.Contains(t, s.out, "1m0s ahead of this machine's")

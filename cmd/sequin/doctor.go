@@ -52,12 +52,9 @@ takes, and whether the clocks agree.`,
 
 // diagnose lists the streams several times, and looks at the answers.
 func diagnose(ctx context.Context, s *session) (*diagnosis, error) {
-	watch := &watched{next: s.transport}
-	if watch.next == nil {
-		own := http.DefaultTransport.(*http.Transport).Clone()
-		defer own.CloseIdleConnections()
-		watch.next = own
-	}
+	network, closeNetwork := s.network()
+	defer closeNetwork()
+	watch := &watched{next: network}
 	client, err := s.target.Client(watch)
 	if err != nil {
 		return nil, err

@@ -32,11 +32,11 @@ type shell struct {
 }
 
 // inShell runs test in a bubble with a server. The clock begins at 2000-01-01.
-func inShell(t *testing.T, cfg sequintest.Config, test func(*shell)) {
+func inShell(t *testing.T, cfg sequintest.Config, test func(*testing.T, *shell)) {
 	home := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		srv := sequintest.NewServer(t, cfg)
-		test(&shell{t: t, srv: srv, home: home, env: map[string]string{"HOME": home, "SEQUIN_URL": srv.URL}, signals: make(chan os.Signal, 2)})
+		test(t, &shell{t: t, srv: srv, home: home, env: map[string]string{"HOME": home, "SEQUIN_URL": srv.URL}, signals: make(chan os.Signal, 2)})
 	})
 }
 

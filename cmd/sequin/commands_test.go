@@ -1,0 +1,250 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
+)
+
+func TestStreams(t *testing.T) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
+		s.run("stream ls")
+		s.run("stream ls --json")
+		s.run("stream add orders --retain-up-to 1000 --max-storage-gb 2 --retain-at-least 10")
+		s.run("stream add orders")
+		s.run("stream add orders --ensure --retain-up-to 1000")
+		s.run("stream add orders --ensure --one-message-per-key")
+		time.Sleep(3 * time.Hour)
+		s.run("stream add prices --one-message-per-key --process-unmodified --json")
+		s.runArgs("send", "prices", "prices.eur", `{"usd":1.1}`)
+		s.run("stream ls")
+		s.run("stream ls --json")
+		s.run("stream info orders")
+		s.run("stream info orders --json")
+		s.run("stream info nope")
+		s.run("stream rm prices")
+		s.run("stream rm prices --force")
+		s.run("stream rm orders --json")
+		s.run("stream rm orders")
+		s.run("stream add orders --retain-up-to=-1")
+		s.run("stream add")
+		s.run("stream nope")
+		s.golden("stream")
+	})
+}
+
+func TestConsumers(t *testing.T) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
+		s.run("stream add orders --json")
+		s.run("consumer ls orders")
+		s.run("consumer ls nope")
+		s.run("consumer add orders billing --filter orders.> --ack-wait 1m --max-deliver 5")
+		s.run("consumer add orders all --json")
+		s.run("consumer add orders all --ensure --filter orders.*")
+		s.run("consumer add orders bad --filter ..")
+		s.run("consumer add orders bad --max-deliver 0")
+		s.run("consumer ls orders")
+		s.run("consumer ls orders --json")
+		s.run("consumer edit orders billing --max-deliver unlimited --max-ack-pending 7 --max-waiting 3 --ack-wait 2s")
+		s.run("consumer edit orders billing --max-ack-pending 8 --json")
+		s.run("consumer edit orders billing")
+		s.run("consumer info orders billing")
+		s.run("consumer info orders nope")
+		s.run("consumer rm orders billing")
+		s.run("consumer rm orders billing")
+		s.run("consumer rm orders all --json")
+		s.golden("consumer")
+	})
+}
+
+// lastAckIDs returns the ack ids of the latest receive.
+func (s *shell) lastAckIDs() (ids []string) {
+	requests := s.srv.Requests(sequintest.Receive)
+	for _, d := range requests[len(requests)-1].Deliveries() {
+		ids = append(ids, d.AckID)
+	}
+	return ids
+}
+
+func TestMessages(t *testing.T) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
+		require.Zero(t, s.exec("stream", "add", "orders"))
+		require.Zero(t, s.exec("consumer", "add", "orders", "billing"))
+		s.run("messages orders")
+		s.run("peek orders billing")
+		s.run("receive orders billing")
+		s.runArgs("send", "orders", "orders.1", `{"qty":4}`)
+		s.runArgs("send", "orders", "orders.2", `{"qty":5}`, "--json")
+		s.in = "a\x1b[31m\nb"
+		s.run("send orders notes.1 -")
+		s.run("send orders bad..key x")
+		s.run("send orders key")
+		s.run("send orders key x --rate 5")
+		s.run("send nope key x")
+		s.run("messages orders")
+		s.run("messages orders --newest --limit 1 --json")
+		s.run("messages orders --key-pattern orders.>")
+		s.run("messages orders --limit 10001")
+		s.run("messages nope")
+		s.run("receive orders billing -n 2")
+		ids := s.lastAckIDs()
+		s.run("peek orders billing")
+		s.run("ack orders billing " + ids[0])
+		s.run("nack orders billing --json " + ids[1])
+		s.run("ack orders billing")
+		s.run("ack orders billing nope")
+		s.run("ack orders nope " + ids[0])
+		s.run("peek orders billing --json")
+		s.run("receive orders billing --ack --json")
+		s.run("receive orders billing --wait 1s")
+		s.run("receive orders billing --wait 1ms")
+		s.run("peek orders billing")
+		s.run("receive orders nope")
+		s.golden("messages")
+	})
+}
+
+func TestTheCommandsWorkWithTheServerOfAugust2024(t *testing.T) {
+	inShell(t, sequintest.Config{Compat: server.Aug2024}, func(t *testing.T, s *shell) {
+		s.run("stream add orders")
+		s.run("consumer add orders billing")
+		s.runArgs("send", "orders", "orders.1", `{"qty":4}`)
+		s.run("stream ls")
+		began := time.Now()
+		s.run("receive orders billing --wait 5s")
+		require.Zero(t, time.Since(began), "there is a message")
+		id := s.lastAckIDs()[0]
+		s.run("receive orders billing --wait 5s --json")
+		require.Equal(t, 5*time.Second, time.Since(began))
+		s.run("ack orders billing " + id)
+		s.run("peek orders billing")
+		s.run("messages orders")
+		s.in = `{"key":"a","data":1}` + "\n" + `{"key":"a","data":2}` + "\n"
+		s.run("send orders --file -")
+		s.run("messages orders --key-pattern a")
+		s.golden("aug2024")
+	})
+}
+
+// follow starts a command that goes on until ctrl-C. The function ends it and returns its exit code and what it printed.
+func (s *shell) follow(args ...string) (stop func() (int, string)) {
+	var out, errors lockedBuffer
+	ended := make(chan int, 1)
+	w := s.world(&out, &errors)
+	go func() { ended <- run(args, w) }()
+	return func() (int, string) {
+		synctest.Wait()
+		s.signals <- os.Interrupt
+		return <-ended, out.String() + errors.String()
+	}
+}
+
+func TestReceiveFollowsAndAcksUntilCtrlC(t *testing.T) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
+		require.Zero(t, s.exec("stream", "add", "orders"))
+		require.Zero(t, s.exec("consumer", "add", "orders", "billing"))
+		stop := s.follow("receive", "orders", "billing", "--follow", "--ack", "--json")
+		for _, data := range []string{"one", "two"} {
+			time.Sleep(time.Minute)
+			require.Zero(t, s.exec("send", "orders", "k", data))
+		}
+		time.Sleep(time.Minute)
+		s.srv.Down()
+		time.Sleep(time.Minute)
+		s.srv.Up()
+		time.Sleep(time.Minute)
+		require.Zero(t, s.exec("send", "orders", "k", "three"))
+		code, out := stop()
+		require.Zero(t, code)
+		for _, data := range []string{"one", "two", "three"} {
+			require.Equal(t, 1, strings.Count(out, `"data":"`+data+`"`), out)
+		}
+		require.Contains(t, out, ": trying again\n")
+		require.Zero(t, s.exec("peek", "orders", "billing"))
+		require.Equal(t, "no messages that are not acked\n", s.out)
+	})
+}
+
+func TestMessagesFollowsUntilCtrlC(t *testing.T) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
+		require.Zero(t, s.exec("stream", "add", "orders"))
+		require.Zero(t, s.exec("send", "orders", "k", "before"))
+		stop := s.follow("messages", "orders", "--follow", "--json", "--limit", "2")
+		time.Sleep(time.Minute)
+		for range 25 { // more than a list of 2 and of 20
+			require.Zero(t, s.exec("send", "orders", "k", "after"))
+		}
+		time.Sleep(time.Minute)
+		code, out := stop()
+		require.Zero(t, code)
+		require.Equal(t, 1, strings.Count(out, `"before"`), out)
+		require.Equal(t, 25, strings.Count(out, `"after"`), out)
+		require.Equal(t, 26, strings.Count(out, "\n"))
+		require.Less(t, strings.Index(out, `"seq":2,`), strings.Index(out, `"seq":3,`))
+	})
+}
+
+func TestRedriveSendsDeadLettersBack(t *testing.T) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
+		for _, stream := range []string{"orders", "dead"} {
+			require.Zero(t, s.exec("stream", "add", stream))
+		}
+		require.Zero(t, s.exec("consumer", "add", "dead", "redriver"))
+		s.run("redrive dead redriver")
+		require.Zero(t, s.exec("send", "dead", "dead.1", `{"stream":"orders","consumer":"billing","key":"orders.1","data":"four","seq":1}`))
+		s.run("redrive dead redriver --json")
+		require.Zero(t, s.exec("send", "dead", "dead.2", `{"stream":"nope","consumer":"billing","key":"orders.1","data":"four","seq":1}`))
+		s.run("redrive dead redriver")
+		s.run("redrive dead nope")
+		s.run("messages orders")
+		s.golden("redrive")
+	})
+}
+
+func TestAnInterruptEndsACommandThatWaits(t *testing.T) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
+		require.Zero(t, s.exec("stream", "add", "orders"))
+		require.Zero(t, s.exec("consumer", "add", "orders", "billing"))
+		stop := s.follow("receive", "orders", "billing", "--wait", "5m")
+		code, out := stop()
+		require.Equal(t, cli.ExitFailed, code)
+		require.Equal(t, "sequin: stopped by a signal\n", out)
+	})
+}
+
+func TestNamesAreCompleted(t *testing.T) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
+		require.Zero(t, s.exec("stream", "add", "orders"))
+		require.Zero(t, s.exec("consumer", "add", "orders", "billing"))
+		require.Zero(t, s.exec("context", "add", "here", "--url", s.srv.URL))
+		for line, want := range map[string]string{
+			"receive |":            "orders",
+			"receive orders |":     "billing",
+			"receive nope |":       "",
+			"receive a b |":        "",
+			"stream info |":        "orders",
+			"send |":               "orders",
+			"consumer rm orders |": "billing",
+			"context use |":        "here",
+			"stream add |":         "",
+		} {
+			args := append([]string{"__complete"}, strings.Fields(line)...)
+			args[len(args)-1] = ""
+			require.Zero(t, s.exec(args...))
+			require.Equal(t, want, strings.TrimSpace(strings.Split(s.out, ":")[0]), line)
+		}
+		s.srv.Down()
+		require.Zero(t, s.exec("__complete", "receive", ""))
+		require.Equal(t, ":4\n", s.out)
+		require.Zero(t, s.exec("completion", "bash"))
+		require.Contains(t, s.out, "__start_sequin")
+	})
+}

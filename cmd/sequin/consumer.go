@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+)
+
+func newConsumer(w world) *cobra.Command {
+	return group("consumer", "List, add, show, change and remove the consumers of a stream",
+		newConsumerList(w), newConsumerAdd(w), newConsumerInfo(w), newConsumerEdit(w), newConsumerRemove(w))
+}
+
+// consumerJSON is a consumer as --json prints it, in the words of the API.
+type consumerJSON struct {
+	ID            string    `json:"id"`
+	Name          string    `json:"name"`
+	StreamID      string    `json:"stream_id"`
+	Filter        string    `json:"filter_key_pattern"`
+	AckWaitMS     int64     `json:"ack_wait_ms"`
+	MaxAckPending int       `json:"max_ack_pending"`
+	MaxDeliver    *int      `json:"max_deliver"` // null for no limit
+	MaxWaiting    int       `json:"max_waiting"`
+	Kind          string    `json:"kind"`
+	Status        string    `json:"status"`
+	InsertedAt    time.Time `json:"inserted_at"`
+	UpdatedAt     time.Time `json:"updated_at"`
+}
+
+func asJSON(c sequin.Consumer) consumerJSON {
+	out := consumerJSON{c.ID, c.Name, c.StreamID, c.Filter, c.AckWait.Milliseconds(), c.MaxAckPending, nil, c.MaxWaiting, c.Kind, c.Status, c.InsertedAt, c.UpdatedAt}
+	if c.MaxDeliver != sequin.Unlimited {
+		out.MaxDeliver = &c.MaxDeliver
+	}
+	return out
+}
+
+func newConsumerList(w world) *cobra.Command {
+	return online(w, &cobra.Command{Use: "ls STREAM", Short: "List the consumers of a stream", Args: arguments(1)},
+		func(ctx context.Context, s *session, args []string) error {
+			consumers, err := s.client.ListConsumers(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			list := []consumerJSON{}
+			var rows [][]string
+			for _, c := range consumers {
+				list = append(list, asJSON(c))
+				rows = append(rows, []string{c.Name, c.Filter, c.AckWait.String(), fmt.Sprint(c.MaxAckPending), deliveries(c), cli.Age(s.now(), c.InsertedAt)})
+			}
+			if s.json {
+				return cli.JSON(s.out, list)
+			}
+			return cli.Table(s.out, []string{"NAME", "FILTER", "ACK WAIT", "MAX ACK PENDING", "MAX DELIVER", "CREATED"}, rows,
+				`no consumers: add one with "sequin consumer add"`)
+		})
+}
+
+func deliveries(c sequin.Consumer) string {
+	if c.MaxDeliver == sequin.Unlimited {
+		return unlimited
+	}
+	return fmt.Sprint(c.MaxDeliver)
+}
+
+// unlimited is the word for a consumer whose messages are delivered until they are acked.
+const unlimited = "unlimited"
+
+// maxDeliver is the flag for a number of deliveries.
+type maxDeliver int
+
+func (m *maxDeliver) Set(text string) error {
+	if text == unlimited {
+		*m = sequin.Unlimited
+		return nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return fmt.Errorf("want a number from 1, or %s", unlimited)
+	}
+	*m = maxDeliver(n)
+	return nil
+}
+
+func (m *maxDeliver) String() string {
+	switch *m {
+	case 0:
+		return ""
+	case sequin.Unlimited:
+		return unlimited
+	}
+	return strconv.Itoa(int(*m))
+}
+
+func (m *maxDeliver) Type() string { return "number" }
+
+// consumerFlags adds the flags for the options of a consumer. Options that are not set are left to the server.
+func consumerFlags(flags *pflag.FlagSet, opts *sequin.ConsumerOptions) {
+	flags.DurationVar(&opts.AckWait, "ack-wait", 0, "how long a delivered message may wait for its ack; the server's default is 30s")
+	flags.IntVar(&opts.MaxAckPending, "max-ack-pending", 0, "`number` of messages that may wait for their acks; the server's default is 10000")
+	flags.Var((*maxDeliver)(&opts.MaxDeliver), "max-deliver", "largest `number` of deliveries of a message, or unlimited, the server's default")
+	flags.IntVar(&opts.MaxWaiting, "max-waiting", 0, "`number` of receives that may wait at once; the server's default is 20")
+}
+
+func newConsumerAdd(w world) *cobra.Command {
+	var opts sequin.ConsumerOptions
+	var filter string
+	var ensure bool
+	cmd := &cobra.Command{
+		Use:   "add STREAM NAME [flags]",
+		Short: "Add a consumer to a stream",
+		Args:  arguments(2),
+	}
+	cmd.Flags().StringVar(&filter, "filter", ">", "`pattern` of the keys to deliver: * stands for one token, and > at the end for one or more")
+	consumerFlags(cmd.Flags(), &opts)
+	cmd.Flags().BoolVar(&ensure, "ensure", false, "succeed also if the consumer exists with this filter and these options")
+	return online(w, cmd, func(ctx context.Context, s *session, args []string) error {
+		create := s.client.CreateConsumer
+		if ensure {
+			create = s.client.EnsureConsumer
+		}
+		c, err := create(ctx, args[0], args[1], filter, opts)
+		if err != nil {
+			return err
+		}
+		return printConsumer(s, c)
+	})
+}
+
+func newConsumerInfo(w world) *cobra.Command {
+	return online(w, &cobra.Command{Use: "info STREAM CONSUMER", Short: "Show a consumer", Args: arguments(2)},
+		func(ctx context.Context, s *session, args []string) error {
+			c, err := s.client.GetConsumer(ctx, args[0], args[1])
+			if err != nil {
+				return err
+			}
+			return printConsumer(s, c)
+		})
+}
+
+func newConsumerEdit(w world) *cobra.Command {
+	var opts sequin.ConsumerOptions
+	cmd := &cobra.Command{
+		Use:   "edit STREAM CONSUMER [flags]",
+		Short: "Change the options of a consumer; the others stay as they are",
+		Args:  arguments(2),
+	}
+	consumerFlags(cmd.Flags(), &opts)
+	return online(w, cmd, func(ctx context.Context, s *session, args []string) error {
+		if opts == (sequin.ConsumerOptions{}) {
+			return cli.Usage("there is nothing to change: give one of --ack-wait, --max-ack-pending, --max-deliver and --max-waiting")
+		}
+		c, err := s.client.UpdateConsumer(ctx, args[0], args[1], opts)
+		if err != nil {
+			return err
+		}
+		return printConsumer(s, c)
+	})
+}
+
+func printConsumer(s *session, c *sequin.Consumer) error {
+	if s.json {
+		return cli.JSON(s.out, asJSON(*c))
+	}
+	return cli.Fields(s.out, [][2]string{
+		{"name", c.Name},
+		{"id", c.ID},
+		{"filter", c.Filter},
+		{"ack wait", c.AckWait.String()},
+		{"max ack pending", fmt.Sprint(c.MaxAckPending)},
+		{"max deliver", deliveries(*c)},
+		{"max waiting", fmt.Sprint(c.MaxWaiting)},
+		{"created", cli.Age(s.now(), c.InsertedAt)},
+	})
+}
+
+func newConsumerRemove(w world) *cobra.Command {
+	return online(w, &cobra.Command{Use: "rm STREAM CONSUMER", Short: "Remove a consumer; the messages stay", Args: arguments(2)},
+		func(ctx context.Context, s *session, args []string) error {
+			if err := s.client.DeleteConsumer(ctx, args[0], args[1]); err != nil {
+				return err
+			}
+			return done(s, map[string]string{"removed": args[1]}, "removed consumer %q", args[1])
+		})
+}

@@ -1,0 +1,132 @@
+package feed
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"hash/maphash"
+	"io"
+
+	"github.com/google/uuid"
+
+	"github.com/sequin-go/sequin"
+)
+
+// maxBytes is the size of the lines from which on a batch takes no more of them. It is the default of the Publisher.
+const maxBytes = 1 << 20
+
+// maxLine limits the memory for a line. No message can be that long: escaped as JSON a character takes up to six bytes.
+const maxLine = 8 * sequin.MaxRequestBytes
+
+var errLongLine = errors.New("the line is longer than any message")
+
+// scanner cuts the input into batches.
+type scanner struct {
+	in    *bufio.Reader
+	lines int
+	pos   Position
+}
+
+func newScanner(in io.Reader, start Position, lines int) *scanner {
+	return &scanner{bufio.NewReaderSize(in, 256<<10), lines, start}
+}
+
+// batch is a part of the file.
+type batch struct {
+	start, end Position
+	raw        []byte // the lines with their ends
+
+	// parsed is closed when these are known.
+	parsed   chan struct{}
+	key      string // for idempotency
+	messages []sequin.Message
+	lines    []line   // of the messages
+	keys     []uint64 // their hashes
+
+	refused []Refused
+	sent    int64
+	ended   bool
+}
+
+// line is where a message comes from.
+type line struct {
+	number, offset int64
+	text           []byte
+}
+
+// next returns the next batch, or the error of the input. Both are set when the input ends with a batch.
+func (s *scanner) next() (*batch, error) {
+	b := &batch{start: s.pos, parsed: make(chan struct{})}
+	for n := 0; n < s.lines && len(b.raw) < maxBytes; n++ {
+		was := len(b.raw)
+		err := s.readLine(b)
+		if len(b.raw) > was {
+			s.pos.Offset += int64(len(b.raw) - was)
+			s.pos.Line++
+		}
+		if err != nil {
+			b.end = s.pos
+			if len(b.raw) == 0 || err != io.EOF {
+				return nil, err // the rest of a batch that cannot be read is read by a later run
+			}
+			return b, err
+		}
+	}
+	b.end = s.pos
+	return b, nil
+}
+
+// readLine appends a line to the batch.
+func (s *scanner) readLine(b *batch) error {
+	began := len(b.raw)
+	for {
+		part, err := s.in.ReadSlice('\n')
+		b.raw = append(b.raw, part...)
+		if err != bufio.ErrBufferFull {
+			return err
+		}
+		if len(b.raw)-began > maxLine {
+			return errLongLine
+		}
+	}
+}
+
+var seed = maphash.MakeSeed()
+
+// parse makes the messages.
+func (b *batch) parse(id string, parse func([]byte) (sequin.Message, error)) {
+	defer close(b.parsed)
+	b.key = idempotencyKey(id, b.start.Offset, b.raw)
+	number, offset := b.start.Line, b.start.Offset
+	for text := range bytes.Lines(b.raw) {
+		number++
+		l := line{number, offset, bytes.TrimSpace(text)}
+		offset += int64(len(text))
+		if len(l.text) == 0 {
+			continue
+		}
+		m, err := parse(l.text)
+		if err != nil {
+			b.refuse(l, err)
+			continue
+		}
+		b.messages, b.lines = append(b.messages, m), append(b.lines, l)
+		b.keys = append(b.keys, maphash.String(seed, m.Key))
+	}
+}
+
+func (b *batch) refuse(l line, err error) {
+	b.refused = append(b.refused, Refused{l.number, l.offset, string(l.text), err})
+}
+
+// idempotencyKey returns the key of a batch. It has the form of a UUID.
+func idempotencyKey(id string, offset int64, raw []byte) string {
+	h := sha256.New()
+	_, _ = io.WriteString(h, id+"\n") // a hash never fails
+	_ = binary.Write(h, binary.BigEndian, offset)
+	_, _ = h.Write(raw)
+	key, _ := uuid.FromBytes(h.Sum(nil)[:16])
+	return key.String()
+}

@@ -1,0 +1,232 @@
+// Package feed sends the lines of a file as messages, in batches that are the same in every run: the lines from a byte offset
+// on. A run that was interrupted can therefore be continued, and each batch has one idempotency key in all runs.
+package feed
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sequin-go/sequin"
+)
+
+const (
+	// inFlight is how many batches are sent at once, as the Publisher does by default.
+	inFlight = 4
+	// ahead is how many batches are in memory: those in flight, and those that are being parsed.
+	ahead = 2 * inFlight
+	// retryFor is how long a batch is sent again after the server has last taken one. A restart of a server takes less.
+	retryFor = time.Minute
+	// retryAfter is the pause before that. The client has repeated the request with its own pauses already.
+	retryAfter = time.Second
+	// hopeless is how many lines are refused before the first is taken, until the feed gives up.
+	hopeless = 1000
+)
+
+// Config says what is sent, and how.
+type Config struct {
+	Input io.Reader // begins at Start
+	Start Position
+	ID    string // of the file and all runs that send it, for the idempotency keys
+	Lines int    // in a batch, at most 1,000
+
+	// Parse makes a message of a line. It is called concurrently. Its error refuses the line.
+	Parse func(line []byte) (sequin.Message, error)
+	// Send sends messages as one request with that idempotency key. It is called concurrently.
+	Send func(ctx context.Context, key string, messages []sequin.Message) error
+	// Wait waits until n more messages may be sent; nil for no limit.
+	Wait func(ctx context.Context, n int) error
+	// OnRefused is called for each line that cannot be sent, by one goroutine at a time.
+	OnRefused func(Refused)
+	// OnProgress is called when Position has moved, by one goroutine at a time. Its error ends the feed.
+	OnProgress func(Position) error
+}
+
+// Position says how far the file is sent. All lines before it are sent or refused.
+type Position struct {
+	Offset  int64 `json:"offset"` // of the next byte
+	Line    int64 `json:"line"`   // lines before it
+	Sent    int64 `json:"sent"`
+	Refused int64 `json:"refused"`
+}
+
+// Refused is a line that cannot be sent.
+type Refused struct {
+	Line   int64 // from 1
+	Offset int64
+	Text   string
+	Err    error
+}
+
+// feed is a run.
+type feed struct {
+	Config
+	sendCtx context.Context
+
+	mu      sync.Mutex     // guards the rest
+	changed sync.Cond      // a batch has ended
+	keys    map[uint64]int // hashes of the keys in flight, with the number of batches that have them
+	flying  int
+	window  []*batch // from the first that has not ended, in the order of the file
+	pos     Position
+	alive   time.Time // when the server has last taken a batch; zero for never
+	err     error     // the first; nothing is sent after it
+}
+
+// Run sends the input. It stops reading when ctx ends, or after the first error, and then waits for what is in flight, which
+// sendCtx ends. It returns how far everything is sent.
+func Run(ctx, sendCtx context.Context, cfg Config) (Position, error) {
+	f := &feed{Config: cfg, sendCtx: sendCtx, keys: map[uint64]int{}, pos: cfg.Start}
+	f.changed.L = &f.mu
+	reading, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	wake := context.AfterFunc(reading, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.changed.Broadcast()
+	})
+	defer wake()
+	parsed := make(chan *batch, ahead)
+	go f.read(reading, parsed)
+	var sending sync.WaitGroup
+	for b := range parsed {
+		<-b.parsed
+		if !f.admit(reading, b) {
+			cancel(nil)
+			continue // the channel ends soon
+		}
+		sending.Go(func() { f.send(b) })
+	}
+	sending.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = ctx.Err()
+	}
+	return f.pos, f.err
+}
+
+// read reads batches and parses each on a goroutine of its own.
+func (f *feed) read(ctx context.Context, parsed chan<- *batch) {
+	defer close(parsed)
+	room := make(chan struct{}, ahead)
+	for s := newScanner(f.Input, f.Start, f.Lines); ctx.Err() == nil; {
+		b, err := s.next()
+		if b != nil {
+			select {
+			case room <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			go func() {
+				defer func() { <-room }()
+				b.parse(f.ID, f.Parse)
+			}()
+			select {
+			case parsed <- b:
+			case <-ctx.Done():
+				return
+			}
+		}
+		if err != nil {
+			if err != io.EOF {
+				f.fail(err)
+			}
+			return
+		}
+	}
+}
+
+func (f *feed) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = err
+	}
+	f.changed.Broadcast()
+}
+
+// admit waits until the batch may be sent: there is room, and no batch in flight has one of its keys, so that the messages of a
+// key keep their order. It returns false when nothing more is to be sent.
+func (f *feed) admit(ctx context.Context, b *batch) bool {
+	if f.Wait != nil && len(b.messages) > 0 {
+		if err := f.Wait(ctx, len(b.messages)); err != nil && ctx.Err() == nil {
+			f.fail(err)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	// The window bounds how many batches a later run may send again.
+	for f.err == nil && ctx.Err() == nil && (f.flying == inFlight || len(f.window) == ahead || f.conflicts(b)) {
+		f.changed.Wait()
+	}
+	if f.err != nil || ctx.Err() != nil {
+		return false
+	}
+	f.flying++
+	for _, key := range b.keys {
+		f.keys[key]++
+	}
+	f.window = append(f.window, b)
+	return true
+}
+
+func (f *feed) conflicts(b *batch) bool {
+	for _, key := range b.keys {
+		if f.keys[key] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// send sends a batch, and moves the position.
+func (f *feed) send(b *batch) {
+	err := f.deliver(b, b.key, b.messages, b.lines)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defer f.changed.Broadcast()
+	f.flying--
+	for _, key := range b.keys {
+		if f.keys[key]--; f.keys[key] == 0 {
+			delete(f.keys, key)
+		}
+	}
+	if err != nil {
+		if f.err == nil {
+			f.err = err
+		}
+		return
+	}
+	b.ended = true
+	f.advance()
+}
+
+// advance moves the position over the batches that have ended. It requires the lock.
+func (f *feed) advance() {
+	moved := false
+	for len(f.window) > 0 && f.window[0].ended {
+		b := f.window[0]
+		f.window, moved = f.window[1:], true
+		f.pos.Offset, f.pos.Line = b.end.Offset, b.end.Line
+		f.pos.Sent += b.sent
+		f.pos.Refused += int64(len(b.refused))
+		slices.SortFunc(b.refused, func(x, y Refused) int { return cmp.Compare(x.Line, y.Line) })
+		for _, r := range b.refused {
+			f.OnRefused(r)
+		}
+	}
+	if f.pos.Sent == 0 && f.pos.Refused >= hopeless && f.err == nil {
+		f.err = errors.New("every line so far is refused")
+	}
+	if !moved {
+		return
+	}
+	if err := f.OnProgress(f.pos); err != nil && f.err == nil {
+		f.err = err
+	}
+}

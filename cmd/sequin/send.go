@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+)
+
+const sendLong = `Send one message, or with --file the messages in the lines of a file. DATA - is
+what the standard input has.
+
+A line is {"key":"…","data":…}. Data that is a string is sent as it is, other
+data as its JSON. With --key each line is the data, and the key is made of its
+fields: --key 'orders.{{.id}}'.
+
+The messages of a key keep their order. After ctrl-C, or when the server is
+away for more than a minute, the same command goes on where it stopped. What was
+in flight is sent again: a server that knows idempotency keys stores it once,
+another one may store it twice. Lines that cannot be sent are listed, and the
+exit code is 1.`
+
+func newSend(w world) *cobra.Command {
+	f := &fileSend{}
+	cmd := &cobra.Command{
+		Use:   "send STREAM (KEY DATA | --file FILE)",
+		Short: "Send a message, or those of a file",
+		Long:  sendLong,
+		Args: func(cmd *cobra.Command, args []string) error {
+			want := 3
+			if cmd.Flags().Changed("file") {
+				want = 1
+			}
+			return arguments(want)(cmd, args)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.file, "file", "", "`file` with a JSON object a line; - is the standard input, which cannot go on after ctrl-C")
+	flags.StringVar(&f.template, "key", "", "with --file: `template` of the keys, in the syntax of Go's text/template; default the field key of a line")
+	flags.IntVar(&f.rate, "rate", 0, "with --file: send at most this `number` of messages a second; default no limit")
+	flags.StringVar(&f.refusedFile, "refused", "", "with --file: write the lines that cannot be sent to this `file`, as JSON; default they are listed")
+	flags.BoolVar(&f.restart, "restart", false, "with --file: begin with the first line, also if a part of the file is sent")
+	return online(w, cmd, func(ctx context.Context, s *session, args []string) error {
+		if f.file != "" {
+			return f.run(ctx, s, args[0])
+		}
+		for _, only := range []string{"key", "rate", "refused", "restart"} {
+			if cmd.Flags().Changed(only) {
+				return cli.Usage("--%s does nothing without --file", only)
+			}
+		}
+		return sendOne(ctx, s, args[0], args[1], args[2])
+	})
+}
+
+// stdin is the argument that stands for the standard input.
+const stdin = "-"
+
+func sendOne(ctx context.Context, s *session, stream, key, data string) error {
+	if data == stdin {
+		text, err := io.ReadAll(s.in)
+		if err != nil {
+			return fmt.Errorf("cannot read the standard input: %w", err)
+		}
+		data = string(text)
+	}
+	result, err := s.client.SendMessage(ctx, stream, key, data)
+	if err != nil {
+		return err
+	}
+	if result.Published == 0 {
+		return done(s, result, "the stream has this message already")
+	}
+	return done(s, result, "sent 1 message")
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/time/rate"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/feed"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/progress"
+)
+
+const (
+	// saveEvery is how often the position is saved. After a kill the batches of that time are sent again.
+	saveEvery = 100 * time.Millisecond
+	// listed is how many lines that cannot be sent are printed without --refused.
+	listed = 20
+	// bursts is how many batches a second --rate sends.
+	bursts = 10
+)
+
+// fileSend is a send with --file.
+type fileSend struct {
+	file, template, refusedFile string
+	rate                        int
+	restart                     bool
+
+	session *session
+	input   *os.File // nil for the standard input
+	size    int64
+	saved   *feed.Checkpoint // nil for the standard input
+	savedAt time.Time
+	begun   feed.Position // where this run begins
+	refused *bufio.Writer // of --refused; nil without
+	printed int           // refused lines that were listed without --refused
+	now     atomic.Pointer[feed.Position]
+}
+
+// fileResult is the result as --json prints it.
+type fileResult struct {
+	Sent    int64 `json:"sent"`
+	Refused int64 `json:"refused"`
+	Offset  int64 `json:"offset"`
+	Line    int64 `json:"line"`
+	Done    bool  `json:"done"`
+}
+
+func (f *fileSend) run(ctx context.Context, s *session, stream string) (err error) {
+	f.session = s
+	parse := feed.ParseMessage
+	if f.template != "" {
+		if parse, err = feed.KeyTemplate(f.template); err != nil {
+			return cli.Usage("invalid --key: %v", err)
+		}
+	}
+	if f.rate < 0 {
+		return cli.Usage("invalid --rate %d: it must be above 0", f.rate)
+	}
+	found, err := s.client.GetStream(ctx, stream) // before a file is opened and a checkpoint made
+	if err != nil {
+		return err
+	}
+	cfg := feed.Config{Parse: parse, Lines: f.lines(), OnRefused: f.onRefused, OnProgress: f.onProgress}
+	if err := f.open(&cfg, found.Name); err != nil {
+		return err
+	}
+	defer f.input.Close()
+	network, closeNetwork := s.network()
+	defer closeNetwork()
+	client, err := s.target.Client(keyed{network})
+	if err != nil {
+		return err
+	}
+	cfg.Send = func(ctx context.Context, key string, messages []sequin.Message) error {
+		_, err := client.SendMessages(withKey(ctx, key), found.ID, messages)
+		return err
+	}
+	if f.rate > 0 {
+		cfg.Wait = rate.NewLimiter(rate.Limit(f.rate), cfg.Lines).WaitN
+	}
+	closeRefused, err := f.openRefused()
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.feed(ctx, cfg), closeRefused())
+}
+
+// lines returns how many lines a batch has. With --rate batches are small, so that the messages come evenly.
+func (f *fileSend) lines() int {
+	if f.rate == 0 {
+		return sequin.MaxBatch
+	}
+	return min(sequin.MaxBatch, max(1, f.rate/bursts))
+}
+
+// open opens the input at the position of the checkpoint.
+func (f *fileSend) open(cfg *feed.Config, stream string) error {
+	if f.file == stdin {
+		cfg.Input, cfg.ID = f.session.in, uuid.NewString()
+		return nil
+	}
+	path, err := filepath.Abs(f.file)
+	if err != nil {
+		return err
+	}
+	if f.input, err = os.Open(f.file); err != nil {
+		return cli.NotFound("cannot open --file: %w", err)
+	}
+	info, err := f.input.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = cli.Usage("--file must be a regular file: for a pipe use --file -")
+	}
+	if err != nil {
+		return errors.Join(err, f.input.Close())
+	}
+	f.size = info.Size()
+	if err := f.findCheckpoint(cfg, feed.Source{File: path, URL: f.session.target.URL, Stream: stream, Template: f.template}); err != nil {
+		return errors.Join(err, f.input.Close())
+	}
+	return nil
+}
+
+// findCheckpoint reads or makes the checkpoint of the file, and moves the input to its position.
+func (f *fileSend) findCheckpoint(cfg *feed.Config, source feed.Source) error {
+	dir, err := cli.UserDir(f.session.lookup, "XDG_STATE_HOME", ".local", "state")
+	if err != nil {
+		return err
+	}
+	dir = filepath.Join(dir, "sends")
+	if f.restart {
+		f.saved, err = feed.New(dir, source, cfg.Lines)
+	} else {
+		f.saved, err = feed.Resume(dir, source, f.input, cfg.Lines)
+	}
+	if errors.Is(err, feed.ErrChanged) {
+		return fmt.Errorf("%s: %w: send it from the beginning with --restart", f.file, err)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read how far %s is sent: %w: add --restart", f.file, err)
+	}
+	f.begun = f.saved.At
+	if f.begun.Offset > 0 {
+		fmt.Fprintf(f.session.errors, "going on after line %d of %s: %s are sent already\n", f.begun.Line, f.file, cli.Plural(f.begun.Sent, "message"))
+	}
+	cfg.Input, cfg.ID, cfg.Lines, cfg.Start = f.input, f.saved.ID, f.saved.Lines, f.begun
+	if _, err := f.input.Seek(f.begun.Offset, io.SeekStart); err != nil {
+		return err
+	}
+	if err := f.saved.Save(f.input, f.begun); err != nil {
+		return fmt.Errorf("cannot save how far %s is sent: %w", f.file, err)
+	}
+	return nil
+}
+
+// feed sends the input and says how far it came. The first signal lets what is in flight finish, and the second cuts it off.
+func (f *fileSend) feed(ctx context.Context, cfg feed.Config) error {
+	sendCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-ended:
+			return
+		}
+		select {
+		case <-f.session.signals:
+			cancel()
+		case <-ended:
+		}
+	}()
+	f.now.Store(&f.begun)
+	bar := progress.Start(f.session.errors, f.session.terminal && !f.session.json, "messages", f.state)
+	at, err := feed.Run(ctx, sendCtx, cfg)
+	bar.Stop()
+	return f.conclude(ctx, at, err)
+}
+
+func (f *fileSend) state() progress.State {
+	at := f.now.Load()
+	part := -1.0
+	if f.size > 0 {
+		part = min(1, float64(at.Offset)/float64(f.size))
+	}
+	return progress.State{Count: at.Sent, Part: part}
+}
+
+// conclude saves the position, or removes the checkpoint of a file that is sent, and prints the result.
+func (f *fileSend) conclude(ctx context.Context, at feed.Position, err error) error {
+	complete := err == nil
+	if f.saved != nil && complete {
+		err = f.saved.Remove()
+	} else if f.saved != nil {
+		if failed := f.saved.Save(f.input, at); failed != nil {
+			err = errors.Join(err, fmt.Errorf("cannot save how far %s is sent: %w", f.file, failed))
+		}
+	}
+	switch {
+	case complete || f.saved == nil && ctx.Err() == nil:
+	case ctx.Err() != nil && f.saved == nil:
+		err = fmt.Errorf("stopped after line %d of the standard input", at.Line)
+	case ctx.Err() != nil:
+		err = fmt.Errorf("stopped after line %d of %s: the same command goes on there", at.Line, f.file)
+	default:
+		err = fmt.Errorf("%w: stopped after line %d of %s, the same command goes on there", err, at.Line, f.file)
+	}
+	printed := done(f.session, fileResult{at.Sent, at.Refused, at.Offset, at.Line, complete}, "sent %s of %s", cli.Plural(at.Sent, "message"), cli.Plural(at.Line, "line"))
+	if err == nil && at.Refused > 0 {
+		where := "listed above"
+		if f.refusedFile != "" {
+			where = "listed in " + f.refusedFile
+		} else if at.Refused > listed {
+			where = fmt.Sprintf("of which the first %d are listed above: list all with --refused", listed)
+		}
+		err = fmt.Errorf("%s could not be sent, %s", cli.Plural(at.Refused, "line"), where)
+	}
+	return errors.Join(err, printed)
+}
+
+// onProgress saves the position from time to time.
+func (f *fileSend) onProgress(at feed.Position) error {
+	f.now.Store(&at)
+	if f.saved == nil || time.Since(f.savedAt) < saveEvery {
+		return nil
+	}
+	f.savedAt = time.Now()
+	if err := f.saved.Save(f.input, at); err != nil {
+		return fmt.Errorf("cannot save how far %s is sent: %w", f.file, err)
+	}
+	return nil
+}
