@@ -1,0 +1,66 @@
+package feed
+
+import (
+	"testing"
+	"text/template"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestALineIsParsed(t *testing.T) {
+	for line, want := range map[string][2]string{
+		`{"key":"a","data":"text"}`:               {"a", "text"},
+		`{"data":{"x": [1]},"key":"a.b","seq":1}`: {"a.b", `{"x": [1]}`},
+		`{"key":"a","data":null}`:                 {"a", "null"},
+		`{"key":"\u0061","data":"\"\n"}`:          {"a", "\"\n"},
+		`{"key":"a","data":1,"key":"b"}`:          {"b", "1"},
+	} {
+		m, err := ParseMessage([]byte(line))
+		require.NoError(t, err, line)
+		require.Equal(t, want, [2]string{m.Key, m.Data}, line)
+	}
+	for line, want := range map[string]string{
+		`{"key":"a"}`: `no "data"`, `{"data":1}`: `no "key"`, `{}`: `no "key"`, `[]`: "not a JSON object", `{"key":1,"data":1}`: "not a JSON object",
+		`{"key":"a","data":1} x`: "not a JSON object", `{"key":"a","data":`: "not a JSON object", "{\"key\":\"a\",\"data\":\"\xff\"}": "not valid UTF-8",
+	} {
+		_, err := ParseMessage([]byte(line))
+		require.ErrorContains(t, err, want, line)
+	}
+}
+
+// Simple templates are not run by text/template. Their keys must be the same.
+func TestSimpleTemplatesMakeTheKeysOfTheTemplatePackage(t *testing.T) {
+	lines := []string{
+		`{"id":1,"a":{"b":"x"}}`, `{"id":1e3,"a":{"b":true}}`, `{"id":12345678901234567890,"a":{"b":""}}`, `{"id":"ü\n","a":{"b":2},"z":{"id":3}}`,
+		`{"a":{"b":1}}`, `{"id":1}`, `{"id":1,"a":2}`, `{"id":null,"a":{"b":1}}`, `{"id":{"x":1},"a":{"b":[1]}}`, `{"id":1,"id":2,"a":{"b":1}}`,
+		`{"id":1,"a":{"b":1},"a":{"c":1}}`, `[]`, `{"id":1`, `{"id":1,"a":{"b":1}} {}`, ``,
+	}
+	for _, text := range []string{"{{.id}}", "k.{{.id}}.{{.a.b}}", "{{.a.b}}"} {
+		parse, err := KeyTemplate(text)
+		require.NoError(t, err)
+		reference := template.Must(template.New("key").Option("missingkey=error").Parse(text))
+		parts, simple := partsOf(reference.Root)
+		require.True(t, simple)
+		quick := 0
+		for _, line := range lines {
+			want, wantErr := execute(reference, []byte(line))
+			m, err := parse([]byte(line))
+			require.Equal(t, wantErr == nil, err == nil, "%s of %s", text, line)
+			if err == nil {
+				require.Equal(t, want, m.Key, "%s of %s", text, line)
+				require.Equal(t, line, m.Data)
+			}
+			if _, ok := join(parts, []byte(line)); ok {
+				quick++
+			}
+		}
+		require.Positive(t, quick)
+	}
+	parse, err := KeyTemplate(`{{if .vip}}vip{{else}}all{{end}}.{{printf "%05s" .id}}`)
+	require.NoError(t, err)
+	m, err := parse([]byte(`{"vip":true,"id":7}`))
+	require.NoError(t, err)
+	require.Equal(t, "vip.00007", m.Key)
+	_, err = parse([]byte("{\"id\":\"\xff\"}"))
+	require.ErrorIs(t, err, errNotUTF8)
+}
