@@ -27,6 +27,8 @@ const (
 	ListConsumers
 	UpdateConsumer
 	DeleteConsumer
+	GetSink
+	UpdateSink
 	Other // a route or a method that the API does not have
 	opCount
 )
@@ -37,15 +39,16 @@ var ops = [opCount]struct {
 	name   string
 	routes []string
 }{
-	Any:            {"Any", nil},
-	Send:           {"Send", []string{"POST streams/*/messages"}},
-	ListMessages:   {"ListMessages", []string{"GET streams/*/messages"}},
-	GetMessage:     {"GetMessage", []string{"GET streams/*/messages/*"}},
-	MessageInfo:    {"MessageInfo", []string{"GET streams/*/messages/*/consumer_info"}},
-	Receive:        {"Receive", []string{"GET streams/*/consumers/*/receive", "POST streams/*/consumers/*/receive"}},
+	Any:          {"Any", nil},
+	Send:         {"Send", []string{"POST streams/*/messages"}},
+	ListMessages: {"ListMessages", []string{"GET streams/*/messages"}},
+	GetMessage:   {"GetMessage", []string{"GET streams/*/messages/*"}},
+	MessageInfo:  {"MessageInfo", []string{"GET streams/*/messages/*/consumer_info"}},
+	Receive: {"Receive", []string{"GET streams/*/consumers/*/receive", "POST streams/*/consumers/*/receive",
+		"GET sequin_streams/*/receive", "POST sequin_streams/*/receive", "GET http_pull_consumers/*/receive", "POST http_pull_consumers/*/receive"}},
 	PeekMessages:   {"PeekMessages", []string{"GET streams/*/consumers/*/messages"}},
-	Ack:            {"Ack", []string{"POST streams/*/consumers/*/ack"}},
-	Nack:           {"Nack", []string{"POST streams/*/consumers/*/nack"}},
+	Ack:            {"Ack", []string{"POST streams/*/consumers/*/ack", "POST sequin_streams/*/ack", "POST http_pull_consumers/*/ack"}},
+	Nack:           {"Nack", []string{"POST streams/*/consumers/*/nack", "POST sequin_streams/*/nack", "POST http_pull_consumers/*/nack"}},
 	CreateStream:   {"CreateStream", []string{"POST streams"}},
 	GetStream:      {"GetStream", []string{"GET streams/*"}},
 	ListStreams:    {"ListStreams", []string{"GET streams"}},
@@ -55,6 +58,8 @@ var ops = [opCount]struct {
 	ListConsumers:  {"ListConsumers", []string{"GET streams/*/consumers"}},
 	UpdateConsumer: {"UpdateConsumer", []string{"PUT streams/*/consumers/*", "PATCH streams/*/consumers/*"}},
 	DeleteConsumer: {"DeleteConsumer", []string{"DELETE streams/*/consumers/*"}},
+	GetSink:        {"GetSink", []string{"GET sinks/*"}},
+	UpdateSink:     {"UpdateSink", []string{"PATCH sinks/*"}},
 	Other:          {"Other", nil},
 }
 

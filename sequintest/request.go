@@ -31,7 +31,8 @@ type Request struct {
 // Message is a message in the body of a Send.
 type Message struct{ Key, Data string }
 
-// Delivery is a message in the answer to a Receive.
+// Delivery is a message in the answer to a Receive. One of a sink has no Key and no Seq, and its Data is the JSON of the
+// change.
 type Delivery struct {
 	AckID, Key, Data string
 	Seq              int64
@@ -65,6 +66,7 @@ func (r Request) Deliveries() []Delivery {
 		Data []struct {
 			AckID        string `json:"ack_id"`
 			DeliverCount int    `json:"deliver_count"`
+			Data         json.RawMessage
 			Message      struct {
 				Key, Data string
 				Seq       int64
@@ -77,6 +79,9 @@ func (r Request) Deliveries() []Delivery {
 	deliveries := make([]Delivery, len(answer.Data))
 	for i, d := range answer.Data {
 		deliveries[i] = Delivery{AckID: d.AckID, Key: d.Message.Key, Data: d.Message.Data, Seq: d.Message.Seq, DeliverCount: d.DeliverCount}
+		if d.Data != nil {
+			deliveries[i].Data = string(d.Data)
+		}
 	}
 	return deliveries
 }

@@ -49,6 +49,9 @@ type Config struct {
 	// must be opened in the bubble of the test, if there is one.
 	Store server.Store
 
+	// SinksOnly makes the server answer as one that has sinks and no streams, as server.Config.SinksOnly does. See Server.Sink.
+	SinksOnly bool
+
 	// KeepRequests is how many of the latest requests the Requests method can return; default 1,000, negative none. Older
 	// requests are dropped earlier when all bodies and answers exceed 32 MiB. Count counts all requests.
 	KeepRequests int
@@ -102,6 +105,7 @@ func NewServer(tb testing.TB, cfg Config) *Server {
 		URL: url, tb: tb, timeout: cfg.CloseTimeout,
 		embedded: server.New(server.Config{
 			Compat: cfg.Compat, Token: cfg.Token, Logger: cfg.Logger, WithoutExtensions: cfg.WithoutExtensions, Store: cfg.Store,
+			SinksOnly: cfg.SinksOnly,
 		}),
 		network: newNetwork(),
 		faults:  &faults{},
@@ -171,6 +175,15 @@ func (s *Server) Stream(nameOrID string) (state server.StreamState, ok bool) {
 
 // Streams returns the names of all streams.
 func (s *Server) Streams() []string { return s.embedded.Streams() }
+
+// Sink adds a sink of a table, as server.Server.Sink does: the program commits changes of rows, and clients pull them.
+func (s *Server) Sink(name string, o server.SinkOptions) *server.Sink {
+	return s.embedded.Sink(name, o)
+}
+
+// RestartSinks does to all sinks what a restart of a Sequin server does; see server.Server.RestartSinks. Down and Up break the
+// connections.
+func (s *Server) RestartSinks() { s.embedded.RestartSinks() }
 
 // Requests returns copies of the latest requests in the order of their arrival, including those that are still running.
 // With ops it returns only the requests of these operations. Config.KeepRequests limits how many there are.

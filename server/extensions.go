@@ -34,7 +34,7 @@ func (d *dialect) extensionsWithout(off []string) []string {
 // announce adds the Sequin-Extensions header to every answer of the streams API, errors included, so that a client learns
 // from its first answer what it may use.
 func (c *call) announce() {
-	if len(c.srv.announced) > 0 && belowStreams(c.r.URL.Path) {
+	if len(c.srv.announced) > 0 && !c.srv.sinksOnly && belowStreams(c.r.URL.Path) {
 		c.w.Header()["Sequin-Extensions"] = c.srv.announced
 	}
 }

@@ -30,7 +30,7 @@ func databaseText(text string) error {
 	return nil
 }
 
-// uuidForm is the form of a UUID of version 4.
+// uuidForm is the form of a UUID.
 type uuidForm uint8
 
 const (
@@ -41,6 +41,15 @@ const (
 
 // parseUUID4 reads a UUID of version 4 in any form that the 2024 server knows.
 func parseUUID4(text []byte) (store.ID, uuidForm) {
+	id, form := parseUUID(text)
+	if !id.IsVersion4() {
+		form = noUUID
+	}
+	return id, form
+}
+
+// parseUUID reads a UUID in any form that Sequin's servers know.
+func parseUUID(text []byte) (store.ID, uuidForm) {
 	const urn = "urn:uuid:"
 	form := plainUUID
 	switch {
@@ -50,7 +59,7 @@ func parseUUID4(text []byte) (store.ID, uuidForm) {
 		text, form = text[len(urn):], otherUUID
 	}
 	id, ok := store.ParseID(text)
-	if !ok || !id.IsVersion4() {
+	if !ok {
 		return id, noUUID
 	}
 	return id, form

@@ -3,11 +3,13 @@ package server
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
-// route finds the handler of the request and runs it. This switch lists every route; a "*" is a name or an id. It is a
-// switch and not a table of functions because a call through a function value would allocate the call on the heap.
+// route finds the handler of the request and runs it. This switch lists every route of streams, and
+// sinkShapes those of sinks; a "*" is a name or an id. It is a switch and not a table of functions because a call through a
+// function value would allocate the call on the heap.
 func (c *call) route() error {
 	var buf [128]byte
 	shape := c.appendShape(buf[:0])
@@ -15,6 +17,9 @@ func (c *call) route() error {
 		return errUnacceptable
 	}
 	c.setRoute(shape)
+	if c.srv.sinksOnly && belowStreams(c.r.URL.Path) {
+		shape = nil
+	}
 	switch string(shape) {
 	case homeShape:
 		if c.srv.dialect.plug {
@@ -60,6 +65,9 @@ func (c *call) route() error {
 		return c.nack()
 	case "GET api/streams/*/consumers/*/messages":
 		return c.peek()
+	}
+	if slices.Contains(sinkShapes, string(shape)) && c.isSinkCall() {
+		return c.routeSink(string(shape))
 	}
 	c.answered.Route = otherRoute
 	return c.noRoute()

@@ -57,7 +57,7 @@ func (c *call) dispatch(running bool) error {
 	}
 	metrics := s.isMetrics(c.r)
 	if !s.authorized(c.r) && !(metrics && s.openMetrics && !wasForwarded(c.r.Header)) {
-		return errUnauthorized
+		return c.unauthorized()
 	}
 	if metrics {
 		c.answered.Route, c.answered.Status = "GET metrics", http.StatusOK

@@ -37,6 +37,12 @@
 //   - When the client of a receive is gone before the answer is written, the messages are available again, and the
 //     delivery does not count.
 //
+// # Sinks
+//
+// Sequin v0.4.11 and later have no streams. They have sinks, which deliver the changes of the rows of Postgres tables.
+// Server.Sink adds one to a Server in the documented mode, for tests of programs that pull a sink over HTTP: the answers are
+// those that a release of 2026 was recorded to give. Its changes come from the program, and not from Postgres.
+//
 // # Input
 //
 // An option of 0 is not set, because some clients send a zero for what their user has not set. Any UUID is a valid ack id. A
@@ -91,6 +97,9 @@ type Config struct {
 	// none. The server then behaves as one that never had them, with one exception: without fenced-acks each delivery still
 	// has an ack id of its own, but the server does not say so. New panics on an unknown name.
 	WithoutExtensions []string
+	// SinksOnly makes the server answer as one that has sinks and no streams, which is what Sequin v0.4.11 and later are: the
+	// routes of streams get 404. See Server.Sink.
+	SinksOnly bool
 	// Limits bound what clients can make the server use. The zero value has the defaults.
 	Limits Limits
 	// LoopbackOnly refuses requests that may come from elsewhere, for a server on loopback without a token: one whose Host
@@ -120,7 +129,10 @@ type Server struct {
 	announced []string // the Sequin-Extensions header; empty for none
 	parts     bool     // Sequin-Part-Of headers are read
 
-	limits       Limits
+	limits    Limits
+	sinks     sinks
+	sinksOnly bool
+
 	loopbackOnly bool
 	cors         CORS
 	metrics      http.Handler
@@ -153,6 +165,7 @@ func New(cfg Config) *Server {
 		closed:   make(chan struct{}),
 
 		limits:       cfg.Limits.withDefaults(),
+		sinksOnly:    cfg.SinksOnly,
 		loopbackOnly: cfg.LoopbackOnly,
 		cors:         cfg.CORS,
 		metrics:      cfg.Metrics,
