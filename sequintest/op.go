@@ -27,8 +27,6 @@ const (
 	ListConsumers
 	UpdateConsumer
 	DeleteConsumer
-	GetSink
-	UpdateSink
 	Other // a route or a method that the API does not have
 	opCount
 )
@@ -58,8 +56,6 @@ var ops = [opCount]struct {
 	ListConsumers:  {"ListConsumers", []string{"GET streams/*/consumers"}},
 	UpdateConsumer: {"UpdateConsumer", []string{"PUT streams/*/consumers/*", "PATCH streams/*/consumers/*"}},
 	DeleteConsumer: {"DeleteConsumer", []string{"DELETE streams/*/consumers/*"}},
-	GetSink:        {"GetSink", []string{"GET sinks/*"}},
-	UpdateSink:     {"UpdateSink", []string{"PATCH sinks/*"}},
 	Other:          {"Other", nil},
 }
 

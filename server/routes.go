@@ -17,9 +17,6 @@ func (c *call) route() error {
 		return errUnacceptable
 	}
 	c.setRoute(shape)
-	if c.srv.sinksOnly && belowStreams(c.r.URL.Path) {
-		shape = nil
-	}
 	switch string(shape) {
 	case homeShape:
 		if c.srv.dialect.plug {
@@ -84,7 +81,7 @@ const (
 // for a path that no route has. A HEAD is treated as a GET.
 func (c *call) appendShape(dst []byte) []byte {
 	path, ok := split(c.r.URL.EscapedPath())
-	if !ok || len(path) > maxElements {
+	if !ok || len(path) > maxElements || c.srv.sinksOnly && belowStreams(c.r.URL.Path) {
 		return nil
 	}
 	method := c.method()
