@@ -76,7 +76,7 @@ func (h *streamHandle) Info(ctx context.Context) (info store.StreamInfo, err err
 func (h *streamHandle) Delete(ctx context.Context) error {
 	s := h.stream()
 	return s.change(ctx, func() (seglog.Pos, error) {
-		err := s.registry.remove(s, func() { s.record(kindDeleteStream, nil) })
+		err := s.registry.remove(s, func() seglog.Pos { return s.record(kindDeleteStream, nil) })
 		if err == nil {
 			s.end(store.ErrNoStream)
 		}
@@ -150,7 +150,7 @@ func (h *streamHandle) Consumer(ctx context.Context, ref string) (store.Consumer
 	var c *consumer
 	err := s.look(ctx, func() (seglog.Pos, error) {
 		if c = s.findConsumer(ref); c == nil {
-			return 0, store.ErrNoConsumer
+			return s.newest, store.ErrNoConsumer // it may have been deleted
 		}
 		return c.created, nil
 	})
@@ -166,9 +166,8 @@ func (h *streamHandle) Consumers(ctx context.Context) (all []store.Consumer, err
 		all = make([]store.Consumer, len(s.consumers))
 		for i, c := range s.consumers {
 			all[i] = handleOf(c)
-			pos = max(pos, c.created)
 		}
-		return pos, nil
+		return s.newest, nil
 	})
 	return all, err
 }

@@ -17,22 +17,23 @@ type registry struct {
 	bySID   map[uint32]*stream
 	ordered []*stream // oldest first
 	nextSID uint32
-	ended   error // what is returned from then on
+	removed seglog.Pos // the newest record that deleted a stream
+	ended   error      // what is returned from then on
 }
 
 func newRegistry() *registry {
 	return &registry{byID: map[string]*stream{}, byName: map[string]*stream{}, bySID: map[uint32]*stream{}, nextSID: 1}
 }
 
-// add adds a stream that create makes from its number, unless the name is taken.
+// add adds a stream that create makes from its number, or returns the one that has the name with store.ErrNameTaken.
 func (g *registry) add(name string, create func(sid uint32) *stream) (*stream, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.ended != nil {
 		return nil, g.ended
 	}
-	if g.byName[name] != nil {
-		return nil, store.ErrNameTaken
+	if old := g.byName[name]; old != nil {
+		return old, store.ErrNameTaken
 	}
 	s := create(g.nextSID)
 	g.insert(s)
@@ -70,9 +71,9 @@ func (g *registry) next() uint32 {
 	return g.nextSID
 }
 
-// remove removes a stream and calls deleted, which appends the record, unless it is removed already. The caller has the lock
+// remove removes a stream and calls record, which appends the record, unless it is removed already. The caller has the lock
 // of the stream and ends it: a snapshot that sees a stream that has not ended says that it has all records so far.
-func (g *registry) remove(s *stream, deleted func()) error {
+func (g *registry) remove(s *stream, record func() seglog.Pos) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.ended != nil {
@@ -82,7 +83,7 @@ func (g *registry) remove(s *stream, deleted func()) error {
 		return store.ErrNoStream
 	}
 	g.forget(s)
-	deleted()
+	g.removed = record()
 	return nil
 }
 
@@ -106,20 +107,21 @@ func (g *registry) end(err error) {
 	}
 }
 
-// find finds a stream by id or name. An id is preferred to a name that looks like one.
-func (g *registry) find(ref string) (*stream, error) {
+// find finds a stream by id or name. An id is preferred to a name that looks like one. It returns the newest record that it
+// has seen.
+func (g *registry) find(ref string) (*stream, seglog.Pos, error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	if failed(g.ended) {
-		return nil, g.ended
+		return nil, 0, g.ended
 	}
 	if s := g.byID[ref]; s != nil {
-		return s, nil
+		return s, s.created, nil
 	}
 	if s := g.byName[ref]; s != nil {
-		return s, nil
+		return s, s.created, nil
 	}
-	return nil, store.ErrNoStream
+	return nil, g.removed, store.ErrNoStream
 }
 
 // number finds a stream by its number, or returns nil.
@@ -131,9 +133,19 @@ func (g *registry) number(sid uint32) *stream {
 
 // all returns the streams, oldest first.
 func (g *registry) all() []*stream {
+	all, _ := g.list()
+	return all
+}
+
+// list returns the streams, oldest first, and the newest record that created or deleted one.
+func (g *registry) list() (all []*stream, newest seglog.Pos) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	return slices.Clone(g.ordered)
+	newest = g.removed
+	for _, s := range g.ordered {
+		newest = max(newest, s.created)
+	}
+	return slices.Clone(g.ordered), newest
 }
 
 // err returns why the streams have ended.
@@ -162,7 +174,7 @@ func (g *registry) apply(st *Store, rec seglog.Record) error {
 	case s == nil || rec.Pos < s.restored && !s.wantsBelowSnapshot(rec):
 		return nil
 	case rec.Kind == kindDeleteStream:
-		err := g.remove(s, func() {})
+		err := g.remove(s, func() seglog.Pos { return rec.Pos })
 		s.end(store.ErrNoStream)
 		return err
 	}

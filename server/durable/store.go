@@ -70,10 +70,13 @@ func (st *Store) CreateStream(ctx context.Context, o store.StreamOptions) (store
 		pos := st.append(kindCreateStream, sid, appendStream(nil, id, at, o))
 		return newStream(st, g, sid, pos, id, at, o)
 	})
-	if err != nil {
+	if s == nil {
 		return nil, err
 	}
-	if err := st.committed(ctx, s.created); err != nil {
+	if waited := st.committed(ctx, s.created); waited != nil {
+		return nil, waited
+	}
+	if err != nil {
 		return nil, err
 	}
 	return newStreamHandle(s), nil
@@ -81,11 +84,11 @@ func (st *Store) CreateStream(ctx context.Context, o store.StreamOptions) (store
 
 // Stream implements store.Store.
 func (st *Store) Stream(ctx context.Context, ref string) (store.Stream, error) {
-	s, err := st.streams.Load().find(ref)
-	if err != nil {
-		return nil, err
+	s, newest, err := st.streams.Load().find(ref)
+	if waited := st.committed(ctx, newest); waited != nil {
+		return nil, waited
 	}
-	if err := st.committed(ctx, s.created); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return newStreamHandle(s), nil
@@ -97,12 +100,12 @@ func (st *Store) Streams(ctx context.Context) ([]store.Stream, error) {
 	if err := g.err(); failed(err) {
 		return nil, err
 	}
-	all := g.all()
+	all, newest := g.list()
+	if err := st.committed(ctx, newest); err != nil {
+		return nil, err
+	}
 	out := make([]store.Stream, 0, len(all))
 	for i := len(all) - 1; i >= 0; i-- {
-		if err := st.committed(ctx, all[i].created); err != nil {
-			return nil, err
-		}
 		out = append(out, newStreamHandle(all[i]))
 	}
 	return out, nil
