@@ -39,11 +39,15 @@ func (c *call) fail(f *failure) {
 		c.json(f.status, map[string]any{"errors": map[string]string{"detail": f.detail}})
 		return
 	}
+	summary := f.summary
+	if (f.status == http.StatusBadRequest || f.status == http.StatusUnprocessableEntity) && c.leavesBody() {
+		summary += unread
+	}
 	c.json(f.status, struct {
 		Summary string      `json:"summary"`
 		Invalid fieldErrors `json:"validation_errors,omitempty"`
 		Outcome string      `json:"outcome,omitempty"`
-	}{f.summary, f.invalid, f.outcome()})
+	}{summary, f.invalid, f.outcome()})
 }
 
 // wantsJSONError reports whether an error without a summary is sent as JSON.

@@ -59,6 +59,11 @@ func (c *call) hasBody() bool {
 	return c.r.Body != nil && c.r.Body != http.NoBody && c.r.ContentLength != 0
 }
 
+// leavesBody reports whether the documented server does not read the body because of its type.
+func (c *call) leavesBody() bool {
+	return !c.srv.dialect.plug && c.hasBody() && c.mediaType() == otherMedia
+}
+
 // setBodyDeadline limits the time for the body. It is set for every request with a body, because net/http reads what a
 // handler leaves unread. A ResponseWriter without deadlines is ignored: its connection is limited elsewhere, or cannot be.
 func (c *call) setBodyDeadline(t time.Time) {

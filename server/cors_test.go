@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,35 @@ func TestCORSKeepsOtherOriginsOut(t *testing.T) {
 		require.Equal(t, http.StatusForbidden, got.status, origin)
 		require.Empty(t, got.header.Get("Access-Control-Allow-Origin"), origin)
 		require.Equal(t, "Origin", got.header.Get("Vary"), "a cache must not give a page the answer to another")
+	}
+}
+
+// A page can read every answer, also one that refuses its request, and may use each method and header of the API.
+func TestCORSLetsPagesUseAllOfTheAPI(t *testing.T) {
+	a := newAPI(t, server.Config{CORS: server.CORS{Origins: []string{page}}, Limits: server.Limits{RequestBytes: 100}}).withStream("", "")
+	asked := a.preflight(page)
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
+		require.Contains(t, strings.Split(asked.header.Get("Access-Control-Allow-Methods"), ", "), method)
+	}
+	require.Equal(t, "Origin", asked.header.Get("Vary"))
+	for _, tt := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"HEAD", "/api/streams", "", http.StatusOK},
+		{"PATCH", "/api/streams/s/consumers/c", `{"max_waiting":3}`, http.StatusOK},
+		{"PUT", "/api/streams/s/consumers/c", `{"max_waiting":4}`, http.StatusOK},
+		{"POST", "/api/streams", `{`, http.StatusBadRequest},
+		{"GET", "/api/streams/none", "", http.StatusNotFound},
+		{"GET", "/none", "", http.StatusNotFound},
+		{"POST", "/api/streams", strings.Repeat(" ", 101), http.StatusRequestEntityTooLarge},
+		{"POST", "/api/streams", `{}`, http.StatusUnprocessableEntity},
+		{"DELETE", "/api/streams/s", "", http.StatusOK},
+	} {
+		got := a.call(tt.method, tt.path, tt.body, "Origin", page, "Sec-Fetch-Site", "cross-site")
+		require.Equal(t, tt.status, got.status, "%s %s: %s", tt.method, tt.path, got.body)
+		require.Equal(t, []string{page}, got.header.Values("Access-Control-Allow-Origin"), "%s %s", tt.method, tt.path)
+		require.Empty(t, got.header.Get("Access-Control-Allow-Credentials"), "the API has no cookies")
 	}
 }
 

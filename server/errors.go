@@ -66,6 +66,10 @@ func errTooLarge(limit int) *failure {
 	}
 }
 
+// unread is added to the summary of a refusal if the type of the body is one that is not read. The 2024 server refuses such
+// a request as one with an empty body.
+const unread = ". The body was not read: send `Content-Type: application/json`"
+
 // taken is what is wrong with a name that is in use.
 const taken = "has already been taken"
 

@@ -120,6 +120,29 @@ func TestAMissingContentTypeIsNamed(t *testing.T) {
 	require.Equal(t, http.StatusOK, post(receiveRoute, "").status, "a request without a body needs none")
 }
 
+// The status and the fields are those that the 2024 server was recorded to answer to a body of another type.
+func TestTheRefusalOfABodyOfAnotherTypeNamesTheType(t *testing.T) {
+	const unread = ". The body was not read: send `Content-Type: application/json`"
+	a := newAPI(t, server.Config{}).withStream("", "")
+	for _, tt := range []struct {
+		path, body, summary string
+		status              int
+	}{
+		{"/api/streams", `{"name":"n"}`, "Validation failed: name can't be blank" + unread, http.StatusUnprocessableEntity},
+		{messagesRoute, sendBody("a=1"), "Missing or invalid messages" + unread, http.StatusBadRequest},
+		{"/api/streams", "", "Validation failed: name can't be blank", http.StatusUnprocessableEntity},
+	} {
+		got := a.call("POST", tt.path, tt.body, "Content-Type", "text/plain")
+		require.Equal(t, tt.status, got.status, tt.path)
+		var parsed struct{ Summary string }
+		require.NoError(t, json.Unmarshal([]byte(got.body), &parsed))
+		require.Equal(t, tt.summary, parsed.Summary)
+	}
+	require.Equal(t, http.StatusNotFound, a.call("POST", "/api/streams/none/messages", sendBody("a=1"), "Content-Type", "text/plain").status)
+	plain := newAPI(t, server.Config{Compat: server.Aug2024}).call("POST", "/api/streams", `{"name":"n"}`, "Content-Type", "text/plain")
+	require.JSONEq(t, `{"summary":"Validation failed","validation_errors":{"name":["can't be blank"]}}`, plain.body, "as recorded")
+}
+
 // TestATooLargeBodyIsReadBeforeItIsRefused writes all of a body before it reads, as a plain client does.
 func TestATooLargeBodyIsReadBeforeItIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -49,6 +49,8 @@
 // HEAD of a receive leases nothing. The summary of a 422 names the first reason. A body larger than Limits.RequestBytes is
 // read before the 413, up to 100 MB and for at most a minute, so that a client that writes the whole body before it reads
 // gets the answer. A body needs a Content-Type, and may not be compressed or begin with a byte order mark: the 400 says so.
+// A body of another type than JSON, or than a form where one is accepted, is not read. If the request is then refused, the
+// summary says so.
 //
 // # Web pages
 //
