@@ -58,7 +58,8 @@
 // program still has; a [*DrainError] counts those that were left unsettled. The end of Subscribe's ctx does the same.
 //
 // Errors: every answer other than success is an [*APIError], which errors.Is matches with [ErrNotFound], [ErrValidation]
-// and the like. One with Foreign set comes from a proxy or a firewall and matches neither. A failed dial is [ErrUnreachable]; a request that may have been carried out is [ErrOutcomeUnknown].
+// and the like. One with Foreign set comes from a proxy or a firewall and matches none of them. A failed dial is
+// [ErrUnreachable]; a request that may have been carried out is [ErrOutcomeUnknown].
 // Publishers and Subscribers retry what is transient, and report it in their Stats and to Config.Logger.
 //
 // Goroutines: a Client starts none. Publishers and Subscribers start what they need, and leave none behind when they are

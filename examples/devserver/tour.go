@@ -19,7 +19,7 @@ func printTour(out io.Writer, url string, cfg server.Config) {
 	default:
 		curl += " -H " + quoted("Authorization: Bearer "+cfg.Token)
 	}
-	fmt.Fprintf(out, "Sequin streams (%s) at %s, in memory. Interrupt to stop. To try it:\n\n", cfg.Compat, url)
+	fmt.Fprintf(out, "Sequin streams (%s) in memory, at %s\nInterrupt to stop. To try it:\n\n", cfg.Compat, url)
 	for _, line := range []struct{ path, body string }{
 		{"", `{"name":"orders"}`},
 		{"/orders/consumers", `{"name":"billing","filter_key_pattern":"orders.>"}`},
