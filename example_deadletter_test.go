@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log"
 	"strings"
+	"time"
 
 	"github.com/sequin-go/sequin"
 )
@@ -57,12 +58,18 @@ func ExampleClient_Redrive() {
 	}
 	redriven, err := client.Redrive(ctx, "dead", "redrive")
 	fmt.Println(redriven.Sent, err)
-	again, err := client.ReceiveMessage(ctx, "payments", "billing")
-	fmt.Println(again.Key, again.Data, err)
+	// The server may not have noticed yet that the Subscriber stopped, and may lease the message to a receive of it, which is
+	// gone. Wait for longer than a lease.
+	again, err := client.ReceiveMessages(ctx, "payments", "billing", sequin.ReceiveOptions{WaitFor: time.Minute})
+	for _, m := range again {
+		fmt.Println(m.Key, m.Data)
+	}
+	fmt.Println(err)
 	// Output:
 	// stopped: <nil>
 	// 1 <nil>
-	// payments.2 {"amount <nil>
+	// payments.2 {"amount
+	// <nil>
 }
 
 // A panic of a handler is an error of its message. OnError gets it with its stack.
