@@ -218,6 +218,14 @@ func TestAMessageThatCanNeverBeSentLeavesTheSpool(t *testing.T) {
 	require.NoFileExists(t, spool)
 }
 
+func TestAnErrorIsPrintedOnce(t *testing.T) {
+	srv := sequintest.NewServer(t, sequintest.Config{})
+	srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 404, Body: `{"summary":"there is no such stream"}`})
+	code, out := try(t, srv, "one\ntwo\n", "-stream", "s", "-create", "-format", "lines", "-grace", "0s")
+	require.Equal(t, exitUnsent, code)
+	require.Equal(t, 1, strings.Count(out, "there is no such stream"), out)
+}
+
 func TestWrongArgumentsAreExplained(t *testing.T) {
 	t.Setenv("SEQUIN_TOKEN", "s3cret")
 	for _, row := range []struct {

@@ -44,9 +44,9 @@ func (p *progress) run(every time.Duration) {
 	for {
 		select {
 		case <-tick.C:
-			p.show()
+			p.show(true)
 		case <-p.stop:
-			p.show()
+			p.show(false) // the error of the command tells the first failure
 			if p.live {
 				fmt.Fprintln(p.w)
 			}
@@ -55,14 +55,14 @@ func (p *progress) run(every time.Duration) {
 	}
 }
 
-// show prints the line. An error that has begun is printed above it, on a line of its own.
-func (p *progress) show() {
+// show prints the line. With troubles, an error that has begun is printed above it, on a line of its own.
+func (p *progress) show(troubles bool) {
 	line, trouble := p.state()
 	before, after := "", "\n"
 	if p.live {
 		before, after = clearLine, ""
 	}
-	if trouble != "" {
+	if trouble != "" && troubles {
 		fmt.Fprintf(p.w, "%s%s\n", before, trouble)
 	}
 	fmt.Fprint(p.w, before, line, after)
