@@ -269,6 +269,12 @@ func (q *queue) wait(ctx context.Context, pos Pos, sync bool) error {
 
 // reached reports whether the record at pos is written, or synced, or lost.
 func (q *queue) reached(pos Pos, sync bool) (bool, error) {
+	at := &q.written
+	if sync {
+		at = &q.durable
+	}
+	// Read first: what lies behind a lost range is written after the range is noted.
+	passed := uint64(pos) < at.Load()
 	if all := q.lost.Load(); all != nil {
 		for _, l := range *all {
 			if l.from <= pos && pos < l.to {
@@ -276,11 +282,7 @@ func (q *queue) reached(pos Pos, sync bool) (bool, error) {
 			}
 		}
 	}
-	at := &q.written
-	if sync {
-		at = &q.durable
-	}
-	return uint64(pos) < at.Load(), nil
+	return passed, nil
 }
 
 // changed returns a channel that is closed when it is worth asking again about pos.

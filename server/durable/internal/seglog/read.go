@@ -111,6 +111,9 @@ func (r *Reader) fill(pos Pos, want int) (b []byte, err error) {
 		if written := Pos(l.queue.written.Load()); written.Segment() == pos.Segment() {
 			end = min(end, written.Offset())
 		}
+		if pos.Offset() > end && s.gap { // the next segment was removed, so that only the file says where this one ends
+			return nil, damaged(pos)
+		}
 		if pos.Offset() > end {
 			return nil, fmt.Errorf("seglog: the log has no record at %s", pos)
 		}

@@ -203,3 +203,27 @@ func TestSnapshotsOfAnySize(t *testing.T) {
 		require.NoError(t, l.Close())
 	}
 }
+
+// The next segment was removed, so that no header says where the segment that is cut off has ended.
+func TestACutInASegmentBeforeARemovedOneIsDamage(t *testing.T) {
+	fs := crashfs.New()
+	l, _, numbers := sealed(t, fs)
+	var last Pos // of the segment that will be cut
+	_, err := l.NewReader().Run(position(numbers[0], segmentHeader), 1<<20, func(rec Record) bool { last = rec.Pos; return true })
+	require.NoError(t, err)
+	require.Equal(t, numbers[0], last.Segment())
+	require.NoError(t, l.Remove(t.Context(), numbers[1]))
+	require.NoError(t, snapshotOf(l, l.End(), 0))
+	require.NoError(t, l.Close())
+	fs.Edit(filepath.Join(testDir, segmentName(numbers[0])), func(b []byte) []byte { return b[:last.Offset()-1] })
+	l, err = Open(testDir, small(fs))
+	require.NoError(t, err)
+	from, err := l.ReadSnapshot(func(io.Reader) error { return nil })
+	require.NoError(t, err)
+	require.NoError(t, l.Replay(from, func(Record) error { return nil }))
+	_, err = l.NewReader().Read(last)
+	var damage *store.DamagedError
+	require.ErrorAs(t, err, &damage)
+	require.Equal(t, []any{segmentName(numbers[0]), last.Offset()}, []any{damage.File, damage.Offset})
+	require.NoError(t, l.Close())
+}
