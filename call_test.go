@@ -15,6 +15,7 @@ import (
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/sequintest"
+	"github.com/sequin-go/sequin/server"
 )
 
 // someID is an ack id that no server issued.
@@ -93,6 +94,10 @@ var operations = []operation{
 		_, err := c.MessageInfo(ctx, "s", "k")
 		return err
 	}},
+	{sequintest.GetSink, false, func(ctx context.Context, c *sequin.Client) error {
+		_, err := c.GetSink(ctx, "sink")
+		return err
+	}},
 }
 
 // prepared is a world in which every operation succeeds.
@@ -100,6 +105,7 @@ func prepared(t *testing.T, client sequin.Config) *world {
 	t.Helper()
 	w := newWorld(t, sequintest.Config{}, client)
 	w.stream(t, "s", sequin.ConsumerOptions{})
+	w.Sink("sink", server.SinkOptions{})
 	_, err := w.client.SendMessage(w.ctx, "s", "k", "0")
 	require.NoError(t, err)
 	return w

@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -302,6 +303,9 @@ type DeadLetter struct {
 	// becomes a dead letter, without another call, when it has been delivered more than three times MaxAttempts. Deliveries
 	// that a handler of this process has returned from in time do not count.
 	MaxAttempts int
+	// Client sends the dead letters. Default that of the Subscriber. A Subscriber of a sink needs one for another server, since
+	// Sequin v0.4.11 and later have no streams.
+	Client *Client
 	// Key returns the key of a dead letter. The default is dead.<consumer>.<a new UUID>, so that no dead letter replaces
 	// another. If Key panics, the original is nacked after BackoffMax, as if the dead letter could not be sent. Several
 	// goroutines may call it at once.
@@ -319,9 +323,11 @@ func (c DeadLetter) withDefaults() DeadLetter {
 	return c
 }
 
+func (c DeadLetter) client(s *Subscriber) *Client { return cmp.Or(c.Client, s.client) }
+
 func (c DeadLetter) validate(o *origin) error {
 	switch {
-	case checkName("stream", c.Stream) != nil || c.Stream == o.stream.Name || c.Stream == o.stream.ID:
+	case checkName("stream", c.Stream) != nil || c.Client == nil && (c.Stream == o.stream.Name || c.Stream == o.stream.ID):
 		return fmt.Errorf("%w: DeadLetter.Stream is %q, must name another stream than that of the messages", ErrInvalidConfig, c.Stream)
 	case c.MaxAttempts < 1:
 		return fmt.Errorf("%w: DeadLetter.MaxAttempts is %d, must be at least 1", ErrInvalidConfig, c.MaxAttempts)

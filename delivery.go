@@ -28,7 +28,7 @@ type Delivery struct {
 	// made before the Deadline reaches the server in time.
 	Deadline time.Time
 	// Attempt counts the deliveries of this version of the message, including this one. It is 0 if the server does not
-	// report it.
+	// report it. For a sink it counts the deliveries to this Subscriber.
 	Attempt int
 	// Acknowledger carries out Ack, AckSync, Nack and NackAfter. A test may set a fake one in a literal Delivery, which
 	// passes every call to it.
@@ -193,11 +193,27 @@ type fetched struct {
 	last       uint64 // position of the last of these, counting every delivery ever added to the buffer
 }
 
-// origin is the stream and the consumer of a Subscriber's messages, as Subscribe found them.
+// origin is where a Subscriber's messages come from: the stream and the consumer as Subscribe found them, or a sink.
 type origin struct {
-	stream   *Stream
-	consumer *Consumer
+	stream   *Stream   // without a name for a sink
+	consumer *Consumer // the same
+	sink     string    // "" for a stream
+	path     string    // of the consumer or the sink, below BaseURL
 }
 
-// failureID identifies the version of a message that a delivery holds.
-func failureID(d Delivery) failurelog.ID { return failurelog.ID{Key: d.Key, Seq: d.Seq} }
+// attrs names the origin in the log.
+func (o *origin) attrs() []any {
+	if o.sink != "" {
+		return []any{"sink", o.sink}
+	}
+	return []any{"stream", o.stream.Name, "consumer", o.consumer.Name}
+}
+
+// failureID identifies the version of a message that a delivery holds. The
+// messages of a sink have no seq, and their ack ids survive redelivery.
+func failureID(d Delivery) failurelog.ID {
+	if d.state != nil && d.state.fetched.origin.sink != "" {
+		return failurelog.ID{Key: d.AckID}
+	}
+	return failurelog.ID{Key: d.Key, Seq: d.Seq}
+}

@@ -22,9 +22,11 @@ const deliveriesPerTry = 3
 
 // DeadMessage is the data of a dead letter, as JSON: the message that could not be handled, and its last error.
 type DeadMessage struct {
-	// Stream and Consumer are the names of the stream and the consumer that delivered the message.
+	// Stream and Consumer are the names of the stream and the consumer that delivered the message. They are empty for a change
+	// of a sink, whose name is in Sink. Redrive leaves such a dead letter where it is, because nobody can send to a sink.
 	Stream   string `json:"stream"`
 	Consumer string `json:"consumer"`
+	Sink     string `json:"sink,omitempty"`
 	// Key, Data and Seq are those of the message.
 	Key  string `json:"key"`
 	Data string `json:"data"`
@@ -47,7 +49,7 @@ type deadLetters struct {
 func newDeadLetters(p *handlerPool) (*deadLetters, error) {
 	// The buffer has room for more dead letters than may be in flight, so that a worker never waits for the dead-letter
 	// stream.
-	pub, err := p.sub.client.NewPublisher(p.cfg.DeadLetter.Stream, PublisherConfig{MaxBuffered: p.sub.cfg.MaxInFlight})
+	pub, err := p.cfg.DeadLetter.client(p.sub).NewPublisher(p.cfg.DeadLetter.Stream, PublisherConfig{MaxBuffered: p.sub.cfg.MaxInFlight})
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +143,7 @@ func (dl *deadLetters) letter(d Delivery, r failurelog.Record) (Message, error) 
 	enc := json.NewEncoder(&data)
 	enc.SetEscapeHTML(false) // escaped, each < has 6 bytes, and a large message could become too large
 	o := dl.pool.sub.origin
-	err := enc.Encode(DeadMessage{Stream: o.stream.Name, Consumer: o.consumer.Name, Key: d.Key, Data: d.Data, Seq: d.Seq,
+	err := enc.Encode(DeadMessage{Stream: o.stream.Name, Consumer: o.consumer.Name, Sink: o.sink, Key: d.Key, Data: d.Data, Seq: d.Seq,
 		Attempts: cmp.Or(r.Deliveries, r.Tries), FirstFailure: r.First.UTC(), LastFailure: r.Last.UTC(), Error: r.Text})
 	if err != nil {
 		return Message{}, err
@@ -160,9 +162,9 @@ func (dl *deadLetters) key(d Delivery) (key string, err error) {
 		return dl.cfg.Key(d), nil
 	}
 	o := dl.pool.sub.origin
-	key = "dead." + o.consumer.Name + "." + uuid.NewString()
+	key = "dead." + cmp.Or(o.sink, o.consumer.Name) + "." + uuid.NewString()
 	if _, err := checkKey(key); err != nil {
-		key = "dead." + o.consumer.ID + "." + uuid.NewString()
+		key = "dead." + cmp.Or(o.consumer.ID, "sink") + "." + uuid.NewString()
 	}
 	return key, nil
 }

@@ -104,7 +104,7 @@ func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*han
 		backoff: RetryConfig{MinWait: cfg.BackoffMin, MaxWait: cfg.BackoffMax},
 		workers: make([]handlerWorker, cfg.Workers), made: time.Now()}
 	if cfg.DeadLetter != nil {
-		if err := findDeadLetterStream(ctx, s.client, cfg.DeadLetter.Stream); err != nil {
+		if err := findDeadLetterStream(ctx, cfg.DeadLetter.client(s), cfg.DeadLetter.Stream); err != nil {
 			return nil, err
 		}
 		dead, err := newDeadLetters(p)

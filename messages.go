@@ -200,7 +200,7 @@ func (c *Client) ReceiveMessages(ctx context.Context, stream, consumer string, o
 func (c *Client) receive(ctx context.Context, stream, consumer string, opts ReceiveOptions, retry retryPolicy) ([]ReceivedMessage, error) {
 	var got []ReceivedMessage
 	decoder := wire.Decoder{Each: func(m *wire.Message) { got = append(got, received(m)) }}
-	r := receiveRequest(stream, consumer, opts)
+	r := receiveRequest(consumerPath(stream, consumer), opts)
 	r.retry = retry
 	err := c.do(ctx, r, func(_ http.Header, body []byte) error {
 		got = []ReceivedMessage{} // an earlier attempt may have filled it
@@ -217,9 +217,10 @@ func received(m *wire.Message) ReceivedMessage {
 		StreamID: m.StreamID, DataHash: m.DataHash, Seq: m.Seq, InsertedAt: m.InsertedAt, UpdatedAt: m.UpdatedAt}}
 }
 
-// receiveRequest is the request of ReceiveMessages and of the Subscriber. Its retry is the zero value, neverRetry.
-func receiveRequest(stream, consumer string, opts ReceiveOptions) request {
-	return request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, "receive"),
+// receiveRequest is the request of ReceiveMessages, ReceiveSink and the Subscriber, for the consumer or the sink at a path. Its
+// retry is the zero value, neverRetry.
+func receiveRequest(at string, opts ReceiveOptions) request {
+	return request{method: http.MethodPost, path: at + "/receive",
 		body: &transport.Payload{JSON: wire.AppendReceive(nil, opts.BatchSize, opts.WaitFor)}, wait: opts.WaitFor}
 }
 
@@ -227,6 +228,10 @@ func (c *Client) checkReceive(stream, consumer string, opts ReceiveOptions) erro
 	if err := checkNames(stream, consumer); err != nil {
 		return err
 	}
+	return c.checkReceiveOptions(opts)
+}
+
+func (c *Client) checkReceiveOptions(opts ReceiveOptions) error {
 	if opts.BatchSize < 1 || opts.BatchSize > MaxBatch {
 		return fmt.Errorf("%w: BatchSize is %d, must be 1 to %d", ErrInvalidArgument, opts.BatchSize, MaxBatch)
 	}
@@ -282,15 +287,25 @@ func (c *Client) settleMessages(ctx context.Context, stream, consumer, verb stri
 	if err := checkAckIDs(ackIDs); err != nil {
 		return err
 	}
+	return c.settle(ctx, consumerPath(stream, consumer), verb, settleBody(ackIDs), 0, ifFenced)
+}
+
+// settleBody is the body of an ack or a nack.
+func settleBody(ackIDs []string) *transport.Payload {
 	body := wire.AppendSettleHead(nil)
 	for _, id := range ackIDs {
 		body = wire.AppendAckID(body, id)
 	}
-	return c.settle(ctx, stream, consumer, verb, &transport.Payload{JSON: wire.AppendSettleTail(body, false)}, 0, ifFenced)
+	return &transport.Payload{JSON: wire.AppendSettleTail(body, false)}
 }
 
-// settle makes the request of acks and nacks, those of a Client and those of a Subscriber. verb is "ack" or "nack".
-func (c *Client) settle(ctx context.Context, stream, consumer, verb string, body *transport.Payload, timeout time.Duration, retry retryPolicy) error {
-	return c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, verb),
-		body: body, timeout: timeout, retry: retry}, func(_ http.Header, body []byte) error { return wire.DecodeSettled(body) })
+// consumerPath is the path of a consumer, below BaseURL.
+func consumerPath(stream, consumer string) string {
+	return path("api", "streams", stream, "consumers", consumer)
+}
+
+// settle makes the request of acks and nacks, those of a Client and those of a Subscriber, for the consumer or the sink at a
+// path. verb is "ack" or "nack".
+func (c *Client) settle(ctx context.Context, at, verb string, body *transport.Payload, timeout time.Duration, retry retryPolicy) error {
+	return c.do(ctx, request{method: http.MethodPost, path: at + "/" + verb, body: body, timeout: timeout, retry: retry}, func(_ http.Header, body []byte) error { return wire.DecodeSettled(body) })
 }

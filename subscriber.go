@@ -16,11 +16,9 @@ import (
 
 // Subscriber receives a consumer's messages into a channel. Its methods are safe for concurrent use.
 type Subscriber struct {
-	client   *Client
-	cfg      SubscriberConfig
-	stream   string // its name or id, as Subscribe got it
-	consumer string // its id: names are not scoped to streams on the 2024 server
-	origin   *origin
+	client *Client
+	cfg    SubscriberConfig
+	origin *origin
 
 	deliveries chan Delivery // of the buffer; closed by the loop
 	buffer     deliveryBuffer
@@ -62,38 +60,61 @@ type Subscriber struct {
 // goroutine while it runs. About once a minute another one reads the consumer again, and looks for an available message if none
 // was received since.
 func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg SubscriberConfig) (*Subscriber, error) {
-	cfg = cfg.withDefaults(c.limit)
-	if err := cfg.validate(); err != nil {
-		return nil, err
-	}
-	if err := c.checkWaitFor(cfg.WaitFor); err != nil {
-		return nil, fmt.Errorf("%w: SubscriberConfig: %w", ErrInvalidConfig, err)
-	}
-	foundConsumer, err := c.GetConsumer(ctx, stream, consumer)
+	cfg, err := c.checkSubscriber(cfg)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkLease(foundConsumer.AckWait); err != nil {
-		return nil, err
+	foundConsumer, err := c.GetConsumer(ctx, stream, consumer)
+	if err != nil {
+		return nil, c.explainMissingStreams(ctx, err)
 	}
-	if cfg.LeaseMargin > foundConsumer.AckWait/2 {
-		return nil, fmt.Errorf("%w: SubscriberConfig.LeaseMargin is %v, more than half of the consumer's ack_wait %v", ErrInvalidConfig,
-			cfg.LeaseMargin, foundConsumer.AckWait)
+	if err := cfg.checkLease(foundConsumer.AckWait); err != nil {
+		return nil, err
 	}
 	foundStream, err := c.GetStream(ctx, stream)
 	if err != nil {
 		return nil, err
 	}
-	s := &Subscriber{client: c, cfg: cfg, stream: stream, consumer: foundConsumer.ID, origin: &origin{foundStream, foundConsumer},
+	// By the consumer's id: names are not scoped to streams on the 2024 server.
+	from := &origin{stream: foundStream, consumer: foundConsumer, path: consumerPath(stream, foundConsumer.ID)}
+	return c.subscribe(ctx, cfg, from, foundConsumer.AckWait, foundStream.appends()), nil
+}
+
+// checkSubscriber returns a config with its defaults, or what is wrong with it.
+func (c *Client) checkSubscriber(cfg SubscriberConfig) (SubscriberConfig, error) {
+	cfg = cfg.withDefaults(c.limit)
+	if err := cfg.validate(); err != nil {
+		return cfg, err
+	}
+	if err := c.checkWaitFor(cfg.WaitFor); err != nil {
+		return cfg, fmt.Errorf("%w: SubscriberConfig: %w", ErrInvalidConfig, err)
+	}
+	return cfg, nil
+}
+
+// subscribe starts a Subscriber. appends says that a repeated ack cannot settle a newer message.
+func (c *Client) subscribe(ctx context.Context, cfg SubscriberConfig, from *origin, ackWait time.Duration, appends bool) *Subscriber {
+	s := &Subscriber{client: c, cfg: cfg, origin: from,
 		deliveries: make(chan Delivery, cfg.MaxInFlight), wakeups: make(chan struct{}, 1), done: make(chan struct{}),
 		ledger: lease.NewLedger[*fetched, settling](cfg.MaxInFlight), failures: failurelog.New(), filled: make(chan struct{}, 1)}
 	s.buffer.channel = s.deliveries
 	s.soft, s.softStop = context.WithCancel(ctx)
 	s.hard, s.hardStop = context.WithCancel(context.WithoutCancel(ctx))
-	s.setTerms(foundConsumer.AckWait)
-	s.settler = newSettler(s, foundStream.appends())
+	s.setTerms(ackWait)
+	s.settler = newSettler(s, appends)
 	go newSubscriberLoop(s).run()
-	return s, nil
+	return s
+}
+
+// checkLease checks the config of a Subscriber against the ack_wait of its consumer.
+func (c SubscriberConfig) checkLease(ackWait time.Duration) error {
+	if err := checkLease(ackWait); err != nil {
+		return err
+	}
+	if c.LeaseMargin > ackWait/2 {
+		return fmt.Errorf("%w: SubscriberConfig.LeaseMargin is %v, more than half of the consumer's ack_wait %v", ErrInvalidConfig, c.LeaseMargin, ackWait)
+	}
+	return nil
 }
 
 func checkLease(ackWait time.Duration) error {
@@ -245,7 +266,7 @@ func (s *Subscriber) log(level slog.Level, what string, args ...any) {
 // logNow writes a log line.
 func (s *Subscriber) logNow(level slog.Level, what string, args ...any) {
 	s.client.cfg.Logger.Log(context.Background(), level, "sequin: subscriber "+what,
-		append([]any{"stream", s.origin.stream.Name, "consumer", s.origin.consumer.Name}, args...)...)
+		append(s.origin.attrs(), args...)...)
 }
 
 // SubscriberStats are totals since Subscribe, except for InFlight and LastError.

@@ -154,6 +154,10 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 	a := answer{request: p, deliveries: p.into}
 	var states stateBlock
 	sorted := true
+	decode := (&wire.ChangeDecoder{Each: func(m *wire.Change) {
+		a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, AckID: m.AckID, Deadline: a.fetched.lease.Deadline,
+			Acknowledger: s.settler, state: states.next(a.fetched)})
+	}}).Decode
 	decoder := wire.Decoder{Bare: true, Each: func(m *wire.Message) {
 		if last := len(a.deliveries) - 1; last >= 0 && a.deliveries[last].Seq > m.Seq {
 			sorted = false
@@ -162,7 +166,10 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 			UpdatedAt: m.UpdatedAt, AckID: m.AckID, Deadline: a.fetched.lease.Deadline, Attempt: m.DeliverCount,
 			Acknowledger: s.settler, state: states.next(a.fetched)})
 	}}
-	r := receiveRequest(s.stream, s.consumer, ReceiveOptions{BatchSize: p.asked, WaitFor: p.wait})
+	if s.origin.sink == "" {
+		decode = decoder.Decode
+	}
+	r := receiveRequest(s.origin.path, ReceiveOptions{BatchSize: p.asked, WaitFor: p.wait})
 	r.onAnswer = func() { p.answered.Store(true) }
 	sent := time.Now()
 	a.err = s.client.do(ctx, r, func(h http.Header, body []byte) error {
@@ -174,7 +181,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 			waited = min(time.Duration(ms)*time.Millisecond, arrived.Sub(sent))
 		}
 		a.fetched = &fetched{origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard), fenced: fenced(h)}
-		return decoder.Decode(body)
+		return decode(body)
 	})
 	// Sort each answer by seq: the 2024 server returns batches in reverse.
 	if !sorted {
@@ -186,6 +193,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 // handleAnswer handles an answer.
 func (lp *subscriberLoop) handleAnswer(a answer) {
 	now := time.Now()
+	lp.early = false
 	lp.account(a)
 	defer lp.reuse(a.deliveries)
 	if a.err != nil {
@@ -200,6 +208,9 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 		return
 	}
 	lp.empties, lp.nextReceive = 0, now
+	if lp.sub.origin.sink != "" {
+		lp.attempts.count(a.deliveries)
+	}
 	f := a.fetched
 	f.readBefore = lp.readCount()
 	// The window limits the Subscriber if it kept this receive from asking for more, or lets the next one ask for little
@@ -235,9 +246,23 @@ func (lp *subscriberLoop) handleEmpty(now time.Time, a answer) {
 	early := a.request.wait > 0 && now.Sub(a.request.started) < a.request.wait/2
 	if early || lp.waitFor(now) == 0 {
 		lp.backOff(now)
+		lp.early, lp.settledBefore = early && lp.sub.origin.sink != "", lp.settles()
 		return
 	}
 	lp.empties, lp.nextReceive = 0, now
+}
+
+// settles counts the settles that the server has confirmed.
+func (lp *subscriberLoop) settles() uint64 {
+	return lp.sub.counts.acked.Load() + lp.sub.counts.nacked.Load()
+}
+
+// endEarlyBackoff ends the backoff after an early empty answer of a sink when something was settled since: the next change of
+// its row may be available.
+func (lp *subscriberLoop) endEarlyBackoff(now time.Time) {
+	if lp.early && lp.settles() != lp.settledBefore {
+		lp.early, lp.empties, lp.nextReceive = false, 0, now
+	}
 }
 
 // reuse keeps the slice of an answer for the next one, and nothing that is in it.
@@ -302,6 +327,8 @@ func (lp *subscriberLoop) handleFailure(now time.Time, a answer) {
 		if now.Sub(lp.refusedSince) >= refusedFor {
 			lp.fatal = a.err
 		}
+	case f.kind == kindNotFound && lp.missing && lp.sub.origin.sink != "":
+		lp.fatal = a.err // a second 404 in a row; a consumer of a stream is read again instead
 	case f.kind == kindNotFound:
 		lp.missing, lp.nextCheck = true, now
 	default:
@@ -322,6 +349,9 @@ func (lp *subscriberLoop) received(now time.Time) {
 		lp.sub.log(slog.LevelInfo, "receives again", "failures", lp.failures, "for", now.Sub(lp.failingSince))
 	}
 	lp.failures = 0
+	if lp.sub.origin.sink != "" {
+		lp.missing = false
+	}
 }
 
 // adapt makes the next receives wait for less time or ask for fewer messages, if this one may have failed because it waited

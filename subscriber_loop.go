@@ -35,6 +35,10 @@ type subscriberLoop struct {
 	empties     int // consecutive backoffs after an empty or rate-limited receive
 	failures    int // consecutive receives that failed
 
+	attempts      sinkAttempts // of a sink
+	early         bool         // the last answer was an early empty one of a sink
+	settledBefore uint64       // the settles before it
+
 	failingSince time.Time // when the first of these failed
 	refusedSince time.Time // when the first of the consecutive receives failed that Sequin refused with 401 or 403
 
@@ -93,13 +97,9 @@ func (lp *subscriberLoop) runDue(now time.Time) {
 	}
 	soonest(lp.expire(now))
 	soonest(lp.sendDelayed(now))
+	lp.endEarlyBackoff(now)
 	soonest(lp.startReceives(now))
-	if !lp.checking && !now.Before(lp.nextCheck) {
-		lp.startCheck()
-	}
-	if !lp.checking {
-		soonest(lp.nextCheck)
-	}
+	soonest(lp.checkWhenDue(now))
 	lp.timer.Reset(time.Until(next))
 }
 
@@ -238,6 +238,19 @@ type stall struct {
 	logged               bool // since the last message was received
 }
 
+// checkWhenDue starts a check that is due, and returns when the next one is, the zero time if no timer is needed. A sink has
+// nothing to read: the server does not tell its ack_wait.
+func (lp *subscriberLoop) checkWhenDue(now time.Time) (next time.Time) {
+	if lp.checking || lp.sub.origin.sink != "" {
+		return time.Time{}
+	}
+	if now.Before(lp.nextCheck) {
+		return lp.nextCheck
+	}
+	lp.startCheck()
+	return time.Time{}
+}
+
 // startCheck reads the consumer. If the Subscriber asked for messages since the last check and got none, it also looks for a
 // message that the consumer could deliver.
 func (lp *subscriberLoop) startCheck() {
@@ -245,7 +258,7 @@ func (lp *subscriberLoop) startCheck() {
 	look := lp.mayBeStalled()
 	s := lp.sub
 	go func() {
-		at := path("api", "streams", s.stream, "consumers", s.consumer)
+		at := s.origin.path
 		j, err := callOnce[consumerJSON](s.soft, s.client, at)
 		if err != nil {
 			lp.checks <- check{err: err}

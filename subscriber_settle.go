@@ -185,7 +185,7 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 		margin = min(margin, b.Items[i].Item.state.lease().Margin)
 	}
 	body.JSON = wire.AppendSettleTail(body.JSON, b.Items[0].Item.undelivered)
-	err := s.sub.client.settle(ctx, s.sub.stream, s.sub.consumer, kind.verb(), body, margin, neverRetry)
+	err := s.sub.client.settle(ctx, s.sub.origin.path, kind.verb(), body, margin, neverRetry)
 	if err == nil {
 		bodies.Put(body)
 		s.failures[kind].Store(0)

@@ -27,6 +27,7 @@ const (
 	ListConsumers
 	UpdateConsumer
 	DeleteConsumer
+	GetSink
 	Other // a route or a method that the API does not have
 	opCount
 )
@@ -56,6 +57,7 @@ var ops = [opCount]struct {
 	ListConsumers:  {"ListConsumers", []string{"GET streams/*/consumers"}},
 	UpdateConsumer: {"UpdateConsumer", []string{"PUT streams/*/consumers/*", "PATCH streams/*/consumers/*"}},
 	DeleteConsumer: {"DeleteConsumer", []string{"DELETE streams/*/consumers/*"}},
+	GetSink:        {"GetSink", []string{"GET sinks/*"}},
 	Other:          {"Other", nil},
 }
 

@@ -1,0 +1,162 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sequin-go/sequin/internal/jscan"
+)
+
+// Change is one message in the answer to a receive of a sink.
+type Change struct {
+	AckID string
+	// Key is the table's schema, its name and the values of the primary key, joined by dots.
+	Key string
+	// Data is the JSON of the change, byte for byte.
+	Data string
+}
+
+// ChangeDecoder reads the answer to a receive of a sink, {"data":[{"data":{"record":{…},"metadata":{…},…},"ack_id":…},…]},
+// one message at a time. It also reads messages without the inner "data", whose members are those of the message itself. The
+// strings of a message share one allocation. A ChangeDecoder may be reused, by one goroutine at a time.
+type ChangeDecoder struct {
+	// Each is called for every message, in the order of the answer. The pointer is valid during the call only.
+	Each func(*Change)
+
+	scan               jscan.Scanner
+	m                  Change
+	ackID, data        []byte
+	schema, table, pks []byte // as parts of a key
+	text               []byte
+}
+
+// Decode reads one answer and calls Each for its messages. When it returns an error, Each may have been called for some of
+// them.
+func (d *ChangeDecoder) Decode(body []byte) error {
+	s := &d.scan
+	s.Reset(body)
+	found := false
+	s.Object()
+	for key, ok := s.Key(); ok; key, ok = s.Key() {
+		if string(key) != "data" {
+			s.Skip()
+			continue
+		}
+		found = s.Array()
+		for s.Elem() {
+			if err := d.element(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.Done(); err != nil {
+		return err
+	}
+	if !found {
+		return errNoData
+	}
+	return nil
+}
+
+// element reads one element of the list.
+func (d *ChangeDecoder) element() error {
+	s := &d.scan
+	d.ackID, d.data, d.schema, d.table, d.pks = d.ackID[:0], nil, d.schema[:0], d.table[:0], d.pks[:0]
+	mark := s.Mark()
+	s.Object()
+	for key, ok := s.Key(); ok; key, ok = s.Key() {
+		switch {
+		case string(key) == "ack_id":
+			d.ackID = append(d.ackID, s.StringOrNull()...)
+		case string(key) == "data" && s.Kind() == jscan.Object:
+			d.change()
+		case string(key) == "metadata" && s.Kind() == jscan.Object:
+			d.metadata()
+		default:
+			s.Skip()
+		}
+	}
+	if err := s.Err(); err != nil {
+		return err
+	}
+	if d.data == nil {
+		d.data = s.Since(mark)
+	}
+	if len(d.ackID) == 0 || len(d.table) == 0 {
+		return fmt.Errorf("a message of its list: %w", errors.Join(RequireField(len(d.ackID) > 0, "ack_id"), RequireField(len(d.table) > 0, "table_name")))
+	}
+	d.deliver()
+	return nil
+}
+
+// change reads the object "data".
+func (d *ChangeDecoder) change() {
+	s := &d.scan
+	mark := s.Mark()
+	s.Object()
+	for key, ok := s.Key(); ok; key, ok = s.Key() {
+		if string(key) == "metadata" && s.Kind() == jscan.Object {
+			d.metadata()
+			continue
+		}
+		s.Skip()
+	}
+	d.data = s.Since(mark)
+}
+
+// metadata reads what the key is made of.
+func (d *ChangeDecoder) metadata() {
+	s := &d.scan
+	s.Object()
+	for key, ok := s.Key(); ok; key, ok = s.Key() {
+		switch {
+		case string(key) == "table_schema":
+			d.schema = appendToken(d.schema[:0], s.StringOrNull())
+		case string(key) == "table_name":
+			d.table = appendToken(d.table[:0], s.StringOrNull())
+		case string(key) == "record_pks" && s.Kind() == jscan.Array:
+			d.pks = d.pks[:0]
+			s.Array()
+			for s.Elem() {
+				value := s.Raw
+				if s.Kind() == jscan.String {
+					value = s.String
+				}
+				d.pks = appendToken(append(d.pks, '.'), value())
+			}
+		default:
+			s.Skip()
+		}
+	}
+}
+
+// deliver calls Each.
+func (d *ChangeDecoder) deliver() {
+	d.text = append(d.text[:0], d.ackID...)
+	if len(d.schema) > 0 {
+		d.text = append(append(d.text, d.schema...), '.')
+	}
+	d.text = append(append(d.text, d.table...), d.pks...)
+	key := len(d.text)
+	d.text = append(d.text, d.data...)
+	all := string(d.text)
+	d.m = Change{AckID: all[:len(d.ackID)], Key: all[len(d.ackID):key], Data: all[key:]}
+	d.Each(&d.m)
+}
+
+// appendToken appends a value as a token of a key of a stream, so that the key can be used for a message. What a token cannot
+// hold is written as % and two hexadecimal digits, and an empty value, which Postgres tells from one that is a NUL, as %00.
+func appendToken(dst, value []byte) []byte {
+	const hex = "0123456789ABCDEF"
+	if len(value) == 0 {
+		return append(dst, "%00"...)
+	}
+	for _, b := range value {
+		if b <= ' ' || b > '~' || b == '.' || b == '%' || b == '*' || b == '>' {
+			dst = append(dst, '%', hex[b>>4], hex[b&15])
+		} else {
+			dst = append(dst, b)
+		}
+	}
+	return dst
+}

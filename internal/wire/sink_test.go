@@ -1,0 +1,43 @@
+package wire_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/internal/wire"
+)
+
+func TestTheAnswerToAReceiveOfASinkIsDecodedMessageByMessage(t *testing.T) {
+	const metadata = `"metadata":{"table_name":"o.rders","table_schema":"public","record_pks":["1","a.b","", 7,"é"]}`
+	const key = "public.o%2Erders.1.a%2Eb.%00.7.%C3%A9"
+	for _, row := range []struct {
+		name, body string
+		want       []wire.Change
+		says       string
+	}{
+		{"none", `{"data":[]}`, nil, ""},
+		{"nested", `{"data":[{"data": {"record":{"a": [1]},` + metadata + `} ,"ack_id":"x"}]}`,
+			[]wire.Change{{"x", key, `{"record":{"a": [1]},` + metadata + `}`}}, ""},
+		{"flat", `{"data":[{"ack_id":"x","record":{},` + metadata + `}]}`,
+			[]wire.Change{{"x", key, `{"ack_id":"x","record":{},` + metadata + `}`}}, ""},
+		{"two", `{"data":[{"ack_id":"x","data":{"metadata":{"table_name":"t"}}},{"ack_id":"y","data":{"metadata":{"table_name":"u","table_schema":"s"}}}]}`,
+			[]wire.Change{{"x", "t", `{"metadata":{"table_name":"t"}}`}, {"y", "s.u", `{"metadata":{"table_name":"u","table_schema":"s"}}`}}, ""},
+		{"no ack id", `{"data":[{"data":{"metadata":{"table_name":"t"}}}]}`, nil, `has no "ack_id"`},
+		{"a message of a stream", `{"data":[{"ack_id":"x","message":{"key":"k"}}]}`, nil, `has no "table_name"`},
+		{"no list", `{}`, nil, `has no "data"`},
+		{"truncated", `{"data":[{"ack_id":"x"`, nil, "ends inside"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var got []wire.Change
+			d := wire.ChangeDecoder{Each: func(m *wire.Change) { got = append(got, *m) }}
+			err := d.Decode([]byte(row.body))
+			if row.says != "" {
+				require.ErrorContains(t, err, row.says)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, row.want, got)
+		})
+	}
+}
