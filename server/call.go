@@ -20,6 +20,8 @@ type call struct {
 	streaming bool // the head of an answer has been sent by sendPart
 	answered  RequestInfo
 
+	rights Rights // of the token
+
 	held          int64 // bytes of the body, of those in flight
 	heldForSettle int64 // bytes of the body of an ack or nack, of those that only these may take
 	answer        int64 // bytes of the answer, of those in flight

@@ -36,14 +36,14 @@ const (
 )
 
 // check panics on a configuration that is not allowed.
-func (o CORS) check(token string) {
+func (o CORS) check(hasToken bool) {
 	for _, origin := range o.Origins {
 		u, err := url.Parse(origin)
 		if origin != anyOrigin && (err != nil || u.Scheme == "" || u.Host == "" || origin != strings.ToLower(u.Scheme+"://"+u.Host)) {
 			panic(fmt.Sprintf("server: Config.CORS.Origins has %q; an origin is a scheme, a host and perhaps a port, in lower case: https://app.example.com", origin))
 		}
 	}
-	if slices.Contains(o.Origins, anyOrigin) && token != "" && !o.AnyOriginWithToken {
+	if slices.Contains(o.Origins, anyOrigin) && hasToken && !o.AnyOriginWithToken {
 		panic(`server: Config.CORS.Origins has "*" and there is a token: list the origins, or set AnyOriginWithToken`)
 	}
 }

@@ -13,10 +13,9 @@ import (
 func (c *call) route() error {
 	var buf [128]byte
 	shape := c.appendShape(buf[:0])
-	if c.srv.dialect.plug && !c.acceptable() && isRoute(string(shape)) {
-		return errUnacceptable
+	if err := c.enter(shape); err != nil {
+		return err
 	}
-	c.setRoute(shape)
 	switch string(shape) {
 	case homeShape:
 		if c.srv.dialect.plug {
@@ -68,6 +67,15 @@ func (c *call) route() error {
 	}
 	c.answered.Route = otherRoute
 	return c.noRoute()
+}
+
+// enter refuses a request before its handler runs.
+func (c *call) enter(shape []byte) error {
+	if c.srv.dialect.plug && !c.acceptable() && isRoute(string(shape)) {
+		return errUnacceptable
+	}
+	c.setRoute(shape)
+	return c.mayNot(shape)
 }
 
 // The indexes of the elements of a path that are names or ids.

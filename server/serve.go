@@ -56,7 +56,7 @@ func (c *call) dispatch(running bool) error {
 		return c.preflight()
 	}
 	metrics := s.isMetrics(c.r)
-	if !s.authorized(c.r) && !(metrics && s.openMetrics && !wasForwarded(c.r.Header)) {
+	if c.rights = s.rightsOf(c.r); c.rights == 0 && !(metrics && s.openMetrics && !wasForwarded(c.r.Header)) {
 		return c.unauthorized()
 	}
 	if metrics {

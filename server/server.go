@@ -88,6 +88,10 @@ type Config struct {
 	// Token is the token that a request must have as "Authorization: Bearer TOKEN", or it gets 401. Default "": no token
 	// is needed.
 	Token string
+	// Access returns what a token may do, in place of Token, for a server with several tokens; default nil. A request whose
+	// token has no rights gets 401, and one that lacks the right for its route gets 403. Access is called once for each
+	// request that needs a token, concurrently. It should compare in constant time. New panics when Token is set too.
+	Access func(token string) Rights
 	// Logger gets a line for every panic in a handler, and for the failures of the store, at most one a minute; default nil:
 	// nothing is logged.
 	Logger *slog.Logger
@@ -123,6 +127,7 @@ type Config struct {
 type Server struct {
 	dialect   dialect
 	token     string
+	access    func(token string) Rights // nil for token
 	log       *slog.Logger
 	gigabyte  int64 // of max_storage_gb; tests make it smaller
 	store     store.Store
@@ -158,9 +163,13 @@ func New(cfg Config) *Server {
 	if cfg.Store != nil && cfg.Compat != Documented {
 		panic("server: Config.Store cannot be combined with Compat " + cfg.Compat.String() + ": leave Store nil, which keeps the streams in memory")
 	}
+	if cfg.Token != "" && cfg.Access != nil {
+		panic("server: Config.Token and Config.Access exclude each other: set one of them")
+	}
 	s := &Server{
 		dialect:  newDialect(cfg.Compat),
 		token:    cfg.Token,
+		access:   cfg.Access,
 		log:      cfg.Logger,
 		gigabyte: 1_000_000_000,
 		store:    cfg.Store,
@@ -175,7 +184,7 @@ func New(cfg Config) *Server {
 		onRequest:    cfg.OnRequest,
 		drain:        newDrain(),
 	}
-	s.cors.check(cfg.Token)
+	s.cors.check(cfg.Token != "" || cfg.Access != nil)
 	orDefault(&s.cors.MaxAge, defaultMaxAge)
 	s.inFlight.limit = s.limits.BytesInFlight
 	s.forSettles.limit = s.limits.BytesInFlight / settlesShare

@@ -40,6 +40,13 @@ other machines can reach needs a token: put it into a file for --token-file, or
 into $SEQUIN_TOKEN. Clients send it as "Authorization: Bearer TOKEN". A file of
 yours that other users may read is refused, as ssh refuses such a key.
 
+The file has one token, which may do everything, or several, each on a line with
+a name and its rights: read, send, consume, and admin, which creates, changes
+and deletes streams and consumers. Lines that begin with # are comments.
+
+  billing  consume,read  TOKEN
+  web      send          TOKEN
+
 GET /healthz and /readyz tell whether the server is up and ready. GET /metrics
 has its metrics for Prometheus; unless the server listens on loopback, it needs
 the token.`
@@ -73,7 +80,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.Var(&f.minFree, "min-free", "refuse sends while the disk has less `space` left (default the smaller of 1GiB and 5%)")
 	flags.StringVar(&f.compat, "compat", "documented", "`behaviour` of the API: documented, or aug2024 for that of the server of August 2024 (with --memory)")
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:7376", "`host:port` to listen on; port 0 picks a free one")
-	flags.StringVar(&f.tokenFile, "token-file", "", "`file` with the token that clients need; default the token in $SEQUIN_TOKEN, or none")
+	flags.StringVar(&f.tokenFile, "token-file", "", "`file` with the token or tokens that clients need; it is read again when it changes; default the token in $SEQUIN_TOKEN, or none")
 	flags.StringVar(&f.cert, "tls-cert", "", "`file` with the certificate chain, for HTTPS; it is read again when it changes")
 	flags.StringVar(&f.key, "tls-key", "", "`file` with the key of the certificate")
 	flags.BoolVar(&f.insecure, "insecure", false, "serve on an address that other machines can reach without a token")
@@ -161,8 +168,7 @@ func (f *serveFlags) setSync(cfg *serve.Config) (err error) {
 
 func (f *serveFlags) setToken(cfg *serve.Config, w world) (err error) {
 	if f.tokenFile != "" {
-		cfg.TokenFile = f.tokenFile
-		cfg.Token, err = cli.ReadToken(f.tokenFile)
+		cfg.Tokens, err = serve.ReadTokens(f.tokenFile, cfg.Logger)
 		return err
 	}
 	token, _ := w.lookup(cli.TokenVariable)

@@ -17,6 +17,15 @@ const largestToken = 64 << 10
 // ReadToken reads the token from a file. Space around it is ignored, such as the newline at the end. It refuses a file of this
 // user that other users may read.
 func ReadToken(file string) (string, error) {
+	text, err := ReadSecret(file)
+	if err != nil {
+		return "", err
+	}
+	return CheckToken(text, file)
+}
+
+// ReadSecret reads a file with tokens. It refuses a file of this user that other users may read.
+func ReadSecret(file string) (string, error) {
 	text, info, err := readToken(file)
 	switch {
 	case err != nil:
@@ -26,7 +35,7 @@ func ReadToken(file string) (string, error) {
 	case len(text) > largestToken:
 		return "", Usage("%s is too large for a token: write one line of random characters into it", file)
 	}
-	return CheckToken(string(text), file)
+	return string(text), nil
 }
 
 // readToken reads no more than shows that a file is too large, so that a device that never ends does no harm.

@@ -20,13 +20,16 @@ type Config struct {
 	Compat    server.Compat // only with Memory
 
 	Addr              string
-	Token             string // "" for none
-	TokenFile         string // where Token comes from; "" for TokenVariable
-	Insecure          bool   // an address that other machines can reach needs no token
-	CertFile, KeyFile string // "" for no TLS
+	Token             string  // of the environment; "" for none
+	Tokens            *Tokens // of a file, in place of Token; nil for none
+	Insecure          bool    // an address that other machines can reach needs no token
+	CertFile, KeyFile string  // "" for no TLS
 	Limits            server.Limits
 	ShutdownTimeout   time.Duration
 
 	Logger *slog.Logger
 	Lookup func(string) (string, bool) // of an environment variable
 }
+
+// hasToken reports whether clients need a token.
+func (c *Config) hasToken() bool { return c.Token != "" || c.Tokens != nil }

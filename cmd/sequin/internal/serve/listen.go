@@ -20,7 +20,7 @@ func listen(cfg *Config) (listener net.Listener, loopback bool, err error) {
 		return nil, false, fmt.Errorf("cannot listen on --addr %s: %w", cfg.Addr, err)
 	}
 	loopback = listener.Addr().(*net.TCPAddr).IP.IsLoopback()
-	if !loopback && cfg.Token == "" && !cfg.Insecure {
+	if !loopback && !cfg.hasToken() && !cfg.Insecure {
 		_ = listener.Close()
 		return nil, false, fmt.Errorf("other machines can reach %s, and there is no token: give one with --token-file or $%s, listen on 127.0.0.1, or add --insecure", listener.Addr(), cli.TokenVariable)
 	}

@@ -87,10 +87,13 @@ func (r *running) build(secure *tls.Config) {
 		Token:        r.cfg.Token,
 		Logger:       r.cfg.Logger,
 		Limits:       r.cfg.Limits,
-		LoopbackOnly: r.loopback && r.cfg.Token == "",
+		LoopbackOnly: r.loopback && !r.cfg.hasToken(),
 		Metrics:      m.handler(),
 		OpenMetrics:  r.loopback,
 		OnRequest:    m.observe,
+	}
+	if r.cfg.Tokens != nil {
+		c.Access = r.cfg.Tokens.Rights
 	}
 	r.store.use(&c)
 	r.api = server.New(c)

@@ -50,17 +50,15 @@ func (r *running) access() string {
 	if !r.loopback {
 		who = "every machine that can reach " + r.listener.Addr().String()
 	}
-	if r.cfg.Token == "" {
+	switch {
+	case !r.cfg.hasToken():
 		return who + ", without a token"
+	case r.cfg.Tokens == nil:
+		return who + ", with the token of $" + cli.TokenVariable
+	case r.cfg.Tokens.single():
+		return who + ", with the token of " + r.cfg.Tokens.file
 	}
-	return who + ", with the token of " + r.tokenPlace()
-}
-
-func (r *running) tokenPlace() string {
-	if r.cfg.TokenFile != "" {
-		return r.cfg.TokenFile
-	}
-	return "$" + cli.TokenVariable
+	return who + ", with the tokens of " + r.cfg.Tokens.file + ": " + r.cfg.Tokens.names()
 }
 
 // firstStream is the stream that the printed command creates.
@@ -71,9 +69,9 @@ const firstStream = "orders"
 func (r *running) command(url string) string {
 	curl := "curl -sS " + url + "/api/streams"
 	switch {
-	case r.cfg.Token != "" && r.cfg.TokenFile != "":
-		curl += ` -H "Authorization: Bearer $(cat ` + quote(r.cfg.TokenFile) + `)"`
-	case r.cfg.Token != "":
+	case r.cfg.Tokens != nil && r.cfg.Tokens.single():
+		curl += ` -H "Authorization: Bearer $(cat ` + quote(r.cfg.Tokens.file) + `)"`
+	case r.cfg.hasToken():
 		curl += ` -H "Authorization: Bearer $` + cli.TokenVariable + `"`
 	}
 	if slices.Contains(r.api.Streams(), firstStream) {
@@ -84,7 +82,7 @@ func (r *running) command(url string) string {
 
 // tokenInGo says how a Go program gets the token.
 func (r *running) tokenInGo() string {
-	if r.cfg.Token == "" {
+	if !r.cfg.hasToken() {
 		return ""
 	}
 	return ", with $" + cli.TokenVariable + " set"

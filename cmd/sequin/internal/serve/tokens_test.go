@@ -1,0 +1,84 @@
+package serve
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/server"
+)
+
+func tokenFile(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "tokens")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
+func TestEachTokenHasItsRights(t *testing.T) {
+	tokens, err := ReadTokens(tokenFile(t, "# ours\nweb send s3cret\n\n  billing\tconsume,read other \r\n"), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	require.Equal(t, server.CanSend, tokens.Rights("s3cret"))
+	require.Equal(t, server.CanConsume|server.CanRead, tokens.Rights("other"))
+	for _, token := range []string{"", "web", "s3cre", "s3cret ", "# ours"} {
+		require.Zero(t, tokens.Rights(token), token)
+	}
+	require.False(t, tokens.single())
+	require.Equal(t, "web (send), billing (read,consume)", tokens.names())
+	tokens, err = ReadTokens(tokenFile(t, "s3cret\n"), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	require.Equal(t, server.AllRights, tokens.Rights("s3cret"))
+	require.True(t, tokens.single())
+}
+
+func TestATokenFileThatIsWrongIsRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                             "there is no token in ",
+		"two words":                    "cannot be sent in a header",
+		"one\ntwo":                     "line 1: write one line with a token, or lines with a name, rights and a token",
+		"a read s3cret\ns3cret2":       "line 2: write one line",
+		"a fly s3cret":                 "line 1: write one line",
+		"a read s3cret\na send s3cre2": "line 2: the name or the token is that of another line",
+		"a read s3cret\nb send s3cret": "line 2: the name or the token is that of another line",
+		"a read s3cr\x01et":            "cannot be sent in a header",
+	} {
+		_, err := ReadTokens(tokenFile(t, text), slog.New(slog.DiscardHandler))
+		require.ErrorContains(t, err, want)
+		require.Equal(t, cli.ExitUsage, cli.ExitCode(err))
+		require.NotContains(t, err.Error(), "s3cr")
+	}
+}
+
+func TestATokenIsReplacedWithoutARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		file := tokenFile(t, "web send s3cret-old\n")
+		write := func(text string) {
+			require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+			time.Sleep(tokensFor)
+		}
+		tokens, err := ReadTokens(file, slog.New(slog.NewTextHandler(&log, nil)))
+		require.NoError(t, err)
+		write("web send s3cret-old\nweb2 send s3cret-new\n")
+		require.Equal(t, server.CanSend, tokens.Rights("s3cret-new"))
+		require.Equal(t, server.CanSend, tokens.Rights("s3cret-old"))
+		write("web2 send s3cret-new\n")
+		require.Zero(t, tokens.Rights("s3cret-old"))
+		write("broken line of s3cret\n")
+		require.Equal(t, server.CanSend, tokens.Rights("s3cret-new"), "the tokens before stay in use")
+		require.Contains(t, log.String(), "cannot be used")
+		require.NoError(t, os.Remove(file))
+		time.Sleep(tokensFor)
+		require.Equal(t, server.CanSend, tokens.Rights("s3cret-new"))
+		write("web2 admin s3cret-new\n")
+		require.Equal(t, server.CanAdmin, tokens.Rights("s3cret-new"))
+		require.NotContains(t, log.String(), "s3cret")
+	})
+}

@@ -1,0 +1,108 @@
+package server
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Rights are what a token may do.
+type Rights uint8
+
+// The rights. Each token may also read a stream and a consumer by name, which clients do before they send or receive.
+const (
+	CanRead    Rights = 1 << iota // list streams, consumers and messages, get messages, and peek
+	CanSend                       // send messages
+	CanConsume                    // receive, ack, nack and peek
+	CanAdmin                      // create, change and delete streams and consumers
+)
+
+// AllRights is what Config.Token may do.
+const AllRights = CanRead | CanSend | CanConsume | CanAdmin
+
+// rightNames are the names of the rights, in the order of the bits.
+var rightNames = []string{"read", "send", "consume", "admin"}
+
+// String returns the names of the rights with commas between them, or "none".
+func (r Rights) String() string {
+	var names []string
+	for i, name := range rightNames {
+		if r&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ",")
+}
+
+// ParseRights reads what String returns. ok is false for an unknown name, and for none.
+func ParseRights(text string) (r Rights, ok bool) {
+	for name := range strings.SplitSeq(text, ",") {
+		found := false
+		for i, known := range rightNames {
+			if name == known {
+				r, found = r|1<<i, true
+			}
+		}
+		if !found {
+			return 0, false
+		}
+	}
+	return r, true
+}
+
+// needs returns the rights of which a request of that shape needs one. A path without a route needs none.
+func needs(shape string) Rights {
+	switch shape {
+	case "GET api/streams", "GET api/streams/*/consumers",
+		"GET api/streams/*/messages", "GET api/streams/*/messages/*", "GET api/streams/*/messages/*/consumer_info":
+		return CanRead
+	case "POST api/streams/*/messages":
+		return CanSend
+	case "GET api/streams/*/consumers/*/messages":
+		return CanRead | CanConsume
+	case "GET api/streams/*/consumers/*/receive", "POST api/streams/*/consumers/*/receive",
+		"POST api/streams/*/consumers/*/ack", "POST api/streams/*/consumers/*/nack",
+		"GET api/sequin_streams/*/receive", "POST api/sequin_streams/*/receive",
+		"POST api/sequin_streams/*/ack", "POST api/sequin_streams/*/nack",
+		"GET api/http_pull_consumers/*/receive", "POST api/http_pull_consumers/*/receive",
+		"POST api/http_pull_consumers/*/ack", "POST api/http_pull_consumers/*/nack":
+		return CanConsume
+	case "GET api/streams/*", "GET api/streams/*/consumers/*", "GET api/sinks/*", homeShape:
+		return AllRights
+	}
+	if isRoute(shape) || slices.Contains(sinkShapes, shape) {
+		return CanAdmin // all others change something; so does a new route until it is listed here
+	}
+	return AllRights
+}
+
+// mayNot returns the answer to a request whose token lacks the right for it, or nil.
+func (c *call) mayNot(shape []byte) error {
+	if c.rights == AllRights {
+		return nil
+	}
+	needed := needs(string(shape))
+	if c.rights&needed != 0 {
+		return nil
+	}
+	return forbidden("Forbidden: this token has the rights " + c.rights.String() + ", and the request needs " +
+		strings.ReplaceAll(needed.String(), ",", " or "))
+}
+
+// rightsOf returns the rights of the request's token; 0 for one that is not known, or none.
+func (s *Server) rightsOf(r *http.Request) Rights {
+	if s.access == nil {
+		if s.authorized(r) {
+			return AllRights
+		}
+		return 0
+	}
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return 0
+	}
+	return s.access(token)
+}
