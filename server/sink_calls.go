@@ -141,10 +141,7 @@ func (c *call) pollSink(k *Sink, n int, wait time.Duration) ([]sink.Delivery, er
 		if len(got) > 0 || changed == nil || wait == 0 {
 			return got, nil
 		}
-		end := k.queue.Wait()
-		ended := c.waitSink(changed, over.C)
-		end()
-		if ended {
+		if c.waitSink(changed, over.C) {
 			return nil, nil
 		}
 	}

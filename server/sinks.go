@@ -176,12 +176,11 @@ func (k *Sink) Name() string { return k.name }
 // ID returns the id of the sink.
 func (k *Sink) ID() string { return k.options.ID }
 
-// SinkState counts what a sink holds.
+// SinkState counts the changes that a sink holds. It is zero when all are acked.
 type SinkState struct {
 	Available   int // changes that a receive could get now
 	Blocked     int // changes that wait for an earlier one of their row
 	Outstanding int // changes that are delivered, and neither settled nor expired
-	Waiting     int // receives in a long poll
 }
 
 // State counts what the sink holds.

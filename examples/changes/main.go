@@ -122,7 +122,7 @@ func commit(table *server.Sink) error {
 func (f *follower) catchUp(ctx context.Context, table *server.Sink) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for s := table.State(); s.Available+s.Blocked+s.Outstanding > 0; s = table.State() {
+	for table.State() != (server.SinkState{}) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -39,7 +39,6 @@ type State struct {
 	Available   int // changes that a receive could get now
 	Blocked     int // changes that wait for an earlier one of their row
 	Outstanding int // changes that are delivered, and neither settled nor expired
-	Waiting     int // receives in a long poll
 }
 
 // Queue is the queue of a sink. Its methods may be called concurrently.
@@ -54,7 +53,6 @@ type Queue struct {
 	leases  []lease // in the order of their ends; some have been settled
 	out     int     // leases that count
 	acked   []*entry
-	waiting int
 	changed chan struct{} // closed when something becomes available
 }
 
@@ -213,24 +211,12 @@ func (q *Queue) Restart(now time.Time) {
 	q.wake()
 }
 
-// Wait counts a receive that waits, until the returned function is called.
-func (q *Queue) Wait() (end func()) {
-	q.addWaiting(1)
-	return func() { q.addWaiting(-1) }
-}
-
-func (q *Queue) addWaiting(n int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.waiting += n
-}
-
 // State counts what the queue holds.
 func (q *Queue) State(now time.Time) State {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.expire(now)
-	s := State{Available: len(q.ready), Outstanding: q.out, Waiting: q.waiting}
+	s := State{Available: len(q.ready), Outstanding: q.out}
 	s.Blocked = len(q.ids) - s.Available - s.Outstanding
 	return s
 }
