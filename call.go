@@ -324,3 +324,68 @@ func (t *looseTime) UnmarshalJSON(text []byte) error {
 	t.Time = wire.ParseTime(text)
 	return nil
 }
+
+// extensions are the additions to the documented API that a server has announced. A Client uses none before the first
+// answer.
+type extensions struct {
+	fencedAcks bool // an ack id belongs to one delivery, so that a repeated ack cannot settle another one
+	parts      bool // the server knows Sequin-Part-Of
+	nackDelay  bool // the server keeps nacked messages back
+}
+
+// The bits of Client.announced.
+const (
+	fencedAcksBit = 1 << iota
+	partsBit
+	nackDelayBit
+)
+
+func (c *Client) extensions() extensions {
+	bits := c.announced.Load()
+	return extensionsOf(bits)
+}
+
+func extensionsOf(bits uint32) extensions {
+	return extensions{fencedAcks: bits&fencedAcksBit != 0, parts: bits&partsBit != 0, nackDelay: bits&nackDelayBit != 0}
+}
+
+// learnExtensions reads the list in the header of an answer. An answer without a list, a proxy's for instance, changes
+// nothing.
+func (c *Client) learnExtensions(h http.Header) {
+	if bits, listed := extensionsIn(h); listed && c.announced.Load() != bits {
+		c.announced.Store(bits)
+	}
+}
+
+// extensionsIn returns the extensions that the header of an answer lists, and whether it has a list.
+func extensionsIn(h http.Header) (bits uint32, listed bool) {
+	lists := h["Sequin-Extensions"]
+	for _, list := range lists {
+		for name := range strings.SplitSeq(list, ",") {
+			switch strings.TrimSpace(name) {
+			case "fenced-acks":
+				bits |= fencedAcksBit
+			case "parts":
+				bits |= partsBit
+			case "nack-delay":
+				bits |= nackDelayBit
+			}
+		}
+	}
+	return bits, len(lists) > 0
+}
+
+// requireExtension returns ErrUnsupported if the server does not announce an extension. Before the first answer that does, it
+// reads the stream to learn what the server announces.
+func (c *Client) requireExtension(ctx context.Context, bit uint32, name, stream string) error {
+	if c.announced.Load()&bit != 0 {
+		return nil
+	}
+	if _, err := c.GetStream(ctx, stream); err != nil {
+		return err
+	}
+	if c.announced.Load()&bit == 0 {
+		return fmt.Errorf("%w: it does not announce the extension %q", ErrUnsupported, name)
+	}
+	return nil
+}

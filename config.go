@@ -179,8 +179,8 @@ type HandlerConfig struct {
 	// first ends while its handler runs.
 	Workers int
 	// BackoffMin and BackoffMax bound the delay of the nack when a handler fails. The delay starts at BackoffMin, doubles
-	// with each failure of the message up to BackoffMax, is jittered, and ends before the lease does. While all handlers
-	// fail, BackoffMin and BackoffMax also bound the pause between two messages that are tried: see Handle. Defaults 500 ms
+	// with each failure of the message up to BackoffMax, and is jittered. Unless the server announces nack-delay, it ends
+	// before the lease does. While all handlers fail, BackoffMin and BackoffMax also bound the pause between two messages that are tried: see Handle. Defaults 500 ms
 	// and 30 s, the default ack_wait.
 	BackoffMin, BackoffMax time.Duration
 	// DeadLetter names the stream for messages that cannot be handled. Without it they are redelivered again and again.

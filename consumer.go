@@ -250,6 +250,8 @@ const (
 	StateAcked     = "acked"     // in MessageInfo only; PeekMessages omits acked messages
 	// StateWithheld means that an earlier message of the same key is not settled yet. Only streams that append have it.
 	StateWithheld = "withheld"
+	// StateDelayed means that a nack keeps the message back. Only servers that announce nack-delay have it.
+	StateDelayed = "delayed"
 	// StatePendingRedelivery means that the message was replaced while it was leased. Only the 2024 server has it.
 	StatePendingRedelivery = "pending_redelivery"
 )
@@ -259,7 +261,7 @@ type DeliveryInfo struct {
 	AckID           string    `json:"ack_id"`
 	DeliverCount    int       `json:"deliver_count"`
 	LastDeliveredAt time.Time `json:"last_delivered_at"`
-	NotVisibleUntil time.Time `json:"not_visible_until"` // the end of the lease
+	NotVisibleUntil time.Time `json:"not_visible_until"` // the end of the lease, or of the delay
 	State           string    `json:"state"`
 }
 

@@ -54,7 +54,7 @@ const (
 // Settlement is what Ack, AckSync, Nack and NackAfter ask of an Acknowledger.
 type Settlement struct {
 	Kind SettlementKind
-	// Delay is how long a Nack is delayed. With 0 it is sent at once.
+	// Delay is how long a Nack keeps the message back. With 0 it is available at once.
 	Delay time.Duration
 	// Sync waits for the server's answer.
 	Sync bool
@@ -107,13 +107,16 @@ func (d Delivery) Nack() error {
 	return d.settle(context.Background(), Settlement{Kind: Nack})
 }
 
-// NackAfter is Nack after a delay. Until then the message stays in flight. The Subscriber keeps the nack, because the
-// server has no delays, and sends it before the lease ends, however long the delay is.
+// NackAfter is Nack, and the message is available again after the delay, at most MaxNackDelay. When a handler of Handle,
+// HandleBatch or Pipe calls it, the message is not counted as failed.
 //
-// When a handler of Handle, HandleBatch or Pipe calls it, the message is not counted as failed.
+// The server keeps the message, if it announces nack-delay. The delay may be longer than the lease, the message takes no room
+// in MaxInFlight, and it stays back when this process ends. It counts toward the consumer's MaxAckPending. Nacks that are
+// sent together share a delay, which is then up to an eighth longer.
 //
-// At most half of MaxInFlight nacks are delayed. If there are more, the nacks that are due first are sent early. A Subscriber
-// that stops sends all of them at once.
+// Any other server has no delays. The Subscriber then keeps the nack, with the message in flight, and sends it before the
+// lease ends, however long the delay is. At most half of MaxInFlight nacks are delayed. If there are more, the nacks that are
+// due first are sent early. A Subscriber that stops sends all of them at once.
 func (d Delivery) NackAfter(delay time.Duration) error {
 	if d.state != nil && !d.state.settled.Load() {
 		d.state.snoozed.Store(true)
@@ -183,9 +186,9 @@ func (b *stateBlock) next(f *fetched) *deliveryState {
 
 // fetched is what the deliveries of one receive have in common. Their states point to it.
 type fetched struct {
-	origin *origin      // that of the Subscriber
-	lease  *lease.Lease // as received
-	fenced bool         // the ack ids belong to these deliveries alone: a settle may be repeated
+	origin     *origin      // that of the Subscriber
+	lease      *lease.Lease // as received
+	extensions extensions   // that the answer announced
 
 	// Only the loop uses these.
 	batch      flow.Batch

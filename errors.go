@@ -43,6 +43,8 @@ var (
 	// ErrMismatch means that EnsureStream or EnsureConsumer found a stream or consumer with that name and other settings.
 	// The text lists the differences.
 	ErrMismatch = errors.New("sequin: exists with other settings")
+	// ErrUnsupported means that the server has no such feature. Nothing was changed.
+	ErrUnsupported = errors.New("sequin: not supported by the server")
 )
 
 // Errors that stand for a server's answer, or for its absence. errors.Is finds those with a status in an [APIError].

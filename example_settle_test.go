@@ -41,6 +41,44 @@ func ExampleDelivery_NackAfter() {
 	// stopped: <nil>
 }
 
+// A program without a Subscriber keeps messages back as well. A server that cannot is told by ErrUnsupported.
+func ExampleClient_NackMessagesAfter() {
+	ctx := context.Background()
+	srv := httptest.NewServer(server.New(server.Config{}))
+	defer srv.Close()
+	client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.CreateStream(ctx, "payments", sequin.StreamOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	consumer, err := client.CreateConsumer(ctx, "payments", "ledger", ">", sequin.ConsumerOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := client.SendMessage(ctx, "payments", "payments.1", "40 EUR"); err != nil {
+		log.Fatal(err)
+	}
+
+	m, err := client.ReceiveMessage(ctx, "payments", consumer.ID)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(m.Key)
+	fmt.Println(client.NackMessagesAfter(ctx, "payments", consumer.ID, time.Hour, []string{m.AckID}))
+	peeked, err := client.PeekMessages(ctx, "payments", consumer.ID, sequin.ListOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(peeked[0].Info.State == sequin.StateDelayed)
+	// Output:
+	// payments.1
+	// <nil>
+	// true
+}
+
 // AckSync returns when the server has confirmed the ack. A delivery is settled once.
 func ExampleDelivery_AckSync() {
 	ctx := context.Background()

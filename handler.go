@@ -115,7 +115,7 @@ func (p *handlerPool) outputsEnded(pub *Publisher, d Delivery, err error) {
 		p.succeeded(batch, p.reportAside)
 	case errors.Is(err, ErrClosed):
 		p.abort(fmt.Errorf("sequin: the pipeline's Publisher: %w", err))
-		_ = d.NackAfter(p.cfg.BackoffMax) // the stop sends the nack, as in returnInterrupted
+		p.sub.settler.returnAtStop(d, p.cfg.BackoffMax)
 	default:
 		p.failed(batch, fmt.Errorf("sequin: send the output messages of %q: %w", clip(d.Key), err), pub.blames(err), p.aside.Go)
 	}

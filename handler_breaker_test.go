@@ -73,7 +73,7 @@ func TestAnIdleOutageCostsOneLongPollAProbe(t *testing.T) {
 }
 
 func TestAnOpenBreakerReturnsBufferedDeliveriesForOtherSubscribers(t *testing.T) {
-	inBothModes(t, func(t *testing.T, w *world) {
+	whereNacksCannotBeDelayed(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 500, time.Minute, sequin.SubscriberConfig{})
 		var b, healthy callLog
 		var down, up atomic.Bool
@@ -202,9 +202,10 @@ func TestAfterAnOutageBadMessagesDoNotDelayTheGoodOnes(t *testing.T) {
 	})
 }
 
-// costsLittle asserts how many requests ten minutes cost when every one of 200 messages fails and MaxInFlight is 100: 50
-// nacks are delayed, for 15 to 30 s each time, and the other messages are tried one at a time.
-func costsLittle(t *testing.T, w *world, cfg sequin.HandlerConfig) {
+// costsLittle asserts how many requests ten minutes cost when every one of 200 messages fails and MaxInFlight is 100: a number
+// of nacks are delayed, for 15 to 30 s each time, and the other messages are tried one at a time. The Subscriber delays 50, and
+// the server all.
+func costsLittle(t *testing.T, w *world, delayed int, cfg sequin.HandlerConfig) {
 	t.Helper()
 	sub := w.backlog(t, 200, time.Minute, sequin.SubscriberConfig{MaxInFlight: 100})
 	var b callLog
@@ -217,7 +218,7 @@ func costsLittle(t *testing.T, w *world, cfg sequin.HandlerConfig) {
 	})
 	sends := w.Count(sequintest.Send)
 	time.Sleep(10 * time.Minute)
-	const most = 50*600/15 + 100
+	most := delayed*600/15 + 100
 	require.LessOrEqual(t, b.count(), most, "calls")
 	require.LessOrEqual(t, len(b.reported()), most+200, "one report for each call, and one for each message")
 	require.LessOrEqual(t, w.Count(sequintest.Send)-sends, most, "sends")
@@ -228,14 +229,17 @@ func costsLittle(t *testing.T, w *world, cfg sequin.HandlerConfig) {
 }
 
 func TestManyPermanentErrorsDoNotCauseABusyLoop(t *testing.T) {
-	inBothModes(t, func(t *testing.T, w *world) { costsLittle(t, w, sequin.HandlerConfig{}) })
+	whereNacksCannotBeDelayed(t, func(t *testing.T, w *world) { costsLittle(t, w, 50, sequin.HandlerConfig{}) })
+	inDocumented(t, func(t *testing.T, w *world) { costsLittle(t, w, 200, sequin.HandlerConfig{}) })
 }
 
 func TestAMissingDeadLetterStreamDoesNotCauseABusyLoop(t *testing.T) {
-	inBothModes(t, func(t *testing.T, w *world) {
-		w.hideMissing()
-		costsLittle(t, w, sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "missing"}})
-	})
+	for delayed, modes := range map[int]func(*testing.T, func(*testing.T, *world)){50: whereNacksCannotBeDelayed, 200: inDocumented} {
+		modes(t, func(t *testing.T, w *world) {
+			w.hideMissing()
+			costsLittle(t, w, delayed, sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "missing"}})
+		})
+	}
 }
 
 func TestAMessageWithAPermanentErrorIsNackedAfterBackoffMax(t *testing.T) {

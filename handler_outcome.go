@@ -97,13 +97,10 @@ func (p *handlerPool) interrupted(err error) bool {
 
 // returnInterrupted returns the deliveries of an interrupted handler to the server, so that another process can receive them
 // at once. If their leases are over, or the stop no longer waits, they are redelivered when their leases end.
-//
-// The nacks are delayed, and the stop sends them after it has cancelled the waiting receives. After an earlier nack the
-// server could deliver the message to a receive that the stop cancels.
 func (p *handlerPool) returnInterrupted(batch []Delivery, err error) {
 	p.logError(slog.LevelInfo, "stops, and interrupted a handler", batch[0], err, "deliveries", len(batch))
 	for _, d := range batch {
-		_ = d.NackAfter(p.cfg.BackoffMax)
+		p.sub.settler.returnAtStop(d, p.cfg.BackoffMax)
 	}
 	p.inconclusive(batch, time.Now())
 }
@@ -157,12 +154,15 @@ func (p *handlerPool) failed(batch []Delivery, err error, counts bool, tell func
 	}
 }
 
-// retry nacks a delivery after its message's backoff, or sends it to the dead letters. A delivery that can no longer be
-// nacked is redelivered when its lease ends.
+// retry nacks a delivery after its message's backoff, or sends it to the dead letters. During a stop the message is returned
+// without a backoff: the failure may come from the stop, and another process can handle it at once. A delivery that can no
+// longer be nacked is redelivered when its lease ends.
 func (p *handlerPool) retry(d Delivery, r failurelog.Record, final bool, tell func(func())) {
 	switch {
 	case r.Dead && p.dead != nil:
 		p.dead.send(d, r, tell)
+	case p.stopping():
+		p.sub.settler.returnAtStop(d, p.cfg.BackoffMax)
 	case r.Dead && final:
 		_ = d.NackAfter(p.cfg.BackoffMax)
 	default:

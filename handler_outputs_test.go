@@ -171,7 +171,7 @@ func TestDeadLettersInFlightTakeAtMostHalfOfMaxInFlight(t *testing.T) {
 }
 
 func TestADeadLetterTakesThePlaceOfADelayedNack(t *testing.T) {
-	inMode(t, server.Documented, func(t *testing.T, w *world) {
+	inDocumentedWithout(t, []string{"nack-delay"}, func(t *testing.T, w *world) {
 		w.deadStream(t)
 		sub := w.backlog(t, 5, 10*time.Minute, sequin.SubscriberConfig{MaxInFlight: 20})
 		hangs := w.hang("dead")

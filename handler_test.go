@@ -69,7 +69,7 @@ func TestHandleNacksAFailedMessageAfterALongerDelayEachTime(t *testing.T) {
 }
 
 func TestHandleCutsTheBackoffToTheLease(t *testing.T) {
-	inBothModes(t, func(t *testing.T, w *world) {
+	whereNacksCannotBeDelayed(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 1, 4*time.Second, sequin.SubscriberConfig{})
 		var b callLog
 		run := w.start(t, func(ctx context.Context) error {

@@ -40,6 +40,27 @@ func inMode(t *testing.T, mode server.Compat, promise func(t *testing.T, w *worl
 	})
 }
 
+// whereNacksCannotBeDelayed runs promise against the servers that keep no message back.
+func whereNacksCannotBeDelayed(t *testing.T, promise func(t *testing.T, w *world)) {
+	t.Helper()
+	t.Run("documented", func(t *testing.T) { inDocumentedWithout(t, []string{"nack-delay"}, promise) })
+	t.Run("aug2024", func(t *testing.T) { inMode(t, server.Aug2024, promise) })
+}
+
+// inDocumented is inMode for the server of the documented behaviour, with all extensions.
+func inDocumented(t *testing.T, promise func(t *testing.T, w *world)) {
+	t.Helper()
+	inMode(t, server.Documented, promise)
+}
+
+// inDocumentedWithout is inMode for a server of the documented behaviour that lacks extensions.
+func inDocumentedWithout(t *testing.T, extensions []string, promise func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		promise(t, newWorld(t, sequintest.Config{WithoutExtensions: extensions}, sequin.Config{}))
+	})
+}
+
 func newWorld(t *testing.T, cfg sequintest.Config, client sequin.Config) *world {
 	t.Helper()
 	srv := sequintest.NewServer(t, cfg)

@@ -267,7 +267,7 @@ func (c *Client) AckMessage(ctx context.Context, stream, consumer, ackID string)
 // delivery its own ack id; there the request is retried after every transient failure. Before anything is sent it
 // returns ErrInvalidAckID, ErrInvalidArgument (no ack ids) or ErrBatchTooLarge.
 func (c *Client) AckMessages(ctx context.Context, stream, consumer string, ackIDs []string) error {
-	return c.settleMessages(ctx, stream, consumer, "ack", ackIDs)
+	return c.settleMessages(ctx, stream, consumer, "ack", 0, ackIDs)
 }
 
 // NackMessage nacks one message: it is available again at once. See NackMessages.
@@ -277,26 +277,47 @@ func (c *Client) NackMessage(ctx context.Context, stream, consumer, ackID string
 
 // NackMessages makes 1 to 1,000 messages available again at once. In all other respects it is like AckMessages.
 func (c *Client) NackMessages(ctx context.Context, stream, consumer string, ackIDs []string) error {
-	return c.settleMessages(ctx, stream, consumer, "nack", ackIDs)
+	return c.settleMessages(ctx, stream, consumer, "nack", 0, ackIDs)
 }
 
-func (c *Client) settleMessages(ctx context.Context, stream, consumer, verb string, ackIDs []string) error {
+// MaxNackDelay is the longest delay of a nack.
+const MaxNackDelay = 7 * 24 * time.Hour
+
+// NackMessagesAfter nacks 1 to 1,000 messages, which become available again after the delay, also when their leases would have
+// ended before. Until then they count toward the consumer's MaxAckPending. The delay is more than 0 and at most
+// MaxNackDelay; fractions of a millisecond are rounded up. On a server that does not announce nack-delay it returns
+// ErrUnsupported; until the Client has seen that announced, it reads the stream first. In all other respects it is like
+// AckMessages.
+func (c *Client) NackMessagesAfter(ctx context.Context, stream, consumer string, delay time.Duration, ackIDs []string) error {
+	if delay <= 0 || delay > MaxNackDelay {
+		return fmt.Errorf("%w: the delay is %v, must be more than 0 and at most %v", ErrInvalidArgument, delay, MaxNackDelay)
+	}
+	if err := checkAckIDs(ackIDs); err != nil {
+		return err
+	}
+	if err := c.requireExtension(ctx, nackDelayBit, "nack-delay", stream); err != nil {
+		return err
+	}
+	return c.settleMessages(ctx, stream, consumer, "nack", delay, ackIDs)
+}
+
+func (c *Client) settleMessages(ctx context.Context, stream, consumer, verb string, delay time.Duration, ackIDs []string) error {
 	if err := checkNames(stream, consumer); err != nil {
 		return err
 	}
 	if err := checkAckIDs(ackIDs); err != nil {
 		return err
 	}
-	return c.settle(ctx, consumerPath(stream, consumer), verb, settleBody(ackIDs), 0, ifFenced)
+	return c.settle(ctx, consumerPath(stream, consumer), verb, settleBody(ackIDs, delay), 0, ifFenced)
 }
 
 // settleBody is the body of an ack or a nack.
-func settleBody(ackIDs []string) *transport.Payload {
+func settleBody(ackIDs []string, delay time.Duration) *transport.Payload {
 	body := wire.AppendSettleHead(nil)
 	for _, id := range ackIDs {
 		body = wire.AppendAckID(body, id)
 	}
-	return &transport.Payload{JSON: wire.AppendSettleTail(body, false)}
+	return &transport.Payload{JSON: wire.AppendSettleTail(body, false, delay)}
 }
 
 // consumerPath is the path of a consumer, below BaseURL.

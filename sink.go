@@ -71,7 +71,7 @@ const noAckID = "00000000-0000-4000-8000-000000000000"
 // findSink returns an error if there is no such sink. An ack of an unknown id changes nothing, and does not need the rights of
 // the management API.
 func (c *Client) findSink(ctx context.Context, sink string, retry retryPolicy) error {
-	return c.settle(ctx, sinkPath(sink), "ack", settleBody([]string{noAckID}), 0, retry)
+	return c.settle(ctx, sinkPath(sink), "ack", settleBody([]string{noAckID}, 0), 0, retry)
 }
 
 // unserved reports whether Sequin answered that it has no such route.
@@ -152,7 +152,7 @@ func (c *Client) settleSink(ctx context.Context, sink, verb string, ackIDs []str
 	if err := errors.Join(checkName("sink", sink), checkAckIDs(ackIDs)); err != nil {
 		return err
 	}
-	return c.settle(ctx, sinkPath(sink), verb, settleBody(ackIDs), 0, ifNotActed)
+	return c.settle(ctx, sinkPath(sink), verb, settleBody(ackIDs, 0), 0, ifNotActed)
 }
 
 // Sink is a sink as the management API of Sequin shows it.

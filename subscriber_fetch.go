@@ -140,11 +140,11 @@ func (lp *subscriberLoop) waitFor(now time.Time) time.Duration {
 // waitedHeader is the header for how long the server waited before it leased the messages, in milliseconds, rounded down.
 const waitedHeader = "Sequin-Waited-Ms"
 
-// fenced reports whether an answer announces that its ack ids belong to its deliveries alone. Announcements of other answers
-// do not count, because they may come from another server.
-func fenced(h http.Header) bool {
-	bits, listed := extensionsIn(h)
-	return listed && bits&fencedAcksBit != 0
+// announcedBy returns the extensions that an answer announces. Announcements of other answers do not count, because several
+// servers may share an address while one is upgraded.
+func announcedBy(h http.Header) extensions {
+	bits, _ := extensionsIn(h)
+	return extensionsOf(bits)
 }
 
 // receive makes one receive and reports its outcome to the loop.
@@ -180,7 +180,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 		if a.knowsWaited {
 			waited = min(time.Duration(ms)*time.Millisecond, arrived.Sub(sent))
 		}
-		a.fetched = &fetched{origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard), fenced: fenced(h)}
+		a.fetched = &fetched{origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard), extensions: announcedBy(h)}
 		return decode(body)
 	})
 	// Sort each answer by seq: the 2024 server returns batches in reverse.

@@ -205,7 +205,7 @@ func (lp *subscriberLoop) sendDelayed(now time.Time) (next time.Time) {
 // sendNow sends nacks that were delayed.
 func (lp *subscriberLoop) sendNow(nacks []lease.Delayed[settling]) {
 	for _, n := range nacks {
-		_ = lp.sub.settler.nack(n.Item, time.Time{}, 0) // no ErrClosed: this goroutine closes the settler later, in closeSettler
+		_ = lp.sub.settler.nack(n.Item, time.Time{}, 0, false) // no ErrClosed: this goroutine closes the settler later, in closeSettler
 	}
 }
 
@@ -309,7 +309,7 @@ func (lp *subscriberLoop) noteStall(now time.Time, c check) {
 	if c.available != (availableMessage{}) && c.available == was.available {
 		lp.stall.logged = true
 		lp.sub.log(slog.LevelWarn, "receives nothing although a message is available: max_ack_pending is probably reached, by deliveries that are "+
-			"not settled or, on the 2024 server in the first five minutes of a consumer, by acked messages; set a larger ConsumerOptions.MaxAckPending",
+			"not settled, by delayed messages or, on the 2024 server in the first five minutes of a consumer, by acked messages; set a larger ConsumerOptions.MaxAckPending",
 			"key", c.available.key, "max_ack_pending", c.consumer.MaxAckPending)
 	}
 }

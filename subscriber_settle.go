@@ -18,10 +18,11 @@ import (
 type settling struct {
 	ackID       string
 	state       *deliveryState
-	delivery    *Delivery // for OnAckError; nil without OnAckError
-	sync        *syncAck  // nil unless AckSync waits for the result
-	undelivered bool      // the program did not see the message
-	unsure      bool      // an earlier attempt may have been carried out
+	delivery    *Delivery     // for OnAckError; nil without OnAckError
+	sync        *syncAck      // nil unless AckSync waits for the result
+	after       time.Duration // how long after the beginning of its lease the message is available again; 0 at once
+	undelivered bool          // the program did not see the message
+	unsure      bool          // an earlier attempt may have been carried out
 }
 
 // The engine's types, for settles.
@@ -92,6 +93,17 @@ func newSettler(sub *Subscriber, repeatAcks bool) *settler {
 // Settle implements Acknowledger. It sends nothing after the deadline. On the 2024 server a redelivery has the same ack id,
 // so that a late ack would settle a message that another program is handling, or even a newer version of it.
 func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error {
+	return s.settle(ctx, d, how, d.state != nil && d.state.fetched.extensions.nackDelay)
+}
+
+// returnAtStop nacks a delivery during a stop, after the stop has cancelled the waiting receives. After an earlier nack the
+// server could deliver the message to a receive that the stop cancels. If there is no stop the nack is sent after the time.
+func (s *settler) returnAtStop(d Delivery, otherwise time.Duration) {
+	_ = s.settle(context.Background(), d, Settlement{Kind: Nack, Delay: otherwise}, false)
+}
+
+// settle settles a delivery. atServer reports whether the server delays a nack; otherwise the Subscriber does.
+func (s *settler) settle(ctx context.Context, d Delivery, how Settlement, atServer bool) error {
 	switch {
 	case d.state == nil || d.state.fetched.origin != s.sub.origin:
 		return ErrNotDelivered
@@ -112,7 +124,7 @@ func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error 
 	s.sub.offer(now)
 	x := s.newSettling(d)
 	if how.Kind == Nack {
-		return s.nack(x, now, how.Delay)
+		return s.nack(x, now, how.Delay, atServer)
 	}
 	if how.Sync {
 		x.sync = &syncAck{result: make(chan error, 1)}
@@ -150,9 +162,12 @@ func (s *settler) refuse(d Delivery, ago time.Duration) error {
 	return fmt.Errorf("%w: key %q, %v ago", ErrLeaseExpired, clip(d.Key), ago)
 }
 
-// nack sends a nack now, or delays it.
-func (s *settler) nack(x settling, now time.Time, delay time.Duration) error {
-	if delay > 0 && s.sub.ledger.Delay(x.state.lease(), x, now.Add(delay)) {
+// nack sends a nack now, or delays it. atServer reports whether the server delays it.
+func (s *settler) nack(x settling, now time.Time, delay time.Duration, atServer bool) error {
+	switch l := x.state.lease(); {
+	case delay > 0 && atServer:
+		x.after = now.Add(min(delay, MaxNackDelay)).Sub(l.Began)
+	case delay > 0 && s.sub.ledger.Delay(l, x, now.Add(delay)):
 		s.sub.wake()
 		return nil
 	}
@@ -177,6 +192,10 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 		}
 		return r
 	}
+	together, rest, delay := splitDelays(b.Items, time.Now())
+	if len(rest) > 0 {
+		return settleResult{Again: []*settleBatch{{Items: together}, {Items: rest}}}
+	}
 	margin := b.Items[0].Item.state.lease().Margin // the shortest of the batch: ack_wait may have changed in between
 	body := bodies.Get(len(b.Items)*settleCost + 64)
 	body.JSON = wire.AppendSettleHead(body.JSON)
@@ -184,7 +203,7 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 		body.JSON = wire.AppendAckID(body.JSON, b.Items[i].Item.ackID)
 		margin = min(margin, b.Items[i].Item.state.lease().Margin)
 	}
-	body.JSON = wire.AppendSettleTail(body.JSON, b.Items[0].Item.undelivered)
+	body.JSON = wire.AppendSettleTail(body.JSON, b.Items[0].Item.undelivered, delay)
 	err := s.sub.client.settle(ctx, s.sub.origin.path, kind.verb(), body, margin, neverRetry)
 	if err == nil {
 		bodies.Put(body)
@@ -206,7 +225,7 @@ func (s *settler) failed(kind SettlementKind, b *settleBatch, err error, margin 
 		err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 		appends := kind == Ack && s.repeatAcks
 		failed, again = batch.Partition(b.Items, func(e *settleEntry) bool {
-			e.Item.unsure = appends || e.Item.state.fetched.fenced
+			e.Item.unsure = appends || e.Item.state.fetched.extensions.fencedAcks
 			return e.Item.unsure
 		})
 	case f.surelyNotActed():
@@ -241,6 +260,31 @@ func splitExpired(items []settleEntry, now time.Time) (valid, expired []settleEn
 		return over
 	}
 	return batch.Partition(items, isExpired)
+}
+
+// remaining returns how long the message is still to be kept back.
+func (x *settling) remaining(now time.Time) time.Duration {
+	if x.after == 0 {
+		return 0
+	}
+	return max(0, x.state.lease().Began.Add(x.after).Sub(now))
+}
+
+// splitDelays splits settles into those of about the same delay, the shortest, and the rest: a request has one delay. It
+// returns the longest delay of the first. Delays that are at most an eighth longer than the shortest share a request, because
+// after a failure of everything each message has a delay of its own, and would need a request of its own.
+func splitDelays(items []settleEntry, now time.Time) (together, rest []settleEntry, delay time.Duration) {
+	shortest := items[0].Item.remaining(now)
+	for i := range items {
+		r := items[i].Item.remaining(now)
+		shortest, delay = min(shortest, r), max(delay, r)
+	}
+	limit := shortest + shortest/8
+	if delay <= limit {
+		return items, nil, delay
+	}
+	together, rest = batch.Partition(items, func(e *settleEntry) bool { return e.Item.remaining(now) > limit })
+	return together, rest, 0
 }
 
 // settled is the engine's Done. A settle that fails after an ambiguous attempt (unsure) has an unknown outcome.

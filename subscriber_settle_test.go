@@ -369,7 +369,7 @@ func TestNackAfterDelaysWithinTheLease(t *testing.T) {
 		{time.Hour, 6*time.Second - time.Second}, // a lease of 8 s, less the margin of 2 s, less half of that for the request
 	} {
 		t.Run(row.delay.String(), func(t *testing.T) {
-			inMode(t, server.Documented, func(t *testing.T, w *world) {
+			inDocumentedWithout(t, []string{"nack-delay"}, func(t *testing.T, w *world) {
 				w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 8 * time.Second})
 				sub := w.subscribe(t, sequin.SubscriberConfig{})
 				w.send(t, "k.1", "x")

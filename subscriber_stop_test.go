@@ -41,9 +41,15 @@ func drain(sub *sequin.Subscriber) {
 // it, because the bubble does not end.
 func inEveryStop(t *testing.T, promise func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error)) {
 	t.Helper()
+	inEveryStopOf(t, inBothModes, promise)
+}
+
+// inEveryStopOf is inEveryStop with the servers that modes chooses.
+func inEveryStopOf(t *testing.T, modes func(*testing.T, func(*testing.T, *world)), promise func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error)) {
+	t.Helper()
 	for name, way := range stops {
 		t.Run(name, func(t *testing.T) {
-			inBothModes(t, func(t *testing.T, w *world) {
+			modes(t, func(t *testing.T, w *world) {
 				cancels := map[*sequin.Subscriber]context.CancelFunc{}
 				open := func(cfg sequin.SubscriberConfig) *sequin.Subscriber {
 					ctx, cancel := context.WithCancel(context.Background())
@@ -378,7 +384,7 @@ func TestAStopSendsPendingSettles(t *testing.T) {
 }
 
 func TestAStopSendsDelayedNacksAtOnce(t *testing.T) {
-	inEveryStop(t, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
+	inEveryStopOf(t, whereNacksCannotBeDelayed, func(t *testing.T, w *world, open func(sequin.SubscriberConfig) *sequin.Subscriber, stop func(*sequin.Subscriber) error) {
 		_, consumer := w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.publish(t, "k", 20)
 		sub := open(sequin.SubscriberConfig{})

@@ -68,6 +68,7 @@ func (w *world) requireDone(t *testing.T) {
 	t.Helper()
 	c := w.consumer(t)
 	require.Zero(t, c.Available, "available")
+	require.Zero(t, c.Delayed, "delayed")
 	require.Empty(t, c.Outstanding, "outstanding")
 }
 

@@ -189,9 +189,9 @@ func TestExtensionsCanBeSwitchedOff(t *testing.T) {
 		off  []string
 		want string
 	}{
-		{nil, "fenced-acks, parts"},
-		{[]string{"parts"}, "fenced-acks"},
-		{[]string{"fenced-acks", "parts"}, ""},
+		{nil, "fenced-acks, parts, nack-delay"},
+		{[]string{"parts"}, "fenced-acks, nack-delay"},
+		{server.Extensions(), ""},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			srv := sequintest.NewServer(t, sequintest.Config{WithoutExtensions: tt.off})
@@ -206,7 +206,7 @@ func TestExtensionsCanBeSwitchedOff(t *testing.T) {
 func TestAnUnknownExtensionFailsTheTest(t *testing.T) {
 	tb := &spy{}
 	message := fatally(func() { sequintest.NewServer(tb, sequintest.Config{WithoutExtensions: []string{"parts", "fences"}}) })
-	require.Equal(t, `sequintest: Config.WithoutExtensions has "fences"; the extensions are fenced-acks, parts`, message)
+	require.Equal(t, `sequintest: Config.WithoutExtensions has "fences"; the extensions are fenced-acks, parts, nack-delay`, message)
 	require.Empty(t, tb.cleanups, "no server was started")
 }
 

@@ -13,10 +13,12 @@ const (
 	fencedAcks = "fenced-acks"
 	// parts says that Sequin-Part-Of headers are read.
 	parts = "parts"
+	// nackDelay says that delay_ms of a nack is read.
+	nackDelay = "nack-delay"
 )
 
 // allExtensions are the extensions of the documented mode, in the order of the header.
-var allExtensions = []string{fencedAcks, parts}
+var allExtensions = []string{fencedAcks, parts, nackDelay}
 
 // Extensions returns the names of the extensions that the documented mode has: what Config.WithoutExtensions may hold.
 func Extensions() []string { return slices.Clone(allExtensions) }

@@ -27,6 +27,7 @@ type ConsumerState struct {
 	ID, Name, Filter string
 	Waiting          int // receives in a long poll
 	Available        int // messages that a receive could get now if there were no max_ack_pending
+	Delayed          int // messages that a nack keeps back
 	Outstanding      []OutstandingState
 }
 
@@ -109,7 +110,7 @@ func inspect(ctx context.Context, found store.Stream) (StreamState, error) {
 func consumerState(c store.ConsumerState) ConsumerState {
 	state := ConsumerState{
 		ID: c.Info.ID, Name: c.Info.Name, Filter: c.Info.Filter,
-		Waiting: c.Waiting, Available: c.Available,
+		Waiting: c.Waiting, Available: c.Available, Delayed: c.Delayed,
 	}
 	for _, o := range c.Outstanding {
 		state.Outstanding = append(state.Outstanding, OutstandingState{

@@ -11,12 +11,12 @@ const (
 	maxLimit     = 10_000
 )
 
-// stateWords are the states of a message in a peek. The word "withheld" is this server's own: the 2024 server keeps one
-// message per key, and withholds none.
-var stateWords = [...]string{store.Available: "available", store.Delivered: "delivered", store.Withheld: "withheld", store.Acked: "acked"}
+// stateWords are the states of a message in a peek. The words "withheld" and "delayed" are this server's own: the 2024
+// server keeps one message per key, and withholds and delays none.
+var stateWords = [...]string{store.Available: "available", store.Delivered: "delivered", store.Withheld: "withheld", store.Acked: "acked", store.Delayed: "delayed"}
 
 // infoWords are the states of a message in consumer_info.
-var infoWords = [...]string{store.Available: "available", store.Delivered: "pending", store.Withheld: "withheld", store.Acked: "acked"}
+var infoWords = [...]string{store.Available: "available", store.Delivered: "pending", store.Withheld: "withheld", store.Acked: "acked", store.Delayed: "delayed"}
 
 func (c *call) listMessages() error {
 	s, err := c.findStream()

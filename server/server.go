@@ -22,7 +22,8 @@
 // The documented mode has some features beyond the documentation. A client may ignore them:
 //
 //   - Every answer below /api/streams has a Sequin-Extensions header, which names the extensions of this server:
-//     fenced-acks says that an ack id belongs to one delivery, and parts says that Sequin-Part-Of is read.
+//     fenced-acks says that an ack id belongs to one delivery, parts that Sequin-Part-Of is read, and nack-delay that delay_ms
+//     of a nack is.
 //   - A send may have an Idempotency-Key header. The server remembers a stream's successful sends of the last 10 minutes by
 //     their key, at most the latest million. A repeat with the same body gets the same answer and changes nothing.
 //   - A send may have a Sequin-Part-Of header: the Idempotency-Keys of earlier sends, each of which contained all its
@@ -34,6 +35,9 @@
 //     request to the moment when the leases began.
 //   - Deliveries have a deliver_count, and each has a new ack_id. A settle with an old ack_id succeeds and does nothing.
 //   - A nack with "undelivered": true does not count the delivery.
+//   - A nack with "delay_ms" of up to 604,800,000 (7 days) makes the messages available after that many milliseconds, also
+//     when the lease would end later. Until then they count toward max_ack_pending, later messages of their keys wait, and
+//     peek shows the state "delayed". A message that replaces a delayed one is available at once.
 //   - When the client of a receive is gone before the answer is written, the messages are available again, and the
 //     delivery does not count.
 //
@@ -135,6 +139,7 @@ type Server struct {
 	faults    storeLog
 	announced []string // the Sequin-Extensions header; empty for none
 	parts     bool     // Sequin-Part-Of headers are read
+	nackDelay bool     // delay_ms of a nack is read
 
 	limits    Limits
 	sinks     sinks
@@ -195,7 +200,7 @@ func New(cfg Config) *Server {
 	if len(extensions) > 0 {
 		s.announced = []string{strings.Join(extensions, ", ")}
 	}
-	s.parts = slices.Contains(extensions, parts)
+	s.parts, s.nackDelay = slices.Contains(extensions, parts), slices.Contains(extensions, nackDelay)
 	if s.store == nil {
 		s.store, s.ownsStore = s.dialect.newStore(), true
 	}

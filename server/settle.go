@@ -1,6 +1,9 @@
 package server
 
 import (
+	"strconv"
+	"time"
+
 	"github.com/sequin-go/sequin/internal/jscan"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
@@ -35,7 +38,18 @@ func (c *call) settle(how store.Settlement) error {
 	if how == store.Nack && in.undelivered && d.undeliveredNacks {
 		how = store.Return
 	}
-	if err := consumer.Settle(c.ctx(), in.ids, how); err != nil {
+	if how == store.Ack || !c.srv.nackDelay {
+		in.delay, in.badDelay = 0, false
+	}
+	switch {
+	case in.badDelay:
+		return errDelay
+	case in.delay > 0:
+		err = consumer.Delay(c.ctx(), in.ids, how, in.delay)
+	default:
+		err = consumer.Settle(c.ctx(), in.ids, how)
+	}
+	if err != nil {
 		return err
 	}
 	return c.ok(map[string]bool{"success": true})
@@ -47,8 +61,14 @@ type settleRequest struct {
 
 	ids         []store.ID
 	undelivered bool
+	delay       time.Duration
+	badDelay    bool
 	invalid     error // what is wrong with the ids of a body that is JSON
 }
+
+// maxDelay is the longest delay of a nack. It is long enough for the next working day after any holiday, and short enough
+// that a wrong unit is noticed.
+const maxDelay = 7 * 24 * time.Hour
 
 // parse parses a body, and returns false if it is not JSON.
 func (in *settleRequest) parse(body []byte) bool {
@@ -77,11 +97,19 @@ func (in *settleRequest) parse(body []byte) bool {
 			in.parseIDs(&s, len(body))
 		case string(name) == "undelivered" && s.Kind() == jscan.Bool:
 			in.undelivered = s.Bool()
+		case string(name) == "delay_ms":
+			in.parseDelay(&s)
 		default:
 			s.Skip()
 		}
 	}
 	return s.Done() == nil
+}
+
+func (in *settleRequest) parseDelay(s *jscan.Scanner) {
+	ms, err := strconv.ParseInt(string(s.Raw()), 10, 64)
+	in.badDelay = err != nil || ms < 0 || ms > maxDelay.Milliseconds()
+	in.delay = time.Duration(ms) * time.Millisecond
 }
 
 // idText is the least length of an id in a body: 36 characters, two quotes and a comma.

@@ -20,7 +20,7 @@ func draw(seed uint64) schedule {
 			s.Stream.RetainUpTo = d.between(5, 100)
 		}
 	}
-	for _, extension := range []string{fencedAcks, parts} {
+	for _, extension := range []string{fencedAcks, parts, nackDelay} {
 		if s.Mode == server.Documented && d.chance(40) {
 			s.Without = append(s.Without, extension)
 		}

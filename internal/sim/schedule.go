@@ -100,10 +100,11 @@ const (
 
 func (k endKind) String() string { return [...]string{"survive", "Close", "cancel", "killed"}[k] }
 
-// The extensions of the embedded server that decide what a client may repeat.
+// The extensions of the embedded server.
 const (
 	fencedAcks = "fenced-acks" // an ack id belongs to one delivery
 	parts      = "parts"       // a part of a send that was stored is not stored again
+	nackDelay  = "nack-delay"  // the server keeps nacked messages back
 )
 
 // has reports whether the server has an extension. The 2024 server has none.

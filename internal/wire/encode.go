@@ -69,9 +69,14 @@ func AppendAckID(b []byte, id string) []byte {
 }
 
 // AppendSettleTail ends the body of an ack or nack, which must have at least one ack id. undelivered reports that no
-// program has seen these messages. A server that knows the member then does not count their deliveries.
-func AppendSettleTail(b []byte, undelivered bool) []byte {
+// program has seen these messages. A server that knows the member then does not count their deliveries. A delay of 0 is left
+// out; a fraction of a millisecond is rounded up.
+func AppendSettleTail(b []byte, undelivered bool, delay time.Duration) []byte {
 	b = append(b[:len(b)-1], ']')
+	if delay > 0 {
+		b = append(b, `,"delay_ms":`...)
+		b = strconv.AppendInt(b, int64((delay+time.Millisecond-1)/time.Millisecond), 10)
+	}
 	if undelivered {
 		b = append(b, `,"undelivered":true`...)
 	}

@@ -45,9 +45,11 @@ func TestAnAckSucceedsOnlyWithSuccess(t *testing.T) {
 
 func TestBodiesAreTheJSONOfTheAPI(t *testing.T) {
 	ids := wire.AppendAckID(wire.AppendAckID(wire.AppendSettleHead(nil), "a"), "b")
-	require.Equal(t, `{"ack_ids":["a","b"]}`, string(wire.AppendSettleTail(ids, false)))
+	require.Equal(t, `{"ack_ids":["a","b"]}`, string(wire.AppendSettleTail(ids, false, 0)))
 	ids = wire.AppendAckID(wire.AppendSettleHead(nil), "a")
-	require.Equal(t, `{"ack_ids":["a"],"undelivered":true}`, string(wire.AppendSettleTail(ids, true)))
+	require.Equal(t, `{"ack_ids":["a"],"undelivered":true}`, string(wire.AppendSettleTail(ids, true, 0)))
+	ids = wire.AppendAckID(wire.AppendSettleHead(nil), "a")
+	require.Equal(t, `{"ack_ids":["a"],"delay_ms":1501}`, string(wire.AppendSettleTail(ids, false, 1500*time.Millisecond+1)))
 	require.Equal(t, `{"batch_size":10}`, string(wire.AppendReceive(nil, 10, 0)))
 	require.Equal(t, `{"batch_size":10,"wait_for":1500}`, string(wire.AppendReceive(nil, 10, 1500*time.Millisecond)))
 }

@@ -213,8 +213,11 @@ func (c *consumer) inspect() (s store.ConsumerState, err error) {
 	}
 	s = store.ConsumerState{Info: f.info, Waiting: f.wait}
 	err = f.views(func(v store.View) bool {
-		if v.State == store.Available {
+		switch v.State {
+		case store.Available:
 			s.Available++
+		case store.Delayed:
+			s.Delayed++
 		}
 		return true
 	})

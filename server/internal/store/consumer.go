@@ -121,8 +121,11 @@ func firstPage(all []View, limit int) []View {
 func (c *consumer) state() ConsumerState {
 	s := ConsumerState{Info: c.info, Waiting: c.waiting.Len(), Outstanding: c.backlog.outstanding()}
 	c.backlog.views(func(v View) bool {
-		if v.State == Available {
+		switch v.State {
+		case Available:
 			s.Available++
+		case Delayed:
+			s.Delayed++
 		}
 		return true
 	})

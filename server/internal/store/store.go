@@ -269,6 +269,7 @@ type ConsumerState struct {
 	Info        ConsumerInfo
 	Waiting     int // places in the queue
 	Available   int // messages
+	Delayed     int // messages
 	Outstanding []Outstanding
 }
 

@@ -179,6 +179,7 @@ func viewShowsTheDelay(f *fixture) {
 	require.Equal(f.t, []string{"b available"}, f.peekWords(store.PeekQuery{Visible: &visible, ListQuery: store.ListQuery{Limit: 9}}))
 	require.Empty(f.t, f.state().Outstanding, "it is on no lease")
 	require.Equal(f.t, 1, f.state().Available)
+	require.Equal(f.t, 1, f.state().Delayed)
 }
 
 func delayOutlivesTheStore(f *fixture) {
