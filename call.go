@@ -331,6 +331,7 @@ type extensions struct {
 	fencedAcks bool // an ack id belongs to one delivery, so that a repeated ack cannot settle another one
 	parts      bool // the server knows Sequin-Part-Of
 	nackDelay  bool // the server keeps nacked messages back
+	extend     bool // leases can be extended
 }
 
 // The bits of Client.announced.
@@ -338,6 +339,7 @@ const (
 	fencedAcksBit = 1 << iota
 	partsBit
 	nackDelayBit
+	extendBit
 )
 
 func (c *Client) extensions() extensions {
@@ -346,7 +348,8 @@ func (c *Client) extensions() extensions {
 }
 
 func extensionsOf(bits uint32) extensions {
-	return extensions{fencedAcks: bits&fencedAcksBit != 0, parts: bits&partsBit != 0, nackDelay: bits&nackDelayBit != 0}
+	return extensions{fencedAcks: bits&fencedAcksBit != 0, parts: bits&partsBit != 0, nackDelay: bits&nackDelayBit != 0,
+		extend: bits&extendBit != 0}
 }
 
 // learnExtensions reads the list in the header of an answer. An answer without a list, a proxy's for instance, changes
@@ -369,6 +372,8 @@ func extensionsIn(h http.Header) (bits uint32, listed bool) {
 				bits |= partsBit
 			case "nack-delay":
 				bits |= nackDelayBit
+			case "extend":
+				bits |= extendBit
 			}
 		}
 	}

@@ -301,6 +301,48 @@ func (c *Client) NackMessagesAfter(ctx context.Context, stream, consumer string,
 	return c.settleMessages(ctx, stream, consumer, "nack", delay, ackIDs)
 }
 
+// MaxExtension is the longest time by which one call extends a lease.
+const MaxExtension = (1<<31 - 1) * time.Millisecond
+
+// ExtendMessages makes the leases of 1 to 1,000 messages end the given time from now, unless they end later already. It returns
+// the ack ids whose leases were out. A message of any other has been settled, or its lease has ended, and it may be delivered to
+// another program. The time is at least 1 ms and at most MaxExtension; fractions of a millisecond are dropped.
+//
+// The request is retried as Config.Retry says, because a repeat does no harm. On a server that does not announce extend
+// it returns ErrUnsupported; until the Client has seen that announced, it reads the stream first. Before anything is sent it
+// returns ErrInvalidAckID, ErrInvalidArgument (no ack ids, or the time) or ErrBatchTooLarge.
+func (c *Client) ExtendMessages(ctx context.Context, stream, consumer string, ackWait time.Duration, ackIDs []string) (extended []string, err error) {
+	if ackWait < time.Millisecond || ackWait > MaxExtension {
+		return nil, fmt.Errorf("%w: the time is %v, must be at least 1ms and at most %v", ErrInvalidArgument, ackWait, MaxExtension)
+	}
+	if err := checkNames(stream, consumer); err != nil {
+		return nil, err
+	}
+	if err := checkAckIDs(ackIDs); err != nil {
+		return nil, err
+	}
+	if err := c.requireExtension(ctx, extendBit, "extend", stream); err != nil {
+		return nil, err
+	}
+	body := wire.AppendSettleHead(nil)
+	for _, id := range ackIDs {
+		body = wire.AppendAckID(body, id)
+	}
+	got, err := decoded[data[extendedJSON]](ctx, c, request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, "extend"),
+		body: &transport.Payload{JSON: wire.AppendExtendTail(body, ackWait)}, retry: idempotent})
+	if err != nil {
+		return nil, err
+	}
+	return *got.Data.Extended, nil
+}
+
+// extendedJSON is the answer to an extension.
+type extendedJSON struct {
+	Extended *[]string `json:"extended"`
+}
+
+func (e *extendedJSON) complete() error { return wire.RequireField(e.Extended != nil, "extended") }
+
 func (c *Client) settleMessages(ctx context.Context, stream, consumer, verb string, delay time.Duration, ackIDs []string) error {
 	if err := checkNames(stream, consumer); err != nil {
 		return err

@@ -18,6 +18,7 @@ const (
 	PeekMessages
 	Ack
 	Nack
+	Extend
 	CreateStream
 	GetStream
 	ListStreams
@@ -48,6 +49,7 @@ var ops = [opCount]struct {
 	PeekMessages:   {"PeekMessages", []string{"GET streams/*/consumers/*/messages"}},
 	Ack:            {"Ack", []string{"POST streams/*/consumers/*/ack", "POST sequin_streams/*/ack", "POST http_pull_consumers/*/ack"}},
 	Nack:           {"Nack", []string{"POST streams/*/consumers/*/nack", "POST sequin_streams/*/nack", "POST http_pull_consumers/*/nack"}},
+	Extend:         {"Extend", []string{"POST streams/*/consumers/*/extend"}},
 	CreateStream:   {"CreateStream", []string{"POST streams"}},
 	GetStream:      {"GetStream", []string{"GET streams/*"}},
 	ListStreams:    {"ListStreams", []string{"GET streams"}},

@@ -53,6 +53,7 @@ var (
 	errWaitFor    = badRequest("Invalid `wait_for`. Must be between 500 and 300,000 milliseconds, or use duration format like '60s', '5m', '1000ms'.")
 	errAckIDs     = badRequest("Invalid ack_ids. Must send a top-level `ack_ids` property that is a non-empty list of valid UUID strings")
 	errDelay      = badRequest("Invalid `delay_ms`. Must be an integer between 0 and %d (7 days)", maxDelay.Milliseconds())
+	errExtension  = badRequest("Invalid `ack_wait_ms`. Must be an integer between 1 and %d", maxInteger)
 
 	errOtherBody = &failure{status: http.StatusUnprocessableEntity, summary: "Idempotency-Key was used with another body"}
 	errPartOf    = badRequest("Invalid Sequin-Part-Of: it must be a list of Idempotency-Keys with commas between them, each of 1 to %d printable ASCII characters without spaces", maxIdempotencyKey)

@@ -15,10 +15,12 @@ const (
 	parts = "parts"
 	// nackDelay says that delay_ms of a nack is read.
 	nackDelay = "nack-delay"
+	// extendLeases says that the route extend exists.
+	extendLeases = "extend"
 )
 
 // allExtensions are the extensions of the documented mode, in the order of the header.
-var allExtensions = []string{fencedAcks, parts, nackDelay}
+var allExtensions = []string{fencedAcks, parts, nackDelay, extendLeases}
 
 // Extensions returns the names of the extensions that the documented mode has: what Config.WithoutExtensions may hold.
 func Extensions() []string { return slices.Clone(allExtensions) }

@@ -170,6 +170,10 @@ func (f failingConsumer) Settle(ctx context.Context, ids []store.ID, how store.S
 	return f.Consumer.Settle(ctx, ids, how)
 }
 
+func (f failingConsumer) Extend(ctx context.Context, ids []store.ID, wait time.Duration) ([]store.ID, error) {
+	return or(ctx, f.s, "Consumer.Extend", func() ([]store.ID, error) { return f.Consumer.Extend(ctx, ids, wait) })
+}
+
 func (f failingConsumer) Delay(ctx context.Context, ids []store.ID, how store.Settlement, delay time.Duration) error {
 	if err := f.s.call(ctx, "Consumer.Delay"); err != nil {
 		return err

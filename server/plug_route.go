@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// shapes are the routes of the API. They are the cases of the switch in route.
+// shapes are the routes of the 2024 server. With extensionShapes they are the cases of the switch in route.
 var shapes = []string{
 	"GET api/streams", "POST api/streams", "GET api/streams/*", "PUT api/streams/*", "PATCH api/streams/*", "DELETE api/streams/*",
 	"POST api/streams/*/messages", "GET api/streams/*/messages", "GET api/streams/*/messages/*", "GET api/streams/*/messages/*/consumer_info",
@@ -15,6 +15,9 @@ var shapes = []string{
 	"POST api/streams/*/consumers/*/receive", "POST api/streams/*/consumers/*/ack", "POST api/streams/*/consumers/*/nack",
 	"GET api/streams/*/consumers/*/messages",
 }
+
+// extensionShapes are the routes of extensions, which the 2024 server does not have.
+var extensionShapes = []string{"POST api/streams/*/consumers/*/extend"}
 
 // homeShape is the shape of the page of the 2024 server.
 const homeShape = "GET "

@@ -59,6 +59,10 @@ func (c *call) route() error {
 		return c.ack()
 	case "POST api/streams/*/consumers/*/nack":
 		return c.nack()
+	case "POST api/streams/*/consumers/*/extend":
+		if c.srv.extends {
+			return c.extend()
+		}
 	case "GET api/streams/*/consumers/*/messages":
 		return c.peek()
 	}

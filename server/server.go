@@ -22,8 +22,8 @@
 // The documented mode has some features beyond the documentation. A client may ignore them:
 //
 //   - Every answer below /api/streams has a Sequin-Extensions header, which names the extensions of this server:
-//     fenced-acks says that an ack id belongs to one delivery, parts that Sequin-Part-Of is read, and nack-delay that delay_ms
-//     of a nack is.
+//     fenced-acks says that an ack id belongs to one delivery, parts that Sequin-Part-Of is read, nack-delay that delay_ms of
+//     a nack is, and extend that leases can be extended.
 //   - A send may have an Idempotency-Key header. The server remembers a stream's successful sends of the last 10 minutes by
 //     their key, at most the latest million. A repeat with the same body gets the same answer and changes nothing.
 //   - A send may have a Sequin-Part-Of header: the Idempotency-Keys of earlier sends, each of which contained all its
@@ -38,6 +38,9 @@
 //   - A nack with "delay_ms" of up to 604,800,000 (7 days) makes the messages available after that many milliseconds, also
 //     when the lease would end later. Until then they count toward max_ack_pending, later messages of their keys wait, and
 //     peek shows the state "delayed". A message that replaces a delayed one is available at once.
+//   - POST …/consumers/:consumer/extend with {"ack_ids":[…],"ack_wait_ms":30000} makes the leases end that many milliseconds from
+//     now, unless they end later. The answer {"data":{"extended":[…]}} has the ack ids whose leases are out. An id that it
+//     does not have was settled, or its lease has ended.
 //   - When the client of a receive is gone before the answer is written, the messages are available again, and the
 //     delivery does not count.
 //
@@ -140,6 +143,7 @@ type Server struct {
 	announced []string // the Sequin-Extensions header; empty for none
 	parts     bool     // Sequin-Part-Of headers are read
 	nackDelay bool     // delay_ms of a nack is read
+	extends   bool     // leases can be extended
 
 	limits    Limits
 	sinks     sinks
@@ -201,6 +205,7 @@ func New(cfg Config) *Server {
 		s.announced = []string{strings.Join(extensions, ", ")}
 	}
 	s.parts, s.nackDelay = slices.Contains(extensions, parts), slices.Contains(extensions, nackDelay)
+	s.extends = slices.Contains(extensions, extendLeases)
 	if s.store == nil {
 		s.store, s.ownsStore = s.dialect.newStore(), true
 	}

@@ -13,27 +13,11 @@ func (c *call) ack() error { return c.settle(store.Ack) }
 func (c *call) nack() error { return c.settle(store.Nack) }
 
 func (c *call) settle(how store.Settlement) error {
-	buf, err := c.jsonBody()
-	defer putBuffer(buf)
-	if err != nil {
-		return err
-	}
 	d := &c.srv.dialect
 	in := settleRequest{plug: d.plug, invalid: errAckIDs}
-	if !in.parse(*buf) {
-		return c.malformed(*buf)
-	}
-	if d.plug && (in.invalid != nil || c.plug.params != nil) {
-		if err := c.plugAckIDs(&in, *buf); err != nil {
-			return err
-		}
-	}
-	consumer, err := c.findReceiver()
+	consumer, err := c.readSettle(&in)
 	if err != nil {
 		return err
-	}
-	if in.invalid != nil {
-		return in.invalid
 	}
 	if how == store.Nack && in.undelivered && d.undeliveredNacks {
 		how = store.Return
@@ -55,7 +39,50 @@ func (c *call) settle(how store.Settlement) error {
 	return c.ok(map[string]bool{"success": true})
 }
 
-// settleRequest is the parsed body of an ack or a nack.
+// extend extends leases. Only the documented mode has this route.
+func (c *call) extend() error {
+	in := settleRequest{invalid: errAckIDs, badWait: true}
+	consumer, err := c.readSettle(&in)
+	if err != nil {
+		return err
+	}
+	if in.badWait || in.wait <= 0 {
+		return errExtension
+	}
+	ids, err := consumer.Extend(c.ctx(), in.ids, in.wait)
+	if err != nil {
+		return err
+	}
+	extended := make([]string, len(ids))
+	for i, id := range ids {
+		extended[i] = id.String()
+	}
+	return c.ok(map[string]any{"data": map[string]any{"extended": extended}})
+}
+
+// readSettle reads the body of an ack, a nack or an extension, and finds the consumer.
+func (c *call) readSettle(in *settleRequest) (store.Consumer, error) {
+	buf, err := c.jsonBody()
+	defer putBuffer(buf)
+	if err != nil {
+		return nil, err
+	}
+	if !in.parse(*buf) {
+		return nil, c.malformed(*buf)
+	}
+	if in.plug && (in.invalid != nil || c.plug.params != nil) {
+		if err := c.plugAckIDs(in, *buf); err != nil {
+			return nil, err
+		}
+	}
+	consumer, err := c.findReceiver()
+	if err != nil {
+		return nil, err
+	}
+	return consumer, in.invalid
+}
+
+// settleRequest is the parsed body of an ack, a nack or an extension.
 type settleRequest struct {
 	plug bool // ids are read as the 2024 server does, and of several members of one name the first counts, not the last
 
@@ -63,6 +90,8 @@ type settleRequest struct {
 	undelivered bool
 	delay       time.Duration
 	badDelay    bool
+	wait        time.Duration // of an extension
+	badWait     bool
 	invalid     error // what is wrong with the ids of a body that is JSON
 }
 
@@ -98,7 +127,9 @@ func (in *settleRequest) parse(body []byte) bool {
 		case string(name) == "undelivered" && s.Kind() == jscan.Bool:
 			in.undelivered = s.Bool()
 		case string(name) == "delay_ms":
-			in.parseDelay(&s)
+			in.delay, in.badDelay = milliseconds(&s, maxDelay.Milliseconds())
+		case string(name) == "ack_wait_ms":
+			in.wait, in.badWait = milliseconds(&s, maxInteger)
 		default:
 			s.Skip()
 		}
@@ -106,10 +137,10 @@ func (in *settleRequest) parse(body []byte) bool {
 	return s.Done() == nil
 }
 
-func (in *settleRequest) parseDelay(s *jscan.Scanner) {
+// milliseconds reads a number of milliseconds, from 0 to most.
+func milliseconds(s *jscan.Scanner, most int64) (d time.Duration, invalid bool) {
 	ms, err := strconv.ParseInt(string(s.Raw()), 10, 64)
-	in.badDelay = err != nil || ms < 0 || ms > maxDelay.Milliseconds()
-	in.delay = time.Duration(ms) * time.Millisecond
+	return time.Duration(ms) * time.Millisecond, err != nil || ms < 0 || ms > most
 }
 
 // idText is the least length of an id in a body: 36 characters, two quotes and a comma.

@@ -68,6 +68,12 @@ func AppendAckID(b []byte, id string) []byte {
 	return append(b, `",`...)
 }
 
+// AppendExtendTail ends the body of an extension, which begins as that of an ack does.
+func AppendExtendTail(b []byte, ackWait time.Duration) []byte {
+	b = append(b[:len(b)-1], `],"ack_wait_ms":`...)
+	return append(strconv.AppendInt(b, ackWait.Milliseconds(), 10), '}')
+}
+
 // AppendSettleTail ends the body of an ack or nack, which must have at least one ack id. undelivered reports that no
 // program has seen these messages. A server that knows the member then does not count their deliveries. A delay of 0 is left
 // out; a fraction of a millisecond is rounded up.

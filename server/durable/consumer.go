@@ -76,6 +76,11 @@ func (c *consumer) apply(rec seglog.Record, in *binary.Reader) {
 		if in.Err() == nil {
 			c.backlog.Settle(r.deliveries, r.how, r.now, r.delay)
 		}
+	case kindExtend:
+		r := readSettle(in, rec.Kind, c.cid)
+		if in.Err() == nil {
+			c.backlog.Extend(r.deliveries, r.now, r.delay)
+		}
 	case kindExpire:
 		c.backlog.Expire(in.Int())
 	}

@@ -179,6 +179,36 @@ func (h *consumerHandle) Delay(ctx context.Context, ids []store.ID, how store.Se
 	})
 }
 
+func (h *consumerHandle) Extend(ctx context.Context, ids []store.ID, wait time.Duration) (extended []store.ID, err error) {
+	err = h.change(ctx, func(c *consumer) (seglog.Pos, error) {
+		now, opening := c.stream.store.clock.now(), c.stream.store.opening
+		c.expire(now)
+		pos := c.stream.newest
+		var changed []backlog.Delivery
+		for _, id := range ids {
+			d, ok := delivery(c.salt, id, opening)
+			if !ok || !c.backlog.OnLease(d, now) {
+				continue
+			}
+			extended = append(extended, id)
+			if c.backlog.Extends(d, now+int64(wait)) {
+				changed = append(changed, d)
+			}
+		}
+		if len(changed) > 0 {
+			r := newSettleRecord(c.cid, now, backlog.Nack, int64(wait), changed)
+			pos = c.record(kindExtend, r.appendTo)
+			c.backlog.Extend(r.deliveries, r.now, r.delay)
+		}
+		c.waiting.Update()
+		return pos, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return extended, nil
+}
+
 // deliveries returns those that a settle of the ids changes.
 func (c *consumer) deliveries(ids []store.ID, how backlog.How, now int64) []backlog.Delivery {
 	opening := c.stream.store.opening

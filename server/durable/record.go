@@ -26,6 +26,7 @@ const (
 	kindMoved   // messages that cleaning has copied
 	kindNothing // it only moves the end of the log
 	kindDelay   // a settle with a delay
+	kindExtend  // an extension of leases
 	kindsEnd    // this and higher kinds are those of newer programs
 )
 
@@ -101,12 +102,12 @@ func readLimits(in *binary.Reader) (l store.ConsumerLimits) {
 	return l
 }
 
-// settleRecord ends leases.
+// settleRecord ends leases, or extends them.
 type settleRecord struct {
 	cid        uint64
 	now        int64
 	how        backlog.How
-	delay      int64              // nanoseconds, 0 for none
+	delay      int64              // nanoseconds, 0 for none; of an extension the new length of the leases
 	deliveries []backlog.Delivery // by ascending seq, each once
 }
 
@@ -157,7 +158,7 @@ func (r *settleRecord) appendTo(dst []byte) []byte {
 
 func readSettle(in *binary.Reader, kind byte, cid uint64) (r settleRecord) {
 	r.cid, r.now, r.how = cid, in.Int(), backlog.How(in.Byte())
-	if kind == kindDelay {
+	if kind != kindSettle {
 		r.delay = in.Int()
 	}
 	var d backlog.Delivery

@@ -134,6 +134,11 @@ func (r *randomOperations) settle(ctx context.Context) {
 			ids = append(ids, recent[r.random.IntN(len(recent))])
 		}
 	}
+	if r.random.IntN(6) == 0 {
+		_, err := c.Extend(ctx, ids, time.Duration(r.random.IntN(90))*time.Second)
+		require.NoError(r.t, err)
+		return
+	}
 	if r.random.IntN(4) == 0 {
 		delay := time.Duration(r.random.IntN(60)) * time.Second
 		require.NoError(r.t, c.Delay(ctx, ids, store.Nack+store.Settlement(r.random.IntN(2)), delay))

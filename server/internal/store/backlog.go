@@ -14,6 +14,8 @@ type backlog interface {
 	// settle ends the leases with these ids. It ignores other ids. With a delay, which comes with Nack and Return only, the
 	// messages become available after it.
 	settle(ids []ID, how Settlement, delay time.Duration)
+	// extend makes the leases with these ids end wait from now, unless they end later, and returns the ids that it found.
+	extend(ids []ID, wait time.Duration) []ID
 	waitqueue.Source
 
 	// limitsChanged applies changed limits.

@@ -176,6 +176,9 @@ func (b *aug2024Backlog) settle(ids []ID, how Settlement, _ time.Duration) {
 	}
 }
 
+// extend finds no leases: the 2024 server extends none.
+func (b *aug2024Backlog) extend([]ID, time.Duration) []ID { return nil }
+
 func (b *aug2024Backlog) ack(it *item) {
 	if !time.Now().Before(b.keepUntil) {
 		b.delete(it)

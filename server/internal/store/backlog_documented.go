@@ -17,7 +17,7 @@ type documentedBacklog struct {
 	heads   map[string]*item // by key
 	ready   readyHeap
 	leases  leases
-	delayed delayedHeap
+	delayed endHeap
 	items   items
 }
 
@@ -160,12 +160,27 @@ func (b *documentedBacklog) settle(ids []ID, how Settlement, delay time.Duration
 	for _, id := range ids {
 		if it := b.items.find(id); it != nil && b.endLease(it, how) {
 			if delay > 0 {
+				it.where = inDelayed
 				b.delayed.add(it, now.Add(delay))
 			} else {
 				b.ready.push(it)
 			}
 		}
 	}
+}
+
+func (b *documentedBacklog) extend(ids []ID, wait time.Duration) (extended []ID) {
+	now := time.Now()
+	b.expire(now)
+	for _, id := range ids {
+		it := b.items.find(id)
+		if it == nil {
+			continue
+		}
+		extended = append(extended, id)
+		b.leases.extend(it, now.Add(wait))
+	}
+	return extended
 }
 
 // endLease ends a lease. It reports whether the message is to be delivered again: the item is then in no heap.
@@ -191,13 +206,18 @@ func (b *documentedBacklog) expire(now time.Time) {
 	}
 	for end, ok := b.delayed.nextEnd(); ok && !end.After(now); end, ok = b.delayed.nextEnd() {
 		it := b.delayed[0]
-		b.delayed.remove(it)
+		b.endDelay(it)
 		if b.exhausted(it) { // the limit was lowered meanwhile
 			b.advance(it)
 		} else {
 			b.ready.push(it)
 		}
 	}
+}
+
+func (b *documentedBacklog) endDelay(it *item) {
+	b.delayed.remove(it)
+	it.where = inNoHeap
 }
 
 // advance removes the item's message from the backlog. The next live message of the key takes its place. If there is none,
@@ -233,8 +253,8 @@ func (b *documentedBacklog) removed(e *entry) {
 	switch {
 	case it.leased() && e.dropped:
 		b.endLease(it, Ack)
-	case it.delayed:
-		b.delayed.remove(it)
+	case it.where == inDelayed:
+		b.endDelay(it)
 		b.advance(it)
 	case !it.leased():
 		b.ready.remove(it)

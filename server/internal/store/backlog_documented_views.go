@@ -56,7 +56,7 @@ func (b *documentedBacklog) headView(it *item) View {
 	switch {
 	case it.leased():
 		v.State, v.NotVisibleUntil = Delivered, it.until.UnixMicro()
-	case it.delayed:
+	case it.where == inDelayed:
 		v.State, v.NotVisibleUntil = Delayed, it.until.UnixMicro()
 	}
 	return v

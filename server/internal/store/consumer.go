@@ -74,6 +74,15 @@ func (c *consumer) settle(ids []ID, how Settlement, delay time.Duration) error {
 	return nil
 }
 
+func (c *consumer) extend(ids []ID, wait time.Duration) ([]ID, error) {
+	if c.ended != nil {
+		return nil, c.ended
+	}
+	extended := c.backlog.extend(ids, wait)
+	c.waiting.Update() // a lease that has expired meanwhile may have made a message available
+	return extended, nil
+}
+
 func (c *consumer) end(err error) {
 	if c.ended == nil {
 		c.ended = err

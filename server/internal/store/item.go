@@ -9,21 +9,30 @@ type item struct {
 	later []*entry // later messages of the key, which wait for this one; documented backlogs only
 
 	id     ID
-	slot   uint32   // index in the backlog's slots
-	index  int      // in the ready heap or that of the delayed, -1 when it is in neither
+	slot   uint32 // index in the backlog's slots
+	where  itemHeap
+	index  int      // in the ready heap, or in that of where; -1 when it is in none
 	row    rowState // in the 2024 server's backlog only
 	count  int      // deliveries of entry
 	lastAt int64    // of the last delivery, in microseconds since 1970
 
-	delayed    bool      // it is in the heap of the delayed
 	until      time.Time // end of the lease or of the delay
-	list       *itemList // of leases with the same duration, nil when not on lease
+	list       *itemList // of leases with the same duration, nil when it is in none
 	prev, next *item     // in list
 }
 
-func (it *item) isReady() bool { return it.index >= 0 && !it.delayed }
+// itemHeap says in which heap of ends an item is.
+type itemHeap uint8
 
-func (it *item) leased() bool { return it.list != nil }
+const (
+	inNoHeap   itemHeap = iota // in none
+	inDelayed                  // that of the delayed
+	inExtended                 // that of the extended leases
+)
+
+func (it *item) isReady() bool { return it.index >= 0 && it.where == inNoHeap }
+
+func (it *item) leased() bool { return it.list != nil || it.where == inExtended }
 
 // itemList is a doubly linked list of items. An item is in at most one.
 type itemList struct{ first, last *item }

@@ -8,10 +8,12 @@ import (
 
 // leases holds the items on lease, in one queue for each lease duration. Within a queue leases end in the order they
 // began, so that adding, removing and finding the next expiry take no search. There is more than one queue only after a
-// consumer's ack_wait has changed while leases were out.
+// consumer's ack_wait has changed while leases were out. A lease that is extended moves to a heap, because a client may
+// extend each by another duration.
 type leases struct {
-	queues []*leaseQueue
-	count  int
+	queues   []*leaseQueue
+	extended endHeap
+	count    int
 }
 
 type leaseQueue struct {
@@ -47,8 +49,28 @@ func (l *leases) queue(wait time.Duration) *leaseQueue {
 }
 
 func (l *leases) remove(it *item) {
-	it.list.remove(it)
+	l.take(it)
 	l.count--
+}
+
+// take takes an item out of its queue or heap.
+func (l *leases) take(it *item) {
+	if it.where == inExtended {
+		l.extended.remove(it)
+		it.where = inNoHeap
+	} else {
+		it.list.remove(it)
+	}
+}
+
+// extend makes a lease end at until, unless it ends later.
+func (l *leases) extend(it *item, until time.Time) {
+	if !it.until.Before(until) {
+		return
+	}
+	l.take(it)
+	it.where = inExtended
+	l.extended.add(it, until)
 }
 
 // nextExpiry returns when the next lease ends; ok is false when none is out.
@@ -74,7 +96,15 @@ func (l *leases) soonest() *item {
 			first = it
 		}
 	}
+	if len(l.extended) > 0 && (first == nil || l.extended[0].until.Before(first.until)) {
+		return l.extended[0]
+	}
 	return first
+}
+
+func (it *item) outstanding() Outstanding {
+	at := time.UnixMicro(it.lastAt)
+	return Outstanding{Delivery{Message: it.entry.message(), ID: it.id, Count: it.count, At: at}, it.until}
 }
 
 // list returns the leases by ascending seq.
@@ -82,8 +112,11 @@ func (l *leases) list() []Outstanding {
 	out := make([]Outstanding, 0, l.count)
 	for _, q := range l.queues {
 		for it := q.items.first; it != nil; it = it.next {
-			out = append(out, Outstanding{Delivery{Message: it.entry.message(), ID: it.id, Count: it.count, At: it.until.Add(-q.wait)}, it.until})
+			out = append(out, it.outstanding())
 		}
+	}
+	for _, it := range l.extended {
+		out = append(out, it.outstanding())
 	}
 	slices.SortFunc(out, func(a, b Outstanding) int { return cmp.Compare(a.Seq, b.Seq) })
 	return out

@@ -152,6 +152,12 @@ func (c *consumer) Delay(_ context.Context, ids []ID, how Settlement, delay time
 	return c.settle(ids, how, delay)
 }
 
+func (c *consumer) Extend(_ context.Context, ids []ID, wait time.Duration) ([]ID, error) {
+	c.stream.mu.Lock()
+	defer c.stream.mu.Unlock()
+	return c.extend(ids, wait)
+}
+
 func (c *consumer) Peek(_ context.Context, q PeekQuery) ([]View, error) {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()

@@ -108,6 +108,9 @@ type Consumer interface {
 	// after the delay. Until then they count toward MaxAckPending. A message that is replaced meanwhile takes its delay with
 	// it: the message that replaces it is available at once. Delay ignores an id that no lease has.
 	Delay(ctx context.Context, ids []ID, how Settlement, delay time.Duration) error
+	// Extend makes the leases with these ids end wait from now, unless they end later already, and returns the ids whose
+	// leases are out, in the order of ids. It ignores an id that no lease has.
+	Extend(ctx context.Context, ids []ID, wait time.Duration) (extended []ID, err error)
 	// Peek lists messages that are not settled, in the order of their seq. It leases none. It may stop early as List does.
 	Peek(context.Context, PeekQuery) ([]View, error)
 	// State returns a copy of the consumer's state, for inspection.

@@ -199,6 +199,21 @@ func (c *modelConsumer) settle(ids []store.ID, how store.Settlement, delay time.
 	}
 }
 
+func (c *modelConsumer) extend(ids []store.ID, wait time.Duration) (extended []store.ID) {
+	c.expire()
+	for _, id := range ids {
+		for _, s := range c.states {
+			if s.onLease() && s.id == id {
+				extended = append(extended, id)
+				if until := time.Now().Add(wait); until.After(s.until) {
+					s.until = until
+				}
+			}
+		}
+	}
+	return extended
+}
+
 func (c *modelConsumer) available() (n int) {
 	c.expire()
 	for _, x := range c.model.messages {

@@ -97,8 +97,10 @@ func (s *scenario) run(steps int) {
 			s.repeat()
 		case n < 60:
 			s.receiveSome(p)
-		case n < 80:
+		case n < 75:
 			s.settleSome(p)
+		case n < 80:
+			s.extendSome(p)
 		case n < 88:
 			s.pass(time.Duration(s.random.IntN(2000)) * time.Millisecond)
 		case n < 89:
@@ -187,15 +189,27 @@ func (s *scenario) receiveSome(p *pair) {
 	}
 }
 
-// settleSome settles some of the latest ids, most of which are settled or have expired already.
-func (s *scenario) settleSome(p *pair) {
-	var ids []store.ID
+// someIDs returns some of the latest ids, most of which are settled or have expired already.
+func (s *scenario) someIDs(p *pair) (ids []store.ID) {
 	for range s.random.IntN(4) {
 		if len(p.ids) > 0 {
 			recent := p.ids[max(0, len(p.ids)-8):]
 			ids = append(ids, recent[s.random.IntN(len(recent))])
 		}
 	}
+	return ids
+}
+
+func (s *scenario) extendSome(p *pair) {
+	ids, wait := s.someIDs(p), time.Duration(s.random.IntN(6000))*time.Millisecond
+	s.say("extend ", p.name, " ", wait, " ", ids)
+	extended, err := p.store.Extend(s.f.t.Context(), ids, wait)
+	require.NoError(s.f.t, err, s.steps)
+	require.Equal(s.f.t, p.model.extend(ids, wait), extended, s.steps)
+}
+
+func (s *scenario) settleSome(p *pair) {
+	ids := s.someIDs(p)
 	how, delay := store.Settlement(s.random.IntN(3)), time.Duration(0)
 	if how != store.Ack && s.random.IntN(2) == 0 {
 		delay = time.Duration(s.random.IntN(3000)) * time.Millisecond

@@ -53,6 +53,29 @@ func (b *Backlog) findMet(seq int64) (it *item, index int) {
 	return nil, 0
 }
 
+// OnLease reports whether a delivery is on lease at that time.
+func (b *Backlog) OnLease(d Delivery, now int64) bool {
+	it := b.bySeq[d.Seq]
+	return it != nil && it.leased && !it.delayed && it.lease == d.Lease && it.until > now
+}
+
+// Extends reports whether an extension to until changes the lease of a delivery that is on lease.
+func (b *Backlog) Extends(d Delivery, until int64) bool { return b.bySeq[d.Seq].until < until }
+
+// Extend applies an extension of deliveries that are on lease: their leases end length from now, unless they end later.
+func (b *Backlog) Extend(deliveries []Delivery, now, length int64) {
+	b.Expire(now)
+	for _, d := range deliveries {
+		if !b.OnLease(d, now) || !b.Extends(d, now+length) {
+			continue
+		}
+		it := b.bySeq[d.Seq]
+		b.out.remove(it)
+		it.length, it.until = length, now+length
+		b.out.push(it)
+	}
+}
+
 // Settle applies a settle of deliveries that matter. With a delay, which comes with Nack and Return only, the messages are
 // ready after it.
 func (b *Backlog) Settle(deliveries []Delivery, how How, now, delay int64) {

@@ -135,6 +135,10 @@ func (c *consumer) Settle(ctx context.Context, ids []store.ID, how store.Settlem
 	return err
 }
 
+func (c *consumer) Extend(ctx context.Context, ids []store.ID, wait time.Duration) ([]store.ID, error) {
+	return onConsumer(ctx, c, func(ctx context.Context, h store.Consumer) ([]store.ID, error) { return h.Extend(ctx, ids, wait) })
+}
+
 func (c *consumer) Delay(ctx context.Context, ids []store.ID, how store.Settlement, delay time.Duration) error {
 	_, err := onConsumer(ctx, c, func(ctx context.Context, h store.Consumer) (int, error) { return 0, h.Delay(ctx, ids, how, delay) })
 	return err
