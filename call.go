@@ -332,6 +332,7 @@ type extensions struct {
 	parts      bool // the server knows Sequin-Part-Of
 	nackDelay  bool // the server keeps nacked messages back
 	extend     bool // leases can be extended
+	paging     bool // lists read bounds of seqs
 }
 
 // The bits of Client.announced.
@@ -340,6 +341,7 @@ const (
 	partsBit
 	nackDelayBit
 	extendBit
+	pagingBit
 )
 
 func (c *Client) extensions() extensions {
@@ -349,7 +351,7 @@ func (c *Client) extensions() extensions {
 
 func extensionsOf(bits uint32) extensions {
 	return extensions{fencedAcks: bits&fencedAcksBit != 0, parts: bits&partsBit != 0, nackDelay: bits&nackDelayBit != 0,
-		extend: bits&extendBit != 0}
+		extend: bits&extendBit != 0, paging: bits&pagingBit != 0}
 }
 
 // learnExtensions reads the list in the header of an answer. An answer without a list, a proxy's for instance, changes
@@ -374,23 +376,10 @@ func extensionsIn(h http.Header) (bits uint32, listed bool) {
 				bits |= nackDelayBit
 			case "extend":
 				bits |= extendBit
+			case "paging":
+				bits |= pagingBit
 			}
 		}
 	}
 	return bits, len(lists) > 0
-}
-
-// requireExtension returns ErrUnsupported if the server does not announce an extension. Before the first answer that does, it
-// reads the stream to learn what the server announces.
-func (c *Client) requireExtension(ctx context.Context, bit uint32, name, stream string) error {
-	if c.announced.Load()&bit != 0 {
-		return nil
-	}
-	if _, err := c.GetStream(ctx, stream); err != nil {
-		return err
-	}
-	if c.announced.Load()&bit == 0 {
-		return fmt.Errorf("%w: it does not announce the extension %q", ErrUnsupported, name)
-	}
-	return nil
 }

@@ -288,7 +288,7 @@ type PeekedMessage struct {
 func (m *PeekedMessage) complete() error { return m.Message.complete() }
 
 // PeekMessages returns messages that the consumer has not acked, without leasing them: up to 100, or up to opts.Limit.
-// Before anything is sent it returns ErrInvalidArgument (Limit, Sort) or ErrInvalidPattern. If there is no such stream or
+// Before anything is sent it returns ErrInvalidArgument (Limit, Sort, a bound) or ErrInvalidPattern. If there is no such stream or
 // consumer the error is ErrNotFound.
 func (c *Client) PeekMessages(ctx context.Context, stream, consumer string, opts ListOptions) ([]PeekedMessage, error) {
 	if err := checkNames(stream, consumer); err != nil {
@@ -296,6 +296,9 @@ func (c *Client) PeekMessages(ctx context.Context, stream, consumer string, opts
 	}
 	q, err := opts.query()
 	if err != nil {
+		return nil, err
+	}
+	if err := c.requireBounds(ctx, stream, opts); err != nil {
 		return nil, err
 	}
 	return list[PeekedMessage](ctx, c, path("api", "streams", stream, "consumers", consumer, "messages"), q)

@@ -86,6 +86,28 @@ func ExampleClient_ListMessages() {
 	// <nil>
 }
 
+// AllMessages reads a stream of any length, in pages.
+func ExampleClient_AllMessages() {
+	ctx := context.Background()
+	client, stop := exampleServer(ctx)
+	defer stop()
+	if _, err := client.SendMessages(ctx, "orders", []sequin.Message{
+		{Key: "orders.1", Data: "one"}, {Key: "orders.2", Data: "two"}, {Key: "orders.3", Data: "three"},
+	}); err != nil {
+		log.Fatal(err)
+	}
+	for m, err := range client.AllMessages(ctx, "orders", sequin.ListOptions{Limit: 2}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(m.Seq, m.Key, m.Data)
+	}
+	// Output:
+	// 1 orders.1 one
+	// 2 orders.2 two
+	// 3 orders.3 three
+}
+
 // UpdateConsumer changes the options of a consumer. A running Subscriber notices a new AckWait within about a minute.
 func ExampleClient_UpdateConsumer() {
 	ctx := context.Background()

@@ -1,10 +1,12 @@
 package sequin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -256,7 +258,7 @@ const (
 	SortDescending = "seq_desc"
 )
 
-// ListOptions are the options of ListMessages and PeekMessages.
+// ListOptions are the options of ListMessages, AllMessages and PeekMessages.
 type ListOptions struct {
 	// Limit is the largest number of messages to return, 1 to 10,000. Default 100, the server's.
 	Limit int
@@ -264,6 +266,10 @@ type ListOptions struct {
 	Sort string
 	// KeyPattern selects the messages whose key matches it. Default all.
 	KeyPattern string
+	// AfterSeq and BeforeSeq select the messages with a higher and with a lower Seq, in either order. Default all. A server
+	// that does not announce paging has no such bounds: the error is ErrUnsupported, and until the Client has seen that
+	// announced, it reads the stream first.
+	AfterSeq, BeforeSeq int64
 	// Visible selects the messages that are (true) or are not (false) available for delivery. Default both. It is for
 	// PeekMessages only.
 	Visible *bool
@@ -279,6 +285,14 @@ func (o ListOptions) query() (url.Values, error) {
 		return nil, fmt.Errorf("%w: Limit is %d, must be 1 to %d", ErrInvalidArgument, o.Limit, maxList)
 	case o.Sort != "" && o.Sort != SortAscending && o.Sort != SortDescending:
 		return nil, fmt.Errorf("%w: Sort is %q, must be %q or %q", ErrInvalidArgument, o.Sort, SortAscending, SortDescending)
+	case o.AfterSeq < 0 || o.BeforeSeq < 0:
+		return nil, fmt.Errorf("%w: AfterSeq is %d and BeforeSeq %d, must be at least 0", ErrInvalidArgument, o.AfterSeq, o.BeforeSeq)
+	}
+	if o.AfterSeq > 0 {
+		q.Set("after_seq", strconv.FormatInt(o.AfterSeq, 10))
+	}
+	if o.BeforeSeq > 0 {
+		q.Set("before_seq", strconv.FormatInt(o.BeforeSeq, 10))
 	}
 	if o.Limit > 0 {
 		q.Set("limit", strconv.Itoa(o.Limit))
@@ -298,11 +312,11 @@ func (o ListOptions) query() (url.Values, error) {
 	return q, nil
 }
 
-// ListMessages returns messages of a stream in the order of Seq, without leasing them: up to 100, or up to opts.Limit. The
-// API has no pages; use opts.Sort and opts.KeyPattern to reach other messages.
+// ListMessages returns messages of a stream in the order of Seq, without leasing them: up to 100, or up to opts.Limit.
+// AllMessages returns more.
 //
-// Before anything is sent it returns ErrInvalidArgument (Limit, Sort, or a Visible) or ErrInvalidPattern. If there is no
-// such stream the error is ErrNotFound.
+// Before anything is sent it returns ErrInvalidArgument (Limit, Sort, a bound, or a Visible) or ErrInvalidPattern. If there is
+// no such stream the error is ErrNotFound.
 func (c *Client) ListMessages(ctx context.Context, stream string, opts ListOptions) ([]StoredMessage, error) {
 	if err := checkName("stream", stream); err != nil {
 		return nil, err
@@ -314,7 +328,47 @@ func (c *Client) ListMessages(ctx context.Context, stream string, opts ListOptio
 	if err != nil {
 		return nil, err
 	}
+	if err := c.requireBounds(ctx, stream, opts); err != nil {
+		return nil, err
+	}
 	return list[StoredMessage](ctx, c, path("api", "streams", stream, "messages"), q)
+}
+
+// pageSize is the default size of a page of AllMessages. A page of large messages takes a few MB.
+const pageSize = 1_000
+
+// AllMessages returns the messages of a stream in the order of Seq, without leasing them. It reads them in pages of 1,000, or
+// of opts.Limit, while the loop runs. The newest message is that of the first page: what is stored later is not returned. A
+// message that is replaced meanwhile may be missed, because the new one has a later Seq.
+//
+// The loop ends after an error, which comes with a zero message: those of ListMessages, and ErrUnsupported if the server does
+// not announce paging. The Client may be used concurrently, also in the loop.
+func (c *Client) AllMessages(ctx context.Context, stream string, opts ListOptions) iter.Seq2[StoredMessage, error] {
+	return func(yield func(StoredMessage, error) bool) {
+		next := opts
+		next.Limit = cmp.Or(opts.Limit, pageSize)
+		err := c.requirePaging(ctx, stream, &next)
+		for err == nil {
+			var page []StoredMessage
+			if page, err = c.ListMessages(ctx, stream, next); err != nil {
+				break
+			}
+			for _, m := range page {
+				if !yield(m, nil) {
+					return
+				}
+			}
+			if len(page) < next.Limit {
+				return
+			}
+			if last := page[len(page)-1].Seq; next.Sort == SortDescending {
+				next.BeforeSeq = last
+			} else {
+				next.AfterSeq = last
+			}
+		}
+		yield(StoredMessage{}, err)
+	}
 }
 
 // GetMessage returns the message with that key, or ErrNotFound. Before anything is sent it returns ErrInvalidKey.

@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -173,4 +174,45 @@ func checkMillis(what string, d time.Duration) error {
 		return fmt.Errorf("%w: %s is %v, must be whole milliseconds", ErrInvalidArgument, what, d)
 	}
 	return nil
+}
+
+// requireExtension returns ErrUnsupported if the server does not announce an extension. Before the first answer that does, it
+// reads the stream to learn what the server announces.
+func (c *Client) requireExtension(ctx context.Context, bit uint32, name, stream string) error {
+	if c.announced.Load()&bit != 0 {
+		return nil
+	}
+	if _, err := c.GetStream(ctx, stream); err != nil {
+		return err
+	}
+	if c.announced.Load()&bit == 0 {
+		return fmt.Errorf("%w: it does not announce the extension %q", ErrUnsupported, name)
+	}
+	return nil
+}
+
+// requireBounds returns ErrUnsupported if the options have bounds that the server does not read.
+func (c *Client) requireBounds(ctx context.Context, stream string, o ListOptions) error {
+	if o.AfterSeq == 0 && o.BeforeSeq == 0 {
+		return nil
+	}
+	return c.requireExtension(ctx, pagingBit, "paging", stream)
+}
+
+// requirePaging checks the stream and the server, and fixes the newest message of an ascending list.
+func (c *Client) requirePaging(ctx context.Context, stream string, o *ListOptions) error {
+	if err := checkName("stream", stream); err != nil {
+		return err
+	}
+	if _, err := o.query(); err != nil {
+		return err
+	}
+	if err := c.requireExtension(ctx, pagingBit, "paging", stream); err != nil || o.Sort == SortDescending {
+		return err
+	}
+	newest, err := c.ListMessages(ctx, stream, ListOptions{Limit: 1, Sort: SortDescending})
+	if err == nil && len(newest) > 0 && (o.BeforeSeq == 0 || o.BeforeSeq > newest[0].Seq) {
+		o.BeforeSeq = newest[0].Seq + 1
+	}
+	return err
 }

@@ -54,6 +54,7 @@ var (
 	errAckIDs     = badRequest("Invalid ack_ids. Must send a top-level `ack_ids` property that is a non-empty list of valid UUID strings")
 	errDelay      = badRequest("Invalid `delay_ms`. Must be an integer between 0 and %d (7 days)", maxDelay.Milliseconds())
 	errExtension  = badRequest("Invalid `ack_wait_ms`. Must be an integer between 1 and %d", maxInteger)
+	errSeq        = badRequest("Invalid `after_seq` or `before_seq`. Must be an integer from 0")
 
 	errOtherBody = &failure{status: http.StatusUnprocessableEntity, summary: "Idempotency-Key was used with another body"}
 	errPartOf    = badRequest("Invalid Sequin-Part-Of: it must be a list of Idempotency-Keys with commas between them, each of 1 to %d printable ASCII characters without spaces", maxIdempotencyKey)

@@ -17,10 +17,12 @@ const (
 	nackDelay = "nack-delay"
 	// extendLeases says that the route extend exists.
 	extendLeases = "extend"
+	// paging says that lists read after_seq and before_seq.
+	paging = "paging"
 )
 
 // allExtensions are the extensions of the documented mode, in the order of the header.
-var allExtensions = []string{fencedAcks, parts, nackDelay, extendLeases}
+var allExtensions = []string{fencedAcks, parts, nackDelay, extendLeases, paging}
 
 // Extensions returns the names of the extensions that the documented mode has: what Config.WithoutExtensions may hold.
 func Extensions() []string { return slices.Clone(allExtensions) }

@@ -61,7 +61,26 @@ func (c *call) listQuery(peek bool) (store.PeekQuery, error) {
 			return q, err
 		}
 	}
+	if c.srv.paging {
+		return q, readBounds(p, &q.ListQuery)
+	}
 	return q, nil
+}
+
+// readBounds reads the bounds of a list's seqs. A before_seq of 0 is none, as other zeroes are.
+func readBounds(p params, q *store.ListQuery) error {
+	for name, bound := range map[string]*int64{"after_seq": &q.After, "before_seq": &q.Before} {
+		v, given := p[name]
+		if !given {
+			continue
+		}
+		n, ok := integer(v)
+		if !ok || n < 0 {
+			return errSeq
+		}
+		*bound = n
+	}
+	return nil
 }
 
 func readLimit(v any) (int, error) {

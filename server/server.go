@@ -23,7 +23,7 @@
 //
 //   - Every answer below /api/streams has a Sequin-Extensions header, which names the extensions of this server:
 //     fenced-acks says that an ack id belongs to one delivery, parts that Sequin-Part-Of is read, nack-delay that delay_ms of
-//     a nack is, and extend that leases can be extended.
+//     a nack is, extend that leases can be extended, and paging that after_seq and before_seq of a list are read.
 //   - A send may have an Idempotency-Key header. The server remembers a stream's successful sends of the last 10 minutes by
 //     their key, at most the latest million. A repeat with the same body gets the same answer and changes nothing.
 //   - A send may have a Sequin-Part-Of header: the Idempotency-Keys of earlier sends, each of which contained all its
@@ -38,6 +38,8 @@
 //   - A nack with "delay_ms" of up to 604,800,000 (7 days) makes the messages available after that many milliseconds, also
 //     when the lease would end later. Until then they count toward max_ack_pending, later messages of their keys wait, and
 //     peek shows the state "delayed". A message that replaces a delayed one is available at once.
+//   - A list of messages and a peek take after_seq and before_seq, and then return only messages with a higher and with a lower
+//     seq, in either order.
 //   - POST …/consumers/:consumer/extend with {"ack_ids":[…],"ack_wait_ms":30000} makes the leases end that many milliseconds from
 //     now, unless they end later. The answer {"data":{"extended":[…]}} has the ack ids whose leases are out. An id that it
 //     does not have was settled, or its lease has ended.
@@ -144,6 +146,7 @@ type Server struct {
 	parts     bool     // Sequin-Part-Of headers are read
 	nackDelay bool     // delay_ms of a nack is read
 	extends   bool     // leases can be extended
+	paging    bool     // after_seq and before_seq of lists are read
 
 	limits    Limits
 	sinks     sinks
@@ -205,7 +208,7 @@ func New(cfg Config) *Server {
 		s.announced = []string{strings.Join(extensions, ", ")}
 	}
 	s.parts, s.nackDelay = slices.Contains(extensions, parts), slices.Contains(extensions, nackDelay)
-	s.extends = slices.Contains(extensions, extendLeases)
+	s.extends, s.paging = slices.Contains(extensions, extendLeases), slices.Contains(extensions, paging)
 	if s.store == nil {
 		s.store, s.ownsStore = s.dialect.newStore(), true
 	}
