@@ -2,6 +2,8 @@ package sequin_test
 
 import (
 	"fmt"
+	"maps"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -261,5 +263,38 @@ func TestASettleThatWasNotCarriedOutIsRepeated(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// One in five answers to acks is lost. Where an ack id belongs to one delivery the acks are repeated until the deadline.
+func TestLostAnswersToAcksCauseNoDoubtAndNoDuplicateWhereAckIDsAreFenced(t *testing.T) {
+	kinds := maps.Clone(losses)
+	kinds["not carried out"] = sequintest.Fault{CutBefore: true}
+	for name, loss := range kinds {
+		t.Run(name, func(t *testing.T) {
+			inDocumented(t, func(t *testing.T, w *world) {
+				const messages = 1000
+				_, err := w.client.CreateStream(w.ctx, "orders", sequin.StreamOptions{OneMessagePerKey: true})
+				require.NoError(t, err)
+				_, err = w.client.CreateConsumer(w.ctx, "orders", "all", ">", sequin.ConsumerOptions{AckWait: 10 * time.Minute})
+				require.NoError(t, err)
+				w.publish(t, "k", messages)
+				var requests atomic.Int32
+				loss.Op, loss.Match = sequintest.Ack, func(*sequintest.Request) bool { return requests.Add(1)%5 == 1 }
+				lost := w.Fault(loss)
+				sub := w.subscribe(t, sequin.SubscriberConfig{OnAckError: func(d sequin.Delivery, err error) { t.Error(d.Key, err) }})
+				for range messages {
+					d := next(t, sub, 10*time.Minute)
+					require.Equal(t, 1, d.Attempt)
+					require.NoError(t, d.Ack())
+					time.Sleep(50 * time.Millisecond) // so that there are many requests
+				}
+				closeNow(t, sub)
+				require.Greater(t, lost.Hits(), 5)
+				require.Zero(t, sub.Stats().UnknownOutcomes)
+				require.Equal(t, uint64(messages), sub.Stats().Acked)
+				w.requireDone(t)
+			})
+		})
 	}
 }
