@@ -206,7 +206,11 @@ func TestAConnectionIsNotUsedAgainAfterAnAnswerThatSpoilsIt(t *testing.T) {
 				require.EqualValues(t, 2, dials.Load())
 				before, began := w.Count(sequintest.Any), time.Now()
 				require.NoError(t, o.call(w.ctx, c))
-				require.Equal(t, 1, w.Count(sequintest.Any)-before)
+				requests := 1
+				if o.op == sequintest.Extend {
+					requests = 2 // no answer has named the extensions of the server, so that it reads the stream first
+				}
+				require.Equal(t, requests, w.Count(sequintest.Any)-before)
 				require.Equal(t, row.again, dials.Load() == 2)
 				require.Zero(t, time.Since(began), "without a backoff")
 			})

@@ -84,7 +84,7 @@ func TestWhatIsRepeatedAndHowOften(t *testing.T) {
 			forEachOperation(t, sequin.Config{}, func(t *testing.T, w *world, o operation) {
 				want, before := row.reads, w.Count(o.op)
 				switch {
-				case o.op == sequintest.Send, o.op == sequintest.Ack, o.op == sequintest.Nack:
+				case o.op == sequintest.Send, o.op == sequintest.Ack, o.op == sequintest.Nack, o.op == sequintest.Extend:
 					want = row.sends
 				case o.changes:
 					want = row.changes
