@@ -65,6 +65,7 @@ func needs(shape string) Rights {
 		return CanRead | CanConsume
 	case "GET api/streams/*/consumers/*/receive", "POST api/streams/*/consumers/*/receive",
 		"POST api/streams/*/consumers/*/ack", "POST api/streams/*/consumers/*/nack",
+		"POST api/streams/*/consumers/*/extend",
 		"GET api/sequin_streams/*/receive", "POST api/sequin_streams/*/receive",
 		"POST api/sequin_streams/*/ack", "POST api/sequin_streams/*/nack",
 		"GET api/http_pull_consumers/*/receive", "POST api/http_pull_consumers/*/receive",
@@ -73,7 +74,7 @@ func needs(shape string) Rights {
 	case "GET api/streams/*", "GET api/streams/*/consumers/*", "GET api/sinks/*", homeShape:
 		return AllRights
 	}
-	if isRoute(shape) || slices.Contains(sinkShapes, shape) {
+	if isRoute(shape) || slices.Contains(extensionShapes, shape) || slices.Contains(sinkShapes, shape) {
 		return CanAdmin // all others change something; so does a new route until it is listed here
 	}
 	return AllRights

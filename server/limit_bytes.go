@@ -45,11 +45,11 @@ func (c *call) hold(n int) error {
 	return nil
 }
 
-// settles reports whether the request is an ack or a nack. In the 2024 server's dialect bodies are read before the route is
+// settles reports whether the request is an ack, a nack or an extension. In the 2024 server's dialect bodies are read before the route is
 // known.
 func (c *call) settles() bool {
 	path := strings.TrimRight(c.r.URL.Path, "/")
-	return strings.HasSuffix(path, "/ack") || strings.HasSuffix(path, "/nack")
+	return strings.HasSuffix(path, "/ack") || strings.HasSuffix(path, "/nack") || strings.HasSuffix(path, "/extend")
 }
 
 // holdAnswer makes the request take as much of the budget as n bytes of its answer need. It never refuses: the messages of the
