@@ -60,9 +60,7 @@ func (c *call) route() error {
 	case "POST api/streams/*/consumers/*/nack":
 		return c.nack()
 	case "POST api/streams/*/consumers/*/extend":
-		if c.srv.extends {
-			return c.extend()
-		}
+		return c.extend()
 	case "GET api/streams/*/consumers/*/messages":
 		return c.peek()
 	}

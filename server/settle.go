@@ -41,6 +41,10 @@ func (c *call) settle(how store.Settlement) error {
 
 // extend extends leases. Only the documented mode has this route.
 func (c *call) extend() error {
+	if !c.srv.extends {
+		c.answered.Route = otherRoute
+		return c.noRoute()
+	}
 	in := settleRequest{invalid: errAckIDs, badWait: true}
 	consumer, err := c.readSettle(&in)
 	if err != nil {
