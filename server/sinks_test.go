@@ -84,22 +84,22 @@ func TestASinkWaitsOnlyWhileNothingIsOutstanding(t *testing.T) {
 func TestARestartRenewsAckIDsAndDeliversAgainWhatWasAckedSecondsBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, k := newSink(t, server.SinkOptions{StartUp: time.Second})
-		for i, who := range []string{"long ago", "just now", "outstanding"} {
+		for i, who := range []string{"long ago", "outstanding", "just now"} {
 			require.NoError(t, k.Insert(order{i, who}))
 		}
 		got, _ := a.receiveSink(`{"batch_size":3}`)
 		a.settleSink("ack", got[0])
 		time.Sleep(11 * time.Second)
-		a.settleSink("ack", got[1])
+		a.settleSink("ack", got[2])
 		a.RestartSinks()
 		reply := a.call("POST", "/api/sequin_streams/orders/receive", "{}")
 		require.Equal(t, 500, reply.status)
 		require.Contains(t, reply.body, "SlotMessageStore")
 		time.Sleep(time.Second)
-		a.settleSink("ack", got[2])
+		a.settleSink("ack", got[1])
 		again, rows := a.receiveSink(`{"batch_size":3}`)
-		require.Equal(t, []string{"insert just now", "insert outstanding"}, rows, "an old ack id acks nothing")
-		require.NotEqual(t, got[2].AckID, again[1].AckID)
+		require.Equal(t, []string{"insert outstanding", "insert just now"}, rows, "an old ack id acks nothing")
+		require.NotEqual(t, got[1].AckID, again[0].AckID)
 	})
 }
 
