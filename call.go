@@ -54,7 +54,7 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 		err = leaveTime(&attempts, ends)
 	}
 	if err != nil {
-		return c.noToken(ctx, r, nil, err)
+		return c.noToken(ctx, r.method, r.path, nil, err)
 	}
 	req, err := c.newRequest(ctx, r, token)
 	if err != nil {
@@ -108,30 +108,6 @@ func (c *Client) newRequest(ctx context.Context, r request, token string) (*retr
 		h.Set("Sequin-Part-Of", strings.Join(r.partOf, ", "))
 	}
 	return req, nil
-}
-
-// noToken makes the error of a request for which there was no token. refused is Sequin's answer that refused the token before,
-// nil if nothing was sent.
-func (c *Client) noToken(ctx context.Context, r request, refused, err error) error {
-	if ctx.Err() != nil {
-		return c.connError(r, kindInterrupted, false, contextError(ctx))
-	}
-	return &tokenError{method: r.method, path: r.path, refused: refused, cause: err}
-}
-
-// errLateToken is the cause of a tokenError if a token came when the call must have ended.
-var errLateToken = errors.New("the token came too late for this attempt")
-
-// leaveTime limits the next attempt to the time that Config.TokenSource has left of a call. A settle must not reach the server
-// after the end of its lease. ends is zero if the call is not limited.
-func leaveTime(a *transport.Attempts, ends time.Time) error {
-	if ends.IsZero() {
-		return nil
-	}
-	if a.Timeout = time.Until(ends); a.Timeout <= 0 {
-		return errLateToken
-	}
-	return nil
 }
 
 // attemptTimeout returns the timeout of each attempt at r. It is at most the Timeout of the caller's http.Client.
@@ -323,63 +299,4 @@ type looseTime struct{ time.Time }
 func (t *looseTime) UnmarshalJSON(text []byte) error {
 	t.Time = wire.ParseTime(text)
 	return nil
-}
-
-// extensions are the additions to the documented API that a server has announced. A Client uses none before the first
-// answer.
-type extensions struct {
-	fencedAcks bool // an ack id belongs to one delivery, so that a repeated ack cannot settle another one
-	parts      bool // the server knows Sequin-Part-Of
-	nackDelay  bool // the server keeps nacked messages back
-	extend     bool // leases can be extended
-	paging     bool // lists read bounds of seqs
-}
-
-// The bits of Client.announced.
-const (
-	fencedAcksBit = 1 << iota
-	partsBit
-	nackDelayBit
-	extendBit
-	pagingBit
-)
-
-func (c *Client) extensions() extensions {
-	bits := c.announced.Load()
-	return extensionsOf(bits)
-}
-
-func extensionsOf(bits uint32) extensions {
-	return extensions{fencedAcks: bits&fencedAcksBit != 0, parts: bits&partsBit != 0, nackDelay: bits&nackDelayBit != 0,
-		extend: bits&extendBit != 0, paging: bits&pagingBit != 0}
-}
-
-// learnExtensions reads the list in the header of an answer. An answer without a list, a proxy's for instance, changes
-// nothing.
-func (c *Client) learnExtensions(h http.Header) {
-	if bits, listed := extensionsIn(h); listed && c.announced.Load() != bits {
-		c.announced.Store(bits)
-	}
-}
-
-// extensionsIn returns the extensions that the header of an answer lists, and whether it has a list.
-func extensionsIn(h http.Header) (bits uint32, listed bool) {
-	lists := h["Sequin-Extensions"]
-	for _, list := range lists {
-		for name := range strings.SplitSeq(list, ",") {
-			switch strings.TrimSpace(name) {
-			case "fenced-acks":
-				bits |= fencedAcksBit
-			case "parts":
-				bits |= partsBit
-			case "nack-delay":
-				bits |= nackDelayBit
-			case "extend":
-				bits |= extendBit
-			case "paging":
-				bits |= pagingBit
-			}
-		}
-	}
-	return bits, len(lists) > 0
 }

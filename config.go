@@ -1,7 +1,6 @@
 package sequin
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 )
@@ -180,8 +179,8 @@ type HandlerConfig struct {
 	Workers int
 	// BackoffMin and BackoffMax bound the delay of the nack when a handler fails. The delay starts at BackoffMin, doubles
 	// with each failure of the message up to BackoffMax, and is jittered. Unless the server announces nack-delay, it ends
-	// before the lease does. While all handlers fail, BackoffMin and BackoffMax also bound the pause between two messages that are tried: see Handle. Defaults 500 ms
-	// and 30 s, the default ack_wait.
+	// before the lease does. While all handlers fail, BackoffMin and BackoffMax also bound the pause between two messages that
+	// are tried: see Handle. Defaults 500 ms and 30 s, the default ack_wait.
 	BackoffMin, BackoffMax time.Duration
 	// DeadLetter names the stream for messages that cannot be handled. Without it they are redelivered again and again.
 	DeadLetter *DeadLetter
@@ -322,8 +321,6 @@ func (c DeadLetter) withDefaults() DeadLetter {
 	}
 	return c
 }
-
-func (c DeadLetter) client(s *Subscriber) *Client { return cmp.Or(c.Client, s.client) }
 
 func (c DeadLetter) validate(o *origin) error {
 	switch {

@@ -9,6 +9,7 @@ import (
 	"github.com/sequin-go/sequin/internal/failurelog"
 	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // Delivery is a message that is leased to the program: it belongs to the program for a limited time. It is a small value
@@ -186,9 +187,9 @@ func (b *stateBlock) next(f *fetched) *deliveryState {
 
 // fetched is what the deliveries of one receive have in common. Their states point to it.
 type fetched struct {
-	origin     *origin      // that of the Subscriber
-	lease      *lease.Lease // as received
-	extensions extensions   // that the answer announced
+	origin     *origin         // that of the Subscriber
+	lease      *lease.Lease    // as received
+	extensions wire.Extensions // that the answer announced
 
 	// Only the loop uses these.
 	batch      flow.Batch

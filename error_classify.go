@@ -329,3 +329,9 @@ func isWrite(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "write"
 }
+
+// noRoute reports whether Sequin answered that it has no such route.
+func noRoute(err error) bool {
+	var api *APIError
+	return errors.Is(err, ErrNotFound) && errors.As(err, &api) && api.Summary == ""
+}

@@ -46,6 +46,9 @@ type deadLetters struct {
 	pub  *Publisher
 }
 
+// client returns the Client that sends the dead letters of a Subscriber.
+func (c DeadLetter) client(s *Subscriber) *Client { return cmp.Or(c.Client, s.client) }
+
 func newDeadLetters(p *handlerPool) (*deadLetters, error) {
 	// The buffer has room for more dead letters than may be in flight, so that a worker never waits for the dead-letter
 	// stream.

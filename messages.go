@@ -295,7 +295,7 @@ func (c *Client) NackMessagesAfter(ctx context.Context, stream, consumer string,
 	if err := checkAckIDs(ackIDs); err != nil {
 		return err
 	}
-	if err := c.requireExtension(ctx, nackDelayBit, "nack-delay", stream); err != nil {
+	if err := c.requireExtension(ctx, wire.NackDelay, stream); err != nil {
 		return err
 	}
 	return c.settleMessages(ctx, stream, consumer, "nack", delay, ackIDs)
@@ -321,15 +321,12 @@ func (c *Client) ExtendMessages(ctx context.Context, stream, consumer string, ac
 	if err := checkAckIDs(ackIDs); err != nil {
 		return nil, err
 	}
-	if err := c.requireExtension(ctx, extendBit, "extend", stream); err != nil {
+	if err := c.requireExtension(ctx, wire.Extend, stream); err != nil {
 		return nil, err
 	}
-	body := wire.AppendSettleHead(nil)
-	for _, id := range ackIDs {
-		body = wire.AppendAckID(body, id)
-	}
-	got, err := decoded[data[extendedJSON]](ctx, c, request{method: http.MethodPost, path: path("api", "streams", stream, "consumers", consumer, "extend"),
-		body: &transport.Payload{JSON: wire.AppendExtendTail(body, ackWait)}, retry: idempotent})
+	body := &transport.Payload{JSON: wire.AppendExtendTail(appendAckIDs(ackIDs), ackWait)}
+	got, err := decoded[data[extendedJSON]](ctx, c, request{method: http.MethodPost, path: consumerPath(stream, consumer) + "/extend",
+		body: body, retry: idempotent})
 	if err != nil {
 		return nil, err
 	}
@@ -355,11 +352,16 @@ func (c *Client) settleMessages(ctx context.Context, stream, consumer, verb stri
 
 // settleBody is the body of an ack or a nack.
 func settleBody(ackIDs []string, delay time.Duration) *transport.Payload {
+	return &transport.Payload{JSON: wire.AppendSettleTail(appendAckIDs(ackIDs), false, delay)}
+}
+
+// appendAckIDs begins the body of an ack, a nack or an extension.
+func appendAckIDs(ackIDs []string) []byte {
 	body := wire.AppendSettleHead(nil)
 	for _, id := range ackIDs {
 		body = wire.AppendAckID(body, id)
 	}
-	return &transport.Payload{JSON: wire.AppendSettleTail(body, false, delay)}
+	return body
 }
 
 // consumerPath is the path of a consumer, below BaseURL.
@@ -371,4 +373,16 @@ func consumerPath(stream, consumer string) string {
 // path. verb is "ack" or "nack".
 func (c *Client) settle(ctx context.Context, at, verb string, body *transport.Payload, timeout time.Duration, retry retryPolicy) error {
 	return c.do(ctx, request{method: http.MethodPost, path: at + "/" + verb, body: body, timeout: timeout, retry: retry}, func(_ http.Header, body []byte) error { return wire.DecodeSettled(body) })
+}
+
+// sinkPath is the path of a sink, below BaseURL.
+func sinkPath(sink string) string { return path("api", "sequin_streams", sink) }
+
+// noAckID is an ack id that no message has.
+const noAckID = "00000000-0000-4000-8000-000000000000"
+
+// findSink returns an error if there is no such sink. An ack of an unknown id changes nothing, and does not need the rights of
+// the management API.
+func (c *Client) findSink(ctx context.Context, sink string, retry retryPolicy) error {
+	return c.settle(ctx, sinkPath(sink), "ack", settleBody([]string{noAckID}, 0), 0, retry)
 }

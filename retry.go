@@ -2,6 +2,7 @@ package sequin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/sequin-go/sequin/internal/transport"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // Each call makes its own go-retryablehttp client. CheckRetry and Backoff are fields of the client, and Backoff does not get
@@ -139,7 +141,7 @@ func (l *retryLoop) renewToken() bool {
 	}
 	if err != nil {
 		api := l.lastFailure.api
-		l.last = l.client.noToken(l.ctx, request{method: api.Method, path: api.Path}, l.last, err)
+		l.last = l.client.noToken(l.ctx, api.Method, api.Path, l.last, err)
 		l.lastFailure = classify(l.last)
 		return false
 	}
@@ -150,6 +152,30 @@ func (l *retryLoop) renewToken() bool {
 	l.failures--
 	l.wait = 0
 	return true
+}
+
+// noToken makes the error of a request for which there was no token. refused is Sequin's answer that refused the token before,
+// nil if nothing was sent.
+func (c *Client) noToken(ctx context.Context, method, path string, refused, err error) error {
+	if ctx.Err() != nil {
+		return &connError{method: method, path: path, baseURL: c.cfg.BaseURL, kind: kindInterrupted, cause: contextError(ctx)}
+	}
+	return &tokenError{method: method, path: path, refused: refused, cause: err}
+}
+
+// errLateToken is the cause of a tokenError if a token came when the call must have ended.
+var errLateToken = errors.New("the token came too late for this attempt")
+
+// leaveTime limits the next attempt to the time that Config.TokenSource has left of a call. A settle must not reach the server
+// after the end of its lease. ends is zero if the call is not limited.
+func leaveTime(a *transport.Attempts, ends time.Time) error {
+	if ends.IsZero() {
+		return nil
+	}
+	if a.Timeout = time.Until(ends); a.Timeout <= 0 {
+		return errLateToken
+	}
+	return nil
 }
 
 // outcomeUnknown reports whether the server may have carried out the failed call, for calls where that matters. With
@@ -175,7 +201,7 @@ func (l *retryLoop) mayRetry() bool {
 
 // mustNotRepeat reports whether the request must not be carried out twice.
 func (l *retryLoop) mustNotRepeat() bool {
-	return l.retry == ifNotActed || l.retry == ifFenced && !l.client.extensions().fencedAcks
+	return l.retry == ifNotActed || l.retry == ifFenced && !l.client.extensions().Has(wire.FencedAcks)
 }
 
 // backoff is go-retryablehttp's Backoff. It logs the retry and returns the wait before it.

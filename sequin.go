@@ -17,6 +17,7 @@ import (
 
 	"github.com/sequin-go/sequin/internal/token"
 	"github.com/sequin-go/sequin/internal/transport"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // Version is the version of this library, which is part of the User-Agent. Between releases it ends in "-dev".
@@ -346,4 +347,15 @@ func (c *Client) token(ctx context.Context) (string, error) {
 		return "", errors.New("the token contains a control character, for instance the newline at the end of a file")
 	}
 	return token, err
+}
+
+// extensions returns what the server has announced; none before its first answer.
+func (c *Client) extensions() wire.Extensions { return wire.Extensions(c.announced.Load()) }
+
+// learnExtensions reads the list in the header of an answer. An answer without a list, a proxy's for instance, changes
+// nothing.
+func (c *Client) learnExtensions(h http.Header) {
+	if announced, listed := wire.AnnouncedBy(h); listed && c.extensions() != announced {
+		c.announced.Store(uint32(announced))
+	}
 }

@@ -63,43 +63,15 @@ func (c *Client) SubscribeSink(ctx context.Context, sink string, cfg SinkConfig)
 	return c.subscribe(ctx, sub, from, cfg.AckWait, false), nil
 }
 
-func sinkPath(sink string) string { return path("api", "sequin_streams", sink) }
-
-// noAckID is an ack id that no message has.
-const noAckID = "00000000-0000-4000-8000-000000000000"
-
-// findSink returns an error if there is no such sink. An ack of an unknown id changes nothing, and does not need the rights of
-// the management API.
-func (c *Client) findSink(ctx context.Context, sink string, retry retryPolicy) error {
-	return c.settle(ctx, sinkPath(sink), "ack", settleBody([]string{noAckID}, 0), 0, retry)
-}
-
-// unserved reports whether Sequin answered that it has no such route.
-func unserved(err error) bool {
-	var api *APIError
-	return errors.Is(err, ErrNotFound) && errors.As(err, &api) && api.Summary == ""
-}
-
 // explainMissingSinks adds to the error of a server without sinks what it serves instead.
 func (c *Client) explainMissingSinks(ctx context.Context, err error) error {
-	if !unserved(err) {
+	if !noRoute(err) {
 		return err
 	}
 	if _, asked := list[Stream](ctx, c, path("api", "streams"), nil); asked == nil {
 		return fmt.Errorf("sequin: this Sequin serves streams, not sinks: use Subscribe: %w", err)
 	}
 	return fmt.Errorf("sequin: this Sequin serves no sinks: SubscribeSink needs v0.4.11 or later: %w", err)
-}
-
-// explainMissingStreams adds to the error of a server without streams what it serves instead.
-func (c *Client) explainMissingStreams(ctx context.Context, err error) error {
-	if !unserved(err) {
-		return err
-	}
-	if asked := c.findSink(ctx, noAckID, neverRetry); asked == nil || errors.Is(asked, ErrNotFound) && !unserved(asked) {
-		return fmt.Errorf("sequin: this Sequin serves sinks, not streams: use SubscribeSink: %w", err)
-	}
-	return fmt.Errorf("sequin: this Sequin has no consumers of streams: Subscribe needs v0.3.0 to v0.3.7, or sequin serve: %w", err)
 }
 
 // SinkMessage is a message of a sink, leased to the caller of ReceiveSink.

@@ -4,14 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sequin-go/sequin/internal/wire"
@@ -139,6 +136,21 @@ func (c *Client) GetStream(ctx context.Context, stream string) (*Stream, error) 
 	return call[Stream](ctx, c, http.MethodGet, path("api", "streams", stream), nil)
 }
 
+// requireExtension returns ErrUnsupported if the server does not announce an extension. Before the first answer that does, it
+// reads the stream to learn what the server announces.
+func (c *Client) requireExtension(ctx context.Context, one wire.Extensions, stream string) error {
+	if c.extensions().Has(one) {
+		return nil
+	}
+	if _, err := c.GetStream(ctx, stream); err != nil {
+		return err
+	}
+	if !c.extensions().Has(one) {
+		return fmt.Errorf("%w: it does not announce the extension %q", ErrUnsupported, one.String())
+	}
+	return nil
+}
+
 // ListStreams returns all streams, newest first. Their number is not limited.
 func (c *Client) ListStreams(ctx context.Context) ([]Stream, error) {
 	return list[Stream](ctx, c, path("api", "streams"), nil)
@@ -178,49 +190,6 @@ func (c *Client) EnsureStream(ctx context.Context, name string, opts StreamOptio
 		differs("retain_up_to", opts.RetainUpTo, s.RetainUpTo),
 		differs("retain_at_least", opts.RetainAtLeast, s.RetainAtLeast),
 	)
-}
-
-// ensure calls get, then create if nothing was found, then get again if another program was faster or the answer to create
-// was lost.
-func ensure[T any](get, create func() (*T, error)) (*T, error) {
-	found, err := get()
-	if !errors.Is(err, ErrNotFound) {
-		return found, err
-	}
-	created, err := create()
-	var api *APIError
-	raced := errors.As(err, &api) && api.Status == http.StatusUnprocessableEntity
-	if !raced && !errors.Is(err, ErrOutcomeUnknown) {
-		return created, err
-	}
-	if found, again := get(); again == nil {
-		return found, nil
-	}
-	return nil, err // the error of create says more than that nothing was found
-}
-
-// differs describes the difference between an option that the caller set (not zero) and what the server shows (nil if it does
-// not know the option). It returns "" if there is none.
-func differs[T comparable](option string, want T, shown *T) string {
-	var unset T
-	switch {
-	case want == unset:
-		return ""
-	case shown == nil:
-		return fmt.Sprintf("%s is not %v: the server shows no such option", option, want)
-	case *shown == want:
-		return ""
-	}
-	return fmt.Sprintf("%s is %v, not %v", option, *shown, want)
-}
-
-// mismatch makes the error of the differences, or nil if all of them are "".
-func mismatch(what, name string, differences ...string) error {
-	differences = slices.DeleteFunc(differences, func(d string) bool { return d == "" })
-	if len(differences) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w: %s %q: %s", ErrMismatch, what, name, strings.Join(differences, "; "))
 }
 
 // StoredMessage is a message as the server stores it. Times are UTC, in microseconds.
@@ -380,4 +349,30 @@ func (c *Client) GetMessage(ctx context.Context, stream, key string) (*StoredMes
 		return nil, err
 	}
 	return call[StoredMessage](ctx, c, http.MethodGet, path("api", "streams", stream, "messages", key), nil)
+}
+
+// requireBounds returns ErrUnsupported if the options have bounds that the server does not read.
+func (c *Client) requireBounds(ctx context.Context, stream string, o ListOptions) error {
+	if o.AfterSeq == 0 && o.BeforeSeq == 0 {
+		return nil
+	}
+	return c.requireExtension(ctx, wire.Paging, stream)
+}
+
+// requirePaging checks the stream and the server, and fixes the newest message of an ascending list.
+func (c *Client) requirePaging(ctx context.Context, stream string, o *ListOptions) error {
+	if err := checkName("stream", stream); err != nil {
+		return err
+	}
+	if _, err := o.query(); err != nil {
+		return err
+	}
+	if err := c.requireExtension(ctx, wire.Paging, stream); err != nil || o.Sort == SortDescending {
+		return err
+	}
+	newest, err := c.ListMessages(ctx, stream, ListOptions{Limit: 1, Sort: SortDescending})
+	if err == nil && len(newest) > 0 && (o.BeforeSeq == 0 || o.BeforeSeq > newest[0].Seq) {
+		o.BeforeSeq = newest[0].Seq + 1
+	}
+	return err
 }

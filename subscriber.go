@@ -2,6 +2,7 @@ package sequin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -78,6 +79,17 @@ func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg Sub
 	// By the consumer's id: names are not scoped to streams on the 2024 server.
 	from := &origin{stream: foundStream, consumer: foundConsumer, path: consumerPath(stream, foundConsumer.ID)}
 	return c.subscribe(ctx, cfg, from, foundConsumer.AckWait, foundStream.appends()), nil
+}
+
+// explainMissingStreams adds to the error of a server without streams what it serves instead.
+func (c *Client) explainMissingStreams(ctx context.Context, err error) error {
+	if !noRoute(err) {
+		return err
+	}
+	if asked := c.findSink(ctx, noAckID, neverRetry); asked == nil || errors.Is(asked, ErrNotFound) && !noRoute(asked) {
+		return fmt.Errorf("sequin: this Sequin serves sinks, not streams: use SubscribeSink: %w", err)
+	}
+	return fmt.Errorf("sequin: this Sequin has no consumers of streams: Subscribe needs v0.3.0 to v0.3.7, or sequin serve: %w", err)
 }
 
 // checkSubscriber returns a config with its defaults, or what is wrong with it.

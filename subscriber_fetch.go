@@ -140,13 +140,6 @@ func (lp *subscriberLoop) waitFor(now time.Time) time.Duration {
 // waitedHeader is the header for how long the server waited before it leased the messages, in milliseconds, rounded down.
 const waitedHeader = "Sequin-Waited-Ms"
 
-// announcedBy returns the extensions that an answer announces. Announcements of other answers do not count, because several
-// servers may share an address while one is upgraded.
-func announcedBy(h http.Header) extensions {
-	bits, _ := extensionsIn(h)
-	return extensionsOf(bits)
-}
-
 // receive makes one receive and reports its outcome to the loop.
 func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease.Terms) {
 	defer p.cancel()
@@ -154,10 +147,6 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 	a := answer{request: p, deliveries: p.into}
 	var states stateBlock
 	sorted := true
-	decode := (&wire.ChangeDecoder{Each: func(m *wire.Change) {
-		a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, AckID: m.AckID, Deadline: a.fetched.lease.Deadline,
-			Acknowledger: s.settler, state: states.next(a.fetched)})
-	}}).Decode
 	decoder := wire.Decoder{Bare: true, Each: func(m *wire.Message) {
 		if last := len(a.deliveries) - 1; last >= 0 && a.deliveries[last].Seq > m.Seq {
 			sorted = false
@@ -166,8 +155,12 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 			UpdatedAt: m.UpdatedAt, AckID: m.AckID, Deadline: a.fetched.lease.Deadline, Attempt: m.DeliverCount,
 			Acknowledger: s.settler, state: states.next(a.fetched)})
 	}}
-	if s.origin.sink == "" {
-		decode = decoder.Decode
+	decode := decoder.Decode
+	if s.origin.sink != "" {
+		decode = (&wire.ChangeDecoder{Each: func(m *wire.Change) {
+			a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, AckID: m.AckID, Deadline: a.fetched.lease.Deadline,
+				Acknowledger: s.settler, state: states.next(a.fetched)})
+		}}).Decode
 	}
 	r := receiveRequest(s.origin.path, ReceiveOptions{BatchSize: p.asked, WaitFor: p.wait})
 	r.onAnswer = func() { p.answered.Store(true) }
@@ -180,7 +173,9 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 		if a.knowsWaited {
 			waited = min(time.Duration(ms)*time.Millisecond, arrived.Sub(sent))
 		}
-		a.fetched = &fetched{origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard), extensions: announcedBy(h)}
+		// Only what this answer announces counts: several servers may share an address while one is upgraded.
+		announced, _ := wire.AnnouncedBy(h)
+		a.fetched = &fetched{origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard), extensions: announced}
 		return decode(body)
 	})
 	// Sort each answer by seq: the 2024 server returns batches in reverse.

@@ -93,7 +93,7 @@ func newSettler(sub *Subscriber, repeatAcks bool) *settler {
 // Settle implements Acknowledger. It sends nothing after the deadline. On the 2024 server a redelivery has the same ack id,
 // so that a late ack would settle a message that another program is handling, or even a newer version of it.
 func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error {
-	return s.settle(ctx, d, how, d.state != nil && d.state.fetched.extensions.nackDelay)
+	return s.settle(ctx, d, how, d.state != nil && d.state.fetched.extensions.Has(wire.NackDelay))
 }
 
 // returnAtStop nacks a delivery during a stop, after the stop has cancelled the waiting receives. After an earlier nack the
@@ -225,7 +225,7 @@ func (s *settler) failed(kind SettlementKind, b *settleBatch, err error, margin 
 		err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 		appends := kind == Ack && s.repeatAcks
 		failed, again = batch.Partition(b.Items, func(e *settleEntry) bool {
-			e.Item.unsure = appends || e.Item.state.fetched.extensions.fencedAcks
+			e.Item.unsure = appends || e.Item.state.fetched.extensions.Has(wire.FencedAcks)
 			return e.Item.unsure
 		})
 	case f.surelyNotActed():

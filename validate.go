@@ -1,8 +1,10 @@
 package sequin
 
 import (
-	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -176,43 +178,45 @@ func checkMillis(what string, d time.Duration) error {
 	return nil
 }
 
-// requireExtension returns ErrUnsupported if the server does not announce an extension. Before the first answer that does, it
-// reads the stream to learn what the server announces.
-func (c *Client) requireExtension(ctx context.Context, bit uint32, name, stream string) error {
-	if c.announced.Load()&bit != 0 {
-		return nil
+// ensure calls get, then create if nothing was found, then get again if another program was faster or the answer to create
+// was lost.
+func ensure[T any](get, create func() (*T, error)) (*T, error) {
+	found, err := get()
+	if !errors.Is(err, ErrNotFound) {
+		return found, err
 	}
-	if _, err := c.GetStream(ctx, stream); err != nil {
-		return err
+	created, err := create()
+	var api *APIError
+	raced := errors.As(err, &api) && api.Status == http.StatusUnprocessableEntity
+	if !raced && !errors.Is(err, ErrOutcomeUnknown) {
+		return created, err
 	}
-	if c.announced.Load()&bit == 0 {
-		return fmt.Errorf("%w: it does not announce the extension %q", ErrUnsupported, name)
+	if found, again := get(); again == nil {
+		return found, nil
 	}
-	return nil
+	return nil, err // the error of create says more than that nothing was found
 }
 
-// requireBounds returns ErrUnsupported if the options have bounds that the server does not read.
-func (c *Client) requireBounds(ctx context.Context, stream string, o ListOptions) error {
-	if o.AfterSeq == 0 && o.BeforeSeq == 0 {
-		return nil
+// differs describes the difference between an option that the caller set (not zero) and what the server shows (nil if it does
+// not know the option). It returns "" if there is none.
+func differs[T comparable](option string, want T, shown *T) string {
+	var unset T
+	switch {
+	case want == unset:
+		return ""
+	case shown == nil:
+		return fmt.Sprintf("%s is not %v: the server shows no such option", option, want)
+	case *shown == want:
+		return ""
 	}
-	return c.requireExtension(ctx, pagingBit, "paging", stream)
+	return fmt.Sprintf("%s is %v, not %v", option, *shown, want)
 }
 
-// requirePaging checks the stream and the server, and fixes the newest message of an ascending list.
-func (c *Client) requirePaging(ctx context.Context, stream string, o *ListOptions) error {
-	if err := checkName("stream", stream); err != nil {
-		return err
+// mismatch makes the error of the differences, or nil if all of them are "".
+func mismatch(what, name string, differences ...string) error {
+	differences = slices.DeleteFunc(differences, func(d string) bool { return d == "" })
+	if len(differences) == 0 {
+		return nil
 	}
-	if _, err := o.query(); err != nil {
-		return err
-	}
-	if err := c.requireExtension(ctx, pagingBit, "paging", stream); err != nil || o.Sort == SortDescending {
-		return err
-	}
-	newest, err := c.ListMessages(ctx, stream, ListOptions{Limit: 1, Sort: SortDescending})
-	if err == nil && len(newest) > 0 && (o.BeforeSeq == 0 || o.BeforeSeq > newest[0].Seq) {
-		o.BeforeSeq = newest[0].Seq + 1
-	}
-	return err
+	return fmt.Errorf("%w: %s %q: %s", ErrMismatch, what, name, strings.Join(differences, "; "))
 }

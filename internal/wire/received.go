@@ -51,8 +51,10 @@ var errNoData = RequireField(false, "data")
 
 // Decode reads one answer and calls Each for its messages. When it returns an error, Each may have been called for some of
 // them.
-func (d *Decoder) Decode(body []byte) error {
-	s := &d.scan
+func (d *Decoder) Decode(body []byte) error { return decodeList(&d.scan, body, d.element) }
+
+// decodeList reads {"data":[…]} and calls element before each element of the list.
+func decodeList(s *jscan.Scanner, body []byte, element func() error) error {
 	s.Reset(body)
 	found := false
 	s.Object()
@@ -63,7 +65,7 @@ func (d *Decoder) Decode(body []byte) error {
 		}
 		found = s.Array()
 		for s.Elem() {
-			if err := d.element(); err != nil {
+			if err := element(); err != nil {
 				return err
 			}
 		}

@@ -32,31 +32,7 @@ type ChangeDecoder struct {
 
 // Decode reads one answer and calls Each for its messages. When it returns an error, Each may have been called for some of
 // them.
-func (d *ChangeDecoder) Decode(body []byte) error {
-	s := &d.scan
-	s.Reset(body)
-	found := false
-	s.Object()
-	for key, ok := s.Key(); ok; key, ok = s.Key() {
-		if string(key) != "data" {
-			s.Skip()
-			continue
-		}
-		found = s.Array()
-		for s.Elem() {
-			if err := d.element(); err != nil {
-				return err
-			}
-		}
-	}
-	if err := s.Done(); err != nil {
-		return err
-	}
-	if !found {
-		return errNoData
-	}
-	return nil
-}
+func (d *ChangeDecoder) Decode(body []byte) error { return decodeList(&d.scan, body, d.element) }
 
 // element reads one element of the list.
 func (d *ChangeDecoder) element() error {
