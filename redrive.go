@@ -28,8 +28,8 @@ type Redriven struct {
 // failed.
 //
 // A dead letter that cannot be sent stays in its stream and is nacked at the end; the others are still sent. The error
-// joins the reasons, one of each kind for each stream: ErrUnmodified, an *APIError such as ErrNotFound, or
-// ErrInvalidData for data that is not a [DeadMessage]. Redrive returns at once when ctx ends, or when dead letters can
+// joins the reasons, one of each kind for each stream: ErrUnmodified, an *APIError such as ErrNotFound, ErrUnsupported
+// for a change of a sink, or ErrInvalidData for data that is not a [DeadMessage]. Redrive returns at once when ctx ends, or when dead letters can
 // no longer be received or settled. A message that was sent and whose dead letter was not acked by then is sent again
 // by the next Redrive.
 //
@@ -148,7 +148,12 @@ func (r *redrive) read(got []ReceivedMessage) (streams []string, byStream map[st
 			continue
 		}
 		fresh = true
-		if err := json.Unmarshal([]byte(m.Data), &l.DeadMessage); err != nil || l.Stream == "" {
+		switch err := json.Unmarshal([]byte(m.Data), &l.DeadMessage); {
+		case err == nil && l.Sink != "":
+			r.leave(l, fmt.Errorf("%w: %q is a change of the sink %q, to which nobody can send; settle it with its consumer", ErrUnsupported,
+				clip(m.Key), clip(l.Sink)))
+			continue
+		case err != nil || l.Stream == "":
 			r.leave(l, fmt.Errorf("sequin: %q is not a dead letter: %w", clip(m.Key), errors.Join(ErrInvalidData, err)))
 			continue
 		}
@@ -271,13 +276,17 @@ func (r *redrive) leaveAll(ctx context.Context, letters []letter, err error) ([]
 }
 
 // leave leaves a dead letter where it is, to be nacked at the end, and keeps err if it is the first of its type for its
-// stream.
+// stream or sink.
 func (r *redrive) leave(l letter, err error) {
 	r.left[l.id] = l.ackID
-	kind := fmt.Sprintf("%s %T", l.Stream, err)
-	if r.reasons[kind] == nil {
-		r.reasons[kind] = fmt.Errorf("sequin: redrive %q into stream %q: %w", clip(l.Key), l.Stream, err)
+	kind := fmt.Sprintf("%s %s %T", l.Stream, l.Sink, err)
+	if r.reasons[kind] != nil {
+		return
 	}
+	if l.Stream != "" {
+		err = fmt.Errorf("sequin: redrive %q into stream %q: %w", clip(l.Key), l.Stream, err)
+	}
+	r.reasons[kind] = err
 }
 
 // settle acks or nacks dead letters, at most MaxBatch in a request.

@@ -81,6 +81,23 @@ func TestRedriveLeavesDeadLettersThatItCannotSendAndSendsTheOthers(t *testing.T)
 	})
 }
 
+func TestRedriveLeavesTheDeadLettersOfSinks(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.deadStream(t)
+		change, err := json.Marshal(sequin.DeadMessage{Sink: "orders-sink", Key: "public.orders.1", Data: "{}"})
+		require.NoError(t, err)
+		_, err = w.client.SendMessages(w.ctx, "dead", []sequin.Message{{Key: "dead.a", Data: string(change)}, {Key: "other", Data: "not a letter"}})
+		require.NoError(t, err)
+		done, err := w.client.Redrive(w.ctx, "dead", "reader")
+		require.ErrorIs(t, err, sequin.ErrUnsupported)
+		require.ErrorContains(t, err, `"dead.a" is a change of the sink "orders-sink"`)
+		require.ErrorIs(t, err, sequin.ErrInvalidData, "the other reason is told, too")
+		require.Equal(t, sequin.Redriven{Left: 2}, done)
+		state, _ := w.Stream("dead")
+		require.Equal(t, 2, state.Consumers[0].Available)
+	})
+}
+
 func TestRedriveLeavesOnlyTheMessageThatIsRefused(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.deadStream(t)
