@@ -135,6 +135,37 @@ func TestAPipelineOfASinkFeedsAStream(t *testing.T) {
 	})
 }
 
+func TestBatchesOfASinkHoldOneChangeOfEachRow(t *testing.T) {
+	overSink(t, func(t *testing.T, w *world, sink *server.Sink) {
+		for range 3 {
+			for id := range 10 {
+				require.NoError(t, sink.Insert(row{id, "a"}))
+			}
+		}
+		sub, err := w.client.SubscribeSink(w.ctx, "orders", sequin.SinkConfig{})
+		require.NoError(t, err)
+		handled := map[string]int{}
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: 100}, func(_ context.Context, batch []sequin.Delivery) error {
+				rows := map[string]bool{}
+				for _, d := range batch {
+					rows[d.Key] = true
+					handled[d.Key]++
+				}
+				require.Len(t, rows, len(batch))
+				return nil
+			})
+		})
+		time.Sleep(time.Minute)
+		require.NoError(t, run.stop())
+		require.Len(t, handled, 10)
+		for key, times := range handled {
+			require.Equal(t, 3, times, key)
+		}
+		require.Zero(t, sink.State())
+	})
+}
+
 func TestASubscriberOfASinkSurvivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})
