@@ -94,6 +94,7 @@ func TestTheUnitsCommandServes(t *testing.T) {
 	require.Equal(t, "SEQUIN_DATA=/var/lib/sequin", variable)
 	require.Contains(t, unit, "\nStateDirectory=sequin\n")
 	require.Contains(t, unit, "\nType=notify\n")
+	require.Contains(t, unit, "\nExecReload=/bin/kill -HUP $MAINPID\n")
 
 	socket := filepath.Join(t.TempDir(), "notify")
 	told, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})

@@ -37,7 +37,7 @@ func environment(variables ...string) func(string) (string, bool) {
 // runNow runs a command that ends by itself and returns its exit code and what it printed.
 func runNow(lookup func(string) (string, bool), args ...string) (code int, out, errors string) {
 	var o, e lockedBuffer
-	code = run(args, world{out: &o, errors: &e, lookup: lookup, signals: make(chan os.Signal)})
+	code = run(args, world{out: &o, errors: &e, lookup: lookup, signals: make(chan os.Signal), hangups: func() <-chan os.Signal { return nil }})
 	return code, o.String(), e.String()
 }
 
@@ -65,6 +65,7 @@ type process struct {
 	usage   string // what it printed
 	url     string
 	signals chan os.Signal
+	hangups chan os.Signal
 	ended   chan int // gets the exit code
 	errors  lockedBuffer
 	client  *http.Client
@@ -75,10 +76,12 @@ var urlLine = regexp.MustCompile(`(?m)^  URL +(\S+)$`)
 // start runs sequin serve with the arguments on a free port and waits until it has printed how to use it.
 func start(t *testing.T, lookup func(string) (string, bool), args ...string) *process {
 	t.Helper()
-	p := &process{t: t, signals: make(chan os.Signal, 2), ended: make(chan int, 1), client: &http.Client{Transport: &http.Transport{}}}
+	p := &process{t: t, signals: make(chan os.Signal, 2), hangups: make(chan os.Signal), ended: make(chan int, 1), client: &http.Client{Transport: &http.Transport{}}}
 	reader, writer := io.Pipe()
 	go func() {
-		code := run(append([]string{"serve", "--addr", "127.0.0.1:0"}, args...), world{out: writer, errors: &p.errors, lookup: lookup, signals: p.signals})
+		code := run(append([]string{"serve", "--addr", "127.0.0.1:0"}, args...), world{
+			out: writer, errors: &p.errors, lookup: lookup, signals: p.signals, hangups: func() <-chan os.Signal { return p.hangups },
+		})
 		_ = writer.Close()
 		p.ended <- code
 	}()

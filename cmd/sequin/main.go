@@ -33,9 +33,16 @@ func main() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	os.Exit(run(os.Args[1:], world{
-		in: os.Stdin, out: os.Stdout, errors: os.Stderr, lookup: os.LookupEnv, signals: signals, now: time.Now,
+		in: os.Stdin, out: os.Stdout, errors: os.Stderr, lookup: os.LookupEnv, signals: signals, hangups: hangups, now: time.Now,
 		terminal: term.IsTerminal(int(os.Stderr.Fd())),
 	}))
+}
+
+// hangups returns the SIGHUP signals from now on. Only a command that calls it outlives its terminal.
+func hangups() <-chan os.Signal {
+	signals := make(chan os.Signal, 1) // two that have not been seen yet are as good as one
+	signal.Notify(signals, syscall.SIGHUP)
+	return signals
 }
 
 // world is what a command uses of its process, so that tests can replace it.
@@ -43,7 +50,8 @@ type world struct {
 	in          io.Reader
 	out, errors io.Writer
 	lookup      func(string) (string, bool) // of an environment variable
-	signals     <-chan os.Signal
+	signals     <-chan os.Signal            // that stop the command
+	hangups     func() <-chan os.Signal     // that make a server read its files again
 	now         func() time.Time
 	terminal    bool              // errors is a terminal
 	transport   http.RoundTripper // to the server; nil for the network

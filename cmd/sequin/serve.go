@@ -47,6 +47,10 @@ and deletes streams and consumers. Lines that begin with # are comments.
   billing  consume,read  TOKEN
   web      send          TOKEN
 
+SIGHUP makes the server read the file of --token-file and those of --tls-cert and
+--tls-key again at once. Without it changes of a token are seen within a second,
+and those of a certificate within a minute.
+
 GET /healthz and /readyz tell whether the server is up and ready. GET /metrics
 has its metrics for Prometheus; unless the server listens on loopback, it needs
 the token.`
@@ -66,7 +70,7 @@ func newServe(w world) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return serve.Run(cfg, w.out, w.signals)
+		return serve.Run(cfg, w.out, serve.Signals{Stop: w.signals, Reload: w.hangups()})
 	}
 	return cmd
 }

@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,6 +105,21 @@ func TestAnAddressInUseIsReported(t *testing.T) {
 	code, _, errors := runNow(environment(), "serve", "--memory", "--addr", strings.TrimPrefix(p.url, "http://"))
 	require.Equal(t, cli.ExitFailed, code)
 	require.Contains(t, errors, "is in use: stop the other server, or choose another --addr")
+}
+
+// TestAHangupReadsTheFilesAgain has a process of its own, which a SIGHUP would end that it does not expect.
+func TestAHangupReadsTheFilesAgain(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a process cannot be sent such a signal")
+	}
+	tokens := file(t, "first\n")
+	c := startChild(t, nil, "serve", "--memory", "--addr", "127.0.0.1:0", "--token-file", tokens)
+	require.NoError(t, os.WriteFile(tokens, []byte("second\n"), 0o600))
+	require.NoError(t, c.Process.Signal(syscall.SIGHUP))
+	for deadline := time.Now().Add(patience); !strings.Contains(c.errors.String(), "the token file was read again"); runtime.Gosched() {
+		require.True(t, time.Now().Before(deadline), c.errors.String())
+	}
+	require.Equal(t, cli.ExitOK, c.terminate(t), c.errors.String())
 }
 
 func TestTheProgramEndsWithASignal(t *testing.T) {

@@ -4,6 +4,7 @@ package serve
 
 import (
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/sequin-go/sequin/server"
@@ -29,6 +30,12 @@ type Config struct {
 
 	Logger *slog.Logger
 	Lookup func(string) (string, bool) // of an environment variable
+}
+
+// Signals are the signals that a server gets.
+type Signals struct {
+	Stop   <-chan os.Signal // the first stops the server, and the second makes Run return at once
+	Reload <-chan os.Signal // makes the server read the files of tokens and certificates again; nil for none
 }
 
 // hasToken reports whether clients need a token.

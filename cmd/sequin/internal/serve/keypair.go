@@ -31,13 +31,27 @@ func (p *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if time.Since(p.checked) < recheckAfter {
 		return p.current, nil
 	}
-	p.checked = time.Now()
-	if version := p.modified(); version != p.version {
-		if err := p.read(version); err != nil {
-			p.log.Error("the changed certificate cannot be read, the one before it stays in use", "file", p.certFile, "error", err)
-		}
+	if p.checked = time.Now(); p.modified() != p.version {
+		p.readAgain()
 	}
 	return p.current, nil
+}
+
+// reload reads the files again now.
+func (p *keyPair) reload() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.checked = time.Now()
+	p.readAgain()
+}
+
+// readAgain reads the files again. It requires the lock.
+func (p *keyPair) readAgain() {
+	if err := p.read(p.modified()); err != nil {
+		p.log.Error("the changed certificate cannot be read, the one before it stays in use", "file", p.certFile, "error", err)
+		return
+	}
+	p.log.Info("the certificate was read again", "file", p.certFile)
 }
 
 // load reads the files for the first time.

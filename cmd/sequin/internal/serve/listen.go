@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -27,8 +26,8 @@ func listen(cfg *Config) (listener net.Listener, loopback bool, err error) {
 	return listener, loopback, nil
 }
 
-// tlsConfig returns the configuration for HTTPS, or nil without a certificate.
-func tlsConfig(cfg *Config) (*tls.Config, error) {
+// loadKeys returns the certificate of the server, or nil for none.
+func loadKeys(cfg *Config) (*keyPair, error) {
 	if cfg.CertFile == "" {
 		return nil, nil
 	}
@@ -36,5 +35,5 @@ func tlsConfig(cfg *Config) (*tls.Config, error) {
 	if err := pair.load(); err != nil {
 		return nil, fmt.Errorf("cannot use --tls-cert %s and --tls-key %s: %w", cfg.CertFile, cfg.KeyFile, err)
 	}
-	return &tls.Config{GetCertificate: pair.get}, nil
+	return pair, nil
 }

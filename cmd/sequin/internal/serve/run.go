@@ -19,44 +19,59 @@ type running struct {
 	api      *server.Server
 	web      *http.Server
 	listener net.Listener
+	keys     *keyPair   // nil without TLS
 	loopback bool       // only this machine can reach the listener
 	served   chan error // the result of web.Serve
 }
 
-// Run serves until the first signal, and then stops. It returns nil after a clean stop. A second signal makes it return at
-// once. It prints to out how the server can be used.
-func Run(cfg Config, out io.Writer, signals <-chan os.Signal) error {
+// Run serves until the first signal to stop, and then stops. It returns nil after a clean stop. It prints to out how the server
+// can be used.
+func Run(cfg Config, out io.Writer, signals Signals) error {
 	return run(cfg, out, signals, openStore)
 }
 
-func run(cfg Config, out io.Writer, signals <-chan os.Signal, open func(*Config) (*opened, error)) error {
+func run(cfg Config, out io.Writer, signals Signals, open func(*Config) (*opened, error)) error {
 	r := &running{cfg: &cfg, served: make(chan error, 1)}
-	secure, err := tlsConfig(&cfg)
-	if err != nil {
+	var err error
+	if r.keys, err = loadKeys(&cfg); err != nil {
 		return err
 	}
 	if r.listener, r.loopback, err = listen(&cfg); err != nil {
 		return err
 	}
 	defer r.listener.Close()
-	if r.store, err = openUnlessStopped(&cfg, signals, open); err != nil {
+	if r.store, err = openUnlessStopped(&cfg, signals.Stop, open); err != nil {
 		return err
 	}
-	r.build(secure)
+	r.build()
 	go r.serve()
 	r.printUsage(out)
 	notifySystemd(&cfg, "READY=1")
-	select {
-	case err := <-r.served:
-		return errors.Join(err, r.store.close())
-	case <-r.store.failed:
-		cfg.Logger.Error("the store has failed, the server stops", "error", r.store.err())
-		_ = r.stop(signals)
-		return fmt.Errorf("the store has failed: %w", r.store.err())
-	case s := <-signals:
-		cfg.Logger.Info("stopping", "signal", s.String(), "timeout", cfg.ShutdownTimeout)
-		notifySystemd(&cfg, "STOPPING=1")
-		return r.stop(signals)
+	for {
+		select {
+		case err := <-r.served:
+			return errors.Join(err, r.store.close())
+		case <-r.store.failed:
+			cfg.Logger.Error("the store has failed, the server stops", "error", r.store.err())
+			_ = r.stop(signals.Stop)
+			return fmt.Errorf("the store has failed: %w", r.store.err())
+		case s := <-signals.Stop:
+			cfg.Logger.Info("stopping", "signal", s.String(), "timeout", cfg.ShutdownTimeout)
+			notifySystemd(&cfg, "STOPPING=1")
+			return r.stop(signals.Stop)
+		case <-signals.Reload:
+			r.reload()
+		}
+	}
+}
+
+// reload reads the files of the tokens and of the certificate again, also if they look unchanged.
+func (r *running) reload() {
+	if r.cfg.Tokens != nil {
+		r.cfg.Tokens.reload()
+	}
+	if r.keys != nil {
+		r.keys.reload()
 	}
 }
 
@@ -80,7 +95,7 @@ func openUnlessStopped(cfg *Config, signals <-chan os.Signal, open func(*Config)
 }
 
 // build makes the server and its metrics.
-func (r *running) build(secure *tls.Config) {
+func (r *running) build() {
 	m := newMetrics(r.cfg.Version, r.cfg.Logger)
 	c := server.Config{
 		Compat:       r.cfg.Compat,
@@ -99,11 +114,13 @@ func (r *running) build(secure *tls.Config) {
 	r.api = server.New(c)
 	m.watch(r.api)
 	r.web = r.api.HTTPServer()
-	r.web.TLSConfig = secure
+	if r.keys != nil {
+		r.web.TLSConfig = &tls.Config{GetCertificate: r.keys.get}
+	}
 }
 
 func (r *running) serve() {
-	if r.cfg.CertFile != "" {
+	if r.keys != nil {
 		r.served <- r.web.ServeTLS(r.listener, "", "") // the files are those of the configuration
 		return
 	}

@@ -43,14 +43,14 @@ func (i interrupter) Write(p []byte) (int, error) {
 func TestAStoreThatFailsEndsTheServer(t *testing.T) {
 	failed := make(chan struct{})
 	close(failed)
-	err := run(config(), io.Discard, make(chan os.Signal), storeThatFails(failed, new(error)))
+	err := run(config(), io.Discard, Signals{}, storeThatFails(failed, new(error)))
 	require.EqualError(t, err, "the store has failed: bad sector")
 }
 
 func TestAStoreThatCannotBeClosedMakesTheStopFail(t *testing.T) {
 	signals := make(chan os.Signal, 1)
 	cause := errors.New("disk full")
-	err := run(config(), interrupter(signals), signals, storeThatFails(nil, &cause))
+	err := run(config(), interrupter(signals), Signals{Stop: signals}, storeThatFails(nil, &cause))
 	require.ErrorIs(t, err, cause)
 	require.ErrorContains(t, err, "the store was not closed properly")
 }
@@ -61,7 +61,7 @@ func TestAStoreThatHangsDoesNotKeepTheStopForLongerThanItsTimeout(t *testing.T) 
 	defer close(hang)
 	cfg := config()
 	cfg.ShutdownTimeout = 10 * time.Millisecond
-	err := run(cfg, interrupter(signals), signals, func(*Config) (*opened, error) {
+	err := run(cfg, interrupter(signals), Signals{Stop: signals}, func(*Config) (*opened, error) {
 		return &opened{use: func(*server.Config) {}, close: func() error { <-hang; return nil }}, nil
 	})
 	require.ErrorContains(t, err, "the stop took longer than --shutdown-timeout, 10ms")
@@ -72,6 +72,6 @@ func TestASignalEndsTheOpeningOfAStore(t *testing.T) {
 	signals <- os.Interrupt
 	hang := make(chan struct{})
 	defer close(hang)
-	err := run(config(), io.Discard, signals, func(*Config) (*opened, error) { <-hang; return nil, nil })
+	err := run(config(), io.Discard, Signals{Stop: signals}, func(*Config) (*opened, error) { <-hang; return nil, nil })
 	require.EqualError(t, err, "stopped by interrupt while the store was being opened")
 }

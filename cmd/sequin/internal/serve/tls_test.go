@@ -10,17 +10,21 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"log/slog"
+	"math"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/server"
 )
 
 // certificate writes a certificate for 127.0.0.1 with its key, and returns the files and the certificate.
@@ -56,26 +60,66 @@ func TestACertificateMakesTheServerSpeakHTTPS(t *testing.T) {
 	cfg := config()
 	var cert *x509.Certificate
 	cfg.CertFile, cfg.KeyFile, cert = certificate(t, t.TempDir(), "first")
-	cfg.Memory = true
-	out, signals, ended := make(ready), make(chan os.Signal, 1), make(chan error, 1)
-	go func() { ended <- Run(cfg, out, signals) }()
-	url := regexp.MustCompile(`URL +(https://\S+)`).FindStringSubmatch(<-out)[1]
-	roots := x509.NewCertPool()
-	roots.AddCert(cert)
+	url, _ := runTLS(t, cfg)
 	for _, http2 := range []bool{false, true} {
-		protocols := new(http.Protocols)
-		protocols.SetHTTP1(!http2)
-		protocols.SetHTTP2(http2)
-		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, Protocols: protocols}
-		resp, err := (&http.Client{Transport: transport}).Get(url + "/readyz")
-		require.NoError(t, err)
-		require.NoError(t, resp.Body.Close())
+		resp := getTLS(t, url, cert, http2)
 		require.Equal(t, http.StatusOK, resp.StatusCode)
 		require.Equal(t, http2, resp.ProtoMajor == 2)
-		transport.CloseIdleConnections()
 	}
-	signals <- os.Interrupt
-	require.NoError(t, <-ended)
+}
+
+// runTLS runs a server in memory until the end of the test. The channel makes it read its files again.
+func runTLS(t *testing.T, cfg Config) (url string, reload chan<- os.Signal) {
+	t.Helper()
+	cfg.Memory = true
+	out, stop, again, ended := make(ready), make(chan os.Signal, 1), make(chan os.Signal), make(chan error, 1)
+	go func() { ended <- Run(cfg, out, Signals{Stop: stop, Reload: again}) }()
+	t.Cleanup(func() {
+		stop <- os.Interrupt
+		require.NoError(t, <-ended)
+	})
+	return regexp.MustCompile(`URL +(https://\S+)`).FindStringSubmatch(<-out)[1], again
+}
+
+// getTLS asks whether the server is ready, on a connection of its own.
+func getTLS(t *testing.T, url string, trusted *x509.Certificate, http2 bool) *http.Response {
+	t.Helper()
+	roots, protocols := x509.NewCertPool(), new(http.Protocols)
+	roots.AddCert(trusted)
+	protocols.SetHTTP1(!http2)
+	protocols.SetHTTP2(http2)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, Protocols: protocols}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Get(url + "/readyz")
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	return resp
+}
+
+// TestAReloadReadsTheFilesAtOnce replaces a token and the certificate well before their files would be looked at again.
+func TestAReloadReadsTheFilesAtOnce(t *testing.T) {
+	cfg, dir := config(), t.TempDir()
+	cfg.CertFile, cfg.KeyFile, _ = certificate(t, dir, "first")
+	file := tokenFile(t, "web send s3cret-old\n")
+	var err error
+	cfg.Tokens, err = ReadTokens(file, cfg.Logger)
+	require.NoError(t, err)
+	cfg.Tokens.next.Store(math.MaxInt64) // only the reload reads it
+	url, reload := runTLS(t, cfg)
+	_, _, second := certificate(t, dir, "second")
+	require.NoError(t, os.WriteFile(file, []byte("web send s3cret-new\n"), 0o600))
+	reload <- syscall.SIGHUP
+	reload <- syscall.SIGHUP // is taken when the first is done
+	require.Equal(t, http.StatusOK, getTLS(t, url, second, false).StatusCode)
+	require.Equal(t, server.CanSend, cfg.Tokens.Rights("s3cret-new"))
+	require.Zero(t, cfg.Tokens.Rights("s3cret-old"))
+
+	require.NoError(t, os.WriteFile(file, []byte("a b"), 0o600))
+	require.NoError(t, os.WriteFile(cfg.CertFile, []byte("half"), 0o600))
+	reload <- syscall.SIGHUP
+	reload <- syscall.SIGHUP
+	require.Equal(t, http.StatusOK, getTLS(t, url, second, false).StatusCode, "what is wrong is not used")
+	require.Equal(t, server.CanSend, cfg.Tokens.Rights("s3cret-new"))
 }
 
 // TestACertificateThatClientsRefuseIsReported uses that the clock of a bubble begins in the year 2000.

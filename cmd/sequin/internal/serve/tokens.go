@@ -89,11 +89,21 @@ func (t *Tokens) Rights(token string) server.Rights {
 // refresh reads the file again if it has changed. It requires the lock.
 func (t *Tokens) refresh(now int64) {
 	t.next.Store(now + int64(tokensFor))
-	version := t.onDisk()
-	if version == t.version {
-		return
+	if t.onDisk() != t.version {
+		t.readAgain()
 	}
-	if err := t.read(version); err != nil {
+}
+
+// reload reads the file again now.
+func (t *Tokens) reload() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.readAgain()
+}
+
+// readAgain reads the file again. It requires the lock.
+func (t *Tokens) readAgain() {
+	if err := t.read(t.onDisk()); err != nil {
 		t.log.Error("the changed token file cannot be used, the tokens before it stay in use", "file", t.file, "error", err)
 		return
 	}
