@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"maps"
-	"net/url"
 	"path/filepath"
 	"slices"
 
@@ -28,17 +27,14 @@ after "sequin context use". The token stays in its file: the contexts keep the
 path only.`,
 		Args: arguments(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			u, err := url.Parse(c.URL)
-			if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-				return cli.Usage("--url must be an http or https URL: usage is %q", cmd.UseLine())
+			if c.URL == "" {
+				return cli.Usage("--url is missing: usage is %q", cmd.UseLine())
 			}
-			if u.User != nil || u.RawQuery != "" {
-				return cli.Usage("--url must have no password and no query: put the token into a file for --token-file")
+			if err := c.Check(); err != nil {
+				return err
 			}
 			if c.TokenFile != "" {
-				if _, err := cli.ReadToken(c.TokenFile); err != nil {
-					return err
-				}
+				var err error
 				if c.TokenFile, err = filepath.Abs(c.TokenFile); err != nil {
 					return err
 				}

@@ -47,10 +47,13 @@ func ExitCode(err error) int {
 	return ExitFailed
 }
 
+// inFlags replaces the names of the client library's settings by those of flags.
+var inFlags = strings.NewReplacer("invalid config: BaseURL", "--url", "Config.BaseURL", "--url")
+
 // Line returns the text of an error as one line, for the standard error. Errors of the client library have the prefix already,
 // and name a field where the command has a flag.
 func Line(err error) string {
 	text := strings.TrimPrefix(err.Error(), "sequin: ")
-	text = strings.ReplaceAll(text, "Config.BaseURL", "--url")
+	text = inFlags.Replace(text)
 	return "sequin: " + strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }

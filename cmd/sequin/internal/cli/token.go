@@ -30,7 +30,7 @@ func ReadSecret(file string) (string, error) {
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("cannot read the token file: %w", err)
-	case othersMayRead(info):
+	case OthersMayUse(info):
 		return "", fmt.Errorf("other users may read the token in %s, mode %#o: run \"chmod 600 %s\", and use a new token if there are such users", file, info.Mode().Perm(), file)
 	case len(text) > largestToken:
 		return "", Usage("%s is too large for a token: write one line of random characters into it", file)

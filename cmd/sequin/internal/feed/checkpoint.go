@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 
 	"github.com/google/uuid"
+
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
 )
 
 // Source is a file and where it is sent. A checkpoint belongs to one Source.
@@ -76,7 +78,7 @@ func New(dir string, source Source, lines int) (*Checkpoint, error) {
 	return &Checkpoint{Source: source, ID: uuid.NewString(), Lines: lines, path: filepath.Join(dir, hex.EncodeToString(sum[:8])+".json")}, nil
 }
 
-// Save writes the checkpoint at a position of the file. A crash leaves the old one or the new one.
+// Save writes the checkpoint at a position of the file.
 func (c *Checkpoint) Save(file io.ReaderAt, at Position) (err error) {
 	c.At = at
 	if c.Bytes, err = fingerprint(file, at.Offset); err != nil {
@@ -86,14 +88,7 @@ func (c *Checkpoint) Save(file io.ReaderAt, at Position) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(c.path), 0o700); err != nil {
-		return err
-	}
-	next := c.path + ".new"
-	if err := os.WriteFile(next, append(text, '\n'), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(next, c.path)
+	return cli.ReplaceFile(c.path, append(text, '\n'))
 }
 
 // Remove removes the checkpoint of a file that is sent.

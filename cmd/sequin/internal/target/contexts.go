@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
 )
@@ -42,9 +41,9 @@ func Load(lookup func(string) (string, bool)) (*Contexts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the contexts: %w", err)
 	}
-	// Who can write the file decides to which server a token is sent. Windows has no such modes.
-	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("others may use %s: run \"chmod 600 %s\"", c.path, c.path)
+	// Who can write the file decides to which server a token is sent.
+	if cli.OthersMayUse(info) {
+		return nil, fmt.Errorf("other users may read or change %s, mode %#o: run \"chmod 600 %s\"", c.path, info.Mode().Perm(), c.path)
 	}
 	text, err := os.ReadFile(c.path)
 	if err != nil {
@@ -59,26 +58,13 @@ func Load(lookup func(string) (string, bool)) (*Contexts, error) {
 	return c, nil
 }
 
-// Save writes the contexts to their file, which only the user may read. A crash leaves the old file or the new one.
+// Save writes the contexts to their file, which only the user may read.
 func (c *Contexts) Save() error {
 	text, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(c.path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	file, err := os.CreateTemp(dir, ".contexts") // with the mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(append(text, '\n'))
-	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(file.Name(), c.path)
-	}
-	if err != nil {
-		_ = os.Remove(file.Name())
+	if err := cli.ReplaceFile(c.path, append(text, '\n')); err != nil {
 		return fmt.Errorf("cannot save the contexts: %w", err)
 	}
 	return nil

@@ -68,13 +68,32 @@ func (f *Flags) Find(lookup func(string) (string, bool)) (Target, error) {
 	token, _ := lookup(cli.TokenVariable)
 	switch {
 	case tokenFile != "":
-		t.TokenFrom, t.Token = tokenFile, func() (string, error) { return cli.ReadToken(tokenFile) }
+		t.TokenFrom, t.Token = tokenFile, fromFile(tokenFile)
 	case token != "" && !inContext:
 		t.TokenFrom, t.Token = "$"+cli.TokenVariable, func() (string, error) { return cli.CheckToken(token, "$"+cli.TokenVariable) }
 	default:
-		t.Token = func() (string, error) { return "", nil }
+		t.Token = noToken
 	}
 	return t, nil
+}
+
+func noToken() (string, error) { return "", nil }
+
+func fromFile(file string) func() (string, error) {
+	return func() (string, error) { return cli.ReadToken(file) }
+}
+
+// Check returns what is wrong with the URL or with the token file of a context. It makes no request.
+func (c Context) Check() error {
+	t := Target{URL: c.URL, Token: noToken}
+	if c.TokenFile != "" {
+		t.Token = fromFile(c.TokenFile)
+	}
+	client, err := t.Client(nil)
+	if err == nil {
+		client.Close()
+	}
+	return err
 }
 
 // find returns the context to use, or the default server. Without a home directory there are no contexts.
