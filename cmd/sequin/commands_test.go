@@ -1,10 +1,8 @@
 package main
 
 import (
-	"os"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -75,9 +73,7 @@ func (s *shell) lastAckIDs() (ids []string) {
 }
 
 func TestMessages(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
-		require.Zero(t, s.exec("consumer", "add", "orders", "billing"))
+	inOrders(t, func(t *testing.T, s *shell) {
 		s.run("messages orders")
 		s.run("peek orders billing")
 		s.run("receive orders billing")
@@ -134,24 +130,9 @@ func TestTheCommandsWorkWithTheServerOfAugust2024(t *testing.T) {
 	})
 }
 
-// follow starts a command that goes on until ctrl-C. The function ends it and returns its exit code and what it printed.
-func (s *shell) follow(args ...string) (stop func() (int, string)) {
-	var out, errors lockedBuffer
-	ended := make(chan int, 1)
-	w := s.world(&out, &errors)
-	go func() { ended <- run(args, w) }()
-	return func() (int, string) {
-		synctest.Wait()
-		s.signals <- os.Interrupt
-		return <-ended, out.String() + errors.String()
-	}
-}
-
 func TestReceiveFollowsAndAcksUntilCtrlC(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
-		require.Zero(t, s.exec("consumer", "add", "orders", "billing"))
-		stop := s.follow("receive", "orders", "billing", "--follow", "--ack", "--json")
+	inOrders(t, func(t *testing.T, s *shell) {
+		wait := s.start("receive", "orders", "billing", "--follow", "--ack", "--json")
 		for _, data := range []string{"one", "two"} {
 			time.Sleep(time.Minute)
 			require.Zero(t, s.exec("send", "orders", "k", data))
@@ -162,7 +143,8 @@ func TestReceiveFollowsAndAcksUntilCtrlC(t *testing.T) {
 		s.srv.Up()
 		time.Sleep(time.Minute)
 		require.Zero(t, s.exec("send", "orders", "k", "three"))
-		code, out := stop()
+		s.interrupt()
+		code, out := wait()
 		require.Zero(t, code)
 		for _, data := range []string{"one", "two", "three"} {
 			require.Equal(t, 1, strings.Count(out, `"data":"`+data+`"`), out)
@@ -174,16 +156,16 @@ func TestReceiveFollowsAndAcksUntilCtrlC(t *testing.T) {
 }
 
 func TestMessagesFollowsUntilCtrlC(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
+	inOrders(t, func(t *testing.T, s *shell) {
 		require.Zero(t, s.exec("send", "orders", "k", "before"))
-		stop := s.follow("messages", "orders", "--follow", "--json", "--limit", "2")
+		wait := s.start("messages", "orders", "--follow", "--json", "--limit", "2")
 		time.Sleep(time.Minute)
 		for range 25 { // more than a list of 2 and of 20
 			require.Zero(t, s.exec("send", "orders", "k", "after"))
 		}
 		time.Sleep(time.Minute)
-		code, out := stop()
+		s.interrupt()
+		code, out := wait()
 		require.Zero(t, code)
 		require.Equal(t, 1, strings.Count(out, `"before"`), out)
 		require.Equal(t, 25, strings.Count(out, `"after"`), out)
@@ -210,20 +192,17 @@ func TestRedriveSendsDeadLettersBack(t *testing.T) {
 }
 
 func TestAnInterruptEndsACommandThatWaits(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
-		require.Zero(t, s.exec("consumer", "add", "orders", "billing"))
-		stop := s.follow("receive", "orders", "billing", "--wait", "5m")
-		code, out := stop()
+	inOrders(t, func(t *testing.T, s *shell) {
+		wait := s.start("receive", "orders", "billing", "--wait", "5m")
+		s.interrupt()
+		code, out := wait()
 		require.Equal(t, cli.ExitFailed, code)
 		require.Equal(t, "sequin: stopped by a signal\n", out)
 	})
 }
 
 func TestNamesAreCompleted(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
-		require.Zero(t, s.exec("consumer", "add", "orders", "billing"))
+	inOrders(t, func(t *testing.T, s *shell) {
 		require.Zero(t, s.exec("context", "add", "here", "--url", s.srv.URL))
 		for line, want := range map[string]string{
 			"receive |":            "orders",

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 )
 
 func readDeploy(t *testing.T, name string) string {
@@ -65,7 +66,7 @@ func TestTheImagesCommandServes(t *testing.T) {
 	for i := range env {
 		env[i] = strings.NewReplacer("=/data", "="+t.TempDir(), "=:7376", "=:0").Replace(env[i])
 	}
-	code, _, errors := runNow(environment(pairs(env)...), command)
+	code, _, errors := runNow(clitest.Environment(pairs(env)...), command)
 	require.Equal(t, cli.ExitFailed, code)
 	require.Contains(t, errors, "there is no token")
 	c := startChild(t, append(env, "SEQUIN_TOKEN=0123456789abcdef"), command)

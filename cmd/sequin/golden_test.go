@@ -40,6 +40,15 @@ func inShell(t *testing.T, cfg sequintest.Config, test func(*testing.T, *shell))
 	})
 }
 
+// inOrders is inShell with a stream orders, which has a consumer billing.
+func inOrders(t *testing.T, test func(*testing.T, *shell)) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
+		require.Zero(t, s.exec("stream", "add", "orders"))
+		require.Zero(t, s.exec("consumer", "add", "orders", "billing"))
+		test(t, s)
+	})
+}
+
 // world returns the process of the next command.
 func (s *shell) world(out, errors *lockedBuffer) world {
 	client := s.srv.Client()
@@ -58,6 +67,21 @@ func (s *shell) exec(args ...string) int {
 	code := run(args, s.world(&out, &errors))
 	s.out, s.errors = out.String(), errors.String()
 	return code
+}
+
+// start starts a command that goes on. The function waits until it ends, and returns its exit code and what it printed.
+func (s *shell) start(args ...string) (wait func() (code int, text string)) {
+	var out, errors lockedBuffer
+	ended := make(chan int, 1)
+	w := s.world(&out, &errors)
+	go func() { ended <- run(args, w) }()
+	return func() (int, string) { return <-ended, out.String() + errors.String() }
+}
+
+// interrupt presses ctrl-C when everything waits.
+func (s *shell) interrupt() {
+	synctest.Wait()
+	s.signals <- os.Interrupt
 }
 
 // run runs a line without quotes and adds it to the transcript with what it printed and its exit code, unless that is 0.

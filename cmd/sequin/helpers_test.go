@@ -22,18 +22,6 @@ import (
 // patience is how long a test waits for what should happen at once.
 const patience = 30 * time.Second
 
-// environment is a lookup in a map.
-func environment(variables ...string) func(string) (string, bool) {
-	values := map[string]string{}
-	for i := 0; i < len(variables); i += 2 {
-		values[variables[i]] = variables[i+1]
-	}
-	return func(name string) (string, bool) {
-		value, ok := values[name]
-		return value, ok
-	}
-}
-
 // runNow runs a command that ends by itself and returns its exit code and what it printed.
 func runNow(lookup func(string) (string, bool), args ...string) (code int, out, errors string) {
 	var o, e lockedBuffer

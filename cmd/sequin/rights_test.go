@@ -5,10 +5,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 )
 
 func TestServeGivesEachTokenItsRights(t *testing.T) {
-	p := start(t, environment(), "--memory", "--token-file", file(t, "web send s3cret-1\nops admin,read s3cret-2\n"))
+	p := start(t, clitest.Environment(), "--memory", "--token-file", clitest.File(t, "web send s3cret-1\nops admin,read s3cret-2\n"))
 	require.Contains(t, p.usage, ": web (send), ops (read,admin)\n")
 	require.NotContains(t, p.usage, "s3cret")
 	as := func(token, method, path, body string) int {

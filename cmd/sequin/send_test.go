@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -52,8 +51,7 @@ func (s *shell) requireOnce(n int) {
 }
 
 func TestAFileIsSent(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
+	inOrders(t, func(t *testing.T, s *shell) {
 		s.run("send orders --file " + s.inputFile(4500))
 		s.requireOnce(4500)
 		require.Equal(t, 5, s.srv.Count(sequintest.Send), "batches of 1000")
@@ -79,8 +77,7 @@ func TestAFileIsSent(t *testing.T) {
 }
 
 func TestTheServersRefusalsAreFoundAndTheOthersSent(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
+	inOrders(t, func(t *testing.T, s *shell) {
 		s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: `{"summary":"no sevens"}`, Match: func(r *sequintest.Request) bool {
 			return strings.Contains(string(r.Body), `{\"n\":777}`)
 		}})
@@ -94,8 +91,7 @@ func TestTheServersRefusalsAreFoundAndTheOthersSent(t *testing.T) {
 }
 
 func TestAFeedThatIsRefusedAltogetherGivesUp(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
+	inOrders(t, func(t *testing.T, s *shell) {
 		s.in = strings.Repeat("{}\n", 100_000)
 		require.Equal(t, cli.ExitFailed, s.exec("send", "orders", "--file", "-"))
 		require.Contains(t, s.errors, "every line so far is refused")
@@ -103,23 +99,13 @@ func TestAFeedThatIsRefusedAltogetherGivesUp(t *testing.T) {
 	})
 }
 
-// startSend starts a send of a file that ends when the test stops it.
-func (s *shell) startSend(args ...string) (wait func() (int, string)) {
-	var out, errors lockedBuffer
-	ended := make(chan int, 1)
-	w := s.world(&out, &errors)
-	go func() { ended <- run(append([]string{"send", "orders"}, args...), w) }()
-	return func() (int, string) { return <-ended, out.String() + errors.String() }
-}
-
 func TestASendGoesOnAfterCtrlC(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
+	inOrders(t, func(t *testing.T, s *shell) {
 		file := s.inputFile(9500)
 		slow := s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Second, Skip: 3})
-		wait := s.startSend("--file", file)
+		wait := s.start("send", "orders", "--file", file)
 		require.NoError(t, slow.Wait(t.Context(), 1))
-		s.signals <- os.Interrupt
+		s.interrupt()
 		code, text := wait()
 		require.Equal(t, cli.ExitFailed, code)
 		require.Contains(t, text, "sent 4000 messages of 4000 lines")
@@ -135,15 +121,13 @@ func TestASendGoesOnAfterCtrlC(t *testing.T) {
 
 // The second signal cuts off a request that the server has carried out. The next run sends its batch again with the same key.
 func TestABatchThatIsCutOffIsStoredOnce(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
+	inOrders(t, func(t *testing.T, s *shell) {
 		file := s.inputFile(3000)
 		slow := s.srv.Fault(sequintest.Fault{Op: sequintest.Send, DelayAfter: time.Hour, Skip: 1})
-		wait := s.startSend("--file", file)
+		wait := s.start("send", "orders", "--file", file)
 		require.NoError(t, slow.Wait(t.Context(), 1))
-		s.signals <- os.Interrupt
-		synctest.Wait()
-		s.signals <- os.Interrupt
+		s.interrupt()
+		s.interrupt()
 		code, _ := wait()
 		require.Equal(t, cli.ExitFailed, code)
 		require.Len(t, s.stored(), 2000)
@@ -155,8 +139,7 @@ func TestABatchThatIsCutOffIsStoredOnce(t *testing.T) {
 }
 
 func TestAFileThatHasChangedIsNotSentOn(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
+	inOrders(t, func(t *testing.T, s *shell) {
 		file := s.inputFile(3000)
 		down := s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 409, Body: `{"summary":"full"}`, Skip: 2})
 		require.Equal(t, cli.ExitFailed, s.exec("send", "orders", "--file", file))
@@ -176,11 +159,10 @@ func TestAFileThatHasChangedIsNotSentOn(t *testing.T) {
 }
 
 func TestASendWaitsForAServerThatComesBack(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
+	inOrders(t, func(t *testing.T, s *shell) {
 		file := s.inputFile(5000)
 		gate := s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Second, Skip: 2, Count: 1})
-		wait := s.startSend("--file", file)
+		wait := s.start("send", "orders", "--file", file)
 		require.NoError(t, gate.Wait(t.Context(), 1))
 		s.srv.Down()
 		time.Sleep(40 * time.Second)
@@ -190,7 +172,7 @@ func TestASendWaitsForAServerThatComesBack(t *testing.T) {
 		s.requireOnce(5000)
 
 		gate = s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Second, Skip: 2, Count: 1})
-		wait = s.startSend("--file", file)
+		wait = s.start("send", "orders", "--file", file)
 		require.NoError(t, gate.Wait(t.Context(), 1))
 		s.srv.Down()
 		code, text = wait()
@@ -202,8 +184,7 @@ func TestASendWaitsForAServerThatComesBack(t *testing.T) {
 
 // With 97 a second no batch is sent in the moment in which the progress is shown.
 func TestTheRateIsKept(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
+	inOrders(t, func(t *testing.T, s *shell) {
 		began := time.Now()
 		require.Zero(t, s.exec("send", "orders", "--file", s.inputFile(1000), "--rate", "97"))
 		require.InDelta(t, 10.2, time.Since(began).Seconds(), 0.2)
@@ -214,8 +195,7 @@ func TestTheRateIsKept(t *testing.T) {
 }
 
 func TestATerminalShowsABar(t *testing.T) {
-	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Zero(t, s.exec("stream", "add", "orders"))
+	inOrders(t, func(t *testing.T, s *shell) {
 		s.terminal = true
 		require.Zero(t, s.exec("send", "orders", "--file", s.inputFile(1000), "--rate", "97"))
 		require.Contains(t, s.errors, "486 messages")

@@ -18,11 +18,12 @@ import (
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 )
 
 // TestServePrintsHowToUseIt compares what is printed, without the port.
 func TestServePrintsHowToUseIt(t *testing.T) {
-	token := file(t, "0123456789abcdef\n")
+	token := clitest.File(t, "0123456789abcdef\n")
 	for _, tt := range []struct {
 		env, args []string
 		want      string
@@ -55,7 +56,7 @@ func TestServePrintsHowToUseIt(t *testing.T) {
   stop    ctrl-C
 `},
 	} {
-		p := start(t, environment(tt.env...), append([]string{"--memory"}, tt.args...)...)
+		p := start(t, clitest.Environment(tt.env...), append([]string{"--memory"}, tt.args...)...)
 		port := regexp.MustCompile(`:(\d+)\n`).FindStringSubmatch(p.usage)[1]
 		require.Equal(t, "sequin "+sequin.Version+"\n"+tt.want+"\n", strings.ReplaceAll(p.usage, port, "PORT"))
 		require.NotContains(t, p.usage+p.errors.String(), "0123456789abcdef")
@@ -67,8 +68,8 @@ var tryLine = regexp.MustCompile(`(?m)^  try +(.*)$`)
 
 // TestThePrintedCommandWorks runs it in a shell in which a function that prints its arguments replaces curl.
 func TestThePrintedCommandWorks(t *testing.T) {
-	token := file(t, "it's-$HOME`id`\"\n")
-	p := start(t, environment(), "--memory", "--token-file", token)
+	token := clitest.File(t, "it's-$HOME`id`\"\n")
+	p := start(t, clitest.Environment(), "--memory", "--token-file", token)
 	run := func(usage string) string {
 		sh := exec.Command("sh", "-c", `curl() { printf '%s\n' "$@"; }; `+tryLine.FindStringSubmatch(usage)[1])
 		out, err := sh.Output()
@@ -100,11 +101,11 @@ func TestThePrintedCommandWorks(t *testing.T) {
 
 func TestAnAddressThatOthersReachNeedsAToken(t *testing.T) {
 	for _, addr := range []string{"0.0.0.0:0", ":0"} {
-		code, _, errors := runNow(environment(), "serve", "--memory", "--addr", addr)
+		code, _, errors := runNow(clitest.Environment(), "serve", "--memory", "--addr", addr)
 		require.Equal(t, cli.ExitFailed, code)
 		require.Contains(t, errors, "give one with --token-file or $SEQUIN_TOKEN, listen on 127.0.0.1, or add --insecure")
 	}
-	p := start(t, environment("SEQUIN_INSECURE", "true"), "--memory", "--addr", ":0")
+	p := start(t, clitest.Environment("SEQUIN_INSECURE", "true"), "--memory", "--addr", ":0")
 	status, _ := p.do("GET", "/api/streams", "", "Host", "example.com", "X-Forwarded-For", "10.0.0.1")
 	require.Equal(t, http.StatusOK, status)
 	require.Contains(t, p.usage, "without a token")
@@ -113,7 +114,7 @@ func TestAnAddressThatOthersReachNeedsAToken(t *testing.T) {
 func TestMetricsNeedTheTokenWhereOthersReachThem(t *testing.T) {
 	const token = "0123456789abcdef"
 	for addr, want := range map[string]int{"127.0.0.1:0": http.StatusOK, "0.0.0.0:0": http.StatusUnauthorized} {
-		p := start(t, environment("SEQUIN_TOKEN", token), "--memory", "--addr", addr)
+		p := start(t, clitest.Environment("SEQUIN_TOKEN", token), "--memory", "--addr", addr)
 		for path, want := range map[string]int{
 			"/metrics": want, "/healthz": http.StatusOK, "/readyz": http.StatusOK, "/api/streams": http.StatusUnauthorized,
 		} {
@@ -127,7 +128,7 @@ func TestMetricsNeedTheTokenWhereOthersReachThem(t *testing.T) {
 }
 
 func TestAServerWithoutATokenIsForThisMachineAlone(t *testing.T) {
-	p := start(t, environment(), "--memory")
+	p := start(t, clitest.Environment(), "--memory")
 	for header, value := range map[string]string{"Host": "example.com", "X-Forwarded-For": "10.0.0.1", "Forwarded": "for=10.0.0.1"} {
 		for _, path := range []string{"/api/streams", "/metrics"} {
 			status, body := p.do("GET", path, "", header, value)
@@ -141,7 +142,7 @@ func TestAServerWithoutATokenIsForThisMachineAlone(t *testing.T) {
 }
 
 func TestMetricsCountRequests(t *testing.T) {
-	p := start(t, environment(), "--memory", "--log-level", "debug", "--log-format", "json")
+	p := start(t, clitest.Environment(), "--memory", "--log-level", "debug", "--log-format", "json")
 	p.ok("POST", "/api/streams", `{"name":"s"}`)
 	p.do("GET", "/api/streams/nope", "")
 	text := p.ok("GET", "/metrics", "")
@@ -163,7 +164,7 @@ func TestMetricsCountRequests(t *testing.T) {
 
 // TestEachLimitReachesTheServer asks for one more than each limit allows.
 func TestEachLimitReachesTheServer(t *testing.T) {
-	p := start(t, environment("SEQUIN_MAX_STREAMS", "1"), "--memory", "--max-request-bytes", "1kB", "--max-waiting", "1")
+	p := start(t, clitest.Environment("SEQUIN_MAX_STREAMS", "1"), "--memory", "--max-request-bytes", "1kB", "--max-waiting", "1")
 	p.ok("POST", "/api/streams", `{"name":"s"}`)
 	p.ok("POST", "/api/streams/s/consumers", `{"name":"c","filter_key_pattern":">"}`)
 	status, _ := p.do("POST", "/api/streams", `{"name":"other"}`)
@@ -178,7 +179,7 @@ func TestEachLimitReachesTheServer(t *testing.T) {
 
 // TestConnectionsThatDoNothingAreClosed opens one that sends nothing, one that sends one request, and one that sends half of one.
 func TestConnectionsThatDoNothingAreClosed(t *testing.T) {
-	p := start(t, environment(), "--memory", "--idle-timeout", "50ms", "--header-timeout", "50ms")
+	p := start(t, clitest.Environment(), "--memory", "--idle-timeout", "50ms", "--header-timeout", "50ms")
 	for _, begin := range []string{"", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /healthz HTTP/1.1\r\nHost: loc"} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 		require.NoError(t, err)
@@ -192,7 +193,7 @@ func TestConnectionsThatDoNothingAreClosed(t *testing.T) {
 }
 
 func TestTheLimitOfConnectionsReachesTheServer(t *testing.T) {
-	p := start(t, environment(), "--memory", "--max-connections", "1", "--max-bytes-in-flight", "8MB")
+	p := start(t, clitest.Environment(), "--memory", "--max-connections", "1", "--max-bytes-in-flight", "8MB")
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 	require.NoError(t, err)
 	defer conn.Close()

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 )
 
 // unfinished sends a request without the last byte of its body, and returns when the server has its header.
@@ -47,7 +48,7 @@ func (p *process) waitForStatus(path string, want int) {
 
 // TestASignalStopsTheServerAfterTheLastAnswer has a request run and a receive wait when the signal comes.
 func TestASignalStopsTheServerAfterTheLastAnswer(t *testing.T) {
-	p := start(t, environment(), "--memory", "--shutdown-timeout", "1m")
+	p := start(t, clitest.Environment(), "--memory", "--shutdown-timeout", "1m")
 	p.ok("POST", "/api/streams", `{"name":"waited"}`)
 	p.ok("POST", "/api/streams/waited/consumers", `{"name":"c","filter_key_pattern":">","max_waiting":1}`)
 	waited := p.startWaiting("waited/consumers/c")
@@ -72,7 +73,7 @@ func TestASignalStopsTheServerAfterTheLastAnswer(t *testing.T) {
 }
 
 func TestAStopCutsOffWhatTakesTooLong(t *testing.T) {
-	p := start(t, environment(), "--memory", "--shutdown-timeout", "500ms")
+	p := start(t, clitest.Environment(), "--memory", "--shutdown-timeout", "500ms")
 	conn := p.unfinished()
 	p.signals <- os.Interrupt
 	require.Equal(t, cli.ExitOK, p.wait(), "nothing is lost")
@@ -82,7 +83,7 @@ func TestAStopCutsOffWhatTakesTooLong(t *testing.T) {
 }
 
 func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
-	p := start(t, environment(), "--memory", "--shutdown-timeout", "1h")
+	p := start(t, clitest.Environment(), "--memory", "--shutdown-timeout", "1h")
 	p.unfinished()
 	p.signals <- os.Interrupt
 	p.waitForStatus("/readyz", http.StatusServiceUnavailable)
@@ -94,15 +95,15 @@ func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
 // TestADoubledSignalIsOne sends two signals before the server has seen the first, as some programs do that signal a process
 // and its group.
 func TestADoubledSignalIsOne(t *testing.T) {
-	p := start(t, environment(), "--memory")
+	p := start(t, clitest.Environment(), "--memory")
 	p.signals <- os.Interrupt
 	p.signals <- os.Interrupt
 	require.Equal(t, cli.ExitOK, p.wait())
 }
 
 func TestAnAddressInUseIsReported(t *testing.T) {
-	p := start(t, environment(), "--memory")
-	code, _, errors := runNow(environment(), "serve", "--memory", "--addr", strings.TrimPrefix(p.url, "http://"))
+	p := start(t, clitest.Environment(), "--memory")
+	code, _, errors := runNow(clitest.Environment(), "serve", "--memory", "--addr", strings.TrimPrefix(p.url, "http://"))
 	require.Equal(t, cli.ExitFailed, code)
 	require.Contains(t, errors, "is in use: stop the other server, or choose another --addr")
 }
@@ -112,7 +113,7 @@ func TestAHangupReadsTheFilesAgain(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process cannot be sent such a signal")
 	}
-	tokens := file(t, "first\n")
+	tokens := clitest.File(t, "first\n")
 	c := startChild(t, nil, "serve", "--memory", "--addr", "127.0.0.1:0", "--token-file", tokens)
 	require.NoError(t, os.WriteFile(tokens, []byte("second\n"), 0o600))
 	require.NoError(t, c.Process.Signal(syscall.SIGHUP))

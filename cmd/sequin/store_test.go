@@ -18,13 +18,14 @@ import (
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 	"github.com/sequin-go/sequin/server/durable"
 )
 
 // TestTheMessagesSurviveARestart uses the directory that is the default.
 func TestTheMessagesSurviveARestart(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "share")
-	lookup := environment("XDG_DATA_HOME", data)
+	lookup := clitest.Environment("XDG_DATA_HOME", data)
 	p := start(t, lookup)
 	dir := filepath.Join(data, "sequin")
 	require.Contains(t, p.usage, "  data    "+dir+"\n  store   on disk, synced before each answer: survives a loss of power\n")
@@ -51,7 +52,7 @@ func TestADirectoryInUseIsRefusedWithTheProcess(t *testing.T) {
 	for _, args := range [][]string{
 		{"serve", "--addr", "127.0.0.1:0", "--data", dir}, {"check", dir}, {"repair", dir, "--to", filepath.Join(t.TempDir(), "new")},
 	} {
-		code, _, errors := runNow(environment(), args...)
+		code, _, errors := runNow(clitest.Environment(), args...)
 		require.Equal(t, cli.ExitFailed, code)
 		require.Contains(t, errors, fmt.Sprintf("in use by process %d", c.Process.Pid))
 		require.Contains(t, errors, "stop that process")
@@ -65,7 +66,7 @@ func TestADirectoryThatCannotBeWrittenIsRefused(t *testing.T) {
 	if os.Geteuid() == 0 {
 		dir = "/proc/sequin" // the superuser can write everywhere else
 	}
-	code, _, errors := runNow(environment(), "serve", "--addr", "127.0.0.1:0", "--data", filepath.Join(dir, "data"))
+	code, _, errors := runNow(clitest.Environment(), "serve", "--addr", "127.0.0.1:0", "--data", filepath.Join(dir, "data"))
 	require.Equal(t, cli.ExitFailed, code)
 	require.Contains(t, errors, "cannot open the data directory "+dir)
 }
@@ -90,7 +91,7 @@ func TestAFullDiskIsReportedAtTheStart(t *testing.T) {
 func stored(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
-	p := start(t, environment(), "--data", dir)
+	p := start(t, clitest.Environment(), "--data", dir)
 	p.ok("POST", "/api/streams", `{"name":"s"}`)
 	for i := range 5 {
 		p.ok("POST", "/api/streams/s/messages", fmt.Sprintf(`{"messages":[{"key":"k.%d","data":"data of %d"}]}`, i, i))
@@ -133,7 +134,7 @@ func TestADirectoryOfAnotherVersionIsRefusedAndNotChanged(t *testing.T) {
 	require.NoError(t, os.WriteFile(format, newer, 0o600))
 	before := listing(t, dir)
 	for _, args := range [][]string{{"serve", "--addr", "127.0.0.1:0", "--data", dir}, {"check", dir}} {
-		code, _, errors := runNow(environment(), args...)
+		code, _, errors := runNow(clitest.Environment(), args...)
 		require.Equal(t, cli.ExitFailed, code)
 		require.Contains(t, errors, "it has 99, this program knows 1: use the version of sequin that wrote it")
 	}
@@ -157,7 +158,7 @@ func listing(t *testing.T, dir string) (out []string) {
 
 func TestCheckFindsNoFaultInADirectoryThatWasClosed(t *testing.T) {
 	dir := stored(t)
-	code, out, errors := runNow(environment(), "check", dir)
+	code, out, errors := runNow(clitest.Environment(), "check", dir)
 	require.Equal(t, cli.ExitOK, code, errors)
 	require.Regexp(t, `^\S+: store \S+ with 1 segment, 1 snapshot, \d+ records, \d+ bytes
 
@@ -166,7 +167,7 @@ s       5         0          none
 
 no faults
 $`, out)
-	code, out, _ = runNow(environment(), "check", dir, "--json")
+	code, out, _ = runNow(clitest.Environment(), "check", dir, "--json")
 	require.Equal(t, cli.ExitOK, code)
 	var report durable.Report
 	require.NoError(t, json.Unmarshal([]byte(out), &report))
@@ -178,28 +179,28 @@ func TestADamagedDirectoryIsReportedAndRepaired(t *testing.T) {
 	dir := stored(t)
 	damage(t, dir)
 	before := listing(t, dir)
-	code, _, errors := runNow(environment(), "repair", dir, "--to", filepath.Join(dir, "new"))
+	code, _, errors := runNow(clitest.Environment(), "repair", dir, "--to", filepath.Join(dir, "new"))
 	require.Equal(t, cli.ExitFailed, code)
 	require.Contains(t, errors, "which must not change")
-	code, out, errors := runNow(environment(), "check", dir)
+	code, out, errors := runNow(clitest.Environment(), "check", dir)
 	require.Equal(t, cli.ExitFailed, code)
 	require.Regexp(t, `(?m)^s +4 +0 +seq 3$`, out)
 	require.Regexp(t, `(?m)^fault: \d+\.seg at offset \d+`, out)
 	require.Contains(t, errors, `save what can be read with "sequin repair `+dir)
-	code, out, _ = runNow(environment(), "check", dir, "--json")
+	code, out, _ = runNow(clitest.Environment(), "check", dir, "--json")
 	require.Equal(t, cli.ExitFailed, code)
 	require.True(t, json.Valid([]byte(out)))
 
 	fixed := filepath.Join(t.TempDir(), "new")
-	code, out, errors = runNow(environment(), "repair", dir, "--to", fixed)
+	code, out, errors = runNow(clitest.Environment(), "repair", dir, "--to", fixed)
 	require.Equal(t, cli.ExitOK, code, errors)
 	require.Contains(t, out, "start the server with --data "+fixed)
 	require.Equal(t, before, listing(t, dir), "the old directory is not changed")
-	code, _, errors = runNow(environment(), "repair", dir, "--to", fixed)
+	code, _, errors = runNow(clitest.Environment(), "repair", dir, "--to", fixed)
 	require.Equal(t, cli.ExitFailed, code)
 	require.Contains(t, errors, "is not empty")
 
-	p := start(t, environment(), "--data", fixed)
+	p := start(t, clitest.Environment(), "--data", fixed)
 	list := p.ok("GET", "/api/streams/s/messages", "")
 	for i := range 5 {
 		require.Equal(t, i != 2, strings.Contains(list, fmt.Sprintf(`"data of %d"`, i)))
@@ -214,7 +215,7 @@ func TestServeSaysWhatToDoAboutADamagedDirectory(t *testing.T) {
 	for _, snapshot := range snapshots { // so that the message has to be read
 		require.NoError(t, os.Remove(snapshot))
 	}
-	code, _, errors := runNow(environment(), "serve", "--addr", "127.0.0.1:0", "--data", dir)
+	code, _, errors := runNow(clitest.Environment(), "serve", "--addr", "127.0.0.1:0", "--data", dir)
 	require.Equal(t, cli.ExitFailed, code)
 	require.Regexp(t, `\.seg at offset \d+`, errors)
 	require.Contains(t, errors, `"sequin check `+dir+`"`)
@@ -224,17 +225,17 @@ func TestServeSaysWhatToDoAboutADamagedDirectory(t *testing.T) {
 func TestADirectoryWithoutFORMATIsRepaired(t *testing.T) {
 	dir := stored(t)
 	require.NoError(t, os.Remove(filepath.Join(dir, "FORMAT")))
-	code, _, errors := runNow(environment(), "serve", "--addr", "127.0.0.1:0", "--data", dir)
+	code, _, errors := runNow(clitest.Environment(), "serve", "--addr", "127.0.0.1:0", "--data", dir)
 	require.Equal(t, cli.ExitFailed, code)
 	require.Contains(t, errors, `"sequin check `+dir+`"`)
-	code, out, _ := runNow(environment(), "check", dir)
+	code, out, _ := runNow(clitest.Environment(), "check", dir)
 	require.Equal(t, cli.ExitFailed, code)
 	require.Regexp(t, `(?m)^s +5 +0 +none$`, out)
 	require.Contains(t, out, "fault: FORMAT at offset 0: the file is missing\n")
 	fixed := filepath.Join(t.TempDir(), "new")
-	code, _, errors = runNow(environment(), "repair", dir, "--to", fixed)
+	code, _, errors = runNow(clitest.Environment(), "repair", dir, "--to", fixed)
 	require.Equal(t, cli.ExitOK, code, errors)
-	code, _, errors = runNow(environment(), "check", fixed)
+	code, _, errors = runNow(clitest.Environment(), "check", fixed)
 	require.Equal(t, cli.ExitOK, code, errors)
 }
 
@@ -248,22 +249,22 @@ func TestADirectoryOfAnotherUserIsReported(t *testing.T) {
 	require.NoError(t, os.Chmod(dir, 0))
 	defer os.Chmod(dir, 0o700)
 	for _, args := range [][]string{{"check", dir}, {"repair", dir, "--to", "new"}} {
-		code, _, errors := runNow(environment(), args...)
+		code, _, errors := runNow(clitest.Environment(), args...)
 		require.Equal(t, cli.ExitFailed, code)
 		require.Contains(t, errors, ": run it as the user to whom the directory belongs")
 	}
 }
 
 func TestWhatIsNoDirectoryOfAStoreExitsWith3(t *testing.T) {
-	for _, dir := range []string{filepath.Join(t.TempDir(), "nope"), t.TempDir(), file(t, "x")} {
+	for _, dir := range []string{filepath.Join(t.TempDir(), "nope"), t.TempDir(), clitest.File(t, "x")} {
 		for _, args := range [][]string{{"check", dir}, {"repair", dir, "--to", "new"}} {
-			code, _, errors := runNow(environment(), args...)
+			code, _, errors := runNow(clitest.Environment(), args...)
 			require.Equal(t, cli.ExitNotFound, code, errors)
 			require.Contains(t, errors, dir)
 		}
 	}
 	for _, args := range [][]string{{"check"}, {"repair", t.TempDir()}, {"check", "a", "b"}} {
-		code, _, _ := runNow(environment(), args...)
+		code, _, _ := runNow(clitest.Environment(), args...)
 		require.Equal(t, cli.ExitUsage, code)
 	}
 }

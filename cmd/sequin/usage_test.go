@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,14 +11,8 @@ import (
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 )
-
-func file(t *testing.T, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-	return path
-}
 
 func TestWrongUsageExitsWith2AndOneLineThatSaysWhatToDo(t *testing.T) {
 	for _, tt := range []struct {
@@ -58,10 +51,10 @@ func TestWrongUsageExitsWith2AndOneLineThatSaysWhatToDo(t *testing.T) {
 		{"serve --memory --max-request-bytes 3XB", nil, `want a number of bytes`},
 		{"serve --memory --max-bytes-in-flight 1MB", nil, `at least --max-request-bytes, 8MB`},
 		{"serve --memory", []string{"SEQUIN_TOKEN", "two words"}, `the token in $SEQUIN_TOKEN cannot be sent in a header`},
-		{"serve --memory --token-file " + file(t, " \n"), nil, `there is no token in `},
-		{"serve --memory --token-file " + file(t, "one\ntwo\n"), nil, `write one line`},
+		{"serve --memory --token-file " + clitest.File(t, " \n"), nil, `there is no token in `},
+		{"serve --memory --token-file " + clitest.File(t, "one\ntwo\n"), nil, `write one line`},
 	} {
-		code, out, errors := runNow(environment(tt.env...), strings.Fields(tt.args)...)
+		code, out, errors := runNow(clitest.Environment(tt.env...), strings.Fields(tt.args)...)
 		require.Equalf(t, cli.ExitUsage, code, "%s: %s", tt.args, errors)
 		require.Empty(t, out)
 		require.Contains(t, errors, tt.want)
@@ -75,12 +68,12 @@ func TestWrongUsageExitsWith2AndOneLineThatSaysWhatToDo(t *testing.T) {
 
 func TestWhatCannotBeDoneExitsWith1(t *testing.T) {
 	for args, want := range map[string]string{
-		"serve --memory --token-file " + filepath.Join(t.TempDir(), "nope"):  "cannot read the token file",
-		"serve --memory --addr 127.0.0.1:x":                                  "cannot listen on --addr 127.0.0.1:x",
-		"serve --memory --addr nope.invalid:1":                               "cannot listen on --addr nope.invalid:1",
-		"serve --memory --tls-cert " + file(t, "x") + " --tls-key /nope/key": "cannot use --tls-cert",
+		"serve --memory --token-file " + filepath.Join(t.TempDir(), "nope"):          "cannot read the token file",
+		"serve --memory --addr 127.0.0.1:x":                                          "cannot listen on --addr 127.0.0.1:x",
+		"serve --memory --addr nope.invalid:1":                                       "cannot listen on --addr nope.invalid:1",
+		"serve --memory --tls-cert " + clitest.File(t, "x") + " --tls-key /nope/key": "cannot use --tls-cert",
 	} {
-		code, _, errors := runNow(environment(), strings.Fields(args)...)
+		code, _, errors := runNow(clitest.Environment(), strings.Fields(args)...)
 		require.Equal(t, cli.ExitFailed, code)
 		require.Contains(t, errors, want)
 		require.Equal(t, 1, strings.Count(errors, "\n"), errors)
@@ -89,7 +82,7 @@ func TestWhatCannotBeDoneExitsWith1(t *testing.T) {
 
 func TestHelpAndVersion(t *testing.T) {
 	for _, args := range []string{"", "help", "--help", "serve --help", "help serve"} {
-		code, out, errors := runNow(environment("SEQUIN_TOKEN", "secret"), strings.Fields(args)...)
+		code, out, errors := runNow(clitest.Environment("SEQUIN_TOKEN", "secret"), strings.Fields(args)...)
 		require.Equal(t, cli.ExitOK, code)
 		require.Contains(t, out, "Usage:\n  sequin")
 		require.Empty(t, errors)
@@ -98,10 +91,10 @@ func TestHelpAndVersion(t *testing.T) {
 			require.LessOrEqual(t, len(line), 100)
 		}
 	}
-	code, out, _ := runNow(environment(), "version")
+	code, out, _ := runNow(clitest.Environment(), "version")
 	require.Equal(t, cli.ExitOK, code)
 	require.Regexp(t, `^sequin `+sequin.Version+` \(go\S+, \w+/\w+\)\n$`, out)
-	_, out, _ = runNow(environment(), "version", "--json")
+	_, out, _ = runNow(clitest.Environment(), "version", "--json")
 	var b build
 	require.NoError(t, json.Unmarshal([]byte(out), &b))
 	require.Equal(t, sequin.Version, b.Version)
@@ -114,7 +107,7 @@ func TestEachFlagOfServeCanBeSetByItsVariable(t *testing.T) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		value, known := values[f.Value.Type()]
 		require.True(t, known, f.Name)
-		sources, err := cli.ReadEnvironment(flags, environment(cli.EnvName(f.Name), value))
+		sources, err := cli.ReadEnvironment(flags, clitest.Environment(cli.EnvName(f.Name), value))
 		require.NoError(t, err)
 		require.Equal(t, cli.Environment, sources[f.Name])
 		require.Equal(t, value, f.Value.String())
@@ -132,7 +125,7 @@ func TestTheDefaultDirectoryFollowsTheXDGSpecification(t *testing.T) {
 		{[]string{"HOME", "h"}, "h/.local/share/sequin"},
 		{[]string{"USERPROFILE", "u"}, "u/.local/share/sequin"},
 	} {
-		dir, err := defaultDir(environment(tt.env...))
+		dir, err := defaultDir(clitest.Environment(tt.env...))
 		require.NoError(t, err)
 		require.Equal(t, tt.want, filepath.ToSlash(dir))
 	}

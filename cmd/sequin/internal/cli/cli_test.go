@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 )
 
 func TestAnErrorHasAnExitCode(t *testing.T) {
@@ -45,13 +47,9 @@ func flags(t *testing.T, args ...string) *pflag.FlagSet {
 	return set
 }
 
-func environment(values map[string]string) func(string) (string, bool) {
-	return func(name string) (string, bool) { v, ok := values[name]; return v, ok }
-}
-
 func TestTheCommandLineWinsOverTheEnvironment(t *testing.T) {
 	set := flags(t, "--a=line")
-	sources, err := ReadEnvironment(set, environment(map[string]string{"SEQUIN_A": "env", "SEQUIN_B": "env"}))
+	sources, err := ReadEnvironment(set, clitest.Environment("SEQUIN_A", "env", "SEQUIN_B", "env"))
 	require.NoError(t, err)
 	require.Equal(t, Sources{"a": CommandLine, "b": Environment}, sources)
 	require.Equal(t, "line", set.Lookup("a").Value.String())
@@ -64,7 +62,7 @@ func TestTheCommandLineWinsOverTheEnvironment(t *testing.T) {
 
 func TestAnEmptyVariableIsNotSet(t *testing.T) {
 	set := flags(t)
-	sources, err := ReadEnvironment(set, environment(map[string]string{"SEQUIN_A": ""}))
+	sources, err := ReadEnvironment(set, clitest.Environment("SEQUIN_A", ""))
 	require.NoError(t, err)
 	require.Empty(t, sources)
 	require.Equal(t, "default", set.Lookup("a").Value.String())

@@ -24,6 +24,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 	"github.com/sequin-go/sequin/server"
 )
 
@@ -100,7 +101,7 @@ func getTLS(t *testing.T, url string, trusted *x509.Certificate, http2 bool) *ht
 func TestAReloadReadsTheFilesAtOnce(t *testing.T) {
 	cfg, dir := config(), t.TempDir()
 	cfg.CertFile, cfg.KeyFile, _ = certificate(t, dir, "first")
-	file := tokenFile(t, "web send s3cret-old\n")
+	file := clitest.File(t, "web send s3cret-old\n")
 	var err error
 	cfg.Tokens, err = ReadTokens(file, cfg.Logger)
 	require.NoError(t, err)

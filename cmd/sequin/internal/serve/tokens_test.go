@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,18 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 	"github.com/sequin-go/sequin/server"
 )
 
-func tokenFile(t *testing.T, text string) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "tokens")
-	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
-	return file
-}
-
 func TestEachTokenHasItsRights(t *testing.T) {
-	tokens, err := ReadTokens(tokenFile(t, "# ours\nweb send s3cret\n\n  billing\tconsume,read other \r\n"), slog.New(slog.DiscardHandler))
+	tokens, err := ReadTokens(clitest.File(t, "# ours\nweb send s3cret\n\n  billing\tconsume,read other \r\n"), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	require.Equal(t, server.CanSend, tokens.Rights("s3cret"))
 	require.Equal(t, server.CanConsume|server.CanRead, tokens.Rights("other"))
@@ -32,7 +25,7 @@ func TestEachTokenHasItsRights(t *testing.T) {
 	}
 	require.False(t, tokens.single())
 	require.Equal(t, "web (send), billing (read,consume)", tokens.names())
-	tokens, err = ReadTokens(tokenFile(t, "s3cret\n"), slog.New(slog.DiscardHandler))
+	tokens, err = ReadTokens(clitest.File(t, "s3cret\n"), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	require.Equal(t, server.AllRights, tokens.Rights("s3cret"))
 	require.True(t, tokens.single())
@@ -49,7 +42,7 @@ func TestATokenFileThatIsWrongIsRefused(t *testing.T) {
 		"a read s3cret\nb send s3cret": "line 2: the name or the token is that of another line",
 		"a read s3cr\x01et":            "cannot be sent in a header",
 	} {
-		_, err := ReadTokens(tokenFile(t, text), slog.New(slog.DiscardHandler))
+		_, err := ReadTokens(clitest.File(t, text), slog.New(slog.DiscardHandler))
 		require.ErrorContains(t, err, want)
 		require.Equal(t, cli.ExitUsage, cli.ExitCode(err))
 		require.NotContains(t, err.Error(), "s3cr")
@@ -59,7 +52,7 @@ func TestATokenFileThatIsWrongIsRefused(t *testing.T) {
 func TestATokenIsReplacedWithoutARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		file := tokenFile(t, "web send s3cret-old\n")
+		file := clitest.File(t, "web send s3cret-old\n")
 		write := func(text string) {
 			require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 			time.Sleep(tokensFor)
