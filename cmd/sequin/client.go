@@ -5,8 +5,10 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
 	"github.com/sequin-go/sequin/cmd/sequin/internal/target"
 )
 
@@ -26,7 +28,10 @@ func online(w world, cmd *cobra.Command, act func(ctx context.Context, s *sessio
 	cmd.Flags().SortFlags = false
 	cmd.Flags().BoolVar(&s.json, "json", false, "print JSON, for programs")
 	flags.Register(cmd.Flags())
-	cmd.RunE = func(_ *cobra.Command, args []string) (err error) {
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		if err := aboveZero(cmd.Flags()); err != nil {
+			return err
+		}
 		if s.target, err = flags.Find(w.lookup); err != nil {
 			return err
 		}
@@ -44,4 +49,19 @@ func online(w world, cmd *cobra.Command, act func(ctx context.Context, s *sessio
 	}
 	completeNames(w, cmd, &flags)
 	return cmd
+}
+
+// aboveZero refuses numbers and times below 1 that are given. To the client library 0 means the default, which the user gets
+// without the flag.
+func aboveZero(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		text := f.Value.String()
+		switch f.Value.Type() {
+		case "int", "duration":
+			if text == "0" || text == "0s" || text[0] == '-' {
+				err = cli.Usage("invalid --%s %s: it must be above 0", f.Name, text)
+			}
+		}
+	})
+	return err
 }

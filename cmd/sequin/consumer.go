@@ -154,7 +154,7 @@ func newConsumerEdit(w world) *cobra.Command {
 	}
 	consumerFlags(cmd.Flags(), &opts)
 	return online(w, cmd, func(ctx context.Context, s *session, args []string) error {
-		if opts == (sequin.ConsumerOptions{}) {
+		if opts == (sequin.ConsumerOptions{}) { // no flag is set, because 0 is refused
 			return cli.Usage("there is nothing to change: give one of --ack-wait, --max-ack-pending, --max-deliver and --max-waiting")
 		}
 		c, err := s.client.UpdateConsumer(ctx, args[0], args[1], opts)

@@ -28,6 +28,9 @@ func newMessages(w world) *cobra.Command {
 	listFlags(cmd, &opts, &newest)
 	cmd.Flags().BoolVar(&follow, "follow", false, "list the newest messages, and then further ones until ctrl-C")
 	return online(w, cmd, func(ctx context.Context, s *session, args []string) error {
+		if follow && newest {
+			return cli.Usage("--newest does nothing with --follow: leave one of them out")
+		}
 		if follow {
 			return followMessages(ctx, s, args[0], opts)
 		}

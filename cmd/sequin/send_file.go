@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -63,9 +64,6 @@ func (f *fileSend) run(ctx context.Context, s *session, stream string) (err erro
 			return cli.Usage("invalid --key: %v", err)
 		}
 	}
-	if f.rate < 0 {
-		return cli.Usage("invalid --rate %d: it must be above 0", f.rate)
-	}
 	found, err := s.client.GetStream(ctx, stream) // before a file is opened and a checkpoint made
 	if err != nil {
 		return err
@@ -113,8 +111,10 @@ func (f *fileSend) open(cfg *feed.Config, stream string) error {
 	if err != nil {
 		return err
 	}
-	if f.input, err = os.Open(f.file); err != nil {
+	if f.input, err = os.Open(f.file); errors.Is(err, fs.ErrNotExist) {
 		return cli.NotFound("cannot open --file: %w", err)
+	} else if err != nil {
+		return fmt.Errorf("cannot open --file: %w", err)
 	}
 	info, err := f.input.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -156,10 +156,7 @@ func (f *fileSend) findCheckpoint(cfg *feed.Config, source feed.Source) error {
 	if _, err := f.input.Seek(f.begun.Offset, io.SeekStart); err != nil {
 		return err
 	}
-	if err := f.saved.Save(f.input, f.begun); err != nil {
-		return fmt.Errorf("cannot save how far %s is sent: %w", f.file, err)
-	}
-	return nil
+	return notSaved(f.saved.Save(f.input, f.begun))
 }
 
 // feed sends the input and says how far it came. The first signal lets what is in flight finish, and the second cuts it off.
@@ -199,33 +196,70 @@ func (f *fileSend) state() progress.State {
 // conclude saves the position, or removes the checkpoint of a file that is sent, and prints the result.
 func (f *fileSend) conclude(ctx context.Context, at feed.Position, err error) error {
 	complete := err == nil
-	if f.saved != nil && complete {
-		err = f.saved.Remove()
-	} else if f.saved != nil {
-		if failed := f.saved.Save(f.input, at); failed != nil {
-			err = errors.Join(err, fmt.Errorf("cannot save how far %s is sent: %w", f.file, failed))
+	kept := f.keep(at, complete)
+	if complete {
+		err = f.refusals(at.Refused)
+	} else {
+		stopped := fmt.Sprintf("stopped after line %d of %s", at.Line, f.name())
+		if f.saved != nil && kept == nil {
+			stopped += ": the same command goes on there"
+		}
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = errors.New(stopped)
+		} else {
+			err = fmt.Errorf("%w: %s", err, stopped)
 		}
 	}
+	if errors.Is(err, errNotSaved) {
+		kept = nil // the error is there already
+	}
+	result := fileResult{at.Sent, at.Refused, at.Offset, at.Line, complete}
+	return errors.Join(err, kept, done(f.session, result, "sent %s of %s", cli.Plural(at.Sent, "message"), cli.Plural(at.Line, "line")))
+}
+
+// keep saves the position for a later run, which a file that is sent does not need.
+func (f *fileSend) keep(at feed.Position, complete bool) (err error) {
 	switch {
-	case complete || f.saved == nil && ctx.Err() == nil:
-	case ctx.Err() != nil && f.saved == nil:
-		err = fmt.Errorf("stopped after line %d of the standard input", at.Line)
-	case ctx.Err() != nil:
-		err = fmt.Errorf("stopped after line %d of %s: the same command goes on there", at.Line, f.file)
+	case f.saved == nil:
+		return nil
+	case complete:
+		err = f.saved.Remove()
 	default:
-		err = fmt.Errorf("%w: stopped after line %d of %s, the same command goes on there", err, at.Line, f.file)
+		err = f.saved.Save(f.input, at)
 	}
-	printed := done(f.session, fileResult{at.Sent, at.Refused, at.Offset, at.Line, complete}, "sent %s of %s", cli.Plural(at.Sent, "message"), cli.Plural(at.Line, "line"))
-	if err == nil && at.Refused > 0 {
-		where := "listed above"
-		if f.refusedFile != "" {
-			where = "listed in " + f.refusedFile
-		} else if at.Refused > listed {
-			where = fmt.Sprintf("of which the first %d are listed above: list all with --refused", listed)
-		}
-		err = fmt.Errorf("%s could not be sent, %s", cli.Plural(at.Refused, "line"), where)
+	return notSaved(err)
+}
+
+// errNotSaved is the error of a position that cannot be saved.
+var errNotSaved = errors.New("cannot save how far the file is sent")
+
+func notSaved(err error) error {
+	if err == nil {
+		return nil
 	}
-	return errors.Join(err, printed)
+	return fmt.Errorf("%w: %w: set $XDG_STATE_HOME to a directory that can be written", errNotSaved, err)
+}
+
+// name is the name of the input for people.
+func (f *fileSend) name() string {
+	if f.saved == nil {
+		return "the standard input"
+	}
+	return f.file
+}
+
+// refusals returns the error of a file with lines that could not be sent.
+func (f *fileSend) refusals(n int64) error {
+	where := "listed above"
+	switch {
+	case n == 0:
+		return nil
+	case f.refusedFile != "":
+		where = "listed in " + f.refusedFile
+	case n > listed:
+		where = fmt.Sprintf("of which the first %d are listed above: list all with --refused", listed)
+	}
+	return fmt.Errorf("%s could not be sent, %s", cli.Plural(n, "line"), where)
 }
 
 // onProgress saves the position from time to time.
@@ -235,8 +269,5 @@ func (f *fileSend) onProgress(at feed.Position) error {
 		return nil
 	}
 	f.savedAt = time.Now()
-	if err := f.saved.Save(f.input, at); err != nil {
-		return fmt.Errorf("cannot save how far %s is sent: %w", f.file, err)
-	}
-	return nil
+	return notSaved(f.saved.Save(f.input, at))
 }

@@ -59,6 +59,7 @@ func TestAFileIsSent(t *testing.T) {
 		require.Len(t, s.stored(), 4502, "a file that is sent twice is stored twice")
 		s.run("send orders --file nowhere")
 		s.run("send orders --file " + s.home)
+		s.run("send orders --file " + s.home + "/in.ndjson/below")
 		s.run("send nope --file " + s.inputFile(2))
 		s.run("send orders key data --file " + s.inputFile(2))
 		s.run("send orders --file - --rate=-1")
@@ -135,6 +136,35 @@ func TestABatchThatIsCutOffIsStoredOnce(t *testing.T) {
 		require.Zero(t, s.exec("send", "orders", "--file", file), s.errors)
 		require.Contains(t, s.errors, "going on after line 1000")
 		s.requireOnce(3000)
+	})
+}
+
+func TestAPositionThatCannotBeSavedIsReported(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		file := s.inputFile(9500)
+		dir := filepath.Join(s.home, ".local", "state", "sequin", "sends")
+		noDirectory := func() {
+			require.NoError(t, os.RemoveAll(dir))
+			require.NoError(t, os.WriteFile(dir, nil, 0o600))
+		}
+		for _, interrupted := range []bool{true, false} {
+			slow := s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Second, Skip: 3})
+			wait := s.start("send", "orders", "--file", file)
+			require.NoError(t, slow.Wait(t.Context(), 1))
+			noDirectory()
+			if interrupted {
+				s.interrupt()
+			}
+			code, text := wait()
+			require.Equal(t, cli.ExitFailed, code)
+			require.Equal(t, 1, strings.Count(text, "cannot save how far the file is sent"), text)
+			require.Contains(t, text, "stopped after line")
+			require.NotContains(t, text, "goes on there")
+			slow.Remove()
+			require.Equal(t, cli.ExitFailed, s.exec("send", "orders", "--file", file))
+			require.NotContains(t, s.out, "sent", "nothing is sent that a later run would send again")
+			require.NoError(t, os.Remove(dir))
+		}
 	})
 }
 

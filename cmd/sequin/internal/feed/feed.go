@@ -221,7 +221,7 @@ func (f *feed) advance() {
 		}
 	}
 	if f.pos.Sent == 0 && f.pos.Refused >= hopeless && f.err == nil {
-		f.err = errors.New("every line so far is refused")
+		f.err = errors.New("every line so far is refused, check the file and --key")
 	}
 	if !moved {
 		return
