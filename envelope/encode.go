@@ -1,0 +1,104 @@
+package envelope
+
+import (
+	"encoding/base64"
+	"maps"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/sequin-go/sequin/internal/jscan"
+)
+
+// The names of the members, as they are written.
+const (
+	memberVersion  = "envelope"
+	memberID       = "id"
+	memberMetadata = "metadata"
+	memberJSON     = "payload"
+	memberText     = "payload_text"
+	memberBase64   = "payload_base64"
+)
+
+// Encode returns the data of a message that holds e. Metadata is sorted by its names, so that equal envelopes have equal data.
+// The error wraps ErrInvalid if the id or the metadata is not UTF-8. Encode may be called concurrently.
+func (e Envelope) Encode() (string, error) {
+	// Escapes and base64 may need more: then the buffer grows.
+	b := make([]byte, 0, len(e.ID)+len(e.Payload)+40*len(e.Metadata)+64+jscan.Ahead)
+	b = append(b, `{"envelope":1`...)
+	if e.ID != "" {
+		if err := checkText("the id", e.ID); err != nil {
+			return "", err
+		}
+		b = jscan.AppendString(append(b, `,"id":`...), e.ID)
+	}
+	b, err := e.appendMetadata(b)
+	if err != nil {
+		return "", err
+	}
+	return string(append(e.appendPayload(b), '}')), nil
+}
+
+func (e Envelope) appendMetadata(b []byte) ([]byte, error) {
+	if len(e.Metadata) == 0 {
+		return b, nil
+	}
+	names := slices.AppendSeq(make([]string, 0, len(e.Metadata)), maps.Keys(e.Metadata))
+	slices.Sort(names)
+	b = append(b, `,"metadata":`...)
+	separator := byte('{')
+	for _, name := range names {
+		value := e.Metadata[name]
+		if err := checkText("a name of the metadata", name); err != nil {
+			return nil, err
+		}
+		if err := checkText("the value of "+name, value); err != nil {
+			return nil, err
+		}
+		b = jscan.AppendString(append(b, separator), name)
+		b = jscan.AppendString(append(b, ':'), value)
+		separator = ','
+	}
+	return append(b, '}'), nil
+}
+
+func (e Envelope) appendPayload(b []byte) []byte {
+	if len(e.Payload) == 0 {
+		return b
+	}
+	if isJSON(e.Payload) {
+		return append(append(b, `,"payload":`...), e.Payload...)
+	}
+	if _, ok := jscan.StringSize(string(e.Payload)); ok { // UTF-8 without NUL
+		return jscan.AppendStringBytes(append(b, `,"payload_text":`...), e.Payload)
+	}
+	b = base64.StdEncoding.AppendEncode(append(b, `,"payload_base64":"`...), e.Payload)
+	return append(b, '"')
+}
+
+// isJSON reports whether a payload can stand in an envelope as it is, and be read back as it was.
+func isJSON(payload []byte) bool {
+	if isSpace(payload[0]) || isSpace(payload[len(payload)-1]) || !utf8.Valid(payload) {
+		return false
+	}
+	var s jscan.Scanner
+	s.Reset(payload)
+	s.Skip()
+	if s.Done() != nil {
+		return false
+	}
+	return len(payload) < 2*maxDepth || nestsInside(payload)
+}
+
+// maxDepth is how deeply a reader lets JSON be nested.
+const maxDepth = 10_000
+
+// nestsInside reports whether a reader accepts a payload inside of an object, which is one level more.
+func nestsInside(payload []byte) bool {
+	var s jscan.Scanner
+	s.Reset(slices.Concat([]byte{'['}, payload, []byte{']'}))
+	s.Skip()
+	return s.Done() == nil
+}
+
+// isSpace reports whether b is white space in JSON.
+func isSpace(b byte) bool { return b == ' ' || b == '\t' || b == '\n' || b == '\r' }
