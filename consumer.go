@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -205,10 +206,13 @@ func (c *Client) DeleteConsumer(ctx context.Context, stream, consumer string) er
 // It returns the consumer together with ErrMismatch if the consumer exists and has another filter, or another value of an
 // option that opts sets. Other errors are those of CreateConsumer.
 //
+// An empty filter accepts any filter of a consumer that exists, and creates one with ">".
+//
 // On the 2024 server set opts.MaxAckPending: with the default a new consumer gets some 10,000 messages in its first five
 // minutes, and no more.
 func (c *Client) EnsureConsumer(ctx context.Context, stream, name, filter string, opts ConsumerOptions) (*Consumer, error) {
-	if err := checkPattern(filter); err != nil {
+	created := cmp.Or(filter, ">")
+	if err := checkPattern(created); err != nil {
 		return nil, err
 	}
 	if err := opts.validate(); err != nil {
@@ -216,7 +220,7 @@ func (c *Client) EnsureConsumer(ctx context.Context, stream, name, filter string
 	}
 	k, err := ensure(
 		func() (*Consumer, error) { return c.GetConsumer(ctx, stream, name) },
-		func() (*Consumer, error) { return c.CreateConsumer(ctx, stream, name, filter, opts) },
+		func() (*Consumer, error) { return c.CreateConsumer(ctx, stream, name, created, opts) },
 	)
 	if err != nil {
 		return nil, err

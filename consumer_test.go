@@ -174,6 +174,21 @@ func TestEnsureConsumerListsEverySettingThatDiffers(t *testing.T) {
 	})
 }
 
+func TestEnsureConsumerWithoutAFilterAcceptsAnyAndCreatesTheWidest(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "s", sequin.ConsumerOptions{})
+		_, err := w.client.CreateConsumer(w.ctx, "s", "narrow", "a.>", sequin.ConsumerOptions{})
+		require.NoError(t, err)
+		for name, filter := range map[string]string{"narrow": "a.>", "new": ">"} {
+			for range 2 {
+				k, err := w.client.EnsureConsumer(w.ctx, "s", name, "", sequin.ConsumerOptions{})
+				require.NoError(t, err)
+				require.Equal(t, filter, k.Filter)
+			}
+		}
+	})
+}
+
 func ensureConsumer(w *world) (string, error) {
 	k, err := w.client.EnsureConsumer(w.ctx, "s", "c", ">", sequin.ConsumerOptions{})
 	if err != nil {
