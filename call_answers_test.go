@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
 )
 
 // A server that does not speak HTTP any more after its answer sends no end of it.
@@ -52,6 +53,27 @@ func TestAnEndlessAnswerOfAnotherServerIsForeign(t *testing.T) {
 		require.Contains(t, api.Error(), "more than 1048576 bytes")
 		require.True(t, sequin.IsTransient(err))
 	})
+}
+
+// A proxy sends the header of a refusal, and its page never ends. The status is known, and the call goes on.
+func TestARefusalWhoseBodyDoesNotEndIsForeignAfter5Seconds(t *testing.T) {
+	for _, status := range []int{403, 500, 503} {
+		synctest.Test(t, func(t *testing.T) {
+			w := prepared(t, sequin.Config{Retry: sequin.RetryConfig{MaxAttempts: 2}})
+			w.Fault(sequintest.Fault{Op: sequintest.Send, Status: status, Body: strings.Repeat("x", 1000), BytesPerSecond: 10, Count: 1})
+			began := time.Now()
+			_, err := w.client.SendMessage(w.ctx, "s", "k", "1")
+			require.NoError(t, err)
+			require.Less(t, time.Since(began), 6*time.Second)
+
+			w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: status, Body: strings.Repeat("x", 1000), BytesPerSecond: 10})
+			err = w.client.AckMessage(w.ctx, "s", "all", someID)
+			var api *sequin.APIError
+			require.ErrorAs(t, err, &api)
+			require.Equal(t, status, api.Status)
+			require.True(t, api.Foreign)
+		})
+	}
 }
 
 // bottomless is a body without an end.

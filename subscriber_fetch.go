@@ -356,7 +356,7 @@ func (lp *subscriberLoop) adapt(now time.Time, a answer, f requestFailure) {
 	page := f.foreign && f.status() >= http.StatusInternalServerError // the error page of a proxy
 	cut := f.kind == kindLost && f.mayHaveActed
 	began := a.request.answered.Load()
-	if after := now.Sub(a.request.started); page || cut && !began {
+	if after := now.Sub(a.request.started); f.endsWait() || cut && !began {
 		if learned := lp.wait.Cut(now, a.request.wait, after); learned && after > a.request.wait/2 {
 			return
 		}
@@ -364,6 +364,12 @@ func (lp *subscriberLoop) adapt(now time.Time, a answer, f requestFailure) {
 	if page || cut || f.kind == kindUnreadable || f.kind == kindResponseTooLarge {
 		lp.window.Lost(now, a.request.asked, f.kind == kindResponseTooLarge || cut && began)
 	}
+}
+
+// endsWait reports whether a proxy may give such an answer when a receive has waited for longer than its read time-out. Some
+// give other statuses than 504, an empty success, or JSON that looks like Sequin's.
+func (f requestFailure) endsWait() bool {
+	return f.foreign || f.kind == kindUnreadable || f.status() == http.StatusRequestTimeout || f.status() == http.StatusGatewayTimeout
 }
 
 // moveFreshestFirst swaps a delivery whose message has never failed to the front, because it is the better probe.

@@ -55,8 +55,12 @@ func TestReceivesAskForLessUntilTheirAnswersGetThrough(t *testing.T) {
 func TestTheReadTimeoutOfAProxyIsLearned(t *testing.T) {
 	for _, timeout := range []time.Duration{2 * time.Second, 5 * time.Second, time.Minute} {
 		for name, fault := range map[string]sequintest.Fault{
-			"cut": {CutAfter: true},
-			"504": {Status: 504, Body: "<html>504 Gateway Time-out</html>", Acted: true},
+			"cut":                {CutAfter: true},
+			"504":                {Status: 504, Body: "<html>504 Gateway Time-out</html>", Acted: true},
+			"408":                {Status: 408, Body: "<html>408 Request Time-out</html>", Acted: true},
+			"204":                {Status: 204, Acted: true},
+			"cut short":          {Status: 200, Body: `{"data":`, Acted: true},
+			"504 with a summary": {Status: 504, Body: `{"summary":"upstream timed out"}`, Acted: true},
 		} {
 			t.Run(fmt.Sprintf("%v_%s", timeout, name), func(t *testing.T) {
 				inMode(t, server.Documented, func(t *testing.T, w *world) {

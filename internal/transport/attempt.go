@@ -48,7 +48,7 @@ func (a *Attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 		switch {
 		case err == nil:
 			a.noteAnswer(resp)
-			resp.Body = &timedBody{resp.Body, cancel}
+			resp.Body = &timedBody{resp.Body, endedBy(cancel, resp)}
 			return resp, nil
 		case a.Body.refused && ctx.Err() == nil:
 			// The connection was one to avoid and was closed before anything was written to it. The loop ends, because each
@@ -57,6 +57,23 @@ func (a *Attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		cancel()
 		return nil, err
+	}
+}
+
+// refusalTime is how long the body of an answer other than success may take. Its status is known, and its body is small:
+// without it an answer of Sequin's own counts as foreign.
+const refusalTime = 5 * time.Second
+
+// endedBy returns the function that ends an attempt when the body of its answer is closed. It is also called when the body of
+// an answer other than success takes too long.
+func endedBy(cancel context.CancelFunc, resp *http.Response) func() {
+	if resp.StatusCode/100 == 2 {
+		return cancel
+	}
+	timer := time.AfterFunc(refusalTime, cancel)
+	return func() {
+		timer.Stop()
+		cancel()
 	}
 }
 
@@ -85,11 +102,11 @@ func (a *Attempts) Reuse(again bool) {
 // timedBody ends the attempt's timeout when it is closed: the timeout covers the whole answer, not only its header.
 type timedBody struct {
 	io.ReadCloser
-	cancel context.CancelFunc
+	end func()
 }
 
 func (b *timedBody) Close() error {
-	defer b.cancel()
+	defer b.end()
 	return b.ReadCloser.Close()
 }
 
