@@ -100,10 +100,9 @@ func (p *Publisher) Send(ctx context.Context, key, data string) error {
 // Close. While the buffer is full, SendMessage waits for room, first come first served. ctx limits only that wait. If ctx
 // has ended before the call, SendMessage returns its error at once.
 //
-// An error means that the message was not accepted. It is ErrInvalidKey, ErrInvalidData, ErrTooLarge, ErrClosed, or one of
-// these:
+// An error means that the message was not accepted. It is ErrInvalidKey, ErrInvalidData, ErrTooLarge, or one of these:
 //
-//   - The error of ctx. In an outage it also wraps the error of the latest request that failed.
+//   - The error of ctx, or ErrClosed. In an outage it also wraps the error of the latest request that failed.
 //   - An *APIError, for example ErrNotFound for a mistyped stream: the server has refused the stream. After each backoff
 //     the Publisher makes a send without messages, and it accepts messages again when such a send succeeds. Until its first
 //     success, an answer from something that does not serve the API has the same effect, because the URL may be wrong.
@@ -168,9 +167,9 @@ func (p *Publisher) admit(ctx context.Context, m Message, wait bool) error {
 	return p.explainRefusal(p.engine.Admit(ctx, &e, p.lane(e.ID), false, wait))
 }
 
-// explainRefusal adds the cause of an outage to the error of an admission that found no room.
+// explainRefusal adds the cause of an outage to the error of an admission that found no room, or that a Close ended.
 func (p *Publisher) explainRefusal(err error) error {
-	if err == nil || err == ErrClosed || err == ErrFailuresPending || classify(err).api != nil {
+	if err == nil || err == ErrFailuresPending || classify(err).api != nil {
 		return err
 	}
 	return p.outage.explain(err)
@@ -235,10 +234,7 @@ func (p *Publisher) done(items []messageEntry, err error) {
 // first, Flush also returns ctx's error, and the pending messages are still sent. If the ctx of a Close ends meanwhile,
 // Flush also returns ErrClosed. Flush does not wait for OnFailure.
 func (p *Publisher) Flush(ctx context.Context) error {
-	err := p.engine.Flush(ctx)
-	if err != nil && err != ErrClosed {
-		err = p.outage.explain(err)
-	}
+	err := p.outage.explain(p.engine.Flush(ctx))
 	failed := p.failures.collect()
 	if len(failed) == 0 {
 		return err

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin"
@@ -53,6 +54,36 @@ func TestErrorsOfAnOutageWrapTheCause(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The ctx of a Close ends in an outage. The calls that wait then have the cause, too.
+func TestErrorsOfCallsThatACloseEndsWrapTheCauseOfAnOutage(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{MaxBuffered: 2})
+		w.Down()
+		calls := map[string]func() error{
+			"SendSync": func() error { return pub.SendSync(w.ctx, sequin.Message{Key: "a"}) },
+			"Receipt": func() error {
+				r, err := pub.SendReceipt(w.ctx, sequin.Message{Key: "b"})
+				require.NoError(t, err)
+				<-r.Done()
+				return r.Err()
+			},
+			"Flush": func() error { time.Sleep(time.Second); return pub.Flush(w.ctx) },
+			"Send":  func() error { time.Sleep(time.Second); return pub.Send(w.ctx, "c", "") },
+		}
+		var running sync.WaitGroup
+		for name, call := range calls {
+			running.Go(func() {
+				err := call()
+				assert.ErrorIs(t, err, sequin.ErrClosed, name)
+				assert.ErrorIs(t, err, sequin.ErrUnreachable, name)
+			})
+		}
+		time.Sleep(time.Minute)
+		_ = pub.Close(endedCtx())
+		running.Wait()
+	})
 }
 
 func TestAReceiptsErrorWrapsTheCauseOfAnOutageUntilItIsOver(t *testing.T) {

@@ -229,7 +229,7 @@ func (r Receipt) Done() <-chan struct{} {
 }
 
 // Err returns nil while the message is pending and after it was sent. Otherwise it returns why the message failed, or
-// ErrClosed if Close left it unsent.
+// ErrClosed if Close left it unsent. In an outage ErrClosed comes with the error of the latest request that failed.
 func (r Receipt) Err() error {
 	if r.block == nil {
 		return errZeroReceipt
@@ -293,6 +293,9 @@ func (b *receiptBlock) errOf(slot int) error {
 
 // Complete implements completer.
 func (b *receiptBlock) Complete(slot int, err error) {
+	if err == ErrClosed {
+		err = b.outage.explain(err)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := &b.states[slot]
