@@ -299,8 +299,8 @@ type DeadLetter struct {
 	//
 	// A message that crashes its worker (poison message), for example by using up the memory, causes no failed call that
 	// could be counted. On a stream that appends, and with a server that reports Delivery.Attempt, a message therefore also
-	// becomes a dead letter, without another call, when it has been delivered more than three times MaxAttempts. Deliveries
-	// that a handler of this process has returned from in time do not count.
+	// becomes a dead letter, without another call, when it has been delivered more than three times MaxAttempts and no
+	// handler of this process has returned from it in time.
 	MaxAttempts int
 	// Client sends the dead letters. Default that of the Subscriber. A Subscriber of a sink needs one for another server, since
 	// Sequin v0.4.11 and later have no streams.

@@ -90,10 +90,10 @@ func (dl *deadLetters) decide(d Delivery) verdict {
 }
 
 // deliveredTooOften reports whether a message has been delivered so often that it may crash its worker (poison message).
-// Deliveries that crashed nothing in this process do not count: another message may have caused a restart in between.
+// It is false for a message that a handler of this process has returned from: it crashed nothing, and several processes may
+// have snoozed it in turn. A process that did crash has no record of it.
 func (dl *deadLetters) deliveredTooOften(d Delivery, r failurelog.Record) bool {
-	limit := deliveriesPerTry*dl.cfg.MaxAttempts + r.Failures + r.Survived
-	return d.Attempt > limit && dl.pool.sub.origin.stream.appends()
+	return d.Attempt > deliveriesPerTry*dl.cfg.MaxAttempts && r.Failures+r.Survived == 0 && dl.pool.sub.origin.stream.appends()
 }
 
 // sendUnhandled sends a dead letter for a delivery whose handler is not called again.

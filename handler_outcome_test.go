@@ -87,6 +87,35 @@ func TestASnoozeIsNoFailure(t *testing.T) {
 	}
 }
 
+// Each of two processes has had half of the deliveries, and may not take the others for crashes.
+func TestAMessageThatTwoProcessesSnoozeInTurnIsNoDeadLetter(t *testing.T) {
+	inDocumented(t, func(t *testing.T, w *world) {
+		w.deadStream(t)
+		subs := []*sequin.Subscriber{w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{}), w.subscribe(t, sequin.SubscriberConfig{})}
+		var b callLog
+		var runs []*running
+		for _, sub := range subs {
+			cfg := sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 2}}
+			runs = append(runs, w.start(t, func(ctx context.Context) error {
+				return sub.Handle(ctx, cfg, func(_ context.Context, d sequin.Delivery) error {
+					if b.note(d); b.count() > 60 {
+						return nil
+					}
+					return d.NackAfter(200 * time.Millisecond)
+				})
+			}))
+		}
+		time.Sleep(time.Minute)
+		for i, run := range runs {
+			require.NotZero(t, subs[i].Stats().Nacked)
+			require.NoError(t, run.stop())
+		}
+		require.Empty(t, w.data(t, "dead"))
+		require.Equal(t, 61, b.count())
+		w.requireSettled(t, "orders")
+	})
+}
+
 func TestASnoozeDoesNotOpenTheBreaker(t *testing.T) {
 	logged(t, func(t *testing.T, w *world, log *logs) {
 		sub := w.backlog(t, 50, time.Minute, sequin.SubscriberConfig{})
