@@ -151,7 +151,7 @@ func (k *keeper) move(ctx context.Context, segment seglog.SegmentInfo) error {
 	return nil
 }
 
-// moving copies the living messages of some records, those of a stream that follow one another as one record.
+// moving copies the living messages of some records.
 type moving struct {
 	store  *Store
 	stream *stream
@@ -171,7 +171,7 @@ func (m *moving) record(rec seglog.Record) bool {
 		return true
 	}
 	m.err = eachMessage(rec, func(raw *rawMessage) bool {
-		if n := len(m.list); n > 0 && (len(m.body) >= moveStep || !s.follows(raw, m.stream, &m.list[n-1])) {
+		if n := len(m.list); n > 0 && (len(m.body) >= moveStep || s != m.stream || raw.seq <= m.list[n-1].seq) {
 			m.flush()
 		}
 		m.stream = s
@@ -183,14 +183,6 @@ func (m *moving) record(rec seglog.Record) bool {
 		return true
 	})
 	return m.err == nil
-}
-
-// follows reports whether a message of the stream may be in the record that has another message.
-func (s *stream) follows(m *rawMessage, before *stream, last *rawMessage) bool {
-	if s != before || m.seq <= last.seq {
-		return false
-	}
-	return s.keyed != nil || m.seq == last.seq+1
 }
 
 // flush copies those of the messages that still live where they were.
@@ -208,17 +200,29 @@ func (m *moving) flush() {
 	m.list, m.body = m.list[:0], m.body[:0]
 }
 
-// move copies messages to the end of the log, and returns where they are, or 0 when none lives where it was.
-func (s *stream) move(list []rawMessage) seglog.Pos {
+// move copies those of the messages that live where they were to the end of the log, and returns where the last copies are,
+// or 0 when there are none. The seqs ascend. Of a stream that appends a record has messages that follow one another, as the
+// index says where they are by the first and the last one.
+func (s *stream) move(list []rawMessage) (pos seglog.Pos) {
 	var living []*rawMessage
 	for i := range list {
-		if s.livesAt(list[i].seq, list[i].pos) {
-			living = append(living, &list[i])
+		m := &list[i]
+		if !s.livesAt(m.seq, m.pos) {
+			continue
 		}
+		if n := len(living); n > 0 && s.keyed == nil && m.seq != living[n-1].seq+1 {
+			pos, living = s.moveTogether(living), living[:0]
+		}
+		living = append(living, m)
 	}
-	if len(living) == 0 {
-		return 0
+	if len(living) > 0 {
+		pos = s.moveTogether(living)
 	}
+	return pos
+}
+
+// moveTogether copies messages as one record.
+func (s *stream) moveTogether(living []*rawMessage) seglog.Pos {
 	b := buffers.get()
 	defer buffers.put(b)
 	b.bytes = binary.AppendUint(b.bytes[:0], uint64(len(living)))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequin-go/sequin/server/durable/internal/seglog"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -187,5 +188,37 @@ func TestADeleteMakesRoomOnAFullDisk(t *testing.T) {
 		require.NoError(f, big.Delete(f.Context()))
 		require.Eventually(f, func() bool { return f.send("again") == nil }, 5*lookAgain, lookAgain/2)
 		require.Equal(f, []string{"again"}, f.list())
+	})
+}
+
+// TestWhatWasCopiedBeforeIsNotCopiedAgain copies the middle of a batch, as a repair leaves it that loses the copies of the
+// other messages, and then the segment of the batch.
+func TestWhatWasCopiedBeforeIsNotCopiedAgain(t *testing.T) {
+	inBubble(t, Options{SegmentBytes: 4 << 10}, store.StreamOptions{}, func(f *fixture) {
+		want := []string{"0", "1", "2", "3", "4"}
+		require.NoError(f, f.send(want...))
+		other, err := f.st.CreateStream(f.Context(), store.StreamOptions{Name: "other"})
+		require.NoError(f, err)
+		for len(f.st.log.Segments()) == 1 {
+			f.sendData(other, "key", strings.Repeat("x", 900))
+		}
+		for _, part := range [][2]int{{1, 4}, {0, 5}} {
+			copied := moving{store: f.st}
+			_, err := f.st.log.NewReader().Run(f.st.log.Segments()[0].First, 4<<10, func(rec seglog.Record) bool {
+				return rec.Stream != f.stream.(*streamHandle).stream().sid || copied.record(rec)
+			})
+			require.NoError(f, err)
+			copied.list = copied.list[part[0]:part[1]]
+			copied.flush()
+			require.NoError(f, f.st.log.WaitWritten(f.Context(), copied.pos))
+		}
+		require.Equal(f, want, f.list())
+		for _, s := range f.appendedOf().spans {
+			require.NotEqual(f, uint32(1), s.segment)
+		}
+		kill(f, f.st)
+		f.st = open(f, "dir", f.o)
+		f.find()
+		require.Equal(f, want, f.list())
 	})
 }
