@@ -1,0 +1,5 @@
+//go:build race
+
+package watermillsequin_test
+
+const raceEnabled = true
