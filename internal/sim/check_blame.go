@@ -152,6 +152,9 @@ func (h *history) mayEnd(end stop) bool {
 		}
 	}
 	slices.SortFunc(calls, func(a, b *call) int { return a.order - b.order })
+	if h.rec.s.Sinks && errors.Is(end.ended, sequin.ErrNotFound) {
+		return mayEndSink(calls)
+	}
 	var since time.Time // the first 401 or 403 of those to the latest receives in a row; zero if the latest got another answer
 	var lost bool       // the latest receive, or the latest read, got a 404
 	for _, c := range calls {

@@ -49,7 +49,7 @@ func ackedStaysAcked(h *history) (found []violation) {
 				continue
 			}
 			for _, x := range h.leases {
-				if x.consumer == d.consumer && x.Seq == d.Seq && x.at.After(s.at) {
+				if x.consumer == d.consumer && x.Seq == d.Seq && x.at.After(s.at) && !h.forgets(h.leaseOf[d], x.at) {
 					found = append(found, violationOf(d.consumer, d.Key, "%s (seq %d) was acked by %s at %v and delivered to %s at %v",
 						idOf(d.Data), d.Seq, d.worker, s.at.Sub(h.rec.begin), x.worker, x.at.Sub(h.rec.begin)).when(x.at))
 				}
@@ -61,6 +61,9 @@ func ackedStaysAcked(h *history) (found []violation) {
 
 // intact requires that each received message was sent with this key and this data, and matches the filter.
 func intact(h *history) (found []violation) {
+	if h.rec.s.Sinks {
+		return changesIntact(h)
+	}
 	sent := map[string]*message{}
 	for _, m := range h.rec.messages {
 		sent[m.id] = m
@@ -197,7 +200,7 @@ func receivedInOrder(h *history) (found []violation) {
 	for k, all := range byKey {
 		slices.SortStableFunc(all, func(a, b *received) int { return a.at.Compare(b.at) })
 		for i, d := range all[:max(0, len(all)-1)] {
-			if next := all[i+1]; next.Seq < d.Seq && d.at.Before(next.at) {
+			if next := all[i+1]; next.Seq < d.Seq && d.at.Before(next.at) && !h.mayOvertake(d, next) {
 				found = append(found, violationOf(k.consumer, k.key, "%s received seq %d of %s at %v, after %s had received seq %d at %v",
 					next.worker, next.Seq, k.key, next.at.Sub(h.rec.begin), d.worker, d.Seq, d.at.Sub(h.rec.begin)).when(next.at))
 			}
@@ -246,7 +249,7 @@ func (h *history) settleEnds() map[*lease]int {
 			continue
 		}
 		for _, id := range r.AckIDs() {
-			if x := h.leaseAt(h.names[element(r.Path, 5)], id, r.At); x != nil && (ends[x] == 0 || c.order < ends[x]) {
+			if x := h.leaseAt(h.consumerOf(r), id, r.At); x != nil && (ends[x] == 0 || c.order < ends[x]) {
 				ends[x] = c.order
 			}
 		}
@@ -265,7 +268,11 @@ func (h *history) deadlineOf(x *lease) time.Time {
 	if c := h.arrivalOf(x); c != nil {
 		began = c.began // earlier, by as long as the dial took
 	}
-	return began.Add(h.consumers[x.consumer].AckWait / 2) // the margin is at most half of it
+	ackWait := h.consumers[x.consumer].AckWait
+	if said := h.workerPlan(x.worker).SaidWait; said > 0 {
+		ackWait = said
+	}
+	return began.Add(ackWait / 2) // the margin is at most half of it
 }
 
 // stopsReturnUndelivered requires that, when a worker has stopped, each message that no program received has been returned,

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -129,6 +130,23 @@ var falsified = map[string]func(*recorder){
 	"versions of a key are received in order": func(rec *recorder) {
 		for _, d := range rec.received {
 			d.at = rec.begin.Add(-d.at.Sub(rec.begin))
+		}
+	},
+	"a sink delivers the changes of a row one after the other": func(rec *recorder) {
+		rec.s.Sinks = true
+		for i := range rec.requests {
+			rec.requests[i].Path = "/api/sequin_streams/c0/receive"
+		}
+		for i, seq := range []int{2, 1} {
+			at := rec.begin.Add(time.Duration(i) * time.Minute)
+			again(rec, sequintest.Request{Op: sequintest.Receive, Acted: true, Header: http.Header{}, Path: "/api/sequin_streams/c0/receive",
+				Answer: fmt.Appendf(nil, `{"data":[{"ack_id":"%d","data":{"record":{"k":"a"},"metadata":{"commit_lsn":%d}}}]}`, seq, seq)}, "w0", at)
+		}
+	},
+	"an idle Subscriber of a sink asks at most 20 times a second": func(rec *recorder) {
+		rec.s.Sinks = true
+		for range idleRate + 1 {
+			rec.calls = append(rec.calls, answered(receiveCall, 0, 200, `{"data":[]}`))
 		}
 	},
 	"a batch is within its limits":  func(rec *recorder) { rec.s.Publishers[0].Config.MaxBatch = 1 },

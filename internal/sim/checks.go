@@ -26,6 +26,7 @@ var checks = []check{
 	{"a settle affects no message that another worker holds", settlesOwnMessages},
 	{"versions of a key are stored in the order of their sends", storedInOrder},
 	{"versions of a key are received in order", receivedInOrder},
+	{"a sink delivers the changes of a row one after the other", rowsInTurn},
 	{"a batch is within its limits", batchesWithinLimits},
 	{"MaxInFlight is never exceeded", inFlightBounded},
 	{"MaxBuffered is never exceeded", bufferedBounded},
@@ -34,4 +35,5 @@ var checks = []check{
 	{"Close returns an error when it left a delivery unsettled", leavingIsTold},
 	{"InFlight is zero when every lease is over", inFlightReturnsToZero},
 	{"the request rate is bounded while the server is down", rateBounded},
+	{"an idle Subscriber of a sink asks at most 20 times a second", idleSinksAskSeldom},
 }

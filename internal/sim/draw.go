@@ -12,17 +12,22 @@ import (
 
 // draw returns the schedule of a seed. The same seed always gives the same schedule.
 func draw(seed uint64) schedule {
-	d := drawer{rand.New(rand.NewPCG(seed, 0))}
-	s := schedule{Seed: seed, Mode: server.Compat(d.IntN(2))}
-	if s.Mode == server.Documented {
+	d := newDrawer(seed, 0)
+	s := schedule{Seed: seed}
+	switch d.IntN(3) {
+	case 1:
+		s.Mode = server.Aug2024
+	case 2:
+		s.Sinks = true
+	default:
 		s.Stream = sequin.StreamOptions{OneMessagePerKey: d.chance(50), ProcessUnmodified: d.chance(20)}
 		if d.chance(10) {
 			s.Stream.RetainUpTo = d.between(5, 100)
 		}
-	}
-	for _, extension := range []string{fencedAcks, parts, nackDelay} {
-		if s.Mode == server.Documented && d.chance(40) {
-			s.Without = append(s.Without, extension)
+		for _, extension := range []string{fencedAcks, parts, nackDelay} {
+			if d.chance(40) {
+				s.Without = append(s.Without, extension)
+			}
 		}
 	}
 	for range d.between(1, 3) {
@@ -38,11 +43,35 @@ func draw(seed uint64) schedule {
 		s.Faults = append(s.Faults, d.fault())
 	}
 	s.Faults = append(s.Faults, d.lasting()...)
+	if s.Sinks {
+		d.sinks(&s)
+	}
 	return s
+}
+
+// sinks draws what sinks have, and streams have not. A sink delivers every change of its table, without a limit of deliveries.
+func (d drawer) sinks(s *schedule) {
+	for i := range s.Consumers {
+		c := &s.Consumers[i]
+		c.Filter, c.MaxDeliver, c.StartUp = ">", 0, pick(d, 0, time.Second, 6*time.Second)
+	}
+	for i := range s.Workers {
+		w := &s.Workers[i]
+		w.SaidWait = s.Consumers[w.Consumer].AckWait
+		if d.chance(15) {
+			w.SaidWait -= d.upTo(w.SaidWait / 2)
+			w.Config.LeaseMargin /= 2 // it is at most half of the lease
+		}
+	}
+	for range d.IntN(4) {
+		s.Faults = append(s.Faults, faultPlan{At: d.upTo(horizon), Kind: sinkRestart})
+	}
 }
 
 // drawer draws random values.
 type drawer struct{ *rand.Rand }
+
+func newDrawer(seed, stream uint64) drawer { return drawer{rand.New(rand.NewPCG(seed, stream))} }
 
 func (d drawer) chance(percent int) bool     { return d.IntN(100) < percent }
 func (d drawer) between(least, most int) int { return least + d.IntN(most-least+1) }

@@ -50,6 +50,8 @@ const (
 	requestLimitCut // a proxy resets the connection at sends over a size
 	brokenBackend   // a balancer leads some of the connections to a backend that is broken
 
+	sinkRestart // the server of sinks is restarted, once; drawn for runs with sinks only
+
 	// The kinds from here on are properties of the server, or of a firewall before it, and last for the whole run.
 
 	tooLarge  // Sequin's own 413, to sends over a size
@@ -61,8 +63,8 @@ const (
 	poisonHang  // a firewall drops the request, and nothing comes back
 )
 
-// temporaryKinds is the number of kinds that may end before the run does.
-const temporaryKinds = int(tooLarge)
+// temporaryKinds is the number of kinds that may end before the run does and are drawn in every mode.
+const temporaryKinds = int(sinkRestart)
 
 // faultForm is what a kind of fault is made of.
 type faultForm struct {
@@ -133,6 +135,8 @@ var faultForms = [...]faultForm{
 	requestLimit413: {name: "large send 413 html", only: sequintest.Send, matches: isOverLimit, fault: pageOf(http.StatusRequestEntityTooLarge)},
 	requestLimit502: {name: "large send 502", only: sequintest.Send, matches: isOverLimit, fault: pageOf(http.StatusBadGateway)},
 	requestLimitCut: {name: "large send cut", only: sequintest.Send, matches: isOverLimit, fault: sequintest.Fault{CutBefore: true}},
+
+	sinkRestart: {name: "restart of the sinks"},
 
 	tooLarge:    {name: "413", matches: isOverLimit, fault: answers(http.StatusRequestEntityTooLarge, "Request Entity Too Large")},
 	poison400:   {name: "poison 400", matches: isPoisoned, fault: answers(http.StatusBadRequest, `{"summary":"poison"}`)},

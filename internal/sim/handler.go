@@ -14,7 +14,7 @@ var errFailed = errors.New("the handler fails")
 // handleAll runs Subscriber.Handle or HandleBatch until the Subscriber stops.
 func (w *worker) handleAll() {
 	onError := func(d sequin.Delivery, err error) {
-		w.rec.updateReceived(w.name, d, func(r *received) { r.lastSettleFailed(err) })
+		w.rec.updateReceived(w.name, numbered(d), func(r *received) { r.lastSettleFailed(err) })
 	}
 	var err error
 	if w.plan.Batch > 0 {

@@ -28,6 +28,7 @@ type history struct {
 	stopOf     map[string]stop         // by worker
 	receivedBy map[consumerMessage][]*received
 	leasesOf   map[ackRef][]*lease
+	leaseOf    map[*received]*lease
 }
 
 // sentRef identifies a message of an incarnation of a publisher.
@@ -74,7 +75,7 @@ type settleRequest struct {
 func newHistory(rec *recorder) *history {
 	h := &history{rec: rec, bySent: map[sentRef]*message{}, consumers: map[string]consumerPlan{}, names: map[string]string{},
 		byID: map[string]*call{}, killed: map[string]bool{}, stopOf: map[string]stop{},
-		receivedBy: map[consumerMessage][]*received{}, leasesOf: map[ackRef][]*lease{}}
+		receivedBy: map[consumerMessage][]*received{}, leasesOf: map[ackRef][]*lease{}, leaseOf: map[*received]*lease{}}
 	for _, m := range rec.messages {
 		h.bySent[sentRef{m.publisher, m.id}] = m
 	}
@@ -83,6 +84,7 @@ func newHistory(rec *recorder) *history {
 	}
 	for i, c := range rec.s.Consumers {
 		h.consumers[consumerName(i)] = c
+		h.names[consumerName(i)] = consumerName(i)
 	}
 	for _, c := range rec.calls {
 		h.byID[c.id] = c
@@ -120,7 +122,10 @@ func (h *history) readRequests() {
 		case sequintest.Receive:
 			h.readLeases(who, r)
 		case sequintest.Ack, sequintest.Nack:
-			s := &settleRequest{worker: who, consumer: h.names[element(r.Path, 5)], kind: sequin.Ack, ids: r.AckIDs(), left: h.sentAt(r), at: r.At,
+			if looksForSink(r) {
+				continue
+			}
+			s := &settleRequest{worker: who, consumer: h.consumerOf(r), kind: sequin.Ack, ids: r.AckIDs(), left: h.sentAt(r), at: r.At,
 				actedAt: r.ActedAt, acted: r.Acted && succeeded(r.Answer), undelivered: bytes.Contains(r.Body, []byte(`"undelivered":true`))}
 			if r.Op == sequintest.Nack {
 				s.kind = sequin.Nack
@@ -128,6 +133,19 @@ func (h *history) readRequests() {
 			h.settles = append(h.settles, s)
 		}
 	}
+}
+
+// consumerOf returns the name of the consumer or the sink in the path of a request.
+func (h *history) consumerOf(r sequintest.Request) string {
+	if h.rec.s.Sinks {
+		return element(r.Path, 3)
+	}
+	return h.names[element(r.Path, 5)]
+}
+
+// looksForSink reports whether a request is the ack of an id that does not exist, by which SubscribeSink looks for a sink.
+func looksForSink(r sequintest.Request) bool {
+	return slices.Equal(r.AckIDs(), []string{"00000000-0000-4000-8000-000000000000"})
 }
 
 // confirmed reports whether the client got the success of a request.
@@ -159,11 +177,14 @@ func (h *history) readLeases(who string, r sequintest.Request) {
 	if !r.Acted {
 		return
 	}
-	consumer := h.names[element(r.Path, 5)]
+	consumer := h.consumerOf(r)
 	plan := h.consumers[consumer]
 	c := h.byID[r.Header.Get("X-Request-Id")]
 	arrived := c != nil && c.whole && c.status == 200 && bytes.Equal(c.answer, r.Answer)
 	for _, d := range r.Deliveries() {
+		if h.rec.s.Sinks {
+			d.Key, d.Seq = readChange(d.Data)
+		}
 		x := &lease{worker: who, consumer: consumer, Delivery: d, at: r.ActedAt, until: r.ActedAt.Add(plan.AckWait), requested: r.At,
 			request: r.Header.Get("X-Request-Id"), arrived: arrived}
 		h.leases = append(h.leases, x)
@@ -182,7 +203,7 @@ func (h *history) assign(d *received) {
 		}
 	}
 	if from != nil {
-		from.received = d
+		from.received, h.leaseOf[d] = d, from
 	}
 }
 
@@ -217,10 +238,11 @@ func (h *history) workerPlan(name string) workerPlan {
 	return h.rec.s.Workers[i]
 }
 
-// leaseAt returns the latest lease of an ack id up to t, or nil.
+// leaseAt returns the latest lease of an ack id before t, or nil. A receive that waits may get a message at the very moment of
+// a nack, which belongs to the lease before.
 func (h *history) leaseAt(consumer, ackID string, t time.Time) (last *lease) {
 	for _, x := range h.leasesOf[ackRef{consumer, ackID}] {
-		if !x.at.After(t) {
+		if x.at.Before(t) {
 			last = x
 		}
 	}
@@ -261,5 +283,5 @@ func matches(pattern, key string) bool {
 
 // appends reports whether the stream keeps every message.
 func (h *history) appends() bool {
-	return h.rec.s.Mode == server.Documented && !h.rec.s.Stream.OneMessagePerKey
+	return h.rec.s.Mode == server.Documented && !h.rec.s.Sinks && !h.rec.s.Stream.OneMessagePerKey
 }

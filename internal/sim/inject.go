@@ -29,6 +29,9 @@ func (w *world) begin(f faultPlan) (end func()) {
 	case f.Kind == resetAll:
 		w.srv.CutConnections()
 		return func() {}
+	case f.Kind == sinkRestart:
+		w.restart()
+		return func() {}
 	case f.Kind == slowDial, f.Kind == failedHandshake:
 		over, stopDropping := w.weather.begin(f), w.dropIdle()
 		return func() { over(); stopDropping() }

@@ -25,6 +25,10 @@ func (w *world) play() {
 }
 
 func (w *world) prepare() {
+	if w.s.Sinks {
+		w.prepareSinks()
+		return
+	}
 	admin := w.newClient(director, time.Minute)
 	ctx := context.Background()
 	_, err := admin.CreateStream(ctx, streamName, w.s.Stream)
@@ -40,8 +44,12 @@ func (w *world) prepare() {
 func (w *world) runSchedule() (survivors []*worker) {
 	running := make([]*worker, len(w.s.Workers))
 	var programs sync.WaitGroup
+	run := w.publish
+	if w.s.Sinks {
+		run = w.changeRows
+	}
 	for i, p := range w.s.Publishers {
-		programs.Go(func() { w.publish(i, p) })
+		programs.Go(func() { run(i, p) })
 	}
 	for i, p := range w.s.Workers {
 		programs.Go(func() { running[i] = w.work(fmt.Sprintf("w%d", i), p) })
@@ -66,7 +74,7 @@ func (w *world) fill(survivors []*worker) (started []*worker) {
 		if slices.ContainsFunc(survivors, func(x *worker) bool { return x.plan.Consumer == i }) {
 			continue
 		}
-		plan := workerPlan{Consumer: i, Timeout: 30 * time.Second, Readers: 1, End: survive}
+		plan := workerPlan{Consumer: i, Timeout: 30 * time.Second, SaidWait: w.s.Consumers[i].AckWait, Readers: 1, End: survive}
 		if x := w.work(fmt.Sprintf("last%d", i), plan); x != nil {
 			started = append(started, x)
 		}
@@ -90,6 +98,9 @@ func (w *world) drain() {
 
 // left describes the messages that consumers have not acked yet; it is empty when there are none.
 func (w *world) left() (left string) {
+	if w.s.Sinks {
+		return w.source.left()
+	}
 	state, _ := w.srv.Stream(streamName)
 	for _, c := range state.Consumers {
 		if c.Available+len(c.Outstanding) > 0 {
@@ -110,6 +121,9 @@ func (w *world) finish(survivors []*worker) {
 	}
 	w.rec.requests = w.srv.Requests()
 	w.rec.final, _ = w.srv.Stream(streamName)
+	if w.s.Sinks {
+		w.rec.commits, w.rec.final.Messages = w.source.all()
+	}
 	if kept, all := len(w.rec.requests), w.srv.Count(sequintest.Any); kept != all {
 		w.rec.violate("the journal keeps all requests", "it holds %d of %d requests", kept, all)
 	}

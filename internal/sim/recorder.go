@@ -30,12 +30,14 @@ type recorder struct {
 	totals     []publisherTotals
 	finalStats []subscriberStats
 	outages    []span
+	restarts   []time.Time // of the sinks
 	violations []violation
 	complete   bool // the run was not broken off
 
 	// These are copied from the server at the end.
 	requests []sequintest.Request
-	final    server.StreamState
+	final    server.StreamState // its messages are the commits of a run with sinks
+	commits  []*commit
 }
 
 // message is a message that a program asked a Publisher to send. Its id is part of its data.

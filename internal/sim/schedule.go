@@ -16,6 +16,7 @@ import (
 type schedule struct {
 	Seed       uint64
 	Mode       server.Compat
+	Sinks      bool      // the consumers are sinks, and the publishers change the rows of their table; the mode is Documented
 	Store      OpenStore // nil for the store in memory
 	Without    []string  // the extensions that the server does not have
 	Stream     sequin.StreamOptions
@@ -30,6 +31,7 @@ type consumerPlan struct {
 	Filter     string
 	AckWait    time.Duration
 	MaxDeliver int
+	StartUp    time.Duration // of a sink: how long it answers 500 after a restart
 }
 
 // publisherPlan is a program that sends.
@@ -73,9 +75,10 @@ type workerPlan struct {
 	Start    time.Duration
 	Timeout  time.Duration // Config.Timeout
 	Config   sequin.SubscriberConfig
-	Handle   bool // it uses Subscriber.Handle, with Readers workers
-	Batch    int  // with Handle: the largest batch of HandleBatch; 0 uses Handle
-	Readers  int  // goroutines that range over the channel
+	SaidWait time.Duration // of a sink: the AckWait that it says, at most that of the sink
+	Handle   bool          // it uses Subscriber.Handle, with Readers workers
+	Batch    int           // with Handle: the largest batch of HandleBatch; 0 uses Handle
+	Readers  int           // goroutines that range over the channel
 	Habits   habits
 	End      endKind
 	EndAt    time.Duration // after Start
@@ -107,9 +110,9 @@ const (
 	nackDelay  = "nack-delay"  // the server keeps nacked messages back
 )
 
-// has reports whether the server has an extension. The 2024 server has none.
+// has reports whether the server has an extension. The 2024 server and sinks have none.
 func (s schedule) has(extension string) bool {
-	return s.Mode == server.Documented && !slices.Contains(s.Without, extension)
+	return s.Mode == server.Documented && !s.Sinks && !slices.Contains(s.Without, extension)
 }
 
 // faultPlan is a fault: what goes wrong, when and for how long.
@@ -130,7 +133,7 @@ const wholeRun = 24 * time.Hour
 // String prints the whole schedule, with a line for each part.
 func (s schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d, %s without %v, stream %+v\n", s.Seed, s.Mode, s.Without, s.Stream)
+	fmt.Fprintf(&b, "seed %d, %s, sinks %v, without %v, stream %+v\n", s.Seed, s.Mode, s.Sinks, s.Without, s.Stream)
 	for i, c := range s.Consumers {
 		fmt.Fprintf(&b, "  consumer c%d: %+v\n", i, c)
 	}
@@ -144,8 +147,8 @@ func (s schedule) String() string {
 	}
 	for i, w := range s.Workers {
 		c := w.Config
-		fmt.Fprintf(&b, "  worker w%d of c%d: start %v, timeout %v, in flight %d, pollers %d, wait %v, margin %v, drain %v, Handle %v, batch %d, %d readers, %+v, %v at %v with %v\n",
-			i, w.Consumer, w.Start, w.Timeout, c.MaxInFlight, c.Pollers, c.WaitFor, c.LeaseMargin, c.DrainTimeout, w.Handle, w.Batch, w.Readers, w.Habits, w.End, w.EndAt, w.Patience)
+		fmt.Fprintf(&b, "  worker w%d of c%d: start %v, timeout %v, says %v, in flight %d, pollers %d, wait %v, margin %v, drain %v, Handle %v, batch %d, %d readers, %+v, %v at %v with %v\n",
+			i, w.Consumer, w.Start, w.Timeout, w.SaidWait, c.MaxInFlight, c.Pollers, c.WaitFor, c.LeaseMargin, c.DrainTimeout, w.Handle, w.Batch, w.Readers, w.Habits, w.End, w.EndAt, w.Patience)
 	}
 	for _, f := range s.Faults {
 		fmt.Fprintf(&b, "  fault %+v\n", f)

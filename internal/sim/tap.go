@@ -23,6 +23,7 @@ type tap struct {
 	connected  context.Context
 	disconnect context.CancelFunc
 	trips      atomic.Uint64
+	subscribed atomic.Bool // its worker has a Subscriber
 }
 
 func newTap(rec *recorder, actor string, next http.RoundTripper) *tap {
@@ -46,7 +47,11 @@ func kindOf(r *http.Request) callKind {
 
 // RoundTrip makes a request. The call ends with the answer's last byte, with its Close, or with an error.
 func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
-	c := t.rec.callBegan(&call{actor: t.actor, id: r.Header.Get("X-Request-Id"), kind: kindOf(r)})
+	kind := kindOf(r)
+	if kind == settleCall && !t.subscribed.Load() {
+		kind = otherCall // by SubscribeSink, which looks for the sink
+	}
+	c := t.rec.callBegan(&call{actor: t.actor, id: r.Header.Get("X-Request-Id"), kind: kind})
 	if t.connected.Err() != nil {
 		if r.Body != nil {
 			_ = r.Body.Close() // a RoundTripper must close it

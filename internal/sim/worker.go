@@ -53,12 +53,13 @@ func (w *worker) subscribe() bool {
 	client, tap := w.world.newTappedClient(w.name, w.plan.Timeout)
 	cfg := w.plan.Config
 	cfg.OnAckError = func(d sequin.Delivery, err error) {
-		w.rec.updateReceived(w.name, d, func(r *received) { r.ackError = err })
+		w.rec.updateReceived(w.name, numbered(d), func(r *received) { r.ackError = err })
 	}
 	for began := time.Now(); time.Since(began) < time.Hour; time.Sleep(time.Second) {
-		sub, err := client.Subscribe(w.ctx, streamName, w.consumer, cfg)
+		sub, err := w.subscribeOnce(client, cfg)
 		if err == nil {
 			w.sub, w.tap = sub, tap
+			tap.subscribed.Store(true)
 			return true
 		}
 		if errors.Is(err, sequin.ErrInvalidConfig) {
@@ -68,6 +69,13 @@ func (w *worker) subscribe() bool {
 	}
 	w.rec.violate("Subscribe succeeds when the server is available", "%s could not subscribe", w.name)
 	return false
+}
+
+func (w *worker) subscribeOnce(client *sequin.Client, cfg sequin.SubscriberConfig) (*sequin.Subscriber, error) {
+	if w.world.s.Sinks {
+		return client.SubscribeSink(w.ctx, w.consumer, sequin.SinkConfig{AckWait: w.plan.SaidWait, Subscriber: cfg})
+	}
+	return client.Subscribe(w.ctx, streamName, w.consumer, cfg)
 }
 
 // maxMargin is how long the last settles may take. It is the longest lease margin that is drawn, half of a lease of 30 s.
@@ -117,6 +125,7 @@ func (w *worker) read() {
 
 // receive records a delivery, and draws how it is settled.
 func (w *worker) receive(d sequin.Delivery) (r *received, drawn int) {
+	d = numbered(d)
 	r = &received{worker: w.name, consumer: w.consumer, Delivery: d, at: time.Now()}
 	before := w.rec.receive(r)
 	return r, w.drawn(d, before)

@@ -20,6 +20,12 @@ const streamName = "stream"
 
 func consumerName(i int) string { return fmt.Sprintf("c%d", i) }
 
+// indexOf returns the i of a consumerName.
+func indexOf(consumer string) (i int) {
+	_, _ = fmt.Sscanf(consumer, "c%d", &i) // its error is that of another name, which is no consumer's
+	return i
+}
+
 // world is what the programs and faults of a run share: the server, the recorder and the clients.
 type world struct {
 	t          *testing.T
@@ -27,6 +33,7 @@ type world struct {
 	s          schedule
 	srv        *sequintest.Server
 	weather    *weather
+	source     source        // of a run with sinks
 	faultsOver chan struct{} // closed when the temporary faults and the schedule's programs have ended
 
 	mu     sync.Mutex // guards all below
