@@ -88,7 +88,7 @@ func TestAKilledProcessLosesNoAnswer(t *testing.T) {
 			}
 			synctest.Test(t, func(t *testing.T) {
 				st := openStore(t, dir, childOptions(policy))
-				requireNoFaults(t, a.Drain(t.Context(), st, func() { time.Sleep(torture.AckWait) }))
+				requireNoFaults(t, a.Drain(t.Context(), st, func() { time.Sleep(torture.MaxWait) }))
 				require.NoError(t, st.Close())
 			})
 		})

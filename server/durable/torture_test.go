@@ -146,7 +146,7 @@ func lossOfPower(t *testing.T, policy durable.SyncPolicy, seed uint64) {
 	// Only now, because time passes, and sends are remembered for ten minutes.
 	for i, at := range m.all {
 		st := openStore(t, memoryDir, small(at.fs, policy, seed))
-		requireNoFaults(t, accounts[i].Drain(t.Context(), st, func() { time.Sleep(torture.AckWait) }), what(i))
+		requireNoFaults(t, accounts[i].Drain(t.Context(), st, func() { time.Sleep(torture.MaxWait) }), what(i))
 		require.NoError(t, st.Close(), what(i))
 	}
 }

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/sequin-go/sequin/server/internal/store"
 )
@@ -70,6 +71,15 @@ type received struct {
 	returned int // of them, those whose return was asked for
 	ack      operation
 	out      map[string]Delivery // on lease, by ack id
+	hidden   hidden              // since the last delivery
+}
+
+// hidden is a delay, or an extended lease, of a delivery. A message is not delivered again until it ends.
+type hidden struct {
+	operation
+	id    store.ID
+	state store.State
+	until time.Time // not earlier
 }
 
 // NewAccounts returns accounts of nothing.
@@ -106,6 +116,8 @@ func (a *Accounts) Apply(e Event) {
 		a.applyReceive(e)
 	case Settle:
 		a.applySettle(e, at)
+	case Extend:
+		a.applyExtend(e, at)
 	case Create, Delete:
 		all := a.churned
 		if e.Consumer != "" {
@@ -163,6 +175,10 @@ func (a *Accounts) applyDelivery(c *consumer, e Event, d Delivery) {
 	if least := 1 + r.got - r.returned; d.Count < least && !c.limited && !c.lost || d.Count > 1+r.got+c.doubts {
 		a.fault("%s: there were %d, %d of them returned, and %d receives in doubt", name, r.got, r.returned, c.doubts)
 	}
+	if r.hidden.done > 0 && e.At.Before(r.hidden.until) {
+		a.fault("%s: it was hidden until %v by event %d", name, r.hidden.until, r.hidden.done)
+	}
+	r.hidden = hidden{}
 	if c.limited && d.Count > maxDeliver {
 		a.fault("%s: max_deliver is %d", name, maxDeliver)
 	}
@@ -209,6 +225,7 @@ func (a *Accounts) applySettle(e Event, at int) {
 	for _, d := range e.Deliveries {
 		r := c.message(d.Message)
 		_, out := r.out[d.ID.String()]
+		r.hide(e, d, at, e.Wait > 0, store.Delayed)
 		switch {
 		case e.Phase == Asked:
 			if e.How == store.Return {
@@ -227,6 +244,33 @@ func (a *Accounts) applySettle(e Event, at int) {
 		r.ack.apply(e, at)
 		if e.Phase == Done || e.Phase == Unknown {
 			delete(r.out, d.ID.String())
+		}
+	}
+}
+
+// hide notes a delay or an extension of a delivery, or a settle that has neither.
+func (r *received) hide(e Event, d Delivery, at int, hides bool, state store.State) {
+	if e.Phase == Asked {
+		r.hidden = hidden{}
+		if hides {
+			r.hidden = hidden{id: d.ID, state: state, until: e.At.Add(e.Wait)}
+		}
+	}
+	if r.hidden.id == d.ID && hides { // it has not been delivered since it was asked for
+		r.hidden.apply(e, at)
+	}
+}
+
+func (a *Accounts) applyExtend(e Event, at int) {
+	c := a.consumers[e.Stream+"/"+e.Consumer]
+	for _, d := range e.Deliveries {
+		c.message(d.Message).hide(e, d, at, true, store.Delivered)
+	}
+	for _, d := range e.Ended {
+		r := c.message(d.Message)
+		r.hidden = hidden{}
+		if _, out := r.out[d.ID.String()]; out && e.Phase == Done && e.Stream != keepStream { // which drops messages
+			a.fault("event %d, %s/%s: the lease of message %v (%v) has ended", a.events, e.Stream, e.Consumer, d.Message, d.ID)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/sequin-go/sequin/server/internal/store"
 )
@@ -42,6 +43,10 @@ func (c *check) checkView(known *consumer, r *received, v store.View, label stri
 	}
 	if len(r.out) > 0 && !known.lost && v.State != store.Delivered {
 		c.a.fault("%s was on lease, and is %v", label, v.State)
+	}
+	if h := &r.hidden; c.must(&h.operation) && time.Now().Before(h.until) && r.ack.asked == 0 &&
+		(v.State != h.state || v.NotVisibleUntil < h.until.UnixMicro()) {
+		c.a.fault("%s is %v until %v, and was to be %v until %v", label, v.State, time.UnixMicro(v.NotVisibleUntil), h.state, h.until)
 	}
 	if v.State == store.Delivered && r.got == 0 && known.doubts == 0 {
 		c.a.fault("%s is on lease, and was never received", label)

@@ -7,6 +7,7 @@ package torture
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/sequin-go/sequin/server/internal/store"
 )
@@ -41,6 +42,7 @@ const (
 	Send    Op = "send"
 	Receive Op = "receive"
 	Settle  Op = "settle"
+	Extend  Op = "extend" // leases
 	Create  Op = "create" // of a stream, or of a consumer
 	Delete  Op = "delete" // of a stream, or of a consumer
 )
@@ -53,8 +55,11 @@ type Event struct {
 	Consumer   string           `json:",omitempty"`
 	Worker     int              `json:",omitempty"`
 	Send       int              `json:",omitempty"` // the number of the send among those of the worker
+	At         time.Time        `json:",omitzero"`  // when a receive was answered, or a settle or an extension was asked for
 	How        store.Settlement `json:",omitempty"`
-	Deliveries []Delivery       `json:",omitempty"` // what was received, or is settled
+	Wait       time.Duration    `json:",omitempty"` // the delay of a settle, or the length of the extended leases
+	Deliveries []Delivery       `json:",omitempty"` // what was received, is settled, or is on lease after an extension
+	Ended      []Delivery       `json:",omitempty"` // what is no longer on lease, of an extension
 	Err        string           `json:",omitempty"`
 }
 

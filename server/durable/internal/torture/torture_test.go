@@ -33,7 +33,7 @@ func TestALoadOnASoundStoreIsWithoutFaults(t *testing.T) {
 			}
 			require.Empty(t, a.Check(t.Context(), st, false))
 		}
-		require.Empty(t, a.Drain(t.Context(), st, func() { time.Sleep(AckWait) }))
+		require.Empty(t, a.Drain(t.Context(), st, func() { time.Sleep(MaxWait) }))
 	})
 }
 
@@ -44,6 +44,36 @@ func find(st store.Store, name string) store.Stream {
 		panic(err)
 	}
 	return s
+}
+
+// completed returns the events that begin and end an operation of the consumer of all messages.
+func completed(e Event, d ...Delivery) []Event {
+	e.Stream, e.Consumer, e.Deliveries = logStream, allConsumer, d
+	asked, done := e, e
+	asked.Phase, done.Phase = Asked, Done
+	if e.Op == Receive {
+		asked.Deliveries = nil
+	}
+	return []Event{asked, done}
+}
+
+// receiveLast sends a message, acks all before it, and returns the delivery of the last, of which there is no event.
+func receiveLast(st store.Store, events []Event) ([]Event, store.Consumer, Delivery) {
+	ctx := context.Background()
+	time.Sleep(MaxWait) // what the load has left is available then
+	_, _ = find(st, logStream).Send(ctx, store.Once{}, batch(0, 42))
+	events = append(events, Event{Op: Send, Phase: Done, Stream: logStream, Send: 42})
+	c, _ := find(st, logStream).Consumer(ctx, allConsumer)
+	for {
+		got, _ := c.Receive(ctx, 1, nil)
+		m, _ := parse(got[0].Key, got[0].Data)
+		d := Delivery{m, got[0].Seq, got[0].ID, got[0].Count}
+		if m.Send == 42 {
+			return events, c, d
+		}
+		_ = c.Settle(ctx, []store.ID{d.ID}, store.Ack)
+		events = append(events, completed(Event{Op: Settle}, d)...)
+	}
 }
 
 // breakages break what a store holds, or what was said about it. want is what the accounts say then.
@@ -84,24 +114,29 @@ var breakages = map[string]struct {
 			Event{Op: Settle, Phase: Done, Stream: logStream, Consumer: allConsumer, Deliveries: d})
 	}, "log/all: message 0.42.0 was acked, and is unsettled again"},
 	"a message is settled by nobody": {func(st store.Store, events []Event) []Event {
-		_, _ = find(st, logStream).Send(context.Background(), store.Once{}, batch(0, 42))
-		c, _ := find(st, logStream).Consumer(context.Background(), allConsumer)
-		for {
-			got, _ := c.Receive(context.Background(), 100, nil)
-			if len(got) == 0 {
-				return append(events, Event{Op: Send, Phase: Done, Stream: logStream, Send: 42})
-			}
-			for _, d := range got {
-				_ = c.Settle(context.Background(), []store.ID{d.ID}, store.Ack)
-				if m, _ := parse(d.Key, d.Data); m.Send != 42 { // the load may have left many others
-					e := Event{Op: Settle, Phase: Asked, Stream: logStream, Consumer: allConsumer, Deliveries: []Delivery{{Message: m}}}
-					done := e
-					done.Phase = Done
-					events = append(events, e, done)
-				}
-			}
-		}
+		events, c, d := receiveLast(st, events)
+		_ = c.Settle(context.Background(), []store.ID{d.ID}, store.Ack)
+		return events
 	}, "log/all: message 0.42.0 was never acked, and is settled"},
+	"a delay is lost": {func(st store.Store, events []Event) []Event {
+		events, c, d := receiveLast(st, events)
+		_ = c.Settle(context.Background(), []store.ID{d.ID}, store.Nack)
+		return append(events, completed(Event{Op: Settle, How: store.Nack, At: time.Now(), Wait: longDelay}, d)...)
+	}, "log/all: message 0.42.0 is 0 until "},
+	"an extension is lost": {func(st store.Store, events []Event) []Event {
+		events, _, d := receiveLast(st, events)
+		return append(events, completed(Event{Op: Extend, At: time.Now(), Wait: MaxWait}, d)...)
+	}, "log/all: message 0.42.0 is 1 until "},
+	"a delayed message is delivered": {func(_ store.Store, events []Event) []Event {
+		d := Delivery{Message: Message{0, 39, 0}, Count: 1}
+		events = append(events, completed(Event{Op: Settle, How: store.Nack, At: time.Now(), Wait: longDelay}, d)...)
+		return append(events, completed(Event{Op: Receive, At: time.Now().Add(longDelay - 1)}, d)...)
+	}, ": it was hidden until "},
+	"a lease ends that nothing ended": {func(_ store.Store, events []Event) []Event {
+		d := Delivery{Message: Message{0, 39, 0}, Count: 1}
+		events = append(events, completed(Event{Op: Receive, At: time.Now().Add(MaxWait)}, d)...)
+		return append(events, Event{Op: Extend, Phase: Done, Stream: logStream, Consumer: allConsumer, Ended: []Delivery{d}})
+	}, "log/all: the lease of message 0.39.0 (00000000-0000-0000-0000-000000000000) has ended"},
 	"a stream is back": {func(st store.Store, events []Event) []Event {
 		_, _ = st.CreateStream(context.Background(), store.StreamOptions{Name: "t.7"})
 		return append(events, Event{Op: Create, Phase: Done, Stream: "t.7"}, Event{Op: Delete, Phase: Asked, Stream: "t.7"}, Event{Op: Delete, Phase: Done, Stream: "t.7"})

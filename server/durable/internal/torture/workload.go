@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,8 +28,15 @@ const (
 	maxDeliver = 3  // of limitedConsumer
 )
 
-// AckWait is the length of every lease: longer than any load runs.
-const AckWait = time.Hour
+const (
+	// AckWait is the length of every lease: longer than any load runs.
+	AckWait = time.Hour
+	// MaxWait is how long a message may be out of sight: an extended lease is longer than others.
+	MaxWait = AckWait + AckWait/2
+
+	longDelay  = AckWait / 2 // longer than any load runs, too
+	shortDelay = 20 * time.Millisecond
+)
 
 var streamOptions = []store.StreamOptions{
 	{Name: logStream}, {Name: keepStream, RetainUpTo: retained}, {Name: keysStream, OneMessagePerKey: true, ProcessUnmodified: true},
@@ -103,16 +111,15 @@ func (w *Workload) Run(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := w.release(ctx, c, w.plan.Out[o.Name+"/"+name]); err != nil {
-				return err
-			}
+			old := w.plan.Out[o.Name+"/"+name]
 			for k := range receiversOfConsumer {
 				r := &receiver{w: w, c: c, stream: o.Name, consumer: name, random: w.random(uint64(100 + 10*i + 4*j + k))}
-				old := w.plan.Out[o.Name+"/"+name]
-				old = old[:(len(old)+1)/2] // the others stay on lease for now
 				if k > 0 {
 					old = nil
+				} else if err := r.release(ctx, old); err != nil {
+					return err
 				}
+				old := old[:(len(old)+1)/2] // the others stay on lease for now
 				start = append(start, func() { receivers.Go(func() { r.run(ctx, old) }) })
 			}
 		}
@@ -226,8 +233,7 @@ func (r *receiver) run(ctx context.Context, old []Delivery) {
 		held := r.held
 		r.held = nil
 		r.settleSome(held)
-		e := Event{Op: Receive, Phase: Asked, Stream: r.stream, Consumer: r.consumer}
-		r.w.add(e)
+		e := r.asked(Event{Op: Receive})
 		got, err := r.c.Receive(context.Background(), 1+r.random.IntN(8), nil)
 		for _, d := range got {
 			m, ok := parse(d.Key, d.Data)
@@ -239,7 +245,7 @@ func (r *receiver) run(ctx context.Context, old []Delivery) {
 		if err != nil {
 			e.Err = err.Error()
 		}
-		e.Phase = phaseOf(err)
+		e.Phase, e.At = phaseOf(err), time.Now()
 		r.w.add(e)
 		r.settleSome(e.Deliveries)
 		if err != nil {
@@ -269,49 +275,108 @@ func (r *receiver) wait(ctx context.Context) bool {
 
 // release nacks what is on lease and not in old: a crash has cut off the receive, and nobody knows the ids. Otherwise the
 // keys would wait for the ends of the leases.
-func (w *Workload) release(ctx context.Context, c store.Consumer, old []Delivery) error {
+func (r *receiver) release(ctx context.Context, old []Delivery) error {
 	known := map[store.ID]bool{}
 	for _, d := range old {
 		known[d.ID] = true
 	}
-	s, err := c.State(ctx)
+	s, err := r.c.State(ctx)
 	if err != nil {
 		return err
 	}
-	var ids []store.ID
+	var unknown []Delivery
 	for _, o := range s.Outstanding {
-		if !known[o.ID] {
-			ids = append(ids, o.ID)
+		if m, ok := parse(o.Key, o.Data); ok && !known[o.ID] {
+			unknown = append(unknown, Delivery{m, o.Seq, o.ID, o.Count})
 		}
 	}
-	return c.Settle(ctx, ids, store.Nack)
+	return r.settle(unknown, store.Nack, 0)
 }
 
-// settleSome acks most deliveries, nacks and returns others, and holds the rest.
+// settleSome acks most deliveries, nacks and returns others, some of them with a delay, and holds the rest, some of them with
+// an extended lease.
 func (r *receiver) settleSome(all []Delivery) {
-	var groups [3][]Delivery
+	var now, later [3][]Delivery
+	var extended []Delivery
 	for _, d := range all {
 		switch n := r.random.IntN(20); {
+		case n < 12:
+			now[store.Ack] = append(now[store.Ack], d)
 		case n < 14:
-			groups[store.Ack] = append(groups[store.Ack], d)
+			now[store.Nack] = append(now[store.Nack], d)
 		case n < 16:
-			groups[store.Nack] = append(groups[store.Nack], d)
+			now[store.Return] = append(now[store.Return], d)
+		case n < 17:
+			later[store.Nack] = append(later[store.Nack], d)
 		case n < 18:
-			groups[store.Return] = append(groups[store.Return], d)
+			later[store.Return] = append(later[store.Return], d)
+		case n < 19:
+			extended = append(extended, d)
+			r.held = append(r.held, d)
 		default:
 			r.held = append(r.held, d)
 		}
 	}
-	for how, group := range groups {
-		if len(group) == 0 {
-			continue
-		}
-		e := Event{Op: Settle, Phase: Asked, Stream: r.stream, Consumer: r.consumer, How: store.Settlement(how), Deliveries: group}
-		r.w.add(e)
-		ids := make([]store.ID, len(group))
-		for i, d := range group {
-			ids[i] = d.ID
-		}
-		r.w.finish(e, r.c.Settle(context.Background(), ids, e.How))
+	for how := range now {
+		// What is refused is known from the events.
+		_ = r.settle(now[how], store.Settlement(how), 0)
+		_ = r.settle(later[how], store.Settlement(how), r.delay())
 	}
+	r.extend(extended)
+}
+
+// delay draws a delay. Few are long, because a delayed message keeps its key.
+func (r *receiver) delay() time.Duration {
+	if r.random.IntN(50) == 0 {
+		return longDelay
+	}
+	return time.Duration(1 + r.random.Int64N(int64(shortDelay)))
+}
+
+// settle settles deliveries, with a delay if it is not 0.
+func (r *receiver) settle(group []Delivery, how store.Settlement, delay time.Duration) (err error) {
+	if len(group) == 0 {
+		return nil
+	}
+	e := r.asked(Event{Op: Settle, How: how, Wait: delay, Deliveries: group})
+	if delay > 0 {
+		err = r.c.Delay(context.Background(), ids(group), how, delay)
+	} else {
+		err = r.c.Settle(context.Background(), ids(group), how)
+	}
+	r.w.finish(e, err)
+	return err
+}
+
+// extend extends the leases of deliveries.
+func (r *receiver) extend(group []Delivery) {
+	if len(group) == 0 {
+		return
+	}
+	e := r.asked(Event{Op: Extend, Wait: MaxWait, Deliveries: group})
+	extended, err := r.c.Extend(context.Background(), ids(group), MaxWait)
+	e.Deliveries = nil
+	for _, d := range group {
+		if slices.Contains(extended, d.ID) {
+			e.Deliveries = append(e.Deliveries, d)
+		} else {
+			e.Ended = append(e.Ended, d)
+		}
+	}
+	r.w.finish(e, err)
+}
+
+// asked adds the event that begins an operation.
+func (r *receiver) asked(e Event) Event {
+	e.Phase, e.At, e.Stream, e.Consumer = Asked, time.Now(), r.stream, r.consumer
+	r.w.add(e)
+	return e
+}
+
+func ids(all []Delivery) []store.ID {
+	out := make([]store.ID, len(all))
+	for i, d := range all {
+		out[i] = d.ID
+	}
+	return out
 }
