@@ -33,11 +33,11 @@ type Config struct {
 	// Token is sent as `Authorization: Bearer TOKEN`. It is never logged. Default $SEQUIN_TOKEN, then none.
 	Token string
 	// TokenSource returns the token, for tokens that expire. The token is kept until Sequin refuses it with 401. Then
-	// TokenSource is called again, and the request is retried once with the new token. It is called by one goroutine at a
-	// time, with the ctx of the request that needs the token, and must return within Timeout. The request fails with an
-	// error that wraps its error; a Publisher and a Subscriber retry it, a one-shot call does not. A panic counts as an
-	// error, which is a *PanicError. TokenSource may not be set together with Token. If it is set, $SEQUIN_TOKEN is not
-	// read. Default none.
+	// TokenSource is called again, and the request is retried once with the new token. It runs on a goroutine of its own,
+	// one call at a time, with the ctx of the request that needs the token. Requests wait for it until their ctx ends, at most
+	// for Timeout; a call that runs on is the only one until it returns. The request fails with an error that wraps that of
+	// TokenSource; a Publisher and a Subscriber retry it, a one-shot call does not. A panic counts as an error, which is a
+	// *PanicError. TokenSource may not be set together with Token. If it is set, $SEQUIN_TOKEN is not read. Default none.
 	TokenSource func(ctx context.Context) (string, error)
 	// HTTPClient makes the requests. Its Transport should keep an idle connection for every lane, poller and settle: about
 	// 12 for one Publisher and one Subscriber, where http.DefaultTransport keeps 2 a host. Redirects are never followed,
@@ -242,7 +242,8 @@ const (
 	maxPollers = 16
 )
 
-// Client calls a Sequin server. It is safe for concurrent use. It starts no goroutine. Make one and share it.
+// Client calls a Sequin server. It is safe for concurrent use. It starts no goroutine but that of Config.TokenSource. Make one
+// and share it.
 //
 // Besides the errors named by its comment, every method may return an [*APIError] for an answer other than success,
 // ErrUnreachable if no connection could be made, and an error without a name if the answer was lost or is not Sequin's.

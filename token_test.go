@@ -173,6 +173,37 @@ func TestATokenSourceThatHangsIsBoundedByTimeoutAndCtx(t *testing.T) {
 	})
 }
 
+func TestATokenSourceThatIgnoresItsCtxDelaysNoClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sequintest.Config{Token: "good"}, sequin.Config{})
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		release, calls := make(chan struct{}), 0
+		c, err := sequin.NewClient(sequin.Config{BaseURL: w.URL, HTTPClient: w.Server.Client(), TokenSource: func(context.Context) (string, error) {
+			if calls++; calls > 1 {
+				<-release
+			}
+			return "good", nil
+		}})
+		require.NoError(t, err)
+		sub := subscribe(t, c, sequin.SubscriberConfig{})
+		pub, err := c.NewPublisher("orders", sequin.PublisherConfig{})
+		require.NoError(t, err)
+		expired := w.Fault(sequintest.Fault{Status: 401, Body: ownRefusal})
+		time.Sleep(time.Minute)
+		require.NoError(t, pub.Send(w.ctx, "k", "1"))
+		expired.Remove()
+		for _, end := range []func(context.Context) error{pub.Flush, pub.Close, sub.Close, func(ctx context.Context) error { _, err := c.ListStreams(ctx); return err }} {
+			ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+			began := time.Now()
+			_ = end(ctx)
+			require.LessOrEqual(t, time.Since(began), 3*time.Second)
+			cancel()
+		}
+		require.Equal(t, 2, calls)
+		close(release)
+	})
+}
+
 func TestATokenThatFitsNoHeaderIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})

@@ -4,11 +4,12 @@ package token
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 )
 
-// Cache keeps the token of a source. It may be used concurrently. It starts no goroutine.
+// Cache keeps the token of a source. It may be used concurrently. It starts a goroutine for each call of the source.
 type Cache struct {
 	// Source returns a token. It is called by one goroutine at a time, and not while a token is known.
 	Source func(ctx context.Context) (string, error)
@@ -24,11 +25,16 @@ type call struct {
 	done      chan struct{}
 	token     string
 	err       error
-	abandoned bool // its ctx ended, or Source panicked
+	abandoned bool // its ctx ended, or Source did not return
+	panicked  any  // the value of its panic
 }
+
+// errNotReturned is the error of a call whose Source ended its goroutine, as a test's FailNow does.
+var errNotReturned = errors.New("it ended its goroutine")
 
 // Get returns the known token, or calls Source. Concurrent callers share one call of Source, which has the ctx of the first
 // caller. If that ctx ends, another caller calls Source again. The error is that of Source, or the cause of the end of ctx.
+// Get returns when ctx ends, although Source may run on. A panic of Source is one of the first caller.
 func (c *Cache) Get(ctx context.Context) (string, error) {
 	for {
 		if known := c.known.Load(); known != nil {
@@ -36,12 +42,14 @@ func (c *Cache) Get(ctx context.Context) (string, error) {
 		}
 		running, mine := c.join()
 		if mine {
-			c.run(ctx, running)
-			return running.token, running.err
+			go c.run(ctx, running)
 		}
 		select {
 		case <-running.done:
-			if !running.abandoned {
+			if mine && running.panicked != nil {
+				panic(running.panicked)
+			}
+			if mine || !running.abandoned {
 				return running.token, running.err
 			}
 		case <-ctx.Done():
@@ -57,14 +65,15 @@ func (c *Cache) join() (running *call, mine bool) {
 	if c.call != nil {
 		return c.call, false
 	}
-	c.call = &call{done: make(chan struct{}), abandoned: true}
+	c.call = &call{done: make(chan struct{}), err: errNotReturned, abandoned: true}
 	return c.call, true
 }
 
-// run calls Source and publishes the result.
+// run calls Source and publishes the result. Source may be code that does not know ctx, and run has a goroutine of its own.
 func (c *Cache) run(ctx context.Context, mine *call) {
 	defer func() {
-		if mine.err == nil && !mine.abandoned {
+		mine.panicked = recover()
+		if mine.err == nil {
 			c.known.Store(&mine.token)
 		}
 		c.mu.Lock()

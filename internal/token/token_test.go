@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,6 +86,36 @@ func TestACallerWhoseCtxEndsTakesNobodyAlong(t *testing.T) {
 		require.Equal(t, "token", got)
 		require.ErrorIs(t, <-first, context.DeadlineExceeded)
 	})
+}
+
+// Many sources take no ctx, and may hang for as long as they like.
+func TestASourceThatIgnoresItsCtxDelaysNobodyBeyondTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		c := Cache{Source: func(context.Context) (string, error) {
+			calls++
+			time.Sleep(time.Hour)
+			return "token", nil
+		}}
+		for range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			began := time.Now()
+			_, err := c.Get(ctx)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.Equal(t, time.Second, time.Since(began))
+			cancel()
+		}
+		got, err := c.Get(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "token", got)
+		require.Equal(t, 1, calls)
+	})
+}
+
+func TestASourceThatEndsItsGoroutineIsAnError(t *testing.T) {
+	c := Cache{Source: func(context.Context) (string, error) { runtime.Goexit(); return "", nil }}
+	_, err := c.Get(t.Context())
+	require.ErrorContains(t, err, "ended its goroutine")
 }
 
 func TestAnErrorIsNotKept(t *testing.T) {
