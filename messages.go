@@ -152,7 +152,8 @@ func (c *Client) acceptsDuplicateKeys(ctx context.Context, stream string) (bool,
 	if known := c.repeatsKeys.Load(); known != nil {
 		return *known, nil
 	}
-	s, err := c.GetStream(ctx, stream)
+	// The read is part of a send, and is retried like one.
+	s, err := decoded[Stream](ctx, c, request{method: http.MethodGet, path: path("api", "streams", stream), retry: idempotent})
 	if err != nil {
 		return false, err
 	}

@@ -217,3 +217,13 @@ func TestTheKindOfAServerThatCannotBeAskedIsNotRemembered(t *testing.T) {
 		require.NoError(t, err)
 	})
 }
+
+// The read of the stream belongs to the send, which a maintenance page does not end.
+func TestADoubledKeyIsSentAfterAForeignAnswerToTheReadOfItsStream(t *testing.T) {
+	inDocumented(t, func(t *testing.T, w *world) {
+		w.stream(t, "s", sequin.ConsumerOptions{})
+		w.Fault(sequintest.Fault{Op: sequintest.GetStream, Status: 403, Body: "<html>", Count: 2})
+		_, err := w.client.SendMessages(w.ctx, "s", doubled)
+		require.NoError(t, err)
+	})
+}

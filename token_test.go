@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -177,9 +178,9 @@ func TestATokenSourceThatIgnoresItsCtxDelaysNoClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{Token: "good"}, sequin.Config{})
 		w.stream(t, "orders", sequin.ConsumerOptions{})
-		release, calls := make(chan struct{}), 0
+		release, calls := make(chan struct{}), atomic.Int32{}
 		c, err := sequin.NewClient(sequin.Config{BaseURL: w.URL, HTTPClient: w.Server.Client(), TokenSource: func(context.Context) (string, error) {
-			if calls++; calls > 1 {
+			if calls.Add(1) > 1 {
 				<-release
 			}
 			return "good", nil
@@ -199,7 +200,7 @@ func TestATokenSourceThatIgnoresItsCtxDelaysNoClose(t *testing.T) {
 			require.LessOrEqual(t, time.Since(began), 3*time.Second)
 			cancel()
 		}
-		require.Equal(t, 2, calls)
+		require.EqualValues(t, 2, calls.Load())
 		close(release)
 	})
 }
