@@ -46,6 +46,36 @@ func ExampleSubscriber() {
 	// acked: 3
 }
 
+// A bulk insert needs several messages at once.
+func ExampleSubscriber_Take() {
+	ctx := context.Background()
+	client, stop := exampleServer(ctx)
+	defer stop()
+	for _, key := range []string{"orders.1", "orders.2", "orders.3"} {
+		if _, err := client.SendMessage(ctx, "orders", key, "4 apples"); err != nil {
+			panic(err)
+		}
+	}
+	sub, err := client.Subscribe(ctx, "orders", "billing", sequin.SubscriberConfig{})
+	if err != nil {
+		panic(err)
+	}
+	for inserted := 0; inserted < 3; {
+		batch, err := sub.Take(ctx, 100)
+		if err != nil {
+			panic(err)
+		}
+		for _, d := range batch { // here a program inserts them
+			if err := d.Ack(); err != nil {
+				panic(err)
+			}
+		}
+		inserted += len(batch)
+	}
+	fmt.Println(sub.Close(ctx))
+	// Output: <nil>
+}
+
 // One handler can serve several Subscribers: a Delivery tells where it comes from.
 func ExampleDelivery_Stream() {
 	ctx := context.Background()

@@ -1,10 +1,12 @@
 package sequin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -179,6 +181,50 @@ func (s *Subscriber) Deliveries() <-chan Delivery {
 	return s.deliveries
 }
 
+// Take returns up to limit deliveries at once. It waits until there is one, and does not wait for more. The error is that of
+// ctx, that of Err when the Subscriber has stopped, or ErrClosed after Close. Deliveries whose leases are over, after a pause
+// of the process, are not returned. limit is at least 1; no more than MaxInFlight deliveries are there at once.
+//
+// Take may be used beside the channel of Deliveries, and by several goroutines. It returns ErrBusy when handlers get the
+// deliveries.
+func (s *Subscriber) Take(ctx context.Context, limit int) ([]Delivery, error) {
+	if limit < 1 {
+		return nil, fmt.Errorf("%w: Take of %d deliveries", ErrInvalidArgument, limit)
+	}
+	if !s.setMode(modeChannel) {
+		return nil, ErrBusy
+	}
+	for ctx.Err() == nil {
+		select {
+		case d, open := <-s.Deliveries():
+			if !open {
+				return nil, cmp.Or(s.Err(), ErrClosed)
+			}
+			if taken := s.take(d, limit); len(taken) > 0 {
+				return taken, nil
+			}
+		case <-ctx.Done():
+		}
+	}
+	return nil, ctx.Err()
+}
+
+// take returns d, which was read from the channel, and what else is in the buffer, without deliveries whose leases are over.
+func (s *Subscriber) take(d Delivery, limit int) []Delivery {
+	now := time.Now()
+	taken, check := s.buffer.take(now, []Delivery{d}, limit)
+	if check || s.buffer.wokenUp() {
+		s.wake()
+	}
+	return slices.DeleteFunc(taken, func(d Delivery) bool {
+		past := lease.Past(now, d.Deadline)
+		if past {
+			s.returnFromHandler(d)
+		}
+		return past
+	})
+}
+
 // offer moves the next delivery to the channel. It is called when the program settles a delivery or calls Deliveries,
 // because the program may read the next delivery then.
 func (s *Subscriber) offer(now time.Time) {
@@ -261,7 +307,8 @@ func (s *Subscriber) takePlace() bool {
 // freePlace frees the place of a dead letter, whether or not it was sent.
 func (s *Subscriber) freePlace() { s.ledger.FreePlace() }
 
-// returnFromHandler returns a delivery that was read from the channel for a handler, without a call of the handler.
+// returnFromHandler returns a delivery that was read from the channel for a handler or by Take, and that the program does not
+// get.
 func (s *Subscriber) returnFromHandler(d Delivery) {
 	s.counts.recalled.Add(1)
 	s.settler.nackUndelivered(d)

@@ -113,6 +113,25 @@ func (b *deliveryBuffer) offerLocked(now time.Time) bool {
 	return fresh
 }
 
+// take appends the deliveries of the channel and of the queue to taken, until it holds limit. It leaves those in the queue whose
+// hand-over time has passed. It reports whether the loop must check the buffer.
+func (b *deliveryBuffer) take(now time.Time, taken []Delivery, limit int) (all []Delivery, check bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(taken) < limit && len(b.channel) > 0 {
+		select {
+		case d := <-b.channel:
+			taken = append(taken, d)
+		default: // another goroutine was faster
+		}
+	}
+	for len(taken) < limit && b.first < len(b.queue) && !lease.Past(now, b.queue[b.first].state.fetched.lease.HandOverBy) {
+		taken = append(taken, b.queue[b.first])
+		b.first++
+	}
+	return taken, !b.offerLocked(now)
+}
+
 // offer moves the next delivery to the channel if the channel is empty. It reports whether the loop must check the buffer.
 func (b *deliveryBuffer) offer(now time.Time) (check bool) {
 	b.mu.Lock()

@@ -52,7 +52,7 @@ func TestAfterAPauseNothingExpiredIsDelivered(t *testing.T) {
 	}
 	var group sync.WaitGroup
 	outs := map[string]*string{}
-	for _, way := range []string{"range", "handle"} {
+	for _, way := range []string{"range", "handle", "take"} {
 		for i := range 3 { // which goroutine of a process runs first after the pause is up to chance
 			name, out := fmt.Sprint(way, i), new(string)
 			outs[name] = out
@@ -135,6 +135,15 @@ func runPaused(t *testing.T, url, consumer string) {
 			time.Sleep(time.Millisecond)
 		}
 		paused = standStill()
+		if strings.HasPrefix(consumer, "take") {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			for ds, err := sub.Take(ctx, 3); err == nil; ds, err = sub.Take(ctx, 3) {
+				for _, d := range ds {
+					take(d)
+				}
+			}
+		}
 		for range pausedMessages {
 			select {
 			case d := <-deliveries:
