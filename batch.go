@@ -2,6 +2,7 @@ package sequin
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -124,6 +125,16 @@ func (p *Publisher) run(ctx context.Context, b *messageBatch) messageResult {
 func (p *Publisher) attempt(ctx context.Context, b *messageBatch) messageResult {
 	w := &b.Work
 	bytes := len(w.body.JSON)
+	turn, err := p.link.Begin(ctx, bytes)
+	if err != nil {
+		return messageResult{Again: []*messageBatch{b}}
+	}
+	if turn.Waited {
+		if r, dropped := p.dropExpired(b, time.Now()); dropped {
+			p.link.End(bytes)
+			return r
+		}
+	}
 	options := sendOptions{idempotencyKey: w.idempotencyKey, partOf: w.partOf, retry: neverRetry}
 	if b.Candidate {
 		options.timeout = p.tracker.Timeout(bytes, p.timeout())
@@ -132,8 +143,9 @@ func (p *Publisher) attempt(ctx context.Context, b *messageBatch) messageResult 
 	p.tracker.Refused(&others, bytes/2)
 	var result SendResult
 	began := time.Now()
-	err := p.client.send(ctx, p.stream, w.body, options, &result)
+	err = p.client.send(ctx, p.stream, w.body, options, &result)
 	took := time.Since(began)
+	p.link.End(bytes)
 	p.counts.attempt(bytes, err, w.attempts > 0)
 	w.attempts++
 	if err == nil {
@@ -143,7 +155,11 @@ func (p *Publisher) attempt(ctx context.Context, b *messageBatch) messageResult 
 	if ctx.Err() != nil {
 		return messageResult{Again: []*messageBatch{b}}
 	}
-	return p.afterFailure(b, err, p.tracker.Controlled(&others))
+	othersPassed := p.tracker.Controlled(&others)
+	if !othersPassed && !b.Candidate && len(b.Items) == 1 && errors.Is(err, context.DeadlineExceeded) {
+		p.link.TimedOut(bytes, turn)
+	}
+	return p.afterFailure(b, err, othersPassed)
 }
 
 // sent records that the server accepted a batch.
@@ -152,6 +168,7 @@ func (p *Publisher) sent(b *messageBatch, bytes int, took time.Duration) {
 		p.tracker.Succeeded(len(b.Items), bytes, took)
 		p.size(b).Succeeded(bytes, took, p.timeout(), time.Now())
 	}
+	p.link.Succeeded(bytes, took, p.timeout())
 	if !p.delivered.Load() {
 		p.delivered.Store(true)
 	}

@@ -35,6 +35,7 @@ type Publisher struct {
 	failures      failures
 	jobs          backgroundJobs
 	sizes         []*flow.Size  // the batch size of each lane: MaxBatchBytes, or less after a 413 or a time-out
+	link          *flow.Link    // what all lanes send at once
 	tracker       blame.Tracker // results of recent sends, which show whether a message is at fault
 	outage        outage
 	log           backgroundLog
@@ -62,6 +63,7 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 	p.log.logger, p.log.stream = c.cfg.Logger, stream
 	p.outage.log = &p.log
 	p.receipts.outage = &p.outage
+	p.link = flow.NewLink(minBatchBytes, cfg.MaxBufferedBytes)
 	for range cfg.Lanes {
 		p.sizes = append(p.sizes, flow.NewSize(minBatchBytes, cfg.MaxBatchBytes))
 	}

@@ -110,8 +110,12 @@ func (p *Publisher) check() {
 func (p *Publisher) sendEmpty(ctx context.Context, size int, timeout time.Duration) (took time.Duration, err error) {
 	body := bodies.Get(size)
 	body.JSON = wire.AppendEmptySend(body.JSON, size)
+	if _, err := p.link.Begin(ctx, size); err != nil {
+		return 0, err
+	}
 	began := time.Now()
 	err = p.client.send(ctx, p.stream, body, sendOptions{timeout: timeout, retry: neverRetry}, new(SendResult))
+	p.link.End(size)
 	if err != nil && classify(err).kind == kindInvalid {
 		err = nil // the server works: it only refuses an empty list of messages
 	}

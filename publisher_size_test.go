@@ -63,6 +63,37 @@ func TestBatchesShrinkToWhatASlowLinkCarriesInTime(t *testing.T) {
 	}
 }
 
+// Each message alone gets through in time, and those of all lanes together do not. They cannot be cut.
+func TestLargeMessagesOfManyLanesGetThroughASlowLink(t *testing.T) {
+	for _, row := range []struct {
+		lanes, size int
+		timeout     time.Duration
+	}{
+		{4, 60 << 10, 2 * time.Second},
+		{16, 60 << 10, 2 * time.Second},
+		{16, 1 << 20, 30 * time.Second},
+	} {
+		t.Run(fmt.Sprintf("%d lanes, %d bytes, %v", row.lanes, row.size, row.timeout), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const rate = 100 << 10
+				n := 60 * rate / row.size // a minute if the link is always busy
+				w := newObstructedWorld(t, sequin.Config{Timeout: row.timeout}, slowLink(rate))
+				failed := new(failureList)
+				pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{Lanes: row.lanes, OnFailure: failed.add})
+				require.NoError(t, err)
+				began := time.Now()
+				sendUntilAccepted(w.ctx, t, pub, n, func(int) string { return strings.Repeat("x", row.size) })
+				ctx, cancel := context.WithTimeout(w.ctx, time.Hour)
+				defer cancel()
+				require.NoError(t, pub.Close(ctx))
+				require.Empty(t, failed.keys())
+				require.Len(t, w.stored(t, "orders"), n)
+				require.Less(t, time.Since(began), 10*time.Minute)
+			})
+		})
+	}
+}
+
 // A message that takes longer than the time-out on the link does not fail. It waits, and the others are sent.
 func TestAMessageThatIsTooLargeForTheLinkFailsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
