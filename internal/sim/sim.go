@@ -26,11 +26,11 @@
 // # What is drawn
 //
 // A schedule has a mode of the server and the extensions that it lacks. The third mode is a server of sinks: its publishers
-// change the rows of a table, and it may be restarted. The faults are the server's own refusals, and what
-// happens on the way to it: pages of proxies with any status, before or after the server has acted; a firewall that refuses
-// one message, by a page, a reset or silence; limits on the size of a request or an answer, and on the time for it; slow
-// links; dials that are slow, or fail while another connection comes free; one broken backend of several; bare 500s at
-// random. The checks know which of these may fail a message, repeat a request or end a Subscriber.
+// change the rows of a table, and it may be restarted. The faults are the server's own refusals, and what happens on the way
+// to it: pages of proxies with any status, before or after the server has acted; a firewall that refuses one message, by a
+// page, a reset or silence; limits on the size of a request or an answer, and on the time for it; slow links; dials that are
+// slow, or fail while another connection comes free; one broken backend of several; bare 500s at random. The checks know which
+// of these may fail a message, repeat a request or end a Subscriber.
 //
 // The schedule, and what a worker does with a delivery, follow from the seed. The order in which goroutines run does not,
 // and neither does the jitter of the client's backoff. A seed that failed may therefore pass when it is run again, and the
