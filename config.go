@@ -3,6 +3,8 @@ package sequin
 import (
 	"fmt"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/lease"
 )
 
 // PublisherConfig configures a Publisher. The zero value works. NewPublisher copies it.
@@ -170,6 +172,24 @@ func (c SubscriberConfig) validate() error {
 	return nil
 }
 
+// checkLease checks the config of a Subscriber against the ack_wait of its consumer.
+func (c SubscriberConfig) checkLease(ackWait time.Duration) error {
+	if err := checkLease(ackWait); err != nil {
+		return err
+	}
+	if c.LeaseMargin > ackWait/2 {
+		return fmt.Errorf("%w: SubscriberConfig.LeaseMargin is %v, more than half of the consumer's ack_wait %v", ErrInvalidConfig, c.LeaseMargin, ackWait)
+	}
+	return nil
+}
+
+func checkLease(ackWait time.Duration) error {
+	if ackWait < lease.MinAckWait {
+		return fmt.Errorf("%w: the consumer's ack_wait is %v, a Subscriber needs %v", ErrLeaseTooShort, ackWait, lease.MinAckWait)
+	}
+	return nil
+}
+
 // HandlerConfig configures Subscriber.Handle and Subscriber.Pipe. The zero value works. It is copied.
 type HandlerConfig struct {
 	// Workers is how many handlers may run at once, each on a goroutine of its own, from 1 to the Subscriber's MaxInFlight.
@@ -182,6 +202,11 @@ type HandlerConfig struct {
 	// before the lease does. While all handlers fail, BackoffMin and BackoffMax also bound the pause between two messages that
 	// are tried: see Handle. Defaults 500 ms and 30 s, the default ack_wait.
 	BackoffMin, BackoffMax time.Duration
+	// MaxHandling is how long a handler may work on a delivery. Where the server announces extend, the leases of deliveries
+	// whose handlers run are extended by ack_wait each time when they are half over, until then. The handler's ctx ends after
+	// MaxHandling, or at the delivery's Deadline if that is later; the message is then redelivered when its lease is over.
+	// Elsewhere a handler has until the Deadline. More than 0, default 10 minutes.
+	MaxHandling time.Duration
 	// DeadLetter names the stream for messages that cannot be handled. Without it they are redelivered again and again.
 	DeadLetter *DeadLetter
 	// OnError is called for each delivery whose handler failed, with the error, which is a *PanicError after a panic. It is
@@ -198,8 +223,9 @@ type HandlerConfig struct {
 
 // The defaults of HandlerConfig.
 const (
-	defaultBackoffMin = 500 * time.Millisecond
-	defaultBackoffMax = 30 * time.Second
+	defaultBackoffMin  = 500 * time.Millisecond
+	defaultBackoffMax  = 30 * time.Second
+	defaultMaxHandling = 10 * time.Minute // so that a handler that hangs keeps its message from others for no longer
 )
 
 func (c HandlerConfig) withDefaults() HandlerConfig {
@@ -215,6 +241,9 @@ func (c HandlerConfig) withDefaults() HandlerConfig {
 	if c.BackoffMax == 0 {
 		c.BackoffMax = max(defaultBackoffMax, c.BackoffMin)
 	}
+	if c.MaxHandling == 0 {
+		c.MaxHandling = defaultMaxHandling
+	}
 	if c.DeadLetter != nil {
 		dead := c.DeadLetter.withDefaults()
 		c.DeadLetter = &dead
@@ -228,6 +257,8 @@ func (c HandlerConfig) validate(s SubscriberConfig, o *origin) error {
 		return fmt.Errorf("%w: HandlerConfig.Workers is %d, must be 1 to the Subscriber's MaxInFlight %d", ErrInvalidConfig, c.Workers, s.MaxInFlight)
 	case c.BackoffMin < 0 || c.BackoffMax < c.BackoffMin:
 		return fmt.Errorf("%w: HandlerConfig.BackoffMin %v and BackoffMax %v, must be 0 < BackoffMin <= BackoffMax", ErrInvalidConfig, c.BackoffMin, c.BackoffMax)
+	case c.MaxHandling < 0:
+		return fmt.Errorf("%w: HandlerConfig.MaxHandling is %v, must be more than 0", ErrInvalidConfig, c.MaxHandling)
 	case c.DeadLetter != nil:
 		return c.DeadLetter.validate(o)
 	}
@@ -235,7 +266,7 @@ func (c HandlerConfig) validate(s SubscriberConfig, o *origin) error {
 }
 
 // BatchHandlerConfig configures Subscriber.HandleBatch. The zero value works. It is copied. Workers, BackoffMin, BackoffMax,
-// DeadLetter and OnError are as in [HandlerConfig].
+// MaxHandling, DeadLetter and OnError are as in [HandlerConfig].
 type BatchHandlerConfig struct {
 	// Size is how many deliveries a batch may hold, from 1 to the Subscriber's MaxInFlight. Default 100, or MaxInFlight if
 	// that is less.
@@ -250,6 +281,7 @@ type BatchHandlerConfig struct {
 	Workers int
 
 	BackoffMin, BackoffMax time.Duration
+	MaxHandling            time.Duration
 	DeadLetter             *DeadLetter
 	OnError                func(Delivery, error)
 }

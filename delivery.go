@@ -13,10 +13,11 @@ import (
 )
 
 // Delivery is a message that is leased to the program: it belongs to the program for a limited time. It is a small value
-// and may be copied. Settle it once, by Ack or Nack, before its Deadline. A message that is not settled is redelivered.
+// and may be copied. Settle it once, by Ack or Nack, before its lease ends: at its Deadline, unless it was extended. A message
+// that is not settled is redelivered.
 //
-// Its methods may be called from any goroutine. On the zero Delivery Ack, AckSync, Nack and NackAfter do nothing and return
-// ErrNotDelivered.
+// Its methods may be called from any goroutine. On the zero Delivery Ack, AckSync, Nack, NackAfter and Extend do nothing and
+// return ErrNotDelivered.
 type Delivery struct {
 	Key  string
 	Data string
@@ -25,37 +26,40 @@ type Delivery struct {
 	InsertedAt, UpdatedAt time.Time
 	// AckID is the server's name for the delivery. On the 2024 server a redelivery has the same one.
 	AckID string
-	// Deadline is when the lease ends for this program. It is earlier than the end of the server's lease, so that a settle
-	// made before the Deadline reaches the server in time.
+	// Deadline is when the lease ends for this program, as it was delivered. It is earlier than the end of the server's lease,
+	// so that a settle made before the Deadline reaches the server in time. An extension moves the end of the lease, and not
+	// this field.
 	Deadline time.Time
 	// Attempt counts the deliveries of this version of the message, including this one. It is 0 if the server does not
 	// report it. For a sink it counts the deliveries to this Subscriber.
 	Attempt int
-	// Acknowledger carries out Ack, AckSync, Nack and NackAfter. A test may set a fake one in a literal Delivery, which
-	// passes every call to it.
+	// Acknowledger carries out Ack, AckSync, Nack, NackAfter and Extend. A test may set a fake one in a literal Delivery,
+	// which passes every call to it.
 	Acknowledger Acknowledger
 
 	state *deliveryState
 }
 
-// Acknowledger settles deliveries. A Subscriber sets its own in each Delivery.
+// Acknowledger settles deliveries, and extends their leases. A Subscriber sets its own in each Delivery.
 type Acknowledger interface {
 	Settle(ctx context.Context, d Delivery, s Settlement) error
 }
 
-// SettlementKind is a way to settle a message.
+// SettlementKind is a way to settle a message, or to keep it for longer.
 type SettlementKind uint8
 
 // The kinds of Settlement.
 const (
-	Ack  SettlementKind = iota + 1 // done: not delivered again
-	Nack                           // not done: available again
+	Ack    SettlementKind = iota + 1 // done: not delivered again
+	Nack                             // not done: available again
+	Extend                           // not done yet: the lease ends later
 )
 
-// Settlement is what Ack, AckSync, Nack and NackAfter ask of an Acknowledger.
+// Settlement is what Ack, AckSync, Nack, NackAfter and Extend ask of an Acknowledger.
 type Settlement struct {
 	Kind SettlementKind
-	// Delay is how long a Nack keeps the message back. With 0 it is available at once.
+	// Delay is how long a Nack keeps the message back. With 0 it is available at once. For Extend it is the time from now to
+	// the end of the lease.
 	Delay time.Duration
 	// Sync waits for the server's answer.
 	Sync bool
@@ -125,6 +129,19 @@ func (d Delivery) NackAfter(delay time.Duration) error {
 	return d.settle(context.Background(), Settlement{Kind: Nack, Delay: max(0, delay)})
 }
 
+// Extend makes the server's lease end the given time from now, unless it ends later already, and waits for the answer. The
+// delivery can then be settled until one LeaseMargin before that end, and Context follows. The time is at least 1 ms and at
+// most MaxExtension. Requests of several deliveries are sent together, and repeated until the lease is over.
+//
+// Handle, HandleBatch and Pipe extend the leases of running handlers by themselves: see [HandlerConfig].MaxHandling.
+//
+// Its errors are ErrUnsupported if the server does not announce extend, ErrInvalidArgument, ErrSettled, ErrLeaseExpired if the
+// lease is over or the server has lost it, ErrClosed, an *APIError for a refusal, and ErrNotDelivered. If ctx ends first,
+// Extend returns ctx's error, and the lease may be extended all the same.
+func (d Delivery) Extend(ctx context.Context, wait time.Duration) error {
+	return d.settle(ctx, Settlement{Kind: Extend, Delay: wait, Sync: true})
+}
+
 func (d Delivery) settle(ctx context.Context, s Settlement) error {
 	if d.Acknowledger == nil {
 		return ErrNotDelivered
@@ -133,11 +150,13 @@ func (d Delivery) settle(ctx context.Context, s Settlement) error {
 }
 
 // Context returns a context that ends at the Deadline, or when the Subscriber stops without waiting for the delivery to be
-// settled. Deliveries of one receive share it. The context of a literal Delivery ends at its Deadline, or never if it has
-// none.
+// settled. Where the server announces extend, it follows the extensions of the lease, its Deadline too; it also ends when
+// the delivery is settled, and when the server has lost the lease. context.Cause is ErrLeaseExpired once the lease is over.
+// Where the server does not, deliveries of one receive share the context. The context of a literal Delivery ends at its
+// Deadline, or never if it has none.
 func (d Delivery) Context() context.Context {
 	if d.state != nil {
-		return d.state.lease().Context()
+		return d.state.context(d.AckID)
 	}
 	if d.Deadline.IsZero() {
 		return context.Background()
@@ -150,21 +169,49 @@ func (d Delivery) Context() context.Context {
 // deliveryState is the state that the copies of a Delivery share. Each copy points to it. A map by ack id could not replace
 // it, because on the 2024 server an expired delivery and its redelivery have the same ack id.
 //
-// A delivery whose lease is extended points to its own lease from then on. The others use that of their receive, because
-// an atomic store of a pointer for each message would cost 4 to 7% of a Subscriber's CPU time.
+// A delivery whose lease is extended, or whose Context was called, has a Held that points to its own lease. The others use
+// the lease of their receive, because an atomic store of a pointer for each message would cost 4 to 7% of a Subscriber's CPU
+// time. It is a calls.Delivery.
 type deliveryState struct {
-	fetched  *fetched
-	extended atomic.Pointer[lease.Lease] // nil until the lease is extended
-	settled  atomic.Bool
-	snoozed  atomic.Bool // the program called NackAfter, perhaps too late; read by the handler pool
+	fetched *fetched
+	held    atomic.Pointer[lease.Held]
+	settled atomic.Bool
+	snoozed atomic.Bool // the program called NackAfter, perhaps too late; read by the handler pool
 }
 
-// lease returns the current lease of the delivery.
-func (s *deliveryState) lease() *lease.Lease {
-	if l := s.extended.Load(); l != nil {
-		return l
+// Lease returns the current lease of the delivery.
+func (s *deliveryState) Lease() *lease.Lease {
+	if h := s.held.Load(); h != nil {
+		return h.Lease()
 	}
 	return s.fetched.lease
+}
+
+// Hold returns the Held of the delivery, whose ack id is given.
+func (s *deliveryState) Hold(ackID string) *lease.Held {
+	if h := s.held.Load(); h != nil {
+		return h
+	}
+	s.held.CompareAndSwap(nil, lease.NewHeld(ackID, &s.settled, s.fetched.lease))
+	return s.held.Load()
+}
+
+// IsSettled reports whether the program has settled the delivery.
+func (s *deliveryState) IsSettled() bool { return s.settled.Load() }
+
+// Extends reports whether the server extends the lease.
+func (s *deliveryState) Extends() bool { return s.fetched.extensions.Has(wire.Extend) }
+
+// context returns the context of Delivery.Context.
+func (s *deliveryState) context(ackID string) context.Context {
+	if !s.Extends() {
+		return s.Lease().Context()
+	}
+	w, made := s.Hold(ackID).Work()
+	if made {
+		s.fetched.holder.endInTime(s.held.Load())
+	}
+	return w
 }
 
 // statesPerBlock is how many states share an allocation. A Delivery that a program keeps therefore holds 768 bytes of states
@@ -187,6 +234,7 @@ func (b *stateBlock) next(f *fetched) *deliveryState {
 
 // fetched is what the deliveries of one receive have in common. Their states point to it.
 type fetched struct {
+	holder     holder          // the Subscriber's
 	origin     *origin         // that of the Subscriber
 	lease      *lease.Lease    // as received
 	extensions wire.Extensions // that the answer announced
@@ -196,6 +244,9 @@ type fetched struct {
 	readBefore uint64 // how many deliveries had left the buffer when the first of these was added
 	last       uint64 // position of the last of these, counting every delivery ever added to the buffer
 }
+
+// holder ends the context of a delivery when its lease is over.
+type holder interface{ endInTime(h *lease.Held) }
 
 // origin is where a Subscriber's messages come from: the stream and the consumer as Subscribe found them, or a sink.
 type origin struct {

@@ -49,9 +49,9 @@
 // Ordering: a Publisher stores the messages of one key in the order in which they were sent. Messages of different keys
 // travel in parallel, and those of different Publishers have no order. A Subscriber delivers the versions of a key in order.
 //
-// Leases: a lease lasts for the consumer's ack_wait and cannot be extended. [Delivery.Deadline] is when it ends, less the
-// time that an ack needs to reach the server. After it Ack returns [ErrLeaseExpired] and sends nothing, and the message is
-// delivered again. Choose an ack_wait of several times what the slowest message takes.
+// Leases: a lease lasts for the consumer's ack_wait. After [Delivery.Deadline], when an ack may no longer reach the server in
+// time, Ack returns [ErrLeaseExpired] and sends nothing, and the message is delivered again. The server of package server
+// extends the leases of running handlers, and [Delivery.Extend] extends one. Elsewhere choose a long enough ack_wait.
 //
 // Closing: [Publisher.Close] sends what is buffered; an [*UnsentError] lists what it could not send. [Subscriber.Close]
 // stops receiving, closes the channel, returns undelivered messages to the server and waits for the deliveries that the

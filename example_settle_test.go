@@ -41,6 +41,24 @@ func ExampleDelivery_NackAfter() {
 	// stopped: <nil>
 }
 
+// A range loop extends the lease of a message that takes longer than it knew. Handlers do so by themselves.
+func ExampleDelivery_Extend() {
+	ctx := context.Background()
+	_, sub, stop := payments(ctx)
+	defer stop()
+
+	d := <-sub.Deliveries()
+	fmt.Println(d.Key, "again:", d.Extend(ctx, 10*time.Minute))
+	deadline, _ := d.Context().Deadline()
+	fmt.Println("ends ten minutes from now:", deadline.Sub(d.Deadline) > 9*time.Minute)
+	fmt.Println(d.AckSync(ctx))
+	_ = sub.Close(ctx)
+	// Output:
+	// payments.1 again: <nil>
+	// ends ten minutes from now: true
+	// <nil>
+}
+
 // A program without a Subscriber keeps messages back as well. A server that cannot is told by ErrUnsupported.
 func ExampleClient_NackMessagesAfter() {
 	ctx := context.Background()

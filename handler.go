@@ -12,9 +12,15 @@ import (
 //
 // When handle returns nil the delivery is acked. When it returns an error or panics the delivery is nacked, after a delay
 // that grows with each failure of its message: see [HandlerConfig], [DeadLetter] and [Permanent]. A delivery that the
-// handler has settled itself stays as it is. The handler's ctx has the values of Handle's ctx. It ends at the delivery's
-// Deadline, or when DrainTimeout is over. If a handler has not settled its delivery by the Deadline,
-// the message is redelivered. A warning with the key is logged for the first such delivery, and then at most once a second.
+// handler has settled itself stays as it is.
+//
+// Where the server announces extend, the lease of a delivery is extended while its handler runs, up to
+// [HandlerConfig].MaxHandling, also during a stop. Extensions of many handlers share requests, and no goroutine or timer belongs
+// to a handler. The handler's ctx has the values of Handle's ctx. It ends when the handler has returned, after MaxHandling, when
+// the server has lost the lease, or when DrainTimeout is over. context.Cause is then ErrLeaseExpired if the lease is
+// over or lost. Elsewhere the ctx ends at the delivery's Deadline, or when DrainTimeout is over.
+//
+// If a handler has not settled its delivery when the lease is over, the message is redelivered. A warning with the key is logged for the first such delivery, and then at most once a second.
 // SubscriberStats.OutlivedLease counts these deliveries.
 //
 // Two kinds of calls are not failures. They do not count towards the dead letter, the backoff or the slowdown below, and do
@@ -97,7 +103,7 @@ func (p *handlerPool) passOutputs(pub *Publisher, d Delivery, messages []Message
 	if out == nil {
 		return
 	}
-	l := d.state.lease()
+	l := d.state.Lease()
 	for i, m := range messages {
 		// This waits for room in pub's buffer, until the lease ends. The wait slows down the source.
 		if err := pub.admitFor(l.Context(), l, m, out, true); err != nil {

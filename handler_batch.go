@@ -7,12 +7,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sequin-go/sequin/internal/calls"
 	"github.com/sequin-go/sequin/internal/lease"
 )
 
 // HandleBatch is Handle for several deliveries at once. Each call gets the deliveries that have arrived, up to Size. A
 // delivery that the handler has settled itself stays as it is. The others are acked or nacked by what the handler returns.
-// The handler's ctx ends at the earliest Deadline of the batch.
+// The leases of the batch are extended as in Handle. The handler's ctx ends with the first lease of a delivery that it has not
+// settled. Where leases cannot be extended, it ends at the earliest Deadline of the batch.
 //
 // A message that has failed is handled in batches with others that have failed, half the size after each failure, and in a
 // batch of its own before it becomes a dead letter. One bad message therefore does not make the others fail.
@@ -28,14 +30,14 @@ func (s *Subscriber) HandleBatch(ctx context.Context, cfg BatchHandlerConfig, ha
 		return err
 	}
 	p, err := newHandlerPool(ctx, s, HandlerConfig{Workers: cfg.Workers, BackoffMin: cfg.BackoffMin, BackoffMax: cfg.BackoffMax,
-		DeadLetter: cfg.DeadLetter, OnError: cfg.OnError})
+		MaxHandling: cfg.MaxHandling, DeadLetter: cfg.DeadLetter, OnError: cfg.OnError})
 	if err != nil {
 		return err
 	}
 	p.handle = func(ctx context.Context, batch []Delivery) ([]Message, error) { return nil, handle(ctx, batch) }
 	c := newCollector(p, cfg)
 	go c.run()
-	return p.run(func(w *handlerWorker) {
+	return p.run(func(w *calls.Worker) {
 		for batch := range c.batches {
 			p.serve(w, batch)
 		}
@@ -64,9 +66,9 @@ func (b *partialBatch) full() bool { return len(b.items) >= b.limit }
 
 // handOverBy returns the earliest hand-over time of the batch's leases.
 func (b *partialBatch) handOverBy() time.Time {
-	first := b.items[0].state.lease().HandOverBy
+	first := b.items[0].state.Lease().HandOverBy
 	for _, d := range b.items[1:] {
-		if by := d.state.lease().HandOverBy; by.Before(first) {
+		if by := d.state.Lease().HandOverBy; by.Before(first) {
 			first = by
 		}
 	}
@@ -191,7 +193,7 @@ func (c *collector) returnLate(now time.Time) {
 	late := 0
 	for _, b := range c.open {
 		b.items = slices.DeleteFunc(b.items, func(d Delivery) bool {
-			if !lease.Past(now, d.state.lease().HandOverBy) {
+			if !lease.Past(now, d.state.Lease().HandOverBy) {
 				return false
 			}
 			late++

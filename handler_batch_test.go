@@ -275,7 +275,7 @@ func TestABatchsCtxEndsWithItsFirstLease(t *testing.T) {
 		sub := w.backlog(t, 2, 10*time.Second, sequin.SubscriberConfig{})
 		checked := false
 		run := w.start(t, func(ctx context.Context) error {
-			return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: 4, Wait: 3 * time.Second}, func(ctx context.Context, batch []sequin.Delivery) error {
+			return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: 4, Wait: 3 * time.Second, MaxHandling: untilDeadline}, func(ctx context.Context, batch []sequin.Delivery) error {
 				first := batch[0].Deadline
 				for _, d := range batch {
 					if d.Deadline.Before(first) {

@@ -115,7 +115,7 @@ func (dl *deadLetters) sendUnhandled(d Delivery) {
 // send passes a dead letter to the Publisher. If the lease is over it does nothing, because the original could not be acked
 // and is redelivered. tell is that of notSent.
 func (dl *deadLetters) send(d Delivery, r failurelog.Record, tell func(func())) {
-	l := d.state.lease()
+	l := d.state.Lease()
 	if lease.Past(time.Now(), l.Deadline) {
 		return
 	}

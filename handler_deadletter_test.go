@@ -283,7 +283,7 @@ func TestAMessageWhoseHandlerAlwaysOutlivesItsLeaseBecomesADeadLetter(t *testing
 		sub := w.backlog(t, 1, 4*time.Second, sequin.SubscriberConfig{})
 		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
-			cfg := sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 3}, OnError: b.failed}
+			cfg := sequin.HandlerConfig{MaxHandling: untilDeadline, DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 3}, OnError: b.failed}
 			return sub.Handle(ctx, cfg, func(ctx context.Context, d sequin.Delivery) error {
 				b.note(d)
 				<-ctx.Done()

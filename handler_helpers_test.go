@@ -14,6 +14,9 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
+// untilDeadline is a MaxHandling with which a handler has until its Deadline: no lease is extended.
+const untilDeadline = time.Nanosecond
+
 // errDown is a handler's error that may not recur.
 var errDown = errors.New("the database is down")
 

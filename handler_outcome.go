@@ -63,7 +63,7 @@ func (p *handlerPool) succeeded(batch []Delivery, report func(Delivery, error)) 
 // redelivered. After many redeliveries it could be taken for a poison message, so we record that these deliveries crashed
 // nothing.
 func (p *handlerPool) clearFailures(d Delivery) {
-	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts || lease.Past(time.Now(), d.Deadline) {
+	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts || lease.Past(time.Now(), d.state.Lease().Deadline) {
 		p.sub.failures.Forget(failureID(d))
 		return
 	}
@@ -235,7 +235,7 @@ func (p *handlerPool) logError(level slog.Level, what string, d Delivery, err er
 // memory of batch, and allocates only if it returns deliveries.
 func overdue(batch []Delivery, now time.Time) (late []Delivery) {
 	for _, d := range batch {
-		if !d.state.settled.Load() && lease.Past(now, d.Deadline) {
+		if !d.state.settled.Load() && lease.Past(now, d.state.Lease().Deadline) {
 			late = append(late, d)
 		}
 	}

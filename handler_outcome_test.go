@@ -22,7 +22,7 @@ var handlersOfOne = map[string]func(context.Context, *world, *sequin.Subscriber,
 	},
 	"HandleBatch": func(ctx context.Context, _ *world, sub *sequin.Subscriber, cfg sequin.HandlerConfig, handle func(context.Context, sequin.Delivery) error) error {
 		return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: 1, Workers: cfg.Workers, BackoffMin: cfg.BackoffMin, BackoffMax: cfg.BackoffMax,
-			DeadLetter: cfg.DeadLetter, OnError: cfg.OnError}, func(ctx context.Context, batch []sequin.Delivery) error { return handle(ctx, batch[0]) })
+			MaxHandling: cfg.MaxHandling, DeadLetter: cfg.DeadLetter, OnError: cfg.OnError}, func(ctx context.Context, batch []sequin.Delivery) error { return handle(ctx, batch[0]) })
 	},
 	"Pipe": func(ctx context.Context, w *world, sub *sequin.Subscriber, cfg sequin.HandlerConfig, handle func(context.Context, sequin.Delivery) error) error {
 		pub, err := w.client.NewPublisher("dead", sequin.PublisherConfig{})
@@ -212,7 +212,7 @@ func TestASnoozeAfterTheDeadlineIsNoFailure(t *testing.T) {
 		sub := w.backlog(t, 1, 4*time.Second, sequin.SubscriberConfig{})
 		var calls atomic.Int32
 		run := w.start(t, func(ctx context.Context) error {
-			return handle(ctx, sub, sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 1}}, func(_ context.Context, d sequin.Delivery) error {
+			return handle(ctx, sub, sequin.HandlerConfig{MaxHandling: untilDeadline, DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 1}}, func(_ context.Context, d sequin.Delivery) error {
 				if calls.Add(1) > 8 {
 					return nil
 				}
@@ -358,7 +358,7 @@ func TestAHandlerReturnsThatALeaseEndedDuringItsStop(t *testing.T) {
 	withEachHandler(t, func(t *testing.T, w *world, handle runHandler) {
 		sub := w.backlog(t, 1, 8*time.Second, sequin.SubscriberConfig{DrainTimeout: time.Minute})
 		run := w.start(t, func(ctx context.Context) error {
-			return handle(ctx, sub, sequin.HandlerConfig{}, func(context.Context, sequin.Delivery) error {
+			return handle(ctx, sub, sequin.HandlerConfig{MaxHandling: untilDeadline}, func(context.Context, sequin.Delivery) error {
 				time.Sleep(20 * time.Second)
 				return nil
 			})
@@ -386,7 +386,7 @@ func TestAHandlerThatOutlivesItsLeaseIsLoggedAndCounted(t *testing.T) {
 				sub := w.backlog(t, 1, time.Second, sequin.SubscriberConfig{})
 				var calls atomic.Uint64
 				run := w.start(t, func(ctx context.Context) error {
-					return sub.Handle(ctx, sequin.HandlerConfig{}, func(_ context.Context, d sequin.Delivery) error {
+					return sub.Handle(ctx, sequin.HandlerConfig{MaxHandling: untilDeadline}, func(_ context.Context, d sequin.Delivery) error {
 						if calls.Add(1); row.settle != nil {
 							require.NoError(t, row.settle(d))
 						}
@@ -415,7 +415,7 @@ func TestHandlersThatOutliveTheirLeasesAreLoggedOnceASecond(t *testing.T) {
 	logged(t, func(t *testing.T, w *world, log *logs) {
 		sub := w.backlog(t, 500, 200*time.Millisecond, sequin.SubscriberConfig{})
 		run := w.start(t, func(ctx context.Context) error {
-			return sub.Handle(ctx, sequin.HandlerConfig{Workers: 50}, func(ctx context.Context, d sequin.Delivery) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{MaxHandling: untilDeadline, Workers: 50}, func(ctx context.Context, d sequin.Delivery) error {
 				time.Sleep(time.Until(d.Deadline) + time.Millisecond)
 				return nil
 			})
@@ -476,7 +476,7 @@ func TestAHandlerThatHangsIsLoggedWhenItsLeaseEnds(t *testing.T) {
 		sub := w.backlog(t, 20, 8*time.Second, sequin.SubscriberConfig{DrainTimeout: time.Second})
 		release := make(chan struct{})
 		run := w.start(t, func(ctx context.Context) error {
-			return sub.Handle(ctx, sequin.HandlerConfig{Workers: 5}, func(_ context.Context, d sequin.Delivery) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{MaxHandling: untilDeadline, Workers: 5}, func(_ context.Context, d sequin.Delivery) error {
 				switch d.Key {
 				case "k.3":
 					require.NoError(t, d.Ack()) // what the handler does now does not concern the message

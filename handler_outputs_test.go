@@ -106,7 +106,7 @@ func TestATransformThatOutlivesItsLeaseSendsNothingTwice(t *testing.T) {
 		sub := w.backlog(t, 1, 8*time.Second, sequin.SubscriberConfig{})
 		slow := w.Fault(sequintest.Fault{Op: sequintest.Send, Match: to("target"), DelayAfter: 4 * time.Second})
 		var calls atomic.Int64
-		p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{Workers: 2}, func(_ context.Context, d sequin.Delivery) ([]sequin.Message, error) {
+		p := w.pipe(t, sub, sequin.PublisherConfig{}, sequin.HandlerConfig{Workers: 2, MaxHandling: untilDeadline}, func(_ context.Context, d sequin.Delivery) ([]sequin.Message, error) {
 			call := calls.Add(1)
 			if call == 1 {
 				time.Sleep(10 * time.Second)

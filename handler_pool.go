@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sequin-go/sequin/internal/background"
+	"github.com/sequin-go/sequin/internal/calls"
 	"github.com/sequin-go/sequin/internal/failurelog"
 	"github.com/sequin-go/sequin/internal/lease"
 	"github.com/sequin-go/sequin/internal/outputs"
@@ -30,67 +30,10 @@ type handlerPool struct {
 	dead    *deadLetters                          // nil without a DeadLetter
 	backoff RetryConfig
 	fatal   atomic.Pointer[error] // why the pool stopped the Subscriber
-	workers []handlerWorker
+	workers []calls.Worker
 	made    time.Time // the zero of clock
 	late    overruns  // handlers that have returned
 	hanging overruns  // handlers that have not
-}
-
-// handlerWorker is the part of a worker's state that the loop reads: whether it serves a batch, and which one. Only the
-// worker writes call, and only while it is idle. The loop reads call only while the worker is inspected, and a worker that
-// ends its call at that time waits for the loop. A call therefore needs no lock.
-type handlerWorker struct {
-	state      atomic.Int32 // idle, serving or inspected
-	inspection sync.Mutex   // held by the loop while the worker is inspected
-	call       handlerCall
-	_          [64]byte // keeps workers in different cache lines, because each call writes state twice
-}
-
-// The states of a handlerWorker.
-const (
-	idle int32 = iota
-	serving
-	inspected // serving, and the loop reads its call
-)
-
-// handlerCall describes the call of a handler that has not returned.
-type handlerCall struct {
-	key      string
-	deadline time.Time // the earliest of its batch
-	state    *deliveryState
-	began    time.Duration // a time of handlerPool.clock
-	logged   bool
-}
-
-// begin records that the worker serves a batch. first is the delivery whose lease ends first.
-func (w *handlerWorker) begin(first Delivery, began time.Duration) {
-	w.call = handlerCall{key: first.Key, deadline: first.Deadline, state: first.state, began: began}
-	w.state.Store(serving)
-}
-
-// end records that the batch is settled.
-func (w *handlerWorker) end() {
-	if w.state.Swap(idle) == inspected {
-		w.inspection.Lock() // wait for the loop
-		defer w.inspection.Unlock()
-	}
-	w.call = handlerCall{} // or it would keep the key in memory
-}
-
-// overdue returns the worker's call if its handler has not returned although the lease of its delivery is over. It returns
-// each call once.
-func (w *handlerWorker) overdue(now time.Time) (call handlerCall, ok bool) {
-	w.inspection.Lock()
-	defer w.inspection.Unlock()
-	if !w.state.CompareAndSwap(serving, inspected) {
-		return call, false
-	}
-	defer w.state.CompareAndSwap(inspected, serving)
-	if w.call.logged || w.call.state.settled.Load() || !lease.Past(now, w.call.deadline) {
-		return call, false
-	}
-	w.call.logged = true
-	return w.call, true
 }
 
 // newHandlerPool returns a pool for the Subscriber's deliveries, which no other reader gets from then on.
@@ -100,9 +43,9 @@ func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*han
 		return nil, err
 	}
 	p := &handlerPool{sub: s, cfg: cfg, ctx: ctx, values: context.WithoutCancel(ctx),
-		outputs: outputs.New[failurelog.ID](func(a, b Delivery) bool { return a.Deadline.After(b.Deadline) }),
+		outputs: outputs.New[failurelog.ID](func(a, b Delivery) bool { return a.state.Lease().Deadline.After(b.state.Lease().Deadline) }),
 		backoff: RetryConfig{MinWait: cfg.BackoffMin, MaxWait: cfg.BackoffMax},
-		workers: make([]handlerWorker, cfg.Workers), made: time.Now()}
+		workers: make([]calls.Worker, cfg.Workers), made: time.Now()}
 	if cfg.DeadLetter != nil {
 		if err := findDeadLetterStream(ctx, cfg.DeadLetter.client(s), cfg.DeadLetter.Stream); err != nil {
 			return nil, err
@@ -116,7 +59,7 @@ func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*han
 	if !s.setMode(modeHandlers) {
 		return nil, ErrBusy
 	}
-	s.handlers.Store(&handlerWatch{serving: p.serving, logHanging: p.logHanging})
+	s.handlers.Store(&handlerWatch{serving: p.serving, logHanging: p.logHanging, keepLeases: p.keepLeases})
 	s.wake() // the loop moves all deliveries to the channel
 	s.breaker.SetPace(func(step int) time.Duration { return p.backoff.wait(step, nil) })
 	return p, nil
@@ -124,7 +67,7 @@ func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*han
 
 // run starts Workers goroutines that call work. It returns when the Subscriber has stopped and all of them have ended,
 // or handlerGrace is over.
-func (p *handlerPool) run(work func(*handlerWorker)) error {
+func (p *handlerPool) run(work func(*calls.Worker)) error {
 	stop := context.AfterFunc(p.ctx, p.sub.softStop)
 	defer stop()
 	exited := make(chan struct{}, p.cfg.Workers)
@@ -171,7 +114,7 @@ func (p *handlerPool) awaitWorkers(exited, grace <-chan struct{}) (running int) 
 // serving reports whether a worker has deliveries that it has not settled yet.
 func (p *handlerPool) serving() bool {
 	for i := range p.workers {
-		if p.workers[i].state.Load() != idle {
+		if p.workers[i].Serves() {
 			return true
 		}
 	}
@@ -182,20 +125,52 @@ func (p *handlerPool) serving() bool {
 // later is then logged and counted by outlived. The loop calls logHanging when leases have ended with unsettled messages.
 func (p *handlerPool) logHanging(now time.Time) {
 	for i := range p.workers {
-		call, ok := p.workers[i].overdue(now)
-		if !ok {
-			continue
-		}
-		if since, ok := p.hanging.report(now, 1); ok {
-			p.sub.log(slog.LevelWarn, "has a handler that has not returned within its lease, so that its message is redelivered",
-				"key", clip(call.key), "running_for", p.clock()-call.began, "handlers", since)
-		}
+		p.workers[i].Inspect(func(call *calls.Call) {
+			key, late := call.Overdue(now)
+			if !late {
+				return
+			}
+			if since, ok := p.hanging.report(now, 1); ok {
+				p.sub.log(slog.LevelWarn, "has a handler that has not returned within its lease, so that its message is redelivered",
+					"key", clip(key), "running_for", p.clock()-call.Began, "handlers", since)
+			}
+		})
 	}
+}
+
+// keepLeases makes the running handlers extend their leases, and ends the contexts of those whose leases are over. It returns
+// when to call it again, the zero time if nothing is due. If a lease has to be extended, others are extended early, so that
+// handlers which began at different times share requests.
+func (p *handlerPool) keepLeases(now time.Time) (next time.Time) {
+	started := false
+	next = p.keepEach(now, false, &started)
+	if started {
+		next = p.keepEach(now, true, &started)
+	}
+	return next
+}
+
+func (p *handlerPool) keepEach(now time.Time, early bool, started *bool) (next time.Time) {
+	ackWait := min(p.sub.terms.Load().AckWait, MaxExtension)
+	extend := func(h *lease.Held) { *started = p.sub.settler.extender.Start(h, ackWait) || *started }
+	for i := range p.workers {
+		p.workers[i].Inspect(func(call *calls.Call) {
+			at, lost := call.Keep(now, early, extend, ErrLeaseExpired)
+			if !at.IsZero() && (next.IsZero() || at.Before(next)) {
+				next = at
+			}
+			if lost != "" {
+				p.sub.log(slog.LevelWarn, "has a handler that works on a message whose lease the server has ended, so that the message is redelivered",
+					"key", clip(lost), "running_for", p.clock()-call.Began)
+			}
+		})
+	}
+	return next
 }
 
 // work calls work as worker w. A handler that ends its goroutine, as a test's FailNow does, ends the worker, and another
 // one is started.
-func (p *handlerPool) work(work func(*handlerWorker), w *handlerWorker, exited chan<- struct{}) {
+func (p *handlerPool) work(work func(*calls.Worker), w *calls.Worker, exited chan<- struct{}) {
 	returned := false
 	defer func() {
 		if returned {
@@ -209,7 +184,7 @@ func (p *handlerPool) work(work func(*handlerWorker), w *handlerWorker, exited c
 }
 
 // serveEach serves the deliveries of the channel, one after the other. Handle and Pipe pass it to run.
-func (p *handlerPool) serveEach(w *handlerWorker) {
+func (p *handlerPool) serveEach(w *calls.Worker) {
 	one := make([]Delivery, 1)
 	for d := range p.sub.deliveries {
 		one[0] = d
@@ -226,7 +201,7 @@ func (p *handlerPool) abort(err error) {
 }
 
 // serve calls the handler with the deliveries that need a call, and settles all of the batch. It reuses the memory of batch.
-func (p *handlerPool) serve(w *handlerWorker, batch []Delivery) {
+func (p *handlerPool) serve(w *calls.Worker, batch []Delivery) {
 	p.aside.Await(p.sub.soft, p.sub.cfg.MaxInFlight)
 	n := 0
 	for _, d := range batch {
@@ -239,23 +214,23 @@ func (p *handlerPool) serve(w *handlerWorker, batch []Delivery) {
 		return
 	}
 	batch = batch[:n]
-	first, began := firstToExpire(batch), p.clock()
+	ctx := p.begin(w, batch)
 	var out []Message
 	err := error(&PanicError{Value: errExited}) // unless the handler returns
 	defer func() {
 		if panicked := recovered("", recover()); panicked != nil {
 			err = panicked
 		}
+		w.Call().Return()
 		p.busy.Add(int64(-len(batch)))
-		p.conclude(batch, out, err, began)
-		w.end()
+		p.conclude(batch, out, err, w.Call().Began)
+		w.End()
 		if p.sub.hard.Err() != nil {
 			p.sub.wake() // a stop may be waiting for this call
 		}
 	}()
-	w.begin(first, began)
 	p.busy.Add(int64(len(batch)))
-	out, err = p.handle(handlerContext{first.Context(), p.values}, batch)
+	out, err = p.handle(ctx, batch)
 }
 
 // verdict is what a worker does with a delivery that it has read.
@@ -307,20 +282,31 @@ func (p *handlerPool) settleWithoutHandler(d Delivery) (handled bool) {
 	}
 }
 
-// firstToExpire returns the delivery of a batch whose lease ends first. The handler's context ends with that lease.
-func firstToExpire(batch []Delivery) Delivery {
-	first := batch[0]
-	for _, d := range batch[1:] {
-		if d.Deadline.Before(first.Deadline) {
-			first = d
+// begin records that a worker serves a batch, and returns the context of its handler.
+func (p *handlerPool) begin(w *calls.Worker, batch []Delivery) (ctx context.Context) {
+	call, first, extends := w.Call(), 0, false
+	for i := range batch {
+		d := &batch[i]
+		call.Add(calls.Item{Key: d.Key, AckID: d.AckID, Delivery: d.state})
+		extends = extends || d.state.Extends()
+		if d.Deadline.Before(batch[first].Deadline) {
+			first = i
 		}
 	}
-	return first
+	call.Began = p.clock()
+	if extends {
+		ctx = call.Extendable(p.sub.hard, p.values, p.made.Add(call.Began+p.cfg.MaxHandling), batch[first].Deadline)
+	} else {
+		ctx = handlerContext{batch[first].Context(), p.values}
+	}
+	w.Begin()
+	return ctx
 }
 
-// handlerContext ends when a lease ends, and has the values of the ctx that Handle was called with. Neither it nor a context
-// derived from it needs a timer or goroutine of its own. Package context finds the parent to attach to through Value. values
-// comes from context.WithoutCancel, which hides its own parent, so that Value finds the lease's context.
+// handlerContext ends when a lease ends that cannot be extended, and has the values of the ctx that Handle was called with.
+// Neither it nor a context derived from it needs a timer or goroutine of its own. Package context finds the parent to attach
+// to through Value. values comes from context.WithoutCancel, which hides its own parent, so that Value finds the lease's
+// context.
 type handlerContext struct {
 	context.Context
 	values context.Context

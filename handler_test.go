@@ -175,7 +175,7 @@ func TestHandleReportsASuccessAfterTheDeadline(t *testing.T) {
 		sub := w.backlog(t, 1, 4*time.Second, sequin.SubscriberConfig{})
 		var b callLog
 		run := w.start(t, func(ctx context.Context) error {
-			return sub.Handle(ctx, sequin.HandlerConfig{OnError: b.failed}, func(_ context.Context, d sequin.Delivery) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{MaxHandling: untilDeadline, OnError: b.failed}, func(_ context.Context, d sequin.Delivery) error {
 				if b.note(d); b.count() == 1 {
 					time.Sleep(time.Until(d.Deadline) + 1)
 				}
@@ -202,7 +202,7 @@ func TestAHandlersCtxHasTheValuesOfHandlesAndEndsAtTheDeadline(t *testing.T) {
 		require.NoError(t, err)
 		var seen context.Context
 		ctx, cancel := context.WithCancel(context.WithValue(w.ctx, valueKey("both"), "Handle"))
-		err = sub.Handle(ctx, sequin.HandlerConfig{}, func(ctx context.Context, d sequin.Delivery) error {
+		err = sub.Handle(ctx, sequin.HandlerConfig{MaxHandling: untilDeadline}, func(ctx context.Context, d sequin.Delivery) error {
 			seen = ctx
 			deadline, ok := ctx.Deadline()
 			require.True(t, ok)

@@ -302,9 +302,6 @@ func (c *Client) NackMessagesAfter(ctx context.Context, stream, consumer string,
 	return c.settleMessages(ctx, stream, consumer, "nack", delay, ackIDs)
 }
 
-// MaxExtension is the longest time by which one call extends a lease.
-const MaxExtension = (1<<31 - 1) * time.Millisecond
-
 // ExtendMessages makes the leases of 1 to 1,000 messages end the given time from now, unless they end later already. It returns
 // the ack ids whose leases were out. A message of any other has been settled, or its lease has ended, and it may be delivered to
 // another program. The time is at least 1 ms and at most MaxExtension; fractions of a millisecond are dropped.
@@ -313,8 +310,8 @@ const MaxExtension = (1<<31 - 1) * time.Millisecond
 // it returns ErrUnsupported; until the Client has seen that announced, it reads the stream first. Before anything is sent it
 // returns ErrInvalidAckID, ErrInvalidArgument (no ack ids, or the time) or ErrBatchTooLarge.
 func (c *Client) ExtendMessages(ctx context.Context, stream, consumer string, ackWait time.Duration, ackIDs []string) (extended []string, err error) {
-	if ackWait < time.Millisecond || ackWait > MaxExtension {
-		return nil, fmt.Errorf("%w: the time is %v, must be at least 1ms and at most %v", ErrInvalidArgument, ackWait, MaxExtension)
+	if err := checkExtension(ackWait); err != nil {
+		return nil, err
 	}
 	if err := checkNames(stream, consumer); err != nil {
 		return nil, err
@@ -325,9 +322,13 @@ func (c *Client) ExtendMessages(ctx context.Context, stream, consumer string, ac
 	if err := c.requireExtension(ctx, wire.Extend, stream); err != nil {
 		return nil, err
 	}
+	return c.extend(ctx, consumerPath(stream, consumer), ackIDs, ackWait, 0, idempotent)
+}
+
+// extend makes the request of extensions, those of a Client and those of a Subscriber, for the consumer at a path.
+func (c *Client) extend(ctx context.Context, at string, ackIDs []string, ackWait, timeout time.Duration, retry retryPolicy) (extended []string, err error) {
 	body := &transport.Payload{JSON: wire.AppendExtendTail(appendAckIDs(ackIDs), ackWait)}
-	got, err := decoded[data[extendedJSON]](ctx, c, request{method: http.MethodPost, path: consumerPath(stream, consumer) + "/extend",
-		body: body, retry: idempotent})
+	got, err := decoded[data[extendedJSON]](ctx, c, request{method: http.MethodPost, path: at + "/extend", body: body, timeout: timeout, retry: retry})
 	if err != nil {
 		return nil, err
 	}

@@ -136,6 +136,11 @@ func (c *Client) GetStream(ctx context.Context, stream string) (*Stream, error) 
 	return call[Stream](ctx, c, http.MethodGet, path("api", "streams", stream), nil)
 }
 
+// unsupported returns the error of a call that needs an extension which the server does not announce.
+func unsupported(one wire.Extensions) error {
+	return fmt.Errorf("%w: it does not announce the extension %q", ErrUnsupported, one.String())
+}
+
 // requireExtension returns ErrUnsupported if the server does not announce an extension. Before the first answer that does, it
 // reads the stream to learn what the server announces.
 func (c *Client) requireExtension(ctx context.Context, one wire.Extensions, stream string) error {
@@ -146,7 +151,7 @@ func (c *Client) requireExtension(ctx context.Context, one wire.Extensions, stre
 		return err
 	}
 	if !c.extensions().Has(one) {
-		return fmt.Errorf("%w: it does not announce the extension %q", ErrUnsupported, one.String())
+		return unsupported(one)
 	}
 	return nil
 }

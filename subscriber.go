@@ -12,6 +12,7 @@ import (
 
 	"github.com/sequin-go/sequin/internal/background"
 	"github.com/sequin-go/sequin/internal/breaker"
+	"github.com/sequin-go/sequin/internal/extend"
 	"github.com/sequin-go/sequin/internal/failurelog"
 	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
@@ -49,6 +50,7 @@ type Subscriber struct {
 	minWindow atomic.Int32    // the least size of the window: that of a handler's batch
 	full      atomic.Bool     // no receive runs, and there is no room for one
 	filled    chan struct{}   // receives a token whenever full is set
+	changed   atomic.Bool     // leases were extended or lost, or an extension has failed; the loop has not looked yet
 }
 
 // Subscribe starts receiving the messages of a consumer of a stream. Both are given by name or id. The Subscriber
@@ -120,22 +122,21 @@ func (c *Client) subscribe(ctx context.Context, cfg SubscriberConfig, from *orig
 	return s
 }
 
-// checkLease checks the config of a Subscriber against the ack_wait of its consumer.
-func (c SubscriberConfig) checkLease(ackWait time.Duration) error {
-	if err := checkLease(ackWait); err != nil {
-		return err
+// extension says how the Subscriber extends leases.
+func (s *Subscriber) extension() extend.Config {
+	return extend.Config{MaxIDs: MaxBatch, Margin: s.cfg.LeaseMargin, Ledger: s.ledger, Expired: ErrLeaseExpired, Settled: ErrSettled,
+		Send: func(ctx context.Context, ids []string, wait, timeout time.Duration) ([]string, error) {
+			return s.client.extend(ctx, s.origin.path, ids, wait, timeout, neverRetry)
+		},
+		Retry: func(err error, failures int) (final bool, wait time.Duration) {
+			s.counts.noteError(err)
+			return !IsTransient(err), s.client.cfg.Retry.wait(failures, err)
+		},
+		Changed: func() {
+			s.changed.Store(true)
+			s.wake()
+		},
 	}
-	if c.LeaseMargin > ackWait/2 {
-		return fmt.Errorf("%w: SubscriberConfig.LeaseMargin is %v, more than half of the consumer's ack_wait %v", ErrInvalidConfig, c.LeaseMargin, ackWait)
-	}
-	return nil
-}
-
-func checkLease(ackWait time.Duration) error {
-	if ackWait < lease.MinAckWait {
-		return fmt.Errorf("%w: the consumer's ack_wait is %v, a Subscriber needs %v", ErrLeaseTooShort, ackWait, lease.MinAckWait)
-	}
-	return nil
 }
 
 // setTerms sets the lease terms of the receives that start from now on.
@@ -244,7 +245,7 @@ func (s *Subscriber) Err() error { return s.stop.err() }
 
 // Close stops the Subscriber. It stops receiving, closes the channel and returns the messages that the program did not
 // read. It waits until the server has confirmed their return, and until the deliveries that the program holds are settled, or
-// their leases end, or ctx ends. After that it waits up to a second for handlers to return, up to one LeaseMargin for the
+// their leases end, or ctx ends. The leases of handlers that run are extended meanwhile, if the server can. After that it waits up to a second for handlers to return, up to one LeaseMargin for the
 // last settles, and up to a second for OnAckError and the log. If the server is unavailable and ctx does not end, Close returns when the leases have ended.
 //
 // It returns nil if every delivery was settled or returned. Otherwise it returns a *DrainError, which wraps ErrLeaseExpired
@@ -383,6 +384,9 @@ func (c *subscriberCounts) noteError(err error) { c.last.Store(&err) }
 type handlerWatch struct {
 	serving    func() bool         // whether they have deliveries that are not settled
 	logHanging func(now time.Time) // logs those that have not returned although their leases are over
+	// keepLeases extends the leases of those that run, and ends the contexts of those whose leases are over. It returns when to
+	// call it again, the zero time if nothing is due.
+	keepLeases func(now time.Time) (next time.Time)
 }
 
 // handlerGrace is how long a stop waits for handlers to return after their contexts have ended. It is enough for a rollback,

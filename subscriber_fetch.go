@@ -175,7 +175,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 		}
 		// Only what this answer announces counts: several servers may share an address while one is upgraded.
 		announced, _ := wire.AnnouncedBy(h)
-		a.fetched = &fetched{origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard), extensions: announced}
+		a.fetched = &fetched{holder: s.settler, origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard), extensions: announced}
 		return decode(body)
 	})
 	// Sort each answer by seq: the 2024 server returns batches in reverse.
@@ -277,6 +277,12 @@ func (lp *subscriberLoop) account(a answer) {
 	}
 	lp.sub.counts.received.Add(uint64(n))
 	lp.sub.ledger.Add(a.fetched.lease, n, a.fetched)
+	if a.fetched.extensions.Has(wire.Extend) {
+		lp.extends = true
+		if half := a.fetched.lease.Half(); half.Before(lp.nextKeep) {
+			lp.nextKeep = half
+		}
+	}
 }
 
 // backOff delays the next receive, for longer each time.

@@ -42,6 +42,9 @@ type subscriberLoop struct {
 	failingSince time.Time // when the first of these failed
 	refusedSince time.Time // when the first of the consecutive receives failed that Sequin refused with 401 or 403
 
+	extends  bool      // an answer has announced that leases can be extended
+	nextKeep time.Time // when to look at the leases of handlers
+
 	nextCheck    time.Time
 	checking     bool
 	stall        stall
@@ -95,6 +98,7 @@ func (lp *subscriberLoop) runDue(now time.Time) {
 	if f := lp.sub.late.Swap(nil); f != nil {
 		lp.window.Late(&f.batch)
 	}
+	soonest(lp.keepLeases(now))
 	soonest(lp.expire(now))
 	soonest(lp.sendDelayed(now))
 	lp.endEarlyBackoff(now)
@@ -191,6 +195,33 @@ func (lp *subscriberLoop) expire(now time.Time) (next time.Time) {
 	}
 	if p := lp.sub.handlers.Load(); p != nil && len(unsettled) > 0 {
 		p.logHanging(now)
+	}
+	return next
+}
+
+// keepLeases makes the handlers extend their leases in time, and ends the contexts of deliveries whose leases are over. It
+// returns when to call it again, the zero time if nothing is due.
+//
+// Handlers report nothing when they begin: instead the loop looks at all of them when a lease is half over.
+func (lp *subscriberLoop) keepLeases(now time.Time) (next time.Time) {
+	over, next := lp.sub.ledger.Overdue(now)
+	for _, h := range over {
+		h.EndWork(ErrLeaseExpired)
+	}
+	p := lp.sub.handlers.Load()
+	if p == nil || !lp.extends {
+		return next
+	}
+	if lp.sub.changed.Swap(false) || !now.Before(lp.nextKeep) {
+		lp.nextKeep = now.Add(never)
+		for _, at := range []time.Time{lp.sub.ledger.NextHalf(now), p.keepLeases(now)} {
+			if !at.IsZero() && at.Before(lp.nextKeep) {
+				lp.nextKeep = at
+			}
+		}
+	}
+	if next.IsZero() || lp.nextKeep.Before(next) {
+		next = lp.nextKeep
 	}
 	return next
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/extend"
 	"github.com/sequin-go/sequin/internal/lease"
 	"github.com/sequin-go/sequin/internal/wire"
 )
@@ -20,7 +21,7 @@ type settling struct {
 	state       *deliveryState
 	delivery    *Delivery     // for OnAckError; nil without OnAckError
 	sync        *syncAck      // nil unless AckSync waits for the result
-	after       time.Duration // how long after the beginning of its lease the message is available again; 0 at once
+	after       time.Duration // how long after the beginning of its first lease the message is available again; 0 at once
 	undelivered bool          // the program did not see the message
 	unsure      bool          // an earlier attempt may have been carried out
 }
@@ -50,12 +51,12 @@ func (x settling) entry() *settleEntry { return &settleEntry{Item: x, Size: sett
 
 // compare puts the earliest deadline first. The engine uses it only when more than one batch is queued.
 func (x settling) compare(o settling) int {
-	return x.state.lease().Deadline.Compare(o.state.lease().Deadline)
+	return x.state.Lease().Deadline.Compare(o.state.Lease().Deadline)
 }
 
 // urgent reports whether the settle could miss its deadline if it waited for more settles or for the end of a backoff.
 func (x *settling) urgent(now time.Time) bool {
-	l := x.state.lease()
+	l := x.state.Lease()
 	return l.Deadline.Sub(now) <= max(batch.MaxHold, l.Margin/2)
 }
 
@@ -67,10 +68,11 @@ const (
 	laneUndelivered = 1
 )
 
-// settler is the Acknowledger of a Subscriber's deliveries. It sends their acks and nacks.
+// settler is the Acknowledger of a Subscriber's deliveries. It sends their acks and nacks, and extends their leases.
 type settler struct {
 	sub         *Subscriber
 	acks, nacks *batch.Engine[settling, struct{}]
+	extender    *extend.Extender
 	repeatAcks  bool // the stream is known to append: a repeated ack cannot settle a newer message
 	failures    [Nack + 1]atomic.Int32
 }
@@ -87,6 +89,7 @@ func newSettler(sub *Subscriber, repeatAcks bool) *settler {
 	}
 	s.acks = batch.New(config(Ack, 1))
 	s.nacks = batch.New(config(Nack, 2))
+	s.extender = extend.New(sub.extension())
 	return s
 }
 
@@ -107,12 +110,15 @@ func (s *settler) settle(ctx context.Context, d Delivery, how Settlement, atServ
 	switch {
 	case d.state == nil || d.state.fetched.origin != s.sub.origin:
 		return ErrNotDelivered
-	case how.Kind != Ack && how.Kind != Nack:
-		return fmt.Errorf("%w: Settlement.Kind is %d, must be Ack or Nack", ErrInvalidArgument, how.Kind)
+	case how.Kind < Ack || how.Kind > Extend:
+		return fmt.Errorf("%w: Settlement.Kind is %d, must be Ack, Nack or Extend", ErrInvalidArgument, how.Kind)
 	case d.state.settled.Load():
 		return ErrSettled
 	}
-	now, l := time.Now(), d.state.lease()
+	if how.Kind == Extend {
+		return s.extend(ctx, d, how.Delay)
+	}
+	now, l := time.Now(), d.state.Lease()
 	if lease.Past(now, l.Deadline) {
 		return s.refuse(d, now.Sub(l.Deadline))
 	}
@@ -120,7 +126,7 @@ func (s *settler) settle(ctx context.Context, d Delivery, how Settlement, atServ
 	if !d.state.settled.CompareAndSwap(false, true) {
 		return ErrSettled
 	}
-	s.sub.times.Add(now.Sub(l.Began))
+	s.sub.times.Add(now.Sub(d.state.fetched.lease.Began))
 	s.sub.offer(now)
 	x := s.newSettling(d)
 	if how.Kind == Nack {
@@ -144,6 +150,38 @@ func (s *settler) settle(ctx context.Context, d Delivery, how Settlement, atServ
 	}
 }
 
+// extend extends the lease of a delivery, and waits for the server's answer.
+func (s *settler) extend(ctx context.Context, d Delivery, wait time.Duration) error {
+	if err := checkExtension(wait); err != nil {
+		return err
+	}
+	if !d.state.Extends() {
+		return unsupported(wire.Extend)
+	}
+	err := s.extender.Extend(ctx, d.state.Hold(d.AckID), wait)
+	switch {
+	case err == nil, errors.Is(err, ErrClosed), errors.Is(err, ErrSettled):
+		return err
+	case errors.Is(err, ErrLeaseExpired):
+		return fmt.Errorf("%w: key %q", ErrLeaseExpired, clip(d.Key))
+	case ctx.Err() != nil:
+		return contextError(ctx)
+	}
+	return err
+}
+
+// endInTime makes the loop end the context of a delivery when its lease is over.
+func (s *settler) endInTime(h *lease.Held) {
+	switch {
+	case s.sub.ledger.Hold(h):
+		s.sub.wake()
+	case h.Settled.Load():
+		h.EndWork(nil)
+	default:
+		h.EndWork(ErrLeaseExpired)
+	}
+}
+
 // newSettling returns the settling of a delivery.
 func (s *settler) newSettling(d Delivery) settling {
 	x := settling{ackID: d.AckID, state: d.state}
@@ -164,9 +202,9 @@ func (s *settler) refuse(d Delivery, ago time.Duration) error {
 
 // nack sends a nack now, or delays it. atServer reports whether the server delays it.
 func (s *settler) nack(x settling, now time.Time, delay time.Duration, atServer bool) error {
-	switch l := x.state.lease(); {
+	switch l := x.state.Lease(); {
 	case delay > 0 && atServer:
-		x.after = now.Add(min(delay, MaxNackDelay)).Sub(l.Began)
+		x.after = now.Add(min(delay, MaxNackDelay)).Sub(x.state.fetched.lease.Began)
 	case delay > 0 && s.sub.ledger.Delay(l, x, now.Add(delay)):
 		s.sub.wake()
 		return nil
@@ -192,16 +230,17 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 		}
 		return r
 	}
-	together, rest, delay := splitDelays(b.Items, time.Now())
+	now := time.Now()
+	together, rest, delay := batch.SplitDelays(b.Items, func(x *settling) time.Duration { return x.remaining(now) })
 	if len(rest) > 0 {
 		return settleResult{Again: []*settleBatch{{Items: together}, {Items: rest}}}
 	}
-	margin := b.Items[0].Item.state.lease().Margin // the shortest of the batch: ack_wait may have changed in between
+	margin := b.Items[0].Item.state.Lease().Margin // the shortest of the batch: ack_wait may have changed in between
 	body := bodies.Get(len(b.Items)*settleCost + 64)
 	body.JSON = wire.AppendSettleHead(body.JSON)
 	for i := range b.Items {
 		body.JSON = wire.AppendAckID(body.JSON, b.Items[i].Item.ackID)
-		margin = min(margin, b.Items[i].Item.state.lease().Margin)
+		margin = min(margin, b.Items[i].Item.state.Lease().Margin)
 	}
 	body.JSON = wire.AppendSettleTail(body.JSON, b.Items[0].Item.undelivered, delay)
 	err := s.sub.client.settle(ctx, s.sub.origin.path, kind.verb(), body, margin, neverRetry)
@@ -254,7 +293,7 @@ func splitExpired(items []settleEntry, now time.Time) (valid, expired []settleEn
 	var l *lease.Lease // that of the previous settle: settles of one lease often follow each other
 	over := false
 	isExpired := func(e *settleEntry) bool {
-		if of := e.Item.state.lease(); of != l {
+		if of := e.Item.state.Lease(); of != l {
 			l, over = of, lease.Past(now, of.Deadline)
 		}
 		return over
@@ -267,24 +306,7 @@ func (x *settling) remaining(now time.Time) time.Duration {
 	if x.after == 0 {
 		return 0
 	}
-	return max(0, x.state.lease().Began.Add(x.after).Sub(now))
-}
-
-// splitDelays splits settles into those of about the same delay, the shortest, and the rest: a request has one delay. It
-// returns the longest delay of the first. Delays that are at most an eighth longer than the shortest share a request, because
-// after a failure of everything each message has a delay of its own, and would need a request of its own.
-func splitDelays(items []settleEntry, now time.Time) (together, rest []settleEntry, delay time.Duration) {
-	shortest := items[0].Item.remaining(now)
-	for i := range items {
-		r := items[i].Item.remaining(now)
-		shortest, delay = min(shortest, r), max(delay, r)
-	}
-	limit := shortest + shortest/8
-	if delay <= limit {
-		return items, nil, delay
-	}
-	together, rest = batch.Partition(items, func(e *settleEntry) bool { return e.Item.remaining(now) > limit })
-	return together, rest, 0
+	return max(0, x.state.fetched.lease.Began.Add(x.after).Sub(now))
 }
 
 // settled is the engine's Done. A settle that fails after an ambiguous attempt (unsure) has an unknown outcome.
@@ -307,13 +329,21 @@ func (s *settler) report(kind SettlementKind, items []settleEntry, err error) {
 	if err != nil {
 		s.sub.noteUnsent(items, err)
 	}
-	s.sub.ledger.Settled(func(yield func(*lease.Lease) bool) {
+	extended := false
+	s.sub.ledger.Settled(func(yield func(*lease.Lease, *lease.Held) bool) {
 		for i := range items {
-			if !yield(items[i].Item.state.lease()) {
+			l, h := items[i].Item.state.fetched.lease, items[i].Item.state.held.Load()
+			if h != nil {
+				l, extended = h.Lease(), true
+			}
+			if !yield(l, h) {
 				return
 			}
 		}
 	}, err == nil)
+	if extended {
+		endWork(items)
+	}
 	s.sub.wake()
 	for i := range items {
 		x := &items[i].Item
@@ -327,6 +357,15 @@ func (s *settler) report(kind SettlementKind, items []settleEntry, err error) {
 	}
 	if err != nil {
 		s.sub.log(slog.LevelWarn, "could not "+kind.verb(), "deliveries", len(items), "error", err)
+	}
+}
+
+// endWork ends the contexts of deliveries whose settles have ended.
+func endWork(items []settleEntry) {
+	for i := range items {
+		if h := items[i].Item.state.held.Load(); h != nil {
+			h.EndWork(nil)
+		}
 	}
 }
 

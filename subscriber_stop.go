@@ -176,6 +176,9 @@ func (lp *subscriberLoop) await(began time.Time) {
 		if mayStillSettle && graceUntil.Before(next) {
 			next = graceUntil
 		}
+		if at := lp.keepLeases(now); !at.IsZero() && at.Before(next) {
+			next = at
+		}
 		if cancelNext, _ := lp.cancelReceives(now, began); cancelNext.Before(next) {
 			next = cancelNext
 		}
@@ -235,6 +238,7 @@ func (lp *subscriberLoop) closeSettler() {
 	s := lp.sub
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.hard), s.terms.Load().Margin)
 	defer cancel()
+	s.settler.extender.Close()
 	_, _ = s.settler.acks.Close(ctx) // report has reported each settle that failed
 	_, _ = s.settler.nacks.Close(ctx)
 	told, cancel := context.WithTimeout(context.Background(), callbackGrace)

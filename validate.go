@@ -220,3 +220,14 @@ func mismatch(what, name string, differences ...string) error {
 	}
 	return fmt.Errorf("%w: %s %q: %s", ErrMismatch, what, name, strings.Join(differences, "; "))
 }
+
+// MaxExtension is the longest time by which one call extends a lease.
+const MaxExtension = (1<<31 - 1) * time.Millisecond
+
+// checkExtension checks the time of an extension.
+func checkExtension(ackWait time.Duration) error {
+	if ackWait < time.Millisecond || ackWait > MaxExtension {
+		return fmt.Errorf("%w: the time is %v, must be at least 1ms and at most %v", ErrInvalidArgument, ackWait, MaxExtension)
+	}
+	return nil
+}

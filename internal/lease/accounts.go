@@ -4,8 +4,9 @@ package lease
 type account[N any] struct {
 	lease      *Lease
 	note       N
-	room       int // messages that the server still counts as leased
-	open       int // those of them whose settles have not ended
+	room       int                // messages that the server still counts as leased
+	open       int                // those of them whose settles have not ended
+	held       map[*Held]struct{} // those of them that Ledger.Overdue reports; nil for none
 	prev, next *account[N]
 }
 
@@ -13,6 +14,7 @@ type account[N any] struct {
 // a linked list, because every receive adds an account near the end and a settle may remove one from the middle.
 type accounts[N any] struct {
 	byLease     map[*Lease]*account[N]
+	holding     int // deliveries in held of all accounts
 	first, last *account[N]
 }
 
@@ -35,8 +37,16 @@ func (as *accounts[N]) add(a *account[N]) {
 	}
 }
 
+// free frees the room of one message of an account.
+func (as *accounts[N]) free(a *account[N]) {
+	if a.room--; a.room == 0 {
+		as.remove(a)
+	}
+}
+
 func (as *accounts[N]) remove(a *account[N]) {
 	delete(as.byLease, a.lease)
+	as.holding -= len(a.held)
 	if a.prev == nil {
 		as.first = a.next
 	} else {
@@ -48,4 +58,23 @@ func (as *accounts[N]) remove(a *account[N]) {
 		a.next.prev = a.prev
 	}
 	a.prev, a.next = nil, nil
+}
+
+// hold adds a delivery to those that Ledger.Overdue reports.
+func (as *accounts[N]) hold(a *account[N], h *Held) {
+	if a.held == nil {
+		a.held = map[*Held]struct{}{}
+	}
+	a.held[h] = struct{}{}
+	as.holding++
+}
+
+// release removes a delivery from those that Ledger.Overdue reports. It reports false if it is not among them.
+func (as *accounts[N]) release(a *account[N], h *Held) bool {
+	if _, held := a.held[h]; !held {
+		return false
+	}
+	delete(a.held, h)
+	as.holding--
+	return true
 }

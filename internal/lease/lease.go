@@ -1,7 +1,8 @@
 // Package lease counts the messages that a server has leased to this process.
 //
 // A [Lease] says how long the messages of one receive belong to the process. It does not change after it is made, so any
-// goroutine may read it. A lease that is extended becomes another Lease.
+// goroutine may read it. A lease that is extended becomes another Lease. A [Held] points to the current lease of a delivery,
+// and a [Work] is the context of work on it.
 //
 // A [Ledger] owns what a Subscriber counts: the messages that the server still counts as leased, and with them the room
 // for more; the delayed nacks; the dead letters that are being sent; and the settles that were not confirmed before a stop
@@ -74,6 +75,9 @@ func New(sent time.Time, waited time.Duration, arrived time.Time, atSend, atArri
 	return &Lease{Began: began, HandOverBy: handOverBy, Deadline: deadline, Until: arrived.Add(long.AckWait),
 		Margin: short.Margin, Parent: parent}
 }
+
+// Half returns when half of the time of the program is over.
+func (l *Lease) Half() time.Time { return l.Began.Add(l.Deadline.Sub(l.Began) / 2) }
 
 // Context returns a context that ends at the Deadline, or with Parent. It is the same at every call.
 func (l *Lease) Context() context.Context {

@@ -48,27 +48,34 @@ func (g *Ledger[N, H]) Add(l *Lease, n int, note N) {
 	g.accounts.add(&account[N]{lease: l, note: note, room: n, open: n})
 }
 
-// Settled records how settles have ended, given the lease of each. A settle that the server confirmed frees the room of its
-// message. After any other settle the server may still count the message as leased, and the room becomes free when the
-// lease is over.
-func (g *Ledger[N, H]) Settled(leases iter.Seq[*Lease], confirmed bool) {
+// Settled records how settles have ended, given for each the lease and the Held, which is nil for a delivery that has none. A
+// settle that the server confirmed frees the room of its message. After any other settle the server may still count the
+// message as leased, and the room becomes free when the lease is over. The sequence is read with the lock held: a lease
+// that it yields is not extended meanwhile.
+func (g *Ledger[N, H]) Settled(settles iter.Seq2[*Lease, *Held], confirmed bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var a *account[N] // of the last lease: equal ones come in runs
-	for l := range leases {
+	for l, h := range settles {
 		if a == nil || a.lease != l {
 			a = g.accounts.byLease[l]
+		}
+		if h != nil {
+			if h.ended {
+				continue // the lease is lost, and its room is free
+			}
+			h.ended = true
+			if a != nil {
+				g.accounts.release(a, h)
+			}
 		}
 		if a == nil || a.room == 0 {
 			continue // the lease is over, and its room is free
 		}
 		a.open--
-		if !confirmed {
-			continue
-		}
-		g.inFlight--
-		if a.room--; a.room == 0 {
-			g.accounts.remove(a)
+		if confirmed {
+			g.inFlight--
+			g.accounts.free(a)
 		}
 	}
 }
