@@ -53,3 +53,19 @@ func TestAHotKeyHoldsNoOthersUp(t *testing.T) {
 		require.Empty(f, keys)
 	})
 }
+
+// TestAReceiveReadsAtMostAnAnswerAtOnce leases a message whose key has more messages than fit into an answer, and damages the
+// last one. A receive that still has room answers before it reads so far.
+func TestAReceiveReadsAtMostAnAnswerAtOnce(t *testing.T) {
+	inBubble(t, Options{}, store.StreamOptions{}, func(f *fixture) {
+		const n = 2 * store.MaxAnswerBytes / largeRun
+		for i := range n {
+			f.sendData(f.stream, "hot", fmt.Sprint(strings.Repeat("x", largeRun), i))
+		}
+		damage(f, f.fs, fmt.Sprint("x", n-1))
+		keys, _ := f.receive(2)
+		require.Equal(f, []string{"hot"}, keys)
+		_, err := f.consumer.Receive(f.Context(), 1, nil)
+		require.ErrorIs(f, err, store.ErrDamaged, "the next one reads on, because no message is available")
+	})
+}
