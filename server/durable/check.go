@@ -14,10 +14,10 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/sequin-go/sequin/server/durable/internal/binary"
 	"github.com/sequin-go/sequin/server/durable/internal/keyindex"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
 	"github.com/sequin-go/sequin/server/durable/internal/vfs"
+	"github.com/sequin-go/sequin/server/internal/binary"
 )
 
 // Report says what Check or Repair has found in a directory.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"slices"
 
-	"github.com/sequin-go/sequin/server/durable/internal/binary"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
+	"github.com/sequin-go/sequin/server/internal/binary"
 )
 
 // Cleaning removes segments that no living message is in. When the dead bytes exceed the living ones and cleanSlack, it

@@ -3,9 +3,9 @@ package durable
 import (
 	"time"
 
-	"github.com/sequin-go/sequin/server/durable/internal/backlog"
-	"github.com/sequin-go/sequin/server/durable/internal/binary"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
+	"github.com/sequin-go/sequin/server/internal/backlog"
+	"github.com/sequin-go/sequin/server/internal/binary"
 	"github.com/sequin-go/sequin/server/internal/store"
 	"github.com/sequin-go/sequin/server/internal/waitqueue"
 )

@@ -14,9 +14,9 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/sequin-go/sequin/server/durable/internal/backlog"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
 	"github.com/sequin-go/sequin/server/durable/internal/vfs"
+	"github.com/sequin-go/sequin/server/internal/backlog"
 )
 
 // SyncPolicy says when a change is answered. The zero value is SyncAlways.

@@ -4,7 +4,7 @@ import (
 	"crypto/sha256"
 	"unsafe"
 
-	"github.com/sequin-go/sequin/server/durable/internal/backlog"
+	"github.com/sequin-go/sequin/server/internal/backlog"
 )
 
 // hash is a 128-bit hash that no one can make two texts for: keys are told apart by it alone.

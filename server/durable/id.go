@@ -3,7 +3,7 @@ package durable
 import (
 	"encoding/binary"
 
-	"github.com/sequin-go/sequin/server/durable/internal/backlog"
+	"github.com/sequin-go/sequin/server/internal/backlog"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sequin-go/sequin/server/durable/internal/backlog"
+	"github.com/sequin-go/sequin/server/internal/backlog"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 

@@ -3,7 +3,7 @@ package durable
 import (
 	"time"
 
-	"github.com/sequin-go/sequin/server/durable/internal/binary"
+	"github.com/sequin-go/sequin/server/internal/binary"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 

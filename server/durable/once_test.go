@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	wire "github.com/sequin-go/sequin/server/durable/internal/binary"
+	wire "github.com/sequin-go/sequin/server/internal/binary"
 )
 
 func successOf(n int, at time.Duration) success {

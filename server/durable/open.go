@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sequin-go/sequin/server/durable/internal/binary"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
+	"github.com/sequin-go/sequin/server/internal/binary"
 )
 
 // Open opens the store in a directory, which it makes with mode 0700 if there is none. It reads the newest snapshot and what

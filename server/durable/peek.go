@@ -4,7 +4,7 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/sequin-go/sequin/server/durable/internal/backlog"
+	"github.com/sequin-go/sequin/server/internal/backlog"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/sequin-go/sequin/server/durable/internal/backlog"
-	"github.com/sequin-go/sequin/server/durable/internal/binary"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
+	"github.com/sequin-go/sequin/server/internal/backlog"
+	"github.com/sequin-go/sequin/server/internal/binary"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 

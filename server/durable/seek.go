@@ -1,7 +1,7 @@
 package durable
 
 import (
-	"github.com/sequin-go/sequin/server/durable/internal/backlog"
+	"github.com/sequin-go/sequin/server/internal/backlog"
 )
 
 // seekStep is how many messages are read for keys that seek before a record says what was found.

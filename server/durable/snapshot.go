@@ -9,10 +9,10 @@ import (
 	"io"
 	"time"
 
-	"github.com/sequin-go/sequin/server/durable/internal/backlog"
-	wire "github.com/sequin-go/sequin/server/durable/internal/binary"
 	"github.com/sequin-go/sequin/server/durable/internal/keyindex"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
+	"github.com/sequin-go/sequin/server/internal/backlog"
+	wire "github.com/sequin-go/sequin/server/internal/binary"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 

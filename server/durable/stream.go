@@ -5,8 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sequin-go/sequin/server/durable/internal/binary"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
+	"github.com/sequin-go/sequin/server/internal/binary"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 

@@ -1,9 +1,9 @@
 package durable
 
 import (
-	"github.com/sequin-go/sequin/server/durable/internal/binary"
 	"github.com/sequin-go/sequin/server/durable/internal/keyindex"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
+	"github.com/sequin-go/sequin/server/internal/binary"
 )
 
 // readBelowSnapshot takes the messages of a record below the snapshot, to make the index of keys again. A later message of a

@@ -3,8 +3,8 @@ package durable
 import (
 	"context"
 
-	"github.com/sequin-go/sequin/server/durable/internal/backlog"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
+	"github.com/sequin-go/sequin/server/internal/backlog"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 

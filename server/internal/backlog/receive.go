@@ -3,7 +3,7 @@ package backlog
 import (
 	"slices"
 
-	"github.com/sequin-go/sequin/server/durable/internal/binary"
+	"github.com/sequin-go/sequin/server/internal/binary"
 )
 
 // Receive is what one receive decides. It is the body of a record.

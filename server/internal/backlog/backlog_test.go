@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	wire "github.com/sequin-go/sequin/server/durable/internal/binary"
+	wire "github.com/sequin-go/sequin/server/internal/binary"
 )
 
 // fakeStream is a stream of messages of one of a few keys.

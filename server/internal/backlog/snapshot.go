@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/sequin-go/sequin/server/durable/internal/binary"
+	"github.com/sequin-go/sequin/server/internal/binary"
 )
 
 // AppendTo appends the whole state, for a snapshot. Equal backlogs append equal bytes.

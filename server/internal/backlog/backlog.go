@@ -1,4 +1,5 @@
-// Package backlog holds what one consumer has not settled of a stream whose messages are on disk.
+// Package backlog holds what one consumer has not settled of a stream whose messages are elsewhere: on disk, or in a
+// database.
 //
 // A Backlog has read the stream up to Next. Of what it has read it keeps only the messages that are not settled: for each
 // key one head, which is on lease, delayed, or ready to be delivered, and the seqs of the later messages of the key, which wait for

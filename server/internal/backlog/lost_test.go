@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	wire "github.com/sequin-go/sequin/server/durable/internal/binary"
+	wire "github.com/sequin-go/sequin/server/internal/binary"
 )
 
 // losing runs f, and loses what it has recorded: the backlog afterwards is that of before, in the next opening.
