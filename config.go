@@ -100,7 +100,7 @@ type SubscriberConfig struct {
 	// Deliveries with a delayed nack do not count towards that number. 1 to 100,000, default 1,000.
 	MaxInFlight int
 	// Pollers is how many receives may run at once. One of them may wait in a long poll; the others run only while
-	// receives return as many messages as they ask for. 1 to 16, default 2.
+	// receives return as many messages as they ask for, and while their answers are not too slow. 1 to 16, default 2.
 	//
 	// Versions of one key come in order with any number. With 1, all deliveries come in the order in which the server
 	// delivers them: that of Seq, while none is redelivered. With more, two receives may be answered in either order, and

@@ -3,6 +3,7 @@ package sequin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -44,7 +45,7 @@ func (lp *subscriberLoop) startReceives(now time.Time) (next time.Time) {
 			return lp.startProbe(now, until)
 		}
 		switch {
-		case len(lp.receives) > 0 && (!lp.more || len(lp.receives) >= lp.sub.cfg.Pollers):
+		case len(lp.receives) > 0 && (!lp.more || len(lp.receives) >= lp.parallel.Size()):
 			return time.Time{} // an answer wakes the loop
 		case now.Before(lp.nextReceive):
 			return lp.nextReceive
@@ -215,8 +216,10 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 	late := lease.Past(now, f.lease.HandOverBy)
 	if late {
 		lp.window.Lost(now, a.request.asked, false) // the answer was too slow
+		lp.parallel.TooSlow(len(lp.receives))
 	} else {
 		lp.window.Arrived(now, len(a.deliveries))
+		lp.parallel.Arrived(now.Sub(f.lease.Began), f.lease.HandOverBy.Sub(f.lease.Began))
 	}
 	open, _ := lp.sub.breaker.Open()
 	if open {
@@ -366,6 +369,9 @@ func (lp *subscriberLoop) adapt(now time.Time, a answer, f requestFailure) {
 		if learned := lp.wait.Cut(now, a.request.wait, after); learned && after > a.request.wait/2 {
 			return
 		}
+	}
+	if cut && errors.Is(a.err, context.DeadlineExceeded) {
+		lp.parallel.TooSlow(len(lp.receives))
 	}
 	if page || cut || f.kind == kindUnreadable || f.kind == kindResponseTooLarge {
 		lp.window.Lost(now, a.request.asked, f.kind == kindResponseTooLarge || cut && began)

@@ -22,6 +22,7 @@ type subscriberLoop struct {
 	timer    *time.Timer
 	receives []*receiving // those that run
 	window   flow.Window
+	parallel flow.Parallel
 	wait     flow.Wait
 
 	prefetched []*fetched   // those with deliveries in the buffer, in its order
@@ -56,6 +57,7 @@ type subscriberLoop struct {
 func newSubscriberLoop(s *Subscriber) *subscriberLoop {
 	return &subscriberLoop{sub: s, answers: make(chan answer, s.cfg.Pollers), checks: make(chan check, 1), timer: time.NewTimer(0),
 		window:    flow.NewWindow(s.cfg.MaxInFlight, s.cfg.Pollers, MaxBatch, &s.times),
+		parallel:  flow.NewParallel(s.cfg.Pollers),
 		nextCheck: time.Now().Add(aboutAMinute())}
 }
 

@@ -1,8 +1,11 @@
 package sequin_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -48,6 +51,42 @@ func TestReceivesAskForLessUntilTheirAnswersGetThrough(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Each message alone arrives in time on a slow link, and those of all receives together do not.
+func TestLargeMessagesOfManyReceivesArriveOnASlowLink(t *testing.T) {
+	const n, size, rate = 60, 200_000, 100_000
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})
+		for i := range n {
+			w.send(t, fmt.Sprintf("orders.%d", i), strings.Repeat("x", size))
+		}
+		slow := slowLink(rate)
+		client := w.through(t, func(behind http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				resp, err := behind.RoundTrip(r)
+				if err != nil {
+					return nil, err
+				}
+				body, _ := io.ReadAll(resp.Body)
+				_ = resp.Body.Close()
+				resp.Body = io.NopCloser(bytes.NewReader(body))
+				if _, err := slow(r, string(body)); err != nil {
+					return nil, err
+				}
+				return resp, nil
+			})
+		})
+		sub := subscribe(t, client, sequin.SubscriberConfig{Pollers: 8})
+		began, seen := time.Now(), map[string]bool{}
+		for len(seen) < n {
+			d := next(t, sub, 10*time.Minute)
+			require.NoError(t, d.Ack())
+			seen[d.Key] = true
+		}
+		require.Less(t, time.Since(began), 15*time.Minute, "the link needs 2 minutes, and most of the rest is spent to find that out")
+		_ = sub.Close(endedCtx())
+	})
 }
 
 // The Subscriber learns the read time-out of a proxy that cuts a receive before the end of its WaitFor. Otherwise each
