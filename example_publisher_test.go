@@ -116,6 +116,28 @@ func ExamplePublisher_SendReceipt() {
 	// sent: <nil>
 }
 
+// SendAllSync returns when the server has stored all messages, or says which ones it has not.
+func ExamplePublisher_SendAllSync() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+	_, _ = client.EnsureStream(ctx, "orders", sequin.StreamOptions{})
+	pub, err := client.NewPublisher("orders", sequin.PublisherConfig{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer pub.Close(ctx)
+	err = pub.SendAllSync(ctx, []sequin.Message{{Key: "orders.1", Data: "4 apples"}, {Key: "two words", Data: "2 pears"}})
+	var left *sequin.UnsentError
+	if errors.As(err, &left) {
+		for _, f := range left.Failed {
+			fmt.Println(f.Message.Data, "was not sent:", errors.Is(f.Err, sequin.ErrInvalidKey))
+		}
+	}
+	// Output: 2 pears was not sent: true
+}
+
 // Messages that cannot be sent before the program ends are saved to a file and sent at the next start.
 func ExamplePublisher_Close_spool() {
 	dir, err := os.MkdirTemp("", "spool")

@@ -96,3 +96,56 @@ func TestAReceiptCostsNoAllocationOfItsOwn(t *testing.T) {
 		}
 	})
 }
+
+func TestSendAllSyncWaitsForTheResultOfEach(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{Linger: time.Hour})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal, Match: poisoned})
+		var messages []sequin.Message
+		for i := range 2_500 {
+			messages = append(messages, sequin.Message{Key: "k." + strconv.Itoa(i), Data: "fine"})
+		}
+		before, began := w.Count(sequintest.Send), time.Now()
+		require.NoError(t, pub.SendAllSync(w.ctx, messages))
+		require.Zero(t, time.Since(began), "it does not linger")
+		require.Len(t, w.stored(t, "orders"), len(messages))
+		require.LessOrEqual(t, w.Count(sequintest.Send)-before, 8, "a batch or two for each lane")
+		require.NoError(t, pub.SendAllSync(w.ctx, nil))
+
+		messages[7].Data, messages[9].Key = "poison", "two words"
+		err := pub.SendAllSync(w.ctx, messages)
+		var left *sequin.UnsentError
+		require.ErrorAs(t, err, &left)
+		require.ErrorIs(t, err, sequin.ErrValidation)
+		require.ErrorIs(t, err, sequin.ErrInvalidKey)
+		require.Empty(t, left.Unsent)
+		require.ElementsMatch(t, []sequin.Message{messages[7], messages[9]}, []sequin.Message{left.Failed[0].Message, left.Failed[1].Message})
+		require.NoError(t, pub.Close(w.ctx), "a failure is reported once")
+	})
+}
+
+func TestSendAllSyncSaysWhatIsNotKnownToBeSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sequintest.Config{}, sequin.Config{})
+		pub := w.orders(t, sequin.PublisherConfig{MaxBuffered: 2})
+		messages := []sequin.Message{{Key: "a"}, {Key: "b"}, {Key: "c"}}
+		w.Down()
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		err := pub.SendAllSync(ctx, messages)
+		var left *sequin.UnsentError
+		require.ErrorAs(t, err, &left)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, sequin.ErrUnreachable)
+		require.Equal(t, messages, left.Unsent, "two are in the buffer")
+		w.Up()
+		require.NoError(t, pub.Flush(w.ctx))
+		require.Len(t, w.stored(t, "orders"), 2, "what was accepted is still sent")
+
+		require.NoError(t, pub.Close(w.ctx))
+		err = pub.SendAllSync(w.ctx, messages)
+		require.ErrorIs(t, err, sequin.ErrClosed)
+		require.ErrorAs(t, err, &left)
+		require.Equal(t, messages, left.Unsent)
+	})
+}
