@@ -9,9 +9,10 @@ import (
 
 // PublisherConfig configures a Publisher. The zero value works. NewPublisher copies it.
 type PublisherConfig struct {
-	// Lanes is how many requests may be in flight at once, beside at most 8 that repeat what may be at fault. With 1, all
-	// messages keep their order. A key always uses the same lane, and a lane has one request in
-	// flight, so that the versions of a key keep their order. 1 to 64; default 4.
+	// Lanes is how many requests may be in flight at once, beside at most 8 that repeat what may be at fault. Where requests
+	// of single messages time out together, fewer are in flight at once. With 1, all messages keep their order. A key always
+	// uses the same lane, and a lane has one request in flight, so that the versions of a key keep their order. 1 to 64;
+	// default 4.
 	Lanes int
 	// MaxBatch is the most messages in a request. 1 to 1,000; default 1,000.
 	MaxBatch int
