@@ -188,7 +188,8 @@ type Change[T any] struct {
 type ChangeMetadata struct {
 	TableSchema string `json:"table_schema"`
 	TableName   string `json:"table_name"`
-	// CommitTimestamp is when the transaction was committed. CommitLSN is where, and CommitIdx counts its changes from 0.
+	// CommitTimestamp is when the transaction was committed; it is zero if the sink writes it in an unknown form. CommitLSN is
+	// where it was committed, and CommitIdx counts its changes from 0.
 	CommitTimestamp time.Time `json:"commit_timestamp"`
 	CommitLSN       int64     `json:"commit_lsn"`
 	CommitIdx       int       `json:"commit_idx"`
@@ -211,28 +212,27 @@ type SinkRef struct {
 // ErrNoBefore is returned by Change.Before for a row that did not exist before the change, or is not known.
 var ErrNoBefore = errors.New("sequin: the change has no row before it")
 
-// DecodeChange decodes the data of a delivery of a sink. T is the type of a row: its JSON has the columns by name. The error is
-// [Permanent], because the same data will never decode.
+// DecodeChange decodes the data of a delivery of a sink. T is the type of a row, which encoding/json decodes: its JSON has the
+// columns by name. The Metadata keeps Delivery.Data in memory. The error is [Permanent], because the same data will never
+// decode.
 func DecodeChange[T any](d Delivery) (Change[T], error) {
-	var c Change[T]
-	var in struct {
-		Action   Action
-		Record   json.RawMessage
-		Changes  map[string]json.RawMessage
-		Metadata ChangeMetadata
-	}
-	err := json.Unmarshal([]byte(d.Data), &in)
+	var record T
+	in, err := wire.DecodeChange(d.Data)
 	if err == nil {
-		err = errors.Join(wire.RequireField(in.Action != "", "action"), wire.RequireField(in.Record != nil, "record"))
-	}
-	if err == nil {
-		err = json.Unmarshal(in.Record, &c.Record)
+		err = json.Unmarshal(in.Record, &record)
 	}
 	if err != nil {
-		return Change[T]{}, Permanent(fmt.Errorf("sequin: decode the change of %q into %T: %w", clip(d.Key), c, err))
+		return Change[T]{}, Permanent(fmt.Errorf("sequin: decode the change of %q into %T: %w", clip(d.Key), record, err))
 	}
-	c.Action, c.Changes, c.Metadata, c.record = in.Action, in.Changes, in.Metadata, in.Record
-	return c, nil
+	return Change[T]{
+		Action: Action(in.Action), Record: record, Changes: in.Changes, record: in.Record,
+		Metadata: ChangeMetadata{
+			TableSchema: in.TableSchema, TableName: in.TableName, CommitTimestamp: in.CommitTimestamp, CommitLSN: in.CommitLSN,
+			CommitIdx: in.CommitIdx, IdempotencyKey: in.IdempotencyKey, RecordPKs: in.RecordPKs,
+			TransactionAnnotations: in.TransactionAnnotations, Enrichment: in.Enrichment, DatabaseName: in.DatabaseName,
+			Consumer: SinkRef{ID: in.SinkID, Name: in.SinkName, Annotations: in.SinkAnnotations},
+		},
+	}, nil
 }
 
 // Before returns the row before an update or a delete. It returns ErrNoBefore for other actions, and for an update without

@@ -80,10 +80,15 @@ func (s settings) consume(ctx context.Context, url string, n, _ int) (took time.
 	if err != nil {
 		return 0, err
 	}
+	return ackAll(ctx, began, sub, n, func(sequin.Delivery) error { return nil })
+}
+
+// ackAll handles and acks n messages of a Subscriber, and closes it. The time ends when the last ack is confirmed.
+func ackAll(ctx context.Context, began time.Time, sub *sequin.Subscriber, n int, handle func(sequin.Delivery) error) (took time.Duration, err error) {
 	defer func() { err = errors.Join(err, sub.Close(ctx)) }()
 	got := 0
 	for d := range sub.Deliveries() {
-		if err := d.Ack(); err != nil {
+		if err := errors.Join(handle(d), d.Ack()); err != nil {
 			return 0, err
 		}
 		if got++; got == n {

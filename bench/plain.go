@@ -80,7 +80,7 @@ func batchOf(size int) int { return min(1000, (1<<20)/(size+60)) }
 
 // consumePlain receives and acks n messages, one request after the other, with the largest number per receive.
 func consumePlain(ctx context.Context, url string, n, _ int) (time.Duration, error) {
-	return consumePlainBy(ctx, url, n, 1000)
+	return consumePlainBy(ctx, url+consumerOfStream, n, 1000)
 }
 
 // defaultAsk is the most that a receive of a Subscriber with the default config asks for: a third of MaxInFlight, rounded up.
@@ -89,9 +89,12 @@ const defaultAsk = 334
 
 // consumePlainSmall receives and acks as many per request as a Subscriber does by default. It shows what these requests cost.
 func consumePlainSmall(ctx context.Context, url string, n, _ int) (time.Duration, error) {
-	return consumePlainBy(ctx, url, n, defaultAsk)
+	return consumePlainBy(ctx, url+consumerOfStream, n, defaultAsk)
 }
 
+const consumerOfStream = "/api/streams/stream/consumers/consumer"
+
+// consumePlainBy receives and acks n messages of a consumer or a sink.
 func consumePlainBy(ctx context.Context, url string, n, batch int) (time.Duration, error) {
 	p := newPlain(url)
 	defer p.http.CloseIdleConnections()
@@ -103,10 +106,10 @@ func consumePlainBy(ctx context.Context, url string, n, batch int) (time.Duratio
 	receive := fmt.Appendf(nil, `{"batch_size":%d}`, batch)
 	began := time.Now()
 	for got := 0; got < n; got += batch {
-		if err := p.post(ctx, "/api/streams/stream/consumers/consumer/receive", receive); err != nil {
+		if err := p.post(ctx, "/receive", receive); err != nil {
 			return 0, err
 		}
-		if err := p.post(ctx, "/api/streams/stream/consumers/consumer/ack", acks); err != nil {
+		if err := p.post(ctx, "/ack", acks); err != nil {
 			return 0, err
 		}
 	}

@@ -61,7 +61,7 @@ func (c contender) rate(ctx context.Context, n, size int) (perSecond float64, er
 func contenders() []contender {
 	withStub := func(run func(context.Context, string, int, int) (time.Duration, error)) func(context.Context, int, int) (time.Duration, error) {
 		return func(ctx context.Context, n, size int) (time.Duration, error) {
-			url, stop, err := serve(stubOf(size))
+			url, stop, err := serve(stubOf(size, false))
 			if err != nil {
 				return 0, err
 			}
@@ -144,13 +144,22 @@ func measureRates(ctx context.Context, opts options, all *results) error {
 			}
 		}
 	})
-	cells := contenders()
-	all.Rates = nil
+	measured, err := measureCells(ctx, opts, sizes, contenders())
+	if err != nil {
+		return err
+	}
+	all.Rates = measured
+	all.printRates()
+	return nil
+}
+
+// measureCells measures contenders for each size.
+func measureCells(ctx context.Context, opts options, sizes []int, cells []contender) (all []rate, err error) {
 	for _, size := range sizes {
 		// One run before the clock starts warms up the code, the answers of the stubs and the buffers of the kernel.
 		for _, c := range cells {
 			if _, err := c.run(ctx, min(2000, opts.counts[size]), size); err != nil {
-				return fmt.Errorf("%s, %s, %s: %w", c.part, c.work, c.name, err)
+				return nil, fmt.Errorf("%s, %s, %s: %w", c.part, c.work, c.name, err)
 			}
 		}
 		perSecond := make([][]float64, len(cells))
@@ -159,32 +168,31 @@ func measureRates(ctx context.Context, opts options, all *results) error {
 			for i, c := range cells {
 				r, err := c.rate(ctx, opts.counts[size], size)
 				if err != nil {
-					return err
+					return nil, err
 				}
 				perSecond[i] = append(perSecond[i], r)
 			}
 		}
 		for i, c := range cells {
-			all.Rates = append(all.Rates, rate{Part: c.part, Work: c.work, Contender: c.name, Size: size, PerSecond: median(perSecond[i]), Rounds: perSecond[i]})
+			all = append(all, rate{Part: c.part, Work: c.work, Contender: c.name, Size: size, PerSecond: median(perSecond[i]), Rounds: perSecond[i]})
 		}
 	}
-	all.computeRatios()
-	all.printRates()
-	return nil
+	computeRatios(all)
+	return all, nil
 }
 
-// computeRatios computes OfLimit and OfPeer of all rates.
-func (r *results) computeRatios() {
+// computeRatios computes OfLimit and OfPeer of rates.
+func computeRatios(all []rate) {
 	find := func(part, work, name string, size int) float64 {
-		for _, x := range r.Rates {
+		for _, x := range all {
 			if x.Part == part && x.Work == work && x.Contender == name && x.Size == size {
 				return x.PerSecond
 			}
 		}
 		return 0
 	}
-	for i := range r.Rates {
-		x := &r.Rates[i]
+	for i := range all {
+		x := &all[i]
 		if limit := find(x.Part, x.Work, limitName, x.Size); limit > 0 {
 			x.OfLimit = x.PerSecond / limit
 		}

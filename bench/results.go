@@ -17,6 +17,7 @@ type results struct {
 	Machine  string
 	Rounds   int
 	Rates    []rate
+	Sinks    []rate
 	Latency  []latency
 	Axes     []axis
 	Knobs    []knob
@@ -27,7 +28,7 @@ type results struct {
 
 // rate is a cell of a table, in messages per second.
 type rate struct {
-	Part      string // client alone, or end to end with a server
+	Part      string // client alone, sinks, or end to end with a server
 	Work      string // publish, consume, end to end
 	Contender string
 	Size      int // bytes of a message's data

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
 )
 
 func TestMedianAndPercentile(t *testing.T) {
@@ -28,10 +30,26 @@ func TestRatiosAreOfTheSamePartWorkAndSize(t *testing.T) {
 		{Part: wholeName, Work: "publish", Contender: libraryName, Size: 100, PerSecond: 90},
 		{Part: wholeName, Work: "publish", Contender: peerName, Size: 100, PerSecond: 60},
 	}}
-	r.computeRatios()
+	computeRatios(r.Rates)
 	require.Equal(t, 0.75, r.Rates[1].OfLimit)
 	require.Zero(t, r.Rates[2].OfLimit, "there is nothing to compare it with")
 	require.Equal(t, 1.5, r.Rates[3].OfPeer)
+}
+
+func TestTheStubOfASinkDeliversChanges(t *testing.T) {
+	url, stop, err := serve(stubOf(100, true))
+	require.NoError(t, err)
+	defer stop()
+	client, err := newClient(url)
+	require.NoError(t, err)
+	defer client.Close()
+	got, err := client.ReceiveSink(t.Context(), "orders-sink", sequin.ReceiveOptions{BatchSize: 3})
+	require.NoError(t, err)
+	require.Len(t, got, 3)
+	change, err := sequin.DecodeChange[sinkRow](sequin.Delivery{Data: got[2].Data})
+	require.NoError(t, err)
+	require.Equal(t, sinkRow{2, "cus_2", 2, payload(40)}, change.Record)
+	require.NoError(t, decodeByStdlib(sequin.Delivery{Data: got[2].Data}))
 }
 
 func TestThousands(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 type stub struct {
 	delay time.Duration
 	size  int
+	sink  bool // it delivers changes of rows, and not messages
 
 	once    sync.Once
 	list    []byte    // the longest answer to a receive
@@ -28,11 +29,16 @@ type stub struct {
 	answers sync.Map  // batch size → a prepared answer to a receive
 }
 
-var stubs sync.Map // size → *stub
+var stubs sync.Map // stubKind → *stub
+
+type stubKind struct {
+	size int
+	sink bool
+}
 
 // stubOf returns the stub of a size. It is always the same one, so that its answers are made only once.
-func stubOf(size int) *stub {
-	s, _ := stubs.LoadOrStore(size, &stub{size: size})
+func stubOf(size int, sink bool) *stub {
+	s, _ := stubs.LoadOrStore(stubKind{size, sink}, &stub{size: size, sink: sink})
 	return s.(*stub)
 }
 
@@ -87,8 +93,12 @@ func (s *stub) messages(n int) []byte {
 		b.WriteString(`{"data":[`)
 		now := time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")
 		for i := range 1000 {
-			fmt.Fprintf(&b, `{"ack_id":%q,"deliver_count":1,"message":{"key":%q,"stream_id":%q,"data_hash":"5/bAEXdujbfNMwtUF0/Xb30CFrYSOHpf/PuB5vCRloM=","data":%q,"seq":%d,"inserted_at":%q,"updated_at":%q}}`,
-				uuid.NewString(), key(i), uuid.Nil, payload(s.size), i+1, now, now)
+			if s.sink {
+				writeChange(&b, i, s.size, now)
+			} else {
+				fmt.Fprintf(&b, `{"ack_id":%q,"deliver_count":1,"message":{"key":%q,"stream_id":%q,"data_hash":"5/bAEXdujbfNMwtUF0/Xb30CFrYSOHpf/PuB5vCRloM=","data":%q,"seq":%d,"inserted_at":%q,"updated_at":%q}}`,
+					uuid.NewString(), key(i), uuid.Nil, payload(s.size), i+1, now, now)
+			}
 			s.ends[i+1] = b.Len()
 			b.WriteByte(',')
 		}

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/sequin-go/sequin/internal/jscan"
 )
@@ -27,26 +28,29 @@ type ChangeDecoder struct {
 	m                  Change
 	ackID, data        []byte
 	schema, table, pks []byte // as parts of a key
-	text               []byte
 }
 
 // Decode reads one answer and calls Each for its messages. When it returns an error, Each may have been called for some of
 // them.
 func (d *ChangeDecoder) Decode(body []byte) error { return decodeList(&d.scan, body, d.element) }
 
-// element reads one element of the list.
+// element reads one element of the list. Here, as in change and metadata, members are first looked for in the order in which
+// Sequin writes them, which takes a fifth of the time, and then in any order.
 func (d *ChangeDecoder) element() error {
 	s := &d.scan
 	d.ackID, d.data, d.schema, d.table, d.pks = d.ackID[:0], nil, d.schema[:0], d.table[:0], d.pks[:0]
 	mark := s.Mark()
 	s.Object()
+	if s.Member(`"data":`) {
+		d.change()
+	}
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
-		switch {
-		case string(key) == "ack_id":
+		switch string(key) {
+		case "ack_id":
 			d.ackID = append(d.ackID, s.StringOrNull()...)
-		case string(key) == "data" && s.Kind() == jscan.Object:
+		case "data":
 			d.change()
-		case string(key) == "metadata" && s.Kind() == jscan.Object:
+		case "metadata":
 			d.metadata()
 		default:
 			s.Skip()
@@ -68,10 +72,15 @@ func (d *ChangeDecoder) element() error {
 // change reads the object "data".
 func (d *ChangeDecoder) change() {
 	s := &d.scan
+	if s.Kind() != jscan.Object {
+		s.Skip()
+		return
+	}
 	mark := s.Mark()
 	s.Object()
+	d.skip(`"record":`)
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
-		if string(key) == "metadata" && s.Kind() == jscan.Object {
+		if string(key) == "metadata" {
 			d.metadata()
 			continue
 		}
@@ -83,7 +92,20 @@ func (d *ChangeDecoder) change() {
 // metadata reads what the key is made of.
 func (d *ChangeDecoder) metadata() {
 	s := &d.scan
+	if s.Kind() != jscan.Object {
+		s.Skip()
+		return
+	}
 	s.Object()
+	d.skip(`"consumer":`)
+	if s.Member(`"table_name":`) {
+		d.table = appendToken(d.table[:0], s.StringOrNull())
+	}
+	d.skip(`"database":`, `"commit_idx":`, `"commit_lsn":`, `"commit_timestamp":`, `"idempotency_key":`)
+	if s.Member(`"table_schema":`) {
+		d.schema = appendToken(d.schema[:0], s.StringOrNull())
+	}
+	d.skip(`"transaction_annotations":`)
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
 		switch {
 		case string(key) == "table_schema":
@@ -91,31 +113,50 @@ func (d *ChangeDecoder) metadata() {
 		case string(key) == "table_name":
 			d.table = appendToken(d.table[:0], s.StringOrNull())
 		case string(key) == "record_pks" && s.Kind() == jscan.Array:
-			d.pks = d.pks[:0]
-			s.Array()
-			for s.Elem() {
-				value := s.Raw
-				if s.Kind() == jscan.String {
-					value = s.String
-				}
-				d.pks = appendToken(append(d.pks, '.'), value())
-			}
+			d.primaryKey()
 		default:
 			s.Skip()
 		}
 	}
 }
 
+// skip skips members that come next, in this order. Each is written with its quotes and the colon.
+func (d *ChangeDecoder) skip(members ...string) {
+	for _, m := range members {
+		if d.scan.Member(m) {
+			d.scan.Skip()
+		}
+	}
+}
+
+// primaryKey reads the array "record_pks".
+func (d *ChangeDecoder) primaryKey() {
+	s := &d.scan
+	d.pks = d.pks[:0]
+	s.Array()
+	for s.Elem() {
+		value := s.Raw
+		if s.Kind() == jscan.String {
+			value = s.String
+		}
+		d.pks = appendToken(append(d.pks, '.'), value())
+	}
+}
+
 // deliver calls Each.
 func (d *ChangeDecoder) deliver() {
-	d.text = append(d.text[:0], d.ackID...)
+	var text strings.Builder
+	text.Grow(len(d.ackID) + len(d.schema) + 1 + len(d.table) + len(d.pks) + len(d.data))
+	text.Write(d.ackID)
 	if len(d.schema) > 0 {
-		d.text = append(append(d.text, d.schema...), '.')
+		text.Write(d.schema)
+		text.WriteByte('.')
 	}
-	d.text = append(append(d.text, d.table...), d.pks...)
-	key := len(d.text)
-	d.text = append(d.text, d.data...)
-	all := string(d.text)
+	text.Write(d.table)
+	text.Write(d.pks)
+	key := text.Len()
+	text.Write(d.data)
+	all := text.String()
 	d.m = Change{AckID: all[:len(d.ackID)], Key: all[len(d.ackID):key], Data: all[key:]}
 	d.Each(&d.m)
 }
