@@ -65,6 +65,59 @@ func DecodeJSON[T any](d Delivery) (T, error) {
 	return v, nil
 }
 
+// Typed sends and handles messages whose data is the JSON of a T. It names the type and its key once:
+//
+//	var orders = sequin.Typed[Order]{Key: func(o Order) string { return "orders." + o.ID }}
+//
+// It is a small value. Its methods may be called concurrently, also by the goroutines of handlers.
+type Typed[T any] struct {
+	// Key returns the key of a value. Only Message and Send need it.
+	Key func(T) string
+}
+
+// Message returns the message of a value. Its errors are those of [EncodeJSON].
+func (t Typed[T]) Message(v T) (Message, error) {
+	if t.Key == nil {
+		return Message{}, fmt.Errorf("%w: Typed[%T].Key is nil", ErrInvalidConfig, v)
+	}
+	return EncodeJSON(t.Key(v), v)
+}
+
+// Send sends a value by pub. Its errors are those of Message and of [Publisher.SendMessage].
+func (t Typed[T]) Send(ctx context.Context, pub *Publisher, v T) error {
+	m, err := t.Message(v)
+	if err != nil {
+		return err
+	}
+	return pub.SendMessage(ctx, m)
+}
+
+// Handler returns a function for [Subscriber.Handle]. Data that is not the JSON of a T is an error that is [Permanent].
+func (t Typed[T]) Handler(handle func(ctx context.Context, v T, d Delivery) error) func(context.Context, Delivery) error {
+	return func(ctx context.Context, d Delivery) error {
+		v, err := DecodeJSON[T](d)
+		if err != nil {
+			return err
+		}
+		return handle(ctx, v, d)
+	}
+}
+
+// BatchHandler returns a function for [Subscriber.HandleBatch]. handle gets the value of each delivery. If the data of one is not
+// the JSON of a T, the batch fails with an error that is [Permanent], and HandleBatch then handles its deliveries alone.
+func (t Typed[T]) BatchHandler(handle func(ctx context.Context, vs []T, ds []Delivery) error) func(context.Context, []Delivery) error {
+	return func(ctx context.Context, ds []Delivery) error {
+		vs := make([]T, len(ds))
+		for i, d := range ds {
+			var err error
+			if vs[i], err = DecodeJSON[T](d); err != nil {
+				return err
+			}
+		}
+		return handle(ctx, vs, ds)
+	}
+}
+
 // Pipe calls transform for each delivery, sends the messages that it returns by pub, and acks the delivery once the server
 // has confirmed all of them. A delivery without messages is acked at once. A worker does not wait for the confirmation
 // before it reads the next delivery, and a slow lane of pub delays only the acks of deliveries with messages in that lane.
