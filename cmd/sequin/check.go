@@ -91,7 +91,7 @@ func mustHaveStore(dir string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return cli.NotFound("there is no directory %s", dir)
 	case err != nil:
-		return err
+		return cannot("read", dir, err)
 	case !info.IsDir():
 		return cli.NotFound("%s is not a directory", dir)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -237,22 +236,6 @@ func TestADirectoryWithoutFORMATIsRepaired(t *testing.T) {
 	require.Equal(t, cli.ExitOK, code, errors)
 	code, _, errors = runNow(clitest.Environment(), "check", fixed)
 	require.Equal(t, cli.ExitOK, code, errors)
-}
-
-// TestADirectoryOfAnotherUserIsReported cannot fail as the superuser, whom no mode keeps out.
-func TestADirectoryOfAnotherUserIsReported(t *testing.T) {
-	require.ErrorContains(t, cannot("check", "dir", fs.ErrPermission), ": run it as the user to whom the directory belongs")
-	if os.Geteuid() == 0 || runtime.GOOS == "windows" {
-		t.Skip("the mode of a directory keeps nobody out")
-	}
-	dir := stored(t)
-	require.NoError(t, os.Chmod(dir, 0))
-	defer os.Chmod(dir, 0o700)
-	for _, args := range [][]string{{"check", dir}, {"repair", dir, "--to", "new"}} {
-		code, _, errors := runNow(clitest.Environment(), args...)
-		require.Equal(t, cli.ExitFailed, code)
-		require.Contains(t, errors, ": run it as the user to whom the directory belongs")
-	}
 }
 
 func TestWhatIsNoDirectoryOfAStoreExitsWith3(t *testing.T) {
