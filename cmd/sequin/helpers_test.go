@@ -213,8 +213,15 @@ func startChild(t *testing.T, env []string, args ...string) *child {
 	t.Helper()
 	path, err := binary()
 	require.NoError(t, err)
-	c := &child{Cmd: exec.Command(path, args...)}
-	c.Env = append(os.Environ(), env...)
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), env...)
+	return startCommand(t, cmd)
+}
+
+// startCommand is startChild for a command that runs the program.
+func startCommand(t *testing.T, cmd *exec.Cmd) *child {
+	t.Helper()
+	c := &child{Cmd: cmd}
 	c.Stderr = &c.errors
 	out, err := c.StdoutPipe()
 	require.NoError(t, err)

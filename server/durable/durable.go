@@ -52,6 +52,8 @@ type Options struct {
 	// twice as much after many replacements. A send that would exceed it is refused as a send to a full stream is.
 	// Default 4 GiB.
 	MaxKeyBytes int64
+	// OpenSegments is how many segments stay open for reading at most; default 256. A store opens about 8 other files.
+	OpenSegments int
 	// Logger gets what an operator should know. Default: none.
 	Logger *slog.Logger
 
@@ -82,7 +84,7 @@ func (o Options) withDefaults() Options {
 
 func (o Options) log() seglog.Options {
 	return seglog.Options{
-		FS: o.FS, SegmentBytes: o.SegmentBytes, MinFree: o.MinFree, Logger: o.Logger,
+		FS: o.FS, SegmentBytes: o.SegmentBytes, MinFree: o.MinFree, OpenSegments: o.OpenSegments, Logger: o.Logger,
 		Policy: seglog.Policy{Every: o.Sync.every},
 	}
 }

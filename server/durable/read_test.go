@@ -1,11 +1,14 @@
 package durable
 
 import (
+	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
+	"github.com/sequin-go/sequin/server/durable/internal/vfs"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -41,4 +44,43 @@ func TestACopyOfWhatLivesElsewhereIsNotUsed(t *testing.T) {
 	require.EqualValues(t, at(3), k.index.At(1).Pos)
 	require.Len(t, k.live, 1)
 	require.Positive(t, k.live[3])
+}
+
+// counted counts the files that are open for reading.
+type counted struct {
+	vfs.FS
+	files atomic.Int32
+}
+
+func (c *counted) Open(name string) (vfs.File, error) {
+	f, err := c.FS.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	c.files.Add(1)
+	return countedFile{f, &c.files}, nil
+}
+
+type countedFile struct {
+	vfs.File
+	files *atomic.Int32
+}
+
+func (f countedFile) Close() error { f.files.Add(-1); return f.File.Close() }
+
+func TestAReadOfManySegmentsKeepsFewOpen(t *testing.T) {
+	inBubble(t, Options{SegmentBytes: 4 << 10}, store.StreamOptions{}, func(f *fixture) {
+		for i := range 600 {
+			require.NoError(f, f.send(fmt.Sprint(i)))
+		}
+		require.Greater(f, f.st.Info().Segments, 8)
+		require.NoError(f, f.st.Close())
+		files := &counted{FS: f.fs}
+		f.o.FS, f.o.OpenSegments = files, 3
+		f.st = open(f, "dir", f.o)
+		f.find()
+		before := files.files.Load()
+		require.Len(f, f.list(), 600)
+		require.EqualValues(f, 3, files.files.Load()-before)
+	})
 }

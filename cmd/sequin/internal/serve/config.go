@@ -30,6 +30,8 @@ type Config struct {
 
 	Logger *slog.Logger
 	Lookup func(string) (string, bool) // of an environment variable
+
+	descriptors descriptors // set by Run
 }
 
 // Signals are the signals that a server gets.

@@ -23,6 +23,9 @@ func listen(cfg *Config) (listener net.Listener, loopback bool, err error) {
 		_ = listener.Close()
 		return nil, false, fmt.Errorf("other machines can reach %s, and there is no token: give one with --token-file or $%s, listen on 127.0.0.1, or add --insecure", listener.Addr(), cli.TokenVariable)
 	}
+	if most := cfg.descriptors.accepted; most > 0 {
+		listener = newCappedListener(listener.(*net.TCPListener), most)
+	}
 	return listener, loopback, nil
 }
 

@@ -32,7 +32,10 @@ func Run(cfg Config, out io.Writer, signals Signals) error {
 
 func run(cfg Config, out io.Writer, signals Signals, open func(*Config) (*opened, error)) error {
 	r := &running{cfg: &cfg, served: make(chan error, 1)}
-	var err error
+	err := cfg.setDescriptors()
+	if err != nil {
+		return err
+	}
 	if r.keys, err = loadKeys(&cfg); err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func openStore(cfg *Config) (*opened, error) {
 	}
 	begin := time.Now()
 	st, err := durable.Open(dir, durable.Options{
-		Sync: durable.SyncEvery(cfg.SyncEvery), MinFree: cfg.MinFree, Logger: cfg.Logger,
+		Sync: durable.SyncEvery(cfg.SyncEvery), MinFree: cfg.MinFree, OpenSegments: cfg.descriptors.segments, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the data directory %s: %w%s", dir, err, adviceFor(err, dir))

@@ -60,6 +60,7 @@ type Options struct {
 	MinFree      int64         // bytes that Free wants on the volume; default the smaller of 1 GiB and 5 % of it; negative: 0
 	MaxQueued    int64         // bytes waiting to be written from which on WaitRoom waits; default 64 MiB
 	IdleMark     time.Duration // how long after the last record the log notes that all is synced; default 1 s
+	OpenSegments int           // how many are open for reading at most; default 256
 	ReadOnly     bool          // open for Replay and reads alone; writes nothing, not even the cut of a torn end
 	Logger       *slog.Logger  // default: discard
 }

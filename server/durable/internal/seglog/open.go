@@ -30,6 +30,7 @@ func (o Options) withDefaults() Options {
 	o.SegmentBytes = min(max(cmp.Or(o.SegmentBytes, defaultSegment), smallestSize), math.MaxInt32)
 	o.MaxQueued = cmp.Or(o.MaxQueued, defaultQueued)
 	o.IdleMark = cmp.Or(o.IdleMark, defaultMark)
+	o.OpenSegments = cmp.Or(o.OpenSegments, defaultOpenSegments)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -104,7 +105,7 @@ func (l *Log) hasRecords() bool {
 
 // load reads what is in the directory, and makes the parts of the log.
 func (l *Log) load() error {
-	l.segments = &segmentTable{fs: l.o.FS, path: l.path}
+	l.segments = &segmentTable{fs: l.o.FS, path: l.path, most: l.o.OpenSegments}
 	l.snapshots.writing = make(chan struct{}, 1)
 	files, err := l.o.FS.List(l.dir)
 	if err != nil {

@@ -235,27 +235,31 @@ func requireStored(t *testing.T, fs *crashfs.FS, stored [][]Pos, total int) {
 
 // A log has any number of segments, of which some are open for reading.
 func TestReadsOpenASegmentsFileAgain(t *testing.T) {
-	l, _ := started(t, small(crashfs.New()))
-	var pos []Pos
-	for n := range uint32(3 * maxOpen) {
-		pos = append(pos, appendNumber(l, n))
-		l.Append(0, 0, make([]byte, smallestSize)) // a segment for itself
-	}
-	require.NoError(t, l.Sync(context.Background()))
-	var readers sync.WaitGroup
-	for range 2 {
-		readers.Go(func() {
-			r := l.NewReader()
-			for range 2 {
-				for n, p := range pos {
-					rec, err := r.Read(p)
-					require.NoError(t, err)
-					require.Equal(t, numbered(uint32(n)), rec.Body)
+	for set, most := range map[int]int{0: defaultOpenSegments, 5: 5} {
+		o := small(crashfs.New())
+		o.OpenSegments = set
+		l, _ := started(t, o)
+		var pos []Pos
+		for n := range uint32(3 * most) {
+			pos = append(pos, appendNumber(l, n))
+			l.Append(0, 0, make([]byte, smallestSize)) // a segment for itself
+		}
+		require.NoError(t, l.Sync(context.Background()))
+		var readers sync.WaitGroup
+		for range 2 {
+			readers.Go(func() {
+				r := l.NewReader()
+				for range 2 {
+					for n, p := range pos {
+						rec, err := r.Read(p)
+						require.NoError(t, err)
+						require.Equal(t, numbered(uint32(n)), rec.Body)
+					}
 				}
-			}
-		})
+			})
+		}
+		readers.Wait()
+		require.Len(t, l.segments.open, most)
+		require.NoError(t, l.Close())
 	}
-	readers.Wait()
-	require.Len(t, l.segments.open, maxOpen)
-	require.NoError(t, l.Close())
 }

@@ -27,14 +27,14 @@ type segment struct {
 	file vfs.File // for reading; nil until it is needed
 }
 
-// maxOpen is how many segments are open for reading at most: 16 GiB of the default size, and a quarter of the 1,024 files
-// that a process often may open.
-const maxOpen = 256
+// defaultOpenSegments are 16 GiB of the default size, and a quarter of the 1,024 files that a process often may open.
+const defaultOpenSegments = 256
 
 // segmentTable knows the segments in the order of their numbers. This file takes its lock.
 type segmentTable struct {
 	fs   vfs.FS
 	path func(name string) string
+	most int // segments that are open for reading
 
 	mu   sync.RWMutex
 	list []*segment
@@ -98,7 +98,7 @@ func (t *segmentTable) find(number uint32) (segment, error) {
 			return segment{}, err
 		}
 		s.file = f
-		if t.open = append(t.open, s); len(t.open) > maxOpen {
+		if t.open = append(t.open, s); len(t.open) > t.most {
 			t.open[0].close() // a read that runs is repeated
 			t.open = slices.Delete(t.open, 0, 1)
 		}
