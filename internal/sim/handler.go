@@ -11,6 +11,9 @@ import (
 // errFailed is the error of a handler that fails.
 var errFailed = errors.New("the handler fails")
 
+// handling lets a handler work up to the deadline of its delivery, and no longer: the checks know no extended leases.
+const handling = time.Nanosecond
+
 // handleAll runs Subscriber.Handle or HandleBatch until the Subscriber stops.
 func (w *worker) handleAll() {
 	onError := func(d sequin.Delivery, err error) {
@@ -18,10 +21,10 @@ func (w *worker) handleAll() {
 	}
 	var err error
 	if w.plan.Batch > 0 {
-		cfg := sequin.BatchHandlerConfig{Size: w.plan.Batch, Workers: w.plan.Readers, BackoffMax: 5 * time.Second, OnError: onError}
+		cfg := sequin.BatchHandlerConfig{Size: w.plan.Batch, Workers: w.plan.Readers, BackoffMax: 5 * time.Second, MaxHandling: handling, OnError: onError}
 		err = w.sub.HandleBatch(w.ctx, cfg, func(_ context.Context, batch []sequin.Delivery) error { return w.handle(batch) })
 	} else {
-		cfg := sequin.HandlerConfig{Workers: w.plan.Readers, BackoffMax: 5 * time.Second, OnError: onError}
+		cfg := sequin.HandlerConfig{Workers: w.plan.Readers, BackoffMax: 5 * time.Second, MaxHandling: handling, OnError: onError}
 		err = w.sub.Handle(w.ctx, cfg, func(_ context.Context, d sequin.Delivery) error { return w.handle([]sequin.Delivery{d}) })
 	}
 	w.checkHandleError(err)
