@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -53,44 +52,13 @@ func ParseRights(text string) (r Rights, ok bool) {
 	return r, true
 }
 
-// needs returns the rights of which a request of that shape needs one. A path without a route needs none.
-func needs(shape string) Rights {
-	switch shape {
-	case "GET api/streams", "GET api/streams/*/consumers",
-		"GET api/streams/*/messages", "GET api/streams/*/messages/*", "GET api/streams/*/messages/*/consumer_info":
-		return CanRead
-	case "POST api/streams/*/messages":
-		return CanSend
-	case "GET api/streams/*/consumers/*/messages":
-		return CanRead | CanConsume
-	case "GET api/streams/*/consumers/*/receive", "POST api/streams/*/consumers/*/receive",
-		"POST api/streams/*/consumers/*/ack", "POST api/streams/*/consumers/*/nack",
-		"POST api/streams/*/consumers/*/extend",
-		"GET api/sequin_streams/*/receive", "POST api/sequin_streams/*/receive",
-		"POST api/sequin_streams/*/ack", "POST api/sequin_streams/*/nack",
-		"GET api/http_pull_consumers/*/receive", "POST api/http_pull_consumers/*/receive",
-		"POST api/http_pull_consumers/*/ack", "POST api/http_pull_consumers/*/nack":
-		return CanConsume
-	case "GET api/streams/*", "GET api/streams/*/consumers/*", "GET api/sinks/*", homeShape:
-		return AllRights
-	}
-	if isRoute(shape) || slices.Contains(extensionShapes, shape) || slices.Contains(sinkShapes, shape) {
-		return CanAdmin // all others change something; so does a new route until it is listed here
-	}
-	return AllRights
-}
-
-// mayNot returns the answer to a request whose token lacks the right for it, or nil.
-func (c *call) mayNot(shape []byte) error {
-	if c.rights == AllRights {
-		return nil
-	}
-	needed := needs(string(shape))
-	if c.rights&needed != 0 {
+// mayNot returns the answer to a request whose token lacks the right for its route, or nil.
+func (c *call) mayNot(f found) error {
+	if c.rights&f.needs != 0 {
 		return nil
 	}
 	return forbidden("Forbidden: this token has the rights " + c.rights.String() + ", and the request needs " +
-		strings.ReplaceAll(needed.String(), ",", " or "))
+		strings.ReplaceAll(f.needs.String(), ",", " or "))
 }
 
 // rightsOf returns the rights of the request's token; 0 for one that is not known, or none.

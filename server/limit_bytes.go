@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"strings"
 	"sync/atomic"
 )
 
@@ -37,19 +36,12 @@ func (c *call) hold(n int) error {
 	case more <= 0:
 	case c.srv.inFlight.take(more):
 		c.held += more
-	case c.settles() && c.srv.forSettles.take(more):
+	case c.find().effect == settles && c.srv.forSettles.take(more):
 		c.heldForSettle += more
 	default:
 		return errTooBusy
 	}
 	return nil
-}
-
-// settles reports whether the request is an ack, a nack or an extension. In the 2024 server's dialect bodies are read before the route is
-// known.
-func (c *call) settles() bool {
-	path := strings.TrimRight(c.r.URL.Path, "/")
-	return strings.HasSuffix(path, "/ack") || strings.HasSuffix(path, "/nack") || strings.HasSuffix(path, "/extend")
 }
 
 // holdAnswer makes the request take as much of the budget as n bytes of its answer need. It never refuses: the messages of the

@@ -35,13 +35,6 @@ func (s *Server) Load() Load {
 // otherRoute is the Route of a request of no route.
 const otherRoute = "other"
 
-// setRoute notes the route of the request, if somebody asks for it.
-func (c *call) setRoute(shape []byte) {
-	if c.srv.onRequest != nil {
-		c.answered.Route = string(shape)
-	}
-}
-
 // observe reports the request after its answer.
 func (c *call) observe() {
 	if c.srv.onRequest == nil {

@@ -3,26 +3,7 @@ package server
 import (
 	"io"
 	"net/http"
-	"slices"
 )
-
-// shapes are the routes of the 2024 server. With extensionShapes they are the cases of the switch in route.
-var shapes = []string{
-	"GET api/streams", "POST api/streams", "GET api/streams/*", "PUT api/streams/*", "PATCH api/streams/*", "DELETE api/streams/*",
-	"POST api/streams/*/messages", "GET api/streams/*/messages", "GET api/streams/*/messages/*", "GET api/streams/*/messages/*/consumer_info",
-	"GET api/streams/*/consumers", "POST api/streams/*/consumers", "GET api/streams/*/consumers/*", "PUT api/streams/*/consumers/*",
-	"PATCH api/streams/*/consumers/*", "DELETE api/streams/*/consumers/*", "GET api/streams/*/consumers/*/receive",
-	"POST api/streams/*/consumers/*/receive", "POST api/streams/*/consumers/*/ack", "POST api/streams/*/consumers/*/nack",
-	"GET api/streams/*/consumers/*/messages",
-}
-
-// extensionShapes are the routes of extensions, which the 2024 server does not have.
-var extensionShapes = []string{"POST api/streams/*/consumers/*/extend"}
-
-// homeShape is the shape of the page of the 2024 server.
-const homeShape = "GET "
-
-func isRoute(shape string) bool { return slices.Contains(shapes, shape) }
 
 // noRoute refuses a request of no route. The 2024 server reads its body first.
 func (c *call) noRoute() error {

@@ -18,13 +18,14 @@ func forbidden(summary string) *failure {
 }
 
 // refusal returns the answer to a request that must not reach the API, or nil.
-func (s *Server) refusal(r *http.Request) *failure {
+func (c *call) refusal() *failure {
+	s, r := c.srv, c.r
 	switch {
 	case s.loopbackOnly && !isLoopbackHost(r.Host):
 		return errForeignHost
 	case s.loopbackOnly && wasForwarded(r.Header):
 		return errForwarded
-	case changes(r) && isCrossSite(r) && !s.cors.allows(r.Header.Get("Origin")):
+	case isCrossSite(r) && c.changes() && !s.cors.allows(r.Header.Get("Origin")):
 		return errCrossSite
 	}
 	return nil
@@ -55,11 +56,11 @@ func wasForwarded(h http.Header) bool {
 	return false
 }
 
-// changes reports whether a request changes something. A receive does, also with GET: it leases messages.
-func changes(r *http.Request) bool {
-	switch r.Method {
+// changes reports whether the request changes something. A receive does, also with GET: it leases messages.
+func (c *call) changes() bool {
+	switch c.r.Method {
 	case http.MethodGet, http.MethodHead:
-		return strings.HasSuffix(strings.TrimRight(r.URL.Path, "/"), "/receive")
+		return c.find().effect == leases
 	case http.MethodOptions:
 		return false
 	}

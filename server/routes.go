@@ -3,81 +3,78 @@ package server
 import (
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 )
 
-// route finds the handler of the request and runs it. This switch lists every route of streams, and
-// sinkShapes those of sinks; a "*" is a name or an id. It is a switch and not a table of functions because a call through a
-// function value would allocate the call on the heap.
+// route finds the handler of the request and runs it. It is a switch and not a column of functions in the table because a call
+// through a function value would allocate the call on the heap.
 func (c *call) route() error {
-	var buf [128]byte
-	shape := c.appendShape(buf[:0])
-	if err := c.enter(shape); err != nil {
+	f := c.find()
+	if err := c.enter(f); err != nil {
 		return err
 	}
-	switch string(shape) {
-	case homeShape:
+	switch f.op {
+	case opHomePage:
 		if c.srv.dialect.plug {
 			return c.homePage()
 		}
 
-	case "GET api/streams":
+	case opListStreams:
 		return c.listStreams()
-	case "POST api/streams":
+	case opCreateStream:
 		return c.createStream()
-	case "GET api/streams/*":
+	case opGetStream:
 		return c.getStream()
-	case "PUT api/streams/*", "PATCH api/streams/*":
+	case opUpdateStream:
 		return c.updateStream()
-	case "DELETE api/streams/*":
+	case opDeleteStream:
 		return c.deleteStream()
 
-	case "POST api/streams/*/messages":
+	case opSend:
 		return c.send()
-	case "GET api/streams/*/messages":
+	case opListMessages:
 		return c.listMessages()
-	case "GET api/streams/*/messages/*":
+	case opGetMessage:
 		return c.getMessage()
-	case "GET api/streams/*/messages/*/consumer_info":
+	case opMessageInfo:
 		return c.messageInfo()
 
-	case "GET api/streams/*/consumers":
+	case opListConsumers:
 		return c.listConsumers()
-	case "POST api/streams/*/consumers":
+	case opCreateConsumer:
 		return c.createConsumer()
-	case "GET api/streams/*/consumers/*":
+	case opGetConsumer:
 		return c.getConsumer()
-	case "PUT api/streams/*/consumers/*", "PATCH api/streams/*/consumers/*":
+	case opUpdateConsumer:
 		return c.updateConsumer()
-	case "DELETE api/streams/*/consumers/*":
+	case opDeleteConsumer:
 		return c.deleteConsumer()
 
-	case "GET api/streams/*/consumers/*/receive", "POST api/streams/*/consumers/*/receive":
+	case opReceive:
 		return c.receive()
-	case "POST api/streams/*/consumers/*/ack":
+	case opAck:
 		return c.ack()
-	case "POST api/streams/*/consumers/*/nack":
+	case opNack:
 		return c.nack()
-	case "POST api/streams/*/consumers/*/extend":
+	case opExtend:
 		return c.extend()
-	case "GET api/streams/*/consumers/*/messages":
+	case opPeek:
 		return c.peek()
 	}
-	if slices.Contains(sinkShapes, string(shape)) && c.isSinkCall() {
-		return c.routeSink(string(shape))
+	if f.api == sinksAPI && c.isSinkCall() {
+		return c.routeSink(f.op)
 	}
 	c.answered.Route = otherRoute
 	return c.noRoute()
 }
 
 // enter refuses a request before its handler runs.
-func (c *call) enter(shape []byte) error {
-	if c.srv.dialect.plug && !c.acceptable() && isRoute(string(shape)) {
+func (c *call) enter(f found) error {
+	if c.srv.dialect.plug && !c.acceptable() && f.op != noOperation && f.api == streamsAPI {
 		return errUnacceptable
 	}
-	c.setRoute(shape)
-	return c.mayNot(shape)
+	c.answered.Route = f.shape
+	return c.mayNot(f)
 }
 
 // The indexes of the elements of a path that are names or ids.

@@ -49,7 +49,7 @@ func (c *call) dispatch(running bool) error {
 	case isSurplus(c.r):
 		return errSurplus
 	}
-	if refused := s.refusal(c.r); refused != nil {
+	if refused := c.refusal(); refused != nil {
 		return refused
 	}
 	if c.isPreflight() {

@@ -26,15 +26,6 @@ var (
 	errSinkStatus     = refusedField("status", "is invalid")
 )
 
-// sinkShapes are the routes of the API of sinks.
-var sinkShapes = []string{
-	"GET api/sequin_streams/*/receive", "POST api/sequin_streams/*/receive",
-	"POST api/sequin_streams/*/ack", "POST api/sequin_streams/*/nack",
-	"GET api/http_pull_consumers/*/receive", "POST api/http_pull_consumers/*/receive",
-	"POST api/http_pull_consumers/*/ack", "POST api/http_pull_consumers/*/nack",
-	"GET api/sinks/*", "PATCH api/sinks/*",
-}
-
 // sinkPrefixes are the paths of the API of sinks.
 var sinkPrefixes = []string{"api/sequin_streams/", "api/http_pull_consumers/", "api/sinks/"}
 
@@ -67,7 +58,7 @@ func (c *call) unauthorized() error {
 }
 
 // routeSink runs the handler of a request of the API of sinks.
-func (c *call) routeSink(shape string) error {
+func (c *call) routeSink(op operation) error {
 	header := c.r.Header.Get("Accept")
 	if accepts(header, header != "", jsonFormat) == noFormat {
 		return errUnacceptable
@@ -76,13 +67,12 @@ func (c *call) routeSink(shape string) error {
 	if found == nil {
 		return errNoConsumer
 	}
-	method, operation, _ := strings.Cut(shape, " ")
-	switch operation = operation[strings.LastIndexByte(operation, '/')+1:]; {
-	case operation == "receive":
+	switch op {
+	case opReceiveSink:
 		return c.receiveSink(found)
-	case operation == "ack", operation == "nack":
-		return c.settleSink(found, operation == "ack")
-	case method == http.MethodGet:
+	case opAckSink, opNackSink:
+		return c.settleSink(found, op == opAckSink)
+	case opGetSink:
 		return c.sinkInfo(found, false)
 	}
 	return c.updateSink(found)
