@@ -16,7 +16,7 @@ import (
 // Cases returns all cases. They do not depend on one another. Some wait until a lease of a second ends.
 func Cases() []Case {
 	var all []Case
-	for _, group := range [][]sessionCase{streamCases, messageCases, receiveCases} {
+	for _, group := range [][]sessionCase{streamCases, messageCases, receiveCases, extensionCases} {
 		for _, c := range group {
 			all = append(all, Case{c.name, func(t *testing.T, target Target) { c.run(newSession(t, target)) }})
 		}

@@ -12,15 +12,17 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// TestTheEmbeddedServerConforms runs every case in both modes, in virtual time.
+// TestTheEmbeddedServerConforms runs every case in both modes, and without the extensions, in virtual time.
 func TestTheEmbeddedServerConforms(t *testing.T) {
-	for _, mode := range []server.Compat{server.Documented, server.Aug2024} {
-		t.Run(mode.String(), func(t *testing.T) {
+	for name, cfg := range map[string]sequintest.Config{
+		"documented": {}, "aug2024": {Compat: server.Aug2024}, "without extensions": {WithoutExtensions: server.Extensions()},
+	} {
+		t.Run(name, func(t *testing.T) {
 			for _, c := range conformance.Cases() {
 				t.Run(c.Name, func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
-						srv := sequintest.NewServer(t, sequintest.Config{Compat: mode})
-						c.Run(t, conformance.Target{URL: srv.URL, Client: srv.Client(), Mode: mode})
+						srv := sequintest.NewServer(t, cfg)
+						c.Run(t, conformance.Target{URL: srv.URL, Client: srv.Client(), Mode: cfg.Compat})
 					})
 				})
 			}
