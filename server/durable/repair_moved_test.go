@@ -53,3 +53,71 @@ func TestARepairListsWhatCleaningHadMoved(t *testing.T) {
 		}
 	})
 }
+
+// TestTheMiddleOfABatchMayLiveInItsCopyAlone cleans a segment with a batch that is copied in three records, loses the first and the
+// last of them, and cleans the segment of the batch again after the repair. A message before the batch is lost, too, so that the
+// batch is divided at other messages then.
+func TestTheMiddleOfABatchMayLiveInItsCopyAlone(t *testing.T) {
+	for name, so := range map[string]store.StreamOptions{"appending": {}, "one message per key": {OneMessagePerKey: true}} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, Options{SegmentBytes: 1 << 20, CleanSlack: 1 << 40}, so, func(f *fixture) {
+				const n = 50
+				first := incompressible(n, 100<<10)
+				f.sendData(f.stream, "first", first)
+				var batch []store.Message
+				for i := range n {
+					batch = append(batch, store.Message{Key: fmt.Sprint(i), Data: incompressible(uint64(i), 14<<10)})
+				}
+				_, err := f.stream.Send(f.Context(), store.Once{}, batch)
+				require.NoError(f, err)
+				want := listed(t, f.stream)
+				other, err := f.st.CreateStream(f.Context(), store.StreamOptions{Name: "other"})
+				require.NoError(f, err)
+				for len(f.st.log.Segments()) == 1 {
+					f.sendData(other, "key", strings.Repeat("y", 100<<10))
+				}
+				moveFirst := func() { require.NoError(f, f.st.keeper.move(f.Context(), f.st.log.Segments()[0])) }
+				moveFirst()
+				require.NoError(f, f.st.Close())
+				damage(f, f.fs, first[:100])                 // itself, and with the first copy
+				damageIn(f, "00000002.seg", batch[n-1].Data) // the last copy
+				report, err := repair(f.Context(), "dir", "new", f.fs)
+				require.NoError(f, err)
+				require.Len(f, report.Faults, 3)
+				require.Equal(f, []SeqRange{{1, 1}}, report.Streams[0].Lost)
+				delete(want, 1)
+				f.st = open(f, "new", f.o)
+				f.find()
+				require.Equal(f, want, listed(t, f.stream))
+				for range 2 {
+					moveFirst()
+					require.Equal(f, want, listed(t, f.stream))
+				}
+				kill(f, f.st)
+				f.st = open(f, "new", f.o)
+				f.find()
+				require.Equal(f, want, listed(t, f.stream))
+			})
+		})
+	}
+}
+
+// damageIn changes a byte of the text in a segment.
+func damageIn(f *fixture, segment, text string) {
+	f.fs.Edit("dir/"+segment, func(b []byte) []byte {
+		at := strings.Index(string(b), text)
+		require.Positive(f, at)
+		b[at]++
+		return b
+	})
+}
+
+// incompressible returns text that is the same for the same seed.
+func incompressible(seed uint64, size int) string {
+	b := make([]byte, size)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for i := range b {
+		b[i] = byte('!' + random.IntN(90))
+	}
+	return string(b)
+}
