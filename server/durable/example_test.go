@@ -1,7 +1,9 @@
 package durable_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net/http/httptest"
@@ -61,4 +63,66 @@ func ExampleOpen() {
 	// orders.1 4 apples
 	// <nil>
 	// 0 faults <nil>
+}
+
+// A disk has changed a byte of a message. The store does not open any more, and Repair saves the rest into another directory.
+func ExampleRepair() {
+	temporary, err := os.MkdirTemp("", "sequin")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(temporary)
+	dir, repaired := filepath.Join(temporary, "data"), filepath.Join(temporary, "repaired")
+	if err := sendTo(dir, "4 apples", "2 pears", "1 plum"); err != nil {
+		log.Fatal(err)
+	}
+	segment := filepath.Join(dir, "00000001.seg")
+	b, err := os.ReadFile(segment)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := os.WriteFile(segment, bytes.Replace(b, []byte("2 pears"), []byte("9 pears"), 1), 0o600); err != nil {
+		log.Fatal(err)
+	}
+
+	_, err = durable.Open(dir, durable.Options{})
+	fmt.Println("damaged:", errors.Is(err, durable.ErrDamaged))
+	report, err := durable.Repair(context.Background(), dir, repaired)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, s := range report.Streams {
+		fmt.Println(s.Name, "has", s.Messages, "messages and has lost", s.Lost)
+	}
+	report, err = durable.Check(context.Background(), repaired)
+	fmt.Println(len(report.Faults), "faults", err)
+	// Output:
+	// damaged: true
+	// orders has 2 messages and has lost [{2 2}]
+	// 0 faults <nil>
+}
+
+// sendTo sends messages to the stream orders of a store in a directory, which it creates.
+func sendTo(dir string, data ...string) error {
+	store, err := durable.Open(dir, durable.Options{})
+	if err != nil {
+		return err
+	}
+	srv := server.New(server.Config{Store: store})
+	web := httptest.NewServer(srv)
+	defer func() { srv.Close(); web.Close() }()
+	client, err := sequin.NewClient(sequin.Config{BaseURL: web.URL})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if _, err := client.CreateStream(context.Background(), "orders", sequin.StreamOptions{}); err != nil {
+		return err
+	}
+	for i, d := range data {
+		if _, err := client.SendMessage(context.Background(), "orders", fmt.Sprint("orders.", i), d); err != nil {
+			return err
+		}
+	}
+	return store.Close()
 }
