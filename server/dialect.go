@@ -66,9 +66,7 @@ type dialect struct {
 	headReceives     bool                        // a HEAD of a receive leases messages
 	longPoll         bool                        // wait_for is supported
 	waitedHeader     bool                        // an answer has Sequin-Waited-Ms
-	deliverCount     bool                        // a delivery has deliver_count
 	returnUnsent     bool                        // messages that could not be written to the client are returned
-	undeliveredNacks bool                        // "undelivered" of a nack is read
 	readLimit        func(v any) (int, error)    // reads the limit of a list
 	readPattern      func(v any) (string, error) // reads the key_pattern of a list
 }
@@ -112,9 +110,7 @@ func newDialect(c Compat) dialect {
 		headReceives:     pick(c, false, true),
 		longPoll:         pick(c, true, false),
 		waitedHeader:     pick(c, true, false),
-		deliverCount:     pick(c, true, false),
 		returnUnsent:     pick(c, true, false),
-		undeliveredNacks: pick(c, true, false),
 		readLimit:        pick(c, readLimit, plugLimit),
 		readPattern:      pick(c, readPattern, plugPattern),
 	}

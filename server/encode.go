@@ -18,7 +18,7 @@ const microsLayout = "2006-01-02T15:04:05.000000Z"
 // here.
 type encoder struct {
 	buf          []byte
-	deliverCount bool // deliveries have deliver_count
+	counts bool // deliveries have deliver_count and expired_count
 
 	scratch []byte
 
@@ -50,9 +50,13 @@ func (e *encoder) deliveries(streamID string, all []store.Delivery) {
 		}
 		e.raw(`{"ack_id":"`)
 		e.buf = d.ID.Append(e.buf)
-		if e.deliverCount {
+		if e.counts {
 			e.raw(`","deliver_count":`)
 			e.buf = strconv.AppendInt(e.buf, int64(d.Count), 10)
+			if d.Expired > 0 {
+				e.raw(`,"expired_count":`)
+				e.buf = strconv.AppendInt(e.buf, int64(d.Expired), 10)
+			}
 			e.raw(`,"message":`)
 		} else {
 			e.raw(`","message":`)

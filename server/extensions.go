@@ -17,12 +17,14 @@ const (
 	nackDelay = "nack-delay"
 	// extendLeases says that the route extend exists.
 	extendLeases = "extend"
+	// attempts says that deliveries have deliver_count and expired_count, and that "undelivered" of a nack is read.
+	attempts = "attempts"
 	// paging says that lists read after_seq and before_seq.
 	paging = "paging"
 )
 
 // allExtensions are the extensions of the documented mode, in the order of the header.
-var allExtensions = []string{fencedAcks, parts, nackDelay, extendLeases, paging}
+var allExtensions = []string{fencedAcks, parts, nackDelay, extendLeases, attempts, paging}
 
 // Extensions returns the names of the extensions that the documented mode has: what Config.WithoutExtensions may hold.
 func Extensions() []string { return slices.Clone(allExtensions) }

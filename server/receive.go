@@ -93,7 +93,7 @@ func (c *call) deliver(consumer store.Consumer, got []store.Delivery) {
 	}
 	buf := getBuffer()
 	defer putBuffer(buf)
-	e := encoder{buf: (*buf)[:0], deliverCount: d.deliverCount}
+	e := encoder{buf: (*buf)[:0], counts: c.srv.attempts}
 	e.deliveries(consumer.StreamID(), got)
 	*buf = e.buf
 	c.holdAnswer(len(e.buf))

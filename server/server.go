@@ -23,7 +23,8 @@
 //
 //   - Every answer below /api/streams has a Sequin-Extensions header, which names the extensions of this server:
 //     fenced-acks says that an ack id belongs to one delivery, parts that Sequin-Part-Of is read, nack-delay that delay_ms of
-//     a nack is, extend that leases can be extended, and paging that after_seq and before_seq of a list are read.
+//     a nack is, extend that leases can be extended, attempts that deliveries are counted, and paging that after_seq and
+//     before_seq of a list are read.
 //   - A send may have an Idempotency-Key header. The server remembers a stream's successful sends of the last 10 minutes by
 //     their key, at most the latest million. A repeat with the same body gets the same answer and changes nothing.
 //   - A send may have a Sequin-Part-Of header: the Idempotency-Keys of earlier sends, each of which contained all its
@@ -35,6 +36,8 @@
 //     request to the moment when the leases began.
 //   - Deliveries have a deliver_count, and each has a new ack_id. A settle with an old ack_id succeeds and does nothing.
 //   - A nack with "undelivered": true does not count the delivery.
+//   - A delivery has an expired_count, unless it is 0: how many of the earlier deliveries that deliver_count counts ended with
+//     their leases, and were neither settled nor extended. Nobody knows whether a program had seen these.
 //   - A nack with "delay_ms" of up to 604,800,000 (7 days) makes the messages available after that many milliseconds, also
 //     when the lease would end later. Until then they count toward max_ack_pending, later messages of their keys wait, and
 //     peek shows the state "delayed". A message that replaces a delayed one is available at once.
@@ -146,6 +149,7 @@ type Server struct {
 	parts     bool     // Sequin-Part-Of headers are read
 	nackDelay bool     // delay_ms of a nack is read
 	extends   bool     // leases can be extended
+	attempts  bool     // deliveries are counted
 	paging    bool     // after_seq and before_seq of lists are read
 
 	limits    Limits
@@ -209,6 +213,7 @@ func New(cfg Config) *Server {
 	}
 	s.parts, s.nackDelay = slices.Contains(extensions, parts), slices.Contains(extensions, nackDelay)
 	s.extends, s.paging = slices.Contains(extensions, extendLeases), slices.Contains(extensions, paging)
+	s.attempts = slices.Contains(extensions, attempts)
 	if s.store == nil {
 		s.store, s.ownsStore = s.dialect.newStore(), true
 	}

@@ -19,7 +19,7 @@ func (c *call) settle(how store.Settlement) error {
 	if err != nil {
 		return err
 	}
-	if how == store.Nack && in.undelivered && d.undeliveredNacks {
+	if how == store.Nack && in.undelivered && c.srv.attempts {
 		how = store.Return
 	}
 	if how == store.Ack || !c.srv.nackDelay {

@@ -14,11 +14,12 @@ const (
 	Parts                             // the server knows Sequin-Part-Of
 	NackDelay                         // the server keeps nacked messages back
 	Extend                            // leases can be extended
+	Attempts                          // deliveries are counted, without those that were returned undelivered
 	Paging                            // lists read bounds of seqs
 )
 
 // extensionNames are the names of the extensions in the header, in the order of their bits.
-var extensionNames = [...]string{"fenced-acks", "parts", "nack-delay", "extend", "paging"}
+var extensionNames = [...]string{"fenced-acks", "parts", "nack-delay", "extend", "attempts", "paging"}
 
 // Has reports whether e has an extension.
 func (e Extensions) Has(one Extensions) bool { return e&one != 0 }

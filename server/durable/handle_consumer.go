@@ -196,7 +196,7 @@ func (h *consumerHandle) Extend(ctx context.Context, ids []store.ID, wait time.D
 			}
 		}
 		if len(changed) > 0 {
-			r := newSettleRecord(c.cid, now, backlog.Nack, int64(wait), changed)
+			r := newSettleRecord(c.cid, now, backlog.Nack, max(1, int64(wait)), changed) // a record has a delay of 0 only if it has none
 			pos = c.record(kindExtend, r.appendTo)
 			c.backlog.Extend(r.deliveries, r.now, r.delay)
 		}

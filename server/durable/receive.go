@@ -207,7 +207,7 @@ func (r *receiving) deliver(rec *backlog.Receive, leased []backlog.Leased, fresh
 		}
 		r.sent = max(r.sent, m.pos)
 		id := ackID(r.c.salt, backlog.Delivery{Seq: l.Seq, Lease: rec.Lease})
-		r.got[i] = store.Delivery{Message: m.Message, ID: id, Count: l.Count, At: at}
+		r.got[i] = store.Delivery{Message: m.Message, ID: id, Count: l.Count, Expired: l.Expired, At: at}
 	}
 }
 

@@ -168,6 +168,9 @@ func (b *Backlog) exhausted(it *item) bool {
 // Expire ends the leases and delays that have ended by now.
 func (b *Backlog) Expire(now int64) {
 	for len(b.out) > 0 && b.out[0].until <= now {
+		if it := b.out[0]; !it.delayed && !it.extended {
+			it.expired++
+		}
 		b.endLease(b.out[0], false, now, 0)
 	}
 }
@@ -213,7 +216,7 @@ func (b *Backlog) advance(it *item) {
 
 // become makes a message the head of its key.
 func (b *Backlog) become(it *item, seq int64) {
-	it.seq, it.count, it.lastAt, it.lease = seq, 0, 0, Lease{}
+	it.seq, it.count, it.expired, it.lastAt, it.lease = seq, 0, 0, 0, Lease{}
 	b.bySeq[seq] = it
 	b.above = min(b.above, seq)
 }

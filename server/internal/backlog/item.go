@@ -24,9 +24,12 @@ type item struct {
 	length  int64 // of the lease or of the delay
 	lastAt  int64 // when it was delivered last
 	count   int   // deliveries of seq
+	expired int   // those of them that ended with their leases, neither settled nor extended
 	index   int   // in its heap
 	leased  bool  // or delayed: it is in the leaseHeap
 	delayed bool
+
+	extended bool // the lease was extended, perhaps to no later end
 }
 
 // readyHeap is a heap of items by seq. Each item knows its index, so that it can be removed from the middle.

@@ -41,7 +41,7 @@ func TestAnAckCountsWhenTheLeaseWasLost(t *testing.T) {
 	require.Equal(t, 1, w.live.Met(), "2 is acked")
 	w.settle(Ack, w.leases[0], w.leases[2]) // 1 and 5, which are still on lease
 	got := w.receive(10)
-	require.Equal(t, []Leased{{3, 1}}, got, "6 is acked though it was never read again")
+	require.Equal(t, []Leased{{Seq: 3, Count: 1}}, got, "6 is acked though it was never read again")
 	w.check()
 	w.drain()
 }
@@ -62,7 +62,7 @@ func TestAnAckOfAnEarlierOpeningIsRefused(t *testing.T) {
 	w.settle(Ack, Delivery{3, old[2].Lease})
 	require.False(t, w.live.SettledAhead(3))
 	got := w.receive(1)
-	require.Equal(t, []Leased{{1, 1}}, got)
+	require.Equal(t, []Leased{{Seq: 1, Count: 1}}, got)
 	w.settle(Ack, old[0])
 	w.settle(Nack, Delivery{1, w.live.lease})
 	w.settle(Ack, old[0])
@@ -86,7 +86,7 @@ func TestALeaseOfAnEarlierOpeningEndsInTime(t *testing.T) {
 	require.Equal(t, int64(30), at)
 	w.settle(Ack, w.leases[1])
 	w.now = 30
-	require.Equal(t, []Leased{{1, 2}}, w.receive(9))
+	require.Equal(t, []Leased{{Seq: 1, Count: 2, Expired: 1}}, w.receive(9))
 
 	w.now = 40
 	w.reopen()

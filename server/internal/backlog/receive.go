@@ -49,6 +49,8 @@ func (b *Backlog) NextLease(opening uint64) Lease {
 type Leased struct {
 	Seq   int64
 	Count int // deliveries, including this one
+	// Expired is how many of the earlier ones ended with their leases, neither settled nor extended.
+	Expired int
 }
 
 // Receive applies a receive and appends what it has leased to dst: ready messages first, then fresh ones.
@@ -91,9 +93,10 @@ func (b *Backlog) Receive(r *Receive, dst []Leased) []Leased {
 
 func (b *Backlog) leaseTo(it *item, r *Receive) Leased {
 	it.count++
+	it.extended = false
 	it.lease, it.lastAt, it.length, it.until = r.Lease, r.Now, r.Length, r.Now+r.Length
 	b.out.push(it)
-	return Leased{it.seq, it.count}
+	return Leased{it.seq, it.count, it.expired}
 }
 
 // addLater adds a met message of the head's key. It removes dead ones from the end first, so that a key that is replaced

@@ -59,8 +59,12 @@ func (b *Backlog) OnLease(d Delivery, now int64) bool {
 	return it != nil && it.leased && !it.delayed && it.lease == d.Lease && it.until > now
 }
 
-// Extends reports whether an extension to until changes the lease of a delivery that is on lease.
-func (b *Backlog) Extends(d Delivery, until int64) bool { return b.bySeq[d.Seq].until < until }
+// Extends reports whether an extension to until changes anything of a delivery that is on lease: its end, or that it has been
+// extended.
+func (b *Backlog) Extends(d Delivery, until int64) bool {
+	it := b.bySeq[d.Seq]
+	return it.until < until || !it.extended
+}
 
 // Extend applies an extension of deliveries that are on lease: their leases end length from now, unless they end later.
 func (b *Backlog) Extend(deliveries []Delivery, now, length int64) {
@@ -70,6 +74,10 @@ func (b *Backlog) Extend(deliveries []Delivery, now, length int64) {
 			continue
 		}
 		it := b.bySeq[d.Seq]
+		it.extended = true
+		if it.until >= now+length {
+			continue
+		}
 		b.out.remove(it)
 		it.length, it.until = length, now+length
 		b.out.push(it)

@@ -47,14 +47,27 @@ const (
 	placeDelayed
 )
 
+// What may be added to the place.
+const (
+	wasExtended byte = 0x10 << iota // the lease was extended
+	hasExpired                      // how often leases have ended by themselves follows the place
+)
+
 func (it *item) place() byte {
+	flags := byte(0)
+	if it.extended {
+		flags |= wasExtended
+	}
+	if it.expired > 0 {
+		flags |= hasExpired
+	}
 	switch {
 	case it.delayed:
-		return placeDelayed
+		return placeDelayed | flags
 	case it.leased:
-		return placeLeased
+		return placeLeased | flags
 	}
-	return placeReady
+	return placeReady | flags
 }
 
 func (it *item) appendTo(dst []byte) []byte {
@@ -66,6 +79,9 @@ func (it *item) appendTo(dst []byte) []byte {
 	dst = binary.AppendInt(dst, it.lastAt)
 	dst = binary.AppendUint(dst, uint64(it.count))
 	dst = append(dst, it.place())
+	if it.expired > 0 {
+		dst = binary.AppendUint(dst, uint64(it.expired))
+	}
 	if it.leased {
 		dst = binary.AppendInt(dst, it.until)
 		dst = binary.AppendInt(dst, it.length)
@@ -90,6 +106,11 @@ func Read(s Stream, in *binary.Reader) *Backlog {
 		it.lastAt = in.Int()
 		it.count = int(in.Uint())
 		place := in.Byte()
+		it.extended = place&wasExtended != 0
+		if place&hasExpired != 0 {
+			it.expired = int(in.Uint())
+		}
+		place &^= wasExtended | hasExpired
 		if place != placeReady {
 			it.until, it.length = in.Int(), in.Int()
 		}

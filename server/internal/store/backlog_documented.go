@@ -56,7 +56,7 @@ func (it *item) addLater(e *entry) {
 
 func (it *item) setEntry(e *entry) {
 	e.refs++
-	it.entry, it.count, it.lastAt = e, 0, 0
+	it.entry, it.count, it.expired, it.lastAt = e, 0, 0, 0
 }
 
 // readToDeliverable reads messages up to the first that can be delivered, and reports whether there is one. It does not
@@ -148,9 +148,9 @@ func (b *documentedBacklog) receive(n int, dst []Delivery) []Delivery {
 func (b *documentedBacklog) lease(it *item, at time.Time) Delivery {
 	it.count++
 	it.lastAt = at.UnixMicro()
-	it.id = b.feed.ids.forSlot(it.slot)
+	it.id, it.extended = b.feed.ids.forSlot(it.slot), false
 	b.leases.add(it, at, b.feed.limits.AckWait)
-	return Delivery{Message: it.entry.message(), ID: it.id, Count: it.count, At: at}
+	return Delivery{Message: it.entry.message(), ID: it.id, Count: it.count, Expired: it.expired, At: at}
 }
 
 func (b *documentedBacklog) settle(ids []ID, how Settlement, delay time.Duration) {
@@ -178,6 +178,7 @@ func (b *documentedBacklog) extend(ids []ID, wait time.Duration) (extended []ID)
 			continue
 		}
 		extended = append(extended, id)
+		it.extended = true
 		b.leases.extend(it, now.Add(wait))
 	}
 	return extended
@@ -200,6 +201,9 @@ func (b *documentedBacklog) endLease(it *item, how Settlement) (again bool) {
 // expire ends the leases and the delays that have expired.
 func (b *documentedBacklog) expire(now time.Time) {
 	for it := b.leases.expired(now); it != nil; it = b.leases.expired(now) {
+		if !it.extended {
+			it.expired++
+		}
 		if b.endLease(it, Nack) {
 			b.ready.push(it)
 		}

@@ -8,13 +8,15 @@ type item struct {
 	entry *entry
 	later []*entry // later messages of the key, which wait for this one; documented backlogs only
 
-	id     ID
-	slot   uint32 // index in the backlog's slots
-	where  itemHeap
-	index  int      // in the ready heap, or in that of where; -1 when it is in none
-	row    rowState // in the 2024 server's backlog only
-	count  int      // deliveries of entry
-	lastAt int64    // of the last delivery, in microseconds since 1970
+	id       ID
+	slot     uint32 // index in the backlog's slots
+	where    itemHeap
+	index    int      // in the ready heap, or in that of where; -1 when it is in none
+	row      rowState // in the 2024 server's backlog only
+	count    int      // deliveries of entry
+	expired  int      // those of them that ended with their leases, neither settled nor extended
+	extended bool     // the lease was extended, perhaps to no later end
+	lastAt   int64    // of the last delivery, in microseconds since 1970
 
 	until      time.Time // end of the lease or of the delay
 	list       *itemList // of leases with the same duration, nil when it is in none

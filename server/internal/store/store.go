@@ -200,7 +200,9 @@ type Delivery struct {
 	Message
 	ID    ID
 	Count int       // deliveries of this version to this consumer, including this one
-	At    time.Time // when the lease began; the same for all deliveries of one Receive
+	// Expired is how many of the earlier ones ended with their leases, neither settled nor extended.
+	Expired int
+	At      time.Time // when the lease began; the same for all deliveries of one Receive
 }
 
 // Settlement says how a lease ends.

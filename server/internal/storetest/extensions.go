@@ -13,12 +13,14 @@ var extendTests = []test{
 	{promise: "an extension never shortens a lease", check: extensionNeverShortens, timed: true},
 	{promise: "leases can be extended again and again, each by its own time", check: extendedAgain, timed: true},
 	{promise: "the end of an extended lease ends a wait", check: extendedEndsAWait, timed: true},
+	{promise: "a lease that ends by itself is counted as expired, unless it was extended", check: endedIsExpired, timed: true},
 	{promise: "an extension returns the ids whose leases are out", check: extendedIDs, timed: true},
 	{promise: "an extended delivery can be settled", check: extendedIsSettled, timed: true},
 	{promise: "an extended lease counts toward max_ack_pending", check: extendedCounts, timed: true, limits: store.ConsumerLimits{MaxAckPending: 1}},
 	{promise: "a replaced message withholds the new one until its extended lease ends", check: extendedIsReplaced, timed: true, options: onePerKey},
 	{promise: "an extended message can be dropped", check: extendedIsDropped, timed: true, options: store.StreamOptions{RetainUpTo: 1}},
 	{promise: "an extension outlives the store", check: extensionOutlivesTheStore, timed: true, reopens: true},
+	{promise: "how many leases have expired outlives the store", check: expiredCountsGoOn, timed: true, reopens: true},
 }
 
 // extend extends leases, and returns how many of them were out.
@@ -89,6 +91,29 @@ func extendedEndsAWait(f *fixture) {
 	require.Equal(f.t, []string{"a="}, got(f.receiveAt(p, 9)))
 }
 
+// endedIsExpired gives a message all kinds of ends of a lease, one after the other.
+func endedIsExpired(f *fixture) {
+	f.send("a")
+	for _, row := range []struct {
+		count, expired int // of the delivery
+		end            func(all []store.Delivery)
+	}{
+		{1, 0, func([]store.Delivery) { time.Sleep(time.Hour) }},
+		{2, 1, func(all []store.Delivery) { f.extend(time.Second, all...); time.Sleep(time.Hour) }},
+		{3, 1, func(all []store.Delivery) { f.extend(time.Hour, all...); time.Sleep(time.Hour) }},
+		{4, 1, func(all []store.Delivery) { f.nack(all...) }},
+		{5, 1, func(all []store.Delivery) { f.settle(store.Return, all...) }},
+		{5, 1, func(all []store.Delivery) { f.delay(time.Hour, all...); time.Sleep(time.Hour) }},
+		{6, 1, func([]store.Delivery) { time.Sleep(time.Hour) }},
+		{7, 2, func(all []store.Delivery) { f.ack(all...) }},
+	} {
+		all := f.receive(9)
+		require.Len(f.t, all, 1)
+		require.Equal(f.t, []int{row.count, row.expired}, []int{all[0].Count, all[0].Expired})
+		row.end(all)
+	}
+}
+
 func extendedIDs(f *fixture) {
 	f.send("a", "b", "c", "d", "e")
 	all := f.receive(5)
@@ -157,4 +182,24 @@ func extensionOutlivesTheStore(f *fixture) {
 	require.Empty(f.t, f.receive(9))
 	time.Sleep(time.Microsecond)
 	require.Len(f.t, f.receive(9), 1)
+}
+
+// expiredCountsGoOn reopens the store with a lease that has been extended, with one that has not, and after each has ended.
+func expiredCountsGoOn(f *fixture) {
+	f.send("a", "b")
+	all := f.receive(9)
+	f.extend(time.Second, all[0])
+	f.reopen()
+	time.Sleep(time.Hour)
+	again := f.receive(9)
+	require.Equal(f.t, []int{0, 1}, []int{again[0].Expired, again[1].Expired})
+	f.nack(again...)
+	f.reopen()
+	again = f.receive(9)
+	require.Equal(f.t, []int{0, 1}, []int{again[0].Expired, again[1].Expired})
+	f.reopen()
+	time.Sleep(time.Hour)
+	again = f.receive(9)
+	require.Equal(f.t, []int{1, 2}, []int{again[0].Expired, again[1].Expired})
+	require.Equal(f.t, []int{4, 4}, []int{again[0].Count, again[1].Count})
 }

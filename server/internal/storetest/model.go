@@ -33,10 +33,13 @@ type modelConsumer struct {
 type modelState struct {
 	message *modelMessage
 	count   int
+	expired int      // of count: ended with the lease, neither settled nor extended
 	id      store.ID // while on lease
 	until   time.Time
 	delayed time.Time // when the delay ends, zero for none
 	done    bool
+
+	extended bool
 }
 
 func (m *model) live() []*modelMessage {
@@ -107,6 +110,9 @@ func (c *modelConsumer) expire() {
 	now := time.Now()
 	for _, s := range c.states {
 		if s.onLease() && (!s.until.After(now) || s.message.dropped) {
+			if !s.extended && !s.until.After(now) {
+				s.expired++
+			}
 			c.release(s, store.Nack, 0)
 		}
 		if s.isDelayed() && (!s.delayed.After(now) || s.message.dead) {
@@ -181,6 +187,7 @@ func (c *modelConsumer) receive(n int) (got []*modelState) {
 			c.states[x.seq] = s
 		}
 		s.count++
+		s.extended = false
 		s.id[0] = 1 // until the store's id is known
 		s.until = time.Now().Add(c.limits.AckWait)
 		got = append(got, s)
@@ -205,6 +212,7 @@ func (c *modelConsumer) extend(ids []store.ID, wait time.Duration) (extended []s
 		for _, s := range c.states {
 			if s.onLease() && s.id == id {
 				extended = append(extended, id)
+				s.extended = true
 				if until := time.Now().Add(wait); until.After(s.until) {
 					s.until = until
 				}

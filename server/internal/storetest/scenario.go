@@ -183,7 +183,7 @@ func (s *scenario) receiveSome(p *pair) {
 	require.Len(s.f.t, got, len(want), s.steps)
 	for i, d := range got {
 		w := want[i]
-		require.Equal(s.f.t, []any{w.message.seq, w.message.key, w.message.data, w.count}, []any{d.Seq, d.Key, d.Data, d.Count}, s.steps)
+		require.Equal(s.f.t, []any{w.message.seq, w.message.key, w.message.data, w.count, w.expired}, []any{d.Seq, d.Key, d.Data, d.Count, d.Expired}, s.steps)
 		w.id = d.ID
 		p.ids = append(p.ids, d.ID)
 	}
