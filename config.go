@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin/internal/lease"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // PublisherConfig configures a Publisher. The zero value works. NewPublisher copies it.
@@ -252,7 +253,7 @@ func (c HandlerConfig) withDefaults() HandlerConfig {
 	return c
 }
 
-func (c HandlerConfig) validate(s SubscriberConfig, o *origin) error {
+func (c HandlerConfig) validate(s SubscriberConfig, o *origin, server wire.Extensions) error {
 	switch {
 	case c.Workers < 1 || c.Workers > s.MaxInFlight:
 		return fmt.Errorf("%w: HandlerConfig.Workers is %d, must be 1 to the Subscriber's MaxInFlight %d", ErrInvalidConfig, c.Workers, s.MaxInFlight)
@@ -261,7 +262,7 @@ func (c HandlerConfig) validate(s SubscriberConfig, o *origin) error {
 	case c.MaxHandling < 0:
 		return fmt.Errorf("%w: HandlerConfig.MaxHandling is %v, must be more than 0", ErrInvalidConfig, c.MaxHandling)
 	case c.DeadLetter != nil:
-		return c.DeadLetter.validate(o)
+		return c.DeadLetter.validate(o, server.Has(wire.Attempts) && server.Has(wire.Extend))
 	}
 	return nil
 }
@@ -320,18 +321,23 @@ func (c BatchHandlerConfig) validate(s SubscriberConfig) error {
 // each time. This happens while the stream is unavailable or refuses the dead letter, and while the dead letters in flight
 // number half of MaxInFlight. [Client.Redrive] sends dead letters back.
 //
-// It replaces the consumer's max_deliver and cannot be combined with it: once the server stops delivering a message,
-// no handler can send it to the dead letters.
+// It replaces the consumer's max_deliver: once the server stops delivering a message, no handler can send it to the dead
+// letters. Handle refuses a consumer that has one, except where the server announces attempts and extend, and max_deliver is
+// more than MaxAttempts. Each crash of a process then takes one of the deliveries that are left.
 type DeadLetter struct {
 	// Stream is the name or id of the stream for dead letters. It must exist when the handlers start, and must not be the
 	// stream of the messages.
 	Stream string
-	// MaxAttempts is how many handler calls must fail for a version of a message before it becomes a dead letter. Default 5.
-	// Each process counts its own calls, and remembers the 10,000 messages that failed last. A snooze and a call that a
-	// stop interrupted are no failures: see [Subscriber.Handle].
+	// MaxAttempts is how many handler calls must fail for a version of a message before it becomes a dead letter. Default 5. A
+	// snooze and a call that a stop interrupted are no failures: see [Subscriber.Handle].
 	//
-	// A message that crashes its worker (poison message), for example by using up the memory, causes no failed call that
-	// could be counted. On a stream that appends, and with a server that reports Delivery.Attempt, a message therefore also
+	// Where the server announces attempts and extend, as that of package server, calls are counted over all processes. A call
+	// during which the process crashes is one of them, at the latest after two crashes: from then on the server is told of a call
+	// before it begins. A message becomes a dead letter without another call when MaxAttempts calls are known, and never if none
+	// is.
+	//
+	// Anywhere else each process counts its own calls, and remembers the 10,000 messages that failed last. A message that crashes
+	// its worker (poison message), for example by using up the memory, causes no failed call that could be counted. On a stream that appends, and with a server that reports Delivery.Attempt, a message therefore also
 	// becomes a dead letter, without another call, when it has been delivered more than three times MaxAttempts and no
 	// handler of this process has returned from it in time.
 	MaxAttempts int
@@ -355,13 +361,17 @@ func (c DeadLetter) withDefaults() DeadLetter {
 	return c
 }
 
-func (c DeadLetter) validate(o *origin) error {
+// validate checks the config. counts reports whether the server counts attempts.
+func (c DeadLetter) validate(o *origin, counts bool) error {
 	switch {
 	case checkName("stream", c.Stream) != nil || c.Client == nil && (c.Stream == o.stream.Name || c.Stream == o.stream.ID):
 		return fmt.Errorf("%w: DeadLetter.Stream is %q, must name another stream than that of the messages", ErrInvalidConfig, c.Stream)
 	case c.MaxAttempts < 1:
 		return fmt.Errorf("%w: DeadLetter.MaxAttempts is %d, must be at least 1", ErrInvalidConfig, c.MaxAttempts)
-	case o.consumer.MaxDeliver != Unlimited:
+	case o.consumer.MaxDeliver != Unlimited && counts && o.consumer.MaxDeliver <= c.MaxAttempts:
+		return fmt.Errorf("%w: DeadLetter with a consumer whose max_deliver is %d: the server would stop delivering a message before "+
+			"MaxAttempts (%d) handler calls have failed; set ConsumerOptions.MaxDeliver to Unlimited, or to more", ErrInvalidConfig, o.consumer.MaxDeliver, c.MaxAttempts)
+	case o.consumer.MaxDeliver != Unlimited && !counts:
 		return fmt.Errorf("%w: DeadLetter with a consumer whose max_deliver is %d: the server could stop delivering a message before "+
 			"MaxAttempts handler calls have failed; set ConsumerOptions.MaxDeliver to Unlimited", ErrInvalidConfig, o.consumer.MaxDeliver)
 	}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sequin-go/sequin/internal/batch"
 	"github.com/sequin-go/sequin/internal/failurelog"
 	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
@@ -30,8 +31,11 @@ type Delivery struct {
 	// so that a settle made before the Deadline reaches the server in time. An extension moves the end of the lease, and not
 	// this field.
 	Deadline time.Time
-	// Attempt counts the deliveries of this version of the message, including this one. It is 0 if the server does not
-	// report it. For a sink it counts the deliveries to this Subscriber.
+	// Attempt counts the deliveries of this version of the message to the consumer, by all processes, including this one. A
+	// server that announces attempts, as that of package server, does not count deliveries that nobody handled: messages that a
+	// Subscriber or a handler pool has returned, and those that a handler has snoozed. It counts those that a process had when it
+	// crashed. Attempt is 0 if the server does not report it, as the 2024 server. For a sink it counts the deliveries to this
+	// Subscriber.
 	Attempt int
 	// Acknowledger carries out Ack, AckSync, Nack, NackAfter and Extend. A test may set a fake one in a literal Delivery,
 	// which passes every call to it.
@@ -124,7 +128,7 @@ func (d Delivery) Nack() error {
 // due first are sent early. A Subscriber that stops sends all of them at once.
 func (d Delivery) NackAfter(delay time.Duration) error {
 	if d.state != nil && !d.state.settled.Load() {
-		d.state.snoozed.Store(true)
+		d.state.notes.Or(snoozedNote)
 	}
 	return d.settle(context.Background(), Settlement{Kind: Nack, Delay: max(0, delay)})
 }
@@ -176,8 +180,18 @@ type deliveryState struct {
 	fetched *fetched
 	held    atomic.Pointer[lease.Held]
 	settled atomic.Bool
-	snoozed atomic.Bool // the program called NackAfter, perhaps too late; read by the handler pool
+	// notes has snoozedNote if the program called NackAfter, perhaps too late. The rest is how many of the earlier deliveries
+	// ended with their leases, and had no sign of a program.
+	notes atomic.Uint32
 }
+
+const snoozedNote = 1 << 31
+
+// isSnoozed reports whether the program called NackAfter, perhaps too late.
+func (s *deliveryState) isSnoozed() bool { return s.notes.Load()&snoozedNote != 0 }
+
+// expired returns how many of the earlier deliveries ended with their leases, and had no sign of a program.
+func (s *deliveryState) expired() int { return int(s.notes.Load() &^ snoozedNote) }
 
 // Lease returns the current lease of the delivery.
 func (s *deliveryState) Lease() *lease.Lease {
@@ -198,6 +212,21 @@ func (s *deliveryState) Hold(ackID string) *lease.Held {
 
 // IsSettled reports whether the program has settled the delivery.
 func (s *deliveryState) IsSettled() bool { return s.settled.Load() }
+
+// counts reports whether the server counts deliveries, and knows of each whether a program worked on it.
+func (s *deliveryState) counts() bool {
+	return s.fetched.extensions.Has(wire.Attempts) && s.Extends()
+}
+
+// attempts returns how many deliveries of the message a program has worked on, by all processes, and counts this one with them.
+// It leaves out the deliveries whose leases have expired without a sign of a program: a crashed process may have had the
+// message in its buffer. It is 0 where the server does not count.
+func (d Delivery) attempts() int {
+	if !d.state.counts() {
+		return 0
+	}
+	return d.Attempt - d.state.expired()
+}
 
 // Extends reports whether the server extends the lease.
 func (s *deliveryState) Extends() bool { return s.fetched.extensions.Has(wire.Extend) }
@@ -271,4 +300,59 @@ func failureID(d Delivery) failurelog.ID {
 		return failurelog.ID{Key: d.AckID}
 	}
 	return failurelog.ID{Key: d.Key, Seq: d.Seq}
+}
+
+// settling is an ack or a nack that is being sent. Acks and nacks are batched by the same engine as messages. A settling is
+// copied from queue to batch, and therefore holds only the fields of its delivery that it needs.
+type settling struct {
+	ackID       string
+	state       *deliveryState
+	delivery    *Delivery     // for OnAckError; nil without OnAckError
+	sync        *syncAck      // nil unless AckSync waits for the result
+	after       time.Duration // how long after the beginning of its first lease the message is available again; 0 at once
+	undelivered bool          // the program did not see the message
+	uncounted   bool          // the server does not count the delivery: nobody has handled it
+	unsure      bool          // an earlier attempt may have been carried out
+}
+
+// The engine's types, for settles.
+type (
+	settleEntry  = batch.Entry[settling]
+	settleBatch  = batch.Batch[settling, struct{}]
+	settleResult = batch.Result[settling, struct{}]
+)
+
+// syncAck is an AckSync that waits. Its result and the end of its ctx may come at the same time. Whoever claims it first
+// decides who reports the result: AckSync, or OnAckError as for any other ack.
+type syncAck struct {
+	claimed atomic.Bool
+	result  chan error
+}
+
+// claim reports whether the caller is the first to claim a.
+func (a *syncAck) claim() bool { return a != nil && a.claimed.CompareAndSwap(false, true) }
+
+// settleCost is the size of an ack id in a request. A request has at most 1,000 ids, far below any limit of bytes.
+const settleCost = len(`"00000000-0000-0000-0000-000000000000",`)
+
+// entry returns the engine's entry of the settle. No ID: any two settles may share a batch or overtake each other.
+func (x settling) entry() *settleEntry { return &settleEntry{Item: x, Size: settleCost} }
+
+// compare puts the earliest deadline first. The engine uses it only when more than one batch is queued.
+func (x settling) compare(o settling) int {
+	return x.state.Lease().Deadline.Compare(o.state.Lease().Deadline)
+}
+
+// urgent reports whether the settle could miss its deadline if it waited for more settles or for the end of a backoff.
+func (x *settling) urgent(now time.Time) bool {
+	l := x.state.Lease()
+	return l.Deadline.Sub(now) <= max(batch.MaxHold, l.Margin/2)
+}
+
+// remaining returns how long the message is still to be kept back.
+func (x *settling) remaining(now time.Time) time.Duration {
+	if x.after == 0 {
+		return 0
+	}
+	return max(0, x.state.fetched.lease.Began.Add(x.after).Sub(now))
 }

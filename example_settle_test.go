@@ -15,7 +15,8 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// A handler that wants a message later calls NackAfter. It has not failed: there is no dead letter and no backoff.
+// A handler that wants a message later calls NackAfter. It has not failed: there is no dead letter and no backoff, and the
+// server does not count the delivery.
 func ExampleDelivery_NackAfter() {
 	ctx, cancel := context.WithCancel(context.Background())
 	_, sub, stop := payments(ctx)
@@ -37,7 +38,7 @@ func ExampleDelivery_NackAfter() {
 	fmt.Println("stopped:", err)
 	// Output:
 	// payments.1 later
-	// payments.1 delivery 2
+	// payments.1 delivery 1
 	// stopped: <nil>
 }
 

@@ -134,18 +134,22 @@ func (c *collector) add(d Delivery) {
 	c.open[i].items = append(c.open[i].items, d)
 }
 
-// limit returns how many items a batch with d may hold. It halves with each failure of the message, down to 1, so that a bad
+// limit returns how many items a batch with d may hold. It halves with each failure of the message, those of other processes too, down to 1, so that a bad
 // message is finally in a batch of its own. It is 1 at once if the message must be isolated, or if the next failure makes it
 // a dead letter.
 func (c *collector) limit(d Delivery) int {
 	r, dead := c.pool.sub.failures.Get(failureID(d)), c.pool.dead
+	failures, tries := r.Failures, r.Tries
+	if d.state.counts() && dead != nil { // other processes may have failed, or crashed
+		failures, tries = max(failures, d.Attempt-1-r.Survived), max(tries, d.attempts()-1-r.Survived)
+	}
 	switch {
-	case r.Failures == 0:
+	case failures <= 0:
 		return c.size
-	case r.Isolate, r.Dead, dead != nil && r.Tries+1 >= dead.cfg.MaxAttempts:
+	case r.Isolate, r.Dead, dead != nil && tries+1 >= dead.cfg.MaxAttempts:
 		return 1
 	}
-	return max(1, c.size>>r.Failures)
+	return max(1, c.size>>failures)
 }
 
 // next returns the batch that goes to the next free worker, nil if there is none yet, and when to call it again. A full batch

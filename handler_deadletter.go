@@ -90,10 +90,58 @@ func (dl *deadLetters) decide(d Delivery) verdict {
 }
 
 // deliveredTooOften reports whether a message has been delivered so often that it may crash its worker (poison message).
+//
+// Where the server counts attempts, programs have worked on it MaxAttempts times. Anywhere else it has been delivered a multiple
+// of that, because not every delivery reaches a handler.
 // It is false for a message that a handler of this process has returned from: it crashed nothing, and several processes may
 // have snoozed it in turn. A process that did crash has no record of it.
 func (dl *deadLetters) deliveredTooOften(d Delivery, r failurelog.Record) bool {
+	if n := d.attempts(); n > 0 {
+		return n-1-r.Survived >= dl.cfg.MaxAttempts
+	}
 	return d.Attempt > deliveriesPerTry*dl.cfg.MaxAttempts && r.Failures+r.Survived == 0 && dl.pool.sub.origin.stream.appends()
+}
+
+// suspectAfter is how many leases of a message must have expired without a sign of a program before its calls are announced. One
+// crash of a process expires the leases of all that is in its buffer, and announcing each of these would take a request. In a
+// Pipe the leases of messages also expire while the target is unavailable.
+func (dl *deadLetters) suspectAfter() int {
+	if dl.pool.pass != nil {
+		return deliveriesPerTry * dl.cfg.MaxAttempts
+	}
+	return 2
+}
+
+// announceCalls tells the server that handlers are about to work on messages that may have crashed processes before, so that
+// another crash counts as an attempt at these, and not at what waits in a buffer. An extension of the lease tells it. It
+// returns the deliveries that handlers may be called with; the leases of the others are over.
+func (dl *deadLetters) announceCalls(batch []Delivery) (known []Delivery) {
+	var suspects []*lease.Held
+	enough := dl.suspectAfter()
+	for _, d := range batch {
+		if d.state.counts() && d.state.expired() >= enough {
+			suspects = append(suspects, d.state.Hold(d.AckID))
+		}
+	}
+	if len(suspects) == 0 {
+		return batch
+	}
+	sub := dl.pool.sub
+	errs := sub.settler.extender.ExtendAll(sub.hard, min(sub.terms.Load().AckWait, MaxExtension), suspects...)
+	known = batch[:0]
+	for _, d := range batch {
+		if len(suspects) > 0 && d.state.held.Load() == suspects[0] {
+			err := errs[0]
+			suspects, errs = suspects[1:], errs[1:]
+			if err != nil {
+				sub.returnFromHandler(d)
+				dl.pool.inconclusive([]Delivery{d}, time.Now())
+				continue
+			}
+		}
+		known = append(known, d)
+	}
+	return known
 }
 
 // sendUnhandled sends a dead letter for a delivery whose handler is not called again.
@@ -189,7 +237,9 @@ func (dl *deadLetters) ended(d Delivery, err error) {
 // without a nack. tell runs what calls OnError and the log: see handlerPool.failed.
 func (dl *deadLetters) notSent(d Delivery, err error, tell func(func())) {
 	p := dl.pool
-	_ = d.NackAfter(p.cfg.BackoffMax)
+	// The server must not count up to a max_deliver, because it then drops the message. Without one, other processes learn from
+	// the count that the message needs no call.
+	p.sub.settler.retry(d, p.cfg.BackoffMax, p.sub.origin.consumer.MaxDeliver == Unlimited)
 	if now := time.Now(); p.sub.placesTaken() {
 		p.callFailed([]Delivery{d}, true, now)
 	} else {

@@ -36,7 +36,7 @@ func (p *handlerPool) conclude(batch []Delivery, out []Message, err error, began
 func (p *handlerPool) succeeded(batch []Delivery, report func(Delivery, error)) (late []Delivery) {
 	snoozed := 0
 	for _, d := range batch {
-		if d.state.snoozed.Load() {
+		if d.state.isSnoozed() {
 			snoozed++
 			p.noteSnooze(d)
 		}
@@ -49,7 +49,7 @@ func (p *handlerPool) succeeded(batch []Delivery, report func(Delivery, error)) 
 		p.sub.wake()
 	}
 	for _, d := range batch {
-		if !d.state.snoozed.Load() {
+		if !d.state.isSnoozed() {
 			p.clearFailures(d)
 		}
 		if p.ack(d, report) {
@@ -74,9 +74,9 @@ func (p *handlerPool) clearFailures(d Delivery) {
 
 // noteSnooze records a delivery that its handler has snoozed by NackAfter. A snooze is not a failure, and does not clear
 // earlier ones. It is recorded as a delivery that crashed nothing, because a message may be snoozed more often than
-// deliveredTooOften allows.
+// deliveredTooOften allows. A server that counts attempts leaves out a snooze that was in time.
 func (p *handlerPool) noteSnooze(d Delivery) {
-	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts {
+	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts || d.state.counts() && d.state.settled.Load() {
 		return
 	}
 	p.sub.failures.Update(failureID(d), func(r *failurelog.Record) { r.Survived++ })
@@ -114,7 +114,7 @@ func (p *handlerPool) failed(batch []Delivery, err error, counts bool, tell func
 	countsForBreaker, reported, snoozed := false, false, 0
 	for _, d := range batch {
 		settled := d.state.settled.Load()
-		if d.state.snoozed.Load() {
+		if d.state.isSnoozed() {
 			snoozed++
 			p.noteSnooze(d)
 			continue
@@ -124,11 +124,16 @@ func (p *handlerPool) failed(batch []Delivery, err error, counts bool, tell func
 		}
 		r := p.sub.failures.Update(failureID(d), func(r *failurelog.Record) {
 			r.Note(now, text, counts)
+			if counts {
+				r.Tries = max(r.Tries, d.attempts()-r.Survived) // those of other processes
+			} else if lease.Past(now, d.state.Lease().Deadline) {
+				r.Survived++ // too late to tell the server that this was no attempt
+			}
 			r.Isolate = r.Isolate || final
 			r.Dead = r.Dead || single && counts && (final || p.dead != nil && r.Tries >= p.dead.cfg.MaxAttempts)
 		})
 		if !settled {
-			p.retry(d, r, final, tell)
+			p.retry(d, r, counts, final, tell)
 		}
 		countsForBreaker = countsForBreaker || r.Failures == 1 || p.sub.placesTaken()
 		tell(func() { p.report(d, err) })
@@ -157,16 +162,16 @@ func (p *handlerPool) failed(batch []Delivery, err error, counts bool, tell func
 // retry nacks a delivery after its message's backoff, or sends it to the dead letters. During a stop the message is returned
 // without a backoff: the failure may come from the stop, and another process can handle it at once. A delivery that can no
 // longer be nacked is redelivered when its lease ends.
-func (p *handlerPool) retry(d Delivery, r failurelog.Record, final bool, tell func(func())) {
+func (p *handlerPool) retry(d Delivery, r failurelog.Record, counts, final bool, tell func(func())) {
 	switch {
 	case r.Dead && p.dead != nil:
 		p.dead.send(d, r, tell)
 	case p.stopping():
 		p.sub.settler.returnAtStop(d, p.cfg.BackoffMax)
 	case r.Dead && final:
-		_ = d.NackAfter(p.cfg.BackoffMax)
+		p.sub.settler.retry(d, p.cfg.BackoffMax, counts)
 	default:
-		_ = d.NackAfter(p.backoff.wait(r.Failures-1, nil))
+		p.sub.settler.retry(d, p.backoff.wait(r.Failures-1, nil), counts)
 	}
 }
 

@@ -39,7 +39,7 @@ type handlerPool struct {
 // newHandlerPool returns a pool for the Subscriber's deliveries, which no other reader gets from then on.
 func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*handlerPool, error) {
 	cfg = cfg.withDefaults()
-	if err := cfg.validate(s.cfg, s.origin); err != nil {
+	if err := cfg.validate(s.cfg, s.origin, s.client.extensions()); err != nil {
 		return nil, err
 	}
 	p := &handlerPool{sub: s, cfg: cfg, ctx: ctx, values: context.WithoutCancel(ctx),
@@ -210,10 +210,13 @@ func (p *handlerPool) serve(w *calls.Worker, batch []Delivery) {
 			n++
 		}
 	}
-	if n == 0 {
+	batch = batch[:n]
+	if p.dead != nil {
+		batch = p.dead.announceCalls(batch)
+	}
+	if len(batch) == 0 {
 		return
 	}
-	batch = batch[:n]
 	ctx := p.begin(w, batch)
 	var out []Message
 	err := error(&PanicError{Value: errExited}) // unless the handler returns

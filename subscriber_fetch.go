@@ -152,9 +152,13 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 		if last := len(a.deliveries) - 1; last >= 0 && a.deliveries[last].Seq > m.Seq {
 			sorted = false
 		}
+		state := states.next(a.fetched)
+		if m.ExpiredCount > 0 {
+			state.notes.Store(uint32(m.ExpiredCount))
+		}
 		a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, Seq: m.Seq, InsertedAt: m.InsertedAt,
 			UpdatedAt: m.UpdatedAt, AckID: m.AckID, Deadline: a.fetched.lease.Deadline, Attempt: m.DeliverCount,
-			Acknowledger: s.settler, state: states.next(a.fetched)})
+			Acknowledger: s.settler, state: state})
 	}}
 	decode := decoder.Decode
 	if s.origin.sink != "" {

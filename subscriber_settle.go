@@ -14,58 +14,12 @@ import (
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// settling is an ack or a nack that is being sent. Acks and nacks are batched by the same engine as messages. A settling is
-// copied from queue to batch, and therefore holds only the fields of its delivery that it needs.
-type settling struct {
-	ackID       string
-	state       *deliveryState
-	delivery    *Delivery     // for OnAckError; nil without OnAckError
-	sync        *syncAck      // nil unless AckSync waits for the result
-	after       time.Duration // how long after the beginning of its first lease the message is available again; 0 at once
-	undelivered bool          // the program did not see the message
-	unsure      bool          // an earlier attempt may have been carried out
-}
-
-// The engine's types, for settles.
-type (
-	settleEntry  = batch.Entry[settling]
-	settleBatch  = batch.Batch[settling, struct{}]
-	settleResult = batch.Result[settling, struct{}]
-)
-
-// syncAck is an AckSync that waits. Its result and the end of its ctx may come at the same time. Whoever claims it first
-// decides who reports the result: AckSync, or OnAckError as for any other ack.
-type syncAck struct {
-	claimed atomic.Bool
-	result  chan error
-}
-
-// claim reports whether the caller is the first to claim a.
-func (a *syncAck) claim() bool { return a != nil && a.claimed.CompareAndSwap(false, true) }
-
-// settleCost is the size of an ack id in a request. A request has at most 1,000 ids, far below any limit of bytes.
-const settleCost = len(`"00000000-0000-0000-0000-000000000000",`)
-
-// entry returns the engine's entry of the settle. No ID: any two settles may share a batch or overtake each other.
-func (x settling) entry() *settleEntry { return &settleEntry{Item: x, Size: settleCost} }
-
-// compare puts the earliest deadline first. The engine uses it only when more than one batch is queued.
-func (x settling) compare(o settling) int {
-	return x.state.Lease().Deadline.Compare(o.state.Lease().Deadline)
-}
-
-// urgent reports whether the settle could miss its deadline if it waited for more settles or for the end of a backoff.
-func (x *settling) urgent(now time.Time) bool {
-	l := x.state.Lease()
-	return l.Deadline.Sub(now) <= max(batch.MaxHold, l.Margin/2)
-}
-
-// The lanes of the engines. The nacks that a program made and those of messages that it did not see are sent in different
-// requests. Acks have one lane.
+// The lanes of the engines. Nacks that the server counts and those that it does not count are sent in different requests. Acks
+// have one lane.
 const (
-	laneAck         = 0
-	laneProgram     = 0
-	laneUndelivered = 1
+	laneAck       = 0
+	laneCounted   = 0
+	laneUncounted = 1
 )
 
 // settler is the Acknowledger of a Subscriber's deliveries. It sends their acks and nacks, and extends their leases.
@@ -96,17 +50,29 @@ func newSettler(sub *Subscriber, repeatAcks bool) *settler {
 // Settle implements Acknowledger. It sends nothing after the deadline. On the 2024 server a redelivery has the same ack id,
 // so that a late ack would settle a message that another program is handling, or even a newer version of it.
 func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error {
-	return s.settle(ctx, d, how, d.state != nil && d.state.fetched.extensions.Has(wire.NackDelay))
+	snoozed := how.Kind == Nack && d.state != nil && d.state.isSnoozed() && s.sub.mode.Load() == modeHandlers
+	return s.settle(ctx, d, how, nackDelays(d), !snoozed)
+}
+
+// nackDelays reports whether the server delays a nack of the delivery.
+func nackDelays(d Delivery) bool {
+	return d.state != nil && d.state.fetched.extensions.Has(wire.NackDelay)
+}
+
+// retry nacks a delivery whose handler has failed. counted reports whether that was an attempt at its message.
+func (s *settler) retry(d Delivery, after time.Duration, counted bool) {
+	_ = s.settle(context.Background(), d, Settlement{Kind: Nack, Delay: after}, nackDelays(d), counted)
 }
 
 // returnAtStop nacks a delivery during a stop, after the stop has cancelled the waiting receives. After an earlier nack the
 // server could deliver the message to a receive that the stop cancels. If there is no stop the nack is sent after the time.
 func (s *settler) returnAtStop(d Delivery, otherwise time.Duration) {
-	_ = s.settle(context.Background(), d, Settlement{Kind: Nack, Delay: otherwise}, false)
+	_ = s.settle(context.Background(), d, Settlement{Kind: Nack, Delay: otherwise}, false, false)
 }
 
-// settle settles a delivery. atServer reports whether the server delays a nack; otherwise the Subscriber does.
-func (s *settler) settle(ctx context.Context, d Delivery, how Settlement, atServer bool) error {
+// settle settles a delivery. atServer reports whether the server delays a nack; otherwise the Subscriber does. counted reports
+// whether the server counts the delivery of a nack; one that does not announce attempts does.
+func (s *settler) settle(ctx context.Context, d Delivery, how Settlement, atServer, counted bool) error {
 	switch {
 	case d.state == nil || d.state.fetched.origin != s.sub.origin:
 		return ErrNotDelivered
@@ -130,6 +96,7 @@ func (s *settler) settle(ctx context.Context, d Delivery, how Settlement, atServ
 	s.sub.offer(now)
 	x := s.newSettling(d)
 	if how.Kind == Nack {
+		x.uncounted = !counted && d.state.fetched.extensions.Has(wire.Attempts)
 		return s.nack(x, now, how.Delay, atServer)
 	}
 	if how.Sync {
@@ -209,16 +176,20 @@ func (s *settler) nack(x settling, now time.Time, delay time.Duration, atServer 
 		s.sub.wake()
 		return nil
 	}
-	return s.nacks.Admit(context.Background(), x.entry(), laneProgram, x.urgent(time.Now()), true)
+	lane := laneCounted
+	if x.uncounted {
+		lane = laneUncounted
+	}
+	return s.nacks.Admit(context.Background(), x.entry(), lane, x.urgent(time.Now()), true)
 }
 
 // nackUndelivered nacks a message that the program did not see.
 func (s *settler) nackUndelivered(d Delivery) {
 	d.state.settled.Store(true)
-	x := settling{ackID: d.AckID, state: d.state, undelivered: true}
+	x := settling{ackID: d.AckID, state: d.state, undelivered: true, uncounted: true}
 	// Admit refuses the nack only if a stop was interrupted before a handler returned what it had read. Such a message is
 	// counted as unsettled by Close.
-	_ = s.nacks.Admit(context.Background(), x.entry(), laneUndelivered, false, true)
+	_ = s.nacks.Admit(context.Background(), x.entry(), laneUncounted, false, true)
 }
 
 // run makes one attempt at a batch of acks or nacks.
@@ -242,7 +213,7 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 		body.JSON = wire.AppendAckID(body.JSON, b.Items[i].Item.ackID)
 		margin = min(margin, b.Items[i].Item.state.Lease().Margin)
 	}
-	body.JSON = wire.AppendSettleTail(body.JSON, b.Items[0].Item.undelivered, delay)
+	body.JSON = wire.AppendSettleTail(body.JSON, b.Items[0].Item.uncounted, delay)
 	err := s.sub.client.settle(ctx, s.sub.origin.path, kind.verb(), body, margin, neverRetry)
 	if err == nil {
 		bodies.Put(body)
@@ -299,14 +270,6 @@ func splitExpired(items []settleEntry, now time.Time) (valid, expired []settleEn
 		return over
 	}
 	return batch.Partition(items, isExpired)
-}
-
-// remaining returns how long the message is still to be kept back.
-func (x *settling) remaining(now time.Time) time.Duration {
-	if x.after == 0 {
-		return 0
-	}
-	return max(0, x.state.fetched.lease.Began.Add(x.after).Sub(now))
 }
 
 // settled is the engine's Done. A settle that fails after an ambiguous attempt (unsure) has an unknown outcome.
@@ -369,10 +332,15 @@ func endWork(items []settleEntry) {
 	}
 }
 
+// count counts settles that have ended, without those of messages that the program did not see.
 func (s *settler) count(kind SettlementKind, items []settleEntry, err error) {
-	c, n := &s.sub.counts, uint64(len(items))
+	c, n := &s.sub.counts, uint64(0)
+	for i := range items {
+		if !items[i].Item.undelivered {
+			n++
+		}
+	}
 	switch {
-	case items[0].Item.undelivered: // then all are, or err is ErrClosed for the entries of both lanes
 	case err == nil && kind == Ack:
 		c.acked.Add(n)
 	case err == nil:

@@ -61,14 +61,14 @@ type dialect struct {
 	extensions []string // announced in Sequin-Extensions headers
 
 	// Receiving, settling and listing.
-	findConsumer     func(ctx context.Context, s store.Store, stream, consumer string) (store.Consumer, error)
-	batchSize        func(v any) (int, error)    // reads a batch_size
-	headReceives     bool                        // a HEAD of a receive leases messages
-	longPoll         bool                        // wait_for is supported
-	waitedHeader     bool                        // an answer has Sequin-Waited-Ms
-	returnUnsent     bool                        // messages that could not be written to the client are returned
-	readLimit        func(v any) (int, error)    // reads the limit of a list
-	readPattern      func(v any) (string, error) // reads the key_pattern of a list
+	findConsumer func(ctx context.Context, s store.Store, stream, consumer string) (store.Consumer, error)
+	batchSize    func(v any) (int, error)    // reads a batch_size
+	headReceives bool                        // a HEAD of a receive leases messages
+	longPoll     bool                        // wait_for is supported
+	waitedHeader bool                        // an answer has Sequin-Waited-Ms
+	returnUnsent bool                        // messages that could not be written to the client are returned
+	readLimit    func(v any) (int, error)    // reads the limit of a list
+	readPattern  func(v any) (string, error) // reads the key_pattern of a list
 }
 
 // noLimit is a limit that no request reaches.
@@ -105,14 +105,14 @@ func newDialect(c Compat) dialect {
 
 		extensions: pick(c, allExtensions, nil),
 
-		findConsumer:     pick(c, findInStream, findAnywhere),
-		batchSize:        pick(c, readBatchSize, plugBatchSize),
-		headReceives:     pick(c, false, true),
-		longPoll:         pick(c, true, false),
-		waitedHeader:     pick(c, true, false),
-		returnUnsent:     pick(c, true, false),
-		readLimit:        pick(c, readLimit, plugLimit),
-		readPattern:      pick(c, readPattern, plugPattern),
+		findConsumer: pick(c, findInStream, findAnywhere),
+		batchSize:    pick(c, readBatchSize, plugBatchSize),
+		headReceives: pick(c, false, true),
+		longPoll:     pick(c, true, false),
+		waitedHeader: pick(c, true, false),
+		returnUnsent: pick(c, true, false),
+		readLimit:    pick(c, readLimit, plugLimit),
+		readPattern:  pick(c, readPattern, plugPattern),
 	}
 }
 

@@ -17,7 +17,7 @@ const microsLayout = "2006-01-02T15:04:05.000000Z"
 // encoder writes messages as JSON. It is written by hand because most of the time of a receive of 1,000 messages is spent
 // here.
 type encoder struct {
-	buf          []byte
+	buf    []byte
 	counts bool // deliveries have deliver_count and expired_count
 
 	scratch []byte

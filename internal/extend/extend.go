@@ -89,16 +89,26 @@ func (e *Extender) Start(h *lease.Held, wait time.Duration) bool {
 // Extend extends the lease of a delivery by wait from now, and waits for the result until ctx ends. The extension is not
 // withdrawn when ctx ends.
 func (e *Extender) Extend(ctx context.Context, h *lease.Held, wait time.Duration) error {
-	done := make(chan error, 1)
-	if err := e.admit(extension{held: h, wait: wait, result: done}); err != nil {
-		return err
+	return e.ExtendAll(ctx, wait, h)[0]
+}
+
+// ExtendAll is Extend for several deliveries, which share requests. It returns the error of each.
+func (e *Extender) ExtendAll(ctx context.Context, wait time.Duration, all ...*lease.Held) []error {
+	results, errs := make([]chan error, len(all)), make([]error, len(all))
+	for i, h := range all {
+		results[i] = make(chan error, 1)
+		if err := e.admit(extension{held: h, wait: wait, result: results[i]}); err != nil {
+			results[i] <- err
+		}
 	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	for i, result := range results {
+		select {
+		case errs[i] = <-result:
+		case <-ctx.Done():
+			errs[i] = ctx.Err()
+		}
 	}
+	return errs
 }
 
 func (e *Extender) admit(x extension) error {

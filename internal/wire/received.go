@@ -12,6 +12,7 @@ import (
 type Message struct {
 	AckID        string
 	DeliverCount int // 0 where the server does not say
+	ExpiredCount int // how many of the earlier deliveries ended with their leases, neither settled nor extended
 	Key, Data    string
 	StreamID     string
 	DataHash     string
@@ -95,6 +96,9 @@ func (d *Decoder) element() error {
 	if s.Member(`"deliver_count":`) {
 		m.DeliverCount = int(s.IntOrNull())
 	}
+	if s.Member(`"expired_count":`) {
+		m.ExpiredCount = int(s.IntOrNull())
+	}
 	if s.Member(`"message":`) {
 		d.message(m)
 	}
@@ -104,6 +108,8 @@ func (d *Decoder) element() error {
 			d.keep(spanAckID)
 		case "deliver_count":
 			m.DeliverCount = int(s.IntOrNull())
+		case "expired_count":
+			m.ExpiredCount = int(s.IntOrNull())
 		case "message":
 			d.message(m)
 		default:

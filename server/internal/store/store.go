@@ -199,7 +199,7 @@ type Once struct {
 type Delivery struct {
 	Message
 	ID    ID
-	Count int       // deliveries of this version to this consumer, including this one
+	Count int // deliveries of this version to this consumer, including this one
 	// Expired is how many of the earlier ones ended with their leases, neither settled nor extended.
 	Expired int
 	At      time.Time // when the lease began; the same for all deliveries of one Receive
