@@ -182,11 +182,37 @@ func leavingIsTold(h *history) (found []violation) {
 			continue
 		}
 		for _, d := range h.rec.received {
-			settled := slices.ContainsFunc(d.settles, func(s settle) bool { return s.at.Before(d.Deadline) })
+			settled := slices.ContainsFunc(d.settles, func(s settle) bool {
+				x := h.leaseOf[d]
+				return s.at.Before(d.Deadline) || x != nil && s.at.Before(x.settleableUntil(s.at))
+			})
 			if d.worker == end.actor && d.Deadline.After(end.asked.Add(slack)) && !settled {
 				found = append(found, violationOf(d.consumer, d.Key, "%s left %s (seq %d) to the end of its lease, was asked to stop at %v, and Close returned nil",
 					d.worker, idOf(d.Data), d.Seq, end.asked.Sub(h.rec.begin)).when(end.at))
 			}
+		}
+	}
+	return found
+}
+
+// attemptsCounted requires that the count of each delivery is that of the earlier leases of the message that were not returned
+// undelivered, and one. The server may have returned a lease itself whose answer it could not write.
+func attemptsCounted(h *history) (found []violation) {
+	type counts struct{ least, most int }
+	before := map[consumerMessage]counts{}
+	for _, x := range h.leases {
+		at := consumerMessage{x.consumer, x.Seq}
+		c := before[at]
+		if d := x.received; d != nil && h.rec.s.has(attempts) && (d.Attempt < c.least+1 || d.Attempt > c.most+1) || d != nil && !h.rec.s.Sinks && !h.rec.s.has(attempts) && d.Attempt != 0 {
+			found = append(found, violationOf(x.consumer, x.Key, "%s received %s (seq %d) as delivery %d, after %d to %d that count",
+				x.worker, x.Key, x.Seq, d.Attempt, c.least, c.most).when(d.at))
+		}
+		switch {
+		case x.returned:
+		case x.arrived:
+			before[at] = counts{c.least + 1, c.most + 1}
+		default:
+			before[at] = counts{c.least, c.most + 1}
 		}
 	}
 	return found

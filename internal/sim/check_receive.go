@@ -82,7 +82,7 @@ func intact(h *history) (found []violation) {
 func receivedInTime(h *history) (found []violation) {
 	covered := map[*received]bool{}
 	for _, x := range h.leases {
-		if d := x.received; d != nil && d.Deadline.After(x.requested) && d.Deadline.Before(x.until) {
+		if d := x.received; d != nil && d.Deadline.After(x.requested) && d.Deadline.Before(x.granted) {
 			covered[d] = true
 		}
 	}
@@ -117,11 +117,13 @@ func (h *history) justified(s *settleRequest, id string) bool {
 	for _, x := range h.leasesOf[ackRef{s.consumer, id}] {
 		switch {
 		case x.worker != s.worker || x.at.After(s.at):
-		case s.undelivered:
-			if s.kind == sequin.Nack && x.received == nil && s.left.Before(x.until) {
+		case s.undelivered && x.received == nil:
+			if s.kind == sequin.Nack && s.left.Before(x.until) {
 				return true
 			}
-		case x.received != nil && s.left.Before(x.received.Deadline):
+		case s.undelivered && !(h.rec.s.has(attempts) && h.workerPlan(x.worker).Handle):
+			// A handler has snoozed it, or a stop has interrupted the handler. Anything else counts.
+		case x.received != nil && s.left.Before(x.settleableUntil(s.left)):
 			for _, asked := range x.received.settles {
 				if asked.kind == s.kind && !asked.at.After(s.left) && (asked.err == nil || asked.sync || asked.err == errPending) {
 					return true

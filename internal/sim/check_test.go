@@ -98,7 +98,8 @@ var falsified = map[string]func(*recorder){
 		_, r := first(rec, sequintest.Receive, holds)
 		again(rec, r, "w0", r.ActedAt.Add(time.Hour))
 	},
-	"a program receives what was sent": func(rec *recorder) { rec.received[0].Data += " " },
+	"a program receives what was sent":                                     func(rec *recorder) { rec.received[0].Data += " " },
+	"deliveries are counted, without those that were returned undelivered": func(rec *recorder) { rec.received[0].Attempt = 1 },
 	"a program receives no message after its deadline, which is before the end of the server's lease": func(rec *recorder) {
 		rec.received[0].Deadline = rec.received[0].Deadline.Add(10 * time.Second)
 	},
@@ -173,6 +174,15 @@ var falsified = map[string]func(*recorder){
 
 func TestARunWithoutFaultsKeepsEveryPromise(t *testing.T) {
 	require.Empty(t, verify(run(t, healthy())))
+}
+
+func TestAWrongCountIsFoundWhereTheServerCounts(t *testing.T) {
+	s := healthy()
+	s.Mode = server.Documented
+	rec := run(t, s)
+	require.Empty(t, verify(rec))
+	rec.received[0].Attempt++
+	require.Len(t, attemptsCounted(newHistory(rec)), 1)
 }
 
 func TestEachCheckFindsAFalsifiedRecord(t *testing.T) {

@@ -20,6 +20,7 @@ var checks = []check{
 	{"for each consumer, a program received and acked every message in the stream", deliveredToAll},
 	{"an acked message is not delivered again", ackedStaysAcked},
 	{"a program receives what was sent", intact},
+	{"deliveries are counted, without those that were returned undelivered", attemptsCounted},
 	{"a program receives no message after its deadline, which is before the end of the server's lease", receivedInTime},
 	{"every settle has a program's settle, or an undelivered message, as its reason, before the deadline", settledInTime},
 	{"a settle that may have been carried out is not repeated", settledOnce},

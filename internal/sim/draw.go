@@ -24,7 +24,7 @@ func draw(seed uint64) schedule {
 		if d.chance(10) {
 			s.Stream.RetainUpTo = d.between(5, 100)
 		}
-		for _, extension := range []string{fencedAcks, parts, nackDelay} {
+		for _, extension := range []string{fencedAcks, parts, nackDelay, extend, attempts, paging} {
 			if d.chance(40) {
 				s.Without = append(s.Without, extension)
 			}
@@ -158,7 +158,7 @@ func (d drawer) worker(consumers []consumerPlan) workerPlan {
 	}
 	w.EndAt, w.Patience = d.upTo(horizon/2), d.upTo(5*time.Second)
 	w.Habits.Work = pick(d, 0, 10*time.Millisecond, ackWait/10, ackWait/5, ackWait/2)
-	for _, percent := range []*int{&w.Habits.AckSync, &w.Habits.Nack, &w.Habits.NackAfter, &w.Habits.Forget, &w.Habits.Overrun, &w.Habits.Twice} {
+	for _, percent := range []*int{&w.Habits.AckSync, &w.Habits.Nack, &w.Habits.NackAfter, &w.Habits.Forget, &w.Habits.Overrun, &w.Habits.Twice, &w.Habits.Extend} {
 		if d.chance(30) {
 			*percent = d.IntN(16)
 		}

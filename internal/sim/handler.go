@@ -105,7 +105,7 @@ func (w *worker) handleByHabit(r *received, drawn int) handled {
 		return handled{panics: true}
 	case below(habits.Overrun):
 		time.Sleep(time.Until(r.Deadline) + time.Duration(drawn)%time.Second)
-		return handled{settled: true}
+		return handled{settled: !w.world.s.has(extend)} // or its lease has been extended meanwhile
 	case below(habits.Twice):
 		w.ack(r, false)
 		return handled{fails: true, settled: true} // the ack stands

@@ -54,11 +54,29 @@ type lease struct {
 	worker, consumer string
 	sequintest.Delivery
 	at, until time.Time
+	granted   time.Time // what until was before any extension
 	requested time.Time // when the receive arrived at the server
 	request   string    // the id of the receive
 	arrived   bool      // the client got the answer
 	received  *received // the delivery that the program got of it; nil if there was none
 	settledAt time.Time // zero if it was not settled
+	returned  bool      // by a nack that says undelivered
+	extended  []extension
+}
+
+// extension is an extension of a lease that the server carried out.
+type extension struct{ at, until time.Time }
+
+// settleableUntil returns until when a program may settle its delivery, as it can know it at t. An extension is known to the
+// program after the server has carried it out; until is when the lease then ends on the server, and the program stops earlier.
+func (x *lease) settleableUntil(t time.Time) time.Time {
+	until := x.received.Deadline
+	for _, e := range x.extended {
+		if !e.at.After(t) && e.until.After(until) {
+			until = e.until
+		}
+	}
+	return until
 }
 
 // settleRequest is a request to ack or nack that reached the server.
@@ -121,6 +139,8 @@ func (h *history) readRequests() {
 			}
 		case sequintest.Receive:
 			h.readLeases(who, r)
+		case sequintest.Extend:
+			h.readExtension(r)
 		case sequintest.Ack, sequintest.Nack:
 			if looksForSink(r) {
 				continue
@@ -131,6 +151,26 @@ func (h *history) readRequests() {
 				s.kind = sequin.Nack
 			}
 			h.settles = append(h.settles, s)
+		}
+	}
+}
+
+// readExtension reads which leases an extension has changed.
+func (h *history) readExtension(r sequintest.Request) {
+	var asked struct {
+		Wait int64 `json:"ack_wait_ms"`
+	}
+	var done struct {
+		Data struct{ Extended []string }
+	}
+	if !r.Acted || json.Unmarshal(r.Body, &asked) != nil || json.Unmarshal(r.Answer, &done) != nil {
+		return
+	}
+	until := r.ActedAt.Add(time.Duration(asked.Wait) * time.Millisecond)
+	for _, id := range done.Data.Extended {
+		if x := h.leaseAt(h.consumerOf(r), id, r.ActedAt.Add(1)); x != nil && until.After(x.until) {
+			x.until = until
+			x.extended = append(x.extended, extension{r.ActedAt, until})
 		}
 	}
 }
@@ -185,7 +225,7 @@ func (h *history) readLeases(who string, r sequintest.Request) {
 		if h.rec.s.Sinks {
 			d.Key, d.Seq = readChange(d.Data)
 		}
-		x := &lease{worker: who, consumer: consumer, Delivery: d, at: r.ActedAt, until: r.ActedAt.Add(plan.AckWait), requested: r.At,
+		x := &lease{worker: who, consumer: consumer, Delivery: d, at: r.ActedAt, until: r.ActedAt.Add(plan.AckWait), granted: r.ActedAt.Add(plan.AckWait), requested: r.At,
 			request: r.Header.Get("X-Request-Id"), arrived: arrived}
 		h.leases = append(h.leases, x)
 		k := ackRef{consumer, d.AckID}
@@ -215,7 +255,7 @@ func (h *history) markSettled() {
 		}
 		for _, id := range s.ids {
 			if x := h.leaseAt(s.consumer, id, s.actedAt); x != nil && x.settledAt.IsZero() {
-				x.settledAt = s.actedAt
+				x.settledAt, x.returned = s.actedAt, s.undelivered
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -119,6 +120,9 @@ func (w *world) finish(survivors []*worker) {
 	for _, x := range survivors {
 		x.stop(closed, time.Minute)
 	}
+	if !w.s.Sinks {
+		w.readPages()
+	}
 	w.rec.requests = w.srv.Requests()
 	w.rec.final, _ = w.srv.Stream(streamName)
 	if w.s.Sinks {
@@ -128,4 +132,26 @@ func (w *world) finish(survivors []*worker) {
 		w.rec.violate("the journal keeps all requests", "it holds %d of %d requests", kept, all)
 	}
 	w.rec.complete = true
+}
+
+// readPages requires that AllMessages returns the whole stream, page by page, where the server has pages.
+func (w *world) readPages() {
+	stream, _ := w.srv.Stream(streamName)
+	var want, got []int64
+	for _, m := range stream.Messages {
+		want = append(want, m.Seq)
+	}
+	for m, err := range w.newClient(director, time.Minute).AllMessages(context.Background(), streamName, sequin.ListOptions{Limit: 7}) {
+		if err != nil {
+			if w.s.has(paging) || !errors.Is(err, sequin.ErrUnsupported) {
+				w.rec.violate("AllMessages returns the whole stream", "it returned %v", err)
+			}
+			return
+		}
+		got = append(got, m.Seq)
+	}
+	slices.Sort(want)
+	if !slices.Equal(want, got) {
+		w.rec.violate("AllMessages returns the whole stream", "it returned %v of %v", got, want)
+	}
 }

@@ -128,5 +128,5 @@ func TestEveryKindOfFaultIsDrawn(t *testing.T) {
 	}
 	require.Len(t, drawn, len(faultForms))
 	require.Len(t, statuses, len(foreignStatuses))
-	require.Len(t, without, 3)
+	require.Len(t, without, 6)
 }

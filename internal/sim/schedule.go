@@ -86,10 +86,11 @@ type workerPlan struct {
 }
 
 // habits is how a worker settles deliveries, in percent of them; it acks the rest. Forget settles nothing, Overrun settles
-// after the deadline, and Twice acks and then nacks. A handler returns an error for Nack and panics for Forget.
+// after the deadline, Extend extends the lease and acks after the first deadline, and Twice acks and then nacks. A handler
+// returns an error for Nack and panics for Forget; its lease is extended by itself.
 type habits struct {
-	AckSync, Nack, NackAfter, Forget, Overrun, Twice int
-	Work                                             time.Duration // the longest time that it works before it settles
+	AckSync, Nack, NackAfter, Forget, Overrun, Twice, Extend int
+	Work                                                     time.Duration // the longest time that it works before it settles
 }
 
 type endKind uint8
@@ -108,6 +109,9 @@ const (
 	fencedAcks = "fenced-acks" // an ack id belongs to one delivery
 	parts      = "parts"       // a part of a send that was stored is not stored again
 	nackDelay  = "nack-delay"  // the server keeps nacked messages back
+	extend     = "extend"      // leases can be extended
+	attempts   = "attempts"    // deliveries are counted, and the count is shown
+	paging     = "paging"      // lists have pages
 )
 
 // has reports whether the server has an extension. The 2024 server and sinks have none.

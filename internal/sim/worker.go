@@ -159,12 +159,26 @@ func (w *worker) settleByHabit(r *received, drawn int) {
 	case below(habits.Overrun):
 		time.Sleep(time.Until(r.Deadline) + time.Duration(drawn)%time.Second)
 		w.ack(r, false)
+	case below(habits.Extend):
+		w.extend(r, drawn)
 	case below(habits.Twice):
 		w.ack(r, false)
 		w.settle(r, sequin.Nack, false, r.Nack)
 	default:
 		w.ack(r, false)
 	}
+}
+
+// extend extends the lease of a delivery, and acks it when the first lease is over.
+func (w *worker) extend(r *received, drawn int) {
+	err := r.Extend(w.ctx, w.world.s.Consumers[w.plan.Consumer].AckWait)
+	if can := w.world.s.has(extend); can == errors.Is(err, sequin.ErrUnsupported) {
+		w.rec.violate("a server that announces extend extends leases, and no other", "%s: %v", w.name, err)
+	}
+	if err == nil {
+		time.Sleep(time.Until(r.Deadline) + time.Duration(drawn)%time.Second)
+	}
+	w.ack(r, false)
 }
 
 // choose works for a while, and returns a function that selects one habit: it is called with the share of each habit in
