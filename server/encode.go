@@ -53,15 +53,15 @@ func (e *encoder) deliveries(streamID string, all []store.Delivery) {
 		if e.counts {
 			e.raw(`","deliver_count":`)
 			e.buf = strconv.AppendInt(e.buf, int64(d.Count), 10)
-			if d.Expired > 0 {
-				e.raw(`,"expired_count":`)
-				e.buf = strconv.AppendInt(e.buf, int64(d.Expired), 10)
-			}
 			e.raw(`,"message":`)
 		} else {
 			e.raw(`","message":`)
 		}
 		e.message(streamID, &d.Message)
+		if e.counts && d.Expired > 0 {
+			e.raw(`,"expired_count":`)
+			e.buf = strconv.AppendInt(e.buf, int64(d.Expired), 10)
+		}
 		e.raw("}")
 	}
 	e.raw("]}")

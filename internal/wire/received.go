@@ -96,9 +96,6 @@ func (d *Decoder) element() error {
 	if s.Member(`"deliver_count":`) {
 		m.DeliverCount = int(s.IntOrNull())
 	}
-	if s.Member(`"expired_count":`) {
-		m.ExpiredCount = int(s.IntOrNull())
-	}
 	if s.Member(`"message":`) {
 		d.message(m)
 	}

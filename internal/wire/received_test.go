@@ -38,6 +38,8 @@ func TestTheAnswerToAReceiveIsDecodedMessageByMessage(t *testing.T) {
 			[]wire.Message{full}, ""},
 		{"in the order of the answer", `{"data":[{"ack_id":"a","message":{"key":"k","data":"1"}},{"message":{"data":"2","key":"l"},"ack_id":"b"}]}`,
 			[]wire.Message{message("a", "k", "1"), message("b", "l", "2")}, ""},
+		{"leases that have expired", `{"data":[{"ack_id":"a","deliver_count":3,"message":{"key":"k","data":"d"},"expired_count":2}]}`,
+			[]wire.Message{{AckID: "a", DeliverCount: 3, ExpiredCount: 2, Key: "k", Data: "d"}}, ""},
 		{"nulls", `{"data":[{"ack_id":"a","deliver_count":null,"message":{"key":"k","data":null,"stream_id":null,"data_hash":null,
 			"seq":null,"inserted_at":null,"updated_at":null}}]}`, []wire.Message{message("a", "k", "")}, ""},
 		{"unreadable times", `{"data":[{"ack_id":"a","message":{"key":"k","inserted_at":"yesterday","updated_at":1700000000}}]}`,
@@ -98,6 +100,7 @@ type receivedJSON struct {
 	Data *[]struct {
 		AckID        string `json:"ack_id"`
 		DeliverCount int    `json:"deliver_count"`
+		ExpiredCount int    `json:"expired_count"`
 		Message      struct {
 			Key        string    `json:"key"`
 			Data       string    `json:"data"`
@@ -145,7 +148,7 @@ func naive(body []byte) (got []wire.Message, valid, ok bool) {
 		if d.AckID == "" || m.Key == "" {
 			return nil, false, true
 		}
-		got = append(got, wire.Message{AckID: d.AckID, DeliverCount: d.DeliverCount,
+		got = append(got, wire.Message{AckID: d.AckID, DeliverCount: d.DeliverCount, ExpiredCount: d.ExpiredCount,
 			Key: m.Key, Data: m.Data, StreamID: m.StreamID, DataHash: m.DataHash, Seq: m.Seq,
 			InsertedAt: m.InsertedAt.Time, UpdatedAt: m.UpdatedAt.Time})
 	}
