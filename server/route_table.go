@@ -95,7 +95,7 @@ var routeTable = []route{
 	{opAckSink, sinksAPI, CanConsume, settles, []string{"POST api/sequin_streams/*/ack", "POST api/http_pull_consumers/*/ack"}},
 	{opNackSink, sinksAPI, CanConsume, settles, []string{"POST api/sequin_streams/*/nack", "POST api/http_pull_consumers/*/nack"}},
 	{opGetSink, sinksAPI, AllRights, otherEffect, []string{"GET api/sinks/*"}},
-	{opUpdateSink, sinksAPI, CanAdmin, otherEffect, []string{"PATCH api/sinks/*"}},
+	{opUpdateSink, sinksAPI, CanAdmin, otherEffect, []string{"PATCH api/sinks/*", "PUT api/sinks/*"}},
 }
 
 // found is a route with the shape by which it was found.

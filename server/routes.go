@@ -10,6 +10,9 @@ import (
 // through a function value would allocate the call on the heap.
 func (c *call) route() error {
 	f := c.find()
+	if c.isSinkCall() {
+		return c.routeSink(f)
+	}
 	if err := c.enter(f); err != nil {
 		return err
 	}
@@ -60,9 +63,6 @@ func (c *call) route() error {
 		return c.extend()
 	case opPeek:
 		return c.peek()
-	}
-	if f.api == sinksAPI && c.isSinkCall() {
-		return c.routeSink(f.op)
 	}
 	c.answered.Route = otherRoute
 	return c.noRoute()

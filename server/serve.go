@@ -56,8 +56,8 @@ func (c *call) dispatch(running bool) error {
 		return c.preflight()
 	}
 	metrics := s.isMetrics(c.r)
-	if c.rights = s.rightsOf(c.r); c.rights == 0 && !(metrics && s.openMetrics && !wasForwarded(c.r.Header)) {
-		return c.unauthorized()
+	if c.rights = s.rightsOf(c.r); c.rights == 0 && !(metrics && s.openMetrics && !wasForwarded(c.r.Header)) && !c.isSinkCall() {
+		return errUnauthorized
 	}
 	if metrics {
 		c.answered.Route, c.answered.Status = "GET metrics", http.StatusOK

@@ -12,93 +12,15 @@ import (
 	"github.com/sequin-go/sequin/server/internal/sink"
 )
 
-const howToAuthorize = "API tokens are generated in the Sequin console (console.sequin.io) and should be included in the Authorization header of your request. For example:\n\nAuthorization: Bearer <your-api-token>\n\n"
-
 // Answers of a released Sequin, as recorded.
 var (
-	errSinkNoToken    = &failure{status: http.StatusUnauthorized, summary: "Please provide a valid API token in the Authorization header.\n\n" + howToAuthorize}
-	errSinkNoBearer   = &failure{status: http.StatusUnauthorized, summary: "Please provide a valid API token in the Authorization header. Ensure your Authorization value is prefixed with \"Bearer\".\n\n" + howToAuthorize}
-	errSinkToken      = &failure{status: http.StatusUnauthorized, summary: "The API token you provided is invalid or has expired. Your token may have been revoked or deleted in the Sequin console.\n"}
-	errSinkUntyped    = badRequest("Content-Type: application/json is required")
 	errSinkBatchSize  = badRequest("Invalid `max_batch_size`. `max_batch_size` must be an integer between 1 and 1000.")
 	errSinkWaitFormat = badRequest("Invalid `wait_for`. When using duration strings, format must be like '60s', '5m', or '1000ms'.")
 	errSinkNotUp      = &failure{status: http.StatusInternalServerError, summary: "Call to SlotMessageStore failed with :noproc"}
 	errSinkStatus     = refusedField("status", "is invalid")
 )
 
-// sinkPrefixes are the paths of the API of sinks.
-var sinkPrefixes = []string{"api/sequin_streams/", "api/http_pull_consumers/", "api/sinks/"}
-
-// isSinkCall reports whether a path is of the API of sinks, and the server has some.
-func (c *call) isSinkCall() bool {
-	if !c.srv.sinksOnly && len(c.srv.sinks.list()) == 0 {
-		return false
-	}
-	path := strings.TrimLeft(c.r.URL.Path, "/")
-	for _, prefix := range sinkPrefixes {
-		if strings.HasPrefix(path, prefix) {
-			return true
-		}
-	}
-	return false
-}
-
-// unauthorized returns the refusal of a request without the token.
-func (c *call) unauthorized() error {
-	header := c.r.Header.Get("Authorization")
-	switch {
-	case !c.isSinkCall():
-		return errUnauthorized
-	case header == "":
-		return errSinkNoToken
-	case !strings.HasPrefix(header, "Bearer"):
-		return errSinkNoBearer
-	}
-	return errSinkToken
-}
-
-// routeSink runs the handler of a request of the API of sinks.
-func (c *call) routeSink(op operation) error {
-	header := c.r.Header.Get("Accept")
-	if accepts(header, header != "", jsonFormat) == noFormat {
-		return errUnacceptable
-	}
-	found := c.srv.sinks.find(c.stream)
-	if found == nil {
-		return errNoConsumer
-	}
-	switch op {
-	case opReceiveSink:
-		return c.receiveSink(found)
-	case opAckSink, opNackSink:
-		return c.settleSink(found, op == opAckSink)
-	case opGetSink:
-		return c.sinkInfo(found, false)
-	}
-	return c.updateSink(found)
-}
-
-// sinkParams returns the values of the query and of a JSON body. A body must be declared as JSON.
-func (c *call) sinkParams() (params, error) {
-	p := c.query()
-	buf, err := c.readBody(c.srv.limits.RequestBytes)
-	defer putBuffer(buf)
-	switch {
-	case err != nil || len(*buf) == 0:
-		return p, err
-	case c.mediaType() != jsonMedia:
-		return nil, errSinkUntyped
-	case !p.addJSON(*buf):
-		return nil, errMalformed
-	}
-	return p, nil
-}
-
-func (c *call) receiveSink(k *Sink) error {
-	p, err := c.sinkParams()
-	if err != nil {
-		return err
-	}
+func (c *call) receiveSink(k *Sink, p params) error {
 	n, err := sinkBatchSize(p)
 	if err != nil {
 		return err
@@ -107,32 +29,32 @@ func (c *call) receiveSink(k *Sink) error {
 	if err != nil {
 		return err
 	}
-	number, _ := p["wait_for"].(json.Number)
-	got, err := c.pollSink(k, n, wait)
+	got, over, err := c.pollSink(k, n, wait)
 	if err != nil {
 		return err
 	}
-	if len(got) == 0 && isFloat(string(number)) {
+	if number, _ := p["wait_for"].(json.Number); over && isFloat(string(number)) {
 		return errInternal // the real server fails after the wait
 	}
 	return c.encode(func(e *encoder) { e.buf = appendSinkDeliveries(e.buf, got) })
 }
 
-// pollSink receives, and waits for a change while nothing of the sink is outstanding.
-func (c *call) pollSink(k *Sink, n int, wait time.Duration) ([]sink.Delivery, error) {
-	over := time.NewTimer(wait - time.Since(c.arrived))
-	defer over.Stop()
+// pollSink receives, and waits for a change while nothing of the sink is outstanding. over reports that the wait ended without
+// one.
+func (c *call) pollSink(k *Sink, n int, wait time.Duration) (got []sink.Delivery, over bool, err error) {
+	timer := time.NewTimer(wait - time.Since(c.arrived))
+	defer timer.Stop()
 	for {
 		now := time.Now()
 		if k.starting(now) {
-			return nil, errSinkNotUp
+			return nil, false, errSinkNotUp
 		}
 		got, changed := k.queue.Receive(now, n)
 		if len(got) > 0 || changed == nil || wait == 0 {
-			return got, nil
+			return got, false, nil
 		}
-		if c.waitSink(changed, over.C) {
-			return nil, nil
+		if c.waitSink(changed, timer.C) {
+			return nil, true, nil
 		}
 	}
 }
@@ -151,8 +73,8 @@ func (c *call) waitSink(changed <-chan struct{}, over <-chan time.Time) (ended b
 	return true
 }
 
-// sinkBatchSize reads batch_size, or max_batch_size without it. A value that is neither a number nor a text makes the real
-// server fail.
+// sinkBatchSize reads batch_size, or max_batch_size without it. Of 2.5 messages the real server delivers 3. A value that is
+// neither a number nor a text makes it fail.
 func sinkBatchSize(p params) (int, error) {
 	v, given := p["batch_size"]
 	if !given {
@@ -162,8 +84,8 @@ func sinkBatchSize(p params) (int, error) {
 	}
 	switch v := v.(type) {
 	case json.Number:
-		if f, err := v.Float64(); err == nil && f >= 1 && f <= maxBatchSize {
-			return int(f), nil
+		if f, err := v.Float64(); err == nil && f > 0 && f <= maxBatchSize {
+			return int(math.Ceil(f)), nil
 		}
 	case string:
 		if n, err := strconv.Atoi(v); err == nil && n >= 1 && n <= maxBatchSize {
@@ -213,27 +135,25 @@ func isDigits(text string) bool {
 	return text != "" && strings.Trim(text, "0123456789") == ""
 }
 
-func (c *call) settleSink(k *Sink, ack bool) error {
-	p, err := c.sinkParams()
-	if err != nil {
-		return err
-	}
+func (c *call) settleSink(k *Sink, p params, ack bool) error {
 	list, _ := p["ack_ids"].([]any)
-	ids := make([]sink.ID, len(list))
-	for i, v := range list {
+	if len(list) == 0 {
+		return errAckIDs
+	}
+	var ids []sink.ID
+	for _, v := range list {
 		text, _ := v.(string)
-		id, ok := sinkAckID(text)
+		id, known, ok := sinkAckID(text)
 		if !ok {
 			return errAckIDs
 		}
-		ids[i] = id
+		if known {
+			ids = append(ids, id)
+		}
 	}
-	switch {
-	case len(ids) == 0:
-		return errAckIDs
-	case ack:
+	if ack {
 		k.queue.Ack(time.Now(), ids)
-	default:
+	} else {
 		k.queue.Nack(ids)
 	}
 	return c.ok(map[string]bool{"success": true})
@@ -244,11 +164,7 @@ func (c *call) sinkInfo(k *Sink, changed bool) error {
 }
 
 // updateSink changes the status, which is all of a sink that the emulation can change.
-func (c *call) updateSink(k *Sink) error {
-	p, err := c.sinkParams()
-	if err != nil {
-		return err
-	}
+func (c *call) updateSink(k *Sink, p params) error {
 	for name := range p {
 		if name != "status" {
 			return refusedField(name, fmt.Sprintf("cannot be changed: the emulation of sinks changes %q only", "status"))

@@ -8,7 +8,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
+
+	"github.com/google/uuid"
 
 	"github.com/sequin-go/sequin/server/internal/sink"
 )
@@ -221,8 +222,13 @@ func appendSinkDeliveries(dst []byte, got []sink.Delivery) []byte {
 	return append(dst, "]}"...)
 }
 
-// sinkAckID reads an ack id in a form that Elixir's UUID library takes: with dashes, without, or as a URN. Braces are refused.
-func sinkAckID(text string) (sink.ID, bool) {
-	id, form := parseUUID([]byte(strings.ToLower(text)))
-	return sink.ID(id), form != noUUID
+// sinkAckID reads an ack id. A released Sequin takes a UUID of version 4 or 7 with dashes, without, or as a URN, and compares
+// it as text: only the form in which it was delivered is that of a message. For any other form known is false.
+func sinkAckID(text string) (id sink.ID, known, ok bool) {
+	parsed, form := parseUUID([]byte(text))
+	id = sink.ID(parsed)
+	if version := id.Version(); form == noUUID || version != 4 && version != 7 || id.Variant() != uuid.RFC4122 {
+		return sink.ID{}, false, false
+	}
+	return id, text == id.String(), true
 }

@@ -110,7 +110,7 @@ func (s *sinks) find(nameOrID string) *Sink {
 
 func (s *sinks) search(nameOrID string) *Sink {
 	for _, sink := range s.all {
-		if sink.name == nameOrID || sink.options.ID == nameOrID {
+		if sink.name == nameOrID || strings.EqualFold(sink.options.ID, nameOrID) {
 			return sink
 		}
 	}

@@ -146,7 +146,7 @@ func TestSinkRefusesValuesAsTheRealServerDoes(t *testing.T) {
 		{"receive", `{"batch_size":null}`, 500, "Internal Server Error"},
 		{"receive", `{"batch_size":{}}`, 500, "Internal Server Error"},
 		{"receive", `{"batch_size":1001}`, 400, "Invalid `max_batch_size`"},
-		{"receive", `{"batch_size":0.5}`, 400, "Invalid `max_batch_size`"},
+		{"receive", `{"batch_size":1000.5}`, 400, "Invalid `max_batch_size`"},
 		{"receive", `{"wait_for":-1}`, 400, "Must be between"},
 		{"receive", `{"wait_for":1e99}`, 400, "Must be between"},
 		{"receive", `{"wait_for":"99999999999999999999m"}`, 400, "Must be between"},

@@ -1,0 +1,108 @@
+package server
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// This file is what happens to a request of the API of sinks before its call runs, in the order of a released Sequin.
+
+const howToAuthorize = "API tokens are generated in the Sequin console (console.sequin.io) and should be included in the Authorization header of your request. For example:\n\nAuthorization: Bearer <your-api-token>\n\n"
+
+// Answers of a released Sequin.
+var (
+	errSinkNoToken    = &failure{status: http.StatusUnauthorized, summary: "Please provide a valid API token in the Authorization header.\n\n" + howToAuthorize}
+	errSinkManyTokens = &failure{status: http.StatusUnauthorized, summary: "Please provide exactly one Authorization header in your request.\n\n" + howToAuthorize}
+	errSinkNoBearer   = &failure{status: http.StatusUnauthorized, summary: "Please provide a valid API token in the Authorization header. Ensure your Authorization value is prefixed with \"Bearer\".\n\n" + howToAuthorize}
+	errSinkToken      = &failure{status: http.StatusUnauthorized, summary: "The API token you provided is invalid or has expired. Your token may have been revoked or deleted in the Sequin console.\n"}
+	errSinkUntyped    = badRequest("Content-Type: application/json is required")
+)
+
+// sinkPrefixes are the paths of the API of sinks.
+var sinkPrefixes = []string{"api/sequin_streams/", "api/http_pull_consumers/", "api/sinks/"}
+
+// isSinkCall reports whether a path is of the API of sinks, and the server has some.
+func (c *call) isSinkCall() bool {
+	path := strings.TrimLeft(c.r.URL.Path, "/")
+	for _, prefix := range sinkPrefixes {
+		if strings.HasPrefix(path, prefix) {
+			return c.srv.sinksOnly || len(c.srv.sinks.list()) > 0
+		}
+	}
+	return false
+}
+
+// routeSink runs the call of a request of the API of sinks. The checks before it are in the order of a released Sequin: the
+// JSON of a body, the route, the Accept header, the token, the type of the body, and the sink.
+func (c *call) routeSink(f found) error {
+	c.answered.Route = f.shape
+	p, err := c.sinkParams()
+	switch {
+	case err != nil:
+		return err
+	case f.api != sinksAPI:
+		return errNoRoute
+	}
+	header := c.r.Header.Get("Accept")
+	if accepts(header, header != "", jsonFormat) == noFormat {
+		return errUnacceptable
+	}
+	if err := c.sinkUnauthorized(); err != nil {
+		return err
+	}
+	if err := c.mayNot(f); err != nil {
+		return err
+	}
+	if c.method() != http.MethodGet && !c.saysJSON() {
+		return errSinkUntyped
+	}
+	k := c.srv.sinks.find(c.stream)
+	if k == nil {
+		return errNoConsumer
+	}
+	switch f.op {
+	case opReceiveSink:
+		return c.receiveSink(k, p)
+	case opAckSink, opNackSink:
+		return c.settleSink(k, p, f.op == opAckSink)
+	case opGetSink:
+		return c.sinkInfo(k, false)
+	}
+	return c.updateSink(k, p)
+}
+
+// sinkUnauthorized returns the refusal of a request without the token, or nil.
+func (c *call) sinkUnauthorized() error {
+	headers := c.r.Header.Values("Authorization")
+	switch {
+	case len(headers) > 1:
+		return errSinkManyTokens
+	case c.rights != 0:
+		return nil
+	case len(headers) == 0:
+		return errSinkNoToken
+	case headers[0] != "Bearer" && !strings.HasPrefix(headers[0], "Bearer "):
+		return errSinkNoBearer
+	}
+	return errSinkToken
+}
+
+// sinkParams returns the values of the query and of a JSON body. A GET has no body, and one of another type is not read.
+func (c *call) sinkParams() (params, error) {
+	p := c.query()
+	if c.method() == http.MethodGet || c.mediaType() != jsonMedia {
+		return p, nil
+	}
+	buf, err := c.readBody(c.srv.limits.RequestBytes)
+	defer putBuffer(buf)
+	if err == nil && len(*buf) > 0 && !p.addJSON(*buf) {
+		err = errMalformed
+	}
+	return p, err
+}
+
+// saysJSON reports whether a Content-Type header names JSON, which the real server looks for in its text.
+func (c *call) saysJSON() bool {
+	return slices.ContainsFunc(c.r.Header.Values("Content-Type"), func(t string) bool { return strings.Contains(t, "application/json") })
+}
