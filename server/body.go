@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -129,7 +130,8 @@ func (c *call) readBody(limit int) (*[]byte, error) {
 	}
 	for {
 		if len(*buf) == cap(*buf) {
-			*buf = append(*buf, 0)[:len(*buf)]
+			// At least doubled: append would grow a large buffer by a quarter, and copy a body several times.
+			*buf = slices.Grow(*buf, len(*buf)+1)
 		}
 		n, err := c.r.Body.Read((*buf)[len(*buf):cap(*buf)])
 		*buf = (*buf)[:len(*buf)+n]

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"github.com/sequin-go/sequin/internal/jscan"
 	"github.com/sequin-go/sequin/server/internal/store"
@@ -19,8 +20,6 @@ const microsLayout = "2006-01-02T15:04:05.000000Z"
 type encoder struct {
 	buf    []byte
 	counts bool // deliveries have deliver_count and expired_count
-
-	scratch []byte
 
 	// The time that was written last, and its text: most messages of a batch have the same time.
 	at     int64
@@ -87,8 +86,7 @@ func (e *encoder) message(streamID string, m *store.Message) {
 
 // hash writes the hash of the data. It is computed for each answer: most messages are read once, and many never.
 func (e *encoder) hash(data string) {
-	e.scratch = append(e.scratch[:0], data...)
-	sum := sha256.Sum256(e.scratch)
+	sum := sha256.Sum256(unsafe.Slice(unsafe.StringData(data), len(data))) // a conversion would copy
 	e.buf = base64.StdEncoding.AppendEncode(e.buf, sum[:])
 }
 

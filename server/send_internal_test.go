@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -40,6 +41,29 @@ func TestAFullStreamRefusesTheWholeBatch(t *testing.T) {
 	require.Len(t, state.Messages, 2, "the batch would leave one message only, so it is refused and nothing is dropped")
 	require.Equal(t, "b", state.Messages[0].Key)
 	require.Equal(t, "c", state.Messages[1].Key)
+}
+
+// TestEscapedStringsStayWhenTheTextMoves sends so many escaped strings that the buffer for them grows, beside others that are
+// used where they are in the body.
+func TestEscapedStringsStayWhenTheTextMoves(t *testing.T) {
+	in := new(sendRequest)
+	defer in.release()
+	var body, want []string
+	for i := range 100 {
+		key, plain := fmt.Sprint("key", i), fmt.Sprint("plain", i)
+		body = append(body,
+			fmt.Sprintf(`{"data":"\"%d\n","key":"\u006b%d"}`, i, i),
+			fmt.Sprintf(`{"data":"dropped\n","key":"%s","data":"%s"}`, key, plain),
+			fmt.Sprintf(`{"key":"%s","data":""}`, key))
+		want = append(want, fmt.Sprintf("k%d=\"%d\n", i, i), key+"="+plain, key+"=")
+	}
+	require.True(t, in.parse([]byte(`{"messages":[`+strings.Join(body, ",")+`]}`)))
+	require.NoError(t, in.invalid)
+	got := make([]string, len(in.messages))
+	for i, m := range in.messages {
+		got[i] = m.Key + "=" + m.Data
+	}
+	require.Equal(t, want, got)
 }
 
 // TestNothingOfARequestStaysInThePool checks what a parsed request leaves in the pool.

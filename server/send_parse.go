@@ -2,28 +2,26 @@ package server
 
 import (
 	"sync"
+	"unsafe"
 
 	"github.com/sequin-go/sequin/internal/jscan"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// sendRequest is the parsed body of a send. It is reused: the store keeps the strings of its messages, but not the slice.
+// sendRequest is the parsed body of a send. It is reused: a store keeps neither the messages nor their strings, which are in
+// the body or in the text.
 type sendRequest struct {
 	scanner  jscan.Scanner
-	text     []byte // keys and data, one after the other
-	spans    []span
+	text     []byte // the strings that are escaped in the body, unescaped
 	messages []store.Message
 	invalid  error // what is wrong with the messages of a body that is JSON
 
 	firstWins bool // of several members of one name the first counts, not the last
 }
 
-// span is a message in the text: the lengths of its key and its data, which follow the message before.
-type span struct{ key, data int }
-
 var sendRequests = sync.Pool{New: func() any { return new(sendRequest) }}
 
-// parse parses a body, and returns false if it is not JSON.
+// parse parses a body, and returns false if it is not JSON. The body must not change until release.
 func (in *sendRequest) parse(body []byte) bool {
 	in.invalid = errNoMessages
 	if len(body) == 0 {
@@ -52,16 +50,12 @@ func (in *sendRequest) parse(body []byte) bool {
 			s.Skip()
 		}
 	}
-	if s.Done() != nil {
-		return false
-	}
-	in.buildMessages()
-	return true
+	return s.Done() == nil
 }
 
 func (in *sendRequest) parseMessages() {
 	s := &in.scanner
-	in.text, in.spans, in.invalid = in.text[:0], in.spans[:0], nil
+	in.messages, in.invalid = in.messages[:0], nil
 	if s.Kind() != jscan.Array {
 		in.invalid = errNoMessages
 		s.Skip()
@@ -75,8 +69,7 @@ func (in *sendRequest) parseMessages() {
 	}
 }
 
-// parseMessage adds a message to the text. When it returns false the message is invalid, and a part of it may be in the
-// text.
+// parseMessage adds a message, or returns false if it is invalid.
 func (in *sendRequest) parseMessage() bool {
 	s := &in.scanner
 	if s.Kind() != jscan.Object {
@@ -85,7 +78,6 @@ func (in *sendRequest) parseMessage() bool {
 	}
 	s.Object()
 	var key, data field
-	begin := len(in.text)
 	for {
 		name, ok := s.Key()
 		if !ok {
@@ -103,20 +95,15 @@ func (in *sendRequest) parseMessage() bool {
 	if !key.ok || !data.ok {
 		return false
 	}
-	if key.begin != begin || data.begin != key.end || data.end != len(in.text) {
-		// The data came before the key, or a member occurred twice: write both again, in order.
-		text := string(in.text[key.begin:key.end]) + string(in.text[data.begin:data.end])
-		in.text = append(in.text[:begin], text...)
-	}
-	in.spans = append(in.spans, span{key.end - key.begin, data.end - data.begin})
+	in.messages = append(in.messages, store.Message{Key: view(key.value), Data: view(data.value)})
 	return true
 }
 
-// field is the place of a string in the text.
+// field is a member that has to be a string.
 type field struct {
-	begin, end int
-	seen       bool
-	ok         bool // it is a string
+	value []byte
+	seen  bool
+	ok    bool // it is a string
 }
 
 func (in *sendRequest) parseField(f *field) {
@@ -130,29 +117,22 @@ func (in *sendRequest) parseField(f *field) {
 		s.Skip()
 		return
 	}
-	f.begin = len(in.text)
-	in.text = append(in.text, s.String()...)
-	f.end = len(in.text)
+	f.value = s.String()
+	if s.Copied(f.value) {
+		// When the text has no room it moves. The strings before stay where they are.
+		begin := len(in.text)
+		in.text = append(in.text, f.value...)
+		f.value = in.text[begin:]
+	}
 }
 
-// buildMessages makes the messages from a single copy of the text.
-func (in *sendRequest) buildMessages() {
-	if in.invalid != nil {
-		return
-	}
-	text := string(in.text)
-	in.messages = in.messages[:0]
-	for _, s := range in.spans {
-		end := s.key + s.data
-		in.messages = append(in.messages, store.Message{Key: text[:s.key], Data: text[s.key:end]})
-		text = text[end:]
-	}
-}
+// view returns bytes as a string that shares them.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // release returns the request to the pool, without the strings of its messages.
 func (in *sendRequest) release() {
 	clear(in.messages)
-	in.messages, in.spans = in.messages[:0], in.spans[:0]
+	in.messages = in.messages[:0]
 	in.scanner.Reset(nil)
 	if cap(in.text) > maxPooled {
 		return

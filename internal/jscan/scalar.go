@@ -18,6 +18,12 @@ func (s *Scanner) String() []byte {
 	return value
 }
 
+// Copied reports whether value, the result of the latest String, is in the buffer that the next call overwrites, and not in
+// the text.
+func (s *Scanner) Copied(value []byte) bool {
+	return len(value) > 0 && len(s.scratch) > 0 && &value[0] == &s.scratch[0]
+}
+
 // StringOrNull is like String, and returns no bytes for null, as encoding/json does.
 func (s *Scanner) StringOrNull() []byte {
 	if !s.nextIs('"') && s.Null() {

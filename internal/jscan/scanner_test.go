@@ -419,3 +419,14 @@ func TestMemberReportsFalseInAnArrayAndAfterAnError(t *testing.T) {
 	require.False(t, s.Member(`"b":`))
 	require.Error(t, s.Err())
 }
+
+func TestCopiedSaysWhetherAStringIsInTheBuffer(t *testing.T) {
+	var s Scanner
+	s.Reset([]byte(`["plain","esc\\aped","","grüße","\u00fc"]`))
+	var copied []bool
+	for s.Array(); s.Elem(); {
+		copied = append(copied, s.Copied(s.String()))
+	}
+	require.NoError(t, s.Done())
+	require.Equal(t, []bool{false, true, false, false, true}, copied)
+}

@@ -156,19 +156,36 @@ func (s *stream) feed(r *sendRecord, stored []store.Message, pos seglog.Pos) {
 	var full []store.Message
 	for _, c := range s.consumers {
 		if c.waiting.Len() > 0 && full == nil {
-			full = make([]store.Message, len(stored))
-			for i := range stored {
-				m := stored[i]
+			full = copies(stored)
+			for i := range full {
+				m := &full[i]
 				m.Seq, m.UpdatedAt, m.InsertedAt = r.first+int64(i), r.at, r.at
 				if r.inserted != nil {
 					m.InsertedAt -= r.inserted[i]
 				}
-				full[i] = m
 			}
 		}
 		c.feed(full, pos)
 		c.waiting.Update()
 	}
+}
+
+// copies returns copies of the messages, whose strings share one allocation: those of a send are valid until it returns.
+func copies(messages []store.Message) []store.Message {
+	size := 0
+	for i := range messages {
+		size += int(messageSize(&messages[i]))
+	}
+	text := make([]byte, 0, size)
+	all := make([]store.Message, len(messages))
+	for i := range messages {
+		key := len(text)
+		text = append(text, messages[i].Key...)
+		data := len(text)
+		text = append(text, messages[i].Data...)
+		all[i].Key, all[i].Data = view(text[key:data]), view(text[data:])
+	}
+	return all
 }
 
 // planReplacing stores the last of several messages with one key; no consumer would see the others. Each message that

@@ -47,6 +47,9 @@ func (s *stream) Send(_ context.Context, o Once, messages []Message) (int, error
 	if o.Key != "" {
 		body = HashBody(o.Body)
 	}
+	if s.newest == nil { // where a message replaces another, each that is stored is copied by itself
+		own(messages)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sendOnce(o, body, messages)

@@ -57,8 +57,8 @@ type Stream interface {
 	Delete(context.Context) error
 
 	// Send stores all messages or none, and returns how many of them changed the stream. It returns ErrFull when they do
-	// not fit, ErrDiskFull when the store has no room, and ErrDoubledKey where a batch may not hold a key twice. Send does
-	// not keep the slice. It keeps the strings.
+	// not fit, ErrDiskFull when the store has no room, and ErrDoubledKey where a batch may not hold a key twice. Send keeps
+	// neither the slice nor the strings: what is kept of a message is copied. It may replace the strings by their copies.
 	//
 	// When a send with this key has succeeded, Send stores nothing and returns the result of that send, or ErrOtherBody when
 	// the bodies differ. When one of PartOf has succeeded it stores nothing either, and its own key counts as a success from
