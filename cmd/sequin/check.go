@@ -111,7 +111,7 @@ func mustHaveStore(dir string) error {
 func cannot(what, dir string, err error) error {
 	switch {
 	case errors.Is(err, durable.ErrLocked):
-		return fmt.Errorf("cannot %s %s: %w: stop that process first", what, dir, err)
+		return fmt.Errorf("cannot %s %s: %w: stop that process first, or use a copy: \"sequin backup %s --to NEW\" makes and checks one while it runs", what, dir, err, dir)
 	case errors.Is(err, durable.ErrVersion):
 		return fmt.Errorf("cannot %s %s: %w: use the version of sequin that wrote it", what, dir, err)
 	case errors.Is(err, fs.ErrPermission):
