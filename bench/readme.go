@@ -7,28 +7,65 @@ import (
 	"strings"
 )
 
-// The marks around the part of the README that a run writes.
+// The marks around the parts of the README that a run writes.
 const (
 	readmeBegin = "<!-- Written by go -C bench run . -->\n"
+	readmeSinks = "<!-- Written by go -C bench run . -only sinks -->\n"
 	readmeEnd   = "<!-- End of what is written. -->\n"
 )
 
-// writeReadme writes the tables of the durable store into a README.
+// writeReadme writes the tables of the durable store and of sinks into a README, as far as they were measured.
 func (r *results) writeReadme(file string) error {
-	if len(r.Disk) == 0 || len(r.Openings) == 0 {
-		return nil
-	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	before, rest, began := bytes.Cut(text, []byte(readmeBegin))
+	if len(r.Disk) > 0 && len(r.Openings) > 0 {
+		text, err = replaceBetween(text, readmeBegin, r.diskTables)
+	}
+	if err == nil && len(r.Sinks) > 0 {
+		text, err = replaceBetween(text, readmeSinks, r.sinkTable)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return os.WriteFile(file, text, 0o644)
+}
+
+// replaceBetween replaces what is between a mark and the next readmeEnd by a table.
+func replaceBetween(text []byte, begin string, table func() string) ([]byte, error) {
+	before, rest, began := bytes.Cut(text, []byte(begin))
 	_, after, ended := bytes.Cut(rest, []byte(readmeEnd))
 	if !began || !ended {
-		return fmt.Errorf("%s lacks the line %q or, behind it, %q", file, strings.TrimSpace(readmeBegin), strings.TrimSpace(readmeEnd))
+		return nil, fmt.Errorf("it lacks the line %q or, behind it, %q", strings.TrimSpace(begin), strings.TrimSpace(readmeEnd))
 	}
-	all := bytes.Join([][]byte{before, []byte(readmeBegin), []byte(r.diskTables()), []byte(readmeEnd), after}, nil)
-	return os.WriteFile(file, all, 0o644)
+	return bytes.Join([][]byte{before, []byte(begin), []byte(table()), []byte(readmeEnd), after}, nil), nil
+}
+
+// sinkTable is the table of sinks in Markdown.
+func (r *results) sinkTable() string {
+	cells := map[string]map[int]rate{}
+	for _, x := range r.Sinks {
+		if cells[x.Contender] == nil {
+			cells[x.Contender] = map[int]rate{}
+		}
+		cells[x.Contender][x.Size] = x
+	}
+	var b strings.Builder
+	b.WriteString("| changes a second | 100 B | 1 KiB |\n| --- | ---: | ---: |\n")
+	for _, name := range []string{limitName, changeName, largeName, stdlibName, noneName} {
+		fmt.Fprintf(&b, "| %s |", name)
+		for _, size := range sinkSizes {
+			x := cells[name][size]
+			fmt.Fprintf(&b, " %s", thousands(x.PerSecond))
+			if name != limitName {
+				fmt.Fprintf(&b, " (%.2f)", x.OfLimit)
+			}
+			b.WriteString(" |")
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
 }
 
 // diskTables are the tables of the durable store in Markdown.

@@ -80,6 +80,21 @@ func TestTheReadmeGetsTheTablesOfTheDurableStore(t *testing.T) {
 	require.Contains(t, string(text), "\nOf 64 senders with one message each, 30 sends shared a sync.\n")
 }
 
+func TestTheReadmeGetsTheTableOfSinks(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "README.md")
+	require.NoError(t, os.WriteFile(file, []byte("before\n"+readmeSinks+"old\n"+readmeEnd+"after\n"), 0o644))
+	r := results{Sinks: []rate{{Contender: limitName, Size: 100, PerSecond: 2000}, {Contender: changeName, Size: 100, PerSecond: 1000, OfLimit: 0.5}}}
+	for range 2 {
+		require.NoError(t, r.writeReadme(file))
+	}
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(text), "before\n"+readmeSinks+"| changes a second |"))
+	require.True(t, strings.HasSuffix(string(text), readmeEnd+"after\n"))
+	require.NotContains(t, string(text), "old")
+	require.Contains(t, string(text), "| plain net/http | 2,000 | 0 |\n| SubscribeSink, DecodeChange | 1,000 (0.50) | 0 (0.00) |\n")
+}
+
 func TestAReadmeWithoutTheMarksIsRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "README.md")
 	require.NoError(t, os.WriteFile(file, []byte(readmeEnd+readmeBegin), 0o644))

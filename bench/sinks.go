@@ -23,6 +23,9 @@ const (
 	consumeSink = "consume"
 )
 
+// sinkSizes are the sizes of the rows.
+var sinkSizes = []int{100, 1 << 10}
+
 // sinkRow is a row of the table of a sink.
 type sinkRow struct {
 	ID       int    `json:"id"`
@@ -103,7 +106,7 @@ func sinkContenders() []contender {
 
 // measureSinks measures how fast changes of rows are received, decoded and acked, against a server that answers at once.
 func measureSinks(ctx context.Context, opts options, all *results) error {
-	measured, err := measureCells(ctx, opts, []int{100, 1 << 10}, sinkContenders())
+	measured, err := measureCells(ctx, opts, sinkSizes, sinkContenders())
 	if err != nil {
 		return err
 	}
