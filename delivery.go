@@ -213,6 +213,9 @@ func (s *deliveryState) Hold(ackID string) *lease.Held {
 // IsSettled reports whether the program has settled the delivery.
 func (s *deliveryState) IsSettled() bool { return s.settled.Load() }
 
+// delaysNacks reports whether the server keeps a nacked message back.
+func (s *deliveryState) delaysNacks() bool { return s.fetched.extensions.Has(wire.NackDelay) }
+
 // counts reports whether the server counts deliveries, and knows of each whether a program worked on it.
 func (s *deliveryState) counts() bool {
 	return s.fetched.extensions.Has(wire.Attempts) && s.Extends()

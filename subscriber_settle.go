@@ -50,18 +50,16 @@ func newSettler(sub *Subscriber, repeatAcks bool) *settler {
 // Settle implements Acknowledger. It sends nothing after the deadline. On the 2024 server a redelivery has the same ack id,
 // so that a late ack would settle a message that another program is handling, or even a newer version of it.
 func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error {
-	snoozed := how.Kind == Nack && d.state != nil && d.state.isSnoozed() && s.sub.mode.Load() == modeHandlers
-	return s.settle(ctx, d, how, nackDelays(d), !snoozed)
-}
-
-// nackDelays reports whether the server delays a nack of the delivery.
-func nackDelays(d Delivery) bool {
-	return d.state != nil && d.state.fetched.extensions.Has(wire.NackDelay)
+	if how.Kind != Nack || d.state == nil {
+		return s.settle(ctx, d, how, false, true)
+	}
+	snoozed := d.state.isSnoozed() && s.sub.mode.Load() == modeHandlers
+	return s.settle(ctx, d, how, d.state.delaysNacks(), !snoozed)
 }
 
 // retry nacks a delivery whose handler has failed. counted reports whether that was an attempt at its message.
 func (s *settler) retry(d Delivery, after time.Duration, counted bool) {
-	_ = s.settle(context.Background(), d, Settlement{Kind: Nack, Delay: after}, nackDelays(d), counted)
+	_ = s.settle(context.Background(), d, Settlement{Kind: Nack, Delay: after}, d.state.delaysNacks(), counted)
 }
 
 // returnAtStop nacks a delivery during a stop, after the stop has cancelled the waiting receives. After an earlier nack the
@@ -334,10 +332,10 @@ func endWork(items []settleEntry) {
 
 // count counts settles that have ended, without those of messages that the program did not see.
 func (s *settler) count(kind SettlementKind, items []settleEntry, err error) {
-	c, n := &s.sub.counts, uint64(0)
-	for i := range items {
-		if !items[i].Item.undelivered {
-			n++
+	c, n := &s.sub.counts, uint64(len(items))
+	for i := 0; kind == Nack && i < len(items); i++ {
+		if items[i].Item.undelivered {
+			n--
 		}
 	}
 	switch {

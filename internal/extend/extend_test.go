@@ -48,6 +48,13 @@ func (s *server) send(ctx context.Context, ids []string, wait, timeout time.Dura
 	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(s.gone, id) }), nil
 }
 
+// sent returns the requests so far.
+func (s *server) sent() []request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests)
+}
+
 // fixture is an Extender with a ledger and a server.
 type fixture struct {
 	extender *Extender
@@ -82,8 +89,8 @@ func TestExtensionsThatStartTogetherShareARequest(t *testing.T) {
 			time.Sleep(time.Millisecond / 50)
 		}
 		time.Sleep(2 * time.Second)
-		require.Len(t, f.requests, 1)
-		require.Len(t, f.requests[0].ids, 50)
+		require.Len(t, f.sent(), 1)
+		require.Len(t, f.sent()[0].ids, 50)
 		require.NotSame(t, f.lease, all[0].Lease())
 		require.Same(t, all[0].Lease(), all[49].Lease())
 		require.Equal(t, int32(1), f.changed.Load())
@@ -112,7 +119,7 @@ func TestARequestHasOneTime(t *testing.T) {
 			f.extender.Start(h, time.Duration(8+i%2)*time.Second)
 		}
 		time.Sleep(time.Second)
-		require.ElementsMatch(t, []request{{[]string{"0", "2"}, 8 * time.Second}, {[]string{"1", "3"}, 9 * time.Second}}, f.requests)
+		require.ElementsMatch(t, []request{{[]string{"0", "2"}, 8 * time.Second}, {[]string{"1", "3"}, 9 * time.Second}}, f.sent())
 		f.extender.Close()
 	})
 }
@@ -150,11 +157,11 @@ func TestAnExtensionIsRepeatedUntilTheLeaseIsOver(t *testing.T) {
 				require.Equal(t, errExpired, err)
 			}
 			time.Sleep(time.Until(f.lease.Deadline) + 2*time.Second)
-			n := len(f.requests)
+			n := len(f.sent())
 			require.InDelta(t, 7, n, 3, "at most half a margin apart")
 			require.False(t, all[0].Extending.Load())
 			time.Sleep(time.Minute)
-			require.Len(t, f.requests, n)
+			require.Len(t, f.sent(), n)
 			f.extender.Close()
 		}
 	})
