@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sequin-go/sequin"
@@ -37,6 +39,39 @@ func ExamplePermanent() {
 	// Output:
 	// stopped: <nil>
 	// payments payments.3 1 the account is closed <nil>
+}
+
+// MaxAttempts counts the calls of all processes: here of three workers, each with a Subscriber of its own.
+func ExampleDeadLetter() {
+	ctx, cancel := context.WithCancel(context.Background())
+	client, sub, stop := payments(ctx)
+	defer stop()
+	go cancelWhenAcked(ctx, client, "payments", cancel) // a program would wait for a signal
+
+	var calls atomic.Int32
+	cfg := sequin.HandlerConfig{BackoffMin: time.Millisecond, BackoffMax: time.Millisecond, DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 4}}
+	var workers sync.WaitGroup
+	for worker := range 3 {
+		if worker > 0 {
+			var err error
+			if sub, err = client.Subscribe(ctx, "payments", "billing", sequin.SubscriberConfig{}); err != nil {
+				log.Fatal(err)
+			}
+		}
+		own := sub
+		workers.Go(func() {
+			_ = own.Handle(ctx, cfg, func(_ context.Context, d sequin.Delivery) error {
+				if d.Key != "payments.3" {
+					return nil
+				}
+				calls.Add(1)
+				return errors.New("the bank is closed")
+			})
+		})
+	}
+	workers.Wait()
+	fmt.Println("calls:", calls.Load())
+	// Output: calls: 4
 }
 
 // Redrive sends dead letters back to their streams, for example after the handler was mended.
