@@ -26,6 +26,10 @@ var escapeExtra, shortEscape = func() (extra, letters [utf8.RuneSelf]byte) {
 	return extra, letters
 }()
 
+// long is the size from which on a string is first searched for the end of its plain bytes, four words at a time. That takes
+// half the time for a text without escapes. A shorter string gains less than the search takes where it is in vain.
+const long = 256
+
 // AppendString appends s as a JSON string with its quotes. It escapes only what JSON requires: '"', '\' and control
 // characters, in the short form where there is one. A byte that is not UTF-8 becomes U+FFFD.
 func AppendString(dst []byte, s string) []byte { return appendText(dst, s) }
@@ -36,7 +40,12 @@ func AppendStringBytes(dst, s []byte) []byte { return appendText(dst, s) }
 // appendText appends a string: ASCII by appendASCII, and other characters unchanged.
 func appendText[T text](dst []byte, s T) []byte {
 	dst = append(dst, '"')
-	for i := 0; ; {
+	i := 0
+	if len(s) >= long {
+		i = plainBlocks(s, 0)
+		dst = append(dst, s[:i]...)
+	}
+	for {
 		if dst, i = appendASCII(dst, s, i); i == len(s) {
 			return append(dst, '"')
 		}
@@ -112,7 +121,11 @@ func putEscape(dst []byte, b byte) int {
 // or contains NUL. The server could not store such a string unchanged: JSON replaces invalid UTF-8, and Postgres drops NUL.
 func StringSize(s string) (size int, ok bool) {
 	size = len(s) + len(`""`)
-	for i := 0; i < len(s); {
+	i := 0
+	if len(s) >= long {
+		i = plainBlocks(s, 0)
+	}
+	for i < len(s) {
 		if i+8 <= len(s) {
 			w := load(s, i)
 			mask := notPlain(w)

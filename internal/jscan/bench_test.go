@@ -10,6 +10,8 @@ var benchTexts = []struct{ name, text string }{
 	{"plain/10B", strings.Repeat("abcdefghi ", 1)},
 	{"plain/100B", strings.Repeat("abcdefghi ", 10)},
 	{"plain/10KiB", strings.Repeat("abcdefgh", 1280)},
+	{"quotes/10KiB", strings.Repeat(`{"a":"b"},`, 1024)},
+	{"text/10KiB", strings.Repeat(`{"name":"a sentence of some words, as many have, and a longer one"},`, 150)},
 	{"quotes/100B", strings.Repeat(`{"a":"b"},`, 10)},
 	{"umlauts/100B", strings.Repeat("grüße, da ", 10)},
 	{"kanji/100B", strings.Repeat("世界世界", 9)[:99]},

@@ -69,6 +69,14 @@ func plainEnd[T text](s T, i int) int {
 	return i
 }
 
+// plainBlocks returns the end of as many blocks of 32 bytes from i on as have plain bytes only.
+func plainBlocks[T text](s T, i int) int {
+	for i+32 <= len(s) && notPlain(load(s, i))|notPlain(load(s, i+8))|notPlain(load(s, i+16))|notPlain(load(s, i+24)) == 0 {
+		i += 32
+	}
+	return i
+}
+
 // inertEnd returns the first index from i on whose byte is a control byte, '"' or '\', or len(s).
 func inertEnd(s []byte, i int) int {
 	for i+32 <= len(s) && notInert(load(s, i))|notInert(load(s, i+8))|notInert(load(s, i+16))|notInert(load(s, i+24)) == 0 {
