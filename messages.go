@@ -201,7 +201,7 @@ func (c *Client) ReceiveMessages(ctx context.Context, stream, consumer string, o
 func (c *Client) receive(ctx context.Context, stream, consumer string, opts ReceiveOptions, retry retryPolicy) ([]ReceivedMessage, error) {
 	var got []ReceivedMessage
 	decoder := wire.Decoder{Each: func(m *wire.Message) { got = append(got, received(m)) }}
-	r := receiveRequest(consumerPath(stream, consumer), opts)
+	r := receiveRequest(consumerPath(stream, consumer), opts, false)
 	r.retry = retry
 	err := c.do(ctx, r, func(_ http.Header, body []byte) error {
 		got = []ReceivedMessage{} // an earlier attempt may have filled it
@@ -220,9 +220,9 @@ func received(m *wire.Message) ReceivedMessage {
 
 // receiveRequest is the request of ReceiveMessages, ReceiveSink and the Subscriber, for the consumer or the sink at a path. Its
 // retry is the zero value, neverRetry.
-func receiveRequest(at string, opts ReceiveOptions) request {
+func receiveRequest(at string, opts ReceiveOptions, bare bool) request {
 	return request{method: http.MethodPost, path: at + "/receive",
-		body: &transport.Payload{JSON: wire.AppendReceive(nil, opts.BatchSize, opts.WaitFor)}, wait: opts.WaitFor}
+		body: &transport.Payload{JSON: wire.AppendReceive(nil, opts.BatchSize, opts.WaitFor, bare)}, wait: opts.WaitFor}
 }
 
 func (c *Client) checkReceive(stream, consumer string, opts ReceiveOptions) error {

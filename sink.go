@@ -98,7 +98,7 @@ func (c *Client) ReceiveSink(ctx context.Context, sink string, opts ReceiveOptio
 	}
 	var got []SinkMessage
 	decoder := wire.ChangeDecoder{Each: func(m *wire.Change) { got = append(got, SinkMessage(*m)) }}
-	r := receiveRequest(sinkPath(sink), opts)
+	r := receiveRequest(sinkPath(sink), opts, false)
 	r.retry = unlessDamaged
 	err := c.do(ctx, r, func(_ http.Header, body []byte) error {
 		got = []SinkMessage{} // an earlier attempt may have filled it

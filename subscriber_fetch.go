@@ -167,7 +167,8 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 				Acknowledger: s.settler, state: states.next(a.fetched)})
 		}}).Decode
 	}
-	r := receiveRequest(s.origin.path, ReceiveOptions{BatchSize: p.asked, WaitFor: p.wait})
+	bare := s.client.extensions().Has(wire.Bare) && s.origin.sink == ""
+	r := receiveRequest(s.origin.path, ReceiveOptions{BatchSize: p.asked, WaitFor: p.wait}, bare)
 	r.onAnswer = func() { p.answered.Store(true) }
 	sent := time.Now()
 	a.err = s.client.do(ctx, r, func(h http.Header, body []byte) error {

@@ -435,10 +435,10 @@ func TestTheSubscriberWorksAgainAfterAnOutage(t *testing.T) {
 // short-polls.
 func TestTheDefaultWaitForFitsAnyTimeoutOfTheHTTPClient(t *testing.T) {
 	for timeout, want := range map[time.Duration]string{
-		300 * time.Millisecond:  `{"batch_size":32}`,
-		1200 * time.Millisecond: `{"batch_size":32}`,
-		1600 * time.Millisecond: `{"batch_size":32,"wait_for":600}`,
-		time.Minute:             `{"batch_size":32,"wait_for":10000}`, // a third of the lease, at the first receive
+		300 * time.Millisecond:  `{"batch_size":32,"bare":true}`,
+		1200 * time.Millisecond: `{"batch_size":32,"bare":true}`,
+		1600 * time.Millisecond: `{"batch_size":32,"wait_for":600,"bare":true}`,
+		time.Minute:             `{"batch_size":32,"wait_for":10000,"bare":true}`, // a third of the lease, at the first receive
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			srv := sequintest.NewServer(t, sequintest.Config{})

@@ -20,6 +20,7 @@ const microsLayout = "2006-01-02T15:04:05.000000Z"
 type encoder struct {
 	buf    []byte
 	counts bool // deliveries have deliver_count and expired_count
+	bare   bool // messages have neither stream_id nor data_hash
 
 	// The time that was written last, and its text: most messages of a batch have the same time.
 	at     int64
@@ -69,11 +70,14 @@ func (e *encoder) deliveries(streamID string, all []store.Delivery) {
 func (e *encoder) message(streamID string, m *store.Message) {
 	e.raw(`{"key":`)
 	e.buf = jscan.AppendString(e.buf, m.Key)
-	e.raw(`,"stream_id":"`)
-	e.raw(streamID)
-	e.raw(`","data_hash":"`)
-	e.hash(m.Data)
-	e.raw(`","data":`)
+	if !e.bare {
+		e.raw(`,"stream_id":"`)
+		e.raw(streamID)
+		e.raw(`","data_hash":"`)
+		e.hash(m.Data)
+		e.raw(`"`)
+	}
+	e.raw(`,"data":`)
 	e.buf = jscan.AppendString(e.buf, m.Data)
 	e.raw(`,"seq":`)
 	e.buf = strconv.AppendInt(e.buf, m.Seq, 10)

@@ -49,6 +49,7 @@ var (
 	errNoMessages = badRequest("Missing or invalid messages")
 	errFormat     = badRequest("Invalid message format")
 	errBatchSize  = badRequest("Invalid `batch_size`. `batch_size` must be an integer between 1 and 1000.")
+	errBare       = badRequest("Invalid `bare`. Must be true or false")
 	errNoWait     = badRequest("This endpoint doesn't support the `wait_for` param at the moment. Please ask the Sequin team for help.")
 	errWaitFor    = badRequest("Invalid `wait_for`. Must be between 500 and 300,000 milliseconds, or use duration format like '60s', '5m', '1000ms'.")
 	errAckIDs     = badRequest("Invalid ack_ids. Must send a top-level `ack_ids` property that is a non-empty list of valid UUID strings")

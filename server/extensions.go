@@ -21,10 +21,12 @@ const (
 	attempts = "attempts"
 	// paging says that lists read after_seq and before_seq.
 	paging = "paging"
+	// bareReceives says that bare of a receive is read.
+	bareReceives = "bare"
 )
 
 // allExtensions are the extensions of the documented mode, in the order of the header.
-var allExtensions = []string{fencedAcks, parts, nackDelay, extendLeases, attempts, paging}
+var allExtensions = []string{fencedAcks, parts, nackDelay, extendLeases, attempts, paging, bareReceives}
 
 // Extensions returns the names of the extensions that the documented mode has: what Config.WithoutExtensions may hold.
 func Extensions() []string { return slices.Clone(allExtensions) }

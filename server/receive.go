@@ -32,13 +32,17 @@ func (c *call) receive() error {
 	if err != nil {
 		return err
 	}
+	bare, err := c.bare(p)
+	if err != nil {
+		return err
+	}
 	if c.srv.dialect.plug {
 		if err := c.checkWindow(consumer); err != nil {
 			return err
 		}
 	}
 	if c.r.Method == http.MethodHead && !c.srv.dialect.headReceives {
-		c.deliver(consumer, nil)
+		c.deliver(consumer, nil, bare)
 		return nil
 	}
 	got := deliveries.Get().(*[]store.Delivery)
@@ -58,8 +62,22 @@ func (c *call) receive() error {
 	if err != nil {
 		return err
 	}
-	c.deliver(consumer, *got)
+	c.deliver(consumer, *got, bare)
 	return nil
+}
+
+// bare reports whether the answer is without the stream_id and the data_hash of each message.
+func (c *call) bare(p params) (bool, error) {
+	v, given := p["bare"]
+	switch {
+	case !given || !c.srv.bare:
+		return false, nil
+	case v == true || v == "true":
+		return true, nil
+	case v == false || v == "false":
+		return false, nil
+	}
+	return false, errBare
 }
 
 func (c *call) batchSize(p params) (int, error) {
@@ -80,7 +98,7 @@ func readBatchSize(v any) (int, error) {
 
 // deliver writes the answer. When the client is gone before that, or the connection fails meanwhile, it returns the
 // messages. When the connection fails after the last byte was given to the network, the messages stay on lease.
-func (c *call) deliver(consumer store.Consumer, got []store.Delivery) {
+func (c *call) deliver(consumer store.Consumer, got []store.Delivery, bare bool) {
 	d := &c.srv.dialect
 	if d.waitedHeader {
 		// The wait ends when the leases begin, and not now. Otherwise a client that adds ack_wait to it would get a time
@@ -93,7 +111,7 @@ func (c *call) deliver(consumer store.Consumer, got []store.Delivery) {
 	}
 	buf := getBuffer()
 	defer putBuffer(buf)
-	e := encoder{buf: (*buf)[:0], counts: c.srv.attempts}
+	e := encoder{buf: (*buf)[:0], counts: c.srv.attempts, bare: bare}
 	e.deliveries(consumer.StreamID(), got)
 	*buf = e.buf
 	c.holdAnswer(len(e.buf))

@@ -47,13 +47,17 @@ func AppendEmptySend(b []byte, size int) []byte {
 	return append(b, sendTail...)
 }
 
-// AppendReceive appends the body of a receive. A waitFor of 0 is left out; fractions of a millisecond are dropped.
-func AppendReceive(b []byte, batchSize int, waitFor time.Duration) []byte {
+// AppendReceive appends the body of a receive. A waitFor of 0 is left out; fractions of a millisecond are dropped. With bare
+// the answer has messages without the strings that a bare Decoder leaves empty.
+func AppendReceive(b []byte, batchSize int, waitFor time.Duration, bare bool) []byte {
 	b = append(b, `{"batch_size":`...)
 	b = strconv.AppendInt(b, int64(batchSize), 10)
 	if waitFor > 0 {
 		b = append(b, `,"wait_for":`...)
 		b = strconv.AppendInt(b, waitFor.Milliseconds(), 10)
+	}
+	if bare {
+		b = append(b, `,"bare":true`...)
 	}
 	return append(b, '}')
 }

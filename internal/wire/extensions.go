@@ -16,10 +16,11 @@ const (
 	Extend                            // leases can be extended
 	Attempts                          // deliveries are counted, without those that were returned undelivered
 	Paging                            // lists read bounds of seqs
+	Bare                              // a receive can leave out what a Subscriber does not use
 )
 
 // extensionNames are the names of the extensions in the header, in the order of their bits.
-var extensionNames = [...]string{"fenced-acks", "parts", "nack-delay", "extend", "attempts", "paging"}
+var extensionNames = [...]string{"fenced-acks", "parts", "nack-delay", "extend", "attempts", "paging", "bare"}
 
 // Has reports whether e has an extension.
 func (e Extensions) Has(one Extensions) bool { return e&one != 0 }
