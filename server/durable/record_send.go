@@ -1,6 +1,8 @@
 package durable
 
 import (
+	"strings"
+
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
 	"github.com/sequin-go/sequin/server/internal/binary"
 	"github.com/sequin-go/sequin/server/internal/store"
@@ -116,8 +118,11 @@ type rawMessage struct {
 
 // message copies the message.
 func (m *rawMessage) message() store.Message {
-	both := make([]byte, 0, len(m.key)+len(m.data))
-	text := view(append(append(both, m.key...), m.data...))
+	var both strings.Builder // unlike make it does not clear what is overwritten at once
+	both.Grow(len(m.key) + len(m.data))
+	both.Write(m.key)
+	both.Write(m.data)
+	text := both.String()
 	return store.Message{
 		Key: text[:len(m.key)], Data: text[len(m.key):], Seq: m.seq, InsertedAt: m.insertedAt, UpdatedAt: m.updatedAt,
 	}

@@ -3,6 +3,7 @@ package durable
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sequin-go/sequin/server/durable/internal/keyindex"
@@ -176,14 +177,17 @@ func copies(messages []store.Message) []store.Message {
 	for i := range messages {
 		size += int(messageSize(&messages[i]))
 	}
-	text := make([]byte, 0, size)
+	var text strings.Builder
+	text.Grow(size)
+	for i := range messages {
+		text.WriteString(messages[i].Key)
+		text.WriteString(messages[i].Data)
+	}
+	rest := text.String()
 	all := make([]store.Message, len(messages))
 	for i := range messages {
-		key := len(text)
-		text = append(text, messages[i].Key...)
-		data := len(text)
-		text = append(text, messages[i].Data...)
-		all[i].Key, all[i].Data = view(text[key:data]), view(text[data:])
+		key, end := len(messages[i].Key), messageSize(&messages[i])
+		all[i].Key, all[i].Data, rest = rest[:key], rest[key:end], rest[end:]
 	}
 	return all
 }
