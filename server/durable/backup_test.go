@@ -144,3 +144,30 @@ func TestABackupEndsWithItsContext(t *testing.T) {
 		require.EqualError(f, err, "dir/to is inside dir, which must not change")
 	})
 }
+
+// TestAckIDsOfADeliveryAfterTheBackupAreRefused because the copy may make a delivery of the same message in the same receive.
+func TestAckIDsOfADeliveryAfterTheBackupAreRefused(t *testing.T) {
+	inBubble(t, Options{}, store.StreamOptions{}, func(f *fixture) {
+		require.NoError(f, f.send("a"))
+		_, err := backUp(f.Context(), "dir", "copy", f.fs)
+		require.NoError(f, err)
+		f.reopen(false)
+		_, later := f.receive(1)
+
+		restored := open(f.T, "copy", f.o)
+		s, err := restored.Stream(f.Context(), "s")
+		require.NoError(f, err)
+		c, err := s.Consumer(f.Context(), "c")
+		require.NoError(f, err)
+		got, err := c.Receive(f.Context(), 1, nil)
+		require.NoError(f, err)
+		require.Len(f, got, 1)
+		require.NotEqual(f, later[0], got[0].ID)
+		require.NoError(f, c.Settle(f.Context(), later, store.Ack))
+		time.Sleep(time.Hour)
+		got, err = c.Receive(f.Context(), 1, nil)
+		require.NoError(f, err)
+		require.Len(f, got, 1, "the ack was of another delivery")
+		require.NoError(f, restored.Close())
+	})
+}

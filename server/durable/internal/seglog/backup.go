@@ -193,9 +193,11 @@ func (b *backup) keepSegment(number uint32, link bool) error {
 	return b.copy(name, math.MaxInt64)
 }
 
-// copyLast copies the last segment up to where its records end now, and before a seal, which names the next segment.
+// copyLast copies the last segment up to where its records end now, and before a seal, which names the next segment. A mark with
+// a later opening follows.
 func (b *backup) copyLast(number uint32) error {
-	file, err := b.from.o.FS.Open(b.from.path(segmentName(number)))
+	name := segmentName(number)
+	file, err := b.from.o.FS.Open(b.from.path(name))
 	if err != nil {
 		return err
 	}
@@ -204,44 +206,61 @@ func (b *backup) copyLast(number uint32) error {
 	if err != nil {
 		return err
 	}
-	end, err := b.endOf(file, number, size)
+	end, opening, err := b.endOf(file, number, size)
 	if err != nil {
 		return err
 	}
-	return b.copy(segmentName(number), end)
+	if err := b.copy(name, end.Offset()); err != nil {
+		return err
+	}
+	return b.skipOpenings(name, header{pos: end, synced: end, opening: opening + skippedOpenings, kind: kindMark})
 }
 
-// endOf returns where the records of the last segment end. Behind them bytes may be being written: a good record that is behind bad
-// bytes and says that they were synced tells damage from that, unless they can be read by now.
-func (b *backup) endOf(file vfs.File, number uint32, size int64) (end int64, err error) {
+// skippedOpenings is how many openings a copy skips, so that no ack id is given out by the store and by its copy: an ack id holds the
+// number of the opening. The store may be opened that often after the copy was made before the numbers meet. It is far below the
+// 16,384 that ack ids tell apart.
+const skippedOpenings = 256
+
+// skipOpenings appends a mark to the last segment.
+func (b *backup) skipOpenings(name string, mark header) error {
+	file, err := b.to.o.FS.OpenWrite(b.to.path(name))
+	if err != nil {
+		return err
+	}
+	if _, err = file.WriteAt(appendRecord(nil, mark, nil, b.from.seed.checksum(nil)), mark.pos.Offset()); err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}
+
+// endOf returns where the records of the last segment end, and the newest opening. Behind them bytes may be being written: a good
+// record that is behind bad bytes and says that they were synced tells damage from that, unless they can be read by now.
+func (b *backup) endOf(file vfs.File, number uint32, size int64) (end Pos, opening uint32, err error) {
 	sealed := false
-	good := func(fr frame) error {
+	end, err = b.from.seed.scan(file, position(number, segmentHeader), size, func(fr frame) error {
 		if sealed = fr.kind == kindSeal; sealed {
 			return errStop
 		}
+		opening = max(opening, fr.opening)
 		return nil
+	})
+	if errors.Is(err, errStop) {
+		err = nil
 	}
-	for pos := position(number, segmentHeader); ; {
-		stop, err := b.from.seed.scan(file, pos, size, good)
-		if sealed || err != nil {
-			if errors.Is(err, errStop) {
-				err = nil
-			}
-			return stop.Offset(), err
-		}
-		synced := false
-		err = b.from.seed.search(file, stop, size, func(fr frame) bool {
-			synced = synced || fr.synced > stop
-			return !synced
-		})
-		switch {
-		case err != nil || !synced:
-			return stop.Offset(), err
-		case stop == pos:
-			return 0, damaged(stop)
-		}
-		pos = stop
+	if err != nil || sealed {
+		return end, opening, err
 	}
+	synced := false
+	err = b.from.seed.search(file, end, size, func(fr frame) bool {
+		synced = fr.synced > end
+		return !synced
+	})
+	if err == nil && synced {
+		if _, bad := b.from.seed.readFrame(file, end, size); bad != nil {
+			err = damaged(end)
+		}
+	}
+	return end, opening, err
 }
 
 // copyNew is the end of the name of a copy that is not complete.
