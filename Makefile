@@ -87,7 +87,7 @@ examples: ## build the examples into bin/
 PORTS := linux/386 windows/amd64 plan9/amd64 js/wasm wasip1/wasm
 # What the program and its store are built for, beside this machine.
 SERVER_PORTS   := linux/386 windows/amd64 darwin/arm64 freebsd/amd64
-SERVER_MODULES := server/durable cmd/sequin
+SERVER_MODULES := server/durable server/postgres cmd/sequin
 
 portable: ## vet for other systems: go vet also compiles the tests
 	@set -e; for port in $(PORTS); do \

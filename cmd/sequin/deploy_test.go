@@ -35,7 +35,7 @@ func variables() (names []string) {
 }
 
 func TestTheFilesOfDeployNameVariablesThatExist(t *testing.T) {
-	for _, file := range []string{"Dockerfile", "sequin.service"} {
+	for _, file := range []string{"Dockerfile", "sequin.service", "compose.yaml"} {
 		named := regexp.MustCompile(`SEQUIN_[A-Z_]+`).FindAllString(readDeploy(t, file), -1)
 		require.NotEmpty(t, named)
 		for _, name := range named {

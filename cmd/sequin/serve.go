@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,7 @@ import (
 
 // serveFlags are the flags of serve as they are given.
 type serveFlags struct {
-	data, sync           string
+	data, postgres, sync string
 	memory, insecure     bool
 	minFree              cli.Size
 	compat               string
@@ -34,6 +35,10 @@ const serveLong = `Run a streams server until an interrupt or SIGTERM stops it.
 The messages are kept in the directory of --data. Without it that is
 $XDG_DATA_HOME/sequin, or .local/share/sequin in the home directory.
 It is created when it does not exist. One process at a time can use it.
+
+With --postgres they are kept in a database, version 15 or newer, which any
+number of servers can share. A password does not belong on the command line: put
+the whole URL into $SEQUIN_POSTGRES, or the password into $PGPASSWORD or ~/.pgpass.
 
 The server listens on 127.0.0.1 unless --addr says otherwise. An address that
 other machines can reach needs a token: put it into a file for --token-file, or
@@ -79,6 +84,7 @@ func newServe(w world) *cobra.Command {
 func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.SortFlags = false
 	flags.StringVar(&f.data, "data", "", "`directory` for the messages; see above for the default")
+	flags.StringVar(&f.postgres, "postgres", "", "`URL` of a Postgres database for the messages, in place of --data; any number of servers can use one")
 	flags.BoolVar(&f.memory, "memory", false, "keep the messages in memory, and lose them when the server stops")
 	flags.StringVar(&f.sync, "sync", "always", "when data is synced to the disk: always, which is before each answer, or a `duration` such as 100ms, which a power failure can lose")
 	flags.Var(&f.minFree, "min-free", "refuse sends while the disk has less `space` left (default the smaller of 1GiB and 5%)")
@@ -128,7 +134,11 @@ func (f *serveFlags) setStore(cfg *serve.Config, sources cli.Sources, w world) e
 	if err != nil {
 		return err
 	}
-	cfg.Memory = useMemory
+	usePostgres, err := f.choosePostgres(sources)
+	if err != nil {
+		return err
+	}
+	cfg.Memory = useMemory && !usePostgres
 	switch f.compat {
 	case server.Documented.String():
 	case server.Aug2024.String():
@@ -143,20 +153,46 @@ func (f *serveFlags) setStore(cfg *serve.Config, sources cli.Sources, w world) e
 		return err
 	}
 	cfg.MinFree = int64(f.minFree)
-	if cfg.Memory {
-		for _, flag := range []string{"sync", "min-free"} {
-			if sources[flag] == cli.CommandLine {
-				return cli.Usage("--%s does nothing with --memory: leave one of them out", flag)
-			}
-		}
-		return nil
-	}
-	if useData {
+	switch {
+	case usePostgres:
+		cfg.Postgres = f.postgres
+		return refuseDisk(sources, "postgres")
+	case cfg.Memory:
+		return refuseDisk(sources, "memory")
+	case useData:
 		cfg.Dir = f.data
 		return nil
 	}
 	cfg.Dir, err = defaultDir(w.lookup)
 	return err
+}
+
+// choosePostgres reports whether --postgres counts, and not --data or --memory.
+func (f *serveFlags) choosePostgres(sources cli.Sources) (use bool, err error) {
+	if sources["postgres"] == cli.Default {
+		return false, nil
+	}
+	for _, other := range []string{"data", "memory"} {
+		if _, use, err = sources.Choose(other, "postgres"); err != nil || !use {
+			return false, err
+		}
+	}
+	if u, err := url.Parse(f.postgres); err == nil && sources["postgres"] == cli.CommandLine {
+		if _, has := u.User.Password(); has || u.Query().Has("password") {
+			return false, cli.Usage("the URL of --postgres has a password, which every user of this machine can see: put the URL into $SEQUIN_POSTGRES, or the password into $PGPASSWORD or ~/.pgpass")
+		}
+	}
+	return true, nil
+}
+
+// refuseDisk refuses flags that are about a directory.
+func refuseDisk(sources cli.Sources, store string) error {
+	for _, flag := range []string{"sync", "min-free"} {
+		if sources[flag] == cli.CommandLine {
+			return cli.Usage("--%s does nothing with --%s: leave one of them out", flag, store)
+		}
+	}
+	return nil
 }
 
 func (f *serveFlags) setSync(cfg *serve.Config) (err error) {

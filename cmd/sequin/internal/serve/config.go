@@ -15,7 +15,8 @@ type Config struct {
 	Version string
 
 	Memory    bool          // keep everything in memory
-	Dir       string        // of the store, unless Memory
+	Postgres  string        // URL of a database; "" for none
+	Dir       string        // of the store, unless Memory or Postgres
 	SyncEvery time.Duration // zero syncs before each answer
 	MinFree   int64         // bytes of disk below which sends are refused; zero means the default of the store
 	Compat    server.Compat // only with Memory

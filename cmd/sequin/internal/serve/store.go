@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/sequin-go/sequin/server"
 	"github.com/sequin-go/sequin/server/durable"
+	"github.com/sequin-go/sequin/server/postgres"
 )
 
 // opened is an open store.
@@ -31,6 +33,9 @@ func openStore(cfg *Config) (*opened, error) {
 			close:  func() error { return nil },
 		}, nil
 	}
+	if cfg.Postgres != "" {
+		return openPostgres(cfg)
+	}
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
 		return nil, err
@@ -49,6 +54,26 @@ func openStore(cfg *Config) (*opened, error) {
 		policy: policy(cfg.SyncEvery),
 		failed: st.Failed(),
 		err:    st.Err,
+		close:  st.Close,
+	}, nil
+}
+
+// openTimeout bounds how long a database may take to answer, so that a wrong address is told.
+const openTimeout = 30 * time.Second
+
+func openPostgres(cfg *Config) (*opened, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	begin := time.Now()
+	st, err := postgres.Open(ctx, cfg.Postgres, postgres.Options{Logger: cfg.Logger})
+	if err != nil {
+		return nil, err // says it all
+	}
+	cfg.Logger.Info("the store is open", "database", st.Where(), "took", time.Since(begin))
+	return &opened{
+		use:    func(c *server.Config) { c.Store = st },
+		where:  st.Where(),
+		policy: "Postgres, flushed before each answer: survives what the database survives",
 		close:  st.Close,
 	}, nil
 }

@@ -1,0 +1,27 @@
+// Package postgres is the store of a server on a Postgres database, for server.Config.Store. Any number of replicas use one
+// database. A replica may end at any moment; none knows of the others.
+//
+//	st, err := postgres.Open(ctx, "postgres://sequin@db/sequin", postgres.Options{})
+//	srv := server.New(server.Config{Store: st})
+//
+// # What is stored how
+//
+// Everything is in one schema, which Open makes. A stream that appends is a table of chunks of up to 1,000 messages, which
+// never change. A stream with one message per key has a row for each key. What a consumer has not settled is a state that
+// each replica keeps in memory. Each decision about it (messages are leased, acked, nacked, extended) is a row that the
+// replicas read and apply. A row lock orders the decisions.
+//
+// # Promises
+//
+// What is answered is flushed to the disk of Postgres. A transaction holds its row lock for its work only, and not while
+// the disk is written: the answer waits for a flush behind it.
+//
+// The database's clock decides when leases and delays end.
+//
+// # What differs with several replicas
+//
+// A replica wakes its own waiting receives at once. The receives of other replicas are told by NOTIFY. When that is lost they
+// look again within 300 ms. The limit max_waiting and the order of waiting receives hold within a replica.
+//
+// The 2024 dialect of the server is not supported: it is for tests of clients and needs the memory store.
+package postgres

@@ -1,0 +1,343 @@
+package postgres
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+const (
+	// groupMessages and groupBytes bound what one transaction publishes, so that it holds the lock for some milliseconds.
+	groupMessages = 4000
+	groupBytes    = 4 << 20
+	// rememberFor is how long a stream remembers its successful sends.
+	rememberFor = 10 * time.Minute
+)
+
+// sending is a Send that waits for its transaction.
+type sending struct {
+	token    uuid.UUID // zero for none
+	body     uuid.UUID
+	parents  []uuid.UUID
+	messages []store.Message
+	bytes    int64
+
+	done      chan struct{} // closed when the result is there
+	published int
+	err       error
+	repeated  bool // an earlier send is the result
+}
+
+// tokenOf returns what stands for an idempotency key.
+func tokenOf(key string) (token uuid.UUID) {
+	sum := sha256.Sum256([]byte(key))
+	copy(token[:], sum[:])
+	return token
+}
+
+// publisher publishes to one stream. It gathers what is sent while a transaction is under way.
+type publisher struct {
+	st     *Store
+	stream streamRow
+	queue  combiner[*sending]
+}
+
+func (st *Store) publisherOf(row streamRow) *publisher {
+	return st.streams.get(row.id, func() *publisher { return &publisher{st: st, stream: row} })
+}
+
+// send publishes messages and waits for it.
+func (p *publisher) send(ctx context.Context, o store.Once, messages []store.Message) (int, error) {
+	x := &sending{messages: copied(messages), done: make(chan struct{})}
+	for i := range messages {
+		x.bytes += messageSize(&messages[i])
+	}
+	if o.Key != "" {
+		x.token, x.body = tokenOf(o.Key), uuid.UUID(store.HashBody(o.Body))
+	}
+	for _, key := range o.PartOf {
+		if key != "" {
+			x.parents = append(x.parents, tokenOf(key))
+		}
+	}
+	if p.queue.add(x) && !p.st.spawn(p.run) {
+		p.closed()
+	}
+	select {
+	case <-x.done:
+		return x.published, x.err
+	case <-ctx.Done():
+		return 0, fmt.Errorf("%w: %w", store.ErrUnknown, context.Cause(ctx))
+	}
+}
+
+// copied copies messages with their strings, which the caller may use again when its ctx has ended. The transaction may
+// outlive that. All strings share one allocation.
+func copied(messages []store.Message) []store.Message {
+	size := int64(0)
+	for i := range messages {
+		size += messageSize(&messages[i])
+	}
+	var text strings.Builder
+	text.Grow(int(size))
+	for i := range messages {
+		text.WriteString(messages[i].Key)
+		text.WriteString(messages[i].Data)
+	}
+	rest := text.String()
+	out := make([]store.Message, len(messages))
+	for i := range messages {
+		m := &messages[i]
+		end := len(m.Key) + len(m.Data)
+		out[i] = store.Message{Key: rest[:len(m.Key)], Data: rest[len(m.Key):end]}
+		rest = rest[end:]
+	}
+	return out
+}
+
+// closed answers what was added after Close.
+func (p *publisher) closed() {
+	for all := p.queue.take(everything[*sending]); all != nil; all = p.queue.take(everything[*sending]) {
+		answer(all, store.ErrClosed)
+	}
+}
+
+func everything[T any](all []T) int { return len(all) }
+
+// run publishes what waits, and ends when nothing does.
+func (p *publisher) run() {
+	for {
+		group := p.queue.take(p.fits)
+		if group == nil {
+			return
+		}
+		p.publish(group)
+	}
+}
+
+// fits returns how many of the sends one transaction publishes. Of a bounded stream it is one, because it may be refused.
+func (p *publisher) fits(all []*sending) int {
+	if p.stream.MaxBytes > 0 {
+		return 1
+	}
+	messages, bytes := 0, int64(0)
+	keys := map[string]bool{}
+	tokens := map[uuid.UUID]bool{}
+	for i, x := range all {
+		messages, bytes = messages+len(x.messages), bytes+x.bytes
+		if depends := p.depends(x, keys, tokens); i > 0 && (depends || messages > groupMessages || bytes > groupBytes) {
+			return i
+		}
+	}
+	return len(all)
+}
+
+// depends reports whether a send must see the result of one before it: it repeats its key, is a part of it, or replaces a
+// message of it.
+func (p *publisher) depends(x *sending, keys map[string]bool, tokens map[uuid.UUID]bool) bool {
+	for _, token := range append([]uuid.UUID{x.token}, x.parents...) {
+		if tokens[token] {
+			return true
+		}
+	}
+	if x.token != uuid.Nil {
+		tokens[x.token] = true
+	}
+	if !p.stream.OneMessagePerKey {
+		return false
+	}
+	for i := range x.messages {
+		if keys[x.messages[i].Key] {
+			return true
+		}
+	}
+	for i := range x.messages {
+		keys[x.messages[i].Key] = true
+	}
+	return false
+}
+
+func answer(group []*sending, err error) {
+	for _, x := range group {
+		if err != nil {
+			x.published, x.err = 0, err
+		}
+		close(x.done)
+	}
+}
+
+// publish publishes a group in one transaction. When it is not known whether that took place, the next attempt looks for
+// the mark that it has left.
+func (p *publisher) publish(group []*sending) {
+	t := publishing{p: p, group: group, mark: uuid.New()}
+	err := p.st.retry(p.st.ctx, t.attempt)
+	if err != nil && t.unknown && !errors.Is(err, store.ErrUnknown) {
+		err = fmt.Errorf("%w: %w", store.ErrUnknown, err)
+	}
+	if errors.Is(err, store.ErrNoStream) {
+		p.st.streams.remove(p.stream.id)
+	}
+	if err == nil && t.stored {
+		p.st.wake.streamChanged(p.stream.id)
+	}
+	answer(group, err)
+}
+
+// publishing is one transaction.
+type publishing struct {
+	p       *publisher
+	group   []*sending
+	mark    uuid.UUID // a row in sends that tells that the transaction took place
+	unknown bool      // an attempt may have taken place
+	stored  bool
+
+	s    *session
+	now  int64
+	trim int64 // of the head
+	gone bool  // there is no stream
+	top  streamTop
+	sent map[uuid.UUID]sentRow
+}
+
+type sentRow struct {
+	body      uuid.UUID
+	published int
+}
+
+func (t *publishing) attempt() error {
+	s, err := t.p.st.acquire(t.p.st.ctx)
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	t.s = s
+	if err := t.lock(); err != nil {
+		return err
+	}
+	if t.gone {
+		return store.ErrNoStream
+	}
+	if _, tookPlace := t.sent[t.mark]; tookPlace {
+		return s.flush()
+	}
+	var todo []*sending
+	for _, x := range t.group {
+		if x.err = t.find(x); x.err == nil && !x.repeated {
+			todo = append(todo, x)
+		}
+	}
+	return t.write(todo)
+}
+
+// lock locks the head of the stream, and reads what decides about the sends.
+func (t *publishing) lock() error {
+	st, id := t.p.st, t.p.stream.id
+	tokens := []uuid.UUID{t.mark}
+	for _, x := range t.group {
+		if x.token != uuid.Nil {
+			tokens = append(tokens, x.token)
+		}
+		tokens = append(tokens, x.parents...)
+	}
+	b := begin()
+	b.Queue(st.q(lockStreamSQL), id).Query(func(rows pgx.Rows) error {
+		t.gone = !rows.Next()
+		if t.gone {
+			return rows.Err()
+		}
+		return rows.Scan(&t.trim)
+	})
+	st.queueNow(b, &t.now)
+	t.top = streamTop{}
+	t.top.queue(st, t.p.stream, b)
+	t.sent = map[uuid.UUID]sentRow{}
+	var token uuid.UUID
+	var row sentRow
+	// The clock that counts is read in the same batch. A database whose clock is in use forgets a moment late.
+	b.Queue(st.q(findSendsSQL), id, tokens, st.forgotten()).Query(func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&token, &row.body, &row.published}, func() error {
+			t.sent[token] = row
+			return nil
+		})
+		return err
+	})
+	return t.s.send(b)
+}
+
+// forgotten is the time before which sends are forgotten. A replica's clock may differ from the database's by minutes: the
+// clock of the host is good enough for when to forget.
+func (st *Store) forgotten() int64 {
+	now := time.Now().UnixMicro()
+	if st.options.now != nil {
+		now = st.options.now()
+	}
+	return now - rememberFor.Microseconds()
+}
+
+// find looks for an earlier send that is the result of this one.
+func (t *publishing) find(x *sending) error {
+	x.repeated, x.published = false, 0
+	if row, ok := t.sent[x.token]; ok && x.token != uuid.Nil {
+		if row.body != x.body {
+			return store.ErrOtherBody
+		}
+		x.repeated, x.published = true, row.published
+		return nil
+	}
+	for _, parent := range x.parents {
+		if row, ok := t.sent[parent]; ok {
+			// A part never counts more than the whole.
+			x.repeated, x.published = true, min(len(x.messages), row.published)
+			return nil
+		}
+	}
+	return nil
+}
+
+// write stores the sends, and what is remembered of all.
+func (t *publishing) write(todo []*sending) error {
+	b := &pgx.Batch{}
+	var chunks []*chunk
+	var err error
+	if t.p.stream.OneMessagePerKey {
+		err = t.upsert(b, todo)
+	} else {
+		chunks, err = t.append(b, todo)
+	}
+	if err != nil {
+		return err
+	}
+	t.remember(b)
+	commit(b)
+	t.unknown = true
+	if err := t.s.send(b); err != nil {
+		return err
+	}
+	if err := t.p.st.options.fault("published"); err != nil {
+		return err
+	}
+	t.stored = len(todo) > 0
+	if len(chunks) > 0 {
+		t.p.st.chunks.add(t.s.epoch, t.p.st.epoch.Load, chunks...)
+	}
+	return nil
+}
+
+// remember stores the tokens of the sends that succeed, and the mark of the transaction.
+func (t *publishing) remember(b *pgx.Batch) {
+	tokens, bodies, published := []uuid.UUID{t.mark}, []uuid.UUID{uuid.Nil}, []int32{0}
+	for _, x := range t.group {
+		if _, known := t.sent[x.token]; !known && x.token != uuid.Nil && x.err == nil {
+			tokens, bodies, published = append(tokens, x.token), append(bodies, x.body), append(published, int32(x.published))
+		}
+	}
+	b.Queue(t.p.st.q(insertSendsSQL), t.p.stream.id, tokens, bodies, published, t.now)
+}

@@ -1,0 +1,322 @@
+package postgres
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sequin-go/sequin/server/internal/backlog"
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// transaction decides about some requests of a consumer.
+type transaction struct {
+	e     *engine
+	group []*request
+
+	tag     int64 // of the decision that an attempt may have stored, or 0
+	n       int64 // its number
+	unknown bool
+	wrote   bool
+	locked  bool
+
+	s      *session
+	d      decision
+	began  time.Time // before the transaction began
+	now    int64     // nanoseconds
+	top    streamTop
+	window []store.Message // messages that the consumer has not read
+	next   int64           // where the stream goes on behind the window; 0 at its end
+	begun  bool            // the window is read
+}
+
+// attempt makes the transaction. A look makes it without the lock first.
+func (t *transaction) attempt() error {
+	t.locked = slices.ContainsFunc(t.group, func(r *request) bool { return !r.look })
+	err := t.try()
+	if errors.Is(err, errRefresh) {
+		t.locked = true
+		err = t.try()
+	}
+	return err
+}
+
+func (t *transaction) try() error {
+	e := t.e
+	s, err := e.st.acquire(e.st.ctx)
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	t.s = s
+	if e.epoch != s.epoch {
+		e.state, e.epoch = nil, s.epoch
+	}
+	err = t.decide()
+	if err != nil {
+		e.state = nil // it may have decisions that are not stored
+	}
+	return err
+}
+
+func (t *transaction) decide() error {
+	stored, err := t.lock()
+	if err != nil {
+		return err
+	}
+	if stored {
+		t.wrote = true
+		return t.s.flush()
+	}
+	t.d = newDecision(t.now)
+	t.window, t.begun = nil, false
+	if err := t.catchUp(); err != nil {
+		return err
+	}
+	changes := false
+	for _, r := range t.group {
+		r.again, r.deliveries = false, nil
+		if err := r.do(t); err != nil {
+			return err
+		}
+		changes = changes || r.changes
+	}
+	return t.finish(changes)
+}
+
+// finish stores what was decided.
+func (t *transaction) finish(changes bool) error {
+	s := t.e.state
+	if t.d.empty {
+		b := &pgx.Batch{}
+		b.Queue("commit")
+		if changes { // an answer that nothing is left to do rests on the decisions of others
+			b.Queue(flushStatement)
+		}
+		return t.s.send(b)
+	}
+	if !t.locked {
+		return errRefresh
+	}
+	b := &pgx.Batch{}
+	t.tag, t.n = rand.Int64(), s.n+1
+	b.Queue(t.e.st.q(insertOpSQL), t.e.row.id, t.n, t.tag, t.d.body)
+	s.now = t.now
+	s.decided(t.n, t.tag, len(t.d.body))
+	if s.wantsSnapshot() {
+		body := s.appendTo(nil)
+		b.Queue(t.e.st.q(deleteOpsSQL), t.e.row.id)
+		b.Queue(t.e.st.q(saveSnapshotSQL), t.e.row.id, t.n, t.tag, body)
+		s.ops, s.opBytes, s.snapshot = 0, 0, len(body)
+	}
+	commit(b)
+	t.unknown = true
+	if err := t.s.send(b); err != nil {
+		return err
+	}
+	if err := t.e.st.options.fault("decided"); err != nil {
+		return err
+	}
+	t.wrote = true
+	return nil
+}
+
+// opRow is a row of ops.
+type opRow struct {
+	n, tag int64
+	body   []byte
+}
+
+// lock takes the lock and brings the state up to date. stored says that an attempt before has stored its decision.
+func (t *transaction) lock() (stored bool, err error) {
+	st, e := t.e.st, t.e
+	from := int64(1)
+	if e.state != nil {
+		from = e.state.n
+	}
+	head := lockConsumerSQL
+	if !t.locked {
+		head = findHeadSQL
+	}
+	b := begin()
+	found := false
+	b.Queue(st.q(head), e.row.id).Query(func(rows pgx.Rows) error {
+		found = rows.Next()
+		return rows.Err()
+	})
+	var now int64
+	t.began = time.Now()
+	st.queueNow(b, &now)
+	var ops []opRow
+	if e.state != nil {
+		b.Queue(st.q(opsFromSQL), e.row.id, from).Query(func(rows pgx.Rows) (err error) {
+			ops, err = readOps(rows)
+			return err
+		})
+	}
+	purged := int64(1)
+	t.queueTop(b, &purged)
+	if err := t.s.send(b); err != nil {
+		return false, err
+	}
+	if !found {
+		return false, store.ErrNoConsumer
+	}
+	t.top.trim = max(t.top.trim, purged)
+	if e.state == nil || len(ops) == 0 || ops[0].n != e.state.n || ops[0].tag != e.state.tag {
+		// The database has lost decisions, or others have replaced them by a snapshot.
+		if ops, err = t.load(); err != nil {
+			return false, err
+		}
+	} else {
+		ops = ops[1:]
+	}
+	for _, op := range ops {
+		if err := e.state.apply(op.n, op.tag, op.body); err != nil {
+			if !t.locked {
+				return false, errRefresh // without the lock some may have been replaced by a snapshot
+			}
+			return false, err
+		}
+		stored = stored || t.tag != 0 && op.tag == t.tag
+	}
+	if t.unknown && !stored && e.state.n >= t.n && e.state.ops < int(e.state.n-t.n)+1 {
+		return false, store.ErrUnknown // a snapshot has replaced the decision, if it was stored
+	}
+	t.now = max(now*1000, e.state.now)
+	return stored, nil
+}
+
+// queueTop adds the statements that read what the stream has.
+func (t *transaction) queueTop(b *pgx.Batch, purged *int64) {
+	st, row := t.e.st, t.e.row.stream
+	t.top = streamTop{}
+	t.top.queue(st, row, b)
+	b.Queue(st.q(streamTrimSQL), row.id).Query(func(rows pgx.Rows) error {
+		if !rows.Next() {
+			return rows.Err()
+		}
+		return rows.Scan(purged)
+	})
+}
+
+// load reads the state from its snapshot. It returns the decisions since.
+func (t *transaction) load() ([]opRow, error) {
+	e := t.e
+	e.state = newState(e.row.stream.OneMessagePerKey)
+	snapshot, err := t.queryOps(findSnapshotSQL, e.row.id)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range snapshot {
+		if e.state, err = readState(e.row.stream.OneMessagePerKey, s.n, s.tag, s.body); err != nil {
+			return nil, err
+		}
+	}
+	return t.queryOps(opsFromSQL, e.row.id, e.state.n+1)
+}
+
+func (t *transaction) queryOps(text string, args ...any) ([]opRow, error) {
+	rows, err := t.s.conn.Query(t.s.ctx, t.e.st.q(text), args...)
+	if err != nil {
+		return nil, err
+	}
+	return readOps(rows)
+}
+
+func readOps(rows pgx.Rows) (ops []opRow, err error) {
+	var op opRow
+	_, err = pgx.ForEachRow(rows, []any{&op.n, &op.tag, &op.body}, func() error {
+		ops = append(ops, opRow{op.n, op.tag, slices.Clone(op.body)})
+		return nil
+	})
+	return ops, err
+}
+
+// catchUp decides what follows from the time and from the stream: leases have ended, messages are gone.
+func (t *transaction) catchUp() error {
+	s := t.e.state
+	if at, out := s.NextExpiry(); out && at <= t.now {
+		t.d.addExpire()
+		s.Expire(t.now)
+	}
+	if s.keyed {
+		return t.sweep(false)
+	}
+	if t.top.trim <= s.trim {
+		return nil
+	}
+	if heads := s.heads(); len(heads) > 0 && heads[0].Seq < t.top.trim {
+		t.d.addTrim(t.top.trim)
+		s.trim = t.top.trim
+		s.Trimmed(s.trim)
+	}
+	return nil
+}
+
+// sweep drops the heads whose messages are gone from a stream with one message per key: delayed ones that were replaced,
+// and those on lease that retention has dropped. With all it drops ready ones too.
+func (t *transaction) sweep(all bool) error {
+	for {
+		var waiting, leased []int64
+		for _, v := range t.e.state.heads() {
+			switch {
+			case v.State == backlog.Delivered:
+				leased = append(leased, v.Seq)
+			case all || v.State == backlog.Delayed:
+				waiting = append(waiting, v.Seq)
+			}
+		}
+		gone, err := t.missing(waiting)
+		if err != nil {
+			return err
+		}
+		if o := t.e.row.stream.StreamOptions; len(leased) > 0 && (o.MaxBytes > 0 || o.RetainUpTo > 0) {
+			dropped, err := t.querySeqs(droppedLatestSQL, leased)
+			if err != nil {
+				return err
+			}
+			gone = append(gone, dropped...)
+		}
+		if len(gone) == 0 {
+			return nil
+		}
+		t.gone(gone)
+	}
+}
+
+// gone decides that messages are gone.
+func (t *transaction) gone(seqs []int64) {
+	slices.Sort(seqs)
+	t.d.addGone(seqs)
+	for _, seq := range seqs {
+		t.e.state.Dropped(seq)
+	}
+}
+
+// missing returns those of the seqs that a stream with one message per key does not have.
+func (t *transaction) missing(seqs []int64) ([]int64, error) {
+	if len(seqs) == 0 {
+		return nil, nil
+	}
+	alive, err := t.querySeqs(aliveLatestSQL, seqs)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(alive)
+	return slices.DeleteFunc(seqs, func(seq int64) bool {
+		_, found := slices.BinarySearch(alive, seq)
+		return found
+	}), nil
+}
+
+func (t *transaction) querySeqs(text string, seqs []int64) ([]int64, error) {
+	rows, err := t.s.conn.Query(t.s.ctx, t.e.st.q(text), t.e.row.stream.id, seqs)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
+}
