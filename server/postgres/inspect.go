@@ -74,8 +74,6 @@ func (t *transaction) freezeKeyed(f *frozen) error {
 	return nil
 }
 
-var errStop = errors.New("stop")
-
 // views calls f with every message that is not settled, by ascending seq, until f returns false.
 func (f *frozen) views(s *session, each func(store.View) bool) error {
 	read, from := f.state.Views, f.state.From()
