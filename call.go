@@ -300,3 +300,49 @@ func (t *looseTime) UnmarshalJSON(text []byte) error {
 	t.Time = wire.ParseTime(text)
 	return nil
 }
+
+// unsupported returns the error of a call that needs an extension which the server does not announce.
+func unsupported(one wire.Extensions) error {
+	return fmt.Errorf("%w: it does not announce the extension %q", ErrUnsupported, one.String())
+}
+
+// requireExtension returns ErrUnsupported if the server does not announce an extension. Before the first answer that does, it
+// reads the stream to learn what the server announces.
+func (c *Client) requireExtension(ctx context.Context, one wire.Extensions, stream string) error {
+	if c.extensions().Has(one) {
+		return nil
+	}
+	if _, err := c.GetStream(ctx, stream); err != nil {
+		return err
+	}
+	if !c.extensions().Has(one) {
+		return unsupported(one)
+	}
+	return nil
+}
+
+// requireBounds returns ErrUnsupported if the options have bounds that the server does not read.
+func (c *Client) requireBounds(ctx context.Context, stream string, o ListOptions) error {
+	if o.AfterSeq == 0 && o.BeforeSeq == 0 {
+		return nil
+	}
+	return c.requireExtension(ctx, wire.Paging, stream)
+}
+
+// requirePaging checks the stream and the server, and fixes the newest message of an ascending list.
+func (c *Client) requirePaging(ctx context.Context, stream string, o *ListOptions) error {
+	if err := checkName("stream", stream); err != nil {
+		return err
+	}
+	if _, err := o.query(); err != nil {
+		return err
+	}
+	if err := c.requireExtension(ctx, wire.Paging, stream); err != nil || o.Sort == SortDescending {
+		return err
+	}
+	newest, err := c.ListMessages(ctx, stream, ListOptions{Limit: 1, Sort: SortDescending})
+	if err == nil && len(newest) > 0 && (o.BeforeSeq == 0 || o.BeforeSeq > newest[0].Seq) {
+		o.BeforeSeq = newest[0].Seq + 1
+	}
+	return err
+}

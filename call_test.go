@@ -59,6 +59,10 @@ var operations = []operation{
 	{sequintest.DeleteStream, true, func(ctx context.Context, c *sequin.Client) error {
 		return c.DeleteStream(ctx, "s")
 	}},
+	{sequintest.PurgeStream, true, func(ctx context.Context, c *sequin.Client) error {
+		_, err := c.PurgeStream(ctx, "s", sequin.PurgeOptions{All: true})
+		return err
+	}},
 	{sequintest.Extend, false, func(ctx context.Context, c *sequin.Client) error {
 		_, err := c.ExtendMessages(ctx, "s", "all", time.Minute, []string{someID})
 		return err

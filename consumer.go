@@ -34,6 +34,10 @@ type ConsumerOptions struct {
 	// MaxWaiting is the largest number of receives that may wait at the same time. The server answers 429 to others.
 	// Default 20.
 	MaxWaiting int
+	// StartFrom says which message a new consumer gets first. Default StartBeginning. It cannot be changed. A server that does not
+	// announce start has no other: the error is ErrUnsupported, and until the Client has seen that announced, it reads the
+	// stream first.
+	StartFrom Start
 }
 
 func (o ConsumerOptions) validate() error {
@@ -48,7 +52,12 @@ func (o ConsumerOptions) validate() error {
 			return fmt.Errorf("%w: ConsumerOptions.%s is %d, must be at least %d", ErrInvalidArgument, limit.name, limit.value, limit.least)
 		}
 	}
-	return nil
+	return o.StartFrom.validate()
+}
+
+// fromBeginning reports whether a new consumer starts where those of every server do.
+func (o ConsumerOptions) fromBeginning() bool {
+	return o.StartFrom == "" || o.StartFrom == StartBeginning
 }
 
 // fields returns the options that are set, by their names in the API.
@@ -68,6 +77,9 @@ func (o ConsumerOptions) fields() map[string]any {
 	if o.MaxWaiting != 0 {
 		f["max_waiting"] = o.MaxWaiting
 	}
+	if !o.fromBeginning() {
+		f["start_from"] = string(o.StartFrom)
+	}
 	return f
 }
 
@@ -84,6 +96,7 @@ type Consumer struct {
 	MaxAckPending int
 	MaxDeliver    int // Unlimited if the server says null
 	MaxWaiting    int
+	StartSeq      int64 // the lowest Seq that it gets; 0 if the server does not say
 	InsertedAt    time.Time
 	UpdatedAt     time.Time
 }
@@ -101,6 +114,7 @@ type consumerJSON struct {
 	MaxAckPending int       `json:"max_ack_pending"`
 	MaxDeliver    *int      `json:"max_deliver"`
 	MaxWaiting    int       `json:"max_waiting"`
+	StartSeq      int64     `json:"start_seq"`
 	InsertedAt    looseTime `json:"inserted_at"`
 	UpdatedAt     looseTime `json:"updated_at"`
 }
@@ -110,7 +124,7 @@ func (j *consumerJSON) complete() error { return wire.RequireField(j.ID != "", "
 func (j *consumerJSON) consumer() *Consumer {
 	c := &Consumer{ID: j.ID, Name: j.Name, AccountID: j.AccountID, StreamID: j.StreamID, Filter: j.Filter, Kind: j.Kind,
 		Status: j.Status, AckWait: time.Duration(j.AckWaitMS) * time.Millisecond, MaxAckPending: j.MaxAckPending,
-		MaxDeliver: Unlimited, MaxWaiting: j.MaxWaiting, InsertedAt: j.InsertedAt.Time, UpdatedAt: j.UpdatedAt.Time}
+		MaxDeliver: Unlimited, MaxWaiting: j.MaxWaiting, StartSeq: j.StartSeq, InsertedAt: j.InsertedAt.Time, UpdatedAt: j.UpdatedAt.Time}
 	if j.MaxDeliver != nil {
 		c.MaxDeliver = *j.MaxDeliver
 	}
@@ -125,7 +139,7 @@ func callConsumer(ctx context.Context, c *Client, method, path string, in any) (
 	return j.consumer(), nil
 }
 
-// CreateConsumer creates a pull consumer. It receives the stream's messages, from the first one, whose key matches filter.
+// CreateConsumer creates a pull consumer. It receives the stream's messages, from opts.StartFrom on, whose key matches filter.
 // A filter is a key in which the token * matches any one token, and the token >, which must be the last, one or more.
 //
 // Before anything is sent it returns ErrInvalidPattern for a malformed filter, and ErrInvalidArgument for an option outside
@@ -140,6 +154,11 @@ func (c *Client) CreateConsumer(ctx context.Context, stream, name, filter string
 	}
 	if err := opts.validate(); err != nil {
 		return nil, err
+	}
+	if !opts.fromBeginning() {
+		if err := c.requireExtension(ctx, wire.Start, stream); err != nil {
+			return nil, err
+		}
 	}
 	in := opts.fields()
 	in["name"], in["filter_key_pattern"], in["kind"] = name, filter, "pull"
@@ -183,6 +202,9 @@ func (c *Client) UpdateConsumer(ctx context.Context, stream, consumer string, op
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
+	if opts.StartFrom != "" {
+		return nil, fmt.Errorf("%w: StartFrom is %q: the start of a consumer cannot be changed", ErrInvalidArgument, string(opts.StartFrom))
+	}
 	in := opts.fields()
 	if len(in) == 0 {
 		return nil, fmt.Errorf("%w: no option to update is set", ErrInvalidArgument)
@@ -206,6 +228,9 @@ func (c *Client) DeleteConsumer(ctx context.Context, stream, consumer string) er
 // It returns the consumer together with ErrMismatch if the consumer exists and has another filter, or another value of an
 // option that opts sets. Other errors are those of CreateConsumer.
 //
+// A StartFrom that names a Seq, or StartBeginning, is compared; StartEnd and a time are not, because a consumer that exists
+// keeps where it started.
+//
 // An empty filter accepts any filter of a consumer that exists, and creates one with ">".
 //
 // On the 2024 server set opts.MaxAckPending: with the default a new consumer gets some 10,000 messages in its first five
@@ -226,12 +251,15 @@ func (c *Client) EnsureConsumer(ctx context.Context, stream, name, filter string
 		return nil, err
 	}
 	deliveries := deliverLimit(k.MaxDeliver)
+	start, _ := opts.StartFrom.seq()
+	shownStart := max(k.StartSeq, 1) // a server that does not show it knows no other
 	return k, mismatch("consumer", name,
 		differs("filter_key_pattern", filter, &k.Filter),
 		differs("ack_wait", opts.AckWait, &k.AckWait),
 		differs("max_ack_pending", opts.MaxAckPending, &k.MaxAckPending),
 		differs("max_deliver", deliverLimit(opts.MaxDeliver), &deliveries),
 		differs("max_waiting", opts.MaxWaiting, &k.MaxWaiting),
+		differs("start_seq", start, &shownStart),
 	)
 }
 

@@ -171,3 +171,63 @@ func ExampleDecodeJSON() {
 	// 4 <nil>
 	// true
 }
+
+// PurgeStream removes messages that nobody needs any more. A bound says which; All removes every message.
+func ExampleClient_PurgeStream() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+
+	if _, err := client.CreateStream(ctx, "orders", sequin.StreamOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	_, err := client.SendMessages(ctx, "orders", []sequin.Message{{Key: "orders.eu.1"}, {Key: "orders.us.1"}, {Key: "orders.eu.2"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	purged, err := client.PurgeStream(ctx, "orders", sequin.PurgeOptions{KeyPattern: "orders.eu.>", BeforeSeq: 3})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(purged, "purged")
+	for m, err := range client.AllMessages(ctx, "orders", sequin.ListOptions{}) {
+		fmt.Println(m.Seq, m.Key, err)
+	}
+	// Output:
+	// 1 purged
+	// 2 orders.us.1 <nil>
+	// 3 orders.eu.2 <nil>
+}
+
+// StartFrom lets a new consumer leave out what was sent before. Programs that start again find the consumer, which keeps its start.
+func ExampleStart() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+
+	if _, err := client.CreateStream(ctx, "orders", sequin.StreamOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := client.SendMessages(ctx, "orders", []sequin.Message{{Key: "orders.1"}, {Key: "orders.2"}}); err != nil {
+		log.Fatal(err)
+	}
+	for range 2 {
+		live, err := client.EnsureConsumer(ctx, "orders", "live", ">", sequin.ConsumerOptions{StartFrom: sequin.StartEnd})
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("starts at", live.StartSeq)
+		if _, err := client.SendMessage(ctx, "orders", "orders.3", ""); err != nil {
+			log.Fatal(err)
+		}
+	}
+	got, err := client.ReceiveMessage(ctx, "orders", "live")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(got.Key)
+	// Output:
+	// starts at 3
+	// starts at 3
+	// orders.3
+}

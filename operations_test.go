@@ -30,8 +30,9 @@ func TestTheTwelveOperationsOfTheSDKsWork(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, sequin.Consumer{ID: pull.ID, Name: consumer, AccountID: created.AccountID, StreamID: created.ID,
 			Filter: "test.>", Kind: "pull", Status: "active", AckWait: 30 * time.Second, MaxAckPending: 10_000,
-			MaxDeliver: sequin.Unlimited, MaxWaiting: 20, InsertedAt: pull.InsertedAt, UpdatedAt: pull.UpdatedAt},
+			MaxDeliver: sequin.Unlimited, MaxWaiting: 20, StartSeq: pull.StartSeq, InsertedAt: pull.InsertedAt, UpdatedAt: pull.UpdatedAt},
 			*pull, "the defaults that the server documents")
+		require.Equal(t, w.mode == server.Documented, pull.StartSeq == 1, "the 2024 server does not show it")
 
 		sent, err := c.SendMessage(ctx, stream, "test.1", "Hello, Sequin!")
 		require.NoError(t, err)

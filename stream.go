@@ -136,26 +136,6 @@ func (c *Client) GetStream(ctx context.Context, stream string) (*Stream, error) 
 	return call[Stream](ctx, c, http.MethodGet, path("api", "streams", stream), nil)
 }
 
-// unsupported returns the error of a call that needs an extension which the server does not announce.
-func unsupported(one wire.Extensions) error {
-	return fmt.Errorf("%w: it does not announce the extension %q", ErrUnsupported, one.String())
-}
-
-// requireExtension returns ErrUnsupported if the server does not announce an extension. Before the first answer that does, it
-// reads the stream to learn what the server announces.
-func (c *Client) requireExtension(ctx context.Context, one wire.Extensions, stream string) error {
-	if c.extensions().Has(one) {
-		return nil
-	}
-	if _, err := c.GetStream(ctx, stream); err != nil {
-		return err
-	}
-	if !c.extensions().Has(one) {
-		return unsupported(one)
-	}
-	return nil
-}
-
 // ListStreams returns all streams, newest first. Their number is not limited.
 func (c *Client) ListStreams(ctx context.Context) ([]Stream, error) {
 	return list[Stream](ctx, c, path("api", "streams"), nil)
@@ -170,6 +150,60 @@ func (c *Client) DeleteStream(ctx context.Context, stream string) error {
 	_, err := call[deleted](ctx, c, http.MethodDelete, path("api", "streams", stream), nil)
 	return err
 }
+
+// PurgeOptions say which messages PurgeStream removes. BeforeSeq and KeyPattern may be combined.
+type PurgeOptions struct {
+	// BeforeSeq removes only messages with a lower Seq. Default: no bound.
+	BeforeSeq int64 `json:"before_seq,omitempty"`
+	// KeyPattern removes only messages whose key matches it. Default: every key.
+	KeyPattern string `json:"key_pattern,omitempty"`
+	// All removes every message. It must be set where neither BeforeSeq nor KeyPattern is, and only there.
+	All bool `json:"all,omitempty"`
+}
+
+func (o PurgeOptions) validate() error {
+	if o.BeforeSeq < 0 {
+		return fmt.Errorf("%w: PurgeOptions.BeforeSeq is %d, must not be negative", ErrInvalidArgument, o.BeforeSeq)
+	}
+	if bounded := o.BeforeSeq > 0 || o.KeyPattern != ""; bounded == o.All {
+		return fmt.Errorf("%w: PurgeOptions need BeforeSeq or KeyPattern, or All alone", ErrInvalidArgument)
+	}
+	if o.KeyPattern != "" {
+		return checkPattern(o.KeyPattern)
+	}
+	return nil
+}
+
+// PurgeStream removes messages of a stream, and returns how many it has removed. They are not delivered any more: leases and
+// delays of them end, and a message that has waited for one of them is available. What a consumer has acked stays acked, the
+// other messages keep their Seq, and a repeated send restores nothing. It cannot be undone.
+//
+// On a server that does not announce purge it returns ErrUnsupported; until the Client has seen that announced, it reads the
+// stream first. Before anything is sent it returns ErrInvalidArgument or ErrInvalidPattern. Other errors are ErrNotFound, and
+// ErrOutcomeUnknown if the answer was lost: the messages may have been removed.
+func (c *Client) PurgeStream(ctx context.Context, stream string, opts PurgeOptions) (purged int64, err error) {
+	if err := checkName("stream", stream); err != nil {
+		return 0, err
+	}
+	if err := opts.validate(); err != nil {
+		return 0, err
+	}
+	if err := c.requireExtension(ctx, wire.Purge, stream); err != nil {
+		return 0, err
+	}
+	got, err := call[data[purgedJSON]](ctx, c, http.MethodPost, path("api", "streams", stream, "purge"), opts)
+	if err != nil {
+		return 0, err
+	}
+	return *got.Data.Purged, nil
+}
+
+// purgedJSON is the answer to a purge.
+type purgedJSON struct {
+	Purged *int64 `json:"purged"`
+}
+
+func (p *purgedJSON) complete() error { return wire.RequireField(p.Purged != nil, "purged") }
 
 // EnsureStream returns the stream with that name, and creates it if Sequin itself says that there is none. Programs that start at the same time may
 // all call it. If the answer to the create was lost, EnsureStream looks for the stream.
@@ -354,30 +388,4 @@ func (c *Client) GetMessage(ctx context.Context, stream, key string) (*StoredMes
 		return nil, err
 	}
 	return call[StoredMessage](ctx, c, http.MethodGet, path("api", "streams", stream, "messages", key), nil)
-}
-
-// requireBounds returns ErrUnsupported if the options have bounds that the server does not read.
-func (c *Client) requireBounds(ctx context.Context, stream string, o ListOptions) error {
-	if o.AfterSeq == 0 && o.BeforeSeq == 0 {
-		return nil
-	}
-	return c.requireExtension(ctx, wire.Paging, stream)
-}
-
-// requirePaging checks the stream and the server, and fixes the newest message of an ascending list.
-func (c *Client) requirePaging(ctx context.Context, stream string, o *ListOptions) error {
-	if err := checkName("stream", stream); err != nil {
-		return err
-	}
-	if _, err := o.query(); err != nil {
-		return err
-	}
-	if err := c.requireExtension(ctx, wire.Paging, stream); err != nil || o.Sort == SortDescending {
-		return err
-	}
-	newest, err := c.ListMessages(ctx, stream, ListOptions{Limit: 1, Sort: SortDescending})
-	if err == nil && len(newest) > 0 && (o.BeforeSeq == 0 || o.BeforeSeq > newest[0].Seq) {
-		o.BeforeSeq = newest[0].Seq + 1
-	}
-	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -228,6 +229,44 @@ const MaxExtension = (1<<31 - 1) * time.Millisecond
 func checkExtension(ackWait time.Duration) error {
 	if ackWait < time.Millisecond || ackWait > MaxExtension {
 		return fmt.Errorf("%w: the time is %v, must be at least 1ms and at most %v", ErrInvalidArgument, ackWait, MaxExtension)
+	}
+	return nil
+}
+
+// Start says where a new consumer starts: StartBeginning, StartEnd, or what StartSeq or StartTime returns. It is also the text
+// of a Seq or of an RFC 3339 time.
+type Start string
+
+// The Starts at the first message of a stream, and at the next one that is stored.
+const (
+	StartBeginning Start = "beginning"
+	StartEnd       Start = "end"
+)
+
+// StartSeq returns the Start at the message with that Seq, at least 1, or the next one that is there. A Seq behind the last
+// message is the end, so that no later message is left out.
+func StartSeq(seq int64) Start { return Start(strconv.FormatInt(seq, 10)) }
+
+// StartTime returns the Start at the first message that was stored at that time, by the server's clock, or later. A time behind
+// the last message is the end. Times of messages have microseconds.
+func StartTime(at time.Time) Start { return Start(at.UTC().Format(time.RFC3339Nano)) }
+
+// seq returns the seq that s names; ok is false for none, and for the end or a time.
+func (s Start) seq() (seq int64, ok bool) {
+	if s == StartBeginning {
+		return 1, true
+	}
+	seq, err := strconv.ParseInt(string(s), 10, 64)
+	return seq, err == nil && seq > 0
+}
+
+func (s Start) validate() error {
+	if _, ok := s.seq(); ok || s == "" || s == StartEnd {
+		return nil
+	}
+	if _, err := time.Parse(time.RFC3339, string(s)); err != nil {
+		return fmt.Errorf("%w: ConsumerOptions.StartFrom is %q, must be %q, %q, a Seq from 1, or an RFC 3339 time",
+			ErrInvalidArgument, string(s), StartBeginning, StartEnd)
 	}
 	return nil
 }

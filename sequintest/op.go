@@ -23,6 +23,7 @@ const (
 	GetStream
 	ListStreams
 	DeleteStream
+	PurgeStream
 	CreateConsumer
 	GetConsumer
 	ListConsumers
@@ -54,6 +55,7 @@ var ops = [opCount]struct {
 	GetStream:      {"GetStream", []string{"GET streams/*"}},
 	ListStreams:    {"ListStreams", []string{"GET streams"}},
 	DeleteStream:   {"DeleteStream", []string{"DELETE streams/*"}},
+	PurgeStream:    {"PurgeStream", []string{"POST streams/*/purge"}},
 	CreateConsumer: {"CreateConsumer", []string{"POST streams/*/consumers"}},
 	GetConsumer:    {"GetConsumer", []string{"GET streams/*/consumers/*"}},
 	ListConsumers:  {"ListConsumers", []string{"GET streams/*/consumers"}},

@@ -13,7 +13,7 @@ const (
 	CanRead    Rights = 1 << iota // list streams, consumers and messages, get messages, and peek
 	CanSend                       // send messages
 	CanConsume                    // receive, ack, nack and peek
-	CanAdmin                      // create, change and delete streams and consumers
+	CanAdmin                      // create, change and delete streams and consumers, and purge messages
 )
 
 // AllRights is what Config.Token may do.

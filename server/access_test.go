@@ -32,6 +32,7 @@ func guardedRoutes() []guardedRoute {
 		{"GET", "/api/streams/s/messages", read},
 		{"GET", "/api/streams/s/messages/k", read},
 		{"GET", "/api/streams/s/messages/k/consumer_info", read},
+		{"POST", "/api/streams/s/purge", admin},
 		{"GET", "/api/streams/s/consumers", read},
 		{"POST", "/api/streams/s/consumers", admin},
 		{"GET", "/api/streams/s/consumers/c", all},

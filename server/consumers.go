@@ -31,15 +31,21 @@ type consumerJSON struct {
 	HTTPEndpointID *string `json:"http_endpoint_id"` // always null: this server has no push consumers
 	InsertedAt     string  `json:"inserted_at"`
 	UpdatedAt      string  `json:"updated_at"`
+	StartSeq       int64   `json:"start_seq,omitempty"` // where the extension start is on
 }
 
 func (c *call) consumerJSON(i store.ConsumerInfo) consumerJSON {
+	start := i.Start
+	if !c.srv.starts {
+		start = 0
+	}
 	return consumerJSON{
 		ID: i.ID, Name: i.Name, AccountID: c.srv.store.ID(), StreamID: i.StreamID, Filter: i.Filter,
 		Kind: "pull", Status: status(i.Disabled),
 		AckWaitMS: i.AckWait.Milliseconds(), MaxAckPending: i.MaxAckPending,
 		MaxDeliver: c.srv.dialect.maxDeliver(i.MaxDeliver), MaxWaiting: i.MaxWaiting,
 		InsertedAt: seconds(i.InsertedAt), UpdatedAt: seconds(i.UpdatedAt),
+		StartSeq: start,
 	}
 }
 
@@ -99,6 +105,11 @@ func (c *call) createConsumer() error {
 	}
 	if linked {
 		return c.noEndpoint(s, o.Name)
+	}
+	if c.srv.starts {
+		if o.Start, err = c.readStart(s, p["start_from"]); err != nil {
+			return err
+		}
 	}
 	consumer, err := s.CreateConsumer(c.ctx(), o)
 	if errors.Is(err, store.ErrNameTaken) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/sequin-go/sequin/server/internal/store"
 )
 
 // The names of the extensions, as the Sequin-Extensions header lists them.
@@ -23,20 +25,28 @@ const (
 	paging = "paging"
 	// bareReceives says that bare of a receive is read.
 	bareReceives = "bare"
+	// starts says that start_from of a new consumer is read.
+	starts = "start"
+	// purging says that the route purge exists.
+	purging = "purge"
 )
 
 // allExtensions are the extensions of the documented mode, in the order of the header.
-var allExtensions = []string{fencedAcks, parts, nackDelay, extendLeases, attempts, paging, bareReceives}
+var allExtensions = []string{fencedAcks, parts, nackDelay, extendLeases, attempts, paging, bareReceives, purging, starts}
 
 // Extensions returns the names of the extensions that the documented mode has: what Config.WithoutExtensions may hold.
 func Extensions() []string { return slices.Clone(allExtensions) }
 
-// extensionsWithout returns the extensions of the dialect except those that are switched off. It panics on an unknown name.
-func (d *dialect) extensionsWithout(off []string) []string {
+// extensionsWithout returns the extensions of the dialect except those that are switched off, and those that the store does not
+// have; nil is a store in memory. It panics on an unknown name.
+func (d *dialect) extensionsWithout(off []string, st store.Store) []string {
 	for _, name := range off {
 		if !slices.Contains(allExtensions, name) {
 			panic(fmt.Sprintf("server: Config.WithoutExtensions has %q; the extensions are %s", name, strings.Join(allExtensions, ", ")))
 		}
+	}
+	if _, extended := st.(store.Extended); st != nil && !extended {
+		off = append(slices.Clone(off), purging, starts)
 	}
 	return slices.DeleteFunc(slices.Clone(d.extensions), func(name string) bool { return slices.Contains(off, name) })
 }

@@ -39,6 +39,9 @@ func FuzzHandlers(f *testing.F) {
 		{"PUT", "/api/streams/s/consumers/c", "", `{"ack_wait_ms":1,"max_deliver":null,"max_ack_pending":1}`},
 		{"POST", "/api/streams", "", `{"name":"n","one_message_per_key":true,"retain_up_to":1,"max_storage_gb":1}`},
 		{"POST", "/api/streams/s/consumers", "", `{"name":"d","filter_key_pattern":"a.>"}`},
+		{"POST", "/api/streams/s/purge", "", `{"before_seq":2,"key_pattern":"a.>"}`},
+		{"POST", "/api/streams/s/purge", "", `{"all":true}`},
+		{"POST", "/api/streams/s/consumers", "", `{"name":"d","filter_key_pattern":"a.>","start_from":"2026-08-01T00:00:00Z"}`},
 		{"DELETE", "/api/streams/s", "", ""},
 		{"GET", "/api/streams/%2e%2e/messages/a%2Fb/consumer_info", "x=%zz", ""},
 	} {

@@ -17,7 +17,7 @@ var (
 
 // added are the members that the documented mode adds to the recorded ones.
 var added = []string{
-	"one_message_per_key", "process_unmodified", "max_storage_gb", "retain_up_to", "retain_at_least", "deliver_count",
+	"one_message_per_key", "process_unmodified", "max_storage_gb", "retain_up_to", "retain_at_least", "deliver_count", "start_seq",
 }
 
 // compare returns where two JSON values differ, or "". Ids may be different, but equal ids must stay equal. Seqs may be

@@ -11,6 +11,7 @@ const (
 	opGetStream
 	opUpdateStream
 	opDeleteStream
+	opPurge
 	opSend
 	opListMessages
 	opGetMessage
@@ -70,6 +71,7 @@ var routeTable = []route{
 	{opGetStream, streamsAPI, AllRights, otherEffect, []string{"GET api/streams/*"}},
 	{opUpdateStream, streamsAPI, CanAdmin, otherEffect, []string{"PUT api/streams/*", "PATCH api/streams/*"}},
 	{opDeleteStream, streamsAPI, CanAdmin, otherEffect, []string{"DELETE api/streams/*"}},
+	{opPurge, extensionAPI, CanAdmin, otherEffect, []string{"POST api/streams/*/purge"}},
 
 	{opSend, streamsAPI, CanSend, otherEffect, []string{"POST api/streams/*/messages"}},
 	{opListMessages, streamsAPI, CanRead, otherEffect, []string{"GET api/streams/*/messages"}},

@@ -32,7 +32,8 @@ func (c *call) route() error {
 		return c.updateStream()
 	case opDeleteStream:
 		return c.deleteStream()
-
+	case opPurge:
+		return c.purge()
 	case opSend:
 		return c.send()
 	case opListMessages:
@@ -41,7 +42,6 @@ func (c *call) route() error {
 		return c.getMessage()
 	case opMessageInfo:
 		return c.messageInfo()
-
 	case opListConsumers:
 		return c.listConsumers()
 	case opCreateConsumer:

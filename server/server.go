@@ -24,7 +24,8 @@
 //   - Every answer below /api/streams has a Sequin-Extensions header, which names the extensions of this server:
 //     fenced-acks says that an ack id belongs to one delivery, parts that Sequin-Part-Of is read, nack-delay that delay_ms of
 //     a nack is, extend that leases can be extended, attempts that deliveries are counted, paging that after_seq and
-//     before_seq of a list are read, and bare that bare of a receive is.
+//     before_seq of a list are read, bare that bare of a receive is, purge that messages can be purged, and start that
+//     start_from of a new consumer is read.
 //   - A send may have an Idempotency-Key header. The server remembers a stream's successful sends of the last 10 minutes by
 //     their key, at most the latest million. A repeat with the same body gets the same answer and changes nothing.
 //   - A send may have a Sequin-Part-Of header: the Idempotency-Keys of earlier sends, each of which contained all its
@@ -48,6 +49,12 @@
 //   - POST …/consumers/:consumer/extend with {"ack_ids":[…],"ack_wait_ms":30000} makes the leases end that many milliseconds from
 //     now, unless they end later. The answer {"data":{"extended":[…]}} has the ack ids whose leases are out. An id that it
 //     does not have was settled, or its lease has ended.
+//   - POST …/streams/:stream/purge with {"before_seq":N,"key_pattern":"…"}, of which one may be left out, or with {"all":true},
+//     removes the messages with a lower seq whose key matches. The answer is {"data":{"purged":N}}. Leases and delays of the messages
+//     end. The other messages keep their seqs, and a repeat of a send restores nothing.
+//   - A new consumer may have a "start_from": "beginning", which is the default, "end", a seq, or an RFC 3339 time, and gets no
+//     message that is stored before. A seq or a time behind the last message is the end. The consumer shows the seq of the first message
+//     that it gets as "start_seq".
 //   - When the client of a receive is gone before the answer is written, the messages are available again, and the
 //     delivery does not count.
 //
@@ -154,6 +161,8 @@ type Server struct {
 	attempts  bool     // deliveries are counted
 	paging    bool     // after_seq and before_seq of lists are read
 	bare      bool     // bare of a receive is read
+	purges    bool     // messages can be purged
+	starts    bool     // start_from of a new consumer is read
 
 	limits    Limits
 	sinks     sinks
@@ -210,7 +219,7 @@ func New(cfg Config) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	extensions := s.dialect.extensionsWithout(cfg.WithoutExtensions)
+	extensions := s.dialect.extensionsWithout(cfg.WithoutExtensions, cfg.Store)
 	if len(extensions) > 0 {
 		s.announced = []string{strings.Join(extensions, ", ")}
 	}
@@ -218,6 +227,7 @@ func New(cfg Config) *Server {
 	s.extends, s.paging = slices.Contains(extensions, extendLeases), slices.Contains(extensions, paging)
 	s.attempts = slices.Contains(extensions, attempts)
 	s.bare = slices.Contains(extensions, bareReceives)
+	s.purges, s.starts = slices.Contains(extensions, purging), slices.Contains(extensions, starts)
 	if s.store == nil {
 		s.store, s.ownsStore = s.dialect.newStore(), true
 	}

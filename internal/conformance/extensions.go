@@ -93,6 +93,39 @@ var extensionCases = []sessionCase{
 			}
 		}
 	}},
+	{"a purge removes messages, or there is no such route without purge", func(s *session) {
+		c := s.consumer(">", "")
+		s.send("a=1", "b=2", "c=3")
+		purge := s.path("purge")
+		if !s.announces("purge") {
+			require.Equal(s, http.StatusNotFound, s.call("POST", purge, `{"all":true}`).status)
+			require.ElementsMatch(s, []string{"a", "b", "c"}, s.keys(s.path("messages")))
+			return
+		}
+		for _, refused := range []string{"", `{}`, `{"all":true,"before_seq":2}`, `{"before_seq":0}`, `{"before":2}`, `{"all":true,"all":true}`} {
+			require.Equal(s, http.StatusBadRequest, s.call("POST", purge, refused).status, refused)
+		}
+		purged := func(body string) any { return s.object("POST", purge, body)["data"].(map[string]any)["purged"] }
+		require.EqualValues(s, 1, purged(`{"key_pattern":"b"}`))
+		require.Equal(s, []string{"a=1", "c=3"}, s.receiveAll(c, 2).pairs())
+		require.EqualValues(s, 2, purged(`{"all":true}`))
+		require.Empty(s, s.keys(s.path("messages")))
+	}},
+	{"start_from leaves out earlier messages, or is ignored without start", func(s *session) {
+		s.send("a=1", "b=2")
+		for i, from := range []string{`"beginning"`, `"end"`, `2`, `"2999-01-01T00:00:00Z"`} {
+			c := s.consumer(">", `,"start_from":`+from)
+			k := s.object("GET", s.path("consumers", c), "")
+			want := []float64{1, 3, 2, 3}[i]
+			if !s.announces("start") {
+				require.NotContains(s, k, "start_seq")
+				want = 1
+			} else {
+				require.Equal(s, want, k["start_seq"], from)
+			}
+			require.Len(s, s.receiveAll(c, int(3-want)), int(3-want), from)
+		}
+	}},
 }
 
 // keys returns the keys of a list of messages, or of a peek.

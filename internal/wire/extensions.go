@@ -17,10 +17,12 @@ const (
 	Attempts                          // deliveries are counted, without those that were returned undelivered
 	Paging                            // lists read bounds of seqs
 	Bare                              // a receive can leave out what a Subscriber does not use
+	Purge                             // messages of a stream can be removed
+	Start                             // a new consumer may start elsewhere than at the beginning
 )
 
 // extensionNames are the names of the extensions in the header, in the order of their bits.
-var extensionNames = [...]string{"fenced-acks", "parts", "nack-delay", "extend", "attempts", "paging", "bare"}
+var extensionNames = [...]string{"fenced-acks", "parts", "nack-delay", "extend", "attempts", "paging", "bare", "purge", "start"}
 
 // Has reports whether e has an extension.
 func (e Extensions) Has(one Extensions) bool { return e&one != 0 }

@@ -258,13 +258,11 @@ func (c *checker) lostOf(s *stream, faults []seglog.Fault) []SeqRange {
 			found = &extents{}
 		}
 		l, oldest := found.index(s.first, s.last)
+		all := l.holes
 		if oldest > s.first {
-			lost = append(lost, SeqRange{s.first, oldest - 1})
+			all = slices.Insert(all, 0, hole{first: s.first, last: oldest - 1})
 		}
-		for _, h := range l.holes {
-			lost = append(lost, SeqRange{h.first, h.last})
-		}
-		return lost
+		return append(lost, all.purge(s.appended.holes.purged()).lost()...)
 	}
 	g := c.gaps[s.sid]
 	if g == nil {
@@ -336,7 +334,7 @@ func readable(s *stream, lost []SeqRange) int {
 		return s.messages()
 	}
 	n := s.last - s.first + 1
-	for _, l := range lost {
+	for _, l := range slices.Concat(lost, s.appended.holes.purged()) {
 		n -= l.Last - l.First + 1
 	}
 	return int(n)

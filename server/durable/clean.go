@@ -14,7 +14,8 @@ import (
 // A segment is removed only when the records that made its messages dead are below both snapshots: an index of keys that is
 // made again from the segments needs them until then. A message that is dead cannot come back: of a stream that appends, and of what retention has
 // dropped, the stream knows the first living seq; and of a key the newest message is in a later place than all others, and
-// is not removed while it lives.
+// is not removed while it lives. What was purged has neither: no segment up to the newest purge is removed before the older ones,
+// so that the record of the purge, and the messages that the purged ones have replaced, outlive nothing that they made dead.
 
 const (
 	// cleanSlack keeps a small store from being copied again and again.
@@ -52,16 +53,21 @@ func (k *keeper) removeDead(ctx context.Context) error {
 	keep, end := log.KeepFrom(), log.End()
 	var removed []uint32
 	dead := map[uint32]seglog.Pos{}
+	purged, stays := k.store.purgedIn(), false // stays: an older segment
 	for _, s := range log.Segments() {
 		if s.Last || live[s.Number] > 0 {
+			stays = true
 			continue
 		}
 		since, known := k.dead[s.Number]
 		if !known {
 			since = end
 		}
-		if dead[s.Number] = since; since <= keep && s.Number < keep.Segment() {
+		dead[s.Number] = since
+		if since <= keep && s.Number < keep.Segment() && !(stays && s.Number <= purged) {
 			removed = append(removed, s.Number)
+		} else {
+			stays = true
 		}
 	}
 	k.dead = dead
@@ -97,6 +103,19 @@ func (s *stream) addLive(live map[uint32]int64) {
 	}
 }
 
+// purgedIn returns the newest segment that has a purge of a stream with one message per key, or 0.
+func (st *Store) purgedIn() (segment uint32) {
+	for _, s := range st.streams.Load().all() {
+		_ = s.locked(func() error {
+			if s.keyed != nil && s.keyed.purgedAt > 0 {
+				segment = max(segment, s.keyed.purgedAt.Segment())
+			}
+			return nil
+		})
+	}
+	return segment
+}
+
 // victim returns the segment to copy next, or none when little enough is dead. It is the oldest in a store that has streams
 // with one message per key, where all segments get emptier with time, and the emptiest in another, so that one slow stream
 // does not keep the segments of a fast one.
@@ -108,7 +127,11 @@ func (k *keeper) victim() (victim seglog.SegmentInfo) {
 	}
 	keep := k.store.log.KeepFrom().Segment()
 	oldest := k.store.keys.Load() > 0
+	purged := k.store.purgedIn()
 	for _, s := range k.store.log.Segments() {
+		if victim.Number > 0 && s.Number < keep && s.Number <= purged && live[s.Number] == 0 {
+			dead += s.Bytes // it waits for the victim
+		}
 		if s.Number >= keep || live[s.Number] == 0 {
 			continue
 		}
@@ -251,5 +274,5 @@ func (s *stream) livesAt(seq int64, pos seglog.Pos) bool {
 		e := s.keyed.index.At(seq)
 		return e != nil && seglog.Pos(e.Pos) == pos
 	}
-	return s.appended.entries[s.appended.find(seq)].pos.Segment() == pos.Segment()
+	return !s.appended.holes.has(seq) && s.appended.entries[s.appended.find(seq)].pos.Segment() == pos.Segment()
 }

@@ -36,9 +36,10 @@ func newConsumer(s *stream, r *consumerRecord, pos seglog.Pos) *consumer {
 		info:    store.ConsumerInfo{ConsumerOptions: r.options, ID: r.id, StreamID: s.id, InsertedAt: at, UpdatedAt: at},
 		filter:  store.NewFilter(r.options.Filter),
 		backlog: backlog.New(s, limitsOf(r.options.ConsumerLimits)),
-		window:  window{next: 1},
+		window:  window{next: r.options.Start},
 		reading: make(chan struct{}, 1),
 	}
+	c.backlog.StartAt(r.options.Start)
 	c.waiting = waitqueue.New(c, c.leaseExpired)
 	return c
 }

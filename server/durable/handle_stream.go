@@ -16,7 +16,10 @@ import (
 // its number.
 type streamHandle struct{ current atomic.Pointer[stream] }
 
-var _ store.Stream = (*streamHandle)(nil)
+var (
+	_ store.Extended       = (*Store)(nil)
+	_ store.ExtendedStream = (*streamHandle)(nil)
+)
 
 func newStreamHandle(s *stream) *streamHandle {
 	h := &streamHandle{}
@@ -124,6 +127,20 @@ func (h *streamHandle) States(ctx context.Context, key string) (store.Message, [
 	return m, views, err
 }
 
+func (h *streamHandle) Purge(ctx context.Context, q store.PurgeQuery) (int, error) {
+	p := purging{s: h.stream(), query: q, filter: store.NewFilter(q.Pattern)}
+	return p.run(ctx)
+}
+
+func (h *streamHandle) SeqAt(ctx context.Context, at time.Time) (int64, error) {
+	s := h.stream()
+	seq, pos, err := s.seqAt(at.UnixMicro())
+	if err != nil {
+		return 0, err
+	}
+	return seq, s.store.committed(ctx, pos)
+}
+
 func (h *streamHandle) CreateConsumer(ctx context.Context, o store.ConsumerOptions) (store.Consumer, error) {
 	s := h.stream()
 	var c *consumer
@@ -134,8 +151,9 @@ func (h *streamHandle) CreateConsumer(ctx context.Context, o store.ConsumerOptio
 		if slices.ContainsFunc(s.consumers, func(c *consumer) bool { return c.info.Name == o.Name }) {
 			return s.newest, store.ErrNameTaken
 		}
+		o.Start = o.StartIn(s.last)
 		r := consumerRecord{cid: s.nextCID, id: uuid.NewString(), at: time.Now().UnixNano(), options: o}
-		pos := s.record(kindCreateConsumer, r.appendTo(nil))
+		pos := s.record(r.kind(), r.appendTo(nil))
 		c = s.applyCreateConsumer(&r, pos)
 		return pos, nil
 	})

@@ -18,6 +18,7 @@ type run struct {
 	from, before int64 // it has all living messages of these seqs
 	pos          seglog.Pos
 	bytes        int        // how much to read at once
+	purged       holes      // what it leaves out, on a stream that appends
 	wanted       []location // on a stream with one message per key
 }
 
@@ -40,15 +41,17 @@ func (s *stream) runFrom(from int64, bytes int) (r run, ok bool) {
 	}
 	entries := s.appended.entries
 	i := s.appended.find(from)
-	r = run{from: from, before: min(s.last+1, s.appended.holes.next(from)), pos: entries[i].pos, bytes: bytes}
+	r = run{from: from, before: s.last + 1, pos: entries[i].pos, bytes: bytes}
 	for j := i + 1; j < len(entries); j++ {
 		next := entries[j]
 		far := next.pos < entries[j-1].pos || next.pos-entries[j-1].pos > 2*indexDistance
 		if far || next.pos.Segment() != r.pos.Segment() || next.pos-r.pos >= seglog.Pos(bytes) {
-			r.before = min(r.before, next.first)
+			r.before = next.first
 			break
 		}
 	}
+	r.before = s.appended.holes.lostFrom(from, r.before)
+	r.purged = s.appended.holes.between(from, r.before)
 	return r, true
 }
 
@@ -72,13 +75,14 @@ func (s *stream) runBefore(before int64) (r run, ok bool) {
 	}
 	l := s.appended
 	if l.holes.has(before - 1) {
-		before = l.holes.next(before - 1)
+		before = l.holes.start(before - 1)
 		if before <= s.first {
 			return run{}, false
 		}
 	}
 	e := l.entries[l.find(before-1)]
-	return run{from: max(e.first, s.first, l.holes.before(before)), before: before, pos: e.pos, bytes: smallRun}, true
+	from := l.holes.behind(l.holes.lostBefore(before, max(e.first, s.first)))
+	return run{from: from, before: before, pos: e.pos, bytes: smallRun, purged: l.holes.between(from, before)}, true
 }
 
 func (k *keyedLog) runFrom(from, last int64, bytes int) (r run, ok bool) {
@@ -135,8 +139,8 @@ func (s *stream) read(r run, f func(*rawMessage) bool) (next int64, pos seglog.P
 		}
 		pos = end
 	}
-	if read.within {
-		pos = 0
+	if read.within || read.next > r.before {
+		pos = 0 // the next message is within a record, or behind what was purged, where another entry of the index may say
 	}
 	return read.next, pos, nil
 }
@@ -165,7 +169,9 @@ func (r *runReader) record(rec seglog.Record) bool {
 			r.within = true
 			return false
 		}
-		r.next++
+		if r.next++; len(r.run.purged) > 0 {
+			r.next = r.run.purged.behind(r.next)
+		}
 		r.stopped = !r.f(m)
 		return !r.stopped
 	})

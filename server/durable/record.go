@@ -27,7 +27,11 @@ const (
 	kindNothing // it only moves the end of the log
 	kindDelay   // a settle with a delay
 	kindExtend  // an extension of leases
-	kindsEnd    // this and higher kinds are those of newer programs
+	kindPurge   // ranges of messages that were purged
+
+	kindCreateConsumerAt // a consumer that does not start at the beginning
+
+	kindsEnd // this and higher kinds are those of newer programs
 )
 
 // undecodable is the error for a record whose checksum is right and whose body makes no sense.
@@ -71,7 +75,18 @@ type consumerRecord struct {
 	options store.ConsumerOptions
 }
 
+// kind returns the kind of the record. The start is in one of its own kind only, as the record has been without.
+func (r *consumerRecord) kind() byte {
+	if r.options.Start > 1 {
+		return kindCreateConsumerAt
+	}
+	return kindCreateConsumer
+}
+
 func (r *consumerRecord) appendTo(dst []byte) []byte {
+	if r.options.Start > 1 {
+		dst = binary.AppendInt(dst, r.options.Start)
+	}
 	dst = binary.AppendUint(dst, r.cid)
 	dst = binary.AppendString(dst, r.id)
 	dst = binary.AppendInt(dst, r.at)
@@ -80,7 +95,12 @@ func (r *consumerRecord) appendTo(dst []byte) []byte {
 	return appendLimits(dst, r.options.ConsumerLimits)
 }
 
-func readConsumer(in *binary.Reader) (r consumerRecord) {
+// readConsumer reads what appendTo has appended. starts says that it has the start.
+func readConsumer(in *binary.Reader, starts bool) (r consumerRecord) {
+	r.options.Start = 1
+	if starts {
+		r.options.Start = in.Int()
+	}
 	r.cid, r.id, r.at = in.Uint(), in.String(), in.Int()
 	r.options.Name, r.options.Filter = in.String(), in.String()
 	r.options.ConsumerLimits = readLimits(in)

@@ -61,7 +61,9 @@ func (r *randomOperations) consumer() store.Consumer {
 	if errors.Is(err, store.ErrNoConsumer) {
 		limits := store.ConsumerLimits{AckWait: 5 * time.Second, MaxAckPending: 10, MaxDeliver: r.random.IntN(4), MaxWaiting: 2}
 		filter := []string{">", "a.>", "a.1"}[r.random.IntN(3)]
-		c, err = s.CreateConsumer(r.t.Context(), store.ConsumerOptions{Name: name, Filter: filter, ConsumerLimits: limits})
+		c, err = s.CreateConsumer(r.t.Context(), store.ConsumerOptions{
+			Name: name, Filter: filter, Start: r.random.Int64N(2) * r.random.Int64N(1_000), ConsumerLimits: limits,
+		})
 	}
 	require.NoError(r.t, err)
 	return c
@@ -89,6 +91,8 @@ func (r *randomOperations) step() {
 		require.NoError(r.t, err)
 	case n < 98:
 		require.NoError(r.t, r.consumer().Delete(ctx))
+	case n < 99 && r.random.IntN(2) == 0:
+		r.purge(ctx)
 	case n < 99 && r.random.IntN(4) == 0:
 		require.NoError(r.t, r.stream().Delete(ctx))
 	case r.random.IntN(2) == 0:
@@ -122,6 +126,22 @@ func (r *randomOperations) send(ctx context.Context) {
 	if !errors.Is(err, store.ErrFull) {
 		require.NoError(r.t, err)
 	}
+}
+
+func (r *randomOperations) purge(ctx context.Context) {
+	s := r.stream()
+	info, err := s.Info(ctx)
+	require.NoError(r.t, err)
+	q := store.PurgeQuery{Pattern: []string{"", "a.>", "a.1", "b"}[r.random.IntN(4)]}
+	if all, err := s.List(ctx, store.ListQuery{Limit: 50}); r.random.IntN(4) > 0 && len(all) > 0 {
+		require.NoError(r.t, err)
+		q.Before = all[r.random.IntN(len(all))].Seq + int64(r.random.IntN(3))
+	}
+	n, err := s.(store.ExtendedStream).Purge(ctx, q)
+	require.NoError(r.t, err)
+	after, err := s.Info(ctx)
+	require.NoError(r.t, err)
+	require.Equal(r.t, info.Messages-n, after.Messages)
 }
 
 func (r *randomOperations) settle(ctx context.Context) {

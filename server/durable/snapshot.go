@@ -25,6 +25,7 @@ const (
 	partStream
 	partConsumer
 	partSuccesses
+	partConsumerAt // of one that does not start at the beginning
 )
 
 // snapshot writes a snapshot.
@@ -98,8 +99,12 @@ func (s *stream) writeSnapshot(w io.Writer) error {
 			body = c.appendTo(body[:0])
 			return nil
 		})
+		kind := partConsumer
+		if c.info.Start > 1 { // it never changes
+			kind = partConsumerAt
+		}
 		if err == nil {
-			err = writePart(w, partConsumer, body)
+			err = writePart(w, kind, body)
 		}
 		if err != nil && err != store.ErrNoConsumer {
 			return err
@@ -137,12 +142,7 @@ func (l *appendedLog) appendTo(dst []byte) []byte {
 		dst = wire.AppendInt(dst, s.size)
 		dst = wire.AppendUint(dst, uint64(s.segment))
 	}
-	dst = wire.AppendUint(dst, uint64(len(l.holes)))
-	for _, h := range l.holes {
-		dst = wire.AppendInt(dst, h.first)
-		dst = wire.AppendInt(dst, h.last)
-	}
-	return dst
+	return appendRanges(appendRanges(dst, l.holes.lost()), l.holes.purged())
 }
 
 func (l *appendedLog) readFrom(in *wire.Reader) {
@@ -159,9 +159,15 @@ func (l *appendedLog) readFrom(in *wire.Reader) {
 	if len(in.Rest()) == 0 {
 		return // snapshots of version 1 have no holes
 	}
-	for range in.Count(2) {
-		l.holes = append(l.holes, hole{in.Int(), in.Int()})
+	for _, r := range readRanges(in) {
+		l.holes = append(l.holes, hole{first: r.First, last: r.Last})
 	}
+	if len(in.Rest()) > 0 { // snapshots of version 2 have no purged ones
+		if purged := readRanges(in); len(purged) > 0 {
+			l.holes = l.holes.purge(purged)
+		}
+	}
+	l.missing = l.holes.size()
 }
 
 func (c *consumer) appendTo(dst []byte) []byte {
@@ -212,9 +218,9 @@ func (st *Store) readPart(kind byte, in *wire.Reader, g *registry) {
 		if s := g.number(uint32(in.Uint())); s != nil {
 			s.sent = readSuccesses(in)
 		}
-	case partConsumer:
+	case partConsumer, partConsumerAt:
 		if s := g.number(uint32(in.Uint())); s != nil {
-			if c := s.readConsumer(in); in.Err() == nil {
+			if c := s.readConsumer(in, kind == partConsumerAt); in.Err() == nil {
 				s.consumers = append(s.consumers, c)
 			}
 		}
@@ -236,9 +242,9 @@ func (st *Store) readStream(in *wire.Reader, g *registry) *stream {
 	return s
 }
 
-func (s *stream) readConsumer(in *wire.Reader) *consumer {
+func (s *stream) readConsumer(in *wire.Reader, starts bool) *consumer {
 	restored := seglog.Pos(in.Uint())
-	r := readConsumer(in)
+	r := readConsumer(in, starts)
 	c := newConsumer(s, &r, 0)
 	c.restored = restored
 	c.info.UpdatedAt = time.Unix(0, in.Int())

@@ -133,7 +133,7 @@ func TestAChangeDuringASnapshotSurvivesALossOfPower(t *testing.T) {
 func TestASnapshotOfVersion1HasNoHoles(t *testing.T) {
 	written := appendedLog{bytes: 30, entries: []indexEntry{{1, 100}}, spans: []span{{9, 40, 1}}}
 	body := written.appendTo(nil)
-	for name, b := range map[string][]byte{"version 1": body[:len(body)-1], "version 2": body} {
+	for name, b := range map[string][]byte{"version 1": body[:len(body)-2], "version 2": body[:len(body)-1], "version 3": body} {
 		var read appendedLog
 		in := binary.NewReader(b)
 		read.readFrom(in)

@@ -181,3 +181,6 @@ func (st *Store) Info() Info {
 	}
 	return i
 }
+
+// Extended implements store.Extended: streams can be purged, and consumers start where their creators say. It does nothing.
+func (st *Store) Extended() {}

@@ -70,7 +70,7 @@ func (s *stream) messages() int {
 	if s.keyed != nil {
 		return s.keyed.index.Len()
 	}
-	return int(s.last - s.first + 1 - s.appended.holes.count(s.first, s.last))
+	return int(s.last - s.first + 1 - s.appended.missing)
 }
 
 func (s *stream) bytes() int64 {
@@ -232,12 +232,16 @@ func (s *stream) apply(rec seglog.Record) error {
 		if in.Err() == nil {
 			s.applySend(&r, rec.Pos, blobBytes(&r, blob), int64(len(rec.Body)))
 		}
+	case kindPurge:
+		if r := readPurge(in); in.Err() == nil {
+			s.applyPurge(&r, rec.Pos)
+		}
 	case kindMoved:
 		if err := s.applyMoved(rec); err != nil {
 			return err
 		}
-	case kindCreateConsumer:
-		if r := readConsumer(in); in.Err() == nil {
+	case kindCreateConsumer, kindCreateConsumerAt:
+		if r := readConsumer(in, rec.Kind == kindCreateConsumerAt); in.Err() == nil {
 			s.applyCreateConsumer(&r, rec.Pos)
 		}
 	default:

@@ -19,6 +19,7 @@ type appendedLog struct {
 	entries []indexEntry // by seq
 	spans   []span       // by seq
 	holes   holes
+	missing int64 // messages in holes
 	bytes   int64 // of the keys and data of all messages
 	sizes   sizes
 }
@@ -63,8 +64,47 @@ func (l *appendedLog) trim(first, bytes int64) {
 	for len(l.spans) > 0 && l.spans[0].last < first {
 		l.spans = l.spans[1:]
 	}
-	l.holes = l.holes[l.holes.find(first):]
+	i := l.holes.find(first)
+	l.missing -= l.holes[:i].size()
+	l.holes = l.holes[i:]
 	l.sizes.trim(first)
+}
+
+// purge notes that the messages of ranges were purged. oldest is the first message that was there before, and bytes are those of
+// their keys and data. A span without a living message is gone, so that its segment can be removed.
+func (l *appendedLog) purge(ranges []SeqRange, oldest, bytes int64) {
+	l.bytes -= bytes
+	from, to := ranges[0].First, ranges[len(ranges)-1].Last
+	i := sort.Search(len(l.spans), func(i int) bool { return l.spans[i].last >= from })
+	j, living := i, []int64(nil)
+	for ; j < len(l.spans) && l.spanStart(j, oldest) <= to; j++ {
+		living = append(living, l.living(j, oldest))
+	}
+	l.holes = l.holes.purge(ranges)
+	l.missing = l.holes.size()
+	kept := slices.Clone(l.spans[:i])
+	for k, before := range living {
+		s := l.spans[i+k]
+		if after := l.living(i+k, oldest); after > 0 {
+			s.size = s.size * after / before
+			kept = append(kept, s)
+		}
+	}
+	l.spans = append(kept, l.spans[j:]...)
+}
+
+// spanStart returns where a span starts, if it does not start with dead messages.
+func (l *appendedLog) spanStart(i int, oldest int64) int64 {
+	if i > 0 {
+		oldest = max(oldest, l.spans[i-1].last+1)
+	}
+	return oldest
+}
+
+// living returns how many messages of a span are there.
+func (l *appendedLog) living(i int, oldest int64) int64 {
+	first, last := l.spanStart(i, oldest), l.spans[i].last
+	return max(0, last-first+1-l.holes.count(first, last))
 }
 
 // find returns the index of the entry that covers a message.

@@ -1,17 +1,20 @@
 package durable
 
 import (
-	"math"
+	"slices"
 	"sort"
 
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
 )
 
-// holes are the messages of a stream that appends which a repair could not save, by ascending seq. There are none in a store
-// that was not repaired.
+// holes are the messages of a stream that appends which are not there, by ascending seq: those that were purged, and those that
+// a repair could not save.
 type holes []hole
 
-type hole struct{ first, last int64 }
+type hole struct {
+	first, last int64
+	purged      bool
+}
 
 // find returns the index of the first hole that ends at seq or later.
 func (h holes) find(seq int64) int {
@@ -20,28 +23,50 @@ func (h holes) find(seq int64) int {
 
 func (h holes) has(seq int64) bool { return len(h) > 0 && h.behind(seq) != seq }
 
-// behind returns seq, or the first seq behind the hole that has it.
+// behind returns seq, or the first seq behind the hole that has it. A hole of the other kind may follow it.
 func (h holes) behind(seq int64) int64 {
-	if i := h.find(seq); i < len(h) && h[i].first <= seq {
-		return h[i].last + 1
+	for i := h.find(seq); i < len(h) && h[i].first <= seq; i++ {
+		seq = h[i].last + 1
 	}
 	return seq
 }
 
-// next returns where the first hole behind seq starts.
-func (h holes) next(seq int64) int64 {
-	if i := h.find(seq); i < len(h) {
-		return h[i].first
+// start returns seq, or where the holes that follow one another up to seq start.
+func (h holes) start(seq int64) int64 {
+	i := h.find(seq)
+	if i == len(h) || h[i].first > seq {
+		return seq
 	}
-	return math.MaxInt64
+	for i > 0 && h[i-1].last+1 == h[i].first {
+		i--
+	}
+	return h[i].first
 }
 
-// before returns the seq behind the last hole that ends before seq, or 0.
-func (h holes) before(seq int64) int64 {
-	if i := h.find(seq); i > 0 {
-		return h[i-1].last + 1
+// lostFrom returns where the first lost messages behind seq start.
+func (h holes) lostFrom(seq, before int64) int64 {
+	for i := h.find(seq); i < len(h) && h[i].first < before; i++ {
+		if !h[i].purged {
+			return h[i].first
+		}
 	}
-	return 0
+	return before
+}
+
+// lostBefore returns the seq behind the last lost messages that end before seq and not before from, or from.
+func (h holes) lostBefore(seq, from int64) int64 {
+	for i := h.find(seq) - 1; i >= 0 && h[i].last >= from; i-- {
+		if !h[i].purged {
+			return h[i].last + 1
+		}
+	}
+	return from
+}
+
+// between returns the holes that have seqs from first and before the seq before.
+func (h holes) between(first, before int64) holes {
+	h = h[h.find(first):]
+	return h[:sort.Search(len(h), func(i int) bool { return h[i].first >= before })]
 }
 
 // count returns how many of the seqs from first to last are in holes.
@@ -50,6 +75,69 @@ func (h holes) count(first, last int64) (n int64) {
 		n += min(last, h[i].last) - max(first, h[i].first) + 1
 	}
 	return n
+}
+
+// size returns how many seqs are in holes.
+func (h holes) size() (n int64) {
+	for _, x := range h {
+		n += x.last - x.first + 1
+	}
+	return n
+}
+
+// purged returns the ranges that were purged.
+func (h holes) purged() (ranges []SeqRange) {
+	for _, x := range h {
+		if x.purged {
+			ranges = append(ranges, SeqRange{x.first, x.last})
+		}
+	}
+	return ranges
+}
+
+// lost returns the ranges that were lost.
+func (h holes) lost() (ranges []SeqRange) {
+	for _, x := range h {
+		if !x.purged {
+			ranges = append(ranges, SeqRange{x.first, x.last})
+		}
+	}
+	return ranges
+}
+
+// purge returns the holes with ranges that were purged, by ascending seq. What was lost in a range counts as purged. It does not
+// change h, which readers may use.
+func (h holes) purge(ranges []SeqRange) holes {
+	old, out := slices.Clone(h), make(holes, 0, len(h)+len(ranges))
+	i := 0
+	for _, r := range ranges {
+		for ; i < len(old) && old[i].last < r.First; i++ {
+			out = out.join(old[i])
+		}
+		if i < len(old) && old[i].first < r.First {
+			out = out.join(hole{old[i].first, r.First - 1, old[i].purged})
+		}
+		for i < len(old) && old[i].last <= r.Last {
+			i++
+		}
+		if i < len(old) && old[i].first <= r.Last {
+			old[i].first = r.Last + 1
+		}
+		out = out.join(hole{r.First, r.Last, true})
+	}
+	for ; i < len(old); i++ {
+		out = out.join(old[i])
+	}
+	return out
+}
+
+// join appends a hole, or makes the last one longer.
+func (h holes) join(x hole) holes {
+	if n := len(h); n > 0 && h[n-1].purged == x.purged && h[n-1].last+1 == x.first {
+		h[n-1].last = x.last
+		return h
+	}
+	return append(h, x)
 }
 
 // extent is where messages of a stream that appends are.
@@ -119,7 +207,7 @@ func (p extents) index(first, last int64) (l *appendedLog, oldest int64) {
 		if len(l.entries) == 0 {
 			first = from
 		} else if from > next {
-			l.holes = append(l.holes, hole{next, from - 1})
+			l.holes = append(l.holes, hole{first: next, last: from - 1})
 			l.entries = append(l.entries, indexEntry{from, x.pos})
 		}
 		l.add(from, to, x.pos, 0, x.size)
@@ -128,15 +216,21 @@ func (p extents) index(first, last int64) (l *appendedLog, oldest int64) {
 	if len(l.entries) == 0 {
 		first = last + 1
 	} else if next <= last {
-		l.holes = append(l.holes, hole{next, last})
+		l.holes = append(l.holes, hole{first: next, last: last})
 	}
+	l.missing = l.holes.size()
 	l.sizes.first = first
 	return l, first
 }
 
 // rebuild makes the index of a stream that appends after a repair, which may have lost some of its messages.
 func (s *stream) rebuild(p extents) {
+	purged := s.appended.holes.purged()
 	s.appended, s.first = p.index(s.first, s.last)
+	if len(purged) > 0 {
+		s.appended.purge(purged, s.first, 0)
+		s.trimHoles()
+	}
 	for _, c := range s.consumers {
 		c.backlog.Trimmed(s.first)
 		for _, h := range s.appended.holes {

@@ -64,7 +64,7 @@ func TestASegmentIsEmptyWhenAllAroundItsHolesIsCopied(t *testing.T) {
 		found.add(extent{21, 30, at(1, 900), 50})
 		found.add(extent{31, 40, at(2, 100), 50})
 		l, oldest := found.index(1, 40)
-		require.Equal(t, holes{{11, 20}}, l.holes)
+		require.Equal(t, holes{{11, 20, false}}, l.holes)
 		require.EqualValues(t, 1, oldest)
 		for i, first := range order {
 			l.move(first, first+9, oldest, at(3, 100+200*i), 50)

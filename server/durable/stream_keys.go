@@ -15,6 +15,9 @@ type keyedLog struct {
 	index *keyindex.Index
 	live  map[uint32]int64  // bytes of living messages by segment
 	build *keyindex.Builder // while the messages below a snapshot are read
+
+	purgedAt    seglog.Pos // the newest purge that left an older message
+	purgedBelow []SeqRange // what was purged below the snapshot, while build is set
 }
 
 func newKeyedLog(st *Store) *keyedLog {
@@ -94,6 +97,21 @@ func (k *keyedLog) trim(first int64) (dropped []int64) {
 	}
 	k.store.keys.Add(-int64(len(dropped)))
 	return dropped
+}
+
+// purge removes the messages of a range, and returns their seqs.
+func (k *keyedLog) purge(r SeqRange) (gone []int64) {
+	k.index.Ascend(r.First, func(e *keyindex.Entry) bool {
+		if e.Seq <= r.Last {
+			gone = append(gone, e.Seq)
+		}
+		return e.Seq < r.Last
+	})
+	for _, seq := range gone {
+		k.remove(k.index.At(seq))
+	}
+	k.store.keys.Add(-int64(len(gone)))
+	return gone
 }
 
 // move notes that a message was copied to pos. It does nothing when the message no longer lives at the old place.

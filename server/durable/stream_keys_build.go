@@ -9,6 +9,15 @@ import (
 // readBelowSnapshot takes the messages of a record below the snapshot, to make the index of keys again. A later message of a
 // key takes the place of the one before it.
 func (k *keyedLog) readBelowSnapshot(rec seglog.Record) error {
+	if rec.Kind == kindPurge {
+		in := binary.NewReader(rec.Body)
+		r := readPurge(in)
+		if in.Err() != nil {
+			return undecodable(rec)
+		}
+		k.purgedAt, k.purgedBelow = rec.Pos, append(k.purgedBelow, r.ranges...)
+		return nil
+	}
 	return eachMessage(rec, func(m *rawMessage) bool {
 		sums := sum(view(m.key), view(m.data))
 		k.build.Put(keyindex.Entry{
@@ -27,6 +36,13 @@ func (k *keyedLog) finish(first int64) {
 	for e := k.index.Oldest(); e != nil && e.Seq < first; e = k.index.Oldest() {
 		k.index.Remove(e)
 	}
+	before := k.index.Len()
+	for _, r := range k.purgedBelow {
+		k.purge(r)
+	}
+	k.purgedBelow = nil
+	k.store.keys.Add(int64(before - k.index.Len()))
+	k.live = map[uint32]int64{}
 	k.index.Ascend(0, func(e *keyindex.Entry) bool {
 		k.live[seglog.Pos(e.Pos).Segment()] += entryBytes(e)
 		return true
@@ -36,7 +52,7 @@ func (k *keyedLog) finish(first int64) {
 
 // wantsBelowSnapshot reports whether a record that the snapshot has is needed: for the index of keys.
 func (s *stream) wantsBelowSnapshot(rec seglog.Record) bool {
-	return s.keyed != nil && s.keyed.build != nil && (rec.Kind == kindSend || rec.Kind == kindMoved)
+	return s.keyed != nil && s.keyed.build != nil && (rec.Kind == kindSend || rec.Kind == kindMoved || rec.Kind == kindPurge)
 }
 
 // applyMoved notes where cleaning has copied messages to.

@@ -64,6 +64,9 @@ func New(s Stream, l Limits) *Backlog {
 	}
 }
 
+// StartAt makes a backlog that has read nothing start at a seq. The messages below are done.
+func (b *Backlog) StartAt(seq int64) { b.next = seq }
+
 // Next returns the seq of the first message that the consumer has not read.
 func (b *Backlog) Next() int64 { return b.next }
 
@@ -235,7 +238,7 @@ func (b *Backlog) Replaced(seq int64) {
 	}
 }
 
-// Dropped handles a message that retention has dropped. Its lease ends.
+// Dropped handles a message that retention or a purge has dropped. Its lease ends.
 func (b *Backlog) Dropped(seq int64) {
 	it := b.bySeq[seq]
 	switch {
@@ -255,15 +258,20 @@ func (b *Backlog) Trimmed(first int64) {
 	}
 	from := b.above
 	b.above = first
-	if first-from < int64(len(b.bySeq)) {
-		for seq := from; seq < first; seq++ {
+	b.Purged(from, first-1)
+}
+
+// Purged handles the removal of all messages from first to last.
+func (b *Backlog) Purged(first, last int64) {
+	if last-first < int64(len(b.bySeq)) {
+		for seq := first; seq <= last; seq++ {
 			b.Dropped(seq)
 		}
 		return
 	}
 	var gone []int64
 	for seq := range b.bySeq {
-		if seq < first {
+		if seq >= first && seq <= last {
 			gone = append(gone, seq)
 		}
 	}

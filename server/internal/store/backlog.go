@@ -39,5 +39,6 @@ type feed struct {
 	ids       idSource
 	filter    Filter
 	limits    *ConsumerLimits // Update changes them in place
+	start     int64           // of the consumer
 	createdAt time.Time       // of the consumer
 }

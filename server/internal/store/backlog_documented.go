@@ -22,7 +22,7 @@ type documentedBacklog struct {
 }
 
 func newDocumentedBacklog(f feed) backlog {
-	return &documentedBacklog{feed: f, heads: map[string]*item{}}
+	return &documentedBacklog{feed: f, next: f.start, heads: map[string]*item{}}
 }
 
 // read reads the next message. It returns an item that can be delivered, or nil when the message is filtered out, dead, or

@@ -11,9 +11,12 @@ import (
 // of the same name that requires it. No other file takes that lock.
 
 var (
+	_ Extended = (*Memory)(nil)
 	_ Stream   = (*stream)(nil)
-	_ Consumer = (*consumer)(nil)
-	_ Place    = (*place)(nil)
+
+	_ ExtendedStream = (*stream)(nil)
+	_ Consumer       = (*consumer)(nil)
+	_ Place          = (*place)(nil)
 )
 
 func (s *stream) ID() string { return s.id }
@@ -71,6 +74,18 @@ func (s *stream) States(_ context.Context, key string) (Message, []ConsumerView,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.states(key)
+}
+
+func (s *stream) Purge(_ context.Context, q PurgeQuery) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.purge(q)
+}
+
+func (s *stream) SeqAt(_ context.Context, at time.Time) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seqAt(at.UnixMicro()), nil
 }
 
 func (s *stream) CreateConsumer(_ context.Context, o ConsumerOptions) (Consumer, error) {

@@ -10,8 +10,8 @@ type entry struct {
 	insertedAt int64
 	updatedAt  int64
 	refs       int32 // documented backlogs that hold it
-	dead       bool  // replaced, or dropped by retention
-	dropped    bool  // dropped by retention: no newer version took its place
+	dead       bool  // replaced or dropped
+	dropped    bool  // dropped by retention or a purge: no newer version took its place
 }
 
 func (e *entry) size() int64 { return int64(len(e.key) + len(e.data)) }

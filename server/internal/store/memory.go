@@ -142,3 +142,6 @@ func (m *Memory) forget(s *stream) bool {
 	m.ordered = slices.DeleteFunc(m.ordered, func(o *stream) bool { return o == s })
 	return true
 }
+
+// Extended implements Extended.
+func (m *Memory) Extended() {}

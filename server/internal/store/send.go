@@ -57,7 +57,8 @@ func (s *stream) roomFor(b *batch) (drop int, ok bool) {
 }
 
 func (s *stream) store(b *batch) {
-	at := time.Now().UnixMicro() // the resolution of message times
+	at := max(s.lastAt, time.Now().UnixMicro()) // the resolution of message times
+	s.lastAt = at
 	taken := b.skippedSeqs + int64(len(b.add))
 	first := s.seqs.Add(taken) - taken + 1
 	for i, e := range b.add {
@@ -78,7 +79,7 @@ func (s *stream) store(b *batch) {
 	}
 }
 
-// drop removes a message for retention.
+// drop removes a message for retention or a purge.
 func (s *stream) drop(e *entry) {
 	e.dropped = true
 	s.log.remove(e)

@@ -20,6 +20,7 @@ package store
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -74,13 +75,34 @@ type Stream interface {
 	// ErrNoMessage.
 	States(ctx context.Context, key string) (Message, []ConsumerView, error)
 
-	// CreateConsumer creates a consumer that starts at the beginning of the stream. It returns ErrNameTaken when the
+	// CreateConsumer creates a consumer that starts where its options say. It returns ErrNameTaken when the
 	// stream has a consumer of that name, and ErrTable when its name conflicts with another one.
 	CreateConsumer(context.Context, ConsumerOptions) (Consumer, error)
 	// Consumer finds a consumer of this stream by id or name, or returns ErrNoConsumer.
 	Consumer(ctx context.Context, ref string) (Consumer, error)
 	// Consumers lists the stream's consumers in the order of their creation.
 	Consumers(context.Context) ([]Consumer, error)
+}
+
+// Extended is an optional interface of a Store: its Streams are ExtendedStreams, and its consumers start where their options
+// say. It is not a part of Store so that a store that is older than it can still be used.
+type Extended interface {
+	Store
+	// Extended does nothing.
+	Extended()
+}
+
+// ExtendedStream is a Stream of an Extended store.
+type ExtendedStream interface {
+	Stream
+	// Purge removes the messages that a query asks for, and returns how many it has removed. Leases and delays of them end. The
+	// seqs of the others do not change, and sends are remembered as before. After ErrUnknown it may have removed some of them,
+	// those with the lowest seqs.
+	Purge(context.Context, PurgeQuery) (purged int, err error)
+
+	// SeqAt returns the seq of the first message that was stored at a time or later, or the seq behind the last message. A
+	// replaced message counts with its newest version only.
+	SeqAt(context.Context, time.Time) (int64, error)
 }
 
 // Consumer is a handle on a consumer. After the consumer or its stream is deleted, Update, Receive, Queue and Settle
@@ -167,8 +189,17 @@ type ConsumerLimits struct {
 type ConsumerOptions struct {
 	Name   string
 	Filter string
+	// Start is for Extended stores only. It is the seq of the first message that the consumer gets. One behind the last message, such as StartAtEnd, becomes
+	// the seq of the next message; 0 becomes 1.
+	Start int64
 	ConsumerLimits
 }
+
+// StartAtEnd is the Start of a consumer that gets only messages that are stored after it.
+const StartAtEnd = math.MaxInt64
+
+// StartIn returns the start of a new consumer in a stream whose last message had a seq.
+func (o ConsumerOptions) StartIn(last int64) int64 { return min(max(o.Start, 1), last+1) }
 
 // ConsumerInfo describes a consumer as it is now.
 type ConsumerInfo struct {
@@ -231,6 +262,12 @@ func (q ListQuery) Next(seq int64) ListQuery {
 		q.After = seq
 	}
 	return q
+}
+
+// PurgeQuery says which messages of a stream are removed. The zero value removes all that the stream has.
+type PurgeQuery struct {
+	Pattern string // "" matches every key
+	Before  int64  // only messages with a lower seq; 0 means no bound
 }
 
 // PeekQuery asks for messages of a consumer.

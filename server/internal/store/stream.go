@@ -2,6 +2,7 @@ package store
 
 import (
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ type stream struct {
 
 	mu        sync.Mutex // guards what follows and all consumers; locked in locking.go only, never while waiting
 	log       log
+	lastAt    int64             // time of the newest message: those of messages never go back
 	newest    map[string]*entry // by key; nil on a stream that appends
 	sent      successes
 	ids       idSource
@@ -92,6 +94,15 @@ func (s *stream) states(key string) (Message, []ConsumerView, error) {
 	return e.message(), views, nil
 }
 
+// seqAt returns the seq of the first message that was stored at a time or later, or that of the next message.
+func (s *stream) seqAt(at int64) int64 {
+	all := s.log.from(0)
+	if i := sort.Search(len(all), func(i int) bool { return all[i].updatedAt >= at }); i < len(all) {
+		return all[i].seq
+	}
+	return s.seqs.Load() + 1
+}
+
 // createConsumer adds a consumer. leaseExpired is called by the timer of its waitqueue.
 func (s *stream) createConsumer(o ConsumerOptions, leaseExpired func(*consumer)) (*consumer, error) {
 	if s.ended != nil {
@@ -103,13 +114,14 @@ func (s *stream) createConsumer(o ConsumerOptions, leaseExpired func(*consumer))
 	if err := s.tables.create(consumerTable(s.options.Name, o.Name)); err != nil {
 		return nil, err
 	}
+	o.Start = o.StartIn(s.seqs.Load())
 	at := time.Now()
 	c := &consumer{
 		stream: s,
 		info:   ConsumerInfo{ConsumerOptions: o, ID: newUUID(), StreamID: s.id, InsertedAt: at, UpdatedAt: at},
 	}
 	c.backlog = s.dialect.newBacklog(feed{
-		log: &s.log, ids: s.ids, filter: NewFilter(o.Filter), limits: &c.info.ConsumerLimits, createdAt: at,
+		log: &s.log, ids: s.ids, filter: NewFilter(o.Filter), limits: &c.info.ConsumerLimits, start: o.Start, createdAt: at,
 	})
 	c.waiting = waitqueue.New(c.backlog, func() { leaseExpired(c) })
 	s.consumers = append(s.consumers, c)

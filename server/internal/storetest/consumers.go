@@ -89,7 +89,7 @@ func consumerShowsItself(f *fixture) {
 	info := need(f, c.Info)
 	require.True(f.t, created.Equal(info.InsertedAt) && created.Equal(info.UpdatedAt), info)
 	require.Equal(f.t, store.ConsumerInfo{
-		ConsumerOptions: store.ConsumerOptions{Name: "d", Filter: "a.*.>", ConsumerLimits: limits},
+		ConsumerOptions: store.ConsumerOptions{Name: "d", Filter: "a.*.>", Start: info.Start, ConsumerLimits: limits},
 		ID:              c.ID(), StreamID: f.stream.ID(), InsertedAt: info.InsertedAt, UpdatedAt: info.UpdatedAt,
 	}, info)
 }

@@ -27,6 +27,7 @@ type modelConsumer struct {
 	model  *model
 	filter store.Filter
 	limits store.ConsumerLimits
+	start  int64
 	states map[int64]*modelState
 }
 
@@ -105,6 +106,17 @@ func (m *model) send(batch []store.Message) (published int, err error) {
 	return published, nil
 }
 
+func (m *model) purge(q store.PurgeQuery) (purged int) {
+	f := store.NewFilter(q.Pattern)
+	for _, x := range m.live() {
+		if (q.Pattern == "" || f.Match(x.key)) && (q.Before == 0 || x.seq < q.Before) {
+			x.dead, x.dropped = true, true
+			purged++
+		}
+	}
+	return purged
+}
+
 // expire ends leases that have expired or whose message was dropped.
 func (c *modelConsumer) expire() {
 	now := time.Now()
@@ -150,12 +162,12 @@ func (c *modelConsumer) outstanding() (leased, delayed int) {
 
 // deliverable reports whether x could be delivered now: it is not settled, and every older message of its key is.
 func (c *modelConsumer) deliverable(x *modelMessage) bool {
-	if !c.filter.Match(x.key) || x.dead {
+	if !c.filter.Match(x.key) || x.dead || x.seq < c.start {
 		return false
 	}
 	for _, older := range c.model.messages {
 		s := c.states[older.seq]
-		if older.seq > x.seq || older.key != x.key {
+		if older.seq > x.seq || older.key != x.key || older.seq < c.start {
 			continue
 		}
 		if s != nil && !s.done && !s.onLease() && !s.isDelayed() && c.limits.MaxDeliver > 0 && s.count >= c.limits.MaxDeliver {

@@ -46,7 +46,7 @@ func (c *modelConsumer) views() []string {
 func (c *modelConsumer) view(x *modelMessage) string {
 	s := c.states[x.seq]
 	switch {
-	case !c.filter.Match(x.key) || s != nil && s.done:
+	case !c.filter.Match(x.key) || x.seq < c.start || s != nil && s.done:
 		return ""
 	case s != nil && s.onLease():
 		return leasedView(s)

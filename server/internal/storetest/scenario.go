@@ -81,8 +81,15 @@ func newScenario(t *testing.T, cfg *Config, o store.StreamOptions, seed uint64) 
 }
 
 func (s *scenario) createPair(p *pair, limits store.ConsumerLimits) {
-	p.store = s.f.createConsumer(s.f.stream, p.name, p.filter, limits)
-	p.model = &modelConsumer{model: s.model, filter: store.NewFilter(p.filter), limits: limits, states: map[int64]*modelState{}}
+	o := store.ConsumerOptions{Name: p.name, Filter: p.filter, ConsumerLimits: orDefaults(limits)}
+	if s.f.isExtended() && s.random.IntN(2) == 0 {
+		o.Start = s.random.Int64N(s.model.seq + 4)
+	}
+	c, err := s.f.stream.CreateConsumer(s.f.t.Context(), o)
+	require.NoError(s.f.t, err, s.steps)
+	s.say("from ", o.Start)
+	p.store = c
+	p.model = &modelConsumer{model: s.model, filter: store.NewFilter(p.filter), limits: limits, start: o.StartIn(s.model.seq), states: map[int64]*modelState{}}
 }
 
 func (s *scenario) say(words ...any) { s.steps += " " + fmt.Sprint(words...) }
@@ -110,6 +117,8 @@ func (s *scenario) run(steps int) {
 			s.updateLimits(p)
 		case n < 95:
 			s.recreate(p)
+		case n < 97 && s.f.isExtended():
+			s.purgeSome()
 		default:
 			s.openAgain()
 		}
@@ -244,6 +253,17 @@ func (s *scenario) recreate(p *pair) {
 	s.say("recreate ", p.name)
 	require.NoError(s.f.t, p.store.Delete(s.f.t.Context()), s.steps)
 	s.createPair(p, p.model.limits)
+}
+
+func (s *scenario) purgeSome() {
+	q := store.PurgeQuery{Pattern: []string{"", "a.*", "a.1", ">"}[s.random.IntN(4)], Before: max(0, s.model.seq-int64(s.random.IntN(12)))}
+	if s.random.IntN(6) == 0 {
+		q.Before = 0
+	}
+	s.say("purge ", q)
+	purged, err := s.f.extended().Purge(s.f.t.Context(), q)
+	require.NoError(s.f.t, err, s.steps)
+	require.Equal(s.f.t, s.model.purge(q), purged, s.steps)
 }
 
 func (s *scenario) openAgain() {

@@ -43,7 +43,7 @@ func Run(t *testing.T, cfg Config) {
 		tests []test
 	}{
 		{"streams", streamTests}, {"consumers", consumerTests}, {"sends", sendTests}, {"retention", retentionTests},
-		{"repeats", onceTests}, {"receives", receiveTests}, {"keys", keyTests}, {"leases", leaseTests}, {"delays", delayTests}, {"extensions", extendTests}, {"views", viewTests},
+		{"repeats", onceTests}, {"receives", receiveTests}, {"keys", keyTests}, {"leases", leaseTests}, {"delays", delayTests}, {"extensions", extendTests}, {"purges", purgeTests}, {"starts", startTests}, {"views", viewTests},
 		{"answers", answerTests}, {"waits", waitTests}, {"ends", endTests}, {"reopening", reopenTests}, {"concurrency", concurrencyTests},
 	}
 	for _, g := range groups {

@@ -101,6 +101,9 @@ func (c *crashing) restart(old *opening) {
 	close(waiting)
 }
 
+// Extended implements store.Extended.
+func (c *crashing) Extended() {}
+
 // Close implements store.Store.
 func (c *crashing) Close() error {
 	c.mu.Lock()

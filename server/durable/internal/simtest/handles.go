@@ -66,6 +66,17 @@ func (s *stream) States(ctx context.Context, key string) (m store.Message, views
 	return m, views, err
 }
 
+// Purge purges anew after a crash. Its count is then that of the last try.
+func (s *stream) Purge(ctx context.Context, q store.PurgeQuery) (int, error) {
+	return onStream(ctx, s, func(ctx context.Context, h store.Stream) (int, error) { return h.(store.ExtendedStream).Purge(ctx, q) })
+}
+
+func (s *stream) SeqAt(ctx context.Context, at time.Time) (int64, error) {
+	return onStream(ctx, s, func(ctx context.Context, h store.Stream) (int64, error) {
+		return h.(store.ExtendedStream).SeqAt(ctx, at)
+	})
+}
+
 func (s *stream) CreateConsumer(ctx context.Context, o store.ConsumerOptions) (store.Consumer, error) {
 	return onStream(ctx, s, func(ctx context.Context, h store.Stream) (store.Consumer, error) {
 		return s.c.consumer(h.CreateConsumer(ctx, o))

@@ -11,9 +11,10 @@ import (
 type Accounts struct {
 	events    int // that were applied
 	sends     map[string][][]*sent
-	consumers map[string]*consumer // by stream/consumer
-	churned   map[string]*churned  // streams, by name
-	gone      map[string]*churned  // their consumers, by the name of the stream
+	consumers map[string]*consumer    // by stream/consumer
+	churned   map[string]*churned     // streams, by name
+	gone      map[string]*churned     // their consumers, by the name of the stream
+	purges    map[string][]*operation // steps, by stream
 	faults    []string
 }
 
@@ -86,6 +87,7 @@ type hidden struct {
 func NewAccounts() *Accounts {
 	a := &Accounts{
 		sends: map[string][][]*sent{}, consumers: map[string]*consumer{}, churned: map[string]*churned{}, gone: map[string]*churned{},
+		purges: map[string][]*operation{},
 	}
 	for _, o := range streamOptions {
 		a.sends[o.Name] = make([][]*sent, sendersOfStream)
@@ -118,6 +120,8 @@ func (a *Accounts) Apply(e Event) {
 		a.applySettle(e, at)
 	case Extend:
 		a.applyExtend(e, at)
+	case Purge:
+		a.applyPurge(e, at)
 	case Create, Delete:
 		all := a.churned
 		if e.Consumer != "" {
@@ -294,6 +298,11 @@ func (a *Accounts) Crashed(powerLoss bool) {
 			}
 		}
 	}
+	for _, steps := range a.purges {
+		for _, step := range steps {
+			step.crashed()
+		}
+	}
 	for _, all := range []map[string]*churned{a.churned, a.gone} {
 		for _, c := range all {
 			c.create.crashed()
@@ -311,7 +320,7 @@ func (o *operation) crashed() bool {
 
 // Plan returns where the next load begins.
 func (a *Accounts) Plan() Plan {
-	p := Plan{Next: map[string][]int{}, Out: map[string][]Delivery{}, Churn: len(a.churned)}
+	p := Plan{Next: map[string][]int{}, Out: map[string][]Delivery{}, Purges: map[string]int{}, Churn: len(a.churned)}
 	for stream, workers := range a.sends {
 		for _, all := range workers {
 			next := len(all)
@@ -319,6 +328,12 @@ func (a *Accounts) Plan() Plan {
 				next--
 			}
 			p.Next[stream] = append(p.Next[stream], next)
+		}
+	}
+	for stream, steps := range a.purges {
+		p.Purges[stream] = len(steps)
+		if n := len(steps); n > 0 && steps[n-1].done == 0 {
+			p.Purges[stream]--
 		}
 	}
 	for name, c := range a.consumers {

@@ -37,6 +37,11 @@ func (a *Accounts) Compare(ctx context.Context, st store.Store, suffixLost bool)
 			c.checkConsumer(o.Name, name)
 		}
 	}
+	for _, o := range purgedStreams {
+		if err := c.checkPurged(ctx, o); err != nil {
+			return a.faults, fmt.Errorf("%s cannot be read: %w", o.Name, err)
+		}
+	}
 	return a.faults, c.checkChurned(ctx)
 }
 

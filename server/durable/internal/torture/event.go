@@ -43,6 +43,7 @@ const (
 	Receive Op = "receive"
 	Settle  Op = "settle"
 	Extend  Op = "extend" // leases
+	Purge   Op = "purge"  // a step of a stream that is purged
 	Create  Op = "create" // of a stream, or of a consumer
 	Delete  Op = "delete" // of a stream, or of a consumer
 )

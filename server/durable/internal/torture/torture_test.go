@@ -186,3 +186,28 @@ func TestTheAccountsFindWhatIsWrong(t *testing.T) {
 		})
 	}
 }
+
+// TestAPurgeThatDidNotTakePlaceIsAFault tells the accounts of a purge, or of a send, that the store has not made.
+func TestAPurgeThatDidNotTakePlaceIsAFault(t *testing.T) {
+	for _, o := range purgedStreams {
+		for name, steps := range map[string]int{"purge": purgeEvery, "send": purgeEvery - 1} {
+			t.Run(o.Name+", "+name, func(t *testing.T) {
+				st, a := store.NewMemory(), NewAccounts()
+				require.NoError(t, Setup(t.Context(), st))
+				done := func(n int) {
+					for _, phase := range []Phase{Asked, Done} {
+						a.Apply(Event{Op: Purge, Phase: phase, Stream: o.Name, Send: n})
+					}
+				}
+				for n := range steps - 1 {
+					_, err := find(st, o.Name).Send(t.Context(), once(o.Name, 0, n), batch(0, n))
+					require.NoError(t, err)
+					done(n)
+				}
+				require.Empty(t, a.Check(t.Context(), st, false))
+				done(steps - 1)
+				require.Len(t, a.Check(t.Context(), st, false), 1)
+			})
+		}
+	}
+}

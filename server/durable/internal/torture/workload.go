@@ -61,17 +61,23 @@ func Setup(ctx context.Context, st store.Store) error {
 			}
 		}
 	}
+	for _, o := range purgedStreams {
+		if _, err := st.CreateStream(ctx, o); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // Plan is where a load begins: what the ones before it left.
 type Plan struct {
-	Seed  uint64
-	Next  map[string][]int      // of each stream, the number of the next send of each worker; it may be in doubt
-	Out   map[string][]Delivery // of each consumer, by stream/consumer, what is on lease
-	Churn int                   // the number of the next stream that is created and deleted
-	Steps int                   // of each sender; 0 for no end
-	Think time.Duration         // the longest time between two steps of a sender
+	Seed   uint64
+	Next   map[string][]int      // of each stream, the number of the next send of each worker; it may be in doubt
+	Out    map[string][]Delivery // of each consumer, by stream/consumer, what is on lease
+	Purges map[string]int        // of each stream that is purged, the number of the next step; it may be in doubt
+	Churn  int                   // the number of the next stream that is created and deleted
+	Steps  int                   // of each sender; 0 for no end
+	Think  time.Duration         // the longest time between two steps of a sender
 }
 
 // Workload is a load on a store.
@@ -123,6 +129,14 @@ func (w *Workload) Run(ctx context.Context) error {
 				start = append(start, func() { receivers.Go(func() { r.run(ctx, old) }) })
 			}
 		}
+	}
+	for i, o := range purgedStreams {
+		s, err := w.st.Stream(ctx, o.Name)
+		if err != nil {
+			return err
+		}
+		random := w.random(uint64(2_000 + i))
+		start = append(start, func() { senders.Go(func() { w.purge(ctx, s, o.Name, random) }) })
 	}
 	for _, f := range start {
 		f()
