@@ -30,17 +30,14 @@ type state struct {
 func newState(keyed bool) *state {
 	s := &state{keyed: keyed, trim: 1}
 	s.Backlog = backlog.New(s, backlog.Limits{})
+	s.prepare()
 	return s
 }
 
-// heads returns the oldest unsettled message of each key that was read.
-func (s *state) heads() (all []backlog.View) {
-	for _, v := range s.Views() {
-		if v.State != backlog.Withheld {
-			all = append(all, v)
-		}
+func (s *state) prepare() {
+	if s.keyed {
+		s.KeepNewest()
 	}
-	return all
 }
 
 // Alive implements backlog.Stream by what the decisions said. A message with one per key that was replaced since is found
@@ -188,6 +185,7 @@ func readState(keyed bool, n, tag int64, body []byte) (*state, error) {
 	s := &state{keyed: keyed, n: n, tag: tag, snapshot: len(body)}
 	s.now, s.trim = in.Int(), in.Int()
 	s.Backlog = backlog.Read(s, in)
+	s.prepare()
 	if in.Err() != nil {
 		return nil, fmt.Errorf("%w: the snapshot %d of a consumer cannot be decoded", store.ErrDamaged, n)
 	}

@@ -210,16 +210,10 @@ func (t *transaction) readWindow() (replaced bool, err error) {
 	if !t.e.state.keyed {
 		return false, nil
 	}
-	heads := map[backlog.Hash]backlog.View{}
-	if len(messages) > 0 {
-		for _, v := range t.e.state.heads() {
-			heads[v.Key] = v
-		}
-	}
 	var gone []int64
 	for i := range messages {
-		if v, ok := heads[keyHash(messages[i].Key)]; ok && v.State != backlog.Delivered && v.Seq < messages[i].Seq {
-			gone = append(gone, v.Seq)
+		if seq, onLease, ok := t.e.state.Head(keyHash(messages[i].Key)); ok && !onLease && seq < messages[i].Seq {
+			gone = append(gone, seq)
 		}
 	}
 	if len(gone) > 0 {

@@ -13,8 +13,8 @@ import (
 	"github.com/sequin-go/sequin/server/internal/storetest"
 )
 
-// all makes TestFourReplicasConform run, which takes a minute.
-var all = flag.Bool("all", false, "run the suite of stores on four replicas, too")
+// all makes TestFourReplicasConform run the whole suite, which takes a minute.
+var all = flag.Bool("all", false, "run the whole suite of stores on four replicas, and not only its leases and its concurrent calls")
 
 // TestFourReplicasConform runs the suite on four replicas of one database: each call goes to one of them that is chosen at
 // random.
@@ -23,11 +23,13 @@ var all = flag.Bool("all", false, "run the suite of stores on four replicas, too
 // first, and how many there may be, is decided by each replica alone.
 func TestFourReplicasConform(t *testing.T) {
 	requirePostgres(t)
-	if !*all {
-		t.Skip("it takes a minute: run it with -all")
+	groups := []string{"leases", "concurrency"}
+	if *all {
+		groups = nil
 	}
 	storetest.Run(t, storetest.Config{
-		Open: func(t testing.TB) store.Store { return openReplicas(t, newSchema(t)) },
+		Groups: groups,
+		Open:   func(t testing.TB) store.Store { return openReplicas(t, newSchema(t)) },
 		Reopen: func(t testing.TB, st store.Store) store.Store {
 			require.NoError(t, st.Close())
 			return openReplicas(t, st.(*replicas).schema)

@@ -249,7 +249,9 @@ func (t *transaction) catchUp() error {
 	if t.top.trim <= s.trim {
 		return nil
 	}
-	if heads := s.heads(); len(heads) > 0 && heads[0].Seq < t.top.trim {
+	below := false
+	s.Heads(func(seq int64, _ backlog.State) { below = below || seq < t.top.trim })
+	if below {
 		t.d.addTrim(t.top.trim)
 		s.trim = t.top.trim
 		s.Trimmed(s.trim)
@@ -262,14 +264,14 @@ func (t *transaction) catchUp() error {
 func (t *transaction) sweep(all bool) error {
 	for {
 		var waiting, leased []int64
-		for _, v := range t.e.state.heads() {
+		t.e.state.Heads(func(seq int64, s backlog.State) {
 			switch {
-			case v.State == backlog.Delivered:
-				leased = append(leased, v.Seq)
-			case all || v.State == backlog.Delayed:
-				waiting = append(waiting, v.Seq)
+			case s == backlog.Delivered:
+				leased = append(leased, seq)
+			case all || s == backlog.Delayed:
+				waiting = append(waiting, seq)
 			}
-		}
+		})
 		gone, err := t.missing(waiting)
 		if err != nil {
 			return err

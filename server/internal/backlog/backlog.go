@@ -54,6 +54,8 @@ type Backlog struct {
 	above  int64              // no head has a lower seq; what Trimmed has seen
 	known  int64              // the last seq of the stream when the store was opened
 	blind  bool               // records are missing: see Lost
+
+	newestOnly bool // see KeepNewest
 }
 
 // New returns the backlog of a consumer that has read nothing. Messages have seqs from 1.
@@ -66,6 +68,26 @@ func New(s Stream, l Limits) *Backlog {
 
 // StartAt makes a backlog that has read nothing start at a seq. The messages below are done.
 func (b *Backlog) StartAt(seq int64) { b.next = seq }
+
+// KeepNewest says that a message that is read has replaced every earlier one of its key, so that of the met messages of a
+// key only the last is kept. It is for a stream that cannot say at once which of its messages are alive.
+func (b *Backlog) KeepNewest() { b.newestOnly = true }
+
+// Head returns the head of a key. onLease is false for one that is ready or delayed.
+func (b *Backlog) Head(key Hash) (seq int64, onLease, ok bool) {
+	it := b.heads[key]
+	if it == nil || it.seq == 0 {
+		return 0, false, false
+	}
+	return it.seq, it.leased && !it.delayed, true
+}
+
+// Heads calls f with the head of every key, in no order. Its state is Available, Delivered or Delayed.
+func (b *Backlog) Heads(f func(seq int64, s State)) {
+	for seq, it := range b.bySeq {
+		f(seq, it.view().State)
+	}
+}
 
 // Next returns the seq of the first message that the consumer has not read.
 func (b *Backlog) Next() int64 { return b.next }

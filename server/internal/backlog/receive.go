@@ -102,6 +102,10 @@ func (b *Backlog) leaseTo(it *item, r *Receive) Leased {
 // addLater adds a met message of the head's key. It removes dead ones from the end first, so that a key that is replaced
 // again and again has at most one.
 func (b *Backlog) addLater(it *item, seq int64) {
+	if b.newestOnly {
+		b.met -= len(it.later)
+		it.later = it.later[:0]
+	}
 	for n := len(it.later); n > 0 && !b.stream.Alive(it.later[n-1]); n-- {
 		it.later = it.later[:n-1]
 		b.met--

@@ -22,6 +22,8 @@ type Config struct {
 	// RealTime says that the store looks at a clock that is not virtual in a synctest bubble, such as that of a database.
 	// Tests in which time passes are then left out, and the others run outside of bubbles.
 	RealTime bool
+	// Groups are the names of the groups of tests to run, of which "model" is one; nil for all.
+	Groups []string
 	// Seeds is how many random runs each kind of stream gets in the model test; default 12.
 	Seeds int
 }
@@ -47,6 +49,9 @@ func Run(t *testing.T, cfg Config) {
 		{"answers", answerTests}, {"waits", waitTests}, {"ends", endTests}, {"reopening", reopenTests}, {"concurrency", concurrencyTests},
 	}
 	for _, g := range groups {
+		if !cfg.wants(g.name) {
+			continue
+		}
 		t.Run(g.name, func(t *testing.T) {
 			for _, tt := range g.tests {
 				if cfg.allows(tt) {
@@ -55,9 +60,13 @@ func Run(t *testing.T, cfg Config) {
 			}
 		})
 	}
-	if !cfg.RealTime {
+	if !cfg.RealTime && cfg.wants("model") {
 		t.Run("model", func(t *testing.T) { runModel(t, &cfg) })
 	}
+}
+
+func (cfg *Config) wants(group string) bool {
+	return cfg.Groups == nil || slices.Contains(cfg.Groups, group)
 }
 
 func (cfg *Config) allows(tt test) bool {
