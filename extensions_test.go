@@ -104,7 +104,7 @@ func TestAForeign503DoesNotProveThatAnAckWasNotCarriedOut(t *testing.T) {
 	})
 }
 
-func TestAForeign503LeavesACreateAndADeleteInDoubt(t *testing.T) {
+func TestAForeign503MayHaveCreatedOrDeletedAStream(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		for _, op := range []sequintest.Op{sequintest.CreateStream, sequintest.DeleteStream} {
 			w.Fault(sequintest.Fault{Op: op, Status: 503, Body: "upstream connect error", Acted: true, Count: 1})
