@@ -162,12 +162,12 @@ func TestAwkwardRowsArriveAsTheyAre(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})
 		sink := w.Sink("orders", server.SinkOptions{Table: "zoll.or ders", PrimaryKey: []string{"Shop", "Number"}})
 		rows := map[string]keyedRow{
-			"zoll.or%20ders.a%2Eb.%00":          {"a.b", "", "plain"},
-			"zoll.or%20ders.%C3%A9%25.7":        {"é%", 7, "a \u2028 \U0001F600 \\u0041 \" \x7f"},
-			"zoll.or%20ders.true.1%2E5":         {true, 1.5, ""},
-			"zoll.or%20ders.%2A.%3E":            {"*", ">", strings.Repeat("long ", 100_000)},
-			"zoll.or%20ders.n.%0A":              {"n", "\n", "a line break"},
-			"zoll.or%20ders.a%2520b.9007199254": {"a%20b", 9007199254, "it is escaped once more"},
+			"zoll.or%20ders.a%2Eb.%00":         {"a.b", "", "plain"},
+			"zoll.or%20ders.%C3%A9%25.7":       {"é%", 7, "a \u2028 \U0001F600 \\u0041 \" \x7f"},
+			"zoll.or%20ders.true.1%2E5":        {true, 1.5, ""},
+			"zoll.or%20ders.%2A.%3E":           {"*", ">", strings.Repeat("long ", 100_000)},
+			"zoll.or%20ders.n.%0A":             {"n", "\n", "a line break"},
+			"zoll.or%20ders.a%2520b.900719925": {"a%20b", 900719925, "it is escaped once more"},
 		}
 		for _, r := range rows {
 			require.NoError(t, sink.Insert(r))

@@ -3,6 +3,7 @@ package serve
 import (
 	"bytes"
 	"log/slog"
+	"math"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -47,10 +48,10 @@ func TestALoweredLimitOfConnectionsIsLogged(t *testing.T) {
 	cfg.Limits.Connections = 10
 	require.NoError(t, cfg.setDescriptors())
 	require.Empty(t, log.String())
-	cfg.Limits.Connections = 1 << 31
+	cfg.Limits.Connections = math.MaxInt32
 	require.NoError(t, cfg.setDescriptors())
 	require.Contains(t, log.String(), "the limit of open files allows fewer connections than --max-connections")
-	require.Less(t, cfg.Limits.Connections, 1<<31)
+	require.Less(t, cfg.Limits.Connections, math.MaxInt32)
 }
 
 func TestACappedListenerAcceptsAgainWhenAConnectionIsClosed(t *testing.T) {
