@@ -49,7 +49,8 @@ type profile struct {
 	reconnect bool
 }
 
-// run runs the suite. The backoff is short because the suite nacks messages many times in a row.
+// run runs the suite. The backoff is short because the suite nacks messages many times in a row, and DrainTimeout because it closes
+// fifty Subscribers one after the other, each with a message that nobody acks.
 func (p profile) run(t *testing.T, client *sequin.Client) {
 	if testing.Short() {
 		p.features.ForceShort = true
@@ -57,7 +58,7 @@ func (p profile) run(t *testing.T, client *sequin.Client) {
 	p.features.Persistent = true
 	p.pub.Client, p.sub.Client = client, client
 	p.sub.Handler.BackoffMin, p.sub.Handler.BackoffMax = time.Millisecond, 10*time.Millisecond
-	p.sub.Subscriber.DrainTimeout = 2 * time.Second
+	p.sub.Subscriber.DrainTimeout = 100 * time.Millisecond
 	withGroup := func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
 		pub, err := watermillsequin.NewPublisher(p.pub, watermill.NopLogger{})
 		require.NoError(t, err)

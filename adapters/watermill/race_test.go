@@ -1,5 +1,0 @@
-//go:build race
-
-package watermillsequin_test
-
-const raceEnabled = true
