@@ -60,13 +60,14 @@ func TestMaxAttemptsCountsOverAllProcesses(t *testing.T) {
 	})
 }
 
-// A process that starts after the others have used up the attempts sends the dead letter without another call.
+// A process that starts after the others have used up the attempts sends the dead letter without another call. The stream for dead
+// letters refuses them meanwhile. In an outage of it they wait instead, and leases that end by themselves count as no attempts.
 func TestAMessageWhoseAttemptsAreUsedUpIsNotCalledAgain(t *testing.T) {
 	inDocumented(t, func(t *testing.T, w *world) {
 		w.deadStream(t)
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 10 * time.Second})
 		w.publish(t, "k", 1)
-		refused := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503, Body: ownRefusal})
+		refused := w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 403, Body: ownRefusal})
 		cfg := sequin.HandlerConfig{BackoffMax: time.Second, DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 3}}
 		b, stop := w.processes(t, 1, cfg, alwaysFails)
 		time.Sleep(time.Minute)
