@@ -17,8 +17,10 @@ import (
 //
 // A program may read several deliveries before it settles one. The loop then moves the others: it checks the channel every
 // millisecond while the program reads. If two checks in a row find the channel empty, and nothing was settled in between,
-// the loop opens the channel: all deliveries move to it. Each openFor, the loop closes it again if the program has settled
-// as many deliveries as it has read. For handlers the channel is always open, because they check the lease of each delivery.
+// the loop opens the channel: all deliveries move to it. Each openFor, the loop looks again. If the program has settled as many
+// deliveries as it has read since, further ones stay in the queue. If it has read none, those in the channel are taken back, too:
+// not before, because a program that reads at that moment would get a later delivery before those that are taken out.
+// For handlers the channel is always open, because they check the lease of each delivery.
 type deliveryBuffer struct {
 	channel chan Delivery // has room for all: MaxInFlight
 	queued  atomic.Int64  // the length of the queue
@@ -32,7 +34,7 @@ type deliveryBuffer struct {
 	// Only the loop uses these.
 	empty   bool   // the last check found the channel empty and deliveries in the queue
 	settles uint64 // how many settles the program had made at the last check
-	opened  mark   // when the channel was opened, or was last kept open; zero if it is not open
+	opened  mark   // when the channel was opened, or when the loop last looked; zero once it holds one delivery again
 }
 
 // mark is how many deliveries a program had read and settled at a time.
@@ -147,12 +149,20 @@ func (b *deliveryBuffer) wokenUp() bool {
 	return b.idle.Load() && b.queued.Load() > 0 && b.idle.Swap(false)
 }
 
-// setOpen opens the channel for all deliveries, or moves all but one back to the queue.
+// setOpen opens the channel for all deliveries, or keeps further ones in the queue. What is in the channel stays there.
 func (b *deliveryBuffer) setOpen(now time.Time, open bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.open = open
-	if !open && len(b.channel) > 1 {
+	b.offerLocked(now)
+}
+
+// takeBack closes the channel, and moves all but one delivery back to the queue.
+func (b *deliveryBuffer) takeBack(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.open = false
+	if len(b.channel) > 1 {
 		b.queue, b.first = append(b.emptyChannelLocked(), b.queue[b.first:]...), 0
 	}
 	b.offerLocked(now)
@@ -169,12 +179,17 @@ func (b *deliveryBuffer) check(now time.Time, read, settles uint64, handlers boo
 		b.setOpen(now, true)
 	case m.at.IsZero() && b.empty:
 		b.offer(now)
-	case m.at.IsZero(), handlers, now.Sub(m.at) < openFor:
-	case read-m.read > settles-m.settles:
-		b.opened = mark{now, read, settles}
-	default:
+	case m.at.IsZero(), handlers:
+	case !b.open && len(b.channel) <= 1: // the program has read what was left
 		b.opened = mark{}
-		b.setOpen(now, false)
+		b.offer(now)
+	case now.Sub(m.at) < openFor:
+	case read == m.read:
+		b.opened = mark{}
+		b.takeBack(now)
+	default:
+		b.opened = mark{now, read, settles}
+		b.setOpen(now, read-m.read > settles-m.settles)
 	}
 }
 

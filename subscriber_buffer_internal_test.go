@@ -90,6 +90,51 @@ func TestTheChannelOpensForAProgramThatReadsAheadAndClosesAfterwards(t *testing.
 	require.Equal(t, "5", b.drain()[0].Key)
 }
 
+// A program that reads while deliveries are taken out of the channel would get a later one first.
+func TestNothingIsTakenFromAProgramThatReads(t *testing.T) {
+	now := time.Now()
+	b := buffered(now, 100)
+	require.Len(t, b.read(1), 1)
+	b.check(now, 1, 0, false)
+	require.Len(t, b.read(1), 1)
+	b.check(now, 2, 0, false)
+	require.Len(t, b.channel, 98)
+
+	for read := uint64(12); read <= 92; read += 10 { // from now on it settles what it reads
+		require.Len(t, b.read(10), 10)
+		now = now.Add(openFor)
+		b.check(now, read, read, false)
+		require.Len(t, b.channel, int(100-read), "they stay")
+		if read == 12 {
+			b.add(now, buffered(now, 5).drain())
+			require.Len(t, b.channel, 88, "further ones wait in the queue")
+		}
+	}
+	require.Len(t, b.read(7), 7)
+	b.check(now, 99, 99, false)
+	require.Len(t, b.channel, 1)
+	require.Len(t, b.read(5), 1)
+	require.True(t, b.waits(), "one at a time again")
+}
+
+func TestAProgramThatReadsAheadAgainFindsTheChannelOpen(t *testing.T) {
+	now := time.Now()
+	b := buffered(now, 100)
+	require.Len(t, b.read(1), 1)
+	b.check(now, 1, 0, false)
+	require.Len(t, b.read(1), 1)
+	b.check(now, 2, 0, false)
+	require.Len(t, b.read(10), 10)
+	now = now.Add(openFor)
+	b.check(now, 12, 12, false)
+	b.add(now, buffered(now, 5).drain())
+	require.Len(t, b.channel, 88)
+	require.Len(t, b.read(10), 10)
+	now = now.Add(openFor)
+	b.check(now, 22, 12, false)
+	require.Len(t, b.channel, 83)
+}
+
 func TestTheChannelIsOpenForHandlers(t *testing.T) {
 	now := time.Now()
 	b := buffered(now, 100)
