@@ -69,7 +69,7 @@ func (s *stream) list(q store.ListQuery) (out []store.Message, seen seglog.Pos, 
 	bytes := int64(0)
 	take := func(m store.Message) bool {
 		out = append(out, m)
-		bytes += messageSize(&m)
+		bytes += m.Size()
 		return len(out) < q.Limit && bytes < store.MaxAnswerBytes
 	}
 	matches := func(key string) bool { return q.Pattern == "" || f.Match(key) }

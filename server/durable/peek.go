@@ -2,7 +2,6 @@ package durable
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/sequin-go/sequin/server/internal/backlog"
 	"github.com/sequin-go/sequin/server/internal/store"
@@ -157,52 +156,12 @@ func (c *consumer) viewOf(m store.Message) (store.View, error) {
 
 func (c *consumer) peek(q store.PeekQuery) ([]store.View, error) {
 	f, err := c.freeze()
-	if err != nil {
+	if err != nil || q.Limit <= 0 {
 		return nil, err
 	}
-	filter := store.NewFilter(q.Pattern)
-	page := viewPage{limit: q.Limit, newest: q.Desc}
-	if q.Limit <= 0 {
-		return nil, nil
-	}
-	err = f.views(func(v store.View) bool {
-		if v.Message.Seq <= q.After {
-			return true
-		}
-		if q.Before > 0 && v.Message.Seq >= q.Before {
-			return false
-		}
-		if q.Visible != nil && *q.Visible != (v.State == store.Available) || q.Pattern != "" && !filter.Match(v.Message.Key) {
-			return true
-		}
-		return page.add(v)
-	})
-	if q.Desc {
-		slices.Reverse(page.views)
-	}
-	return page.views, err
-}
-
-// viewPage holds as many views as one answer may: the first of all, or the newest.
-type viewPage struct {
-	views  []store.View
-	limit  int
-	newest bool
-	bytes  int64
-}
-
-// add adds a view. It reports whether the page takes more.
-func (p *viewPage) add(v store.View) bool {
-	p.views = append(p.views, v)
-	p.bytes += messageSize(&v.Message)
-	if !p.newest {
-		return len(p.views) < p.limit && p.bytes < store.MaxAnswerBytes
-	}
-	for len(p.views) > p.limit || len(p.views) > 1 && p.bytes-messageSize(&p.views[0].Message) >= store.MaxAnswerBytes {
-		p.bytes -= messageSize(&p.views[0].Message)
-		p.views = p.views[1:]
-	}
-	return true
+	p := store.NewPeeked(q)
+	err = f.views(p.Add)
+	return p.Views(), err
 }
 
 // inspect returns a copy of the consumer's state.

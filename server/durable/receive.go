@@ -140,7 +140,7 @@ func (r *receiving) plan() error {
 // choose shows the plan the messages. fresh are those of the window that it leases. It reports whether they are enough.
 func (r *receiving) choose(p *backlog.Plan) (fresh []windowMessage, enough bool) {
 	c := r.c
-	room := answerRoom{left: store.MaxAnswerBytes}
+	var room store.AnswerRoom
 	r.seqs = c.backlog.TopReady(min(r.n, c.backlog.Room()), r.seqs[:0])
 	for _, seq := range r.seqs {
 		m, ok := r.known[seq]
@@ -148,7 +148,7 @@ func (r *receiving) choose(p *backlog.Plan) (fresh []windowMessage, enough bool)
 			r.need = ready
 			return nil, false
 		}
-		if !room.take(&m.Message) {
+		if !room.Take(m.Message.Size()) {
 			return nil, true
 		}
 		p.TakeReady()
@@ -162,7 +162,7 @@ func (r *receiving) choose(p *backlog.Plan) (fresh []windowMessage, enough bool)
 			continue
 		}
 		if p.Of(m.read()) == backlog.Fresh {
-			if !room.take(&m.Message) {
+			if !room.Take(m.Message.Size()) {
 				return fresh, true
 			}
 			fresh = append(fresh, *m)
@@ -217,20 +217,4 @@ func (c *consumer) receive(rec *backlog.Receive, dst []backlog.Leased) (seglog.P
 	dst = c.backlog.Receive(rec, dst)
 	c.window.readTo(c.backlog.Next())
 	return pos, dst
-}
-
-// answerRoom is the room for messages in one answer. There is always room for the first.
-type answerRoom struct {
-	left int64 // bytes
-	used bool
-}
-
-// take takes the room for a message, or returns false if there is none.
-func (r *answerRoom) take(m *store.Message) bool {
-	size := messageSize(m)
-	if size > r.left && r.used {
-		return false
-	}
-	r.left, r.used = r.left-size, true
-	return true
 }

@@ -106,9 +106,6 @@ func appendMessage(dst []byte, m *store.Message) []byte {
 	return binary.AppendString(binary.AppendString(dst, m.Key), m.Data)
 }
 
-// messageSize is the size of a message as retention counts it.
-func messageSize(m *store.Message) int64 { return int64(len(m.Key) + len(m.Data)) }
-
 // rawMessage is a message in a record. Its bytes are those of the record.
 type rawMessage struct {
 	seq, insertedAt, updatedAt int64

@@ -50,7 +50,7 @@ func (p *sending) planTrim(r *sendRecord) error {
 // size returns the size of a message of the stream or of the send.
 func (p *sending) size(seq int64) (int64, bool) {
 	if i := seq - p.s.last - 1; i >= 0 {
-		return messageSize(&p.messages[i]), true
+		return p.messages[i].Size(), true
 	}
 	return p.s.appended.sizes.at(seq)
 }
@@ -61,7 +61,7 @@ func (s *stream) noteSizes(first int64, messages []store.Message) {
 		return
 	}
 	for i := range messages {
-		if !s.appended.sizes.add(first+int64(i), messageSize(&messages[i])) {
+		if !s.appended.sizes.add(first+int64(i), messages[i].Size()) {
 			return
 		}
 	}

@@ -39,7 +39,7 @@ func newSending(s *stream, o store.Once, messages []store.Message) *sending {
 		return p
 	}
 	for i := range messages {
-		p.bytes += messageSize(&messages[i])
+		p.bytes += messages[i].Size()
 	}
 	p.blob = buffers.get()
 	p.blob.bytes = slices.Grow(p.blob.bytes[:0], maxSendHead+int(p.bytes)+maxLengths*len(messages))[:maxSendHead]
@@ -175,7 +175,7 @@ func (s *stream) feed(r *sendRecord, stored []store.Message, pos seglog.Pos) {
 func copies(messages []store.Message) []store.Message {
 	size := 0
 	for i := range messages {
-		size += int(messageSize(&messages[i]))
+		size += int(messages[i].Size())
 	}
 	var text strings.Builder
 	text.Grow(size)
@@ -186,7 +186,7 @@ func copies(messages []store.Message) []store.Message {
 	rest := text.String()
 	all := make([]store.Message, len(messages))
 	for i := range messages {
-		key, end := len(messages[i].Key), messageSize(&messages[i])
+		key, end := len(messages[i].Key), messages[i].Size()
 		all[i].Key, all[i].Data, rest = rest[:key], rest[key:end], rest[end:]
 	}
 	return all

@@ -31,14 +31,14 @@ func (m *windowMessage) read() backlog.Message { return backlog.Message{Seq: m.S
 // add adds a message that matches.
 func (w *window) add(m store.Message, key backlog.Hash, pos seglog.Pos) {
 	w.messages = append(w.messages, windowMessage{m, key, pos})
-	w.bytes += messageSize(&m)
+	w.bytes += m.Size()
 }
 
 // readTo drops what the backlog has read.
 func (w *window) readTo(next int64) {
 	i := 0
 	for i < len(w.messages) && w.messages[i].Seq < next {
-		w.bytes -= messageSize(&w.messages[i].Message)
+		w.bytes -= w.messages[i].Message.Size()
 		i++
 	}
 	w.messages = w.messages[i:]

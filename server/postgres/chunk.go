@@ -41,7 +41,7 @@ func encodeChunk(messages []store.Message) (keys, data []byte, size int64) {
 		m := &messages[i]
 		keys = binary.AppendUint(binary.AppendString(keys, m.Key), uint64(len(m.Data)))
 		data = append(data, m.Data...)
-		size += messageSize(m)
+		size += m.Size()
 	}
 	const least = 256 // bytes; less is not worth a try
 	if len(data) >= least {
@@ -92,13 +92,11 @@ func decodeChunk(stream, first int64, n int, at int64, keys, data []byte) (*chun
 			Key: allKeys[end-length : end], Data: allData[:size], Seq: first + int64(len(c.messages)), InsertedAt: at, UpdatedAt: at,
 		}
 		allData = allData[size:]
-		c.size += messageSize(&m)
+		c.size += m.Size()
 		c.messages = append(c.messages, m)
 	}
 	return c, nil
 }
-
-func messageSize(m *store.Message) int64 { return int64(len(m.Key) + len(m.Data)) }
 
 // chunkCacheBytes bounds the chunks that a replica keeps.
 const chunkCacheBytes = 64 << 20

@@ -164,49 +164,12 @@ func (h *consumer) Peek(ctx context.Context, q store.PeekQuery) (views []store.V
 	if err != nil {
 		return nil, err
 	}
-	filter := store.NewFilter(q.Pattern)
+	p := store.NewPeeked(q)
 	err = h.st.query(ctx, func(s *session) error {
-		p := viewPage{limit: q.Limit, newest: q.Desc}
-		err := f.views(s, func(v store.View) bool {
-			switch {
-			case v.Message.Seq <= q.After:
-				return true
-			case q.Before > 0 && v.Message.Seq >= q.Before:
-				return false
-			case q.Visible != nil && *q.Visible != (v.State == store.Available), q.Pattern != "" && !filter.Match(v.Message.Key):
-				return true
-			}
-			return p.add(v)
-		})
-		views = p.views
-		return err
+		*p = *store.NewPeeked(q) // the query may be repeated
+		return f.views(s, p.Add)
 	})
-	if q.Desc {
-		slices.Reverse(views)
-	}
-	return views, err
-}
-
-// viewPage holds as many views as one answer may: the first of all, or the newest.
-type viewPage struct {
-	views  []store.View
-	limit  int
-	newest bool
-	bytes  int64
-}
-
-// add adds a view. It reports whether the page takes more.
-func (p *viewPage) add(v store.View) bool {
-	p.views = append(p.views, v)
-	p.bytes += messageSize(&v.Message)
-	if !p.newest {
-		return len(p.views) < p.limit && p.bytes < store.MaxAnswerBytes
-	}
-	for len(p.views) > p.limit || len(p.views) > 1 && p.bytes-messageSize(&p.views[0].Message) >= store.MaxAnswerBytes {
-		p.bytes -= messageSize(&p.views[0].Message)
-		p.views = p.views[1:]
-	}
-	return true
+	return p.Views(), err
 }
 
 func (h *consumer) State(ctx context.Context) (state store.ConsumerState, err error) {

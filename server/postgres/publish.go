@@ -58,7 +58,7 @@ func (st *Store) publisherOf(row streamRow) *publisher {
 func (p *publisher) send(ctx context.Context, o store.Once, messages []store.Message) (int, error) {
 	x := &sending{messages: copied(messages), done: make(chan struct{})}
 	for i := range messages {
-		x.bytes += messageSize(&messages[i])
+		x.bytes += messages[i].Size()
 	}
 	if o.Key != "" {
 		x.token, x.body = tokenOf(o.Key), uuid.UUID(store.HashBody(o.Body))
@@ -84,7 +84,7 @@ func (p *publisher) send(ctx context.Context, o store.Once, messages []store.Mes
 func copied(messages []store.Message) []store.Message {
 	size := int64(0)
 	for i := range messages {
-		size += messageSize(&messages[i])
+		size += messages[i].Size()
 	}
 	var text strings.Builder
 	text.Grow(int(size))

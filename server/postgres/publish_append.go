@@ -80,7 +80,7 @@ func (t *publishing) append(b *pgx.Batch, todo []*sending) ([]*chunk, error) {
 // chunkLength returns how many messages the next chunk has, and their size.
 func chunkLength(rest []store.Message) (n int, size int64) {
 	for n < len(rest) && n < chunkMessages {
-		more := messageSize(&rest[n])
+		more := rest[n].Size()
 		if n > 0 && size+more > chunkBytes {
 			break
 		}

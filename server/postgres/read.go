@@ -149,7 +149,7 @@ func (p *page) add(m store.Message) bool {
 		return p.q.Desc == (m.Seq > p.q.After)
 	}
 	p.messages = append(p.messages, m)
-	p.bytes += messageSize(&m)
+	p.bytes += m.Size()
 	return len(p.messages) < p.q.Limit && p.bytes < store.MaxAnswerBytes
 }
 

@@ -96,10 +96,10 @@ func (t *transaction) plan(n int) (*receivePlan, error) {
 		}
 		nonce := rand.Uint64()&(1<<nonceBits-1) | 1
 		p := &receivePlan{Plan: t.e.state.Plan(n, t.now, nonce, t.e.st.options.maxMet)}
-		room := answerRoom{left: store.MaxAnswerBytes}
+		var room store.AnswerRoom
 		full := false
 		for i := range ready {
-			if full = !room.take(&ready[i]); full {
+			if full = !room.Take(ready[i].Size()); full {
 				break
 			}
 			p.ready = append(p.ready, ready[i])
@@ -142,7 +142,7 @@ func (t *transaction) readyMessages(n int) ([]store.Message, error) {
 
 // readOn shows the plan the messages that the consumer has not read. It returns false when the plan has to be made again,
 // because a message that was read has replaced another one.
-func (t *transaction) readOn(p *receivePlan, room *answerRoom) (done bool, err error) {
+func (t *transaction) readOn(p *receivePlan, room *store.AnswerRoom) (done bool, err error) {
 	s := t.e.state
 	scanned, i := 0, 0
 	for !p.Full() {
@@ -172,7 +172,7 @@ func (t *transaction) readOn(p *receivePlan, room *answerRoom) (done bool, err e
 		}
 		read := backlog.Message{Seq: m.Seq, Key: keyHash(m.Key)}
 		if p.Of(read) == backlog.Fresh {
-			if !room.take(m) {
+			if !room.Take(m.Size()) {
 				return true, nil
 			}
 			p.fresh = append(p.fresh, *m)
@@ -264,20 +264,4 @@ func (t *transaction) sought(all []backlog.Sought) []backlog.Sought {
 		all[i].Seqs = slices.DeleteFunc(all[i].Seqs, func(seq int64) bool { return seq < more[all[i].Key] })
 	}
 	return all
-}
-
-// answerRoom is the room for messages in one answer. There is always room for the first.
-type answerRoom struct {
-	left int64 // bytes
-	used bool
-}
-
-// take takes the room for a message, or returns false if there is none.
-func (r *answerRoom) take(m *store.Message) bool {
-	size := messageSize(m)
-	if size > r.left && r.used {
-		return false
-	}
-	r.left, r.used = r.left-size, true
-	return true
 }

@@ -115,11 +115,11 @@ func (b *documentedBacklog) receive(n int, dst []Delivery) []Delivery {
 	at := time.Now()
 	b.expire(at)
 	n = min(n, b.room())
-	room := answerRoom{left: MaxAnswerBytes}
+	var room AnswerRoom
 	// Ready messages come first: their seqs are all below next.
 	for ; n > 0 && len(b.ready) > 0; n-- {
 		it := b.ready[0]
-		if !room.take(it.entry) {
+		if !room.Take(it.entry.size()) {
 			return dst
 		}
 		b.ready.remove(it)
@@ -129,14 +129,14 @@ func (b *documentedBacklog) receive(n int, dst []Delivery) []Delivery {
 		return dst
 	}
 	for _, e := range b.feed.log.from(b.next) {
-		if !room.has(e) && b.deliverable(e) {
+		if !room.Has(e.size()) && b.deliverable(e) {
 			break
 		}
 		it := b.read(e)
 		if it == nil {
 			continue
 		}
-		room.take(e)
+		room.Take(e.size())
 		dst = append(dst, b.lease(it, at))
 		if n--; n == 0 {
 			break

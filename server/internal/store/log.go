@@ -95,23 +95,6 @@ func (l *log) findLast(key string) *entry {
 	return nil
 }
 
-// answerRoom is the room for messages in one answer. There is always room for the first.
-type answerRoom struct {
-	left int64 // bytes
-	used bool
-}
-
-func (r *answerRoom) has(e *entry) bool { return e.size() <= r.left || !r.used }
-
-// take takes the room for a message, or returns false if there is none.
-func (r *answerRoom) take(e *entry) bool {
-	if !r.has(e) {
-		return false
-	}
-	r.left, r.used = r.left-e.size(), true
-	return true
-}
-
 // list returns the live messages that a query asks for.
 func (l *log) list(q ListQuery) []Message {
 	f := NewFilter(q.Pattern)
