@@ -191,8 +191,15 @@ func (p *Publisher) afterControl(ctx context.Context, b *messageBatch, err error
 	}
 	wait := p.client.cfg.Retry.wait(w.failures+w.doubt.controls-1, err)
 	sizeMatters := f.kind == kindLost || f.status() == http.StatusRequestEntityTooLarge
-	if w.doubt.comparable && sizeMatters && !b.Candidate && len(b.Items) > 1 && len(w.body.JSON) > p.size(b).Limit() {
-		return p.cutAnew(b, wait)
+	if w.doubt.comparable && !b.Candidate && len(b.Items) > 1 {
+		switch {
+		case !sizeMatters:
+			// A server, or a proxy in front of it, has answered. A small control shows whether it answers others the same.
+			w.doubt.comparable = false
+			p.tracker.Refused(&w.doubt.blame, 0)
+		case len(w.body.JSON) > p.size(b).Limit():
+			return p.cutAnew(b, wait)
+		}
 	}
 	return messageResult{Again: []*messageBatch{b}, Wait: wait}
 }

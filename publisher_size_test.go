@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,6 +151,36 @@ func TestBatchesShrinkToWhatAProxyPasses(t *testing.T) {
 				require.NoError(t, pub.Close(w.ctx))
 				require.Len(t, w.stored(t, "orders"), 1000)
 				require.Less(t, pub.Stats().Batches, uint64(4000), "parts are not much smaller than they must be")
+			})
+		})
+	}
+}
+
+// A proxy resets a connection once and answers 502 to what is too large for it. Empty sends of a batch's size are answered the
+// same, so only small ones show that the server works.
+func TestABatchThatMetAResetShrinksToWhatAProxyPasses(t *testing.T) {
+	for lost := range 4 {
+		t.Run(fmt.Sprint("lost=", lost), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var large atomic.Int32
+				w := newObstructedWorld(t, sequin.Config{}, func(r *http.Request, body string) (*http.Response, error) {
+					switch {
+					case len(body) <= 4096:
+						return nil, nil
+					case int(large.Add(1)) == lost+1:
+						return resets(r, body)
+					}
+					return page(http.StatusBadGateway, "<html></html>")(r, body)
+				})
+				pub, err := w.client.NewPublisher("orders", oneBatch())
+				require.NoError(t, err)
+				for i := range 14 {
+					require.NoError(t, pub.Send(w.ctx, fmt.Sprint("k.", i), strings.Repeat("x", 1000)))
+				}
+				ctx, cancel := context.WithTimeout(w.ctx, 5*time.Minute)
+				defer cancel()
+				require.NoError(t, pub.Close(ctx))
+				require.Len(t, w.stored(t, "orders"), 14)
 			})
 		})
 	}
