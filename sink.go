@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"maps"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/sequin-go/sequin/internal/wire"
@@ -181,7 +182,7 @@ type Change[T any] struct {
 	Changes  map[string]json.RawMessage
 	Metadata ChangeMetadata
 
-	record json.RawMessage
+	record string // its JSON
 }
 
 // ChangeMetadata says where a change comes from. Other members that Sequin sends are in Delivery.Data.
@@ -212,14 +213,22 @@ type SinkRef struct {
 // ErrNoBefore is returned by Change.Before for a row that did not exist before the change, or is not known.
 var ErrNoBefore = errors.New("sequin: the change has no row before it")
 
-// DecodeChange decodes the data of a delivery of a sink. T is the type of a row, which encoding/json decodes: its JSON has the
-// columns by name. The Metadata keeps Delivery.Data in memory. The error is [Permanent], because the same data will never
-// decode.
+// DecodeChange decodes the data of a delivery of a sink. T is the type of a row. The JSON of a row has the columns by name, and
+// becomes the T, or the error, that encoding/json would make of it.
+//
+// DecodeChange is fast where T is a struct whose fields are strings, booleans, numbers, [time.Time], [json.RawMessage] or pointers
+// to them, in embedded structs too. It has encoding/json decode each field of another type; and the whole row if T is no struct or
+// has an UnmarshalJSON, an embedded pointer, two fields with one name or the option "string".
+//
+// The Metadata keeps Delivery.Data in memory, and so does the Record if its strings are more than half of Delivery.Data. The error
+// is [Permanent], because the same data will never decode.
 func DecodeChange[T any](d Delivery) (Change[T], error) {
 	var record T
-	in, err := wire.DecodeChange(d.Data)
-	if err == nil {
-		err = json.Unmarshal(in.Record, &record)
+	into := reflect.ValueOf(&record).Elem()
+	in, fits, err := wire.ChangePlanOf(into.Type()).Decode(d.Data, into)
+	if err == nil && !fits {
+		into.SetZero()
+		err = json.Unmarshal([]byte(in.Record), &record)
 	}
 	if err != nil {
 		return Change[T]{}, Permanent(fmt.Errorf("sequin: decode the change of %q into %T: %w", clip(d.Key), record, err))
@@ -246,7 +255,7 @@ func (c Change[T]) Before() (T, error) {
 		return before, ErrNoBefore
 	}
 	row := map[string]json.RawMessage{}
-	err := json.Unmarshal(c.record, &row)
+	err := json.Unmarshal([]byte(c.record), &row)
 	if err == nil {
 		// A column that was null has to be decoded from null, and not over the new value.
 		maps.Copy(row, c.Changes)

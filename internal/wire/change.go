@@ -1,18 +1,24 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sequin-go/sequin/internal/jscan"
+	"github.com/sequin-go/sequin/internal/row"
 )
 
 // ChangeData is the data of a change: the members of a message of a sink. Its strings are parts of the text that was decoded,
-// and its JSON values share one copy of it.
+// or of an earlier one. Its JSON values are copies.
 type ChangeData struct {
 	Action  string
-	Record  json.RawMessage
+	Record  string                     // its JSON
 	Changes map[string]json.RawMessage // nil if there are none
 
 	TableSchema, TableName string
@@ -28,25 +34,87 @@ type ChangeData struct {
 	SinkAnnotations        json.RawMessage
 }
 
+// ChangePlan decodes changes whose rows have one type. Several goroutines may use it at once.
+type ChangePlan struct {
+	rows *row.Plan
+	seen atomic.Pointer[repeated]
+	// learned counts how often seen was set. It is limited, because a program may decode the changes of many sinks as one type.
+	learned atomic.Int32
+}
+
+const maxLearned = 16 // more than the sinks that a program usually has for a type
+
+// repeated is what all changes of a sink have in common.
+type repeated struct {
+	sink            string // the text of the object "consumer"
+	id, name, notes string // what is in it
+	database        string // the text of the object "database"
+}
+
+var changePlans sync.Map // reflect.Type → *ChangePlan
+
+// ChangePlanOf returns the plan for rows of a type.
+func ChangePlanOf(t reflect.Type) *ChangePlan {
+	if known, ok := changePlans.Load(t); ok {
+		return known.(*ChangePlan)
+	}
+	known, _ := changePlans.LoadOrStore(t, &ChangePlan{rows: row.NewPlan(t)})
+	return known.(*ChangePlan)
+}
+
 // changeReader reads one ChangeData.
 type changeReader struct {
 	scan jscan.Scanner
 	text string
+	row  row.Decoder
+	seen *repeated
 	c    ChangeData
+
+	annotations, enrichment string // JSON that is copied at the end, or ""
+	found                   repeated
 }
 
-// DecodeChange reads the data of a change. It returns an error if the action or the record is missing.
-func DecodeChange(text string) (ChangeData, error) {
-	r := changeReader{text: text}
-	r.scan.Reset([]byte(text))
+// Decode reads the data of a change, and the row into a value that can be set and is the zero value. fits reports whether the
+// row was decoded as encoding/json would have decoded it; otherwise the caller decodes Record. Decode returns an error if the
+// action or the record is missing.
+func (p *ChangePlan) Decode(text string, into reflect.Value) (c ChangeData, fits bool, err error) {
+	r := changeReader{text: text, row: row.NewDecoder(p.rows, into, text), seen: p.seen.Load()}
+	r.scan.ResetString(text)
 	r.members()
 	if err := r.scan.Done(); err != nil {
-		return ChangeData{}, err
+		return ChangeData{}, false, err
 	}
-	if r.c.Action == "" || r.c.Record == nil {
-		return ChangeData{}, errors.Join(RequireField(r.c.Action != "", "action"), RequireField(r.c.Record != nil, "record"))
+	if r.c.Action == "" || r.c.Record == "" {
+		return ChangeData{}, false, errors.Join(RequireField(r.c.Action != "", "action"), RequireField(r.c.Record != "", "record"))
 	}
-	return r.c, nil
+	r.copyJSON()
+	p.learn(r.found)
+	return r.c, r.row.Fits(), nil
+}
+
+// learn keeps what the changes of a sink have in common. It copies that, so that it does not keep the change.
+func (p *ChangePlan) learn(found repeated) {
+	if found.sink == "" || !strings.HasPrefix(found.database, "{") || p.learned.Add(1) > maxLearned {
+		return
+	}
+	p.seen.Store(&repeated{
+		sink: strings.Clone(found.sink), database: strings.Clone(found.database),
+		id: strings.Clone(found.id), name: strings.Clone(found.name), notes: strings.Clone(found.notes),
+	})
+}
+
+// copyJSON copies the JSON values into one allocation. What is appended to one does not overwrite another.
+func (r *changeReader) copyJSON() {
+	all := make([]byte, 0, len(r.annotations)+len(r.enrichment)+len(r.found.notes))
+	for _, value := range [...]struct {
+		text string
+		to   *json.RawMessage
+	}{{r.annotations, &r.c.TransactionAnnotations}, {r.enrichment, &r.c.Enrichment}, {r.found.notes, &r.c.SinkAnnotations}} {
+		if from := len(all); value.text != "" {
+			all = append(all, value.text...)
+			*value.to = all[from:len(all):len(all)]
+		}
+	}
 }
 
 // members reads the object. Like those of metadata, its members are first looked for in the order in which Sequin writes them,
@@ -55,7 +123,7 @@ func (r *changeReader) members() {
 	s, c := &r.scan, &r.c
 	s.Object()
 	if s.Member(`"record":`) {
-		c.Record = r.raw()
+		r.record()
 	}
 	if s.Member(`"metadata":`) {
 		r.metadata()
@@ -66,7 +134,7 @@ func (r *changeReader) members() {
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
 		switch string(key) {
 		case "record":
-			c.Record = r.raw()
+			r.record()
 		case "metadata":
 			r.metadata()
 		case "action":
@@ -93,7 +161,7 @@ func (r *changeReader) metadata() {
 		c.TableName = r.string()
 	}
 	if s.Member(`"database":`) {
-		s.Skip()
+		r.database()
 	}
 	if s.Member(`"commit_idx":`) {
 		c.CommitIdx = int(s.IntOrNull())
@@ -111,13 +179,13 @@ func (r *changeReader) metadata() {
 		c.TableSchema = r.string()
 	}
 	if s.Member(`"transaction_annotations":`) {
-		c.TransactionAnnotations = r.raw()
+		r.annotations = r.raw()
 	}
 	if s.Member(`"record_pks":`) {
 		c.RecordPKs = r.pks()
 	}
 	if s.Member(`"enrichment":`) {
-		c.Enrichment = r.raw()
+		r.enrichment = r.raw()
 	}
 	if s.Member(`"database_name":`) {
 		c.DatabaseName = r.string()
@@ -145,11 +213,11 @@ func (r *changeReader) otherMetadata() {
 		case "table_schema":
 			c.TableSchema = r.string()
 		case "transaction_annotations":
-			c.TransactionAnnotations = r.raw()
+			r.annotations = r.raw()
 		case "record_pks":
 			c.RecordPKs = r.pks()
 		case "enrichment":
-			c.Enrichment = r.raw()
+			r.enrichment = r.raw()
 		case "database_name":
 			c.DatabaseName = r.string()
 		default:
@@ -158,41 +226,62 @@ func (r *changeReader) otherMetadata() {
 	}
 }
 
+// record reads the row.
+func (r *changeReader) record() {
+	from := r.scan.Mark()
+	r.row.Decode(&r.scan)
+	r.c.Record = r.text[from : from+len(r.scan.Since(from))]
+}
+
 // sink reads the object "consumer".
 func (r *changeReader) sink() {
-	s, c := &r.scan, &r.c
+	s := &r.scan
 	if s.Null() {
 		return
 	}
+	if r.seen != nil && s.Repeats(r.seen.sink) {
+		r.c.SinkID, r.c.SinkName, r.found.notes = r.seen.id, r.seen.name, r.seen.notes
+		return
+	}
+	from := s.Mark()
 	s.Object()
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
 		switch string(key) {
 		case "id":
-			c.SinkID = r.string()
+			r.c.SinkID = r.string()
 		case "name":
-			c.SinkName = r.string()
+			r.c.SinkName = r.string()
 		case "annotations":
-			c.SinkAnnotations = r.raw()
+			r.found.notes = r.raw()
 		default:
 			s.Skip()
 		}
 	}
+	r.found.sink = r.text[from : from+len(s.Since(from))]
+	r.found.id, r.found.name = r.c.SinkID, r.c.SinkName
 }
 
-// raw reads any value. What is appended to it does not overwrite what comes after it.
-func (r *changeReader) raw() json.RawMessage {
-	value := r.scan.Raw()
-	return value[:len(value):len(value)]
+// database skips the object "database".
+func (r *changeReader) database() {
+	if r.seen == nil || !r.scan.Repeats(r.seen.database) {
+		r.found.database = r.raw()
+	}
+}
+
+// raw reads any value and returns its text.
+func (r *changeReader) raw() string {
+	from := r.scan.Mark()
+	return r.text[from : from+len(r.scan.Raw())]
 }
 
 // string reads a string or null. It is a part of the text unless it has escapes.
 func (r *changeReader) string() string {
 	from := r.scan.Mark() + 1 // behind the quote
 	value := r.scan.StringOrNull()
-	if to := from + len(value); to <= len(r.text) && r.text[from:to] == string(value) {
-		return r.text[from:to]
+	if len(value) == 0 || r.scan.Copied(value) {
+		return string(value)
 	}
-	return string(value)
+	return r.text[from : from+len(value)]
 }
 
 // time reads a time. Sequin writes RFC 3339, or microseconds since 1970 where a sink's timestamp_format says so.
@@ -221,20 +310,25 @@ func (r *changeReader) pks() []string {
 	return values
 }
 
-// changes reads the old values of columns.
+// changes reads the old values of columns. They share one copy of their JSON.
 func (r *changeReader) changes() map[string]json.RawMessage {
-	s := &r.scan
-	if s.Null() {
+	if r.scan.Null() {
+		return nil
+	}
+	if r.scan.Kind() != jscan.Object {
+		r.scan.Object() // fails
 		return nil
 	}
 	var old map[string]json.RawMessage
+	var s jscan.Scanner
+	s.Reset(bytes.Clone(r.scan.Raw()))
 	s.Object()
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
 		if old == nil {
 			old = map[string]json.RawMessage{}
 		}
 		name := string(key)
-		old[name] = r.raw()
+		old[name] = s.Raw()
 	}
 	return old
 }
