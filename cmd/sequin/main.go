@@ -4,12 +4,14 @@
 //	sequin serve                       runs the server
 //	sequin check DIR                   checks the data directory of a stopped server
 //	sequin repair DIR --to NEW         saves what can be read of a damaged one
+//	sequin backup, restore             copies a data directory, and copies it back
 //	sequin stream ls|add|info|rm       lists, adds, shows and removes streams
 //	sequin consumer ls|add|info|edit|rm
 //	sequin send, receive, ack, nack    sends messages, also those of a file, receives and settles them
 //	sequin messages, peek              lists messages without leasing them
 //	sequin redrive                     sends dead letters back
 //	sequin doctor                      tests the connection to a server
+//	sequin bench                       measures a server
 //	sequin context add|use|ls|rm       keeps the URLs of servers under names
 //	sequin version                     prints the version
 package main

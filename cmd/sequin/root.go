@@ -27,7 +27,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 server not reachable
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(newServe(w), newCheck(w), newRepair(w), newBackup(w), newRestore(w), newStream(w), newConsumer(w),
-		newSend(w), newReceive(w), newAck(w), newNack(w), newMessages(w), newPeek(w), newRedrive(w), newContext(w), newDoctor(w), newVersion(w))
+		newSend(w), newReceive(w), newAck(w), newNack(w), newMessages(w), newPeek(w), newRedrive(w), newContext(w), newDoctor(w), newBench(w), newVersion(w))
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 100 "))
 	root.SetHelpCommand(newHelp())
 	hideFlagsInUseLine(root)
