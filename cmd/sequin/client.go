@@ -57,7 +57,7 @@ func aboveZero(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
 		text := f.Value.String()
 		switch f.Value.Type() {
-		case "int", "duration":
+		case "int", "int64", "duration":
 			if text == "0" || text == "0s" || text[0] == '-' {
 				err = cli.Usage("invalid --%s %s: it must be above 0", f.Name, text)
 			}

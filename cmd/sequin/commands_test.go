@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,11 @@ func TestStreams(t *testing.T) {
 		s.run("stream info orders")
 		s.run("stream info orders --json")
 		s.run("stream info nope")
+		s.run("stream edit orders --retain-up-to 1000 --one-message-per-key=false")
+		s.run("stream edit orders --retain-up-to 2000 --max-storage-gb 2 --process-unmodified")
+		s.run("stream edit prices --retain-at-least 5 --one-message-per-key=false --json")
+		s.run("stream edit orders")
+		s.run("stream edit nope --retain-up-to 5")
 		s.run("stream rm prices")
 		s.run("stream rm prices --force")
 		s.run("stream rm orders --json")
@@ -61,7 +67,54 @@ func TestConsumers(t *testing.T) {
 		s.run("consumer rm orders billing")
 		s.run("consumer rm orders billing")
 		s.run("consumer rm orders all --json")
+		for range 3 {
+			require.Zero(t, s.exec("send", "orders", "orders.1", "x"))
+		}
+		s.run("consumer add orders late --start end")
+		s.run("consumer add orders late --start 2 --ensure")
+		s.run("consumer add orders third --start 3 --json")
+		s.run("receive orders third")
+		s.run("consumer add orders today --start 2000-01-01T00:00:00Z")
+		s.run("consumer add orders bad --start tomorrow")
+		s.run("consumer edit orders late --start 1")
+		s.run("consumer edit orders late --filter orders.> --ack-wait 5s")
 		s.golden("consumer")
+	})
+}
+
+func TestStreamsArePurged(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		for _, key := range []string{"a.1", "a.2", "b.1", "b.2", "a.3"} {
+			require.Zero(t, s.exec("send", "orders", key, "x"))
+		}
+		s.run("stream purge orders")
+		s.run("stream purge orders --all --before 3")
+		s.run("stream purge orders --before 0")
+		s.run("stream purge nope --all")
+		s.run("stream purge orders --before 5 --key-pattern a.*")
+		s.run("messages orders")
+		s.run("stream purge orders --key-pattern b.2 --json")
+		s.run("messages orders")
+		s.run("stream purge orders --all")
+		s.run("messages orders")
+		s.run("consumer ls orders")
+		s.golden("purge")
+	})
+}
+
+func TestListsAreRead(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		for _, key := range []string{"k.1", "k.2", "k.3", "k.4", "k.5"} {
+			require.Zero(t, s.exec("send", "orders", key, "x"))
+		}
+		s.run("messages orders --after 1 --limit 2")
+		s.run("messages orders --after 3 --limit 2")
+		s.run("messages orders --before 4 --newest --limit 2")
+		s.run("messages orders --after 2 --before 4")
+		s.run("messages orders --after -1")
+		s.run("messages orders --follow --before 4")
+		s.run("peek orders billing --after 4")
+		s.golden("pages")
 	})
 }
 
@@ -130,6 +183,12 @@ func TestTheCommandsWorkWithTheServerOfAugust2024(t *testing.T) {
 		s.in = `{"key":"a","data":1}` + "\n" + `{"key":"a","data":2}` + "\n"
 		s.run("send orders --file -")
 		s.run("messages orders --key-pattern a")
+		s.run("stream edit orders --one-message-per-key")
+		s.run("stream edit orders --retain-up-to 5")
+		s.run("stream purge orders --all")
+		s.run("consumer add orders late --start end")
+		s.run("messages orders --after 1")
+		s.run("messages orders --after 1 --follow")
 		s.golden("aug2024")
 	})
 }
@@ -178,6 +237,36 @@ func TestMessagesFollowsUntilCtrlC(t *testing.T) {
 	})
 }
 
+// The pages of a list are two messages. None of the messages is left out, however many come at once.
+func TestMessagesFollowsFromASeq(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		send := func(n int) {
+			for range n {
+				require.Zero(t, s.exec("send", "orders", "k", "x"))
+			}
+		}
+		send(5)
+		wait := s.start("messages", "orders", "--follow", "--json", "--limit", "2", "--after", "1")
+		time.Sleep(time.Minute)
+		s.srv.Down()
+		time.Sleep(time.Minute)
+		s.srv.Up()
+		send(7)
+		time.Sleep(time.Minute)
+		s.interrupt()
+		code, out := wait()
+		require.Zero(t, code)
+		require.Contains(t, out, ": trying again\n")
+		last := -1
+		for seq := 2; seq <= 12; seq++ {
+			at := strings.Index(out, fmt.Sprintf(`"seq":%d,`, seq))
+			require.Greater(t, at, last)
+			last = at
+		}
+		require.Equal(t, 11, strings.Count(out, `"seq":`))
+	})
+}
+
 func TestRedriveSendsDeadLettersBack(t *testing.T) {
 	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
 		for _, stream := range []string{"orders", "dead"} {
@@ -209,15 +298,19 @@ func TestNamesAreCompleted(t *testing.T) {
 	inOrders(t, func(t *testing.T, s *shell) {
 		require.Zero(t, s.exec("context", "add", "here", "--url", s.srv.URL))
 		for line, want := range map[string]string{
-			"receive |":            "orders",
-			"receive orders |":     "billing",
-			"receive nope |":       "",
-			"receive a b |":        "",
-			"stream info |":        "orders",
-			"send |":               "orders",
-			"consumer rm orders |": "billing",
-			"context use |":        "here",
-			"stream add |":         "",
+			"receive |":              "orders",
+			"receive orders |":       "billing",
+			"receive nope |":         "",
+			"receive a b |":          "",
+			"stream info |":          "orders",
+			"stream purge |":         "orders",
+			"stream edit |":          "orders",
+			"consumer edit orders |": "billing",
+			"bench publish |":        "consume\nend-to-end",
+			"send |":                 "orders",
+			"consumer rm orders |":   "billing",
+			"context use |":          "here",
+			"stream add |":           "",
 		} {
 			args := append([]string{"__complete"}, strings.Fields(line)...)
 			args[len(args)-1] = ""

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -28,6 +29,7 @@ type consumerJSON struct {
 	MaxAckPending int       `json:"max_ack_pending"`
 	MaxDeliver    *int      `json:"max_deliver"` // null for no limit
 	MaxWaiting    int       `json:"max_waiting"`
+	StartSeq      int64     `json:"start_seq,omitempty"`
 	Kind          string    `json:"kind"`
 	Status        string    `json:"status"`
 	InsertedAt    time.Time `json:"inserted_at"`
@@ -35,7 +37,7 @@ type consumerJSON struct {
 }
 
 func asJSON(c sequin.Consumer) consumerJSON {
-	out := consumerJSON{c.ID, c.Name, c.StreamID, c.Filter, c.AckWait.Milliseconds(), c.MaxAckPending, nil, c.MaxWaiting, c.Kind, c.Status, c.InsertedAt, c.UpdatedAt}
+	out := consumerJSON{c.ID, c.Name, c.StreamID, c.Filter, c.AckWait.Milliseconds(), c.MaxAckPending, nil, c.MaxWaiting, c.StartSeq, c.Kind, c.Status, c.InsertedAt, c.UpdatedAt}
 	if c.MaxDeliver != sequin.Unlimited {
 		out.MaxDeliver = &c.MaxDeliver
 	}
@@ -101,6 +103,22 @@ func (m *maxDeliver) String() string {
 
 func (m *maxDeliver) Type() string { return "number" }
 
+// startFlag is the flag for where a new consumer starts.
+type startFlag sequin.Start
+
+func (s *startFlag) Set(text string) error {
+	_, notSeq := strconv.ParseUint(text, 10, 63)
+	_, notTime := time.Parse(time.RFC3339, text)
+	if text != string(sequin.StartBeginning) && text != string(sequin.StartEnd) && notSeq != nil && notTime != nil {
+		return errors.New("want beginning, end, a seq, or a time such as 2026-01-31T15:04:05Z")
+	}
+	*s = startFlag(text)
+	return nil
+}
+
+func (s *startFlag) String() string { return string(*s) }
+func (s *startFlag) Type() string   { return "where" }
+
 // consumerFlags adds the flags for the options of a consumer. Options that are not set are left to the server.
 func consumerFlags(flags *pflag.FlagSet, opts *sequin.ConsumerOptions) {
 	flags.DurationVar(&opts.AckWait, "ack-wait", 0, "how long a delivered message may wait for its ack; the server's default is 30s")
@@ -118,7 +136,8 @@ func newConsumerAdd(w world) *cobra.Command {
 		Short: "Add a consumer to a stream",
 		Args:  arguments(2),
 	}
-	cmd.Flags().StringVar(&filter, "filter", ">", "`pattern` of the keys to deliver: * stands for one token, and > at the end for one or more")
+	cmd.Flags().StringVar(&filter, "filter", ">", "`pattern` of the keys to deliver: "+patternHelp)
+	cmd.Flags().Var((*startFlag)(&opts.StartFrom), "start", "`where` to start: beginning, end, a seq, or a time such as 2026-01-31T15:04:05Z; default beginning")
 	consumerFlags(cmd.Flags(), &opts)
 	cmd.Flags().BoolVar(&ensure, "ensure", false, "succeed also if the consumer exists with this filter and these options")
 	return online(w, cmd, func(ctx context.Context, s *session, args []string) error {
@@ -145,6 +164,9 @@ func newConsumerInfo(w world) *cobra.Command {
 		})
 }
 
+// fixedOptions are the options that a consumer keeps. Edit takes their flags to say so.
+var fixedOptions = []string{"filter", "start"}
+
 func newConsumerEdit(w world) *cobra.Command {
 	var opts sequin.ConsumerOptions
 	cmd := &cobra.Command{
@@ -153,7 +175,17 @@ func newConsumerEdit(w world) *cobra.Command {
 		Args:  arguments(2),
 	}
 	consumerFlags(cmd.Flags(), &opts)
+	for _, fixed := range fixedOptions {
+		cmd.Flags().String(fixed, "", "")
+		_ = cmd.Flags().MarkHidden(fixed) // it is there
+	}
 	return online(w, cmd, func(ctx context.Context, s *session, args []string) error {
+		for _, fixed := range fixedOptions {
+			if cmd.Flags().Changed(fixed) {
+				return cli.Usage("the --%s of a consumer cannot be changed: add another consumer with \"sequin consumer add\", and its --start at "+
+					"the seq from which it is to receive", fixed)
+			}
+		}
 		if opts == (sequin.ConsumerOptions{}) { // no flag is set, because 0 is refused
 			return cli.Usage("there is nothing to change: give one of --ack-wait, --max-ack-pending, --max-deliver and --max-waiting")
 		}
@@ -169,7 +201,7 @@ func printConsumer(s *session, c *sequin.Consumer) error {
 	if s.json {
 		return cli.JSON(s.out, asJSON(*c))
 	}
-	return cli.Fields(s.out, [][2]string{
+	fields := [][2]string{
 		{"name", c.Name},
 		{"id", c.ID},
 		{"filter", c.Filter},
@@ -177,8 +209,11 @@ func printConsumer(s *session, c *sequin.Consumer) error {
 		{"max ack pending", fmt.Sprint(c.MaxAckPending)},
 		{"max deliver", deliveries(*c)},
 		{"max waiting", fmt.Sprint(c.MaxWaiting)},
-		{"created", cli.Age(s.now(), c.InsertedAt)},
-	})
+	}
+	if c.StartSeq > 1 {
+		fields = append(fields, [2]string{"starts at seq", fmt.Sprint(c.StartSeq)})
+	}
+	return cli.Fields(s.out, append(fields, [2]string{"created", cli.Age(s.now(), c.InsertedAt)}))
 }
 
 func newConsumerRemove(w world) *cobra.Command {

@@ -12,7 +12,8 @@ import (
 )
 
 func newStream(w world) *cobra.Command {
-	return group("stream", "List, add, show and remove streams", newStreamList(w), newStreamAdd(w), newStreamInfo(w), newStreamRemove(w))
+	return group("stream", "List, add, show, check, purge and remove streams",
+		newStreamList(w), newStreamAdd(w), newStreamInfo(w), newStreamEdit(w), newStreamPurge(w), newStreamRemove(w))
 }
 
 func newStreamList(w world) *cobra.Command {
@@ -37,11 +38,14 @@ func newStreamList(w world) *cobra.Command {
 
 // keeps says what a stream does with messages of one key.
 func keeps(s sequin.Stream) string {
-	if s.OneMessagePerKey != nil && !*s.OneMessagePerKey {
-		return "all"
+	if keepsOnePerKey(s) {
+		return "one per key"
 	}
-	return "one per key" // also the server of 2024, which shows no such option
+	return "all"
 }
+
+// keepsOnePerKey is true also for the server of 2024, which shows no such option.
+func keepsOnePerKey(s sequin.Stream) bool { return s.OneMessagePerKey == nil || *s.OneMessagePerKey }
 
 func newStreamAdd(w world) *cobra.Command {
 	var opts sequin.StreamOptions
@@ -51,13 +55,8 @@ func newStreamAdd(w world) *cobra.Command {
 		Short: "Add a stream",
 		Args:  arguments(1),
 	}
-	flags := cmd.Flags()
-	flags.BoolVar(&opts.OneMessagePerKey, "one-message-per-key", false, "a message replaces the one with the same key")
-	flags.BoolVar(&opts.ProcessUnmodified, "process-unmodified", false, "deliver a message again that is sent again with the same data")
-	flags.IntVar(&opts.MaxStorageGB, "max-storage-gb", 0, "drop the oldest messages above this many `gigabytes`; default no limit")
-	flags.IntVar(&opts.RetainUpTo, "retain-up-to", 0, "drop the oldest messages above this `number`; default no limit")
-	flags.IntVar(&opts.RetainAtLeast, "retain-at-least", 0, "never drop this `number` of newest messages for --max-storage-gb")
-	flags.BoolVar(&ensure, "ensure", false, "succeed also if the stream exists with these options")
+	streamFlags(cmd.Flags(), &opts)
+	cmd.Flags().BoolVar(&ensure, "ensure", false, "succeed also if the stream exists with these options")
 	return online(w, cmd, func(ctx context.Context, s *session, args []string) error {
 		create := s.client.CreateStream
 		if ensure {
