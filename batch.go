@@ -135,7 +135,7 @@ func (p *Publisher) attempt(ctx context.Context, b *messageBatch) messageResult 
 			return r
 		}
 	}
-	options := sendOptions{idempotencyKey: w.idempotencyKey, partOf: w.partOf, retry: neverRetry}
+	options := sendOptions{idempotencyKey: w.idempotencyKey, partOf: w.partOf, retry: neverRetry, messages: len(b.Items)}
 	if b.Candidate {
 		options.timeout = p.tracker.Timeout(bytes, p.timeout())
 	}

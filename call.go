@@ -29,7 +29,10 @@ type request struct {
 	wait           time.Duration // how long the server may delay the answer, on top of the timeout
 	timeout        time.Duration // of each attempt; 0 means Config.Timeout
 	retry          retryPolicy
-	onAnswer       func() // called when an answer begins to arrive; may be nil
+	onAnswer       func()    // called when an answer begins to arrive; may be nil
+	messages       int       // for Hooks: how many it has, or asks for
+	from           *origin   // for Hooks: that of a Subscriber
+	observed       *observed // its attempts, for Hooks; do sets it
 }
 
 // do makes one call of the API. Every request of a Client uses it. It makes the attempts that r.retry allows. All attempts
@@ -60,6 +63,10 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	if err != nil {
 		return fmt.Errorf("sequin: %s %s: %w", r.method, r.path, err)
 	}
+	if r.observed = c.hooks.observe(ctx, r); r.observed != nil {
+		r.observed.info.RequestID = req.Header.Get("X-Request-Id")
+		attempts.OnStart = r.observed.start
+	}
 	hc := *c.http
 	hc.Transport = &attempts
 	lost := func(cause error) error {
@@ -68,13 +75,14 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 		}
 		return c.lost(ctx, r, cause, body.Connected(), body.Sent())
 	}
-	l := retryLoop{ctx: ctx, client: c, request: req, token: token, retry: r.retry, lost: lost, attempts: &attempts, ends: ends}
+	l := retryLoop{ctx: ctx, client: c, request: req, token: token, retry: r.retry, lost: lost, attempts: &attempts, ends: ends, observed: r.observed}
 	err = l.run(&hc, func(resp *http.Response) error {
 		c.learnExtensions(resp.Header)
 		err := c.readAnswer(resp, r, req.Header.Get("X-Request-Id"), lost, decode)
 		if err != nil {
 			attempts.Reuse(!classify(err).spoilsConnection())
 		}
+		r.observed.done(resp.StatusCode, err)
 		return err
 	})
 	if err != nil && l.outcomeUnknown() {
@@ -159,6 +167,7 @@ func (c *Client) readAnswer(resp *http.Response, r request, requestID string, lo
 	}
 	answer, err := transport.ReadAnswer(resp, limit)
 	defer answer.Release()
+	r.observed.read(len(answer.Bytes()))
 	switch {
 	case !success: // even if the body could not be read: the status is known
 		return newAPIError(r.method, r.path, requestID, resp, answer.Bytes())

@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -287,6 +288,9 @@ type origin struct {
 	sink     string    // "" for a stream
 	path     string    // of the consumer or the sink, below BaseURL
 }
+
+// name returns the name of the consumer or of the sink.
+func (o *origin) name() string { return cmp.Or(o.sink, o.consumer.Name) }
 
 // attrs names the origin in the log.
 func (o *origin) attrs() []any {

@@ -217,12 +217,16 @@ func (p *handlerPool) serve(w *calls.Worker, batch []Delivery) {
 	if len(batch) == 0 {
 		return
 	}
-	ctx := p.begin(w, batch)
+	ctx, hooks := p.begin(w, batch), p.sub.client.hooks
+	ctx = hooks.startHandler(ctx, batch)
 	var out []Message
 	err := error(&PanicError{Value: errExited}) // unless the handler returns
 	defer func() {
 		if panicked := recovered("", recover()); panicked != nil {
 			err = panicked
+		}
+		if hooks != nil {
+			hooks.endHandler(ctx, batch, HandlerResult{Err: err, Duration: p.clock() - w.Call().Began})
 		}
 		w.Call().Return()
 		p.busy.Add(int64(-len(batch)))

@@ -76,7 +76,7 @@ func (c *Client) SendMessages(ctx context.Context, stream string, messages []Mes
 		body.JSON = wire.AppendMessage(body.JSON, m.Key, m.Data)
 	}
 	body.JSON = wire.AppendSendTail(body.JSON)
-	if err = c.send(ctx, stream, body, sendOptions{idempotencyKey: uuid.NewString(), retry: idempotent}, &result); err != nil {
+	if err = c.send(ctx, stream, body, sendOptions{idempotencyKey: uuid.NewString(), retry: idempotent, messages: len(messages)}, &result); err != nil {
 		return SendResult{}, err // a truncated answer may have set result
 	}
 	return result, nil
@@ -88,12 +88,13 @@ type sendOptions struct {
 	partOf         []string      // see request
 	timeout        time.Duration // 0 means Config.Timeout
 	retry          retryPolicy
+	messages       int
 }
 
 // send makes the request of SendMessages and of the Publisher.
 func (c *Client) send(ctx context.Context, stream string, body *transport.Payload, o sendOptions, result *SendResult) error {
 	return c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "messages"), body: body,
-		idempotencyKey: o.idempotencyKey, partOf: o.partOf, timeout: o.timeout, retry: o.retry}, func(_ http.Header, body []byte) (err error) {
+		idempotencyKey: o.idempotencyKey, partOf: o.partOf, timeout: o.timeout, retry: o.retry, messages: o.messages}, func(_ http.Header, body []byte) (err error) {
 		result.Published, err = wire.DecodePublished(body)
 		return err
 	})
@@ -222,7 +223,7 @@ func received(m *wire.Message) ReceivedMessage {
 // retry is the zero value, neverRetry.
 func receiveRequest(at string, opts ReceiveOptions, bare bool) request {
 	return request{method: http.MethodPost, path: at + "/receive",
-		body: &transport.Payload{JSON: wire.AppendReceive(nil, opts.BatchSize, opts.WaitFor, bare)}, wait: opts.WaitFor}
+		body: &transport.Payload{JSON: wire.AppendReceive(nil, opts.BatchSize, opts.WaitFor, bare)}, wait: opts.WaitFor, messages: opts.BatchSize}
 }
 
 func (c *Client) checkReceive(stream, consumer string, opts ReceiveOptions) error {
@@ -322,13 +323,14 @@ func (c *Client) ExtendMessages(ctx context.Context, stream, consumer string, ac
 	if err := c.requireExtension(ctx, wire.Extend, stream); err != nil {
 		return nil, err
 	}
-	return c.extend(ctx, consumerPath(stream, consumer), ackIDs, ackWait, 0, idempotent)
+	return c.extend(ctx, consumerPath(stream, consumer), nil, ackIDs, ackWait, 0, idempotent)
 }
 
-// extend makes the request of extensions, those of a Client and those of a Subscriber, for the consumer at a path.
-func (c *Client) extend(ctx context.Context, at string, ackIDs []string, ackWait, timeout time.Duration, retry retryPolicy) (extended []string, err error) {
+// extend makes the request of extensions, those of a Client and those of a Subscriber, for the consumer at a path. from is
+// the origin of a Subscriber, otherwise nil.
+func (c *Client) extend(ctx context.Context, at string, from *origin, ackIDs []string, ackWait, timeout time.Duration, retry retryPolicy) (extended []string, err error) {
 	body := &transport.Payload{JSON: wire.AppendExtendTail(appendAckIDs(ackIDs), ackWait)}
-	got, err := decoded[data[extendedJSON]](ctx, c, request{method: http.MethodPost, path: at + "/extend", body: body, timeout: timeout, retry: retry})
+	got, err := decoded[data[extendedJSON]](ctx, c, request{method: http.MethodPost, path: at + "/extend", body: body, timeout: timeout, retry: retry, messages: len(ackIDs), from: from})
 	if err != nil {
 		return nil, err
 	}
@@ -349,7 +351,7 @@ func (c *Client) settleMessages(ctx context.Context, stream, consumer, verb stri
 	if err := checkAckIDs(ackIDs); err != nil {
 		return err
 	}
-	return c.settle(ctx, consumerPath(stream, consumer), verb, settleBody(ackIDs, delay), 0, ifFenced)
+	return c.settle(ctx, settleRequest(consumerPath(stream, consumer), verb, settleBody(ackIDs, delay), len(ackIDs), ifFenced))
 }
 
 // settleBody is the body of an ack or a nack.
@@ -371,10 +373,15 @@ func consumerPath(stream, consumer string) string {
 	return path("api", "streams", stream, "consumers", consumer)
 }
 
-// settle makes the request of acks and nacks, those of a Client and those of a Subscriber, for the consumer or the sink at a
+// settleRequest is the request of acks and nacks, those of a Client and those of a Subscriber, for the consumer or the sink at a
 // path. verb is "ack" or "nack".
-func (c *Client) settle(ctx context.Context, at, verb string, body *transport.Payload, timeout time.Duration, retry retryPolicy) error {
-	return c.do(ctx, request{method: http.MethodPost, path: at + "/" + verb, body: body, timeout: timeout, retry: retry}, func(_ http.Header, body []byte) error { return wire.DecodeSettled(body) })
+func settleRequest(at, verb string, body *transport.Payload, messages int, retry retryPolicy) request {
+	return request{method: http.MethodPost, path: at + "/" + verb, body: body, messages: messages, retry: retry}
+}
+
+// settle makes a request of settleRequest.
+func (c *Client) settle(ctx context.Context, r request) error {
+	return c.do(ctx, r, func(_ http.Header, body []byte) error { return wire.DecodeSettled(body) })
 }
 
 // sinkPath is the path of a sink, below BaseURL.
@@ -386,5 +393,5 @@ const noAckID = "00000000-0000-4000-8000-000000000000"
 // findSink returns an error if there is no such sink. An ack of an unknown id changes nothing, and does not need the rights of
 // the management API.
 func (c *Client) findSink(ctx context.Context, sink string, retry retryPolicy) error {
-	return c.settle(ctx, sinkPath(sink), "ack", settleBody([]string{noAckID}, 0), 0, retry)
+	return c.settle(ctx, settleRequest(sinkPath(sink), "ack", settleBody([]string{noAckID}, 0), 0, retry))
 }

@@ -51,6 +51,7 @@ type retryLoop struct {
 	attempts *transport.Attempts
 	ends     time.Time               // when the call must have ended; zero if only its attempts are limited
 	lost     func(cause error) error // makes the error of an attempt without a complete answer
+	observed *observed               // the attempts, for Hooks
 
 	failures         int            // failed attempts so far
 	unexplained      int            // answers 500 without a summary so far
@@ -99,6 +100,7 @@ func (l *retryLoop) check(_ context.Context, _ *http.Response, err error) (again
 	}
 	if failed, ok := err.(*url.Error); ok { // the form in which http.Client returns the error of a RoundTripper
 		err = l.lost(failed.Err)
+		l.observed.done(0, err)
 	}
 	l.record(err)
 	l.retrying = l.renewToken() || l.mayRetry()

@@ -50,6 +50,8 @@ type Config struct {
 	Retry RetryConfig
 	// Logger receives retries, backoffs and errors that Publisher and Subscriber cannot return. Default none.
 	Logger *slog.Logger
+	// Hooks are called when something happens, for metrics and traces. Default none.
+	Hooks *Hooks
 	// UserAgent of every request. Default "sequin-go/" and the Version.
 	UserAgent string
 }
@@ -255,7 +257,8 @@ type Client struct {
 	limit time.Duration   // the Timeout of the caller's HTTPClient; 0 without one
 	own   *http.Transport // made by NewClient; nil if the caller set Config.HTTPClient
 
-	peer *transport.Peer
+	peer  *transport.Peer
+	hooks *hooks // nil without Config.Hooks
 
 	tokens token.Cache // of Config.TokenSource; without a Source if there is none
 	// announced has the extensions that the server listed in its latest answer with a list.
@@ -286,7 +289,7 @@ func NewClient(cfg Config) (*Client, error) {
 	if base.Scheme == "https" {
 		assumed = 2
 	}
-	c := &Client{cfg: cfg, base: base, peer: transport.NewPeer(assumed), maxResponse: maxResponse}
+	c := &Client{cfg: cfg, base: base, peer: transport.NewPeer(assumed), maxResponse: maxResponse, hooks: newHooks(cfg.Hooks, cfg.Logger)}
 	if cfg.TokenSource != nil {
 		c.tokens.Source = recovering(cfg.TokenSource)
 	}

@@ -212,7 +212,9 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 		margin = min(margin, b.Items[i].Item.state.Lease().Margin)
 	}
 	body.JSON = wire.AppendSettleTail(body.JSON, b.Items[0].Item.uncounted, delay)
-	err := s.sub.client.settle(ctx, s.sub.origin.path, kind.verb(), body, margin, neverRetry)
+	r := settleRequest(s.sub.origin.path, kind.verb(), body, len(b.Items), neverRetry)
+	r.timeout, r.from = margin, s.sub.origin
+	err := s.sub.client.settle(ctx, r)
 	if err == nil {
 		bodies.Put(body)
 		s.failures[kind].Store(0)
@@ -287,6 +289,9 @@ func (s *settler) report(kind SettlementKind, items []settleEntry, err error) {
 		return
 	}
 	s.count(kind, items, err)
+	if h := s.sub.client.hooks; h.wantsSettled() {
+		h.settle(s.settleInfo(kind, items, err))
+	}
 	if err != nil {
 		s.sub.noteUnsent(items, err)
 	}
@@ -319,6 +324,17 @@ func (s *settler) report(kind SettlementKind, items []settleEntry, err error) {
 	if err != nil {
 		s.sub.log(slog.LevelWarn, "could not "+kind.verb(), "deliveries", len(items), "error", err)
 	}
+}
+
+// settleInfo describes settles that have ended.
+func (s *settler) settleInfo(kind SettlementKind, items []settleEntry, err error) SettleInfo {
+	from, now := s.sub.origin, time.Now()
+	i := SettleInfo{Stream: from.stream.Name, Consumer: from.name(), Kind: kind, Messages: len(items), Err: err}
+	for n := range items {
+		age := now.Sub(items[n].Item.state.fetched.lease.Began)
+		i.Oldest, i.Total = max(i.Oldest, age), i.Total+age
+	}
+	return i
 }
 
 // endWork ends the contexts of deliveries whose settles have ended.

@@ -19,6 +19,8 @@ type Attempts struct {
 	// Timeout of each attempt, until the answer's body is closed. http.Client.Timeout is not used: http.Client does not
 	// know this RoundTripper, and would start a goroutine for each attempt.
 	Timeout time.Duration
+	// OnStart is called when an attempt begins, and returns its context. It may be nil.
+	OnStart func(context.Context) context.Context
 	// OnAnswer is called when an answer begins to arrive. It may be nil.
 	OnAnswer func()
 
@@ -32,7 +34,11 @@ func (a *Attempts) Began() time.Time { return a.began }
 // RoundTrip makes one attempt. It gives req its body.
 func (a *Attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	a.began, a.major = time.Now(), 0
-	ctx, cancel := context.WithTimeoutCause(req.Context(), a.Timeout, timeoutError(a.Timeout))
+	ctx := req.Context()
+	if a.OnStart != nil {
+		ctx = a.OnStart(ctx)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, a.Timeout, timeoutError(a.Timeout))
 	trace := a.Body.trace(a.Peer)
 	trace.GotFirstResponseByte = a.OnAnswer
 	traced := httptrace.WithClientTrace(ctx, &trace)
