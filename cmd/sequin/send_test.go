@@ -100,19 +100,28 @@ func TestAFeedThatIsRefusedAltogetherGivesUp(t *testing.T) {
 	})
 }
 
+// stopSend sends a file, presses ctrl-C so many times when a request meets the fault, and returns what the command prints.
+func (s *shell) stopSend(file string, fault sequintest.Fault, presses int) string {
+	s.t.Helper()
+	slow := s.srv.Fault(fault)
+	defer slow.Remove()
+	wait := s.start("send", "orders", "--file", file)
+	require.NoError(s.t, slow.Wait(s.t.Context(), 1))
+	for range presses {
+		s.interrupt()
+	}
+	code, text := wait()
+	require.Equal(s.t, cli.ExitFailed, code)
+	return text
+}
+
 func TestASendGoesOnAfterCtrlC(t *testing.T) {
 	inOrders(t, func(t *testing.T, s *shell) {
 		file := s.inputFile(9500)
-		slow := s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Second, Skip: 3})
-		wait := s.start("send", "orders", "--file", file)
-		require.NoError(t, slow.Wait(t.Context(), 1))
-		s.interrupt()
-		code, text := wait()
-		require.Equal(t, cli.ExitFailed, code)
+		text := s.stopSend(file, sequintest.Fault{Op: sequintest.Send, Delay: time.Second, Skip: 3}, 1)
 		require.Contains(t, text, "sent 4000 messages of 4000 lines")
 		require.Contains(t, text, "stopped after line 4000 of "+file+": the same command goes on there")
 		require.Len(t, s.stored(), 4000, "what was in flight is finished")
-		slow.Remove()
 		require.Zero(t, s.exec("send", "orders", "--file", file), s.errors)
 		require.Contains(t, s.errors, "going on after line 4000")
 		require.Equal(t, "sent 9500 messages of 9500 lines\n", s.out)
@@ -124,15 +133,8 @@ func TestASendGoesOnAfterCtrlC(t *testing.T) {
 func TestABatchThatIsCutOffIsStoredOnce(t *testing.T) {
 	inOrders(t, func(t *testing.T, s *shell) {
 		file := s.inputFile(3000)
-		slow := s.srv.Fault(sequintest.Fault{Op: sequintest.Send, DelayAfter: time.Hour, Skip: 1})
-		wait := s.start("send", "orders", "--file", file)
-		require.NoError(t, slow.Wait(t.Context(), 1))
-		s.interrupt()
-		s.interrupt()
-		code, _ := wait()
-		require.Equal(t, cli.ExitFailed, code)
+		s.stopSend(file, sequintest.Fault{Op: sequintest.Send, DelayAfter: time.Hour, Skip: 1}, 2)
 		require.Len(t, s.stored(), 2000)
-		slow.Remove()
 		require.Zero(t, s.exec("send", "orders", "--file", file), s.errors)
 		require.Contains(t, s.errors, "going on after line 1000")
 		s.requireOnce(3000)

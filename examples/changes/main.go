@@ -14,12 +14,9 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/sequin-go/sequin"
@@ -38,12 +35,7 @@ func main() {
 	if err := changes.Parse(flags, os.Args[1:], os.Stderr); err != nil {
 		os.Exit(command.ExitCode(err))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Getenv("SEQUIN_URL"), *target, *sink, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "changes:", err)
-		os.Exit(1)
-	}
+	os.Exit(changes.Run(os.Stderr, func(ctx context.Context) error { return run(ctx, os.Getenv("SEQUIN_URL"), *target, *sink, os.Stdout) }))
 }
 
 // run follows the sink until ctx ends, or until the changes of the emulated table have been followed.

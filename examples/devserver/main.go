@@ -16,8 +16,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/sequin-go/sequin/examples/internal/command"
@@ -38,12 +36,7 @@ func main() {
 	if err != nil {
 		os.Exit(command.ExitCode(err)) // parse has printed the reason
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "devserver:", err)
-		os.Exit(1)
-	}
+	os.Exit(devserver.Run(os.Stderr, func(ctx context.Context) error { return run(ctx, o, os.Stdout) }))
 }
 
 var devserver = command.Command{Name: "devserver", Usage: "[options]", About: `Runs a Sequin streams server for programs in any language. It keeps everything

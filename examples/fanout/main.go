@@ -13,10 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
-	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/examples/internal/backend"
 	"github.com/sequin-go/sequin/examples/internal/clocks"
 	"github.com/sequin-go/sequin/examples/internal/command"
@@ -32,12 +29,7 @@ func main() {
 	if err := fanout.Parse(flags, os.Args[1:], os.Stderr); err != nil {
 		os.Exit(command.ExitCode(err))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *out); err != nil {
-		fmt.Fprintln(os.Stderr, "fanout:", err)
-		os.Exit(1)
-	}
+	os.Exit(fanout.Run(os.Stderr, func(ctx context.Context) error { return run(ctx, *out) }))
 }
 
 func run(ctx context.Context, out string) error {
@@ -45,16 +37,11 @@ func run(ctx context.Context, out string) error {
 	if err != nil {
 		return err
 	}
-	srv, err := backend.Find()
+	client, srv, err := backend.Connect()
 	if err != nil {
 		return err
 	}
 	defer srv.Stop()
-	client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL})
-	if err != nil {
-		return err
-	}
-	defer client.Close()
 	fmt.Printf("server   %s\ndata     %d records: every change of the world's clocks\nfile     %s\n\n", srv.Where, len(all), out)
 	t, err := fanOut(ctx, client, all, out)
 	if err != nil {

@@ -17,8 +17,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/sequin-go/sequin"
@@ -46,26 +44,16 @@ func main() {
 	if err := outbox.Parse(flags, os.Args[1:], os.Stderr); err != nil {
 		os.Exit(command.ExitCode(err))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "http-outbox:", err)
-		os.Exit(1)
-	}
+	os.Exit(outbox.Run(os.Stderr, func(ctx context.Context) error { return run(ctx, o, os.Stdout) }))
 }
 
 // run serves until ctx ends, or until the load is over. It answers the requests that run before it returns.
 func run(ctx context.Context, o options, out io.Writer) error {
-	where, err := backend.Find()
+	client, where, err := backend.Connect()
 	if err != nil {
 		return err
 	}
 	defer where.Stop()
-	client, err := sequin.NewClient(sequin.Config{BaseURL: where.URL})
-	if err != nil {
-		return err
-	}
-	defer client.Close()
 	if _, err := client.EnsureStream(ctx, "orders", sequin.StreamOptions{}); err != nil {
 		return err
 	}

@@ -14,10 +14,8 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,12 +34,7 @@ func main() {
 	if err := quickstart.Parse(flag.NewFlagSet("quickstart", flag.ContinueOnError), os.Args[1:], os.Stderr); err != nil {
 		os.Exit(command.ExitCode(err))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "quickstart:", err)
-		os.Exit(1)
-	}
+	os.Exit(quickstart.Run(os.Stderr, run))
 }
 
 func run(ctx context.Context) (err error) {

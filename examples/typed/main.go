@@ -14,9 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strconv"
-	"syscall"
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/examples/internal/backend"
@@ -52,26 +50,16 @@ func main() {
 	if err := typed.Parse(flags, os.Args[1:], os.Stderr); err != nil {
 		os.Exit(command.ExitCode(err))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *n, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "typed:", err)
-		os.Exit(1)
-	}
+	os.Exit(typed.Run(os.Stderr, func(ctx context.Context) error { return run(ctx, *n, os.Stdout) }))
 }
 
 // run sends n orders, and ends when each has its invoice.
 func run(ctx context.Context, n int, out io.Writer) error {
-	where, err := backend.Find()
+	client, where, err := backend.Connect()
 	if err != nil {
 		return err
 	}
 	defer where.Stop()
-	client, err := sequin.NewClient(sequin.Config{BaseURL: where.URL})
-	if err != nil {
-		return err
-	}
-	defer client.Close()
 	for _, stream := range []string{"typed_orders", "typed_invoices"} {
 		if _, err := client.EnsureStream(ctx, stream, sequin.StreamOptions{}); err != nil {
 			return err

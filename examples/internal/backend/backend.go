@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 
+	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/server"
 )
 
@@ -30,4 +31,20 @@ func Find() (Server, error) {
 	url := "http://" + ln.Addr().String()
 	return Server{URL: url, Where: url + ", in this process; $SEQUIN_URL names another",
 		Stop: func() { srv.Close(); web.Close() }}, nil
+}
+
+// Connect finds the server and returns a client of it. Stop of the Server closes the client, too.
+func Connect() (*sequin.Client, Server, error) {
+	found, err := Find()
+	if err != nil {
+		return nil, Server{}, err
+	}
+	client, err := sequin.NewClient(sequin.Config{BaseURL: found.URL})
+	if err != nil {
+		found.Stop()
+		return nil, Server{}, err
+	}
+	stop := found.Stop
+	found.Stop = func() { client.Close(); stop() }
+	return client, found, nil
 }

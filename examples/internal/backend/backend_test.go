@@ -20,14 +20,17 @@ func TestTheServerOfTheEnvironmentIsUsed(t *testing.T) {
 
 func TestWithoutSequinURLAServerIsStarted(t *testing.T) {
 	t.Setenv("SEQUIN_URL", "")
-	found, err := backend.Find()
+	client, found, err := backend.Connect()
 	require.NoError(t, err)
-	client, err := sequin.NewClient(sequin.Config{BaseURL: found.URL})
-	require.NoError(t, err)
-	defer client.Close()
 	_, err = client.CreateStream(t.Context(), "orders", sequin.StreamOptions{})
 	require.NoError(t, err)
 	found.Stop()
 	_, err = client.GetStream(t.Context(), "orders")
 	require.ErrorIs(t, err, sequin.ErrUnreachable)
+}
+
+func TestAWrongURLIsReported(t *testing.T) {
+	t.Setenv("SEQUIN_URL", "nonsense")
+	_, _, err := backend.Connect()
+	require.ErrorIs(t, err, sequin.ErrInvalidConfig)
 }

@@ -1,11 +1,16 @@
-// Package command reads the arguments of the examples. It reports wrong arguments once, with the usage.
+// Package command reads the arguments of the examples, reports wrong arguments once, with the usage, and runs them until a
+// signal comes.
 package command
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
+	"syscall"
 )
 
 // Command describes a program to its users.
@@ -49,4 +54,15 @@ func ExitCode(err error) int {
 		return 0
 	}
 	return 2
+}
+
+// Run calls run with a ctx that ends with ctrl-C or SIGTERM. It prints the error, if there is one, and returns the exit code.
+func (c Command) Run(stderr io.Writer, run func(ctx context.Context) error) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", c.Name, err)
+		return 1
+	}
+	return 0
 }

@@ -1,7 +1,11 @@
 package command_test
 
 import (
+	"context"
+	"errors"
 	"flag"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -29,4 +33,26 @@ func TestWrongArgumentsAreReportedOnceWithTheUsage(t *testing.T) {
 		require.Equal(t, row.code, command.ExitCode(tool.Parse(flags, strings.Fields(row.args), &out)), row.args)
 		require.Equal(t, row.shows, strings.ReplaceAll(out.String(), "a Number", "a number"))
 	}
+}
+
+func TestRunPrintsTheErrorAndReturnsTheExitCode(t *testing.T) {
+	var out strings.Builder
+	tool := command.Command{Name: "tool"}
+	require.Zero(t, tool.Run(&out, func(context.Context) error { return nil }))
+	require.Empty(t, out.String())
+	require.Equal(t, 1, tool.Run(&out, func(context.Context) error { return errors.New("no luck") }))
+	require.Equal(t, "tool: no luck\n", out.String())
+}
+
+func TestASignalEndsTheContextOfRun(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a process cannot be sent such a signal")
+	}
+	require.Zero(t, command.Command{}.Run(os.Stderr, func(ctx context.Context) error {
+		self, err := os.FindProcess(os.Getpid())
+		require.NoError(t, err)
+		require.NoError(t, self.Signal(os.Interrupt))
+		<-ctx.Done()
+		return nil
+	}))
 }
