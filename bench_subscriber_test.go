@@ -41,10 +41,15 @@ func newFountain(tb testing.TB, size int) *fountain {
 		f.ends = append(f.ends, len(f.messages))
 		f.acks = fmt.Appendf(f.acks, `"%s",`, id)
 	}
+	f.start(tb)
+	return f
+}
+
+// start starts the server.
+func (f *fountain) start(tb testing.TB) {
 	f.acks = append(f.acks[:len(f.acks)-1], `]}`...)
 	f.Server = httptest.NewServer(http.HandlerFunc(f.serve))
 	tb.Cleanup(f.Close)
-	return f
 }
 
 func (f *fountain) serve(w http.ResponseWriter, r *http.Request) {

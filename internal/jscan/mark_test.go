@@ -6,29 +6,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRepeatsConsumesTheSameTextOnly(t *testing.T) {
+func TestACallerMayConsumeWhatItKnows(t *testing.T) {
 	var s Scanner
-	s.ResetString(`[{"a":1},{"a":1},{"a":2}, {"a":1}]`)
+	s.ResetString(`[{"a":1}, {"a":2}]`)
+	require.Equal(t, `[{"a":1}, {"a":2}]`, string(s.Rest()))
 	s.Array()
-	require.False(t, s.Repeats(`{"a":1}`), "Elem comes first")
+	require.Nil(t, s.Rest(), "Elem comes first")
 	require.True(t, s.Elem())
-	value := string(s.Raw())
+	s.Consume(len(`{"a":1}`))
 	require.True(t, s.Elem())
-	require.False(t, s.Repeats(""))
-	require.True(t, s.Repeats(value))
-	require.True(t, s.Elem())
-	require.False(t, s.Repeats(value))
-	require.Equal(t, `{"a":2}`, string(s.Raw()))
-	require.True(t, s.Elem())
-	require.False(t, s.Repeats(value), "white space is left to Skip")
-	s.Skip()
+	require.Equal(t, `{"a":2}]`, string(s.Rest()), "without white space")
+	s.Consume(len(`{"a":2}`))
 	require.False(t, s.Elem())
 	require.NoError(t, s.Done())
 
-	s.ResetString(`{"a":1}`)
-	require.False(t, s.Repeats(`{"a":1},`), "longer than the text")
-	require.True(t, s.Repeats(value))
+	s.ResetString(`1`)
+	s.Consume(1)
 	require.NoError(t, s.Done())
+	require.Equal(t, 3, PlainEnd([]byte(`abc"`), 1))
+	require.Equal(t, 3, PlainEnd([]byte(`abc`), 1))
 }
 
 func TestDigitsConsumesShortNumbersOnly(t *testing.T) {

@@ -290,13 +290,13 @@ func (s *Scanner) number() (text []byte, integer bool) {
 	if s.data[i] == '-' {
 		i++
 	}
-	whole := s.digits(i)
+	whole := digitsFrom(s.data, i)
 	if whole > i+1 && s.data[i] == '0' {
 		whole = i + 1 // a leading zero ends the number, and a digit after it is refused as a missing comma
 	}
 	end, ok := whole, whole > i
 	if ok && end < len(s.data) && s.data[end] == '.' {
-		fraction := s.digits(end + 1)
+		fraction := digitsFrom(s.data, end+1)
 		end, ok = fraction, fraction > end+1
 	}
 	if ok && end < len(s.data) && s.data[end]|0x20 == 'e' {
@@ -304,7 +304,7 @@ func (s *Scanner) number() (text []byte, integer bool) {
 		if exponent < len(s.data) && (s.data[exponent] == '+' || s.data[exponent] == '-') {
 			exponent++
 		}
-		end = s.digits(exponent)
+		end = digitsFrom(s.data, exponent)
 		ok = end > exponent
 	}
 	if !ok {
@@ -316,12 +316,4 @@ func (s *Scanner) number() (text []byte, integer bool) {
 	s.pos = end
 	s.consumed()
 	return text, end == whole
-}
-
-// digits returns the first index from i on that is not a digit.
-func (s *Scanner) digits(i int) int {
-	for i < len(s.data) && '0' <= s.data[i] && s.data[i] <= '9' {
-		i++
-	}
-	return i
 }

@@ -164,6 +164,13 @@ func (s *Scanner) Skip() {
 		s.consumed()
 		return
 	}
+	if s.nextIs('{') && s.depth < maxDepth {
+		if end := flatEnd(s.data, s.pos); end > 0 {
+			s.pos = end
+			s.consumed()
+			return
+		}
+	}
 	base := s.depth
 	for s.err == nil {
 		s.enter()

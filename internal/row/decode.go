@@ -22,6 +22,8 @@ type Decoder struct {
 	text string // what the Scanner reads
 	used bool   // a row was decoded
 	fits bool   // so far
+
+	strings int // how many bytes the strings have
 }
 
 // NewDecoder returns a Decoder of a row within text. It decodes into a value that can be set and is the zero value. If plan is
@@ -43,7 +45,7 @@ func (d *Decoder) Decode(s *jscan.Scanner) {
 	if d.used {
 		d.into.SetZero()
 	}
-	d.used, d.fits = true, true
+	d.used, d.fits, d.strings = true, true, 0
 	switch s.Kind() {
 	case jscan.Object:
 		d.object(s)
@@ -195,6 +197,7 @@ func (d *Decoder) string(s *jscan.Scanner, v reflect.Value) {
 	}
 	from := s.Mark() + 1 // behind the quote
 	value := s.String()
+	d.strings += len(value)
 	if s.Copied(value) {
 		v.SetString(string(value))
 		return
@@ -253,40 +256,22 @@ func (d *Decoder) integer(v reflect.Value, value int64, err error) {
 // share copies the strings of the row into one allocation, so that a program that keeps the row does not keep the text. If
 // they are more than half of the text, they remain parts of it.
 func (d *Decoder) share() {
-	total := 0
-	for _, i := range d.plan.texts {
-		total += len(d.stringOf(i))
-	}
-	if total == 0 || 2*total > len(d.text) {
+	if d.strings == 0 || 2*d.strings > len(d.text) {
 		return
 	}
 	var b strings.Builder
-	b.Grow(total)
+	b.Grow(d.strings)
 	for _, i := range d.plan.texts {
-		b.WriteString(d.stringOf(i))
-	}
-	all := b.String()
-	for _, i := range d.plan.texts {
-		if n := len(d.stringOf(i)); n > 0 {
-			v := d.at(&d.plan.fields[i])
-			if d.plan.fields[i].pointer {
-				v = v.Elem()
+		f := &d.plan.fields[i]
+		v := d.at(f)
+		if f.pointer {
+			if v.IsNil() {
+				continue
 			}
-			v.SetString(all[:n])
-			all = all[n:]
+			v = v.Elem()
 		}
+		from := b.Len()
+		b.WriteString(v.String())
+		v.SetString(b.String()[from:]) // what is written behind it leaves it as it is
 	}
-}
-
-// stringOf returns the string in a field of kind text, or "" if it is a pointer that is nil.
-func (d *Decoder) stringOf(i int) string {
-	f := &d.plan.fields[i]
-	v := d.at(f)
-	if f.pointer {
-		if v.IsNil() {
-			return ""
-		}
-		v = v.Elem()
-	}
-	return v.String()
 }

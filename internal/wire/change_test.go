@@ -33,10 +33,10 @@ func decodeChange(text string) (wire.ChangeData, error) {
 func TestTheMembersOfAChangeAreRead(t *testing.T) {
 	want := wire.ChangeData{
 		Action: "update", Record: `{"customer":"ann","id":1}`,
-		Changes:     map[string]json.RawMessage{"customer": json.RawMessage("null"), `"q`: json.RawMessage("[1, 2]")},
-		TableSchema: "public", TableName: "orders", CommitTimestamp: time.Date(2026, 11, 23, 13, 21, 39, 505010000, time.UTC), CommitLSN: 77124768,
-		CommitIdx: 2, IdempotencyKey: "Nz==", RecordPKs: []string{"1", `a"b`}, TransactionAnnotations: json.RawMessage(`{"by":"me"}`),
-		Enrichment: json.RawMessage("null"), DatabaseName: "shöp", SinkID: "i", SinkName: "orders-sink", SinkAnnotations: json.RawMessage(`{"a":1}`),
+		Changes: map[string]json.RawMessage{"customer": json.RawMessage("null"), `"q`: json.RawMessage("[1, 2]")},
+		ChangeMetadata: wire.ChangeMetadata{TableSchema: "public", TableName: "orders", CommitTimestamp: time.Date(2026, 11, 23, 13, 21, 39, 505010000, time.UTC), CommitLSN: 77124768,
+			CommitIdx: 2, IdempotencyKey: "Nz==", RecordPKs: []string{"1", `a"b`}, TransactionAnnotations: json.RawMessage(`{"by":"me"}`),
+			Enrichment: json.RawMessage("null"), DatabaseName: "shöp", SinkID: "i", SinkName: "orders-sink", SinkAnnotations: json.RawMessage(`{"a":1}`)},
 	}
 	got, err := decodeChange(aChange)
 	require.NoError(t, err)

@@ -27,7 +27,9 @@ type ChangeDecoder struct {
 	scan               jscan.Scanner
 	m                  Change
 	ackID, data        []byte
+	found              bool   // the message has metadata with a table
 	schema, table, pks []byte // as parts of a key
+	layout             layout // of the metadata of the message before; schema and table are those of it
 }
 
 // Decode reads one answer and calls Each for its messages. When it returns an error, Each may have been called for some of
@@ -38,16 +40,19 @@ func (d *ChangeDecoder) Decode(body []byte) error { return decodeList(&d.scan, b
 // Sequin writes them, which takes a fifth of the time, and then in any order.
 func (d *ChangeDecoder) element() error {
 	s := &d.scan
-	d.ackID, d.data, d.schema, d.table, d.pks = d.ackID[:0], nil, d.schema[:0], d.table[:0], d.pks[:0]
+	d.ackID, d.data, d.found = d.ackID[:0], nil, false
 	mark := s.Mark()
 	s.Object()
 	if s.Member(`"data":`) {
 		d.change()
 	}
+	if s.Member(`"ack_id":`) {
+		d.ackID = append(d.ackID[:0], s.StringOrNull()...)
+	}
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
 		switch string(key) {
 		case "ack_id":
-			d.ackID = append(d.ackID, s.StringOrNull()...)
+			d.ackID = append(d.ackID[:0], s.StringOrNull()...)
 		case "data":
 			d.change()
 		case "metadata":
@@ -62,8 +67,8 @@ func (d *ChangeDecoder) element() error {
 	if d.data == nil {
 		d.data = s.Since(mark)
 	}
-	if len(d.ackID) == 0 || len(d.table) == 0 {
-		return fmt.Errorf("a message of its list: %w", errors.Join(RequireField(len(d.ackID) > 0, "ack_id"), RequireField(len(d.table) > 0, "table_name")))
+	if len(d.ackID) == 0 || !d.found {
+		return fmt.Errorf("a message of its list: %w", errors.Join(RequireField(len(d.ackID) > 0, "ack_id"), RequireField(d.found, "table_name")))
 	}
 	d.deliver()
 	return nil
@@ -79,6 +84,11 @@ func (d *ChangeDecoder) change() {
 	mark := s.Mark()
 	s.Object()
 	d.skip(`"record":`)
+	if s.Member(`"metadata":`) {
+		d.metadata()
+	}
+	d.skip(`"action":`)
+	d.skip(`"changes":`)
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
 		if string(key) == "metadata" {
 			d.metadata()
@@ -89,49 +99,66 @@ func (d *ChangeDecoder) change() {
 	d.data = s.Since(mark)
 }
 
-// metadata reads what the key is made of.
+// metadata reads what the key is made of. Most messages have the layout of the one before.
 func (d *ChangeDecoder) metadata() {
 	s := &d.scan
 	if s.Kind() != jscan.Object {
 		s.Skip()
 		return
 	}
+	text := s.Rest()
+	if values, n, ok := d.layout.match(text); ok {
+		d.pks = d.pks[:0]
+		for value := range values[recordPKs].strings(text) {
+			d.pks = appendToken(append(d.pks, '.'), text[value.from:value.to])
+		}
+		s.Consume(n)
+	} else {
+		d.otherMetadata()
+	}
+	d.found = len(d.table) > 0
+}
+
+// otherMetadata reads metadata of another layout.
+func (d *ChangeDecoder) otherMetadata() {
+	s := &d.scan
+	d.schema, d.table, d.pks = d.schema[:0], d.table[:0], d.pks[:0]
+	base := s.Mark()
+	d.layout.begin()
 	s.Object()
-	d.skip(`"consumer":`)
-	if s.Member(`"table_name":`) {
-		d.table = appendToken(d.table[:0], s.StringOrNull())
-	}
-	d.skip(`"database":`, `"commit_idx":`, `"commit_lsn":`, `"commit_timestamp":`, `"idempotency_key":`)
-	if s.Member(`"table_schema":`) {
-		d.schema = appendToken(d.schema[:0], s.StringOrNull())
-	}
-	d.skip(`"transaction_annotations":`)
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
+		mark, what := s.Mark(), varyingOf(key)
 		switch {
 		case string(key) == "table_schema":
 			d.schema = appendToken(d.schema[:0], s.StringOrNull())
 		case string(key) == "table_name":
 			d.table = appendToken(d.table[:0], s.StringOrNull())
-		case string(key) == "record_pks" && s.Kind() == jscan.Array:
+		case what == recordPKs:
 			d.primaryKey()
 		default:
 			s.Skip()
 		}
+		d.layout.hole(s, what, base, mark)
+	}
+	if text := s.Since(base); d.layout.isComplete(text) {
+		d.layout.text = append(d.layout.text, text...)
 	}
 }
 
-// skip skips members that come next, in this order. Each is written with its quotes and the colon.
-func (d *ChangeDecoder) skip(members ...string) {
-	for _, m := range members {
-		if d.scan.Member(m) {
-			d.scan.Skip()
-		}
+// skip skips the next member if it is that one. It is written with its quotes and the colon.
+func (d *ChangeDecoder) skip(member string) {
+	if d.scan.Member(member) {
+		d.scan.Skip()
 	}
 }
 
 // primaryKey reads the array "record_pks".
 func (d *ChangeDecoder) primaryKey() {
 	s := &d.scan
+	if s.Kind() != jscan.Array {
+		s.Skip()
+		return
+	}
 	d.pks = d.pks[:0]
 	s.Array()
 	for s.Elem() {
