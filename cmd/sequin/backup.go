@@ -18,6 +18,7 @@ func newBackup(w world) *cobra.Command {
 running: it goes on, and the copy is what it had at a moment of the command. On
 the same volume the copy shares files that do not change any more, so that it
 is made at once. A copy on another volume survives the loss of this one.`,
+		Example: `  sequin backup ~/.local/share/sequin --to /backup/2026-01-31`,
 	}, "The copy is complete: to use it, start a server with --data %s")
 }
 

@@ -33,6 +33,8 @@ named:
               are received and acked; the latency is from the moment at which a
               message is due to be sent to its delivery
 
+P50, P95 and P99 are the latencies that 50, 95 and 99 percent did not exceed.
+
 The messages go through a stream of their own, which is removed at the end, also
 after ctrl-C. A stream that exists is left alone. The figures are those of the
 server, the network and this program together: run it on another machine than
@@ -68,6 +70,9 @@ func (b *bench) command() *cobra.Command {
 		Use:   "bench [publish] [consume] [end-to-end] [flags]",
 		Short: "Measure how many messages a second a server takes and delivers",
 		Long:  benchLong,
+		Example: `  sequin bench
+  sequin bench publish --messages 1000000 --size 1kB --publishers 4
+  sequin bench end-to-end --rate 5000 --for 1m`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			for _, arg := range args {
 				if !slices.Contains(load.Parts, load.Part(arg)) {

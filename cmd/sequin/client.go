@@ -25,7 +25,6 @@ type session struct {
 func online(w world, cmd *cobra.Command, act func(ctx context.Context, s *session, args []string) error) *cobra.Command {
 	var flags target.Flags
 	s := &session{world: w}
-	cmd.Flags().SortFlags = false
 	cmd.Flags().BoolVar(&s.json, "json", false, "print JSON, for programs")
 	flags.Register(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {

@@ -161,6 +161,11 @@ func TestMessages(t *testing.T) {
 		s.run("receive orders billing --wait 1ms")
 		s.run("peek orders billing")
 		s.run("receive orders nope")
+		require.Zero(t, s.exec("send", "orders", "later.1", "x"))
+		require.Zero(t, s.exec("receive", "orders", "billing"))
+		s.run("nack orders billing --delay 169h " + s.lastAckIDs()[0])
+		s.run("nack orders billing --delay 90s " + s.lastAckIDs()[0])
+		s.run("peek orders billing")
 		s.golden("messages")
 	})
 }
@@ -177,6 +182,7 @@ func TestTheCommandsWorkWithTheServerOfAugust2024(t *testing.T) {
 		id := s.lastAckIDs()[0]
 		s.run("receive orders billing --wait 5s --json")
 		require.Equal(t, 5*time.Second, time.Since(began))
+		s.run("nack orders billing --delay 1m " + id)
 		s.run("ack orders billing " + id)
 		s.run("peek orders billing")
 		s.run("messages orders")

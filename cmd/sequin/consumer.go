@@ -119,12 +119,18 @@ func (s *startFlag) Set(text string) error {
 func (s *startFlag) String() string { return string(*s) }
 func (s *startFlag) Type() string   { return "where" }
 
-// consumerFlags adds the flags for the options of a consumer. Options that are not set are left to the server.
-func consumerFlags(flags *pflag.FlagSet, opts *sequin.ConsumerOptions) {
-	flags.DurationVar(&opts.AckWait, "ack-wait", 0, "how long a delivered message may wait for its ack; the server's default is 30s")
-	flags.IntVar(&opts.MaxAckPending, "max-ack-pending", 0, "`number` of messages that may wait for their acks; the server's default is 10000")
-	flags.Var((*maxDeliver)(&opts.MaxDeliver), "max-deliver", "largest `number` of deliveries of a message, or unlimited, the server's default")
-	flags.IntVar(&opts.MaxWaiting, "max-waiting", 0, "`number` of receives that may wait at once; the server's default is 20")
+// consumerFlags adds the flags for the options of a consumer. Options that are not set are left to the server. unset says what
+// an option then is, by its flag.
+func consumerFlags(flags *pflag.FlagSet, opts *sequin.ConsumerOptions, unset map[string]string) {
+	flags.DurationVar(&opts.AckWait, "ack-wait", 0, "how long a delivered message may wait for its ack, before it is delivered again"+unset["ack-wait"])
+	flags.IntVar(&opts.MaxAckPending, "max-ack-pending", 0, "`number` of messages that may wait for their acks"+unset["max-ack-pending"])
+	flags.Var((*maxDeliver)(&opts.MaxDeliver), "max-deliver", "largest `number` of deliveries of a message, or unlimited"+unset["max-deliver"])
+	flags.IntVar(&opts.MaxWaiting, "max-waiting", 0, "`number` of receives that may wait at once"+unset["max-waiting"])
+}
+
+// serverDefaults are the options of a consumer that is added without them.
+var serverDefaults = map[string]string{
+	"ack-wait": "; default 30s", "max-ack-pending": "; default 10000", "max-deliver": "; default unlimited", "max-waiting": "; default 20",
 }
 
 func newConsumerAdd(w world) *cobra.Command {
@@ -134,11 +140,16 @@ func newConsumerAdd(w world) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add STREAM NAME [flags]",
 		Short: "Add a consumer to a stream",
-		Args:  arguments(2),
+		Long: `Add a consumer to a stream. It delivers the messages whose keys match --filter.
+Several programs may receive from one consumer: each message goes to one of them.
+Programs that are each to get every message need a consumer each.`,
+		Example: `  sequin consumer add orders billing
+  sequin consumer add orders europe --filter 'orders.eu.>' --ack-wait 5m --start end`,
+		Args: arguments(2),
 	}
 	cmd.Flags().StringVar(&filter, "filter", ">", "`pattern` of the keys to deliver: "+patternHelp)
 	cmd.Flags().Var((*startFlag)(&opts.StartFrom), "start", "`where` to start: beginning, end, a seq, or a time such as 2026-01-31T15:04:05Z; default beginning")
-	consumerFlags(cmd.Flags(), &opts)
+	consumerFlags(cmd.Flags(), &opts, serverDefaults)
 	cmd.Flags().BoolVar(&ensure, "ensure", false, "succeed also if the consumer exists with this filter and these options")
 	return online(w, cmd, func(ctx context.Context, s *session, args []string) error {
 		create := s.client.CreateConsumer
@@ -174,7 +185,7 @@ func newConsumerEdit(w world) *cobra.Command {
 		Short: "Change the options of a consumer; the others stay as they are",
 		Args:  arguments(2),
 	}
-	consumerFlags(cmd.Flags(), &opts)
+	consumerFlags(cmd.Flags(), &opts, nil)
 	for _, fixed := range fixedOptions {
 		cmd.Flags().String(fixed, "", "")
 		_ = cmd.Flags().MarkHidden(fixed) // it is there

@@ -25,6 +25,8 @@ func newContextAdd(w world) *cobra.Command {
 		Long: `Add a server under a name, or change it. The first one is used at once, others
 after "sequin context use". The token stays in its file: the contexts keep the
 path only.`,
+		Example: `  sequin context add production --url https://sequin.example.com --token-file ~/.sequin-token
+  sequin context use production`,
 		Args: arguments(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if c.URL == "" {

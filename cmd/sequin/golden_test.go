@@ -111,12 +111,17 @@ var uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-
 func (s *shell) golden(name string) {
 	s.t.Helper()
 	got := strings.ReplaceAll(s.transcript.String(), s.home, "HOME")
-	got = uuids.ReplaceAllString(got, "00000000-0000-0000-0000-000000000000")
+	compare(s.t, name, uuids.ReplaceAllString(got, "00000000-0000-0000-0000-000000000000"))
+}
+
+// compare compares a text with a golden file.
+func compare(t *testing.T, name, got string) {
+	t.Helper()
 	path := filepath.Join("testdata", name+".txt")
 	if *update {
-		require.NoError(s.t, os.WriteFile(path, []byte(got), 0o644))
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
 	}
 	want, err := os.ReadFile(path)
-	require.NoError(s.t, err)
-	require.Equal(s.t, string(want), got)
+	require.NoError(t, err)
+	require.Equal(t, string(want), got)
 }

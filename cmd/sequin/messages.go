@@ -16,7 +16,10 @@ func newMessages(w world) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "messages STREAM [flags]",
 		Short: "List the messages of a stream, without leasing them",
-		Args:  arguments(1),
+		Example: `  sequin messages orders --newest --limit 10
+  sequin messages orders --key-pattern 'orders.eu.>' --after 1000 --json
+  sequin messages orders --follow`,
+		Args: arguments(1),
 	}
 	listFlags(cmd, &opts, &newest)
 	cmd.Flags().BoolVar(&follow, "follow", false, "list the newest messages, or those after --after, and then further ones until ctrl-C")

@@ -42,6 +42,8 @@ func newReceive(w world) *cobra.Command {
 		Long: `Receive messages of a consumer. Each is leased for the consumer's ack wait: ack it
 within that time with "sequin ack" or --ack, or it is delivered again. --json
 prints one object a line, with the data as it is.`,
+		Example: `  sequin receive orders billing --ack
+  sequin receive orders billing --follow --ack --json`,
 		Args: arguments(2),
 	}
 	cmd.Flags().IntVarP(&r.n, "number", "n", 10, "receive at most this `number` of messages at once, up to 1000")

@@ -31,7 +31,10 @@ func newRedrive(w world) *cobra.Command {
 		Short: "Send dead letters back to the streams that they came from",
 		Long: `Receive the dead letters of a stream by a consumer of it, and send the messages in
 them to the streams that they came from, until there are no more. A dead letter
-that cannot be sent stays.`,
+that cannot be sent stays. A dead letter is a message that a handler of a program
+has given up; see DeadLetter in the package sequin.`,
+		Example: `  sequin consumer add orders_dead redrive
+  sequin redrive orders_dead redrive`,
 		Args: arguments(2),
 	}, func(ctx context.Context, s *session, args []string) error {
 		network, closeNetwork := s.network()

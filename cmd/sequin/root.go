@@ -17,31 +17,64 @@ func newRoot(w world) *cobra.Command {
 		Long: `Sequin runs a streams server that keeps its messages in a directory, and is a
 client of such servers.
 
+A stream keeps messages, each with a key. A consumer of a stream delivers them:
+who receives a message must ack it within the ack wait of the consumer, or it is
+delivered again.
+
 The commands of the client talk to the server of --url or $SEQUIN_URL, or of the
 context that "sequin context use" has chosen, or to ` + sequin.DefaultBaseURL + `.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 server not reachable.`,
+		Example: `  sequin serve
+  sequin stream add orders
+  sequin consumer add orders billing
+  sequin send orders orders.1 '{"qty":4}'
+  sequin receive orders billing --ack`,
 		SilenceErrors: true, // run prints the error
 		SilenceUsage:  true,
 		Args:          noCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newServe(w), newCheck(w), newRepair(w), newBackup(w), newRestore(w), newStream(w), newConsumer(w),
-		newSend(w), newReceive(w), newAck(w), newNack(w), newMessages(w), newPeek(w), newRedrive(w), newContext(w), newDoctor(w), newBench(w), newVersion(w))
-	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 100 "))
+	addGroup(root, "Servers and their data:", newServe(w), newBackup(w), newRestore(w), newCheck(w), newRepair(w))
+	addGroup(root, "Messages:", newSend(w), newReceive(w), newAck(w), newNack(w), newMessages(w), newPeek(w), newRedrive(w))
+	addGroup(root, "Streams and consumers:", newStream(w), newConsumer(w))
+	addGroup(root, "The connection to a server:", newContext(w), newDoctor(w), newBench(w))
+	root.AddCommand(newVersion(w))
+	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
 	root.SetHelpCommand(newHelp())
-	hideFlagsInUseLine(root)
+	format(root)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return cli.Usage("%w: see %q", err, cmd.CommandPath()+" --help")
 	})
 	return root
 }
 
-// hideFlagsInUseLine leaves it to the use line of each command to say which flags there are.
-func hideFlagsInUseLine(cmd *cobra.Command) {
+// The help lists commands in the order in which they are added.
+func init() { cobra.EnableCommandSorting = false }
+
+// addGroup adds commands below a title.
+func addGroup(root *cobra.Command, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, cmd := range commands {
+		cmd.GroupID = title
+	}
+	root.AddCommand(commands...)
+}
+
+// usageTemplate changes the template of cobra: lines are wrapped, and a command that only has others below it is shown with one
+// of them.
+func usageTemplate(of string) string {
+	of = strings.ReplaceAll(of, ".FlagUsages ", ".FlagUsagesWrapped 100 ")
+	return strings.Replace(of, "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1)
+}
+
+// format leaves it to the use line of each command to say which flags there are, and lists the flags in the order in which they
+// are added.
+func format(cmd *cobra.Command) {
+	cmd.Flags().SortFlags = false
 	for _, below := range cmd.Commands() {
 		below.DisableFlagsInUseLine = true
-		hideFlagsInUseLine(below)
+		format(below)
 	}
 }
 

@@ -29,6 +29,10 @@ func newSend(w world) *cobra.Command {
 		Use:   "send STREAM (KEY DATA | --file FILE)",
 		Short: "Send a message, or those of a file",
 		Long:  sendLong,
+		Example: `  sequin send orders orders.1 '{"qty":4}'
+  sequin send orders notes.1 - <note.txt
+  sequin send orders --file orders.ndjson
+  sequin send orders --file records.ndjson --key 'orders.{{.country}}.{{.id}}'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			want := 3
 			if cmd.Flags().Changed("file") {

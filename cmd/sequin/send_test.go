@@ -101,11 +101,11 @@ func TestAFeedThatIsRefusedAltogetherGivesUp(t *testing.T) {
 }
 
 // stopSend sends a file, presses ctrl-C so many times when a request meets the fault, and returns what the command prints.
-func (s *shell) stopSend(file string, fault sequintest.Fault, presses int) string {
+func (s *shell) stopSend(file string, fault sequintest.Fault, presses int, flags ...string) string {
 	s.t.Helper()
 	slow := s.srv.Fault(fault)
 	defer slow.Remove()
-	wait := s.start("send", "orders", "--file", file)
+	wait := s.start(append([]string{"send", "orders", "--file", file}, flags...)...)
 	require.NoError(s.t, slow.Wait(s.t.Context(), 1))
 	for range presses {
 		s.interrupt()
@@ -138,6 +138,34 @@ func TestABatchThatIsCutOffIsStoredOnce(t *testing.T) {
 		require.Zero(t, s.exec("send", "orders", "--file", file), s.errors)
 		require.Contains(t, s.errors, "going on after line 1000")
 		s.requireOnce(3000)
+	})
+}
+
+// A run with another --rate keeps the batches of the first one, since their keys would differ.
+func TestABatchThatIsCutOffIsStoredOnceAlsoWithAnotherRate(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		file := s.inputFile(100)
+		s.stopSend(file, sequintest.Fault{Op: sequintest.Send, DelayAfter: time.Hour, Skip: 1}, 2, "--rate", "50")
+		require.Len(t, s.stored(), 10)
+		require.Zero(t, s.exec("send", "orders", "--file", file), s.errors)
+		require.Contains(t, s.errors, "going on after line 5")
+		s.requireOnce(100)
+	})
+}
+
+// The same file may be sent to another place, or with other keys.
+func TestAnotherSendOfTheFileBeginsWithTheFirstLine(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		require.Zero(t, s.exec("stream", "add", "prices"))
+		file := s.inputFile(3000)
+		s.stopSend(file, sequintest.Fault{Op: sequintest.Send, Delay: time.Second, Skip: 1}, 1)
+		for _, other := range [][]string{{"prices"}, {"orders", "--key", "k.{{.data.n}}"}, {"orders", "--url", s.srv.URL + "/"}} {
+			require.Zero(t, s.exec(append([]string{"send", "--file", file}, other...)...))
+			require.Empty(t, s.errors, other)
+			require.Equal(t, "sent 3000 messages of 3000 lines\n", s.out)
+		}
+		require.Zero(t, s.exec("send", "orders", "--file", file))
+		require.Contains(t, s.errors, "going on after line 2000")
 	})
 }
 

@@ -97,12 +97,12 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.logFormat, "log-format", "text", "`format` of the log on the standard error: text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "lowest `level` that is logged: debug, info, warn or error; debug has a line for each request")
 	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 10*time.Second, "how long a stop may take; requests that still run then are cut off")
-	flags.IntVar(&f.limits.Connections, "max-connections", 10_000, "connections at once; requests on further ones are answered 503")
+	flags.IntVar(&f.limits.Connections, "max-connections", 10_000, "`number` of connections at once; requests on further ones are answered 503")
 	flags.Var(&f.requestBytes, "max-request-bytes", "`size` of a request's body; a larger one is answered 413")
 	flags.DurationVar(&f.limits.HeaderTime, "header-timeout", 10*time.Second, "how long the header of a request may take to arrive")
 	flags.DurationVar(&f.limits.IdleTime, "idle-timeout", 2*time.Minute, "how long a connection without a request is kept")
-	flags.IntVar(&f.limits.Waiting, "max-waiting", 1_000, "receives of one consumer that wait at once; a further one is answered 429")
-	flags.IntVar(&f.limits.Streams, "max-streams", 10_000, "streams; the request for a further one is answered 422")
+	flags.IntVar(&f.limits.Waiting, "max-waiting", 1_000, "`number` of receives of one consumer that wait at once; a further one is answered 429")
+	flags.IntVar(&f.limits.Streams, "max-streams", 10_000, "`number` of streams; the request for a further one is answered 422")
 	flags.Var(&f.flight, "max-bytes-in-flight", "`size` of all requests and answers in memory at once; beyond it requests are answered 429, but acks have an eighth beside")
 }
 

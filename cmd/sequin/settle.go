@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,8 +17,18 @@ func newAck(w world) *cobra.Command {
 }
 
 func newNack(w world) *cobra.Command {
-	return newSettle(w, "nack", "Nack messages: they are delivered again at once",
-		func(c *sequin.Client) settle { return c.NackMessages })
+	var delay time.Duration
+	cmd := newSettle(w, "nack", "Nack messages: they are delivered again at once, or after --delay",
+		func(c *sequin.Client) settle {
+			if delay == 0 {
+				return c.NackMessages
+			}
+			return func(ctx context.Context, stream, consumer string, ackIDs []string) error {
+				return c.NackMessagesAfter(ctx, stream, consumer, delay, ackIDs)
+			}
+		})
+	cmd.Flags().DurationVar(&delay, "delay", 0, "how long the messages are kept back, up to 168h; default not at all")
+	return cmd
 }
 
 // settle acks or nacks up to 1,000 messages.
@@ -27,9 +38,10 @@ func newSettle(w world, verb, short string, of func(*sequin.Client) settle) *cob
 	cmd := &cobra.Command{
 		Use:   verb + " STREAM CONSUMER ID...",
 		Short: short,
-		Long: short + `. ID is the ack id of a message that
-"sequin receive" printed. The server ignores ids that it does not know, such as
-those of leases that have ended.`,
+		Long: short + `.
+
+ID is the ack id of a message that "sequin receive" printed. The server ignores
+ids that it does not know, such as those of leases that have ended.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 3 {
 				return cli.Usage("an argument is missing: usage is %q", cmd.UseLine())

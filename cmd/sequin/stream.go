@@ -53,7 +53,13 @@ func newStreamAdd(w world) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME [flags]",
 		Short: "Add a stream",
-		Args:  arguments(1),
+		Long: `Add a stream. It keeps all messages that are sent to it, or with
+--one-message-per-key the latest one of each key, until they are dropped for
+--retain-up-to or --max-storage-gb. An ack removes nothing.`,
+		Example: `  sequin stream add orders
+  sequin stream add prices --one-message-per-key
+  sequin stream add log --retain-up-to 1000000`,
+		Args: arguments(1),
 	}
 	streamFlags(cmd.Flags(), &opts)
 	cmd.Flags().BoolVar(&ensure, "ensure", false, "succeed also if the stream exists with these options")

@@ -88,6 +88,9 @@ func newStreamPurge(w world) *cobra.Command {
 that are leased. The consumers, and the seqs of the other messages, stay as they
 are. With --before and --key-pattern only the messages to which both apply are
 removed.`,
+		Example: `  sequin stream purge orders --before 1000
+  sequin stream purge orders --key-pattern 'orders.eu.>'
+  sequin stream purge orders --all`,
 		Args: arguments(1),
 	}
 	cmd.Flags().Int64Var(&opts.BeforeSeq, "before", 0, "remove the messages before this `seq`")

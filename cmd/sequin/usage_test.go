@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
@@ -98,6 +99,28 @@ func TestHelpAndVersion(t *testing.T) {
 	var b build
 	require.NoError(t, json.Unmarshal([]byte(out), &b))
 	require.Equal(t, sequin.Version, b.Version)
+}
+
+// TestTheHelpOfEachCommand has the help of all of them in one file, so that a change of a text is seen.
+func TestTheHelpOfEachCommand(t *testing.T) {
+	var all strings.Builder
+	var add func(cmd *cobra.Command)
+	add = func(cmd *cobra.Command) {
+		path := strings.Fields(cmd.CommandPath())[1:]
+		code, out, errors := runNow(clitest.Environment("SEQUIN_TOKEN", "secret", "SEQUIN_POSTGRES", "postgres://u:secret@h/d"), append([]string{"help"}, path...)...)
+		require.Equal(t, cli.ExitOK, code)
+		require.Empty(t, errors)
+		require.NotContains(t, out, "secret")
+		for line := range strings.SplitSeq(out, "\n") {
+			require.LessOrEqual(t, len(line), 100, cmd.CommandPath())
+		}
+		all.WriteString("$ sequin help " + strings.Join(path, " ") + "\n" + out + "\n")
+		for _, below := range cmd.Commands() {
+			add(below)
+		}
+	}
+	add(newRoot(world{}))
+	compare(t, "help", all.String())
 }
 
 // TestEachFlagOfServeCanBeSetByItsVariable sets every flag to another value than its default.
