@@ -122,3 +122,16 @@ func ExampleAPIError() {
 	// 404 Not found: No `stream` found matching the provided ID or name
 	// true
 }
+
+// Ping before the work begins: a wrong URL or token shows at once.
+func ExampleClient_Ping() {
+	client, done := exampleClient()
+	defer done()
+	info, err := client.Ping(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(info.Kind, info.Streams, info.ClockOffset)
+	// Output: extended 0 0s
+}

@@ -3,7 +3,6 @@ package sequin
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -90,7 +89,7 @@ func (c *Client) explainMissingStreams(ctx context.Context, err error) error {
 	if !noRoute(err) {
 		return err
 	}
-	if asked := c.findSink(ctx, noAckID, neverRetry); asked == nil || errors.Is(asked, ErrNotFound) && !noRoute(asked) {
+	if c.servesSinks(ctx) {
 		return fmt.Errorf("sequin: this Sequin serves sinks, not streams: use SubscribeSink: %w", err)
 	}
 	return fmt.Errorf("sequin: this Sequin has no consumers of streams: Subscribe needs v0.3.0 to v0.3.7, or sequin serve: %w", err)

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,65 +48,36 @@ takes, and whether the clocks agree.`,
 	})
 }
 
-// diagnose lists the streams several times, and looks at the answers.
+// diagnose pings the server several times, and keeps the quickest answer.
 func diagnose(ctx context.Context, s *session) (*diagnosis, error) {
 	network, closeNetwork := s.network()
 	defer closeNetwork()
-	watch := &watched{next: network}
-	client, err := s.target.Client(watch)
+	client, err := s.target.Client(network)
 	if err != nil {
 		return nil, err
 	}
-	d := &diagnosis{URL: s.target.URL, URLFrom: s.target.From, TokenFrom: s.target.TokenFrom, Extensions: []string{}}
-	var best time.Duration
-	for i := range roundTrips {
-		streams, err := client.ListStreams(ctx)
+	var best *sequin.ServerInfo
+	for range roundTrips {
+		info, err := client.Ping(ctx)
 		if err != nil {
 			return nil, err
 		}
-		answer := watch.last()
-		if i == 0 || answer.took < best {
-			best = answer.took
+		if best == nil || info.RoundTrip < best.RoundTrip {
+			best = info
 		}
-		if list := answer.header.Get("Sequin-Extensions"); list != "" {
-			d.Extensions = strings.Split(strings.ReplaceAll(list, " ", ""), ",")
-		}
-		d.Streams, d.Kind = len(streams), kind(d.Extensions, streams)
-		d.ClockMS = clockOffset(answer)
 	}
-	d.RoundTripMS = float64(best.Microseconds()) / 1000
-	return d, nil
+	return &diagnosis{URL: s.target.URL, URLFrom: s.target.From, TokenFrom: s.target.TokenFrom, Kind: kinds[best.Kind],
+		Extensions: append([]string{}, best.Extensions...), Streams: best.Streams,
+		RoundTripMS: float64(best.RoundTrip.Microseconds()) / 1000, ClockMS: best.ClockOffset.Milliseconds()}, nil
 }
 
-// kind says which kind of server has announced these extensions and shows these streams.
-func kind(extensions []string, streams []sequin.Stream) string {
-	switch {
-	case len(extensions) > 0:
-		return "a server with extensions, such as sequin serve"
-	case len(streams) == 0:
-		return "a server without extensions; with a stream one could see whether it is that of August 2024"
-	case streams[0].OneMessagePerKey == nil:
-		return "the server of August 2024, or one that behaves like it"
-	}
-	return "a server with the documented API, without extensions"
-}
-
-// clockOffset returns how far the server's clock is ahead, in milliseconds, or 0 within the resolution of the Date header
-// and the time that the request took.
-func clockOffset(a answer) int64 {
-	date, err := http.ParseTime(a.header.Get("Date"))
-	if err != nil {
-		return 0
-	}
-	// The header has whole seconds, and the server wrote it while the request ran.
-	earliest, latest := date, date.Add(time.Second)
-	switch {
-	case earliest.After(a.at):
-		return earliest.Sub(a.at).Milliseconds()
-	case latest.Before(a.at.Add(-a.took)):
-		return latest.Sub(a.at.Add(-a.took)).Milliseconds()
-	}
-	return 0
+// kinds are the kinds of servers in words.
+var kinds = map[sequin.ServerKind]string{
+	sequin.ServerExtended:   "a server with extensions, such as sequin serve",
+	sequin.ServerDocumented: "a server with the documented API, without extensions",
+	sequin.Server2024:       "the server of August 2024, or one that behaves like it",
+	sequin.ServerStreams:    "a server without extensions; with a stream one could see whether it is that of August 2024",
+	sequin.ServerSinks:      "a server of sinks, without streams, such as Sequin v0.4.11 and later",
 }
 
 func (d *diagnosis) print(s *session) error {
@@ -133,38 +102,4 @@ func (d *diagnosis) print(s *session) error {
 		{"round trip", fmt.Sprintf("%.1f ms", d.RoundTripMS)},
 		{"clock", clock},
 	})
-}
-
-// answer is what watched has seen of a request.
-type answer struct {
-	header http.Header
-	at     time.Time // when the header came
-	took   time.Duration
-}
-
-// watched keeps the header of the latest answer.
-type watched struct {
-	next http.RoundTripper
-
-	mu     sync.Mutex // guards latest
-	latest answer
-}
-
-func (w *watched) RoundTrip(r *http.Request) (*http.Response, error) {
-	began := time.Now()
-	resp, err := w.next.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := time.Now()
-	w.latest = answer{header: resp.Header, at: now, took: now.Sub(began)}
-	return resp, nil
-}
-
-func (w *watched) last() answer {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.latest
 }
