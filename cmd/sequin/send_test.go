@@ -133,7 +133,9 @@ func TestASendGoesOnAfterCtrlC(t *testing.T) {
 func TestABatchThatIsCutOffIsStoredOnce(t *testing.T) {
 	inOrders(t, func(t *testing.T, s *shell) {
 		file := s.inputFile(3000)
+		began := time.Now()
 		s.stopSend(file, sequintest.Fault{Op: sequintest.Send, DelayAfter: time.Hour, Skip: 1}, 2)
+		require.Zero(t, time.Since(began), "the second signal does not wait for an answer")
 		require.Len(t, s.stored(), 2000)
 		require.Zero(t, s.exec("send", "orders", "--file", file), s.errors)
 		require.Contains(t, s.errors, "going on after line 1000")

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/sequintest"
+)
+
+// A process that is killed before it has saved a position leaves the id of its batches.
+func TestAPositionIsSavedBeforeTheFirstBatch(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		file := s.inputFile(100)
+		slow := s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Second})
+		wait := s.start("send", "orders", "--file", file)
+		require.NoError(t, slow.Wait(t.Context(), 1))
+		dir := filepath.Join(s.home, ".local", "state", "sequin", "sends")
+		saved, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Len(t, saved, 1)
+		code, _ := wait()
+		require.Zero(t, code)
+		saved, err = os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Empty(t, saved, "a file that is sent leaves nothing")
+	})
+}
+
+func TestAFileOfTheSameNameInAnotherDirectoryIsAnotherFile(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		s.inputFile(3000)
+		t.Chdir(s.home)
+		s.stopSend("in.ndjson", sequintest.Fault{Op: sequintest.Send, Delay: time.Second, Skip: 1}, 1)
+		other := t.TempDir()
+		require.NoError(t, os.CopyFS(other, os.DirFS(s.home)))
+		t.Chdir(other)
+		require.Zero(t, s.exec("send", "orders", "--file", "in.ndjson"))
+		require.Empty(t, s.errors)
+	})
+}
+
+func TestBatchesWithTheSameLinesAreAllStored(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		s.in = strings.Repeat(`{"key":"k","data":1}`+"\n", 3000)
+		require.Zero(t, s.exec("send", "orders", "--file", "-"))
+		require.Len(t, s.stored(), 3000)
+	})
+}
+
+// The lines behind the position may change before the next run. Their batch then is another one, although a batch at that place may
+// be stored already.
+func TestALineThatChangesBehindThePositionIsSent(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		file := s.inputFile(3000)
+		s.stopSend(file, sequintest.Fault{Op: sequintest.Send, DelayAfter: time.Hour, Skip: 1}, 2)
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), `{"n":1500}`, `"changed"`, 1)), 0o600))
+		require.Zero(t, s.exec("send", "orders", "--file", file))
+		require.Contains(t, s.errors, "going on after line 1000")
+		require.Contains(t, s.stored(), "changed")
+	})
+}
+
+func TestARunThatGoesOnAddsToTheRefusedLines(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		file, list := s.inputFile(3000), filepath.Join(s.home, "refused")
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		lines := strings.SplitAfter(string(text), "\n")
+		lines[3], lines[2500] = "{}\n", "[]\n"
+		require.NoError(t, os.WriteFile(file, []byte(strings.Join(lines, "")), 0o600))
+		s.stopSend(file, sequintest.Fault{Op: sequintest.Send, Delay: time.Second, Skip: 1}, 1, "--refused", list)
+		require.Equal(t, cli.ExitFailed, s.exec("send", "orders", "--file", file, "--refused", list))
+		refused := func() string {
+			text, err := os.ReadFile(list)
+			require.NoError(t, err)
+			return string(text)
+		}
+		require.Regexp(t, `(?s)^\{"line":4,.*\n\{"line":2501,.*\n$`, refused())
+		info, err := os.Stat(list)
+		require.NoError(t, err)
+		require.EqualValues(t, 0o600, info.Mode().Perm(), "the lines may be secret")
+		s.in = "{}\n"
+		require.Equal(t, cli.ExitFailed, s.exec("send", "orders", "--file", "-", "--refused", list))
+		require.Equal(t, 1, strings.Count(refused(), "\n"), "another run has a list of its own")
+	})
+}
+
+func TestManyRefusedLinesAreListedInPart(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		s.in = `{"key":"k","data":1}` + strings.Repeat("\n{}", 30)
+		require.Equal(t, cli.ExitFailed, s.exec("send", "orders", "--file", "-"))
+		require.Equal(t, 21, strings.Count(s.errors, "\n"), "20 lines, and the error")
+		require.Contains(t, s.errors, "30 lines could not be sent, of which the first 20 are listed above: list all with --refused")
+	})
+}
