@@ -151,6 +151,38 @@ func TestABenchThatIsInterruptedAtOnceLeavesNoStream(t *testing.T) {
 	})
 }
 
+func TestABenchEndsWhenTheServerStaysAway(t *testing.T) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
+		slow := s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Second})
+		wait := s.start("bench", "publish")
+		require.NoError(t, slow.Wait(t.Context(), 1))
+		began := time.Now()
+		s.srv.Down()
+		code, text := wait()
+		require.Equal(t, cli.ExitUnreachable, code, text)
+		require.Less(t, time.Since(began), 3*time.Minute)
+		require.Contains(t, text, "the stream is left")
+	})
+}
+
+func TestABenchSaysWhatMayBeLeft(t *testing.T) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
+		gone := s.srv.Fault(sequintest.Fault{Op: sequintest.DeleteStream, Status: 404, Body: `{"summary":"Not found"}`})
+		require.Zero(t, s.exec("bench", "publish", "--messages", "1", "--stream", "a"), "another program has removed the stream")
+		gone.Remove()
+		s.srv.Fault(sequintest.Fault{Op: sequintest.DeleteStream, Status: 500, Body: `{"summary":"not now"}`})
+		wait := s.start("bench", "end-to-end", "--for", "1h", "--stream", "b")
+		time.Sleep(time.Second / 2)
+		s.interrupt()
+		code, text := wait()
+		require.Equal(t, cli.ExitFailed, code)
+		require.Contains(t, text, "sequin: stopped by a signal; the stream is left: run \"sequin stream rm b --force\"")
+		s.srv.Fault(sequintest.Fault{Op: sequintest.CreateStream, CutAfter: true})
+		require.Equal(t, cli.ExitFailed, s.exec("bench", "--stream", "c"))
+		require.Contains(t, s.errors, `if the stream "c" is there, remove it`)
+	})
+}
+
 func TestABenchThatCannotGoOnSaysWhy(t *testing.T) {
 	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
 		refused := s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: `{"summary":"no room"}`})

@@ -224,6 +224,34 @@ func TestReceiveFollowsAndAcksUntilCtrlC(t *testing.T) {
 	})
 }
 
+// Ctrl-C comes after the messages are printed. Without their acks they would be printed again by the next receive.
+func TestWhatIsPrintedIsAckedAlsoAfterCtrlC(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		require.Zero(t, s.exec("send", "orders", "k", "x"))
+		slow := s.srv.Fault(sequintest.Fault{Op: sequintest.Ack, Delay: time.Second})
+		wait := s.start("receive", "orders", "billing", "--ack", "--follow")
+		require.NoError(t, slow.Wait(t.Context(), 1))
+		s.interrupt()
+		code, _ := wait()
+		require.Zero(t, code)
+		require.Zero(t, s.exec("peek", "orders", "billing"))
+		require.Equal(t, "no messages that are not acked\n", s.out)
+	})
+}
+
+// All pages that are there come at once: one a second would be too slow.
+func TestMessagesFollowsPagesWithoutAPause(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		for range 9 {
+			require.Zero(t, s.exec("send", "orders", "k", "x"))
+		}
+		wait := s.start("messages", "orders", "--follow", "--json", "--limit", "2", "--after", "1")
+		s.interrupt()
+		_, out := wait()
+		require.Equal(t, 8, strings.Count(out, `"seq":`))
+	})
+}
+
 func TestMessagesFollowsUntilCtrlC(t *testing.T) {
 	inOrders(t, func(t *testing.T, s *shell) {
 		require.Zero(t, s.exec("send", "orders", "k", "before"))

@@ -61,6 +61,8 @@ func TestSimpleTemplatesMakeTheKeysOfTheTemplatePackage(t *testing.T) {
 	m, err := parse([]byte(`{"vip":true,"id":7}`))
 	require.NoError(t, err)
 	require.Equal(t, "vip.00007", m.Key)
+	_, err = parse([]byte(`{"id":1} {}`))
+	require.ErrorContains(t, err, "not one JSON object a line")
 	_, err = parse([]byte("{\"id\":\"\xff\"}"))
 	require.ErrorIs(t, err, errNotUTF8)
 }

@@ -66,7 +66,7 @@ func bar(out io.Writer, unit string) (show func(State), end func()) {
 					total = -1 // a spinner
 				}
 				drawn = progressbar.NewOptions64(total, progressbar.OptionSetWriter(out), progressbar.OptionSetWidth(30),
-					progressbar.OptionSetElapsedTime(true), progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish(),
+					progressbar.OptionSetElapsedTime(true), progressbar.OptionSetPredictTime(true),
 					progressbar.OptionSetSpinnerChangeInterval(0)) // otherwise a goroutine draws a spinner, also after Clear
 			}
 			drawn.Describe(fmt.Sprintf("%d %s", s.Count, unit))

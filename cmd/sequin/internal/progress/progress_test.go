@@ -57,3 +57,23 @@ func TestATerminalHasABarThatGoesAway(t *testing.T) {
 	require.Contains(t, shown(t, true, 4, ofThousand), "█")
 	require.Contains(t, shown(t, true, 20, func(int64) float64 { return 1 }), "1010 messages  99%", "the bar stays until Stop")
 }
+
+// TestTheRateIsThatOfTheLatestSecond counts ten times as fast in the second second.
+func TestTheRateIsThatOfTheLatestSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		var count atomic.Int64
+		bar := Start(&text, false, "messages", func() State { return State{count.Load(), -1} })
+		count.Store(10)
+		time.Sleep(1500 * time.Millisecond)
+		count.Store(110)
+		time.Sleep(time.Second)
+		bar.Stop()
+		require.Equal(t, "10 messages, 10 a second, after 1s\n110 messages, 100 a second, after 2s\n", text.String())
+	})
+}
+
+func TestABarShowsTheTimeThatIsGoneAndThatIsLeft(t *testing.T) {
+	require.Regexp(t, `300 messages +29% \|█{8} {22}\| +\[2s:4s\]`, shown(t, true, 4, ofThousand))
+	require.NotContains(t, shown(t, true, 4, unknown), "%")
+}
