@@ -81,18 +81,20 @@ func TestABatchIsNotMuchLargerThanAMegabyte(t *testing.T) {
 	})
 }
 
+// The server has taken a batch, so that an error that passes would be waited for.
 func TestAnErrorThatDoesNotPassEndsTheFeedAtOnce(t *testing.T) {
-	began := time.Time{}
-	forbid := func(s *sends, _ string, _ []sequin.Message) error {
-		if s.count() == 1 {
+	var began time.Time
+	forbid := func(_ *sends, _ string, messages []sequin.Message) error {
+		if messages[0].Key == "k.0" {
 			began = time.Now()
 			return nil
 		}
+		time.Sleep(time.Second) // until the first batch is taken
 		return sequin.ErrUnauthorized
 	}
 	runFeed(t, lines(100, 1), 10, forbid, func(_ *sends, _ Position, err error) {
 		require.ErrorIs(t, err, sequin.ErrUnauthorized)
-		require.Zero(t, time.Since(began))
+		require.Equal(t, time.Second, time.Since(began))
 	})
 }
 
