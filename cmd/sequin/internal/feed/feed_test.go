@@ -121,6 +121,19 @@ func TestTheFirstBatchHoldsThePosition(t *testing.T) {
 	})
 }
 
+func TestTheKeyOfABatchDependsOnTheFileThePlaceAndTheBytes(t *testing.T) {
+	keys := map[string]bool{}
+	for _, id := range []string{"a", "b"} {
+		for _, offset := range []int64{0, 7} {
+			for _, raw := range []string{"x\n", "y\n"} {
+				keys[idempotencyKey(id, offset, []byte(raw))] = true
+				keys[idempotencyKey(id, offset, []byte(raw))] = true
+			}
+		}
+	}
+	require.Len(t, keys, 8)
+}
+
 // endless is a line without an end.
 type endless struct{}
 

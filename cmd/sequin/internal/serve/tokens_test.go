@@ -25,6 +25,9 @@ func TestEachTokenHasItsRights(t *testing.T) {
 	}
 	require.False(t, tokens.single())
 	require.Equal(t, "web (send), billing (read,consume)", tokens.names())
+	tokens, err = ReadTokens(clitest.File(t, "web send s3cret\n"), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	require.False(t, tokens.single(), "it has a name")
 	tokens, err = ReadTokens(clitest.File(t, "s3cret\n"), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	require.Equal(t, server.AllRights, tokens.Rights("s3cret"))
@@ -73,5 +76,35 @@ func TestATokenIsReplacedWithoutARestart(t *testing.T) {
 		write("web2 admin s3cret-new\n")
 		require.Equal(t, server.CanAdmin, tokens.Rights("s3cret-new"))
 		require.NotContains(t, log.String(), "s3cret")
+	})
+}
+
+// The file is looked at once a second, and read when its size or its time differs.
+func TestATokenFileIsReadWhenItHasChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		file, at := clitest.File(t, ""), time.Unix(1_000_000_000, 0)
+		write := func(text string, at time.Time) {
+			require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+			require.NoError(t, os.Chtimes(file, at, at))
+		}
+		write("s3cret-1\n", at)
+		tokens, err := ReadTokens(file, slog.New(slog.NewTextHandler(&log, nil)))
+		require.NoError(t, err)
+		for range 3 {
+			time.Sleep(tokensFor)
+			require.NotZero(t, tokens.Rights("s3cret-1"))
+		}
+		require.Empty(t, log.String(), "it has not changed")
+		write("s3cret-2\n", at.Add(time.Minute))
+		require.Zero(t, tokens.Rights("s3cret-2"), "it was looked at within the second")
+		time.Sleep(tokensFor)
+		require.NotZero(t, tokens.Rights("s3cret-2"), "its time has changed")
+		write("longer-s3cret\n", at.Add(time.Minute))
+		time.Sleep(tokensFor)
+		require.NotZero(t, tokens.Rights("longer-s3cret"), "its size has changed")
+		time.Sleep(tokensFor)
+		require.NotZero(t, tokens.Rights("longer-s3cret"))
+		require.Equal(t, 2, bytes.Count(log.Bytes(), []byte("was read again")))
 	})
 }
