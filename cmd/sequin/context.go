@@ -19,8 +19,9 @@ func newContext(w world) *cobra.Command {
 
 func newContextAdd(w world) *cobra.Command {
 	var c target.Context
+	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "add NAME --url URL [--token-file FILE]",
+		Use:   "add NAME --url URL [--token-file FILE] [--json]",
 		Short: "Add a server, or change it",
 		Long: `Add a server under a name, or change it. The first one is used at once, others
 after "sequin context use". The token stays in its file: the contexts keep the
@@ -41,7 +42,7 @@ path only.`,
 					return err
 				}
 			}
-			return changeContexts(w, func(all *target.Contexts) (string, error) {
+			return changeContexts(w, asJSON, "added", args[0], func(all *target.Contexts) (string, error) {
 				all.Contexts[args[0]] = c
 				if all.Current == "" {
 					all.Current = args[0]
@@ -52,31 +53,36 @@ path only.`,
 	}
 	cmd.Flags().StringVar(&c.URL, "url", "", "`URL` of the server")
 	cmd.Flags().StringVar(&c.TokenFile, "token-file", "", "`file` with the token of the server; default no token")
+	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
 func newContextUse(w world) *cobra.Command {
-	return completeContexts(w, &cobra.Command{
-		Use:   "use NAME",
+	var asJSON bool
+	cmd := completeContexts(w, &cobra.Command{
+		Use:   "use NAME [--json]",
 		Short: "Use a server unless --url or --context names another",
 		Args:  arguments(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return changeContexts(w, func(all *target.Contexts) (string, error) {
+			return changeContexts(w, asJSON, "using", args[0], func(all *target.Contexts) (string, error) {
 				c, err := all.Get(args[0])
 				all.Current = args[0]
 				return fmt.Sprintf("using context %q, %s", args[0], c.URL), err
 			})
 		},
 	})
+	jsonFlag(cmd, &asJSON)
+	return cmd
 }
 
 func newContextRemove(w world) *cobra.Command {
-	return completeContexts(w, &cobra.Command{
-		Use:   "rm NAME",
+	var asJSON bool
+	cmd := completeContexts(w, &cobra.Command{
+		Use:   "rm NAME [--json]",
 		Short: "Remove a server; its token file stays",
 		Args:  arguments(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return changeContexts(w, func(all *target.Contexts) (string, error) {
+			return changeContexts(w, asJSON, "removed", args[0], func(all *target.Contexts) (string, error) {
 				_, err := all.Get(args[0])
 				delete(all.Contexts, args[0])
 				if all.Current == args[0] {
@@ -86,10 +92,17 @@ func newContextRemove(w world) *cobra.Command {
 			})
 		},
 	})
+	jsonFlag(cmd, &asJSON)
+	return cmd
 }
 
-// changeContexts changes the contexts of the user, and prints what change says about it.
-func changeContexts(w world, change func(*target.Contexts) (done string, err error)) error {
+func jsonFlag(cmd *cobra.Command, asJSON *bool) {
+	cmd.Flags().BoolVar(asJSON, "json", false, "print one JSON object")
+}
+
+// changeContexts changes the contexts of the user, and prints what change says about it or, as JSON, the name with what has
+// happened to it.
+func changeContexts(w world, asJSON bool, happened, name string, change func(*target.Contexts) (done string, err error)) error {
 	all, err := target.Load(w.lookup)
 	if err != nil {
 		return err
@@ -100,6 +113,9 @@ func changeContexts(w world, change func(*target.Contexts) (done string, err err
 	}
 	if err := all.Save(); err != nil {
 		return err
+	}
+	if asJSON {
+		return cli.JSON(w.out, map[string]string{happened: name})
 	}
 	_, err = fmt.Fprintln(w.out, done)
 	return err
