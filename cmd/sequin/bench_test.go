@@ -87,6 +87,19 @@ func TestBenchPrintsATableAndItsProgress(t *testing.T) {
 	})
 }
 
+// Only the first request takes a second. Its lane has others after it.
+func TestTheSlowestRequestIsTheMaximum(t *testing.T) {
+	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
+		for _, line := range []string{"publish --messages 8000", "end-to-end --rate 1 --for 5s"} {
+			s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: 900 * time.Millisecond, Count: 1})
+			for _, r := range s.bench(line) {
+				require.Equal(t, 900.0, r.LatencyMS.Max, line)
+				require.Zero(t, r.LatencyMS.P50, line)
+			}
+		}
+	})
+}
+
 func TestBenchMeasuresOnlyThePartsThatAreNamed(t *testing.T) {
 	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
 		results := s.bench("consume --messages 2000")
