@@ -15,7 +15,7 @@ import (
 func virtual(schema string) Options {
 	return Options{
 		Schema: schema, MaxConns: 4, ListenURL: "-", now: func() int64 { return time.Now().UnixMicro() },
-		lookEvery: time.Minute, cleanEvery: -1, maxMet: 3,
+		lookEvery: time.Minute, cleanEvery: -1, moveEvery: -1, maxMet: 3,
 	}
 }
 

@@ -18,6 +18,15 @@
 //
 // The database's clock decides when leases and delays end.
 //
+// # Sending inside a transaction
+//
+// An application whose tables are in the same database sends inside its own transactions with Outbox. Its messages are sent
+// when the transaction commits, and never when it does not.
+//
+//	err = postgres.Outbox{}.SendTx(ctx, tx, "orders", []sequin.Message{{Key: "orders.17", Data: `{"state":"placed"}`}})
+//	err = tx.Commit(ctx)
+//	err = st.Flush(ctx, "orders") // or a replica sends them within 100 ms
+//
 // # What differs with several replicas
 //
 // A replica wakes its own waiting receives at once. The receives of other replicas are told by NOTIFY. When that is lost they

@@ -47,6 +47,7 @@ var cleaning = []string{
 	`delete from {s}.dropped where ctid in (select ctid from {s}.dropped where at < $3 limit $1) and $2::bigint is not null`,
 	`delete from {s}.chunks where ctid in (select c.ctid from {s}.deleted_streams d join {s}.chunks c on c.stream_id = d.id limit $1) and $2::bigint + $3::bigint is not null`,
 	`delete from {s}.latest where ctid in (select c.ctid from {s}.deleted_streams d join {s}.latest c on c.stream_id = d.id limit $1) and $2::bigint + $3::bigint is not null`,
+	`delete from {s}.staged where ctid in (select g.ctid from {s}.staged g where not exists (select from {s}.streams s where s.id = g.stream_id) limit $1) and $2::bigint + $3::bigint is not null`,
 	`delete from {s}.marks where ctid in (select c.ctid from {s}.deleted_streams d join {s}.marks c on c.stream_id = d.id limit $1) and $2::bigint + $3::bigint is not null`,
 	`delete from {s}.ops where ctid in (select c.ctid from {s}.deleted_consumers d join {s}.ops c on c.consumer_id = d.id limit $1) and $2::bigint + $3::bigint is not null`,
 	`delete from {s}.snapshots where ctid in (select c.ctid from {s}.deleted_consumers d join {s}.snapshots c on c.consumer_id = d.id limit $1) and $2::bigint + $3::bigint is not null`,

@@ -36,11 +36,13 @@ type Options struct {
 	now        func() int64             // microseconds; nil is the database's clock
 	lookEvery  time.Duration            // of a waiting receive; default 300 ms
 	cleanEvery time.Duration            // default 1 s; negative for never
+	moveEvery  time.Duration            // default 100 ms; negative for never
 	maxMet     int                      // default backlog.MaxMet
 	fault      func(point string) error // called when a transaction is stored; an error is that of a lost connection
 }
 
 const (
+	defaultSchema = "sequin"
 	// defaultConns serves the requests of one replica. A transaction takes about a millisecond of a connection.
 	defaultConns = 16
 	// lookEvery is how late a message is found when its notification is lost.
@@ -53,7 +55,7 @@ const (
 
 func (o Options) withDefaults() Options {
 	if o.Schema == "" {
-		o.Schema = "sequin"
+		o.Schema = defaultSchema
 	}
 	if o.RetryFor == 0 {
 		o.RetryFor = retryFor
@@ -66,6 +68,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.cleanEvery == 0 {
 		o.cleanEvery = cleanEvery
+	}
+	if o.moveEvery == 0 {
+		o.moveEvery = moveEvery
 	}
 	if o.maxMet == 0 {
 		o.maxMet = maxMet
@@ -127,6 +132,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	st.wake = newWaker(st)
 	st.wake.start(url)
 	st.startJanitor()
+	st.startMover()
 	return st, nil
 }
 

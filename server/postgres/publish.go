@@ -29,6 +29,7 @@ type sending struct {
 	parents  []uuid.UUID
 	messages []store.Message
 	bytes    int64
+	staged   bool // the messages are what transactions have left: see takeStaged
 
 	done      chan struct{} // closed when the result is there
 	published int
@@ -227,6 +228,14 @@ func (t *publishing) attempt() error {
 	}
 	if _, tookPlace := t.sent[t.mark]; tookPlace {
 		return s.flush()
+	}
+	if x := t.group[0]; x.staged { // it is alone
+		if err := t.takeStaged(x); err != nil {
+			return err
+		}
+		if len(x.messages) == 0 {
+			return s.flush() // another replica may have sent them a moment ago
+		}
 	}
 	var todo []*sending
 	for _, x := range t.group {

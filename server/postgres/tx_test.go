@@ -1,0 +1,166 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver for database/sql
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+func message(key, data string) sequin.Message { return sequin.Message{Key: key, Data: data} }
+
+// connect returns a connection of an application.
+func connect(t testing.TB) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), databaseURL)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// received acks what a consumer gets, and returns it.
+func received(t testing.TB, c store.Consumer) (all []string) {
+	t.Helper()
+	got, err := c.Receive(t.Context(), 5000, nil)
+	require.NoError(t, err)
+	var ids []store.ID
+	for _, d := range got {
+		all = append(all, d.Message.Key+"="+d.Message.Data)
+		ids = append(ids, d.ID)
+	}
+	if len(ids) > 0 {
+		require.NoError(t, c.Settle(t.Context(), ids, store.Ack))
+	}
+	return all
+}
+
+// TestAnEventIsSentWhenItsOrderIsCommitted holds what SendTx is for: the order and its event are stored together or not at all.
+func TestAnEventIsSentWhenItsOrderIsCommitted(t *testing.T) {
+	st := openWith(t, Options{moveEvery: -1})
+	_, worker := newConsumer(t, st, store.StreamOptions{})
+	conn, ctx, out := connect(t), t.Context(), Outbox{Schema: st.options.Schema}
+	_, err := conn.Exec(ctx, "create temporary table orders (id int)")
+	require.NoError(t, err)
+	order := func(id int) pgx.Tx {
+		tx, err := conn.Begin(ctx)
+		require.NoError(t, err)
+		_, err = tx.Exec(ctx, "insert into orders values ($1)", id)
+		require.NoError(t, err)
+		require.NoError(t, out.SendTx(ctx, tx, "s", []sequin.Message{message(fmt.Sprint("orders.", id), "placed"), message(fmt.Sprint("mails.", id), "")}))
+		require.NoError(t, st.Flush(ctx, "s"))
+		require.Empty(t, received(t, worker), "the transaction is open")
+		return tx
+	}
+	require.NoError(t, order(1).Rollback(ctx))
+	require.NoError(t, st.Flush(ctx, "s"))
+	require.Empty(t, received(t, worker), "the order was rolled back")
+	require.NoError(t, order(2).Commit(ctx))
+	require.Empty(t, received(t, worker), "nothing has moved it")
+	require.NoError(t, st.Flush(ctx, "s"))
+	require.Equal(t, []string{"orders.2=placed", "mails.2="}, received(t, worker))
+	require.NoError(t, st.Flush(ctx, "s"))
+	require.Empty(t, received(t, worker), "it is sent once")
+}
+
+// TestDatabaseSQLSendsInATransaction holds SendSQLTx, and many messages in one call: they are several rows that keep their order.
+func TestDatabaseSQLSendsInATransaction(t *testing.T) {
+	st := openWith(t, Options{moveEvery: -1})
+	_, worker := newConsumer(t, st, store.StreamOptions{})
+	require.NoError(t, must(worker.Update(t.Context(), store.ConsumerLimits{AckWait: time.Minute, MaxAckPending: 10000, MaxWaiting: 5})))
+	db, err := sql.Open("pgx", databaseURL)
+	require.NoError(t, err)
+	defer db.Close()
+	tx, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	var messages []sequin.Message
+	var want []string
+	for i := range 2*chunkMessages + 1 {
+		messages = append(messages, message(fmt.Sprint("k", i), "d"))
+		want = append(want, fmt.Sprintf("k%d=d", i))
+	}
+	require.NoError(t, Outbox{Schema: st.options.Schema}.SendSQLTx(t.Context(), tx, "s", messages))
+	require.NoError(t, tx.Commit())
+	require.NoError(t, st.Flush(t.Context(), "s"))
+	require.Equal(t, want, received(t, worker))
+}
+
+func must[T any](_ T, err error) error { return err }
+
+// TestTheNewestVersionIsSent holds SendTx to a stream with one message for each key.
+func TestTheNewestVersionIsSent(t *testing.T) {
+	st := openWith(t, Options{moveEvery: -1})
+	_, worker := newConsumer(t, st, store.StreamOptions{OneMessagePerKey: true})
+	conn, out := connect(t), Outbox{Schema: st.options.Schema}
+	for _, data := range []string{"1", "2", "3"} {
+		require.NoError(t, pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+			return out.SendTx(t.Context(), tx, "s", []sequin.Message{message("k", "old"), message("k", data)})
+		}))
+	}
+	require.NoError(t, st.Flush(t.Context(), "s"))
+	require.Equal(t, []string{"k=3"}, received(t, worker))
+}
+
+// TestAReplicaSendsWhatATransactionLeft holds that a replica looks by itself.
+func TestAReplicaSendsWhatATransactionLeft(t *testing.T) {
+	st := openWith(t, Options{moveEvery: time.Millisecond})
+	_, worker := newConsumer(t, st, store.StreamOptions{})
+	place, err := worker.Queue(t.Context())
+	require.NoError(t, err)
+	defer place.Leave()
+	require.NoError(t, pgx.BeginFunc(t.Context(), connect(t), func(tx pgx.Tx) error {
+		return Outbox{Schema: st.options.Schema}.SendTx(t.Context(), tx, "s", []sequin.Message{message("k", "d")})
+	}))
+	<-place.Ready()
+	require.Equal(t, []string{"k=d"}, received(t, worker))
+}
+
+// TestTheOutboxOfADeletedStreamIsEmptied holds that what nobody can get is deleted.
+func TestTheOutboxOfADeletedStreamIsEmptied(t *testing.T) {
+	st := openWith(t, Options{moveEvery: -1, cleanEvery: -1})
+	s, _ := newConsumer(t, st, store.StreamOptions{})
+	conn := connect(t)
+	require.NoError(t, pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+		return Outbox{Schema: st.options.Schema}.SendTx(t.Context(), tx, "s", []sequin.Message{message("k", "d")})
+	}))
+	require.NoError(t, st.clean())
+	left := func() (n int) {
+		require.NoError(t, conn.QueryRow(t.Context(), st.q("select count(*) from {s}.staged")).Scan(&n))
+		return n
+	}
+	require.Equal(t, 1, left(), "the stream is there")
+	require.NoError(t, s.Delete(t.Context()))
+	require.NoError(t, st.clean())
+	require.Zero(t, left())
+	require.ErrorIs(t, st.Flush(t.Context(), "s"), ErrNoStream)
+}
+
+// TestSendTxRefusesWhatNoServerWouldTake holds its errors.
+func TestSendTxRefusesWhatNoServerWouldTake(t *testing.T) {
+	st := openWith(t, Options{moveEvery: -1})
+	newConsumer(t, st, store.StreamOptions{})
+	tx, err := connect(t).Begin(t.Context())
+	require.NoError(t, err)
+	out := Outbox{Schema: st.options.Schema}
+	for _, m := range []sequin.Message{
+		message("", "d"), message("a..b", "d"), message("a.", "d"), message("a b", "d"), message("a.*", "d"), message("ä", "d"),
+		message(strings.Repeat("k", 256), "d"), message(strings.Repeat("k.", 16)+"k", "d"), message("k", "\xff"),
+	} {
+		require.ErrorContains(t, out.SendTx(t.Context(), tx, "s", []sequin.Message{message("fine", ""), m}), "message 2 of 2", "%q", m.Key)
+	}
+	require.NoError(t, out.SendTx(t.Context(), tx, "s", nil))
+	err = out.SendTx(t.Context(), tx, "other", []sequin.Message{message("k", "d")})
+	require.ErrorIs(t, err, ErrNoStream)
+	require.ErrorContains(t, err, `there is no stream "other"`)
+	_, err = tx.Exec(t.Context(), "select 1/0")
+	require.Error(t, err)
+	require.ErrorContains(t, out.SendTx(t.Context(), tx, "s", []sequin.Message{message("k", "d")}), `cannot leave messages for stream "s"`)
+}
