@@ -15,6 +15,7 @@ func asOther(cmd *exec.Cmd) {
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
+	endWithTest(cmd)
 }
 
 func giveAway(dir string) error {
