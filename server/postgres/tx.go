@@ -31,6 +31,9 @@ type Outbox struct {
 // The messages of one transaction keep their order. Between transactions the order holds where one saw the commit of the
 // other: to keep the versions of a key in order, call SendTx after the transaction has locked the row that they are about.
 //
+// A stream that is full refuses nothing here: the messages wait in the outbox until there is room, the later ones of the stream
+// behind them, and the replicas log it. Messages of one call that take more bytes than the stream may hold wait for ever.
+//
 // An invalid message and a stream that does not exist are errors. After an error roll the transaction back.
 func (o Outbox) SendTx(ctx context.Context, tx pgx.Tx, stream string, messages []sequin.Message) error {
 	return o.send(stream, messages, func(text string, args ...any) (int64, error) {

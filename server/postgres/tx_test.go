@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -163,4 +164,42 @@ func TestSendTxRefusesWhatNoServerWouldTake(t *testing.T) {
 	_, err = tx.Exec(t.Context(), "select 1/0")
 	require.Error(t, err)
 	require.ErrorContains(t, out.SendTx(t.Context(), tx, "s", []sequin.Message{message("k", "d")}), `cannot leave messages for stream "s"`)
+}
+
+// TestWhatAFullStreamRefusesStaysInTheOutbox holds that a stream that is full loses nothing: the rows stay until there is room.
+func TestWhatAFullStreamRefusesStaysInTheOutbox(t *testing.T) {
+	st := openWith(t, Options{moveEvery: -1})
+	s, worker := newConsumer(t, st, store.StreamOptions{MaxBytes: 10, RetainAtLeast: 10})
+	conn := connect(t)
+	for _, data := range []string{"12345678", "9"} {
+		require.NoError(t, pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+			return Outbox{Schema: st.options.Schema}.SendTx(t.Context(), tx, "s", []sequin.Message{message("k", data)})
+		}))
+	}
+	require.ErrorIs(t, st.Flush(t.Context(), "s"), store.ErrFull)
+	require.Equal(t, []string{"k=12345678"}, received(t, worker))
+	left := 0
+	require.NoError(t, conn.QueryRow(t.Context(), st.q("select count(*) from {s}.staged")).Scan(&left))
+	require.Equal(t, 1, left)
+	_, err := s.Send(t.Context(), store.Once{}, []store.Message{{Key: "k"}})
+	require.NoError(t, err, "it fits, and the outbox keeps nobody back")
+}
+
+// TestALostAnswerOfTheMoveSendsNothingTwice loses the connection after the messages are sent and before the replica knows.
+func TestALostAnswerOfTheMoveSendsNothingTwice(t *testing.T) {
+	lost := 1
+	st := openWith(t, Options{moveEvery: -1, fault: func(point string) error {
+		if point != "published" || lost == 0 {
+			return nil
+		}
+		lost--
+		return io.ErrUnexpectedEOF
+	}})
+	_, worker := newConsumer(t, st, store.StreamOptions{})
+	require.NoError(t, pgx.BeginFunc(t.Context(), connect(t), func(tx pgx.Tx) error {
+		return Outbox{Schema: st.options.Schema}.SendTx(t.Context(), tx, "s", []sequin.Message{message("k", "d")})
+	}))
+	require.NoError(t, st.Flush(t.Context(), "s"))
+	require.Zero(t, lost)
+	require.Equal(t, []string{"k=d"}, received(t, worker))
 }
