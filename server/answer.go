@@ -115,9 +115,16 @@ func (c *call) writeBody(body []byte) error {
 		// A ResponseWriter without deadlines is ignored, as in setBodyDeadline.
 		_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(answerTimeout))
 	}
+	defer c.waited(time.Now())
 	n, err := c.w.Write(body)
 	c.answered.BytesOut += int64(n)
 	return err
+}
+
+// flush sends what has been written. It waits for a slow client.
+func (c *call) flush() error {
+	defer c.waited(time.Now())
+	return http.NewResponseController(c.w).Flush()
 }
 
 // sendPart sends a part of an answer of 200 whose length is not known yet.
@@ -131,7 +138,7 @@ func (c *call) sendPart(part []byte) error {
 	if err := c.writeBody(part); err != nil {
 		return err
 	}
-	if err := http.NewResponseController(c.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := c.flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
 	return nil

@@ -122,6 +122,7 @@ func (c *call) readBody(limit int) (*[]byte, error) {
 	if !c.hasBody() {
 		return buf, nil
 	}
+	defer c.waited(time.Now())
 	if c.r.ContentLength > int64(limit) && !c.srv.dialect.plug {
 		return buf, c.tooLarge(limit)
 	}

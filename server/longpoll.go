@@ -67,17 +67,7 @@ func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst 
 	over := time.NewTimer(wait - time.Since(c.arrived))
 	defer over.Stop()
 	for {
-		select {
-		case <-place.Ready():
-		case <-over.C:
-			return dst, nil
-		case <-c.shutdown:
-			return dst, nil
-		case <-c.srv.closed:
-			return dst, nil
-		case <-c.srv.drain.start:
-			return dst, nil
-		case <-c.r.Context().Done():
+		if !c.awaitReady(place, over.C) {
 			return dst, nil
 		}
 		if err := c.checkRoom(); err != nil {
@@ -91,6 +81,21 @@ func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst 
 			return dst, err
 		}
 	}
+}
+
+// awaitReady waits until it is the turn of the place. It returns false when the wait has to end without messages.
+func (c *call) awaitReady(place store.Place, over <-chan time.Time) bool {
+	defer c.waited(time.Now())
+	select {
+	case <-place.Ready():
+		return true
+	case <-over:
+	case <-c.shutdown:
+	case <-c.srv.closed:
+	case <-c.srv.drain.start:
+	case <-c.r.Context().Done():
+	}
+	return false
 }
 
 func (c *call) tooManyWaiting(err error, consumer store.Consumer) error {

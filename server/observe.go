@@ -12,8 +12,11 @@ type RequestInfo struct {
 	Route    string
 	Status   int
 	Duration time.Duration // from the header of the request to the last byte of the answer, waiting included
-	BytesIn  int64         // of the body
-	BytesOut int64         // of the body of the answer
+	// Waited is the part of Duration in which the server waited: for messages, for the body, and for the client to take the
+	// answer. The rest is the server's own work.
+	Waited   time.Duration
+	BytesIn  int64 // of the body
+	BytesOut int64 // of the body of the answer
 }
 
 // Load is what a Server has to do at a moment.
@@ -34,6 +37,9 @@ func (s *Server) Load() Load {
 
 // otherRoute is the Route of a request of no route.
 const otherRoute = "other"
+
+// waited counts the time since then as waiting.
+func (c *call) waited(since time.Time) { c.answered.Waited += time.Since(since) }
 
 // observe reports the request after its answer.
 func (c *call) observe() {

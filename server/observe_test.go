@@ -1,8 +1,12 @@
 package server_test
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -24,7 +28,7 @@ func TestEveryRequestIsReported(t *testing.T) {
 			{"HEAD", "/api/streams/s", "", server.RequestInfo{Route: "GET api/streams/*", Status: 200}},
 			{"POST", "/api/streams/s/messages", `{`, server.RequestInfo{Route: "POST api/streams/*/messages", Status: 400}},
 			{"POST", "/api/streams/s/consumers/c/receive", `{"wait_for":"1s"}`,
-				server.RequestInfo{Route: "POST api/streams/*/consumers/*/receive", Status: 200, Duration: time.Second}},
+				server.RequestInfo{Route: "POST api/streams/*/consumers/*/receive", Status: 200, Duration: time.Second, Waited: time.Second}},
 			{"GET", "/api/streams/s/anything", "", server.RequestInfo{Route: "other", Status: 404}},
 			{"GET", "/healthz", "", server.RequestInfo{Route: "GET healthz", Status: 200}},
 		} {
@@ -56,4 +60,34 @@ func TestMetricsAnswersBehindTheToken(t *testing.T) {
 	status, _ := local.ask("GET", "example.com", "/metrics")
 	require.Equal(t, http.StatusForbidden, status)
 	require.Equal(t, http.StatusNotFound, newAPI(t, server.Config{}).call("GET", "/metrics", "").status)
+}
+
+// slowBody arrives a second after the request.
+type slowBody struct{ io.Reader }
+
+func (b slowBody) Read(p []byte) (int, error) {
+	time.Sleep(time.Second)
+	return b.Reader.Read(p)
+}
+
+// slowClient takes two seconds for the body of an answer.
+type slowClient struct{ *httptest.ResponseRecorder }
+
+func (c slowClient) Write(p []byte) (int, error) {
+	time.Sleep(2 * time.Second)
+	return c.ResponseRecorder.Write(p)
+}
+
+func TestWaitingForASlowClientIsNotTheServersWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen server.RequestInfo
+		srv := server.New(server.Config{OnRequest: func(i server.RequestInfo) { seen = i }})
+		defer srv.Close()
+		r := httptest.NewRequest("POST", "/api/streams", slowBody{iotest.DataErrReader(strings.NewReader(`{"name":"s"}`))})
+		r.Header.Set("Content-Type", "application/json")
+		srv.ServeHTTP(slowClient{httptest.NewRecorder()}, r)
+		require.Equal(t, 200, seen.Status)
+		require.Equal(t, 3*time.Second, seen.Duration)
+		require.Equal(t, seen.Duration, seen.Waited)
+	})
 }

@@ -123,7 +123,7 @@ func (c *call) deliver(consumer store.Consumer, got []store.Delivery, bare bool)
 	}
 	if err == nil {
 		// Without a flush the last bytes are sent after the handler returns, and their failure is not reported.
-		err = http.NewResponseController(c.w).Flush()
+		err = c.flush()
 	}
 	if err != nil && !errors.Is(err, http.ErrNotSupported) && d.returnUnsent {
 		c.returnAll(consumer, got)

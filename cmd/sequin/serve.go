@@ -58,7 +58,8 @@ and those of a certificate within a minute.
 
 GET /healthz and /readyz tell whether the server is up and ready. GET /metrics
 has its metrics for Prometheus; unless the server listens on loopback, it needs
-the token.`
+the token. A request that takes the server more than a second of its own work, waits
+for messages and for the client left out, gets a warning in the log.`
 
 func newServe(w world) *cobra.Command {
 	f := &serveFlags{requestBytes: 8_000_000, flight: 256 << 20}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -78,8 +79,21 @@ func (m *metrics) observe(i server.RequestInfo) {
 	m.duration.WithLabelValues(i.Route).Observe(i.Duration.Seconds())
 	m.bytesIn.WithLabelValues(i.Route).Add(float64(i.BytesIn))
 	m.bytesOut.WithLabelValues(i.Route).Add(float64(i.BytesOut))
-	if m.log.Enabled(context.Background(), slog.LevelDebug) {
-		m.log.Debug("request", "route", i.Route, "status", i.Status, "duration", i.Duration, "bytes_in", i.BytesIn, "bytes_out", i.BytesOut)
+	m.logRequest(i)
+}
+
+// slow is how much of its own work makes the server warn of a request, which takes milliseconds otherwise.
+const slow = time.Second
+
+// logRequest writes the line of a request: a warning if the server itself was slow, else a line for debugging.
+func (m *metrics) logRequest(i server.RequestInfo) {
+	level, text, own := slog.LevelDebug, "request", i.Duration-i.Waited
+	if own > slow {
+		level, text = slog.LevelWarn, "slow request: look at the load of the machine and of the store"
+	}
+	if m.log.Enabled(context.Background(), level) {
+		m.log.Log(context.Background(), level, text, "route", i.Route, "status", i.Status, "duration", i.Duration, "own_work", own,
+			"bytes_in", i.BytesIn, "bytes_out", i.BytesOut)
 	}
 }
 
