@@ -70,13 +70,16 @@ func (b slowBody) Read(p []byte) (int, error) {
 	return b.Reader.Read(p)
 }
 
-// slowClient takes two seconds for the body of an answer.
+// slowClient takes two seconds for a write of the body of an answer.
 type slowClient struct{ *httptest.ResponseRecorder }
 
 func (c slowClient) Write(p []byte) (int, error) {
 	time.Sleep(2 * time.Second)
 	return c.ResponseRecorder.Write(p)
 }
+
+// Flush takes three seconds.
+func (c slowClient) Flush() { time.Sleep(3 * time.Second) }
 
 func TestWaitingForASlowClientIsNotTheServersWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -88,6 +91,13 @@ func TestWaitingForASlowClientIsNotTheServersWork(t *testing.T) {
 		srv.ServeHTTP(slowClient{httptest.NewRecorder()}, r)
 		require.Equal(t, 200, seen.Status)
 		require.Equal(t, 3*time.Second, seen.Duration)
+		require.Equal(t, seen.Duration, seen.Waited)
+
+		srv.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/api/streams/s/consumers?name=c&filter_key_pattern=>", nil))
+		require.Equal(t, 200, seen.Status)
+		srv.ServeHTTP(slowClient{httptest.NewRecorder()}, httptest.NewRequest("POST", "/api/streams/s/consumers/c/receive", nil))
+		require.Equal(t, 200, seen.Status)
+		require.Equal(t, 5*time.Second, seen.Duration) // the answer of a receive is flushed
 		require.Equal(t, seen.Duration, seen.Waited)
 	})
 }
