@@ -39,15 +39,31 @@ type OutstandingState struct {
 	Until            time.Time // end of the lease
 }
 
-// Streams returns the names of all streams, newest first. It leaves out what a store that has failed cannot tell.
-func (s *Server) Streams() []string {
+// StreamSize is what a stream holds.
+type StreamSize struct {
+	Name     string
+	Messages int
+	Bytes    int64 // of keys and data
+}
+
+// StreamSizes returns what each stream holds, newest first. It leaves out what a store that has failed cannot tell.
+func (s *Server) StreamSizes() []StreamSize {
 	ctx := context.Background()
-	names := []string{}
+	var sizes []StreamSize
 	streams, _ := s.store.Streams(ctx)
 	for _, stream := range streams {
 		if info, err := stream.Info(ctx); err == nil {
-			names = append(names, info.Name)
+			sizes = append(sizes, StreamSize{Name: info.Name, Messages: info.Messages, Bytes: info.Bytes})
 		}
+	}
+	return sizes
+}
+
+// Streams returns the names of all streams, newest first. It leaves out what a store that has failed cannot tell.
+func (s *Server) Streams() []string {
+	names := []string{}
+	for _, size := range s.StreamSizes() {
+		names = append(names, size.Name)
 	}
 	return names
 }

@@ -69,8 +69,7 @@ func (m *metrics) watch(api *server.Server) {
 	} {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, func() float64 { return g.value(api.Load()) }))
 	}
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sequin_streams", Help: "Streams."},
-		func() float64 { return float64(len(api.Streams())) }))
+	m.registry.MustRegister(streamMetrics{api})
 }
 
 // observe counts a request.
