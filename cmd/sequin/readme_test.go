@@ -57,7 +57,7 @@ func serverInREADME(t *testing.T) string {
 	home := t.TempDir()
 	p := start(t, clitest.Environment("HOME", home))
 	usage := strings.ReplaceAll(p.usage, strings.TrimPrefix(p.url, "http://"), "127.0.0.1:7376")
-	return "$ sequin serve\n" + strings.TrimSuffix(strings.ReplaceAll(usage, home, "/home/ann"), "\n")
+	return "$ sequin serve\n" + strings.TrimSuffix(strings.ReplaceAll(usage, home, "~"), "\n")
 }
 
 // replay runs the commands of a block in virtual time, and returns the block with what they print.
