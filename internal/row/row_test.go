@@ -71,11 +71,14 @@ type (
 		Upper    upper
 		PUpper   *upper
 		Straße   string
-		Dashed   string `json:"-,"`
-		Left     string `json:"-"`
-		Odd      string `json:"a\"b"`
-		Dotted   string `json:"a.b/c"`
-		secret   string
+		//lint:ignore SA5008 encoding/json takes the name "-"
+		Dashed string `json:"-,"`
+		Left   string `json:"-"`
+		//lint:ignore SA5008 encoding/json ignores such a name
+		Odd    string `json:"a\"b"`
+		Dotted string `json:"a.b/c"`
+		//lint:ignore U1000 it must not be decoded
+		secret string
 		audit
 		Tags
 	}
@@ -91,8 +94,9 @@ func (u *upper) UnmarshalJSON(text []byte) error {
 
 // Types that encoding/json has to decode.
 type (
-	itself   struct{ time.Time }
-	twice    struct{ A, B point }
+	itself struct{ time.Time }
+	twice  struct{ A, B point }
+	//lint:ignore ST1003 the names differ in case only
 	collides struct{ ID, Id int }
 	hides    struct {
 		audit
