@@ -182,10 +182,11 @@ func (d *Decoder) member(s *jscan.Scanner, i int) {
 	}
 }
 
-// other has encoding/json decode a value.
+// other has encoding/json decode a value. It gets a copy: an UnmarshalJSON of the program that writes to its input must not
+// write to the text, which is a string and may be in memory that cannot be written.
 func (d *Decoder) other(s *jscan.Scanner, v reflect.Value) {
 	value := s.Raw()
-	if s.Err() == nil && json.Unmarshal(value, v.Addr().Interface()) != nil {
+	if s.Err() == nil && json.Unmarshal(bytes.Clone(value), v.Addr().Interface()) != nil {
 		d.fits = false
 	}
 }

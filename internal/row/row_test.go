@@ -251,6 +251,24 @@ func TestARowKeepsNoJSONOfTheText(t *testing.T) {
 	extra[0] = 'x' // it is no part of a string
 }
 
+// scribbler writes to what it decodes.
+type scribbler struct{}
+
+func (scribbler) UnmarshalJSON(text []byte) error {
+	clear(text)
+	return nil
+}
+
+func TestAFieldThatWritesToItsInputDoesNotChangeTheText(t *testing.T) {
+	typ := reflect.TypeFor[struct{ A scribbler }]()
+	const want = `{"a":{"x":1},"b":2}`
+	text := strings.Clone(want) // a constant is in memory that cannot be written
+	_, fits, err := decode(row.NewPlan(typ), typ, text)
+	require.NoError(t, err)
+	require.True(t, fits)
+	require.Equal(t, want, text)
+}
+
 func FuzzRow(f *testing.F) {
 	for _, text := range texts {
 		f.Add(text, byte(0))
