@@ -30,9 +30,11 @@ type request struct {
 	timeout        time.Duration // of each attempt; 0 means Config.Timeout
 	retry          retryPolicy
 	onAnswer       func()    // called when an answer begins to arrive; may be nil
-	messages       int       // for Hooks: how many it has, or asks for
-	from           *origin   // for Hooks: that of a Subscriber
 	observed       *observed // its attempts, for Hooks; do sets it
+
+	// For Hooks: how many messages it has or asks for, and the names of a Subscriber, whose path has an id.
+	messages         int
+	stream, consumer string
 }
 
 // do makes one call of the API. Every request of a Client uses it. It makes the attempts that r.retry allows. All attempts
@@ -63,8 +65,8 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	if err != nil {
 		return fmt.Errorf("sequin: %s %s: %w", r.method, r.path, err)
 	}
-	if r.observed = c.hooks.observe(ctx, r); r.observed != nil {
-		r.observed.info.RequestID = req.Header.Get("X-Request-Id")
+	if c.hooks.observesRequests() {
+		r.observed = newObserved(ctx, c.hooks, r.info(req.Header.Get("X-Request-Id")))
 		attempts.OnStart = r.observed.start
 	}
 	hc := *c.http
@@ -89,6 +91,19 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 	}
 	return err
+}
+
+// info describes the request to Hooks.
+func (r request) info(id string) RequestInfo {
+	i := RequestInfo{Messages: r.messages, RequestID: id}
+	i.Op, i.Stream, i.Consumer = operation(r.method, r.path)
+	if r.consumer != "" {
+		i.Stream, i.Consumer = r.stream, r.consumer
+	}
+	if r.body != nil {
+		i.Bytes = len(r.body.JSON)
+	}
+	return i
 }
 
 // newRequest makes the HTTP request of r, with its header. Attempts adds the body.

@@ -289,8 +289,10 @@ type origin struct {
 	path     string    // of the consumer or the sink, below BaseURL
 }
 
-// name returns the name of the consumer or of the sink.
-func (o *origin) name() string { return cmp.Or(o.sink, o.consumer.Name) }
+// names returns the names of the stream and the consumer, or "" and that of the sink.
+func (o *origin) names() (stream, consumer string) {
+	return o.stream.Name, cmp.Or(o.sink, o.consumer.Name)
+}
 
 // attrs names the origin in the log.
 func (o *origin) attrs() []any {

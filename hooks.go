@@ -160,13 +160,12 @@ func (h *hooks) settle(s SettleInfo) {
 	h.Settled(s)
 }
 
-// deliver reports a receive that returned messages.
-func (h *hooks) deliver(from *origin, messages int) {
-	if h == nil || messages == 0 || !h.has(delivered, h.Delivered != nil) {
-		return
+// deliver reports a receive. One without messages is not reported.
+func (h *hooks) deliver(s SettleInfo) {
+	if h != nil && s.Messages > 0 && h.has(delivered, h.Delivered != nil) {
+		defer h.guard(delivered)
+		h.Delivered(s)
 	}
-	defer h.guard(delivered)
-	h.Delivered(SettleInfo{Stream: from.stream.Name, Consumer: from.name(), Messages: messages})
 }
 
 // startHandler returns the context of a handler.
@@ -203,21 +202,13 @@ type observed struct {
 	bytes int             // read of its answer
 }
 
-// observe returns nil if no function is called for requests.
-func (h *hooks) observe(ctx context.Context, r request) *observed {
-	if h == nil || !h.has(requestStart, h.RequestStart != nil) && !h.has(requestDone, h.RequestDone != nil) {
-		return nil
-	}
-	o := &observed{hooks: h, ctx: ctx}
-	o.info.Op, o.info.Stream, o.info.Consumer = operation(r.method, r.path)
-	if r.from != nil {
-		o.info.Stream, o.info.Consumer = r.from.stream.Name, r.from.name()
-	}
-	o.info.Messages = r.messages
-	if r.body != nil {
-		o.info.Bytes = len(r.body.JSON)
-	}
-	return o
+// observesRequests reports whether a function is called for requests.
+func (h *hooks) observesRequests() bool {
+	return h != nil && (h.has(requestStart, h.RequestStart != nil) || h.has(requestDone, h.RequestDone != nil))
+}
+
+func newObserved(ctx context.Context, h *hooks, info RequestInfo) *observed {
+	return &observed{hooks: h, info: info, ctx: ctx}
 }
 
 // start begins an attempt and returns its context.

@@ -323,14 +323,18 @@ func (c *Client) ExtendMessages(ctx context.Context, stream, consumer string, ac
 	if err := c.requireExtension(ctx, wire.Extend, stream); err != nil {
 		return nil, err
 	}
-	return c.extend(ctx, consumerPath(stream, consumer), nil, ackIDs, ackWait, 0, idempotent)
+	return c.extend(ctx, extendRequest(consumerPath(stream, consumer), ackIDs, ackWait, idempotent))
 }
 
-// extend makes the request of extensions, those of a Client and those of a Subscriber, for the consumer at a path. from is
-// the origin of a Subscriber, otherwise nil.
-func (c *Client) extend(ctx context.Context, at string, from *origin, ackIDs []string, ackWait, timeout time.Duration, retry retryPolicy) (extended []string, err error) {
+// extendRequest is the request of extensions, those of a Client and those of a Subscriber, for the consumer at a path.
+func extendRequest(at string, ackIDs []string, ackWait time.Duration, retry retryPolicy) request {
 	body := &transport.Payload{JSON: wire.AppendExtendTail(appendAckIDs(ackIDs), ackWait)}
-	got, err := decoded[data[extendedJSON]](ctx, c, request{method: http.MethodPost, path: at + "/extend", body: body, timeout: timeout, retry: retry, messages: len(ackIDs), from: from})
+	return request{method: http.MethodPost, path: at + "/extend", body: body, messages: len(ackIDs), retry: retry}
+}
+
+// extend makes a request of extendRequest.
+func (c *Client) extend(ctx context.Context, r request) (extended []string, err error) {
+	got, err := decoded[data[extendedJSON]](ctx, c, r)
 	if err != nil {
 		return nil, err
 	}
@@ -386,12 +390,3 @@ func (c *Client) settle(ctx context.Context, r request) error {
 
 // sinkPath is the path of a sink, below BaseURL.
 func sinkPath(sink string) string { return path("api", "sequin_streams", sink) }
-
-// noAckID is an ack id that no message has.
-const noAckID = "00000000-0000-4000-8000-000000000000"
-
-// findSink returns an error if there is no such sink. An ack of an unknown id changes nothing, and does not need the rights of
-// the management API.
-func (c *Client) findSink(ctx context.Context, sink string, retry retryPolicy) error {
-	return c.settle(ctx, settleRequest(sinkPath(sink), "ack", settleBody([]string{noAckID}, 0), 0, retry))
-}

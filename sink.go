@@ -75,12 +75,6 @@ func (c *Client) explainMissingSinks(ctx context.Context, err error) error {
 	return fmt.Errorf("sequin: this Sequin serves no sinks: SubscribeSink needs v0.4.11 or later: %w", err)
 }
 
-// servesSinks reports whether the server serves sinks. It settles a message that does not exist, of a sink that does not exist.
-func (c *Client) servesSinks(ctx context.Context) bool {
-	err := c.findSink(ctx, noAckID, neverRetry)
-	return err == nil || errors.Is(err, ErrNotFound) && !noRoute(err)
-}
-
 // SinkMessage is a message of a sink, leased to the caller of ReceiveSink.
 type SinkMessage struct {
 	// AckID identifies the message in AckSink and NackSink. It stays the same when the message is redelivered, until the

@@ -125,7 +125,10 @@ func (c *Client) subscribe(ctx context.Context, cfg SubscriberConfig, from *orig
 func (s *Subscriber) extension() extend.Config {
 	return extend.Config{MaxIDs: MaxBatch, Margin: s.cfg.LeaseMargin, Ledger: s.ledger, Expired: ErrLeaseExpired, Settled: ErrSettled,
 		Send: func(ctx context.Context, ids []string, wait, timeout time.Duration) ([]string, error) {
-			return s.client.extend(ctx, s.origin.path, s.origin, ids, wait, timeout, neverRetry)
+			r := extendRequest(s.origin.path, ids, wait, neverRetry)
+			r.timeout = timeout
+			r.stream, r.consumer = s.origin.names()
+			return s.client.extend(ctx, r)
 		},
 		Retry: func(err error, failures int) (final bool, wait time.Duration) {
 			s.counts.noteError(err)

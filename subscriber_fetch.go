@@ -169,7 +169,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 	}
 	bare := s.client.extensions().Has(wire.Bare) && s.origin.sink == ""
 	r := receiveRequest(s.origin.path, ReceiveOptions{BatchSize: p.asked, WaitFor: p.wait}, bare)
-	r.from = s.origin
+	r.stream, r.consumer = s.origin.names()
 	r.onAnswer = func() { p.answered.Store(true) }
 	sent := time.Now()
 	a.err = s.client.do(ctx, r, func(h http.Header, body []byte) error {
@@ -189,7 +189,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 	if !sorted {
 		slices.SortStableFunc(a.deliveries, func(x, y Delivery) int { return cmp.Compare(x.Seq, y.Seq) })
 	}
-	s.client.hooks.deliver(s.origin, len(a.deliveries))
+	s.client.hooks.deliver(SettleInfo{Stream: r.stream, Consumer: r.consumer, Messages: len(a.deliveries)})
 	lp.answers <- a // has room for every poller
 }
 

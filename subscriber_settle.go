@@ -213,7 +213,8 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 	}
 	body.JSON = wire.AppendSettleTail(body.JSON, b.Items[0].Item.uncounted, delay)
 	r := settleRequest(s.sub.origin.path, kind.verb(), body, len(b.Items), neverRetry)
-	r.timeout, r.from = margin, s.sub.origin
+	r.timeout = margin
+	r.stream, r.consumer = s.sub.origin.names()
 	err := s.sub.client.settle(ctx, r)
 	if err == nil {
 		bodies.Put(body)
@@ -328,8 +329,8 @@ func (s *settler) report(kind SettlementKind, items []settleEntry, err error) {
 
 // settleInfo describes settles that have ended.
 func (s *settler) settleInfo(kind SettlementKind, items []settleEntry, err error) SettleInfo {
-	from, now := s.sub.origin, time.Now()
-	i := SettleInfo{Stream: from.stream.Name, Consumer: from.name(), Kind: kind, Messages: len(items), Err: err}
+	now, i := time.Now(), SettleInfo{Kind: kind, Messages: len(items), Err: err}
+	i.Stream, i.Consumer = s.sub.origin.names()
 	for n := range items {
 		age := now.Sub(items[n].Item.state.fetched.lease.Began)
 		i.Oldest, i.Total = max(i.Oldest, age), i.Total+age
