@@ -143,15 +143,15 @@ func plugPattern(v any) (string, error) {
 		{pattern == "", "Key pattern must not be empty"},
 		{tokens[0] == "" || last == "", "Key pattern must not start or end with a delimiter"},
 		{strings.Contains(pattern, ".."), "Key pattern must not contain empty tokens"},
-		{utf8.RuneCountInString(pattern) > maxKey, "Key pattern must not exceed 255 characters"},
-		{len(tokens) > maxTokens, "Key pattern must not contain more than 16 tokens"},
+		{utf8.RuneCountInString(pattern) > store.MaxKey, "Key pattern must not exceed 255 characters"},
+		{len(tokens) > store.MaxTokens, "Key pattern must not contain more than 16 tokens"},
 		{strings.Contains("."+pattern, ".>."), "Wildcard '>' can only appear at the end of the pattern"},
 	} {
 		if rule.broken {
 			return "", badRequest("Invalid key pattern: %s", rule.text)
 		}
 	}
-	if len(tokens) == maxTokens && last != ">" {
+	if len(tokens) == store.MaxTokens && last != ">" {
 		return "", errInternal
 	}
 	return pattern, databaseText(pattern)

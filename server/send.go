@@ -92,9 +92,9 @@ func (c *call) checkMessages(messages []store.Message) error {
 		if d.lastFirst {
 			m = &messages[len(messages)-1-i]
 		}
-		if fault := checkKey(m.Key); fault == keyUnprintable && d.unprintableKeys {
+		if fault := store.CheckKey(m.Key); fault == store.KeyUnprintable && d.unprintableKeys {
 			database = errInternal
-		} else if fault != keyFine {
+		} else if fault != store.KeyFine {
 			return badRequest("Invalid key format: Key %s", fault)
 		}
 		if strings.IndexByte(m.Data, 0) >= 0 {

@@ -8,21 +8,27 @@ import (
 
 // startJanitor starts the goroutine that deletes what is no longer needed. Of all replicas one works at a time.
 func (st *Store) startJanitor() {
-	every := st.options.cleanEvery
-	if every < 0 {
+	st.every(st.options.cleanEvery, func() {
+		if err := st.clean(); err != nil && st.ctx.Err() == nil {
+			st.options.Logger.Debug("cleaning failed and is tried again", "error", oneLine(err))
+		}
+	})
+}
+
+// every starts a goroutine that calls f after each period until Close. A negative period means never.
+func (st *Store) every(period time.Duration, f func()) {
+	if period < 0 {
 		return
 	}
 	st.spawn(func() {
-		ticker := time.NewTicker(every)
+		ticker := time.NewTicker(period)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-st.ctx.Done():
 				return
 			case <-ticker.C:
-			}
-			if err := st.clean(); err != nil && st.ctx.Err() == nil {
-				st.options.Logger.Debug("cleaning failed and is tried again", "error", oneLine(err))
+				f()
 			}
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -34,24 +35,32 @@ const (
 
 // startMover starts the goroutine that sends what transactions have left.
 func (st *Store) startMover() {
-	every := st.options.moveEvery
-	if every < 0 {
-		return
-	}
-	st.spawn(func() {
-		ticker := time.NewTicker(every)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-st.ctx.Done():
-				return
-			case <-ticker.C:
-			}
-			if err := st.moveAll(); err != nil && st.ctx.Err() == nil {
-				st.options.Logger.Warn("messages of SendTx are not sent yet; it is tried again", "error", oneLine(err))
-			}
+	failures := moveFailures{log: st.options.Logger}
+	st.every(st.options.moveEvery, func() {
+		if err := st.moveAll(); st.ctx.Err() == nil {
+			failures.note(time.Now(), err)
 		}
 	})
+}
+
+// moveFailures logs when a mover begins to fail, once a minute while it fails, and when it works again: a stream may be full for
+// hours.
+type moveFailures struct {
+	log     *slog.Logger
+	failing bool
+	next    time.Time // when the next failure is logged
+}
+
+// note notes the end of a move.
+func (f *moveFailures) note(now time.Time, err error) {
+	switch {
+	case err == nil && f.failing:
+		f.failing, f.next = false, time.Time{}
+		f.log.Info("the messages of SendTx are sent again")
+	case err != nil && !now.Before(f.next):
+		f.failing, f.next = true, now.Add(time.Minute)
+		f.log.Warn("messages of SendTx are not sent yet; it is tried again", "error", oneLine(err))
+	}
 }
 
 // moveAll sends what was left for all streams. A stream that refuses does not keep back the others.

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -32,9 +31,11 @@ type Outbox struct {
 // other: to keep the versions of a key in order, call SendTx after the transaction has locked the row that they are about.
 //
 // A stream that is full refuses nothing here: the messages wait in the outbox until there is room, the later ones of the stream
-// behind them, and the replicas log it. Messages of one call that take more bytes than the stream may hold wait for ever.
+// behind them, and the replicas log it once a minute.
 //
-// An invalid message and a stream that does not exist are errors. After an error roll the transaction back.
+// The errors are ErrNoStream; ErrInvalidKey, ErrInvalidData and ErrTooLarge of package sequin for a message that no server
+// accepts; ErrTooLarge for messages that take more bytes than the stream may ever hold; and those of the database. After an
+// error roll the transaction back.
 func (o Outbox) SendTx(ctx context.Context, tx pgx.Tx, stream string, messages []sequin.Message) error {
 	return o.send(stream, messages, func(text string, args ...any) (int64, error) {
 		tag, err := tx.Exec(ctx, text, args...)
@@ -56,23 +57,22 @@ func (o Outbox) SendSQLTx(ctx context.Context, tx *sql.Tx, stream string, messag
 // stageSQL has parameters of types that all drivers know.
 const stageSQL = `insert into {s}.staged (stream_id, n, bytes, keys, data)
 	select id, $2::int, $3::bigint, $4::bytea, $5::bytea
-	from {s}.streams
-	where uuid::text = $1::text or name = $1::text
-	order by uuid::text = $1::text desc limit 1`
+	from (
+		select id, max_bytes from {s}.streams where uuid::text = $1::text or name = $1::text
+		order by uuid::text = $1::text desc limit 1
+	) stream where max_bytes = 0 or max_bytes >= $3::bigint`
+
+const findStreamSQL = `select from {s}.streams where uuid::text = $1::text or name = $1::text limit 1`
 
 func (o Outbox) send(stream string, messages []sequin.Message, exec func(text string, args ...any) (int64, error)) error {
 	rest := make([]store.Message, len(messages))
 	for i, m := range messages {
 		if err := checkStaged(m); err != nil {
-			return fmt.Errorf("sequin: message %d of %d: %w", i+1, len(messages), err)
+			return fmt.Errorf("%w, in message %d of %d", err, i+1, len(messages))
 		}
 		rest[i] = store.Message{Key: m.Key, Data: m.Data}
 	}
-	schema := o.Schema
-	if schema == "" {
-		schema = defaultSchema
-	}
-	text := strings.ReplaceAll(stageSQL, "{s}", quoted(schema))
+	text := o.q(stageSQL)
 	for len(rest) > 0 {
 		n, _ := chunkLength(rest)
 		keys, data, size := encodeChunk(rest[:n])
@@ -81,11 +81,32 @@ func (o Outbox) send(stream string, messages []sequin.Message, exec func(text st
 			return fmt.Errorf("sequin: cannot leave messages for stream %q: %w", stream, err)
 		}
 		if stored == 0 {
-			return fmt.Errorf("sequin: there is no stream %q: create it first, or name another one: %w", stream, ErrNoStream)
+			return o.refused(stream, size, exec)
 		}
 		rest = rest[n:]
 	}
 	return nil
+}
+
+// refused returns why a stream took none of so many bytes.
+func (o Outbox) refused(stream string, size int64, exec func(text string, args ...any) (int64, error)) error {
+	found, err := exec(o.q(findStreamSQL), stream)
+	switch {
+	case err != nil:
+		return fmt.Errorf("sequin: cannot leave messages for stream %q: %w", stream, err)
+	case found == 0:
+		return fmt.Errorf("sequin: there is no stream %q: create it first, or name another one: %w", stream, ErrNoStream)
+	}
+	return fmt.Errorf("%w: stream %q may hold less than the %d bytes of these messages: send fewer in a call", sequin.ErrTooLarge, stream, size)
+}
+
+// q returns a statement for the schema of the store.
+func (o Outbox) q(text string) string {
+	schema := o.Schema
+	if schema == "" {
+		schema = defaultSchema
+	}
+	return strings.ReplaceAll(text, "{s}", quoted(schema))
 }
 
 // ErrNoStream is the error of a stream that does not exist.
@@ -93,23 +114,15 @@ var ErrNoStream = store.ErrNoStream
 
 // checkStaged returns what is wrong with a message. It refuses what a server refuses: nobody is there to be told later.
 func checkStaged(m sequin.Message) error {
-	const maxKey, maxTokens = 255, 16 // the limits of the server
-	tokens := strings.Split(m.Key, ".")
-	for _, token := range tokens {
-		if token == "" {
-			return fmt.Errorf("key %q is empty or has an empty token", m.Key)
-		}
-	}
-	invalid := func(r rune) bool { return r <= ' ' || r > '~' || r == '*' || r == '>' }
-	switch {
-	case len(tokens) > maxTokens:
-		return fmt.Errorf("key %q has more than %d tokens", m.Key, maxTokens)
-	case len(m.Key) > maxKey:
-		return fmt.Errorf("key %.20q… has more than %d characters", m.Key, maxKey)
-	case strings.ContainsFunc(m.Key, invalid):
-		return fmt.Errorf("key %q has invalid characters: use printable ASCII without space, * and >", m.Key)
+	switch fault := store.CheckKey(m.Key); {
+	case fault != store.KeyFine:
+		return fmt.Errorf("%w: key %.40q %s", sequin.ErrInvalidKey, m.Key, fault)
 	case !utf8.ValidString(m.Data):
-		return errors.New("its data is not UTF-8")
+		return fmt.Errorf("%w: it is not UTF-8", sequin.ErrInvalidData)
+	case strings.IndexByte(m.Data, 0) >= 0:
+		return fmt.Errorf("%w: it must not contain null characters", sequin.ErrInvalidData)
+	case len(m.Key)+len(m.Data) > sequin.MaxRequestBytes:
+		return fmt.Errorf("%w: key and data have more than %d bytes", sequin.ErrTooLarge, sequin.MaxRequestBytes)
 	}
 	return nil
 }

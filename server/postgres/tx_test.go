@@ -1,10 +1,12 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -151,11 +153,19 @@ func TestSendTxRefusesWhatNoServerWouldTake(t *testing.T) {
 	tx, err := connect(t).Begin(t.Context())
 	require.NoError(t, err)
 	out := Outbox{Schema: st.options.Schema}
-	for _, m := range []sequin.Message{
-		message("", "d"), message("a..b", "d"), message("a.", "d"), message("a b", "d"), message("a.*", "d"), message("ä", "d"),
-		message(strings.Repeat("k", 256), "d"), message(strings.Repeat("k.", 16)+"k", "d"), message("k", "\xff"),
+	for _, row := range []struct {
+		bad  sequin.Message
+		want error
+	}{
+		{message("", "d"), sequin.ErrInvalidKey}, {message("a..b", "d"), sequin.ErrInvalidKey}, {message("a.", "d"), sequin.ErrInvalidKey},
+		{message("a b", "d"), sequin.ErrInvalidKey}, {message("a.*", "d"), sequin.ErrInvalidKey}, {message("ä", "d"), sequin.ErrInvalidKey},
+		{message(strings.Repeat("k", 256), "d"), sequin.ErrInvalidKey}, {message(strings.Repeat("k.", 16)+"k", "d"), sequin.ErrInvalidKey},
+		{message("k", "\xff"), sequin.ErrInvalidData}, {message("k", "a\x00"), sequin.ErrInvalidData},
+		{message("k", strings.Repeat("x", sequin.MaxRequestBytes)), sequin.ErrTooLarge},
 	} {
-		require.ErrorContains(t, out.SendTx(t.Context(), tx, "s", []sequin.Message{message("fine", ""), m}), "message 2 of 2", "%q", m.Key)
+		err := out.SendTx(t.Context(), tx, "s", []sequin.Message{message("fine", ""), row.bad})
+		require.ErrorIs(t, err, row.want, "%.40q", row.bad.Key)
+		require.ErrorContains(t, err, "message 2 of 2")
 	}
 	require.NoError(t, out.SendTx(t.Context(), tx, "s", nil))
 	err = out.SendTx(t.Context(), tx, "other", []sequin.Message{message("k", "d")})
@@ -183,6 +193,48 @@ func TestWhatAFullStreamRefusesStaysInTheOutbox(t *testing.T) {
 	require.Equal(t, 1, left)
 	_, err := s.Send(t.Context(), store.Once{}, []store.Message{{Key: "k"}})
 	require.NoError(t, err, "it fits, and the outbox keeps nobody back")
+}
+
+// TestWhatAStreamCanNeverHoldIsRefused holds that no message waits for room that there will never be.
+func TestWhatAStreamCanNeverHoldIsRefused(t *testing.T) {
+	st := openWith(t, Options{moveEvery: -1})
+	_, worker := newConsumer(t, st, store.StreamOptions{MaxBytes: 10, RetainAtLeast: 10})
+	out := Outbox{Schema: st.options.Schema}
+	require.NoError(t, pgx.BeginFunc(t.Context(), connect(t), func(tx pgx.Tx) error {
+		err := out.SendTx(t.Context(), tx, "s", []sequin.Message{message("k", "1234567890")})
+		require.ErrorIs(t, err, sequin.ErrTooLarge)
+		require.ErrorContains(t, err, `stream "s" may hold less than the 11 bytes of these messages`)
+		return out.SendTx(t.Context(), tx, "s", []sequin.Message{message("k", "123456789")})
+	}))
+	require.NoError(t, st.Flush(t.Context(), "s"))
+	require.Equal(t, []string{"k=123456789"}, received(t, worker))
+	db, err := sql.Open("pgx", databaseURL)
+	require.NoError(t, err)
+	defer db.Close()
+	tx, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	require.ErrorIs(t, out.SendSQLTx(t.Context(), tx, "s", []sequin.Message{message("k", "1234567890")}), sequin.ErrTooLarge)
+	require.ErrorIs(t, out.SendSQLTx(t.Context(), tx, "t", []sequin.Message{message("k", "1")}), ErrNoStream)
+	require.NoError(t, tx.Rollback())
+}
+
+// TestAMoveThatFailsIsLoggedOnceAMinute holds that a full stream does not fill the log: a replica tries ten times a second.
+func TestAMoveThatFailsIsLoggedOnceAMinute(t *testing.T) {
+	var text bytes.Buffer
+	f := moveFailures{log: slog.New(slog.NewTextHandler(&text, nil))}
+	now := time.Now()
+	f.note(now, nil)
+	for i := range 600 {
+		f.note(now.Add(time.Duration(i)*moveEvery), store.ErrFull)
+	}
+	require.Equal(t, 1, strings.Count(text.String(), `level=WARN msg="messages of SendTx are not sent yet; it is tried again" error="stream is full"`))
+	f.note(now.Add(time.Minute), store.ErrFull)
+	f.note(now.Add(time.Minute), nil)
+	f.note(now.Add(time.Minute), nil)
+	f.note(now.Add(time.Minute), store.ErrFull)
+	require.Equal(t, 3, strings.Count(text.String(), "not sent yet"))
+	require.Equal(t, 1, strings.Count(text.String(), `level=INFO msg="the messages of SendTx are sent again"`))
+	require.Equal(t, 4, strings.Count(text.String(), "\n"))
 }
 
 // TestALostAnswerOfTheMoveSendsNothingTwice loses the connection after the messages are sent and before the replica knows.
