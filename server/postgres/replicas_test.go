@@ -12,14 +12,6 @@ import (
 	"github.com/sequin-go/sequin/server/internal/storetest"
 )
 
-// replicaGroups are the groups of the suite that hold with several replicas. Only "waits" is not among them: it expects that a
-// waiting receive is called for a message that another receive takes at once. A replica may hear of the message after another
-// replica has delivered it. Then there is nothing to call for.
-var replicaGroups = []string{
-	"streams", "consumers", "sends", "retention", "repeats", "receives", "keys", "leases", "delays", "extensions", "purges", "starts",
-	"views", "answers", "ends", "reopening", "concurrency", "model",
-}
-
 // TestFourReplicasConform runs the suite on four replicas of one database: each call goes to one of them that is chosen at
 // random.
 //
@@ -28,7 +20,9 @@ var replicaGroups = []string{
 func TestFourReplicasConform(t *testing.T) {
 	requirePostgres(t)
 	storetest.Run(t, storetest.Config{
-		Groups: replicaGroups,
+		// That test expects that a place is called for a message which another receive takes at once. A replica may hear of the
+		// message after another replica has delivered it. Then there is nothing to call for.
+		Except: []string{"a place that receives nothing stays first"},
 		Open:   func(t testing.TB) store.Store { return openReplicas(t, newSchema(t)) },
 		Reopen: func(t testing.TB, st store.Store) store.Store {
 			require.NoError(t, st.Close())

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -22,8 +24,8 @@ type Config struct {
 	// RealTime says that the store looks at a clock that is not virtual in a synctest bubble, such as that of a database.
 	// Tests in which time passes are then left out, and the others run outside of bubbles.
 	RealTime bool
-	// Groups are the names of the groups of tests to run, of which "model" is one; nil for all.
-	Groups []string
+	// Except are the promises that the store does not keep. Their tests are left out.
+	Except []string
 	// Seeds is how many random runs each kind of stream gets in the model test; default 12.
 	Seeds int
 }
@@ -38,20 +40,25 @@ type test struct {
 	reopens bool // the store is opened again
 }
 
+// group is a number of tests with a common subject.
+type group struct {
+	name  string
+	tests []test
+}
+
 // Run runs the suite.
 func Run(t *testing.T, cfg Config) {
-	groups := []struct {
-		name  string
-		tests []test
-	}{
+	groups := []group{
 		{"streams", streamTests}, {"consumers", consumerTests}, {"sends", sendTests}, {"retention", retentionTests},
 		{"repeats", onceTests}, {"receives", receiveTests}, {"keys", keyTests}, {"leases", leaseTests}, {"delays", delayTests}, {"extensions", extendTests}, {"purges", purgeTests}, {"starts", startTests}, {"views", viewTests},
 		{"answers", answerTests}, {"waits", waitTests}, {"ends", endTests}, {"reopening", reopenTests}, {"concurrency", concurrencyTests},
 	}
+	for _, promise := range cfg.Except {
+		require.True(t, slices.ContainsFunc(groups, func(g group) bool {
+			return slices.ContainsFunc(g.tests, func(tt test) bool { return tt.promise == promise })
+		}), "Config.Except: no test has the promise %q", promise)
+	}
 	for _, g := range groups {
-		if !cfg.wants(g.name) {
-			continue
-		}
 		t.Run(g.name, func(t *testing.T) {
 			for _, tt := range g.tests {
 				if cfg.allows(tt) {
@@ -60,17 +67,13 @@ func Run(t *testing.T, cfg Config) {
 			}
 		})
 	}
-	if !cfg.RealTime && cfg.wants("model") {
+	if !cfg.RealTime {
 		t.Run("model", func(t *testing.T) { runModel(t, &cfg) })
 	}
 }
 
-func (cfg *Config) wants(group string) bool {
-	return cfg.Groups == nil || slices.Contains(cfg.Groups, group)
-}
-
 func (cfg *Config) allows(tt test) bool {
-	return !(tt.timed && cfg.RealTime || tt.reopens && cfg.Reopen == nil)
+	return !(tt.timed && cfg.RealTime || tt.reopens && cfg.Reopen == nil || slices.Contains(cfg.Except, tt.promise))
 }
 
 func (cfg *Config) run(t *testing.T, tt test) {
