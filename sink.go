@@ -33,9 +33,10 @@ const (
 // SubscribeSink starts receiving the messages of a sink of the kind sequin_stream, by its name or id. Sequin v0.4.11 and later
 // have such sinks; see [Client.Subscribe] for streams. Each message is a change of a row: see [DecodeChange].
 //
-// The Subscriber works as one of a stream, with these differences. Delivery.Key is made of the table and the primary key,
-// Delivery.Data is the JSON of the change, and Delivery.Seq is 0. The changes of a row are delivered one after the other. Ack
-// ids survive redelivery, so that settles whose answer was lost are not repeated. The lease is SinkConfig.AckWait.
+// The Subscriber works as one of a stream, with these differences. Delivery.Key is made of the table and the primary key; with
+// long columns it is longer than the 255 characters that the key of a message may have. Delivery.Data is the JSON of the
+// change, and Delivery.Seq is 0. The changes of a row are delivered one after the other. Ack ids survive redelivery, so that
+// settles whose answer was lost are not repeated. The lease is SinkConfig.AckWait.
 //
 // SubscribeSink first makes an ack request for an id that does not exist, which changes nothing, to find out whether the sink
 // exists. Its errors are those of Subscribe. It starts the goroutines of Subscribe, but for the reads of the consumer.
