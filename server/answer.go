@@ -40,7 +40,7 @@ func (c *call) fail(f *failure) {
 		return
 	}
 	summary := f.summary
-	if (f.status == http.StatusBadRequest || f.status == http.StatusUnprocessableEntity) && f != errSinkUntyped && c.leavesBody() {
+	if (f.status == http.StatusBadRequest || f.status == http.StatusUnprocessableEntity) && !c.isSinkCall() && c.leavesBody() {
 		summary += unread
 	}
 	c.json(f.status, struct {

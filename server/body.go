@@ -112,6 +112,9 @@ func (c *call) tooLarge(limit int) error {
 	if c.r.Header.Get("Expect") == "" {
 		_, _ = io.CopyN(io.Discard, c.r.Body, maxDiscarded) // fails when the client is gone or slow
 	}
+	if c.isSinkCall() {
+		return errPlugTooLarge
+	}
 	return errTooLarge(limit)
 }
 

@@ -28,7 +28,7 @@ type call struct {
 
 	stream, consumer, key string // elements of the path, unescaped
 
-	plug plugged // in the 2024 server's dialect only
+	plug plugged // in the 2024 server's dialect, and for calls of sinks
 }
 
 // ctx ends when the client is gone.

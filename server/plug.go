@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// Plug is the web framework of the 2024 server. This file is what it does with a request before a route runs: it limits the
-// lines of the header, reads the query and the body, lets the body override the method, and looks at the Accept header.
+// Plug is the web framework of the 2024 server and of a released Sequin. This file is what it does with a request before a route
+// runs: it limits the lines of the header, reads the query and the body, lets the body override the method, and looks at the
+// Accept header.
 
 // plugged is what was read of a request before its route.
 type plugged struct {
@@ -35,16 +36,8 @@ func (c *call) admitPlug() error {
 	if err := c.checkLines(); err != nil {
 		return err
 	}
-	if c.r.URL.RawQuery != "" {
-		query := newValues()
-		if !query.parse(c.r.URL.RawQuery) {
-			return errMalformed
-		}
-		c.plug.query = query.object()
-	}
-	if !slices.Contains([]string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}, c.r.Method) {
-		c.plug.params = c.plug.query
-		return nil
+	if err := c.readPlugQuery(); err != nil || !c.mayHavePlugBody() {
+		return err
 	}
 	if err := c.readPlugBody(); err != nil {
 		return err
@@ -53,15 +46,37 @@ func (c *call) admitPlug() error {
 		return nil
 	}
 	body, err := c.decodePlugBody(c.plugBody())
-	if err != nil {
-		return err
+	c.overrideMethod(body)
+	return err
+}
+
+// readPlugQuery reads the query, which is all that the params of a request without a body have.
+func (c *call) readPlugQuery() error {
+	if c.r.URL.RawQuery != "" {
+		query := newValues()
+		if !query.parse(c.r.URL.RawQuery) {
+			return errMalformed
+		}
+		c.plug.query = query.object()
 	}
+	if !c.mayHavePlugBody() {
+		c.plug.params = c.plug.query
+	}
+	return nil
+}
+
+// mayHavePlugBody reports whether the body of a request of that method is read.
+func (c *call) mayHavePlugBody() bool {
+	return slices.Contains([]string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}, c.r.Method)
+}
+
+// overrideMethod lets the values of a body override the method.
+func (c *call) overrideMethod(body params) {
 	if name, ok := body["_method"].(string); ok && c.r.Method == http.MethodPost {
 		if name = strings.ToUpper(name); slices.Contains([]string{http.MethodPut, http.MethodPatch, http.MethodDelete}, name) {
 			c.plug.method = name
 		}
 	}
-	return nil
 }
 
 // checkLines limits the lines of a request by HTTP/1.
@@ -88,13 +103,14 @@ func (c *call) checkLines() error {
 	return nil
 }
 
-// plugHeader returns the line of a header that counts when there are several: the last, or by HTTP/2 the first.
+// plugHeader returns the line of a header that counts when there are several: for the 2024 server over HTTP/1 the last, and
+// otherwise the first.
 func (c *call) plugHeader(name string) (value string, given bool) {
 	all := c.r.Header[name]
 	switch {
 	case len(all) == 0:
 		return "", false
-	case c.r.ProtoMajor == 1:
+	case c.srv.dialect.plug && c.r.ProtoMajor == 1:
 		return all[len(all)-1], true
 	}
 	return all[0], true
@@ -113,7 +129,7 @@ func (c *call) readPlugBody() error {
 	case !c.plug.media.hasJSON() && !c.plug.media.isMultipart():
 		return nil
 	}
-	if c.r.ProtoMajor == 1 && c.r.ContentLength < 0 {
+	if c.srv.dialect.plug && c.r.ProtoMajor == 1 && c.r.ContentLength < 0 {
 		limit = maxChunked
 	}
 	var err error

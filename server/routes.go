@@ -9,10 +9,10 @@ import (
 // route finds the handler of the request and runs it. It is a switch and not a column of functions in the table because a call
 // through a function value would allocate the call on the heap.
 func (c *call) route() error {
-	f := c.find()
 	if c.isSinkCall() {
-		return c.routeSink(f)
+		return c.routeSink()
 	}
+	f := c.find()
 	if err := c.enter(f); err != nil {
 		return err
 	}

@@ -9,8 +9,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/google/uuid"
-
 	"github.com/sequin-go/sequin/server/internal/sink"
 )
 
@@ -222,13 +220,10 @@ func appendSinkDeliveries(dst []byte, got []sink.Delivery) []byte {
 	return append(dst, "]}"...)
 }
 
-// sinkAckID reads an ack id. A released Sequin takes a UUID of version 4 or 7 with dashes, without, or as a URN, and compares
-// it as text: only the form in which it was delivered is that of a message. For any other form known is false.
+// sinkAckID reads an ack id. A released Sequin takes a UUID with dashes, without, or as a URN, and any 16 bytes, and compares it as
+// text: only the form in which it was delivered is that of a message. For any other form known is false.
 func sinkAckID(text string) (id sink.ID, known, ok bool) {
 	parsed, form := parseUUID([]byte(text))
 	id = sink.ID(parsed)
-	if version := id.Version(); form == noUUID || version != 4 && version != 7 || id.Variant() != uuid.RFC4122 {
-		return sink.ID{}, false, false
-	}
-	return id, text == id.String(), true
+	return id, text == id.String(), form != noUUID || len(text) == len(id)
 }

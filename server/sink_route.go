@@ -33,19 +33,19 @@ func (c *call) isSinkCall() bool {
 	return false
 }
 
-// routeSink runs the call of a request of the API of sinks. The checks before it are in the order of a released Sequin: the
-// JSON of a body, the route, the Accept header, the token, the type of the body, and the sink.
-func (c *call) routeSink(f found) error {
+// routeSink runs the call of a request of the API of sinks. The checks before it are in the order of a released Sequin: what the
+// framework reads, the route, the Accept header, the token, the type of the body, and the sink.
+func (c *call) routeSink() error {
+	defer c.releasePlug()
+	err := c.readSinkCall()
+	f := c.find()
 	c.answered.Route = f.shape
-	p, err := c.sinkParams()
 	switch {
 	case err != nil:
 		return err
 	case f.api != sinksAPI:
 		return errNoRoute
-	}
-	header := c.r.Header.Get("Accept")
-	if accepts(header, header != "", jsonFormat) == noFormat {
+	case !c.acceptable():
 		return errUnacceptable
 	}
 	if err := c.sinkUnauthorized(); err != nil {
@@ -57,26 +57,45 @@ func (c *call) routeSink(f found) error {
 	if c.method() != http.MethodGet && !c.saysJSON() {
 		return errSinkUntyped
 	}
-	k := c.srv.sinks.find(c.stream)
+	ref, err := plugRef(c.stream)
+	if err != nil {
+		return err
+	}
+	k := c.srv.sinks.find(ref)
 	if k == nil {
 		return errNoConsumer
 	}
 	switch f.op {
 	case opReceiveSink:
-		return c.receiveSink(k, p)
+		return c.receiveSink(k, c.plug.params)
 	case opAckSink, opNackSink:
-		return c.settleSink(k, p, f.op == opAckSink)
+		return c.settleSink(k, c.plug.params, f.op == opAckSink)
 	case opGetSink:
 		return c.sinkInfo(k, false)
 	}
-	return c.updateSink(k, p)
+	return c.updateSink(k, c.plug.params)
+}
+
+// readSinkCall reads the query and the body, as the framework of a released Sequin does, which is that of the 2024 server.
+func (c *call) readSinkCall() error {
+	if err := c.readPlugQuery(); err != nil || !c.mayHavePlugBody() {
+		return err
+	}
+	if err := c.readPlugBody(); err != nil {
+		return err
+	}
+	body, err := c.decodePlugBody(c.plugBody())
+	c.overrideMethod(body)
+	return err
 }
 
 // sinkUnauthorized returns the refusal of a request without the token, or nil.
 func (c *call) sinkUnauthorized() error {
 	headers := c.r.Header.Values("Authorization")
 	switch {
-	case len(headers) > 1:
+	case len(headers) > 2:
+		return errInternal // the real server fails
+	case len(headers) == 2:
 		return errSinkManyTokens
 	case c.rights != 0:
 		return nil
@@ -86,20 +105,6 @@ func (c *call) sinkUnauthorized() error {
 		return errSinkNoBearer
 	}
 	return errSinkToken
-}
-
-// sinkParams returns the values of the query and of a JSON body. A GET has no body, and one of another type is not read.
-func (c *call) sinkParams() (params, error) {
-	p := c.query()
-	if c.method() == http.MethodGet || c.mediaType() != jsonMedia {
-		return p, nil
-	}
-	buf, err := c.readBody(c.srv.limits.RequestBytes)
-	defer putBuffer(buf)
-	if err == nil && len(*buf) > 0 && !p.addJSON(*buf) {
-		err = errMalformed
-	}
-	return p, err
 }
 
 // saysJSON reports whether a Content-Type header names JSON, which the real server looks for in its text.

@@ -98,6 +98,7 @@ func TestTheChecksOfASinkCallAreInTheOrderOfSequin(t *testing.T) {
 		{"two spaces behind Bearer", "GET", mine + "receive", header("Authorization", "Bearer  ref-token"), "", 401, badTokenText},
 		{"upper-case scheme", "POST", alias + "ack", header("Authorization", "BEARER ref-token"), "{}", 401, noBearerText},
 		{"more than the token", "POST", mine + "receive", header("Authorization", "Bearer ref-tokens"), "{}", 401, badTokenText},
+		{"three tokens", "GET", mine + "receive", header("Authorization", "Bearer a\nBearer b\nBearer c"), "", 500, crashText},
 		{"two tokens", "GET", mine + "receive", header("Authorization", "Bearer ref-token\nBearer ref-token"), "", 401, manyText},
 		{"wrong token and unknown sink by the alias", "GET", "http_pull_consumers/nope/receive", header("Authorization", "Bearer x"), "", 401, badTokenText},
 		{"no type and an unknown sink", "POST", unknown + "receive", header("Content-Type", ""), "", 400, untypedText},
@@ -148,10 +149,13 @@ func TestTheValuesOfASinkCallAreReadAsBySequin(t *testing.T) {
 		{"wait_for in upper case", "POST", receive, nil, `{"wait_for":"2S"}`, 400, formatText},
 		{"wait_for as a list", "POST", receive, nil, `{"wait_for":[1]}`, 200, emptyText},
 		{"wait_for with a fraction, answered at once", "POST", receive, nil, `{"wait_for":1500.5}`, 200, emptyText},
-		{"an id of version 1", "POST", ack, nil, ids(`"f81d4fae-7dec-11d0-a765-00a0c91e6bf6"`), 400, ackIDsText},
-		{"the nil id", "POST", nack, nil, ids(`"00000000-0000-0000-0000-000000000000"`), 400, ackIDsText},
+		{"an id of version 1", "POST", ack, nil, ids(`"f81d4fae-7dec-11d0-a765-00a0c91e6bf6"`), 200, successText},
+		{"the nil id", "POST", nack, nil, ids(`"00000000-0000-0000-0000-000000000000"`), 200, successText},
+		{"any 16 bytes", "POST", ack, nil, ids(`"sixteen bytes oh"`), 200, successText},
+		{"15 bytes", "POST", ack, nil, ids(`"fifteen bytes o"`), 400, ackIDsText},
+		{"an id in braces", "POST", ack, nil, ids(`"{00000000-0000-4000-8000-000000000000}"`), 400, ackIDsText},
 		{"an id of version 7", "POST", ack, nil, ids(`"01890a5d-ac96-774b-bcce-b302099a8057"`), 200, successText},
-		{"an id of another variant", "POST", ack, nil, ids(`"00000000-0000-4000-c000-000000000000"`), 400, ackIDsText},
+		{"an id of another variant", "POST", ack, nil, ids(`"00000000-0000-4000-c000-000000000000"`), 200, successText},
 		{"ids and null", "POST", nack, nil, ids(`"` + ackID + `",null`), 400, ackIDsText},
 		{"an object", "POST", ack, nil, `{"ack_ids":{"0":"` + ackID + `"}}`, 400, ackIDsText},
 		{"ids in a list", "POST", ack, nil, `["` + ackID + `"]`, 400, ackIDsText},
@@ -162,6 +166,41 @@ func TestTheValuesOfASinkCallAreReadAsBySequin(t *testing.T) {
 	}
 	require.Equal(t, server.SinkState{Outstanding: 1}, k.State(), "nothing was settled: ids are compared as text")
 	variation{"an id among unknown ones", "POST", ack, nil, ids(`"00000000-0000-4000-8000-000000000000","` + ackID + `","` + ackID + `"`), 200, successText}.check(t, s)
+	require.Zero(t, k.State())
+}
+
+// TestASinkCallIsReadByTheFramework holds what the framework makes of a request before Sequin sees it.
+func TestASinkCallIsReadByTheFramework(t *testing.T) {
+	s, k := newVariantServer(t)
+	const receive, ack = "sequin_streams/orders-sink/receive", "sequin_streams/orders-sink/ack"
+	const badRequestText = `{"errors":{"detail":"Bad Request"}}`
+	big := `{"x":"` + strings.Repeat("x", 8_000_000) + `"}`
+	bare := strings.ReplaceAll(sinkVariantID, "-", "")
+	for _, v := range []variation{
+		{"HEAD is GET", "HEAD", receive + "?batch_size=0", nil, "", 400, ""},
+		{"the first of two values counts", "POST", receive, nil, `{"batch_size":0,"batch_size":1}`, 400, batchText},
+		{"a number that is too large", "POST", receive, nil, `{"wait_for":1e999}`, 400, "Bad Request"},
+		{"a body that is not UTF-8", "POST", receive, nil, "{\"x\":\"\xff\"}", 400, "Bad Request"},
+		{"a query that is not UTF-8", "GET", receive + "?x=%FF", nil, "", 400, "Bad Request"},
+		{"a wrong escape in the query", "GET", receive + "?x=%zz", nil, "", 200, emptyText},
+		{"a list in the query", "GET", receive + "?batch_size[]=1", nil, "", 500, crashText},
+		{"ids in the query", "POST", ack + "?ack_ids[]=00000000-0000-4000-8000-000000000000", nil, "{}", 200, successText},
+		{"a format in the query", "GET", receive + "?_format=json", header("Accept", "text/html"), "", 200, emptyText},
+		{"another format in the query", "GET", receive + "?_format=html", nil, "", 406, "Not Acceptable"},
+		{"another format in the body", "POST", receive, nil, `{"_format":"html"}`, 406, "Not Acceptable"},
+		{"another method in the body", "POST", receive, nil, `{"_method":"put"}`, 404, "Not Found"},
+		{"GET as the method in the body", "POST", ack, nil, `{"_method":"GET"}`, 400, ackIDsText},
+		{"another method in a form", "POST", ack, header("Content-Type", "application/x-www-form-urlencoded"), "_method=DELETE", 404, "Not Found"},
+		{"a malformed body of another JSON type", "POST", ack, header("Content-Type", "application/vnd.api+json"), "{", 400, "Bad Request"},
+		{"a type that names JSON and is not", "POST", ack, header("Content-Type", "text/plain; application/json"), `{"ack_ids":[]}`, 400, `{"summary":"` + ackIDsText + `"}`},
+		{"too large a body", "POST", ack, nil, big, 413, "Request Entity Too Large"},
+		{"the id of the sink without dashes", "GET", "sequin_streams/" + bare + "/receive", nil, "", 400, badRequestText},
+		{"the id of the sink as a URN", "GET", "sequin_streams/urn:uuid:" + sinkVariantID + "/receive", nil, "", 400, badRequestText},
+		{"a name with a NUL", "GET", "sequin_streams/a%00/receive", nil, "", 500, crashText},
+		{"a name that is not UTF-8", "GET", "sequin_streams/%ff/receive", nil, "", 500, crashText},
+	} {
+		v.check(t, s)
+	}
 	require.Zero(t, k.State())
 }
 
