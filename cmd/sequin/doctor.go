@@ -29,12 +29,17 @@ type diagnosis struct {
 }
 
 func newDoctor(w world) *cobra.Command {
-	return online(w, &cobra.Command{
+	return orDatabase(w, online(w, &cobra.Command{
 		Use:   "doctor",
-		Short: "Test the connection to the server",
+		Short: "Test the connection to the server, or a Postgres database",
 		Long: `Test the connection to the server: whether it can be reached and takes the token,
 which kind of server it is and which extensions it has, how long a round trip
-takes, and whether the clocks agree.`,
+takes, and whether the clocks agree.
+
+With --postgres it looks at the database of "sequin serve --postgres" instead:
+its version, rights, connections and settings, whether its tables are up to date,
+and what they take. Each line with a fault or a warning says what to do. It
+changes nothing, and exits with 1 when there is a fault.`,
 		Args: arguments(0),
 	}, func(ctx context.Context, s *session, _ []string) error {
 		d, err := diagnose(ctx, s)
@@ -45,7 +50,7 @@ takes, and whether the clocks agree.`,
 			return cli.JSON(s.out, d)
 		}
 		return d.print(s)
-	})
+	}))
 }
 
 // diagnose pings the server several times, and keeps the quickest answer.

@@ -194,6 +194,7 @@ var built atomic.Bool
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	closePostgres()
 	if built.Load() {
 		path, _ := binary()
 		_ = os.RemoveAll(filepath.Dir(path))

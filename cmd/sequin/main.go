@@ -10,7 +10,8 @@
 //	sequin send, receive, ack, nack    sends messages, also those of a file, receives and settles them
 //	sequin messages, peek              lists messages without leasing them
 //	sequin redrive                     sends dead letters back
-//	sequin doctor                      tests the connection to a server
+//	sequin migrate up|status           makes the tables of a Postgres database
+//	sequin doctor                      tests the connection to a server, or a database
 //	sequin bench                       measures a server
 //	sequin context add|use|ls|rm       keeps the URLs of servers under names
 //	sequin version                     prints the version

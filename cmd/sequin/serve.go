@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"log/slog"
-	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -178,9 +177,9 @@ func (f *serveFlags) choosePostgres(sources cli.Sources) (use bool, err error) {
 			return false, err
 		}
 	}
-	if u, err := url.Parse(f.postgres); err == nil && sources["postgres"] == cli.CommandLine {
-		if _, has := u.User.Password(); has || u.Query().Has("password") {
-			return false, cli.Usage("the URL of --postgres has a password, which every user of this machine can see: put the URL into $SEQUIN_POSTGRES, or the password into $PGPASSWORD or ~/.pgpass")
+	if sources["postgres"] == cli.CommandLine {
+		if err := refusePassword(f.postgres); err != nil {
+			return false, err
 		}
 	}
 	return true, nil

@@ -2,18 +2,17 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/internal/pgcluster"
 )
 
 // databaseURL is where the tests find Postgres, or "" when there is none.
@@ -32,25 +31,26 @@ func withPostgres(run func() int) int {
 	if databaseURL = os.Getenv("SEQUIN_TEST_DATABASE_URL"); databaseURL != "" {
 		return run()
 	}
-	bin := findBinaries()
-	if bin == "" {
-		noPostgres = "initdb is not installed: install postgresql, or set SEQUIN_TEST_DATABASE_URL"
-		return run()
-	}
-	dir, err := os.MkdirTemp("", "sequin-postgres-")
+	c, err := newCluster()
 	if err != nil {
 		noPostgres = err.Error()
 		return run()
 	}
-	defer os.RemoveAll(dir)
-	c := &cluster{bin: bin, dir: dir}
-	if err := c.start(); err != nil {
-		noPostgres = err.Error()
-		return run()
-	}
-	defer c.stop()
-	databaseURL = c.url()
+	defer c.Close()
+	databaseURL = c.URL()
 	return run()
+}
+
+// newCluster starts a cluster that does not wait for the disk.
+func newCluster(settings ...string) (*pgcluster.Cluster, error) {
+	c, err := pgcluster.New()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Run(append([]string{"fsync=off", "full_page_writes=off"}, settings...)...); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
 }
 
 // requirePostgres skips a test when there is no Postgres. In CI it fails.
@@ -63,81 +63,6 @@ func requirePostgres(t testing.TB) {
 		t.Fatal(noPostgres)
 	}
 	t.Skip(noPostgres)
-}
-
-func findBinaries() string {
-	candidates, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if len(candidates) > 0 {
-		return filepath.Dir(candidates[len(candidates)-1])
-	}
-	if path, err := exec.LookPath("initdb"); err == nil {
-		return filepath.Dir(path)
-	}
-	return ""
-}
-
-// cluster is a cluster of Postgres in a directory, reached by a socket in it. It must not run as root.
-type cluster struct {
-	bin, dir string
-	process  *exec.Cmd
-}
-
-func (c *cluster) url() string { return fmt.Sprintf("postgres:///postgres?host=%s&user=sequin", c.dir) }
-
-func (c *cluster) start() error {
-	if err := giveAway(c.dir); err != nil {
-		return err
-	}
-	data := filepath.Join(c.dir, "data")
-	initdb := c.command("initdb", "-D", data, "-U", "sequin", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w: %s", err, out)
-	}
-	return c.run("-c", "fsync=off", "-c", "full_page_writes=off")
-}
-
-// run starts the server and waits until it answers.
-func (c *cluster) run(settings ...string) error {
-	args := append([]string{"-D", filepath.Join(c.dir, "data"), "-k", c.dir, "-c", "listen_addresses=", "-c", "max_connections=200"}, settings...)
-	log, err := os.Create(filepath.Join(c.dir, "log"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	c.process = c.command("postgres", args...)
-	c.process.Stdout, c.process.Stderr = log, log
-	if err := c.process.Start(); err != nil {
-		return err
-	}
-	for {
-		conn, err := pgx.Connect(context.Background(), c.url())
-		if err == nil {
-			return conn.Close(context.Background())
-		}
-		if !alive(c.process) {
-			text, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("postgres has ended: %s", text)
-		}
-	}
-}
-
-// stop ends the server by its pid, as pg_ctl stop -m fast does.
-func (c *cluster) stop() {
-	_ = c.process.Process.Signal(os.Interrupt)
-	_ = c.process.Wait()
-}
-
-func (c *cluster) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(c.bin, name), args...)
-	cmd.Dir = c.dir
-	asOther(cmd)
-	return cmd
-}
-
-// alive reports whether a process has not ended.
-func alive(cmd *exec.Cmd) bool {
-	state, err := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/stat")
-	return err == nil && !strings.Contains(string(state), ") Z ")
 }
 
 var schemas atomic.Int64

@@ -80,8 +80,17 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// schemaVersion returns 0 when there is no schema. A version that is newer than this program is an error.
+// schemaVersion is readSchemaVersion that refuses a version newer than this program.
 func schemaVersion(ctx context.Context, q querier, schema string) (version int, err error) {
+	version, err = readSchemaVersion(ctx, q, schema)
+	if err == nil && version > len(migrations) {
+		return 0, &store.VersionError{Found: version, Known: len(migrations)}
+	}
+	return version, err
+}
+
+// readSchemaVersion returns 0 when there is no schema.
+func readSchemaVersion(ctx context.Context, q querier, schema string) (version int, err error) {
 	name := pgx.Identifier{schema}.Sanitize()
 	var exists bool
 	// Not to_regclass, which does not see a table that another replica has made since this transaction began.
@@ -96,11 +105,53 @@ func schemaVersion(ctx context.Context, q querier, schema string) (version int, 
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, fmt.Errorf("%w: the table %s.schema_version is empty", store.ErrDamaged, name)
 	}
+	return version, err
+}
+
+// SchemaVersion says which version of the tables a database has.
+type SchemaVersion struct {
+	Database string `json:"database"` // where it is, without the password
+	Schema   string `json:"schema"`
+	Found    int    `json:"found"` // 0 when there is none
+	Known    int    `json:"known"` // the version of this program
+}
+
+// ReadSchemaVersion reads which version of the tables a database has. It changes nothing. The errors are those of Open, but
+// a version that is newer than this program is none.
+func ReadSchemaVersion(ctx context.Context, url string, o Options) (SchemaVersion, error) {
+	return withSchema(ctx, url, o, func(*pgx.Conn) error { return nil })
+}
+
+// Migrate makes the tables, or brings them up to date, as Open does, for a role that owns them. It returns the version that
+// was there before. The errors are those of Open.
+func Migrate(ctx context.Context, url string, o Options) (before SchemaVersion, err error) {
+	o = o.withDefaults()
+	return withSchema(ctx, url, o, func(conn *pgx.Conn) error {
+		if err := checkServer(ctx, conn, 0); err != nil {
+			return err
+		}
+		return migrate(ctx, conn, o.Schema)
+	})
+}
+
+// withSchema connects, reads the version, and calls f.
+func withSchema(ctx context.Context, url string, o Options, f func(*pgx.Conn) error) (SchemaVersion, error) {
+	o = o.withDefaults()
+	cfg, err := poolConfig(url, &o)
 	if err != nil {
-		return 0, err
+		return SchemaVersion{}, err
 	}
-	if version > len(migrations) {
-		return 0, &store.VersionError{Found: version, Known: len(migrations)}
+	v := SchemaVersion{Database: describe(cfg.ConnConfig), Schema: o.Schema, Known: len(migrations)}
+	conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig.Copy())
+	if err != nil {
+		return v, openFailed(cfg.ConnConfig, err)
 	}
-	return version, nil
+	defer conn.Close(context.WithoutCancel(ctx))
+	if v.Found, err = readSchemaVersion(ctx, conn, o.Schema); err == nil {
+		err = f(conn)
+	}
+	if err != nil {
+		return v, openFailed(cfg.ConnConfig, err)
+	}
+	return v, nil
 }

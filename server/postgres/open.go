@@ -46,7 +46,7 @@ func prepare(ctx context.Context, cfg *pgxpool.Config, o *Options) (id string, e
 		return "", openFailed(cfg.ConnConfig, err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := checkServer(ctx, conn, int(cfg.MaxConns), o); err != nil {
+	if err := checkServer(ctx, conn, int(cfg.MaxConns)); err != nil {
 		return "", openFailed(cfg.ConnConfig, err)
 	}
 	if err := migrate(ctx, conn, o.Schema); err != nil {
@@ -64,14 +64,13 @@ type advice struct{ text string }
 
 func (a advice) Error() string { return a.text }
 
-func checkServer(ctx context.Context, conn *pgx.Conn, maxConns int, o *Options) error {
+func checkServer(ctx context.Context, conn *pgx.Conn, maxConns int) error {
 	var version, allowed int
 	var standby bool
 	var readable string
 	err := conn.QueryRow(ctx, `select current_setting('server_version_num')::int, current_setting('server_version'),
 		pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool,
-		least(current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
-			(select case when rolconnlimit < 0 then 1000000 else rolconnlimit end from pg_roles where rolname = current_user))`,
+		`+allowedConnectionsSQL,
 	).Scan(&version, &readable, &standby, &allowed)
 	if err != nil {
 		return err
@@ -93,7 +92,7 @@ func serverAdvice(version int, readable string, standby bool, allowed, maxConns 
 
 // openFailed says what to do about an error of opening. Its text is one line without the password.
 func openFailed(cfg *pgx.ConnConfig, err error) error {
-	where := fmt.Sprintf("Postgres at %s, database %q, role %q", address(cfg), cfg.Database, cfg.User)
+	where := describe(cfg)
 	var version *store.VersionError
 	var said advice
 	if errors.As(err, &version) {
@@ -102,7 +101,22 @@ func openFailed(cfg *pgx.ConnConfig, err error) error {
 	if errors.As(err, &said) {
 		return fmt.Errorf("cannot use %s: %w", where, err)
 	}
-	return fmt.Errorf("cannot use %s: %w", where, &lineError{oneLine(err) + adviceFor(err), err})
+	text := oneLine(err) + adviceFor(err)
+	var connect *pgconn.ConnectError
+	var refused *pgconn.PgError
+	if errors.As(err, &connect) && !errors.As(err, &refused) {
+		err = errors.Join(ErrUnreachable, err)
+	}
+	return fmt.Errorf("cannot use %s: %w", where, &lineError{text, err})
+}
+
+// ErrUnreachable means that there is no connection to the database: nothing listens at its address, or the network fails.
+// Errors of opening wrap it.
+var ErrUnreachable = errors.New("the database cannot be reached")
+
+// describe names a database to a person, without the password.
+func describe(cfg *pgx.ConnConfig) string {
+	return fmt.Sprintf("Postgres at %s, database %q, role %q", address(cfg), cfg.Database, cfg.User)
 }
 
 // lineError has a text of one line.
@@ -134,11 +148,17 @@ func adviceFor(err error) string {
 	case "3D000":
 		return ": make the database with createdb, or name another one in the URL"
 	case "42501":
-		return ": grant this role CREATE on the database and ownership of the schema, or open the store once with a role that has them"
+		return ": grant this role CREATE on the database and ownership of the schema, or let a role that has them run \"sequin migrate up\" once"
 	case "53300":
 		return ": raise max_connections, or stop other clients"
 	case "57P03":
 		return ": Postgres is starting or stopping, try again"
 	}
 	return ""
+}
+
+// isDenied reports whether a right was missing.
+func isDenied(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "42501"
 }

@@ -1,48 +1,34 @@
-//go:build unix
-
 package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequin-go/sequin/internal/pgcluster"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
-
-// crash ends the server at once, so that what is in its buffers is lost, and starts it again.
-func (c *cluster) crash(t testing.TB) {
-	t.Helper()
-	require.NoError(t, c.process.Process.Signal(syscall.SIGQUIT))
-	_ = c.process.Wait()
-	require.NoError(t, c.run("-c", "wal_writer_delay=10s"))
-}
 
 // TestACrashOfPostgresTakesNothingThatWasAnswered crashes the database while two replicas work. The writer of its log waits
 // long, so that a transaction that no answer waits for is lost.
 func TestACrashOfPostgresTakesNothingThatWasAnswered(t *testing.T) {
 	requirePostgres(t)
-	bin := findBinaries()
-	if bin == "" {
+	c, err := newCluster()
+	if errors.Is(err, pgcluster.ErrNotInstalled) {
 		t.Skip("it needs a cluster of its own")
 	}
-	dir, err := os.MkdirTemp("", "sequin-crash-")
 	require.NoError(t, err)
-	defer os.RemoveAll(dir)
-	c := &cluster{bin: bin, dir: dir}
-	require.NoError(t, c.start())
-	defer c.stop()
+	defer c.Close()
 	o := Options{MaxConns: 4, cleanEvery: -1, RetryFor: attemptTimeout}
-	one, err := Open(t.Context(), c.url(), o)
+	one, err := Open(t.Context(), c.URL(), o)
 	require.NoError(t, err)
 	defer one.Close()
-	two, err := Open(t.Context(), c.url(), o)
+	two, err := Open(t.Context(), c.URL(), o)
 	require.NoError(t, err)
 	defer two.Close()
 	s, reader := newConsumer(t, one, store.StreamOptions{})
@@ -78,7 +64,8 @@ func TestACrashOfPostgresTakesNothingThatWasAnswered(t *testing.T) {
 		for before := sent.Load(); sent.Load() < min(before+10, total); {
 			_ = one.Probe(t.Context())
 		}
-		c.crash(t)
+		require.NoError(t, c.Crash())
+		require.NoError(t, c.Run("wal_writer_delay=10s"))
 	}
 	<-done
 	state, err := reader.State(t.Context())

@@ -35,6 +35,9 @@ func NotFound(format string, args ...any) error {
 	return &codedError{ExitNotFound, fmt.Errorf(format, args...)}
 }
 
+// Unreachable returns err with ExitUnreachable.
+func Unreachable(err error) error { return &codedError{ExitUnreachable, err} }
+
 // ExitCode returns the exit code of what a command returned: ExitFailed for an error without a code.
 func ExitCode(err error) int {
 	var coded *codedError

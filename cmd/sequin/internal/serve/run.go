@@ -116,6 +116,9 @@ func (r *running) build() {
 	r.store.use(&c)
 	r.api = server.New(c)
 	m.watch(r.api)
+	if r.store.watch != nil {
+		r.store.watch(m)
+	}
 	r.web = r.api.HTTPServer()
 	if r.keys != nil {
 		r.web.TLSConfig = &tls.Config{GetCertificate: r.keys.get}

@@ -16,6 +16,7 @@ import (
 // opened is an open store.
 type opened struct {
 	use    func(*server.Config) // makes a server use it
+	watch  func(*metrics)       // adds metrics of its own; nil for none
 	where  string               // describes to a person where the messages are
 	policy string               // describes what survives
 	failed <-chan struct{}      // closed when the store cannot go on; nil if that cannot be
@@ -71,7 +72,10 @@ func openPostgres(cfg *Config) (*opened, error) {
 	}
 	cfg.Logger.Info("the store is open", "database", st.Where(), "took", time.Since(begin))
 	return &opened{
-		use:    func(c *server.Config) { c.Store = st },
+		use: func(c *server.Config) { c.Store = st },
+		watch: func(m *metrics) {
+			m.registry.MustRegister(&postgresMetrics{pool: st.PoolStats, read: st.Usage, log: m.log})
+		},
 		where:  st.Where(),
 		policy: "Postgres, flushed before each answer: survives what the database survives",
 		close:  st.Close,

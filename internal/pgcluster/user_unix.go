@@ -1,6 +1,6 @@
 //go:build unix
 
-package postgres
+package pgcluster
 
 import (
 	"os"
@@ -8,14 +8,17 @@ import (
 	"syscall"
 )
 
-// Postgres does not run as root. As root the tests run it as nobody, who owns its directory.
+// quit makes Postgres end at once.
+const quit = syscall.SIGQUIT
+
+// nobody is the user that runs Postgres when this process runs as root.
 const nobody = 65534
 
 func asOther(cmd *exec.Cmd) {
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
-	endWithTest(cmd)
+	endWithParent(cmd)
 }
 
 func giveAway(dir string) error {

@@ -1,8 +1,13 @@
 //go:build !unix
 
-package postgres
+package pgcluster
 
-import "os/exec"
+import (
+	"os"
+	"os/exec"
+)
+
+var quit = os.Kill
 
 func asOther(*exec.Cmd) {}
 
