@@ -22,6 +22,7 @@ type gate struct {
 	counts map[crashfs.Kind]int
 	kind   crashfs.Kind
 	open   chan struct{}
+	takes  time.Duration // of each sync
 }
 
 func newGate(fs *crashfs.FS) *gate {
@@ -33,7 +34,10 @@ func newGate(fs *crashfs.FS) *gate {
 func (g *gate) pass(op crashfs.Op) {
 	g.mu.Lock()
 	g.counts[op.Kind]++
-	open := g.open
+	open, takes := g.open, g.takes
+	if op.Kind == crashfs.Sync && takes > 0 {
+		defer time.Sleep(takes)
+	}
 	if op.Kind != g.kind {
 		open = nil
 	}
@@ -201,6 +205,54 @@ func TestRecordsOfCallersThatCanRunShareASync(t *testing.T) {
 		}
 		all.Wait()
 		require.Less(t, g.count(crashfs.Sync), 10)
+	})
+}
+
+// senders make n goroutines append a record, wait for it, and pause, until a second is over. It returns how many records shared
+// a sync on average, and how long a record took.
+func senders(t *testing.T, l *Log, g *gate, n int, pause time.Duration) (perSync float64, each time.Duration) {
+	g.count(crashfs.Sync)
+	var all sync.WaitGroup
+	records := make([]int, n)
+	began := time.Now()
+	for i := range n {
+		all.Go(func() {
+			time.Sleep(pause * time.Duration(i) / time.Duration(n)) // they do not start at once
+			for time.Since(began) < time.Second {
+				records[i]++
+				assert.NoError(t, l.Wait(t.Context(), appendNumber(l, 1)))
+				time.Sleep(pause)
+			}
+		})
+	}
+	all.Wait()
+	total := 0
+	for _, r := range records {
+		total += r
+	}
+	return float64(total) / float64(g.count(crashfs.Sync)), time.Second*time.Duration(n)/time.Duration(total) - pause
+}
+
+// A sync takes 500 µs, and each sender needs 4 ms before it sends again: about 7 of 64 would come during a sync.
+func TestManySendersShareASyncAndFewDoNotWait(t *testing.T) {
+	bubble(t, Policy{}, func(t *testing.T, l *Log, g *gate) {
+		g.takes = 500 * time.Microsecond
+		perSync, each := senders(t, l, g, 1, 4*time.Millisecond)
+		require.Equal(t, 1.0, perSync)
+		require.Less(t, each, 520*time.Microsecond, "it waits for nobody")
+		_, each = senders(t, l, g, 4, 200*time.Microsecond)
+		require.Less(t, each, 1050*time.Microsecond, "a sync that runs, and its own")
+		perSync, each = senders(t, l, g, 64, 4*time.Millisecond)
+		require.Greater(t, perSync, 30.0)
+		require.Less(t, each, 3*time.Millisecond, "for long")
+		perSync, _ = senders(t, l, g, 1, 4*time.Millisecond)
+		require.Less(t, perSync, 1.1)
+		g.takes = 100 * time.Millisecond
+		_, each = senders(t, l, g, 64, 4*time.Millisecond)
+		require.Less(t, each, 205*time.Millisecond, "on a slow disk, too: those who come during a sync are enough")
+		began := time.Now()
+		require.NoError(t, l.Wait(t.Context(), appendNumber(l, 1)))
+		require.LessOrEqual(t, time.Since(began), g.takes+maxGather, "the others have gone")
 	})
 }
 

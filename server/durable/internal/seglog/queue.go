@@ -48,6 +48,7 @@ type group struct {
 	segment uint32
 	offset  int64
 	data    []byte
+	records int
 	length  int64         // of data, also when data is gone
 	head    *segmentHead  // of a segment that starts with this group
 	next    uint32        // in a group that ends with a seal: the segment that follows
@@ -116,6 +117,16 @@ func (q *queue) next() (g *group, forced, closing bool) {
 		return q.taken, q.forced, q.closing
 	}
 	return nil, q.forced, q.closing
+}
+
+// unwritten returns how many records are appended and not written.
+func (q *queue) unwritten() (n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, g := range q.groups {
+		n += g.records
+	}
+	return n
 }
 
 // wroteGroup removes the group that was taken. A sync follows at once when syncs is set.

@@ -64,6 +64,7 @@ func (q *queue) add(kind byte, stream uint32, body []byte, sum uint32) Pos {
 	h := header{pos: pos, synced: Pos(q.durable.Load()), opening: q.opening, stream: stream, kind: kind}
 	g.data = appendRecord(g.data, h, body, sum)
 	size := int64(len(g.data)) - g.length
+	g.records++
 	g.length += size
 	q.end += Pos(size)
 	q.queued += size

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -37,8 +36,10 @@ type writer struct {
 	syncTo   Pos                 // what that sync syncs
 	due      bool                // another one has to follow it at once
 	syncs    atomic.Int64        // of segments
-	stopped  chan struct{}       // closed at the end of run; nil before Start
-	closing  error               // what failed while the log was closed
+	took     time.Duration       // how long the last sync took, of a policy that syncs each group
+	gathered gathered
+	stopped  chan struct{} // closed at the end of run; nil before Start
+	closing  error         // what failed while the log was closed
 }
 
 func (w *writer) run() {
@@ -59,7 +60,7 @@ func (w *writer) run() {
 // step writes a group or waits for one. When done it returns why nothing more is written.
 func (w *writer) step() (err error, done bool) {
 	if w.every <= 0 {
-		runtime.Gosched() // those who can run append to the group first, and share its sync
+		w.gather()
 	}
 	g, forced, closing := w.queue.next()
 	switch {

@@ -2,6 +2,7 @@ package seglog
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/sequin-go/sequin/server/durable/internal/vfs"
 	"github.com/sequin-go/sequin/server/internal/store"
@@ -13,11 +14,13 @@ func (w *writer) sync() error {
 		return err
 	}
 	written := Pos(w.queue.written.Load())
+	began := time.Now()
 	if written != Pos(w.queue.durable.Load()) {
 		if err := w.syncFile(w.file, written.Segment()); err != nil {
 			return err
 		}
 	}
+	w.took = time.Since(began)
 	w.nowSynced(written)
 	return nil
 }
