@@ -99,8 +99,14 @@ type SubscriberConfig struct {
 	//
 	// Within this limit a Subscriber has as many deliveries in flight as the program settles in time. It begins with 32.
 	// The number grows while the program is quick compared with the lease, and shrinks when deliveries expire in the buffer.
-	// Deliveries with a delayed nack do not count towards that number. 1 to 100,000, default 1,000.
+	// Beyond 1,000 for each receive that may run, and as many for the program, it grows only while the program has to wait.
+	// Deliveries with a delayed nack do not count towards that number. 1 to 100,000, default 10,000, which is the server's
+	// default max_ack_pending.
 	MaxInFlight int
+	// MaxInFlightBytes is how many bytes of JSON the deliveries in flight may have. A receive asks for as many messages as fit,
+	// if they are as large as those of the last answers; when they are larger, the bytes may exceed MaxInFlightBytes once.
+	// One message may always be in flight. At least 1, default 64 MiB.
+	MaxInFlightBytes int
 	// Pollers is how many receives may run at once. One of them may wait in a long poll; the others run only while
 	// receives return as many messages as they ask for, and while their answers are not too slow. 1 to 16, default 2.
 	//
@@ -132,9 +138,19 @@ type SubscriberConfig struct {
 // limit of Pollers is maxPollers.
 const maxInFlight = 100_000
 
+// The defaults of SubscriberConfig.MaxInFlight and MaxInFlightBytes. The first is the server's default max_ack_pending, the
+// second is that of PublisherConfig.MaxBufferedBytes.
+const (
+	defaultInFlight    = 10_000
+	defaultInFlightMem = 64 << 20
+)
+
 func (c SubscriberConfig) withDefaults(limit time.Duration) SubscriberConfig {
 	if c.MaxInFlight == 0 {
-		c.MaxInFlight = 1000
+		c.MaxInFlight = defaultInFlight
+	}
+	if c.MaxInFlightBytes == 0 {
+		c.MaxInFlightBytes = defaultInFlightMem
 	}
 	if c.Pollers == 0 {
 		c.Pollers = 2
@@ -164,6 +180,8 @@ func (c SubscriberConfig) validate() error {
 	switch {
 	case c.MaxInFlight < 1 || c.MaxInFlight > maxInFlight:
 		return fmt.Errorf("%w: SubscriberConfig.MaxInFlight is %d, must be 1 to %d", ErrInvalidConfig, c.MaxInFlight, maxInFlight)
+	case c.MaxInFlightBytes < 1:
+		return fmt.Errorf("%w: SubscriberConfig.MaxInFlightBytes is %d, must be at least 1", ErrInvalidConfig, c.MaxInFlightBytes)
 	case c.Pollers < 1 || c.Pollers > maxPollers:
 		return fmt.Errorf("%w: SubscriberConfig.Pollers is %d, must be 1 to %d", ErrInvalidConfig, c.Pollers, maxPollers)
 	case c.PollMin < time.Millisecond || c.PollMax < c.PollMin:

@@ -110,7 +110,7 @@ func (c *Client) checkSubscriber(cfg SubscriberConfig) (SubscriberConfig, error)
 // subscribe starts a Subscriber. appends says that a repeated ack cannot settle a newer message.
 func (c *Client) subscribe(ctx context.Context, cfg SubscriberConfig, from *origin, ackWait time.Duration, appends bool) *Subscriber {
 	s := &Subscriber{client: c, cfg: cfg, origin: from,
-		deliveries: make(chan Delivery, cfg.MaxInFlight), wakeups: make(chan struct{}, 1), done: make(chan struct{}),
+		deliveries: make(chan Delivery, min(cfg.MaxInFlight, channelSize)), wakeups: make(chan struct{}, 1), done: make(chan struct{}),
 		ledger: lease.NewLedger[*fetched, settling](cfg.MaxInFlight), failures: failurelog.New(), filled: make(chan struct{}, 1)}
 	s.buffer.channel = s.deliveries
 	s.soft, s.softStop = context.WithCancel(ctx)
@@ -169,8 +169,8 @@ var noDeliveries = func() <-chan Delivery { c := make(chan Delivery); close(c); 
 // Versions of one key come in order. With SubscriberConfig.Pollers 1, different keys come in order too, while no message is
 // redelivered.
 //
-// The channel has room for MaxInFlight deliveries, but its len is not the number of buffered deliveries. Most of them wait
-// in a queue, where their leases are checked, until the program settles what it has read.
+// The channel is buffered, but its len is not the number of buffered deliveries. Most of them wait in a queue, where their
+// leases are checked, until the program settles what it has read.
 //
 // A Subscriber's deliveries go either to this channel or to handlers. After Handle, HandleBatch or Pipe, Deliveries
 // returns a closed channel; after Deliveries, these return ErrBusy.

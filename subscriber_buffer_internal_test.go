@@ -90,6 +90,34 @@ func TestTheChannelOpensForAProgramThatReadsAheadAndClosesAfterwards(t *testing.
 	require.Equal(t, "5", b.drain()[0].Key)
 }
 
+// The channel is small: most programs leave it nearly empty. One that reads ahead must not wait for it.
+func TestAnOpenChannelIsRefilled(t *testing.T) {
+	for _, handlers := range []bool{false, true} {
+		now := time.Now()
+		b := buffered(now, 5)
+		b.channel = make(chan Delivery, channelSize)
+		b.drain()
+		b.add(now, buffered(now, 1000).drain())
+		read := len(b.read(1))
+		b.check(now, uint64(read), 0, handlers)
+		read += len(b.read(1))
+		b.check(now, uint64(read), 0, handlers)
+		for read < 1000-2*channelSize {
+			n := len(b.read(1000))
+			require.GreaterOrEqual(t, n, channelSize-1, read)
+			read += n
+			if !handlers { // handlers settle what they read
+				require.Equal(t, refillEvery, b.pause(50*time.Millisecond))
+			}
+			now = now.Add(refillEvery)
+			b.check(now, uint64(read), 0, handlers)
+		}
+		require.Greater(t, b.pause(50*time.Millisecond), refillEvery, "it is full")
+		require.Equal(t, 1000-read, b.len())
+		require.Equal(t, strconv.Itoa(read), b.drain()[0].Key, "in order")
+	}
+}
+
 // A program that reads while deliveries are taken out of the channel would get a later one first.
 func TestNothingIsTakenFromAProgramThatReads(t *testing.T) {
 	now := time.Now()

@@ -2,6 +2,8 @@ package sequin_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -156,5 +158,38 @@ func TestTheWindowGrowsThoughHalfOfItIsFree(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// The first receive cannot know how large the messages are. Later ones ask for 1 MiB: three of these are 306 messages of 10 KB.
+func TestTheBytesInFlightAreBounded(t *testing.T) {
+	for name, row := range map[string]struct{ limit, size, most int }{
+		"ten fit":      {1_050_000, 100_000, 10},
+		"not one fits": {1_000, 10_000, 1},
+		"all fit":      {64 << 20, 10_000, 306},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				w.stream(t, "orders", sequin.ConsumerOptions{})
+				messages := make([]sequin.Message, 300)
+				for i := range messages {
+					messages[i] = sequin.Message{Key: fmt.Sprint(i), Data: strings.Repeat("x", row.size)}
+				}
+				for part := range slices.Chunk(messages, 50) {
+					_, err := w.client.SendMessages(w.ctx, "orders", part)
+					require.NoError(t, err)
+				}
+				sub := w.subscribe(t, sequin.SubscriberConfig{MaxInFlightBytes: row.limit})
+				for i := range messages {
+					d := next(t, sub, time.Second)
+					if i > 32 {
+						require.LessOrEqual(t, sub.Stats().InFlight, max(row.most, 1), i)
+					}
+					require.NoError(t, d.AckSync(w.ctx))
+				}
+				require.NoError(t, sub.Close(w.ctx))
+				w.requireDone(t)
+			})
+		})
 	}
 }

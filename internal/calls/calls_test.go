@@ -103,7 +103,7 @@ func TestKeepTellsALostLease(t *testing.T) {
 		var w Worker
 		d := newDelivery(t.Context())
 		ledger := lease.NewLedger[string, string](10)
-		ledger.Add(d.Lease(), 1, "")
+		ledger.Add(d.Lease(), 1, 0, "")
 		ctx := begin(t.Context(), &w, time.Hour, d)
 		ledger.Lose(d.held, time.Now())
 		_, _, lost := keep(&w, false)

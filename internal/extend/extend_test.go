@@ -69,7 +69,7 @@ func newFixture(t *testing.T, n int) (f *fixture, all []*lease.Held) {
 	f = &fixture{ledger: lease.NewLedger[string, string](100)}
 	terms := lease.NewTerms(8*time.Second, 0)
 	f.lease = lease.New(time.Now(), 0, time.Now(), terms, terms, t.Context())
-	f.ledger.Add(f.lease, n, "")
+	f.ledger.Add(f.lease, n, 0, "")
 	f.extender = New(Config{MaxIDs: 100, Ledger: f.ledger, Expired: errExpired, Settled: errSettled, Send: f.send,
 		Retry:   func(err error, n int) (bool, time.Duration) { return errors.Is(err, errRefused), time.Second << n },
 		Changed: func() { f.changed.Add(1) }})

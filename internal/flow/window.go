@@ -19,13 +19,16 @@ import (
 
 // Window is how many messages may be in flight. The lease of a message runs while it waits in the buffer, so the window
 // follows the speed of the program. It doubles while twice as many messages would still be settled in time; otherwise it
-// shrinks to what the program manages.
+// shrinks to what the program manages. Once each receive may ask for all that one answer holds, the window doubles only if
+// the program has to wait for messages: a larger one would keep more messages from other processes, and do no more work.
 //
 // The arithmetic is Little's law: with twice as many messages in flight, a program that is busy takes at most twice as
 // long from a message's receive to its settle.
 type Window struct {
 	size, maxInFlight int
+	parts             int // one for each receive that runs, and one for the program
 	share             share
+	each              int // the bytes of a message, as in the last answers; 0 before the first
 	round             int // counts the changes of size; a batch of an earlier round does not change the size
 	times             *HandlingTimes
 
@@ -40,9 +43,34 @@ const firstSize = 32
 // NewWindow returns the window of a Subscriber that has at most maxInFlight messages in flight, makes at most pollers
 // receives at once, and receives at most maxBatch messages with each.
 func NewWindow(maxInFlight, pollers, maxBatch int, times *HandlingTimes) Window {
-	parts := pollers + 1 // one for each receive that runs, and one for the program
+	parts := pollers + 1
 	part := min(maxBatch, (maxInFlight+parts-1)/parts)
-	return Window{size: min(firstSize, maxInFlight), maxInFlight: maxInFlight, share: share{size: part, largest: part}, times: times}
+	return Window{size: min(firstSize, maxInFlight), maxInFlight: maxInFlight, parts: parts, share: share{size: part, largest: part}, times: times}
+}
+
+// answerBytes is how large an answer may be. Larger ones cost more for each message: at 2 MiB and more, the memory of an
+// answer is no longer in the caches of the processor when it is decoded.
+const answerBytes = 1 << 20
+
+// Sized records that an answer held n messages with the given bytes. What a receive asks for follows the mean of the last
+// answers: up at once, and down slowly, because a size that is taken for too small exceeds the limits.
+func (w *Window) Sized(n, bytes int) {
+	mean := max(1, bytes/n)
+	if mean < w.each {
+		mean = w.each - (w.each-mean)/4
+	}
+	w.each = mean
+}
+
+// Each returns how many bytes a message is likely to have, 0 if that is not known yet.
+func (w *Window) Each() int { return w.each }
+
+// part returns how many messages one receive asks for at most.
+func (w *Window) part() int {
+	if w.each == 0 {
+		return w.share.size
+	}
+	return min(w.share.size, max(1, answerBytes/w.each))
 }
 
 // Size returns how many messages may be in flight.
@@ -52,24 +80,26 @@ func (w *Window) Size() int { return w.size }
 func (w *Window) Round() int { return w.round }
 
 // Ask returns how many messages a receive asks for if there is room for room messages.
-func (w *Window) Ask(room int) int { return min(room, w.share.size) }
+func (w *Window) Ask(room int) int { return min(room, w.part()) }
 
 // Small reports whether a receive that asks for ask messages is hardly worth its request while the program has other
 // messages.
-func (w *Window) Small(ask int) bool { return ask < 1 || ask < min(w.share.size, w.size)/2 }
+func (w *Window) Small(ask int) bool { return ask < 1 || ask < min(w.part(), w.size)/2 }
 
 // Batch is what a Window records of the messages of one receive.
 type Batch struct {
 	lease    *lease.Lease
 	round    int           // the window's round when the receive started
-	limited  bool          // the server had more messages, and it was the window that limited the receive
+	limited  bool          // a larger window would have been of use
 	settles  uint64        // how many settles the program had made when the answer arrived
 	buffered time.Duration // how long the last of the messages stayed in the buffer
 }
 
 // NewBatch returns the Batch of a receive that started in the given round. limited reports whether the server had more
-// messages, and it was the window that limited the receive.
-func (w *Window) NewBatch(l *lease.Lease, round int, limited bool) Batch {
+// messages, and it was the window that limited the receive. starved reports whether the buffer was empty when the answer
+// arrived.
+func (w *Window) NewBatch(l *lease.Lease, round int, limited, starved bool) Batch {
+	limited = limited && (starved || w.size < w.parts*w.part())
 	return Batch{lease: l, round: round, limited: limited, settles: w.times.Count()}
 }
 

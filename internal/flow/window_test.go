@@ -48,25 +48,70 @@ func TestTheWindowDoublesOnlyIfTwiceAsManyWouldBeSettledInTime(t *testing.T) {
 			times.Add(row.handling)
 		}
 		began := time.Now()
-		b := w.NewBatch(newLease(began), w.Round(), row.limited)
+		b := w.NewBatch(newLease(began), w.Round(), row.limited, true)
 		w.Read(began.Add(row.took), &b)
 		require.Equal(t, row.want, w.Size(), name)
 	}
+}
+
+func TestTheWindowGrowsBeyondFullReceivesOnlyIfTheProgramWaits(t *testing.T) {
+	for name, row := range map[string]struct {
+		each          int // bytes of a message
+		waited, wants int
+	}{
+		"small messages": {100, 10_000, 4096},           // 3 x 1000 make each receive a full one
+		"large messages": {10 * 1024, 10_000, 512},      // 3 x 102: an answer holds 1 MiB
+		"huge messages":  {5 * answerBytes, 10_000, 32}, // 3 x 1
+	} {
+		for _, starved := range []bool{true, false} {
+			var times HandlingTimes
+			w := NewWindow(10_000, 2, 1000, &times)
+			w.Sized(1, row.each)
+			for range 20 {
+				began := time.Now()
+				b := w.NewBatch(newLease(began), w.Round(), true, starved)
+				w.Read(began.Add(time.Millisecond), &b)
+			}
+			if starved {
+				require.Equal(t, row.waited, w.Size(), name)
+			} else {
+				require.Equal(t, row.wants, w.Size(), name)
+			}
+		}
+	}
+}
+
+func TestAReceiveAsksForWhatOneAnswerHolds(t *testing.T) {
+	var times HandlingTimes
+	w := NewWindow(10_000, 2, 1000, &times)
+	require.Zero(t, w.Each())
+	require.Equal(t, 1000, w.Ask(5000))
+	w.Sized(10, 10*10*1024)
+	require.Equal(t, 10*1024, w.Each())
+	require.Equal(t, 102, w.Ask(5000))
+	require.True(t, w.Small(15), "half of the window of 32 is the least")
+	w.Sized(4, 4*2*1024)
+	require.Equal(t, 8*1024, w.Each(), "down by a quarter of the difference")
+	w.Sized(1, 20*1024)
+	require.Equal(t, 20*1024, w.Each(), "up at once")
+	w.Sized(1, 5*answerBytes)
+	require.Equal(t, 1, w.Ask(5000), "one message always")
+	require.False(t, w.Small(1))
 }
 
 func TestTheWindowShrinksToWhatTheProgramTook(t *testing.T) {
 	var times HandlingTimes
 	w := NewWindow(1000, 2, 1000, &times)
 	now := time.Now()
-	many, few := w.NewBatch(newLease(now), w.Round(), false), w.NewBatch(newLease(now), w.Round(), false)
+	many, few := w.NewBatch(newLease(now), w.Round(), false, true), w.NewBatch(newLease(now), w.Round(), false, true)
 	w.Expired(now, &many, 1000)
 	require.Equal(t, 16, w.Size(), "by half at most")
 	w.Expired(now, &few, 2)
 	require.Equal(t, 16, w.Size(), "a batch of another round says nothing about this one")
-	few = w.NewBatch(newLease(now), w.Round(), false)
+	few = w.NewBatch(newLease(now), w.Round(), false, true)
 	w.Expired(now, &few, 6)
 	require.Equal(t, 3, w.Size())
-	none := w.NewBatch(newLease(now), w.Round(), false)
+	none := w.NewBatch(newLease(now), w.Round(), false, true)
 	w.Expired(now, &none, 0)
 	require.Equal(t, 1, w.Size(), "never less than one")
 }
@@ -76,7 +121,7 @@ func TestALateSettleShrinksTheWindowOnlyIfItsMessageWasLongInTheBuffer(t *testin
 		var times HandlingTimes
 		w := NewWindow(1000, 2, 1000, &times)
 		began := time.Now()
-		b := w.NewBatch(newLease(began), w.Round(), false)
+		b := w.NewBatch(newLease(began), w.Round(), false, true)
 		w.Read(began.Add(took), &b)
 		w.Late(&b)
 		require.Equal(t, want, w.Size(), took)
@@ -86,10 +131,10 @@ func TestALateSettleShrinksTheWindowOnlyIfItsMessageWasLongInTheBuffer(t *testin
 func TestUnsettledMessagesGrowTheWindowOnlyIfNothingWasSettled(t *testing.T) {
 	var times HandlingTimes
 	w := NewWindow(1000, 2, 1000, &times)
-	b := w.NewBatch(newLease(time.Now()), w.Round(), false)
+	b := w.NewBatch(newLease(time.Now()), w.Round(), false, true)
 	w.Unsettled(&b)
 	require.Equal(t, 64, w.Size())
-	b = w.NewBatch(newLease(time.Now()), w.Round(), false)
+	b = w.NewBatch(newLease(time.Now()), w.Round(), false, true)
 	times.Add(time.Second)
 	w.Unsettled(&b)
 	require.Equal(t, 64, w.Size())

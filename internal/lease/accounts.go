@@ -5,6 +5,7 @@ type account[N any] struct {
 	lease      *Lease
 	note       N
 	room       int                // messages that the server still counts as leased
+	bytes      int                // their size
 	open       int                // those of them whose settles have not ended
 	held       map[*Held]struct{} // those of them that Ledger.Overdue reports; nil for none
 	prev, next *account[N]
@@ -37,11 +38,14 @@ func (as *accounts[N]) add(a *account[N]) {
 	}
 }
 
-// free frees the room of one message of an account.
-func (as *accounts[N]) free(a *account[N]) {
+// free frees the room of one message of an account, and returns its bytes: the mean of those of the account.
+func (as *accounts[N]) free(a *account[N]) (bytes int) {
+	bytes = a.bytes / a.room
+	a.bytes -= bytes
 	if a.room--; a.room == 0 {
 		as.remove(a)
 	}
+	return bytes
 }
 
 func (as *accounts[N]) remove(a *account[N]) {

@@ -38,7 +38,7 @@ func (g *Ledger[N, H]) Extend(h *Held, to *Lease) bool {
 		g.accounts.hold(a, h)
 	}
 	from.open--
-	g.accounts.free(from)
+	a.bytes += g.accounts.free(from)
 	h.current.Store(to)
 	return true
 }
@@ -57,7 +57,7 @@ func (g *Ledger[N, H]) Lose(h *Held, now time.Time) bool {
 	g.accounts.release(a, h)
 	a.open--
 	g.inFlight--
-	g.accounts.free(a)
+	g.bytes -= g.accounts.free(a)
 	h.current.Store(&Lease{Began: l.Began, HandOverBy: now, Deadline: now, Until: now, Margin: l.Margin, Parent: l.Parent})
 	h.lost.Store(true)
 	return true

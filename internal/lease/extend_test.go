@@ -24,7 +24,7 @@ func settled(h *Held) iter.Seq2[*Lease, *Held] {
 func TestAnExtendedMessageTakesRoomUntilItsNewLeaseIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, first := newLedger(10), leased(0)
-		g.Add(first, 3, "note")
+		g.Add(first, 3, 0, "note")
 		a, b := heldOf(first), heldOf(first)
 		later := leased(5 * time.Second)
 		require.True(t, g.Extend(a, later))
@@ -55,7 +55,7 @@ func TestAnExtendedMessageTakesRoomUntilItsNewLeaseIsOver(t *testing.T) {
 func TestALostLeaseIsOverAndFreesItsRoomOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, l := newLedger(10), leased(0)
-		g.Add(l, 2, "")
+		g.Add(l, 2, 0, "")
 		h := heldOf(l)
 		require.True(t, g.Lose(h, time.Now()))
 		require.False(t, g.Lose(h, time.Now()))
@@ -74,7 +74,7 @@ func TestALostLeaseIsOverAndFreesItsRoomOnce(t *testing.T) {
 func TestOverdueReturnsEachHeldDeliveryOnceAtItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, l := newLedger(10), leased(0)
-		g.Add(l, 4, "")
+		g.Add(l, 4, 0, "")
 		over, next := g.Overdue(time.Now())
 		require.Empty(t, over)
 		require.Zero(t, next)
@@ -106,8 +106,8 @@ func TestNextHalfIsHalfOfALeaseAndThenOftenEnoughForALateDelivery(t *testing.T) 
 	synctest.Test(t, func(t *testing.T) {
 		g, l := newLedger(10), leased(0) // 6 s for the program
 		require.Zero(t, g.NextHalf(time.Now()))
-		g.Add(l, 1, "")
-		g.Add(leased(time.Second), 1, "")
+		g.Add(l, 1, 0, "")
+		g.Add(leased(time.Second), 1, 0, "")
 		require.Equal(t, 3*time.Second, time.Until(g.NextHalf(time.Now())))
 		time.Sleep(3 * time.Second)
 		require.Equal(t, time.Second, time.Until(g.NextHalf(time.Now())), "half of the margin")
@@ -162,7 +162,7 @@ func TestWorkEndsOnceWithItsCause(t *testing.T) {
 func TestTheWorkOfAHeldHasItsDeadlineAndIsMadeOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, l := newLedger(10), leased(0)
-		g.Add(l, 1, "")
+		g.Add(l, 1, 0, "")
 		h := heldOf(l)
 		h.EndWork(errOver) // there is none
 		w, made := h.Work()

@@ -13,6 +13,7 @@ type Ledger[N, H any] struct {
 	mu          sync.Mutex // guards all below; held for arithmetic only
 	maxInFlight int
 	inFlight    int // the sum of room over the accounts
+	bytes       int // those of the messages in flight
 	accounts    accounts[N]
 	delayed     []Delayed[H] // earliest first
 	deadLetters int          // being sent
@@ -39,13 +40,14 @@ func NewLedger[N, H any](maxInFlight int) *Ledger[N, H] {
 	return &Ledger[N, H]{maxInFlight: maxInFlight, accounts: accounts[N]{byLease: map[*Lease]*account[N]{}}}
 }
 
-// Add opens an account for the n messages of a receive. Each message takes up room until Settled records that the server
-// has confirmed its settle, or until Expire finds that the lease is over.
-func (g *Ledger[N, H]) Add(l *Lease, n int, note N) {
+// Add opens an account for the n messages of a receive, which have the given bytes together. Each message takes up room until
+// Settled records that the server has confirmed its settle, or until Expire finds that the lease is over.
+func (g *Ledger[N, H]) Add(l *Lease, n, bytes int, note N) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inFlight += n
-	g.accounts.add(&account[N]{lease: l, note: note, room: n, open: n})
+	g.bytes += bytes
+	g.accounts.add(&account[N]{lease: l, note: note, room: n, open: n, bytes: bytes})
 }
 
 // Settled records how settles have ended, given for each the lease and the Held, which is nil for a delivery that has none. A
@@ -75,7 +77,7 @@ func (g *Ledger[N, H]) Settled(settles iter.Seq2[*Lease, *Held], confirmed bool)
 		a.open--
 		if confirmed {
 			g.inFlight--
-			g.accounts.free(a)
+			g.bytes -= g.accounts.free(a)
 		}
 	}
 }
@@ -93,6 +95,7 @@ func (g *Ledger[N, H]) Expire(now time.Time) (open []N, next time.Time) {
 			open = append(open, a.note)
 		}
 		g.inFlight -= a.room
+		g.bytes -= a.bytes
 		g.accounts.remove(a)
 	}
 	return open, time.Time{}
@@ -103,6 +106,13 @@ func (g *Ledger[N, H]) InFlight() (messages, delayed int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.inFlight, len(g.delayed)
+}
+
+// Bytes returns the bytes of the messages that take up room.
+func (g *Ledger[N, H]) Bytes() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.bytes
 }
 
 // Room returns how many more messages may be received with a prefetch window of the given size. Messages with a delayed

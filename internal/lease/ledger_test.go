@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,12 +39,42 @@ func inFlight(g *ledger) int {
 	return n
 }
 
+func TestBytesAreCountedWithTheirMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newLedger(10)
+		a, b := leased(0), leased(time.Second)
+		g.Add(a, 3, 100, "a")
+		g.Add(b, 2, 1000, "b")
+		require.Equal(t, 1100, g.Bytes())
+		g.Settled(settlesOf(b), true)
+		require.Equal(t, 600, g.Bytes())
+		g.Settled(settlesOf(b), false)
+		require.Equal(t, 600, g.Bytes(), "the server may still count it as leased")
+		g.Settled(settlesOf(a), true)
+		require.Equal(t, 567, g.Bytes(), "a third of 100 is 33")
+		g.Settled(settlesOf(a, a), true)
+		require.Equal(t, 500, g.Bytes(), "nothing is left of the account")
+
+		to, lost := leased(time.Minute), leased(0)
+		g.Add(lost, 2, 300, "lost")
+		h := NewHeld("id", new(atomic.Bool), lost)
+		require.True(t, g.Extend(h, to))
+		require.Equal(t, 800, g.Bytes(), "an extension moves them")
+		require.True(t, g.Lose(h, time.Now()))
+		require.Equal(t, 650, g.Bytes())
+
+		time.Sleep(time.Hour)
+		g.Expire(time.Now())
+		require.Zero(t, g.Bytes())
+	})
+}
+
 func TestOnlyAConfirmedSettleFreesRoomBeforeTheLeaseIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newLedger(10)
 		a, b := leased(0), leased(time.Second)
-		g.Add(a, 3, "a")
-		g.Add(b, 2, "b")
+		g.Add(a, 3, 0, "a")
+		g.Add(b, 2, 0, "b")
 		require.Equal(t, 5, inFlight(g))
 		require.Equal(t, 5, g.Room(10))
 
@@ -72,7 +103,7 @@ func TestExpireReturnsTheLeasesThatHadOpenMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newLedger(10)
 		for i, name := range []string{"third", "first", "second"} {
-			g.Add(leased([]time.Duration{2 * time.Second, 0, time.Second}[i]), 1, name)
+			g.Add(leased([]time.Duration{2 * time.Second, 0, time.Second}[i]), 1, 0, name)
 		}
 		open, next := g.Open(time.Now())
 		require.Equal(t, 3, open)
@@ -118,7 +149,7 @@ func TestADelayedNackIsDueAtItsTimeOrHalfAMarginBeforeItsDeadline(t *testing.T) 
 func TestDelayedNacksAndDeadLettersShareHalfOfTheRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, l, now := newLedger(6), leased(0), time.Now()
-		g.Add(l, 4, "all")
+		g.Add(l, 4, 0, "all")
 		for _, seconds := range []int{3, 1, 2} {
 			require.False(t, g.PlacesTaken())
 			require.True(t, g.Delay(l, "", now.Add(time.Duration(seconds)*time.Second)))

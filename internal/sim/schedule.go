@@ -151,8 +151,8 @@ func (s schedule) String() string {
 	}
 	for i, w := range s.Workers {
 		c := w.Config
-		fmt.Fprintf(&b, "  worker w%d of c%d: start %v, timeout %v, says %v, in flight %d, pollers %d, wait %v, margin %v, drain %v, Handle %v, batch %d, %d readers, %+v, %v at %v with %v\n",
-			i, w.Consumer, w.Start, w.Timeout, w.SaidWait, c.MaxInFlight, c.Pollers, c.WaitFor, c.LeaseMargin, c.DrainTimeout, w.Handle, w.Batch, w.Readers, w.Habits, w.End, w.EndAt, w.Patience)
+		fmt.Fprintf(&b, "  worker w%d of c%d: start %v, timeout %v, says %v, in flight %d or %d bytes, pollers %d, wait %v, margin %v, drain %v, Handle %v, batch %d, %d readers, %+v, %v at %v with %v\n",
+			i, w.Consumer, w.Start, w.Timeout, w.SaidWait, c.MaxInFlight, c.MaxInFlightBytes, c.Pollers, c.WaitFor, c.LeaseMargin, c.DrainTimeout, w.Handle, w.Batch, w.Readers, w.Habits, w.End, w.EndAt, w.Patience)
 	}
 	for _, f := range s.Faults {
 		fmt.Fprintf(&b, "  fault %+v\n", f)
