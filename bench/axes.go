@@ -167,7 +167,8 @@ func measureKnobs(ctx context.Context, opts options, all *results) error {
 		{"Linger", "5 ms", "publish", publisher(sequin.PublisherConfig{Linger: 5 * time.Millisecond})},
 		{"(defaults)", "", "consume", settings{}},
 		{"MaxInFlight", "100", "consume", subscriber(sequin.SubscriberConfig{MaxInFlight: 100})},
-		{"MaxInFlight", "10,000", "consume", subscriber(sequin.SubscriberConfig{MaxInFlight: 10_000})},
+		{"MaxInFlight", "1,000", "consume", subscriber(sequin.SubscriberConfig{MaxInFlight: 1_000})},
+		{"MaxInFlight", "100,000", "consume", subscriber(sequin.SubscriberConfig{MaxInFlight: 100_000})},
 		{"Pollers", "1", "consume", subscriber(sequin.SubscriberConfig{Pollers: 1})},
 		{"Pollers", "4", "consume", subscriber(sequin.SubscriberConfig{Pollers: 4})},
 	} {

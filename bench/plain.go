@@ -83,15 +83,6 @@ func consumePlain(ctx context.Context, url string, n, _ int) (time.Duration, err
 	return consumePlainBy(ctx, url+consumerOfStream, n, 1000)
 }
 
-// defaultAsk is the most that a receive of a Subscriber with the default config asks for: a third of MaxInFlight, rounded up.
-// Each of two pollers has a third, and the program one.
-const defaultAsk = 334
-
-// consumePlainSmall receives and acks as many per request as a Subscriber does by default. It shows what these requests cost.
-func consumePlainSmall(ctx context.Context, url string, n, _ int) (time.Duration, error) {
-	return consumePlainBy(ctx, url+consumerOfStream, n, defaultAsk)
-}
-
 const consumerOfStream = "/api/streams/stream/consumers/consumer"
 
 // consumePlainBy receives and acks n messages of a consumer or a sink.

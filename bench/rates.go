@@ -9,16 +9,13 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/server"
 )
 
 // The names of the contenders and of the parts.
 const (
 	limitName   = "plain net/http"
-	smallName   = "plain net/http, receives of 334"
 	libraryName = "sequin"
-	tunedName   = "sequin, MaxInFlight 4,000"
 	singleName  = "one request per message"
 	peerName    = "JetStream, memory"
 	aloneName   = "client alone"
@@ -90,20 +87,17 @@ func contenders() []contender {
 			return run(p, ctx, n, size)
 		}
 	}
-	library, tuned := settings{}, settings{subscriber: sequin.SubscriberConfig{MaxInFlight: 4_000}}
+	library := settings{}
 	all := []contender{
 		{aloneName, "publish", limitName, withStub(publishPlain)},
 		{aloneName, "publish", libraryName, withStub(library.publish)},
 		{aloneName, "publish", singleName, withStub(publishOneByOne)},
 		{aloneName, "consume", limitName, withStub(consumePlain)},
-		{aloneName, "consume", smallName, withStub(consumePlainSmall)},
 		{aloneName, "consume", libraryName, withStub(library.consume)},
-		{aloneName, "consume", tunedName, withStub(tuned.consume)},
 		{aloneName, "consume", singleName, withStub(consumeOneByOne)},
 		{wholeName, "publish", libraryName, withServer(false, library.publish)},
 		{wholeName, "publish", singleName, withServer(false, publishOneByOne)},
 		{wholeName, "consume", libraryName, withServer(true, library.consume)},
-		{wholeName, "consume", tunedName, withServer(true, tuned.consume)},
 		{wholeName, "consume", singleName, withServer(true, consumeOneByOne)},
 		{wholeName, "end to end", libraryName, withServer(false, library.both)},
 	}

@@ -4,30 +4,49 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
 // The marks around the parts of the README that a run writes.
 const (
-	readmeBegin = "<!-- Written by go -C bench run . -->\n"
-	readmeSinks = "<!-- Written by go -C bench run . -only sinks -->\n"
+	readmeBegin = "<!-- Written by go -C bench run . -only %s -->\n"
 	readmeEnd   = "<!-- End of what is written. -->\n"
 )
 
-// writeReadme writes the tables of the durable store and of sinks into a README, as far as they were measured.
+// readmePart is a part of the README.
+type readmePart struct {
+	mark     string // what follows -only in the first mark
+	measured bool
+	text     func() string // Markdown
+}
+
+// readmeParts returns all parts. One that was not measured is left as it is.
+func (r *results) readmeParts() []readmePart {
+	return []readmePart{
+		{"rates (the client alone)", len(r.Rates) > 0, func() string { return r.rateTable(aloneName) }},
+		{"rates (with its server)", len(r.Rates) > 0, func() string { return r.rateTable(wholeName) }},
+		{"sinks", len(r.Sinks) > 0, r.sinkTable},
+		{"disk, and opening", len(r.Disk) > 0 && len(r.Openings) > 0, r.diskTables},
+		{"latency", len(r.Latency) > 0, r.latencyTable},
+		{"json", len(r.JSON) > 0, r.jsonTable},
+		{"knobs", len(r.Knobs) > 0, r.knobTable},
+	}
+}
+
+// writeReadme writes what was measured into a README.
 func (r *results) writeReadme(file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	if len(r.Disk) > 0 && len(r.Openings) > 0 {
-		text, err = replaceBetween(text, readmeBegin, r.diskTables)
-	}
-	if err == nil && len(r.Sinks) > 0 {
-		text, err = replaceBetween(text, readmeSinks, r.sinkTable)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+	for _, p := range r.readmeParts() {
+		if !p.measured {
+			continue
+		}
+		if text, err = replaceBetween(text, fmt.Sprintf(readmeBegin, p.mark), p.text); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
 	}
 	return os.WriteFile(file, text, 0o644)
 }
@@ -42,28 +61,113 @@ func replaceBetween(text []byte, begin string, table func() string) ([]byte, err
 	return bytes.Join([][]byte{before, []byte(begin), []byte(table()), []byte(readmeEnd), after}, nil), nil
 }
 
-// sinkTable is the table of sinks in Markdown.
-func (r *results) sinkTable() string {
+// noisy is the spread of the rounds from which a figure is marked: the difference between the largest and the smallest, as a part
+// of the median, without the best and the worst round.
+const noisy = 0.15
+
+// noise returns a mark for a figure whose rounds differ much.
+func noise(rounds []float64) string {
+	if len(rounds) < 5 {
+		return ""
+	}
+	sorted := slices.Sorted(slices.Values(rounds))
+	if least, most := sorted[1], sorted[len(sorted)-2]; (most-least)/median(rounds) <= noisy {
+		return ""
+	}
+	return "~"
+}
+
+// tableOf is a table with a row for each contender and a column for each size.
+func tableOf(what string, rates []rate, row func(rate) string, ratio func(rate) string) string {
+	var names []string
+	var sizes []int
 	cells := map[string]map[int]rate{}
-	for _, x := range r.Sinks {
-		if cells[x.Contender] == nil {
-			cells[x.Contender] = map[int]rate{}
+	for _, x := range rates {
+		name := row(x)
+		if cells[name] == nil {
+			names, cells[name] = append(names, name), map[int]rate{}
 		}
-		cells[x.Contender][x.Size] = x
+		if !slices.Contains(sizes, x.Size) {
+			sizes = append(sizes, x.Size)
+		}
+		cells[name][x.Size] = x
 	}
 	var b strings.Builder
-	b.WriteString("| changes a second | 100 B | 1 KiB |\n| --- | ---: | ---: |\n")
-	for _, name := range []string{limitName, changeName, largeName, stdlibName, noneName} {
+	fmt.Fprintf(&b, "| %s |", what)
+	for _, size := range sizes {
+		fmt.Fprintf(&b, " %s |", sizeName(size))
+	}
+	b.WriteString("\n| --- |" + strings.Repeat(" ---: |", len(sizes)) + "\n")
+	for _, name := range names {
 		fmt.Fprintf(&b, "| %s |", name)
-		for _, size := range sinkSizes {
+		for _, size := range sizes {
 			x := cells[name][size]
-			fmt.Fprintf(&b, " %s", thousands(x.PerSecond))
-			if name != limitName {
-				fmt.Fprintf(&b, " (%.2f)", x.OfLimit)
-			}
-			b.WriteString(" |")
+			fmt.Fprintf(&b, " %s%s%s |", noise(x.Rounds), thousands(x.PerSecond), ratio(x))
 		}
 		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// ofLimit is the ratio to plain net/http, in brackets.
+func ofLimit(x rate) string {
+	if x.Contender == limitName || x.OfLimit == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%.2f)", x.OfLimit)
+}
+
+// ofPeer is the ratio to JetStream in memory, in brackets.
+func ofPeer(x rate) string {
+	if x.Contender == peerName || x.OfPeer == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%.1f×)", x.OfPeer)
+}
+
+func (r *results) rateTable(part string) string {
+	var rates []rate
+	for _, work := range []string{"publish", "consume", "end to end"} {
+		for _, x := range r.Rates {
+			if x.Part == part && x.Work == work {
+				rates = append(rates, x)
+			}
+		}
+	}
+	ratio := ofLimit
+	if part == wholeName {
+		ratio = ofPeer
+	}
+	return tableOf("messages a second", rates, func(x rate) string { return x.Work + ", " + x.Contender }, ratio)
+}
+
+func (r *results) sinkTable() string {
+	return tableOf("changes a second", r.Sinks, func(x rate) string { return x.Contender }, ofLimit)
+}
+
+func (r *results) latencyTable() string {
+	var b strings.Builder
+	b.WriteString("| from `Send` to the range loop, on an idle stream | p50 | p99 |\n| --- | ---: | ---: |\n")
+	for _, l := range r.Latency {
+		fmt.Fprintf(&b, "| %s | %d µs | %d µs |\n", l.Contender, l.P50.Microseconds(), l.P99.Microseconds())
+	}
+	return b.String()
+}
+
+func (r *results) jsonTable() string {
+	var b strings.Builder
+	b.WriteString("| | a send's body | allocations | a receive's answer | allocations |\n| --- | ---: | ---: | ---: | ---: |\n")
+	for _, c := range r.JSON {
+		fmt.Fprintf(&b, "| %s | %d ns | %.2f | %d ns | %.2f |\n", c.Codec, c.Encode.Nanoseconds(), c.EncodeAllocs, c.Decode.Nanoseconds(), c.DecodeAllocs)
+	}
+	return b.String()
+}
+
+func (r *results) knobTable() string {
+	var b strings.Builder
+	b.WriteString("| | messages/s | idle p50 | peak heap |\n| --- | ---: | ---: | ---: |\n")
+	for _, k := range r.Knobs {
+		fmt.Fprintf(&b, "| %s | %s | %.2f ms | %d MiB |\n", strings.TrimSpace(k.Name+" "+k.Value), thousands(k.PerSecond), k.P50.Seconds()*1000, k.PeakHeap>>20)
 	}
 	return b.String()
 }

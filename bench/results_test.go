@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,46 +59,84 @@ func TestThousands(t *testing.T) {
 	}
 }
 
-func TestTheReadmeGetsTheTablesOfTheDurableStore(t *testing.T) {
+// written returns what a part of a README has after two runs: the second one replaces what the first has written.
+func (r *results) written(t *testing.T, mark string) string {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "README.md")
-	require.NoError(t, os.WriteFile(file, []byte("before\n"+readmeBegin+"old\n"+readmeEnd+"after\n"), 0o644))
+	begin := fmt.Sprintf(readmeBegin, mark)
+	others := ""
+	for _, p := range r.readmeParts() {
+		if p.mark != mark {
+			others += fmt.Sprintf(readmeBegin, p.mark) + readmeEnd
+		}
+	}
+	require.NoError(t, os.WriteFile(file, []byte("before\n"+begin+"old\n"+readmeEnd+"after\n"+others), 0o644))
+	for range 2 {
+		require.NoError(t, r.writeReadme(file))
+	}
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	part, found := strings.CutPrefix(string(text), "before\n"+begin)
+	require.True(t, found)
+	part, after, found := strings.Cut(part, readmeEnd)
+	require.True(t, found)
+	require.True(t, strings.HasPrefix(after, "after\n"))
+	require.NotContains(t, part, "old")
+	return part
+}
+
+func TestTheReadmeGetsTheTablesOfTheDurableStore(t *testing.T) {
 	r := results{
 		Disk: []diskCell{{Work: workSingles, Size: 100, Own: diskAlways, Peer: peerAlways, Rates: [2][]float64{{9000, 8000, 7000}, {1000, 500, 500}},
 			Ratios: []float64{9, 16, 14}, PerSync: []float64{20, 30, 40}}},
 		Openings: []opening{{Contender: childOwn, Messages: 1_000_000, Open: time.Second, Rounds: []time.Duration{time.Second, 2 * time.Second},
 			Disk: 120_000_000, Filled: 50_000_000, Resident: 20_000_000}},
 	}
-	for range 2 { // also over what a run has written
-		require.NoError(t, r.writeReadme(file))
-	}
-	text, err := os.ReadFile(file)
-	require.NoError(t, err)
-	require.True(t, strings.HasPrefix(string(text), "before\n"+readmeBegin+"| messages a second |"))
-	require.True(t, strings.HasSuffix(string(text), readmeEnd+"after\n"))
-	require.NotContains(t, string(text), "old")
-	require.Contains(t, string(text), "| 64 senders, a send each, 100 B | 8,000 | 500 | 14× (9.0–16.0) |\n")
-	require.Contains(t, string(text), "| 1,000,000 messages, sequin, append | 1.00 s (1.00–2.00 s) | 120 B | 20 MB | 50 MB |\n")
-	require.Contains(t, string(text), "\nOf 64 senders with one message each, 30 sends shared a sync.\n")
+	text := r.written(t, "disk, and opening")
+	require.Contains(t, text, "| 64 senders, a send each, 100 B | 8,000 | 500 | 14× (9.0–16.0) |\n")
+	require.Contains(t, text, "| 1,000,000 messages, sequin, append | 1.00 s (1.00–2.00 s) | 120 B | 20 MB | 50 MB |\n")
+	require.Contains(t, text, "\nOf 64 senders with one message each, 30 sends shared a sync.\n")
 }
 
 func TestTheReadmeGetsTheTableOfSinks(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "README.md")
-	require.NoError(t, os.WriteFile(file, []byte("before\n"+readmeSinks+"old\n"+readmeEnd+"after\n"), 0o644))
 	r := results{Sinks: []rate{{Contender: limitName, Size: 100, PerSecond: 2000}, {Contender: changeName, Size: 100, PerSecond: 1000, OfLimit: 0.5}}}
-	for range 2 {
-		require.NoError(t, r.writeReadme(file))
-	}
-	text, err := os.ReadFile(file)
+	require.Equal(t, "| changes a second | 100 B |\n| --- | ---: |\n| plain net/http | 2,000 |\n| SubscribeSink, DecodeChange | 1,000 (0.50) |\n", r.written(t, "sinks"))
+}
+
+func TestTheReadmeGetsTheTablesOfRates(t *testing.T) {
+	r := results{Rates: []rate{
+		{Part: aloneName, Work: "consume", Contender: libraryName, Size: 100, PerSecond: 50, OfLimit: 0.25, Rounds: []float64{10, 49, 50, 51, 90}},
+		{Part: aloneName, Work: "publish", Contender: limitName, Size: 100, PerSecond: 200, OfLimit: 1, Rounds: []float64{160, 170, 200, 210, 220}},
+		{Part: wholeName, Work: "publish", Contender: libraryName, Size: 100, PerSecond: 90, OfPeer: 1.5},
+		{Part: wholeName, Work: "publish", Contender: peerName, Size: 100, PerSecond: 60, OfPeer: 1},
+	}}
+	const head = "| messages a second | 100 B |\n| --- | ---: |\n"
+	require.Equal(t, head+"| publish, plain net/http | ~200 |\n| consume, sequin | 50 (0.25) |\n", r.written(t, "rates (the client alone)"))
+	require.Equal(t, head+"| publish, sequin | 90 (1.5×) |\n| publish, JetStream, memory | 60 |\n", r.written(t, "rates (with its server)"))
+}
+
+func TestTheReadmeGetsTheOtherTables(t *testing.T) {
+	r := results{Latency: []latency{{Contender: libraryName, P50: 425 * time.Microsecond, P99: time.Millisecond}},
+		JSON:  []codecCost{{Codec: "own", Encode: 240, EncodeAllocs: 0.055, Decode: 950, DecodeAllocs: 1}},
+		Knobs: []knob{{Name: "publish Lanes", Value: "1", PerSecond: 1234, P50: 500 * time.Microsecond, PeakHeap: 17 << 20}}}
+	require.Contains(t, r.written(t, "latency"), "| sequin | 425 µs | 1000 µs |\n")
+	require.Contains(t, r.written(t, "json"), "| own | 240 ns | 0.06 | 950 ns | 1.00 |\n")
+	require.Contains(t, r.written(t, "knobs"), "| publish Lanes 1 | 1,234 | 0.50 ms | 17 MiB |\n")
+}
+
+// The parts that a run has to find.
+func TestTheReadmeHasTheMarks(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
 	require.NoError(t, err)
-	require.True(t, strings.HasPrefix(string(text), "before\n"+readmeSinks+"| changes a second |"))
-	require.True(t, strings.HasSuffix(string(text), readmeEnd+"after\n"))
-	require.NotContains(t, string(text), "old")
-	require.Contains(t, string(text), "| plain net/http | 2,000 | 0 |\n| SubscribeSink, DecodeChange | 1,000 (0.50) | 0 (0.00) |\n")
+	for _, p := range new(results).readmeParts() {
+		_, err := replaceBetween(text, fmt.Sprintf(readmeBegin, p.mark), func() string { return "" })
+		require.NoError(t, err)
+	}
 }
 
 func TestAReadmeWithoutTheMarksIsRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "README.md")
-	require.NoError(t, os.WriteFile(file, []byte(readmeEnd+readmeBegin), 0o644))
+	require.NoError(t, os.WriteFile(file, []byte(readmeEnd+fmt.Sprintf(readmeBegin, "disk, and opening")), 0o644))
 	r := results{Disk: make([]diskCell, 1), Openings: make([]opening, 1)}
 	require.ErrorContains(t, r.writeReadme(file), "lacks the line")
 }

@@ -13,11 +13,10 @@ import (
 	"github.com/sequin-go/sequin"
 )
 
-// The contenders of the part that measures sinks, besides limitName and smallName.
+// The contenders of the part that measures sinks, besides limitName.
 const (
 	sinksPart   = "sinks"
 	changeName  = "SubscribeSink, DecodeChange"
-	largeName   = "SubscribeSink, DecodeChange, MaxInFlight 4,000"
 	stdlibName  = "SubscribeSink, encoding/json"
 	noneName    = "SubscribeSink, decoding nothing"
 	consumeSink = "consume"
@@ -93,12 +92,10 @@ func sinkContenders() []contender {
 			return consumePlainBy(ctx, url+"/api/sequin_streams/orders-sink", n, batch)
 		}
 	}
-	library, tuned := settings{}, settings{subscriber: sequin.SubscriberConfig{MaxInFlight: 4_000}}
+	library := settings{}
 	return []contender{
 		cell(limitName, plainBy(sequin.MaxBatch)),
-		cell(smallName, plainBy(defaultAsk)),
 		cell(changeName, library.consumeChanges(decodeChange)),
-		cell(largeName, tuned.consumeChanges(decodeChange)),
 		cell(stdlibName, library.consumeChanges(decodeByStdlib)),
 		cell(noneName, library.consumeChanges(func(sequin.Delivery) error { return nil })),
 	}
