@@ -99,7 +99,7 @@ func (c *Client) ReceiveSink(ctx context.Context, sink string, opts ReceiveOptio
 		return nil, err
 	}
 	var got []SinkMessage
-	decoder := wire.ChangeDecoder{Each: func(m *wire.Change) { got = append(got, SinkMessage(*m)) }}
+	decoder := wire.ChangeDecoder{Each: func(m wire.Change) { got = append(got, SinkMessage(m)) }}
 	r := receiveRequest(sinkPath(sink), opts, false)
 	r.retry = unlessDamaged
 	err := c.do(ctx, r, func(_ http.Header, body []byte) error {
@@ -224,18 +224,21 @@ var ErrNoBefore = errors.New("sequin: the change has no row before it")
 // The Metadata keeps Delivery.Data in memory, and so does the Record if its strings are more than half of Delivery.Data. The error
 // is [Permanent], because the same data will never decode.
 func DecodeChange[T any](d Delivery) (Change[T], error) {
-	var record T
-	into := reflect.ValueOf(&record).Elem()
-	in, fits, err := wire.ChangePlanOf(into.Type()).Decode(d.Data, into)
+	var x struct { // in one allocation
+		record T
+		room   wire.ChangeRoom
+	}
+	into := reflect.ValueOf(&x.record).Elem()
+	in, fits, err := wire.ChangePlanOf(into.Type()).Decode(d.Data, into, &x.room)
 	if err == nil && !fits {
 		into.SetZero()
-		err = json.Unmarshal([]byte(in.Record), &record)
+		err = json.Unmarshal([]byte(in.Record), &x.record)
 	}
 	if err != nil {
-		return Change[T]{}, Permanent(fmt.Errorf("sequin: decode the change of %q into %T: %w", clip(d.Key), record, err))
+		return Change[T]{}, Permanent(fmt.Errorf("sequin: decode the change of %q into %T: %w", clip(d.Key), x.record, err))
 	}
 	return Change[T]{
-		Action: Action(in.Action), Record: record, Changes: in.Changes, record: in.Record,
+		Action: Action(in.Action), Record: x.record, Changes: in.Changes, record: in.Record,
 		Metadata: ChangeMetadata{
 			TableSchema: in.TableSchema, TableName: in.TableName, CommitTimestamp: in.CommitTimestamp, CommitLSN: in.CommitLSN,
 			CommitIdx: in.CommitIdx, IdempotencyKey: in.IdempotencyKey, RecordPKs: in.RecordPKs,

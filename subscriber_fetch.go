@@ -168,7 +168,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 	}}
 	decode := decoder.Decode
 	if s.origin.sink != "" {
-		decode = (&wire.ChangeDecoder{Each: func(m *wire.Change) {
+		decode = (&wire.ChangeDecoder{Each: func(m wire.Change) {
 			a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, AckID: m.AckID, Deadline: a.fetched.lease.Deadline,
 				Acknowledger: s.settler, state: states.next(a.fetched)})
 		}}).Decode

@@ -28,5 +28,17 @@ func (s *Scanner) Consume(n int) {
 	s.consumed()
 }
 
+// Close leaves the innermost container and reports true if written is all that is left of it, with its closing bracket:
+// `,"b":1}`. The caller knows that to be valid there. Otherwise it changes nothing.
+func (s *Scanner) Close(written string) bool {
+	end := s.pos + len(written)
+	if s.err != nil || s.place != atNext || end > len(s.data) || string(s.data[s.pos:end]) != written {
+		return false
+	}
+	s.pos = end
+	s.pop()
+	return true
+}
+
 // PlainEnd returns the first index from i on whose byte is a quote, a backslash, a control byte or not ASCII, or len(text).
 func PlainEnd(text []byte, i int) int { return plainEnd(text, i) }

@@ -27,6 +27,38 @@ func TestACallerMayConsumeWhatItKnows(t *testing.T) {
 	require.Equal(t, 3, PlainEnd([]byte(`abc`), 1))
 }
 
+func TestACallerMayCloseAContainerWhoseRestItKnows(t *testing.T) {
+	var s Scanner
+	s.ResetString(`[{"a":1,"b":2}]`)
+	require.False(t, s.Close(`[{"a":1,"b":2}]`), "no value was read")
+	s.Array()
+	s.Elem()
+	s.Object()
+	s.Key()
+	require.False(t, s.Close(`1,"b":2}`), "a value is next")
+	s.Skip()
+	require.False(t, s.Close(`,"b":2}]  `))
+	require.False(t, s.Close(`,"b":3}`))
+	require.True(t, s.Close(`,"b":2}`))
+	require.False(t, s.Elem())
+	require.NoError(t, s.Done())
+
+	s.ResetString(`{"a":1}`)
+	s.Object()
+	s.Key()
+	s.Skip()
+	require.True(t, s.Close(`}`))
+	require.NoError(t, s.Done())
+	require.False(t, s.Close(``))
+
+	s.ResetString(`{"a":x}`)
+	s.Object()
+	s.Key()
+	s.Skip()
+	require.False(t, s.Close(`x}`))
+	require.Error(t, s.Done())
+}
+
 func TestDigitsConsumesShortNumbersOnly(t *testing.T) {
 	for text, want := range map[string]int64{`[0]`: 0, `[7]`: 7, `[123456789012345678]`: 123456789012345678} {
 		var s Scanner

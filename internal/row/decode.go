@@ -26,10 +26,10 @@ type Decoder struct {
 	strings int // how many bytes the strings have
 }
 
-// NewDecoder returns a Decoder of a row within text. It decodes into a value that can be set and is the zero value. If plan is
-// nil, it decodes nothing.
-func NewDecoder(plan *Plan, into reflect.Value, text string) Decoder {
-	return Decoder{plan: plan, into: into, text: text}
+// Reset makes the zero Decoder decode a row within text, into a value that can be set and is the zero value. If plan is nil, it
+// decodes nothing.
+func (d *Decoder) Reset(plan *Plan, into reflect.Value, text string) {
+	d.plan, d.into, d.text = plan, into, text
 }
 
 // Fits reports whether the value is what encoding/json would have decoded. Otherwise encoding/json has to decode the row, into

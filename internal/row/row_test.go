@@ -20,7 +20,8 @@ import (
 // decode decodes a text as a caller of the package does.
 func decode(p *row.Plan, t reflect.Type, text string) (value any, fits bool, err error) {
 	into := reflect.New(t)
-	d := row.NewDecoder(p, into.Elem(), text)
+	var d row.Decoder
+	d.Reset(p, into.Elem(), text)
 	var s jscan.Scanner
 	s.ResetString(text)
 	d.Decode(&s)
@@ -206,7 +207,8 @@ func TestOtherOrdersOfTheMembersAreDecodedToo(t *testing.T) {
 func TestASecondRowReplacesTheFirst(t *testing.T) {
 	var into point
 	const text = `[{"x":1,"y":"no"},{"x":2},{"y":3}]`
-	d := row.NewDecoder(row.NewPlan(reflect.TypeFor[point]()), reflect.ValueOf(&into).Elem(), text)
+	var d row.Decoder
+	d.Reset(row.NewPlan(reflect.TypeFor[point]()), reflect.ValueOf(&into).Elem(), text)
 	var s jscan.Scanner
 	s.ResetString(text)
 	for s.Array(); s.Elem(); {

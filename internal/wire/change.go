@@ -39,6 +39,7 @@ type ChangeMetadata struct {
 
 // ChangePlan decodes changes whose rows have one type. Several goroutines may use it at once.
 type ChangePlan struct {
+	of     reflect.Type
 	rows   *row.Plan
 	known  atomic.Pointer[knownMetadata]
 	misses atomic.Uint32 // how many changes had other metadata than the known one
@@ -56,20 +57,35 @@ type metadataJSON struct{ annotations, enrichment, sink string }
 
 var changePlans sync.Map // reflect.Type → *ChangePlan
 
+// firstPlan is the plan of the first type, which is the only one in most programs.
+var firstPlan atomic.Pointer[ChangePlan]
+
 // ChangePlanOf returns the plan for rows of a type.
 func ChangePlanOf(t reflect.Type) *ChangePlan {
+	if first := firstPlan.Load(); first != nil && first.of == t {
+		return first
+	}
 	if known, ok := changePlans.Load(t); ok {
 		return known.(*ChangePlan)
 	}
-	known, _ := changePlans.LoadOrStore(t, &ChangePlan{rows: row.NewPlan(t)})
+	known, _ := changePlans.LoadOrStore(t, &ChangePlan{of: t, rows: row.NewPlan(t)})
+	firstPlan.CompareAndSwap(nil, known.(*ChangePlan))
 	return known.(*ChangePlan)
 }
 
-// Decode reads the data of a change, and the row into a value that can be set and is the zero value. fits reports whether the
-// row was decoded as encoding/json would have decoded it; otherwise the caller decodes Record. Decode returns an error if the
-// action or the record is missing.
-func (p *ChangePlan) Decode(text string, into reflect.Value) (c ChangeData, fits bool, err error) {
-	r := changeReader{text: text, row: row.NewDecoder(p.rows, into, text), known: p.known.Load()}
+// ChangeRoom has room for the values of most changes, so that they share an allocation with the row.
+type ChangeRoom struct {
+	pks  [1]string // most tables have a primary key of one column
+	json [16]byte  // most JSON values are null or {}
+}
+
+// Decode reads the data of a change, and the row into a value that can be set and is the zero value. The result uses room, which
+// must not be used again. fits reports whether the row was decoded as encoding/json would have decoded it; otherwise the caller
+// decodes Record. Decode returns an error if the action or the record is missing.
+func (p *ChangePlan) Decode(text string, into reflect.Value, room *ChangeRoom) (c ChangeData, fits bool, err error) {
+	var r changeReader // its fields are set one by one, because a literal is made elsewhere and copied
+	r.text, r.known, r.room = text, p.known.Load(), room
+	r.row.Reset(p.rows, into, text)
 	r.scan.ResetString(text)
 	r.members()
 	if err := r.scan.Done(); err != nil {
@@ -78,7 +94,7 @@ func (p *ChangePlan) Decode(text string, into reflect.Value) (c ChangeData, fits
 	if r.c.Action == "" || r.c.Record == "" {
 		return ChangeData{}, false, errors.Join(RequireField(r.c.Action != "", "action"), RequireField(r.c.Record != "", "record"))
 	}
-	if len(r.found.text) > 0 {
+	if r.found != nil && len(r.found.text) > 0 {
 		p.learn(&r)
 	}
 	r.copyJSON()
@@ -92,7 +108,7 @@ func (p *ChangePlan) learn(r *changeReader) {
 		return
 	}
 	m := &r.c.ChangeMetadata
-	k := &knownMetadata{layout: r.found, common: ChangeMetadata{
+	k := &knownMetadata{layout: *r.found, common: ChangeMetadata{
 		TableSchema: strings.Clone(m.TableSchema), TableName: strings.Clone(m.TableName), DatabaseName: strings.Clone(m.DatabaseName),
 		SinkID: strings.Clone(m.SinkID), SinkName: strings.Clone(m.SinkName),
 	}, json: metadataJSON{strings.Clone(r.json.annotations), strings.Clone(r.json.enrichment), strings.Clone(r.json.sink)}}

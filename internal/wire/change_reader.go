@@ -15,23 +15,31 @@ type changeReader struct {
 	text  string
 	row   row.Decoder
 	known *knownMetadata // or nil
+	room  *ChangeRoom
 	c     ChangeData
 	json  metadataJSON
-	found layout // of the metadata, if it is not the known one
+	found *layout // of the metadata, if it is not the known one
 }
 
-// copyJSON copies the JSON values into one allocation. What is appended to one does not overwrite another.
+// copyJSON copies the JSON values into the room, or one allocation. What is appended to one does not overwrite another.
 func (r *changeReader) copyJSON() {
-	all := make([]byte, 0, len(r.json.annotations)+len(r.json.enrichment)+len(r.json.sink))
-	for _, value := range [...]struct {
-		text string
-		to   *json.RawMessage
-	}{{r.json.annotations, &r.c.TransactionAnnotations}, {r.json.enrichment, &r.c.Enrichment}, {r.json.sink, &r.c.SinkAnnotations}} {
-		if from := len(all); value.text != "" {
-			all = append(all, value.text...)
-			*value.to = all[from:len(all):len(all)]
-		}
+	all := r.room.json[:0]
+	if size := len(r.json.annotations) + len(r.json.enrichment) + len(r.json.sink); size > cap(all) {
+		all = make([]byte, 0, size)
 	}
+	all, r.c.TransactionAnnotations = copyValue(all, r.json.annotations)
+	all, r.c.Enrichment = copyValue(all, r.json.enrichment)
+	_, r.c.SinkAnnotations = copyValue(all, r.json.sink)
+}
+
+// copyValue appends a JSON value and returns the copy, which is nil for no value.
+func copyValue(all []byte, value string) ([]byte, json.RawMessage) {
+	if value == "" {
+		return all, nil
+	}
+	from := len(all)
+	all = append(all, value...)
+	return all, all[from:len(all):len(all)]
 }
 
 // members reads the object. Its members are first looked for in the order in which Sequin writes them, which takes a fifth of
@@ -44,6 +52,10 @@ func (r *changeReader) members() {
 	}
 	if s.Member(`"metadata":`) {
 		r.metadata()
+		if end := closeChange(s); end != "" {
+			c.Action = end
+			return
+		}
 	}
 	if s.Member(`"action":`) {
 		c.Action = r.string()
@@ -93,16 +105,17 @@ func (r *changeReader) knownMetadata(values *[varyings]span, base, n int) {
 	c.IdempotencyKey = values[idempotencyKey].quoted(text)
 	if at := values[commitTimestamp]; at.to > at.from {
 		if text[at.from] == '"' {
-			c.CommitTimestamp = new(clock).read([]byte(at.quoted(text)))
+			c.CommitTimestamp = readTime(at.quoted(text))
 		} else {
 			c.CommitTimestamp = time.UnixMicro(at.number(text)).UTC()
 		}
 	}
 	pks := values[recordPKs]
 	if pks.to > pks.from {
-		c.RecordPKs = make([]string, 0, 1) // most tables have one column
+		c.RecordPKs = r.room.pks[:0]
 	}
-	for value := range pks.strings(r.scan.Rest()) {
+	rest := r.scan.Rest()
+	for value, next := pks.first(rest); next > 0; value, next = pks.next(rest, next) {
 		c.RecordPKs = append(c.RecordPKs, text[value.from:value.to])
 	}
 	r.scan.Consume(n)
@@ -112,7 +125,7 @@ func (r *changeReader) knownMetadata(values *[varyings]span, base, n int) {
 func (r *changeReader) otherMetadata() {
 	s, c := &r.scan, &r.c.ChangeMetadata
 	base := s.Mark()
-	r.found.begin()
+	r.found = new(layout)
 	s.Object()
 	for key, ok := s.Key(); ok; key, ok = s.Key() {
 		mark, what := s.Mark(), varyingOf(key)
@@ -195,10 +208,14 @@ func (r *changeReader) string() string {
 
 // time reads a time. Sequin writes RFC 3339, or microseconds since 1970 where a sink's timestamp_format says so.
 func (r *changeReader) time() time.Time {
-	if r.scan.Kind() == jscan.Number {
+	switch r.scan.Kind() {
+	case jscan.Number:
 		return time.UnixMicro(r.scan.Int()).UTC()
+	case jscan.String:
+		return readTime(r.string())
 	}
-	return new(clock).scan(&r.scan)
+	r.scan.Skip()
+	return time.Time{}
 }
 
 // pks reads the values of a primary key. A value that is no string becomes its JSON.
@@ -208,7 +225,7 @@ func (r *changeReader) pks() []string {
 		return nil
 	}
 	s.Array()
-	values := make([]string, 0, 1) // most tables have one column
+	values := r.room.pks[:0]
 	for s.Elem() {
 		if s.Kind() == jscan.String {
 			values = append(values, r.string())

@@ -22,8 +22,8 @@ const aChange = `{"record":{"customer":"ann","id":1},"metadata":{"consumer":{"id
 func decodeChange(text string) (wire.ChangeData, error) {
 	var any any
 	into := reflect.ValueOf(&any).Elem()
-	first, _, err := new(wire.ChangePlan).Decode(text, into)
-	again, _, errAgain := wire.ChangePlanOf(into.Type()).Decode(text, into)
+	first, _, err := new(wire.ChangePlan).Decode(text, into, new(wire.ChangeRoom))
+	again, _, errAgain := wire.ChangePlanOf(into.Type()).Decode(text, into, new(wire.ChangeRoom))
 	if !reflect.DeepEqual(first, again) || fmt.Sprint(err) != fmt.Sprint(errAgain) {
 		return again, fmt.Errorf("%+v and %w, and with a plan that knows changes %+v and %w", first, err, again, errAgain)
 	}
@@ -87,6 +87,10 @@ func TestAChangeIsReadOrRefused(t *testing.T) {
 		{"bytes that are not UTF-8", `{` + valid + `,"metadata":{"table_name":"a` + "\xff" + `"}}`, func(t *testing.T, c wire.ChangeData) {
 			require.Equal(t, "a\uFFFD", c.TableName)
 		}, ""},
+		{"a timestamp that is no text", `{` + valid + `,"metadata":{"commit_timestamp":{"a":1},"commit_lsn":7}}`, func(t *testing.T, c wire.ChangeData) {
+			require.True(t, c.CommitTimestamp.IsZero())
+			require.Equal(t, int64(7), c.CommitLSN)
+		}, ""},
 		{"no action", `{"record":{}}`, nil, `no "action"`},
 		{"no record", `{"action":"insert"}`, nil, `no "record"`},
 		{"an LSN that is a text", `{` + valid + `,"metadata":{"commit_lsn":"7"}}`, nil, "a string"},
@@ -106,6 +110,27 @@ func TestAChangeIsReadOrRefused(t *testing.T) {
 	}
 }
 
+func TestTheEndOfAChangeIsRead(t *testing.T) {
+	const begin = `{"record":{"id":1},"metadata":{"table_name":"orders"}`
+	for end, action := range map[string]string{
+		`,"action":"insert","changes":null}`: "insert", `,"action":"update","changes":{}}`: "update", `,"action":"update","changes":null}`: "update",
+		`,"action":"delete","changes":null}`: "delete", `,"action":"read","changes":null}`: "read", `,"action":"delete","changes":{}} `: "delete",
+		` ,"action":"insert","changes":null}`: "insert", `,"action":"insert","changes":null,"action":"read"}`: "read",
+	} {
+		c, err := decodeChange(begin + end)
+		require.NoError(t, err, end)
+		require.Equal(t, action, c.Action, end)
+		require.Nil(t, c.Changes, end)
+		require.Equal(t, `{"id":1}`, c.Record, end)
+	}
+	for _, end := range []string{`,"action":"insert","changes":null}}`, `,"action":"insert","changes":null},`, `,"action":"insert","changes":null`, `"action":"read","changes":null}`} {
+		_, err := decodeChange(begin + end)
+		require.Error(t, err, end)
+	}
+	_, err := decodeChange(`{"metadata":{},"action":"insert","changes":null}`)
+	require.ErrorContains(t, err, `no "record"`)
+}
+
 func TestAppendingToAValueOfAChangeLeavesTheOthers(t *testing.T) {
 	c, err := decodeChange(aChange)
 	require.NoError(t, err)
@@ -115,6 +140,9 @@ func TestAppendingToAValueOfAChangeLeavesTheOthers(t *testing.T) {
 	require.Equal(t, `{"by":"me"}`, string(c.TransactionAnnotations))
 	_ = append(c.Changes["customer"], "overwritten"...)
 	require.Equal(t, "[1, 2]", string(c.Changes[`"q`]))
+	pks := append(c.RecordPKs, "overwritten")
+	require.Equal(t, []string{"1", `a"b`}, pks[:2])
+	require.Equal(t, "null", string(c.Enrichment))
 }
 
 // FuzzDecodeChange compares with encoding/json.
@@ -162,7 +190,7 @@ func TestChangesOfSeveralSinksAreReadInTurn(t *testing.T) {
 		for sink := range 3 {
 			text := fmt.Sprintf(`{"record":{},"metadata":{"consumer":{"id":"%d","name":"s%d","annotations":{"n":%d}},"table_name":"t","database":{"id":"%d"}},"action":"read"}`, sink, sink, sink, sink)
 			for range 2 {
-				c, _, err := plan.Decode(text, reflect.ValueOf(&row).Elem())
+				c, _, err := plan.Decode(text, reflect.ValueOf(&row).Elem(), new(wire.ChangeRoom))
 				require.NoError(t, err)
 				require.Equal(t, []string{fmt.Sprint(sink), fmt.Sprintf("s%d", sink), fmt.Sprintf(`{"n":%d}`, sink)}, []string{c.SinkID, c.SinkName, string(c.SinkAnnotations)})
 				clear(c.SinkAnnotations) // a program may change its copy
@@ -175,7 +203,7 @@ func TestADatabaseThatIsNoObjectIsSkipped(t *testing.T) {
 	plan := new(wire.ChangePlan)
 	var row any
 	for _, database := range []string{"1", "12", "null", `"a"`, `"ab"`, `{}`, `{"a":1}`} {
-		c, _, err := plan.Decode(`{"record":{},"metadata":{"consumer":{},"database":`+database+`,"commit_idx":7},"action":"read"}`, reflect.ValueOf(&row).Elem())
+		c, _, err := plan.Decode(`{"record":{},"metadata":{"consumer":{},"database":`+database+`,"commit_idx":7},"action":"read"}`, reflect.ValueOf(&row).Elem(), new(wire.ChangeRoom))
 		require.NoError(t, err, database)
 		require.Equal(t, 7, c.CommitIdx)
 	}

@@ -1,8 +1,6 @@
 package wire
 
 import (
-	"iter"
-
 	"github.com/sequin-go/sequin/internal/jscan"
 )
 
@@ -54,6 +52,25 @@ func varyingOf(key []byte) varying {
 
 // span is where a value is in a text.
 type span struct{ from, to int }
+
+// ends are what changes without old values have behind their metadata.
+var ends = [...]struct{ text, action string }{
+	{`,"action":"insert","changes":null}`, "insert"},
+	{`,"action":"update","changes":{}}`, "update"}, // of a table without REPLICA IDENTITY FULL
+	{`,"action":"delete","changes":null}`, "delete"},
+	{`,"action":"read","changes":null}`, "read"},
+}
+
+// closeChange leaves a change whose metadata was read, and returns its action, if it ends as most changes do. Otherwise it returns
+// "".
+func closeChange(s *jscan.Scanner) (action string) {
+	for i := range ends {
+		if s.Close(ends[i].text) {
+			return ends[i].action
+		}
+	}
+	return ""
+}
 
 // begin empties the layout, before other metadata is read.
 func (l *layout) begin() { l.text, l.count = l.text[:0], 0 }
@@ -166,17 +183,17 @@ func (v span) number(text string) (n int64) {
 	return n
 }
 
-// strings returns where the strings of the list are that endOf has found, without their quotes.
-func (v span) strings(text []byte) iter.Seq[span] {
-	return func(yield func(span) bool) {
-		for i := v.from + 1; i < v.to-1; {
-			end := jscan.PlainEnd(text, i+1)
-			if !yield(span{i + 1, end}) {
-				return
-			}
-			i = end + len(`",`)
-		}
+// first returns where the first string of the list is that endOf has found, without its quotes, and where the next one is looked
+// for, or 0 if there is none.
+func (v span) first(text []byte) (value span, next int) { return v.next(text, v.from+1) }
+
+// next returns where the string is whose quote is at i, as first does.
+func (v span) next(text []byte, i int) (value span, next int) {
+	if i >= v.to-1 {
+		return span{}, 0
 	}
+	end := jscan.PlainEnd(text, i+1)
+	return span{i + 1, end}, end + len(`",`)
 }
 
 // quoted returns the string at a span that plainEnd has found, without its quotes, or "" for an empty span.

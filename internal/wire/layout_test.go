@@ -42,7 +42,7 @@ func requireSameKey(t *testing.T, before, metadata string) {
 		for _, m := range metadatas {
 			messages = append(messages, `{"data":{"record":{},"metadata":`+m+`},"ack_id":"x"}`)
 		}
-		d := wire.ChangeDecoder{Each: func(m *wire.Change) { last = *m }}
+		d := wire.ChangeDecoder{Each: func(m wire.Change) { last = m }}
 		err = d.Decode([]byte(`{"data":[` + strings.Join(messages, ",") + `]}`))
 		return last, err
 	}
@@ -62,7 +62,7 @@ func requireSameChange(t *testing.T, before, metadata string) {
 	t.Helper()
 	var row any
 	decode := func(p *wire.ChangePlan, m string) (wire.ChangeData, error) {
-		c, _, err := p.Decode(`{"record":{},"metadata":`+m+`,"action":"read"}`, reflect.ValueOf(&row).Elem())
+		c, _, err := p.Decode(`{"record":{},"metadata":`+m+`,"action":"read"}`, reflect.ValueOf(&row).Elem(), new(wire.ChangeRoom))
 		return c, err
 	}
 	used := new(wire.ChangePlan)

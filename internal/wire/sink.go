@@ -21,14 +21,14 @@ type Change struct {
 // one message at a time. It also reads messages without the inner "data", whose members are those of the message itself. The
 // strings of a message share one allocation. A ChangeDecoder may be reused, by one goroutine at a time.
 type ChangeDecoder struct {
-	// Each is called for every message, in the order of the answer. The pointer is valid during the call only.
-	Each func(*Change)
+	// Each is called for every message, in the order of the answer.
+	Each func(Change)
 
 	scan               jscan.Scanner
-	m                  Change
 	ackID, data        []byte
 	found              bool   // the message has metadata with a table
 	schema, table, pks []byte // as parts of a key
+	head               []byte // the ack id and the key
 	layout             layout // of the metadata of the message before; schema and table are those of it
 }
 
@@ -86,6 +86,10 @@ func (d *ChangeDecoder) change() {
 	d.skip(`"record":`)
 	if s.Member(`"metadata":`) {
 		d.metadata()
+		if closeChange(s) != "" {
+			d.data = s.Since(mark)
+			return
+		}
 	}
 	d.skip(`"action":`)
 	d.skip(`"changes":`)
@@ -109,7 +113,8 @@ func (d *ChangeDecoder) metadata() {
 	text := s.Rest()
 	if values, n, ok := d.layout.match(text); ok {
 		d.pks = d.pks[:0]
-		for value := range values[recordPKs].strings(text) {
+		pks := values[recordPKs]
+		for value, next := pks.first(text); next > 0; value, next = pks.next(text, next) {
 			d.pks = appendToken(append(d.pks, '.'), text[value.from:value.to])
 		}
 		s.Consume(n)
@@ -172,20 +177,18 @@ func (d *ChangeDecoder) primaryKey() {
 
 // deliver calls Each.
 func (d *ChangeDecoder) deliver() {
-	var text strings.Builder
-	text.Grow(len(d.ackID) + len(d.schema) + 1 + len(d.table) + len(d.pks) + len(d.data))
-	text.Write(d.ackID)
+	head := append(append(d.head[:0], d.ackID...), d.schema...)
 	if len(d.schema) > 0 {
-		text.Write(d.schema)
-		text.WriteByte('.')
+		head = append(head, '.')
 	}
-	text.Write(d.table)
-	text.Write(d.pks)
-	key := text.Len()
+	head = append(append(head, d.table...), d.pks...)
+	d.head = head
+	var text strings.Builder
+	text.Grow(len(head) + len(d.data))
+	text.Write(head)
 	text.Write(d.data)
 	all := text.String()
-	d.m = Change{AckID: all[:len(d.ackID)], Key: all[len(d.ackID):key], Data: all[key:]}
-	d.Each(&d.m)
+	d.Each(Change{AckID: all[:len(d.ackID)], Key: all[len(d.ackID):len(head)], Data: all[len(head):]})
 }
 
 // appendToken appends a value as a token of a key of a stream, so that the key can be used for a message. What a token cannot

@@ -30,7 +30,7 @@ func TestTheAnswerToAReceiveOfASinkIsDecodedMessageByMessage(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var got []wire.Change
-			d := wire.ChangeDecoder{Each: func(m *wire.Change) { got = append(got, *m) }}
+			d := wire.ChangeDecoder{Each: func(m wire.Change) { got = append(got, m) }}
 			err := d.Decode([]byte(row.body))
 			if row.says != "" {
 				require.ErrorContains(t, err, row.says)

@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -100,5 +101,17 @@ func TestParseTimeReadsWhatServersWrite(t *testing.T) {
 		`{"iso":"2024"}`:                {},
 	} {
 		require.True(t, want.Equal(wire.ParseTime([]byte(text))), text)
+	}
+}
+
+func TestEveryDayIsReadAsByPackageTime(t *testing.T) {
+	for _, year := range []int{0, 1, 4, 99, 100, 399, 400, 1600, 1899, 1900, 1969, 1970, 1999, 2000, 2001, 2024, 2026, 2100, 9999} {
+		for month := range 14 {
+			for day := range 33 {
+				text := fmt.Sprintf("%04d-%02d-%02dT23:59:58.000007Z", year, month, day)
+				want, _ := time.Parse(time.RFC3339Nano, text) // zero for a day that does not exist
+				require.Equal(t, want, wire.ParseTime([]byte(`"`+text+`"`)), text)
+			}
+		}
 	}
 }
