@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,17 +66,24 @@ func TestAnIdleSubscriberOfASinkPollsSeldomAndStillReceivesSoon(t *testing.T) {
 		require.NoError(t, err)
 		held := <-sub.Deliveries()
 		began, before := time.Now(), w.Count(sequintest.Receive)
-		for i := range 25 {
+		for i := range 40 {
 			time.Sleep(time.Second)
 			require.LessOrEqual(t, w.Count(sequintest.Receive)-before, 20, "requests in the second %d", i)
 			before = w.Count(sequintest.Receive)
+			if i%9 == 0 {
+				at := time.Now()
+				require.NoError(t, sink.Insert(row{ID: 2 + i}))
+				d := <-sub.Deliveries()
+				if d.Key == held.Key { // the lease of the held one has ended
+					require.Greater(t, time.Since(began), 30*time.Second)
+					require.NoError(t, d.Ack())
+					d = <-sub.Deliveries()
+				}
+				require.LessOrEqual(t, time.Since(at), time.Second)
+				require.NoError(t, d.Ack())
+			}
 		}
-		require.NoError(t, sink.Insert(row{ID: 2}))
-		at := time.Now()
-		d := <-sub.Deliveries()
-		require.LessOrEqual(t, time.Since(at), time.Second)
-		require.NoError(t, d.Ack())
-		require.NoError(t, held.Ack(), "after %v", time.Since(began))
+		require.ErrorIs(t, held.Ack(), sequin.ErrLeaseExpired)
 		require.NoError(t, sub.Close(w.ctx))
 	})
 }
@@ -132,6 +140,33 @@ func TestAPipelineOfASinkFeedsAStream(t *testing.T) {
 		p.end(t)
 		require.Len(t, w.data(t, "target"), 100)
 		require.Zero(t, sink.State())
+	})
+}
+
+// TestAKeyOfASinkMayBeTooLongForAMessage holds what SubscribeSink says of keys: a pipeline has to send another one.
+func TestAKeyOfASinkMayBeTooLongForAMessage(t *testing.T) {
+	overSink(t, func(t *testing.T, w *world, sink *server.Sink) {
+		w.stream(t, "dead", sequin.ConsumerOptions{})
+		id := strings.Repeat("long ", 60)
+		require.NoError(t, sink.Insert(map[string]string{"id": id}))
+		sub, err := w.client.SubscribeSink(w.ctx, "orders", sequin.SinkConfig{})
+		require.NoError(t, err)
+		cfg := sequin.HandlerConfig{DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: 2}}
+		p := w.pipe(t, sub, sequin.PublisherConfig{}, cfg, func(_ context.Context, d sequin.Delivery) ([]sequin.Message, error) {
+			return []sequin.Message{{Key: d.Key, Data: d.Data}}, nil
+		})
+		time.Sleep(time.Minute)
+		p.end(t)
+		require.Zero(t, sink.State())
+		require.Empty(t, w.data(t, "target"))
+		for _, letters := range w.data(t, "dead") {
+			var letter sequin.DeadMessage
+			require.NoError(t, json.Unmarshal([]byte(letters[0]), &letter))
+			require.Equal(t, "public.orders."+strings.ReplaceAll(id, " ", "%20"), letter.Key)
+			require.Contains(t, letter.Error, "key")
+			return
+		}
+		require.Fail(t, "no dead letter")
 	})
 }
 
