@@ -1,6 +1,6 @@
 // Bench measures the rates and latencies of the library, and of what a user could choose instead, in one run on one machine.
 //
-//	go -C bench run .            # everything, in about fifteen minutes; writes results/*.json, *.svg and a part of the README
+//	go -C bench run .            # everything, in about half an hour; writes results/*.json, *.svg and a part of the README
 //	go -C bench run . -quick     # one round with few messages; writes nothing
 //
 // Rates are in messages per second, as medians of several rounds. The contenders take turns in each round, so that other
@@ -24,14 +24,15 @@ type options struct {
 	out      string
 	readme   string
 	openings []int // messages in a directory that is opened
+	keys     int   // in a stream on Postgres with one message per key
 }
 
 func main() {
 	quick := flag.Bool("quick", false, "one round with few messages; writes nothing")
 	rounds := flag.Int("rounds", 5, "number of rounds; the result is their median")
 	out := flag.String("out", "results", "directory for the results and plots")
-	only := flag.String("only", "", "measure only one part: rates, latency, axes, sinks, knobs, json, disk or opening; the figures of the others are kept")
-	readme := flag.String("readme", "../README.md", "README that gets the tables of the durable store; empty for none")
+	only := flag.String("only", "", "measure only one part: rates, latency, axes, sinks, knobs, json, disk, opening or postgres; the figures of the others are kept")
+	readme := flag.String("readme", "../README.md", "README that gets the tables of the stores; empty for none")
 	child := flag.String("serve", "", "serve -dir as this kind of server until killed; the command starts itself so to measure openings")
 	dir := flag.String("dir", "", "directory of -serve")
 	flag.Parse()
@@ -40,11 +41,11 @@ func main() {
 		return
 	}
 	opts := options{rounds: *rounds, out: *out, readme: *readme, quick: *quick,
-		counts: map[int]int{100: 100_000, 1 << 10: 50_000, 10 << 10: 10_000}, openings: []int{1_000_000, 10_000_000},
+		counts: map[int]int{100: 100_000, 1 << 10: 50_000, 10 << 10: 10_000}, openings: []int{1_000_000, 10_000_000}, keys: 1_000_000,
 	}
 	if *quick {
 		opts.rounds, opts.counts = 1, map[int]int{100: 10_000, 1 << 10: 5_000, 10 << 10: 1_000}
-		opts.openings = []int{100_000}
+		opts.openings, opts.keys = []int{100_000}, 20_000
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -69,7 +70,7 @@ func run(ctx context.Context, opts options, only string) error {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context, options, *results) error
-	}{{"rates", measureRates}, {"latency", measureLatency}, {"axes", measureAxes}, {"sinks", measureSinks}, {"knobs", measureKnobs}, {"json", measureJSON}, {"disk", measureDisk}, {"opening", measureOpenings}} {
+	}{{"rates", measureRates}, {"latency", measureLatency}, {"axes", measureAxes}, {"sinks", measureSinks}, {"knobs", measureKnobs}, {"json", measureJSON}, {"disk", measureDisk}, {"opening", measureOpenings}, {"postgres", measurePostgres}} {
 		if only != "" && only != part.name {
 			continue
 		}

@@ -28,6 +28,7 @@ func (r *results) readmeParts() []readmePart {
 		{"rates (with its server)", len(r.Rates) > 0, func() string { return r.rateTable(wholeName) }},
 		{"sinks", len(r.Sinks) > 0, r.sinkTable},
 		{"disk, and opening", len(r.Disk) > 0 && len(r.Openings) > 0, r.diskTables},
+		{"postgres", len(r.Postgres) > 0, r.postgresTable},
 		{"latency", len(r.Latency) > 0, r.latencyTable},
 		{"json", len(r.JSON) > 0, r.jsonTable},
 		{"knobs", len(r.Knobs) > 0, r.knobTable},

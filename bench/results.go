@@ -24,6 +24,7 @@ type results struct {
 	JSON     []codecCost
 	Disk     []diskCell
 	Openings []opening
+	Postgres []postgresCell
 }
 
 // rate is a cell of a table, in messages per second.
