@@ -58,6 +58,7 @@ func (o *outgoing) expired(now time.Time) bool {
 type batchState struct {
 	body           *transport.Payload // encoded once: a retry sends the same bytes
 	idempotencyKey string             // of body
+	headers        bool               // one of its messages has headers; set with body
 	partOf         []string           // Idempotency-Keys of sends with all its messages that may be stored; latest first
 	attempts       int
 	failures       int   // in a row; determines the backoff
@@ -111,6 +112,11 @@ func (p *Publisher) run(ctx context.Context, b *messageBatch) messageResult {
 	if w.body == nil {
 		p.encode(b)
 	}
+	if w.headers {
+		if r, refused := p.refuseHeaders(ctx, b); refused {
+			return r
+		}
+	}
 	if w.doubt.needsControl(b) {
 		if r, decided := p.judge(ctx, b); decided {
 			return r
@@ -135,7 +141,7 @@ func (p *Publisher) attempt(ctx context.Context, b *messageBatch) messageResult 
 			return r
 		}
 	}
-	options := sendOptions{idempotencyKey: w.idempotencyKey, partOf: w.partOf, retry: neverRetry, messages: len(b.Items)}
+	options := sendOptions{idempotencyKey: w.idempotencyKey, partOf: w.partOf, headers: w.headers, retry: neverRetry, messages: len(b.Items)}
 	if b.Candidate {
 		options.timeout = p.tracker.Timeout(bytes, p.timeout())
 	}
@@ -148,9 +154,13 @@ func (p *Publisher) attempt(ctx context.Context, b *messageBatch) messageResult 
 	p.link.End(bytes)
 	p.counts.attempt(bytes, err, w.attempts > 0)
 	w.attempts++
-	if err == nil {
+	if err == nil || err == errHeadersDropped {
 		p.sent(b, bytes, took)
-		return messageResult{Done: b.Items}
+		others, failed := b.Items, []messageEntry(nil)
+		if err != nil {
+			others, failed = p.splitHeaders(b, err)
+		}
+		return messageResult{Done: others, Failed: failed, Err: err}
 	}
 	if ctx.Err() != nil {
 		return messageResult{Again: []*messageBatch{b}}
@@ -310,43 +320,6 @@ func (p *Publisher) size(b *messageBatch) *flow.Size { return p.sizes[p.lane(b.I
 // timeout returns how long an attempt may take.
 func (p *Publisher) timeout() time.Duration { return p.client.attemptTimeout(request{}) }
 
-// gotThrough records that the server accepted a send, with or without messages.
-func (p *Publisher) gotThrough() {
-	p.reached.Store(true)
-	if p.cfg.RetryFor > 0 {
-		p.through.Store(int64(time.Since(p.started)))
-	}
-	p.outage.end()
-}
-
-// exhausted returns a function that reports whether a message of b has been tried for RetryFor. Time counts only since the
-// Publisher's latest successful send. For a candidate of one message it counts since the first attempt at that candidate.
-//
-// Callers check the first message of a batch, which has been tried longest because a lane keeps its order. A message that
-// was passed over because its key was repeated may have been tried for longer; it may then fail one attempt late.
-func (p *Publisher) exhausted(b *messageBatch) func(*outgoing) bool {
-	since := time.Duration(p.through.Load())
-	if b.Candidate && len(b.Items) == 1 {
-		since = b.Work.doubt.aloneSince
-	}
-	now := time.Since(p.started)
-	return func(o *outgoing) bool { return now-max(o.tried, since) >= p.cfg.RetryFor }
-}
-
-// failExhausted fails the messages of a batch that have been tried for RetryFor, and retries the others.
-func (p *Publisher) failExhausted(b *messageBatch, err error) messageResult {
-	isExhausted := p.exhausted(b)
-	kept, exhausted := batch.Partition(b.Items, func(e *messageEntry) bool { return isExhausted(&e.Item) })
-	p.log.failed(len(exhausted), err)
-	r := messageResult{Failed: exhausted, Err: err, Wait: p.backoff(b, err)}
-	if len(kept) > 0 {
-		rest := p.part(b, kept)
-		rest.Work.failures = b.Work.failures
-		r.Again = []*messageBatch{rest}
-	}
-	return r
-}
-
 // dropExpired fails the messages whose leases ended before they were sent. The others become a new batch, with its own body
 // and Idempotency-Key. dropped is false if no message has expired.
 func (p *Publisher) dropExpired(b *messageBatch, now time.Time) (r messageResult, dropped bool) {
@@ -375,21 +348,10 @@ func (p *Publisher) encode(b *messageBatch) {
 	w.body = bodies.Get(size)
 	body := wire.AppendSendHead(w.body.JSON)
 	for i := range b.Items {
-		body = wire.AppendMessage(body, b.Items[i].Item.Key, b.Items[i].Item.Data)
+		m := &b.Items[i].Item.Message
+		body = wire.AppendMessage(body, m.Key, m.Data, m.Headers)
+		w.headers = w.headers || len(m.Headers) > 0
 	}
 	w.body.JSON = wire.AppendSendTail(body)
 	w.idempotencyKey = uuid.NewString()
-}
-
-// noteFirstAttempt records the time of the first attempt at each item, if RetryFor is set.
-func (p *Publisher) noteFirstAttempt(items []messageEntry) {
-	if p.cfg.RetryFor == 0 {
-		return
-	}
-	now := max(1, time.Since(p.started)) // 0 means that there was no attempt
-	for i := range items {
-		if o := &items[i].Item; o.tried == 0 {
-			o.tried = now
-		}
-	}
 }

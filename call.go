@@ -345,6 +345,27 @@ func (c *Client) requireExtension(ctx context.Context, one wire.Extensions, stre
 	return nil
 }
 
+// errHeadersDropped is the error of a send that succeeded at a server which does not announce headers, although another server
+// at the same address has announced them.
+var errHeadersDropped = fmt.Errorf("%w: the messages were stored without their headers, because the server that answered does not announce headers", ErrUnsupported)
+
+// acceptsDuplicateKeys reports whether the server accepts two messages with the same key in one request. A server whose
+// streams have no one_message_per_key is the 2024 one, which answers 500 to such a request; every other server accepts
+// it. The Client keeps the result of the first read, because it depends on the server only.
+func (c *Client) acceptsDuplicateKeys(ctx context.Context, stream string) (bool, error) {
+	if known := c.repeatsKeys.Load(); known != nil {
+		return *known, nil
+	}
+	// The read is part of a send, and is retried like one.
+	s, err := decoded[Stream](ctx, c, request{method: http.MethodGet, path: path("api", "streams", stream), retry: idempotent})
+	if err != nil {
+		return false, err
+	}
+	accepted := s.OneMessagePerKey != nil
+	c.repeatsKeys.Store(&accepted)
+	return accepted, nil
+}
+
 // requireBounds returns ErrUnsupported if the options have bounds that the server does not read.
 func (c *Client) requireBounds(ctx context.Context, stream string, o ListOptions) error {
 	if o.AfterSeq == 0 && o.BeforeSeq == 0 {

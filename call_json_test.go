@@ -212,7 +212,7 @@ func TestUnknownFieldsOfNewerServersAreIgnored(t *testing.T) {
 				require.Equal(t, sequin.Unlimited, c.MaxDeliver)
 				require.Equal(t, 1500*time.Millisecond, c.AckWait)
 			}},
-		{sequintest.Receive, `{"next":null,"data":[{"x":{},"ack_id":"a","trace":[{"data":[]}],"message":{"headers":{"key":"no"},"key":"k","data":"d","seq":7}}]}`,
+		{sequintest.Receive, `{"next":null,"data":[{"x":{},"ack_id":"a","trace":[{"data":[]}],"message":{"meta":{"key":"no"},"key":"k","data":"d","seq":7}}]}`,
 			func(t *testing.T, w *world) {
 				got, err := w.client.ReceiveMessages(w.ctx, "s", "all", sequin.ReceiveOptions{})
 				require.NoError(t, err)

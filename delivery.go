@@ -23,6 +23,8 @@ import (
 type Delivery struct {
 	Key  string
 	Data string
+	// Headers are those of the message, nil if it has none. All copies of the Delivery share the map.
+	Headers map[string]string
 	// Seq grows with every change of the stream: a later version of a key has a higher one.
 	Seq                   int64
 	InsertedAt, UpdatedAt time.Time
@@ -72,8 +74,8 @@ type Settlement struct {
 
 // String returns the fields as %+v does, without the Acknowledger.
 func (d Delivery) String() string {
-	return fmt.Sprintf("{Key:%s Data:%s Seq:%d InsertedAt:%v UpdatedAt:%v AckID:%s Deadline:%v Attempt:%d}",
-		d.Key, d.Data, d.Seq, d.InsertedAt, d.UpdatedAt, d.AckID, d.Deadline, d.Attempt)
+	return fmt.Sprintf("{Key:%s Data:%s Headers:%v Seq:%d InsertedAt:%v UpdatedAt:%v AckID:%s Deadline:%v Attempt:%d}",
+		d.Key, d.Data, d.Headers, d.Seq, d.InsertedAt, d.UpdatedAt, d.AckID, d.Deadline, d.Attempt)
 }
 
 // Stream returns the name of the stream that the message comes from, as Subscribe found it. It is empty for a Delivery

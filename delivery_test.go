@@ -110,8 +110,10 @@ func TestADeliveryHasTheNamesOfItsStreamAndConsumer(t *testing.T) {
 	})
 }
 
+// A Delivery is copied into the channel and out of it. The 8 bytes of Headers are no measurable part of that: BenchmarkSubscriber
+// with 100 B takes 1.1 to 1.8 µs of CPU with and without them.
 func TestADeliveryIsSmall(t *testing.T) {
-	require.LessOrEqual(t, unsafe.Sizeof(sequin.Delivery{}), uintptr(160))
+	require.LessOrEqual(t, unsafe.Sizeof(sequin.Delivery{}), uintptr(168))
 }
 
 func TestTheContextOfADeliveryEndsWithItsLeaseOrItsSubscriber(t *testing.T) {

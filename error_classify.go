@@ -122,7 +122,7 @@ func classify(err error) requestFailure {
 		return requestFailure{kind: kindResponseTooLarge, subject: subjectUnclear, mayHaveActed: true}
 	case errors.Is(err, ErrTooLarge):
 		return requestFailure{kind: kindRequestTooLarge, subject: subjectRequest}
-	case errors.Is(err, ErrInvalidKey), errors.Is(err, ErrInvalidData):
+	case errors.Is(err, ErrInvalidKey), errors.Is(err, ErrInvalidData), errors.Is(err, ErrInvalidHeaders):
 		return requestFailure{kind: kindInvalid, subject: subjectRequest}
 	}
 	return requestFailure{kind: kindOther}

@@ -33,6 +33,8 @@ var (
 	// ErrInvalidData means that data is not valid UTF-8 or contains a NUL. JSON would replace the first and Postgres
 	// would drop the second, both without an error.
 	ErrInvalidData = errors.New("sequin: invalid data")
+	// ErrInvalidHeaders means that the headers of a message break a rule; see [Message].
+	ErrInvalidHeaders = errors.New("sequin: invalid headers")
 	// ErrInvalidAckID means that an ack id is not a UUID in its usual form.
 	ErrInvalidAckID = errors.New("sequin: invalid ack id")
 	// ErrBatchTooLarge means that a call has more than 1,000 messages or ack ids.
@@ -43,7 +45,8 @@ var (
 	// ErrMismatch means that EnsureStream or EnsureConsumer found a stream or consumer with that name and other settings.
 	// The text lists the differences.
 	ErrMismatch = errors.New("sequin: exists with other settings")
-	// ErrUnsupported means that the server has no such feature. Nothing was changed.
+	// ErrUnsupported means that the server has no such feature. Nothing was changed, unless the text says that messages were
+	// stored without their headers.
 	ErrUnsupported = errors.New("sequin: not supported by the server")
 )
 
@@ -100,7 +103,7 @@ var (
 	// ErrHandlersRunning means that Handle, HandleBatch or Pipe returned while handlers still ran, although their ctx had
 	// ended. The text says how many.
 	ErrHandlersRunning = errors.New("sequin: handlers still running")
-	// ErrUnmodified means that Redrive found the message in its stream with the same data. The stream keeps one message
+	// ErrUnmodified means that Redrive found the message in its stream with the same data and headers. The stream keeps one message
 	// per key and delivers only changed ones, so that no consumer would receive the message if it were sent again.
 	ErrUnmodified = errors.New("sequin: the stream already has this message, and does not deliver it again")
 )

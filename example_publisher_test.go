@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -290,4 +291,32 @@ func ExampleReceipt_Done() {
 		fmt.Println("still waiting")
 	}
 	// Output: sent: <nil>
+}
+
+// Headers carry what is not a part of the data. ErrUnsupported means that the server has none.
+func ExamplePublisher_SendMessage_headers() {
+	client, done := exampleClient()
+	defer done()
+	ctx := context.Background()
+
+	if _, err := client.CreateStream(ctx, "orders", sequin.StreamOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	pub, err := client.NewPublisher("orders", sequin.PublisherConfig{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	m := sequin.Message{Key: "orders.1", Data: `{"qty":4}`, Headers: map[string]string{"trace-id": "4bf92f3577b34da6"}}
+	if err := pub.SendMessage(ctx, m); err != nil {
+		log.Fatal(err)
+	}
+	if err := pub.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	stored, err := client.GetMessage(ctx, "orders", "orders.1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(stored.Headers["trace-id"], stored.Data)
+	// Output: 4bf92f3577b34da6 {"qty":4}
 }

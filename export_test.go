@@ -24,13 +24,13 @@ func (c *Client) SetMaxResponse(bytes int64) { c.maxResponse = bytes }
 
 // EncodeSend returns the body of a send, and the size that checkBatch computed for it.
 func EncodeSend(messages []Message) (body []byte, computed int, err error) {
-	computed, err = checkBatch(messages)
+	computed, _, err = checkBatch(messages)
 	if err != nil {
 		return nil, 0, err
 	}
 	body = wire.AppendSendHead(nil)
 	for _, m := range messages {
-		body = wire.AppendMessage(body, m.Key, m.Data)
+		body = wire.AppendMessage(body, m.Key, m.Data, m.Headers)
 	}
 	return wire.AppendSendTail(body), computed, nil
 }

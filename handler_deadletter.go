@@ -27,10 +27,11 @@ type DeadMessage struct {
 	Stream   string `json:"stream"`
 	Consumer string `json:"consumer"`
 	Sink     string `json:"sink,omitempty"`
-	// Key, Data and Seq are those of the message.
-	Key  string `json:"key"`
-	Data string `json:"data"`
-	Seq  int64  `json:"seq"`
+	// Key, Data, Headers and Seq are those of the message. The dead letter itself has no headers.
+	Key     string            `json:"key"`
+	Data    string            `json:"data"`
+	Headers map[string]string `json:"headers,omitempty"`
+	Seq     int64             `json:"seq"`
 	// Attempts counts the handler calls that failed or, for a message that was delivered too often, its deliveries.
 	Attempts     int       `json:"attempts"`
 	FirstFailure time.Time `json:"first_failure"`
@@ -194,7 +195,7 @@ func (dl *deadLetters) letter(d Delivery, r failurelog.Record) (Message, error) 
 	enc := json.NewEncoder(&data)
 	enc.SetEscapeHTML(false) // escaped, each < has 6 bytes, and a large message could become too large
 	o := dl.pool.sub.origin
-	err := enc.Encode(DeadMessage{Stream: o.stream.Name, Consumer: o.consumer.Name, Sink: o.sink, Key: d.Key, Data: d.Data, Seq: d.Seq,
+	err := enc.Encode(DeadMessage{Stream: o.stream.Name, Consumer: o.consumer.Name, Sink: o.sink, Key: d.Key, Data: d.Data, Headers: d.Headers, Seq: d.Seq,
 		Attempts: cmp.Or(r.Deliveries, r.Tries), FirstFailure: r.First.UTC(), LastFailure: r.Last.UTC(), Error: r.Text})
 	if err != nil {
 		return Message{}, err

@@ -18,10 +18,14 @@ import (
 // Message is what a producer sends.
 //
 // Key has 1 to 255 characters, printable ASCII without space, '*' and '>'. Dots divide it into at most 16 tokens, none of
-// them empty. Data is valid UTF-8 without NUL, usually JSON. Key and Data together take at most 8,000,000 bytes as JSON.
+// them empty. Data is valid UTF-8 without NUL, usually JSON. A message takes at most 8,000,000 bytes as JSON.
 type Message struct {
 	Key  string `json:"key"`
 	Data string `json:"data"`
+	// Headers are for what is not a part of the data, for instance the id of a trace: at most MaxHeaders, whose names have
+	// letters, digits, '_', '.' and '-', in which case matters. Values are valid UTF-8 without NUL. Names and values have at
+	// most MaxHeaderBytes together. Default none. A server that does not announce headers drops them in silence: see SendMessages.
+	Headers map[string]string `json:"headers,omitempty"`
 }
 
 // ReceivedMessage is a message leased to the caller of ReceiveMessages.
@@ -46,10 +50,14 @@ func (c *Client) SendMessage(ctx context.Context, stream, key, data string) (Sen
 }
 
 // SendMessages sends 1 to 1,000 messages in one request, which succeeds or fails as a whole. SendResult.Published is the
-// number of messages that changed the stream: if the stream keeps one message per key, a message with the same data as the
-// stored one is not counted.
+// number of messages that changed the stream: if the stream keeps one message per key, a message with the same data and headers
+// as the stored one is not counted.
 //
-// Before anything is sent it returns the errors of SendMessage, ErrBatchTooLarge, or ErrDuplicateKey. The last one
+// If a message has headers and the server does not announce headers, the error is ErrUnsupported. Until the Client has seen that
+// announced, it reads the stream first. A server that has just been replaced by one without headers stores the messages
+// without them; the error is then ErrUnsupported, too, and says so.
+//
+// Before anything is sent it returns the errors of SendMessage, ErrInvalidHeaders, ErrBatchTooLarge, or ErrDuplicateKey. The last one
 // means that two messages have the same key and the server does not accept that. The Client finds this out by a read of
 // the stream, the first time that a request repeats a key. Current servers keep the order of the messages; the 2024
 // server stores a batch in reverse order.
@@ -58,7 +66,7 @@ func (c *Client) SendMessages(ctx context.Context, stream string, messages []Mes
 	if err := checkName("stream", stream); err != nil {
 		return result, err
 	}
-	size, err := checkBatch(messages)
+	size, headers, err := checkBatch(messages)
 	if err != nil {
 		return result, err
 	}
@@ -69,14 +77,20 @@ func (c *Client) SendMessages(ctx context.Context, stream string, messages []Mes
 			return result, fmt.Errorf("%w: %q; this server accepts a key once a request: send its messages one after the other", ErrDuplicateKey, key)
 		}
 	}
+	if headers {
+		if err := c.requireExtension(ctx, wire.Headers, stream); err != nil {
+			return result, err
+		}
+	}
 	body := bodies.Get(size)
 	defer bodies.Put(body)
 	body.JSON = wire.AppendSendHead(body.JSON)
 	for _, m := range messages {
-		body.JSON = wire.AppendMessage(body.JSON, m.Key, m.Data)
+		body.JSON = wire.AppendMessage(body.JSON, m.Key, m.Data, m.Headers)
 	}
 	body.JSON = wire.AppendSendTail(body.JSON)
-	if err = c.send(ctx, stream, body, sendOptions{idempotencyKey: uuid.NewString(), retry: idempotent, messages: len(messages)}, &result); err != nil {
+	options := sendOptions{idempotencyKey: uuid.NewString(), headers: headers, retry: idempotent, messages: len(messages)}
+	if err = c.send(ctx, stream, body, options, &result); err != nil {
 		return SendResult{}, err // a truncated answer may have set result
 	}
 	return result, nil
@@ -86,6 +100,7 @@ func (c *Client) SendMessages(ctx context.Context, stream string, messages []Mes
 type sendOptions struct {
 	idempotencyKey string        // "" sends none
 	partOf         []string      // see request
+	headers        bool          // one of the messages has headers
 	timeout        time.Duration // 0 means Config.Timeout
 	retry          retryPolicy
 	messages       int
@@ -93,11 +108,20 @@ type sendOptions struct {
 
 // send makes the request of SendMessages and of the Publisher.
 func (c *Client) send(ctx context.Context, stream string, body *transport.Payload, o sendOptions, result *SendResult) error {
-	return c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "messages"), body: body,
-		idempotencyKey: o.idempotencyKey, partOf: o.partOf, timeout: o.timeout, retry: o.retry, messages: o.messages}, func(_ http.Header, body []byte) (err error) {
+	dropped := false
+	err := c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "messages"), body: body,
+		idempotencyKey: o.idempotencyKey, partOf: o.partOf, timeout: o.timeout, retry: o.retry, messages: o.messages}, func(h http.Header, body []byte) (err error) {
+		if o.headers {
+			announced, _ := wire.AnnouncedBy(h)
+			dropped = !announced.Has(wire.Headers)
+		}
 		result.Published, err = wire.DecodePublished(body)
 		return err
 	})
+	if err == nil && dropped {
+		err = errHeadersDropped
+	}
+	return err
 }
 
 // SendResult is the server's answer to a send.
@@ -106,29 +130,30 @@ type SendResult struct {
 	Published int `json:"published"`
 }
 
-// checkBatch checks the messages of one request and returns the size of its body.
-func checkBatch(messages []Message) (size int, err error) {
+// checkBatch checks the messages of one request. It returns the size of its body, and whether one of them has headers.
+func checkBatch(messages []Message) (size int, headers bool, err error) {
 	if len(messages) == 0 {
-		return 0, fmt.Errorf("%w: no messages", ErrInvalidArgument)
+		return 0, false, fmt.Errorf("%w: no messages", ErrInvalidArgument)
 	}
 	if len(messages) > MaxBatch {
-		return 0, fmt.Errorf("%w: %d messages, at most %d in a request", ErrBatchTooLarge, len(messages), MaxBatch)
+		return 0, false, fmt.Errorf("%w: %d messages, at most %d in a request", ErrBatchTooLarge, len(messages), MaxBatch)
 	}
 	size = wire.SendOverhead
 	for i, m := range messages {
-		n, err := checkMessage(m.Key, m.Data)
+		n, err := checkMessage(m.Key, m.Data, m.Headers)
 		if err != nil && len(messages) > 1 {
 			err = fmt.Errorf("message %d: %w", i, err)
 		}
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		size += n
+		headers = headers || len(m.Headers) > 0
 	}
 	if size > MaxRequestBytes {
-		return 0, fmt.Errorf("%w: the messages take %d bytes of JSON, a request at most %d", ErrTooLarge, size, MaxRequestBytes)
+		return 0, false, fmt.Errorf("%w: the messages take %d bytes of JSON, a request at most %d", ErrTooLarge, size, MaxRequestBytes)
 	}
-	return size, nil
+	return size, headers, nil
 }
 
 // duplicateKey returns a key that more than one of the messages has.
@@ -145,23 +170,6 @@ func duplicateKey(messages []Message) (string, bool) {
 }
 
 var keySeed = maphash.MakeSeed()
-
-// acceptsDuplicateKeys reports whether the server accepts two messages with the same key in one request. A server whose
-// streams have no one_message_per_key is the 2024 one, which answers 500 to such a request; every other server accepts
-// it. The Client keeps the result of the first read, because it depends on the server only.
-func (c *Client) acceptsDuplicateKeys(ctx context.Context, stream string) (bool, error) {
-	if known := c.repeatsKeys.Load(); known != nil {
-		return *known, nil
-	}
-	// The read is part of a send, and is retried like one.
-	s, err := decoded[Stream](ctx, c, request{method: http.MethodGet, path: path("api", "streams", stream), retry: idempotent})
-	if err != nil {
-		return false, err
-	}
-	accepted := s.OneMessagePerKey != nil
-	c.repeatsKeys.Store(&accepted)
-	return accepted, nil
-}
 
 // ReceiveOptions of ReceiveMessages.
 type ReceiveOptions struct {
@@ -215,7 +223,7 @@ func (c *Client) receive(ctx context.Context, stream, consumer string, opts Rece
 }
 
 func received(m *wire.Message) ReceivedMessage {
-	return ReceivedMessage{AckID: m.AckID, DeliverCount: m.DeliverCount, StoredMessage: StoredMessage{Key: m.Key, Data: m.Data,
+	return ReceivedMessage{AckID: m.AckID, DeliverCount: m.DeliverCount, StoredMessage: StoredMessage{Key: m.Key, Data: m.Data, Headers: m.Headers,
 		StreamID: m.StreamID, DataHash: m.DataHash, Seq: m.Seq, InsertedAt: m.InsertedAt, UpdatedAt: m.UpdatedAt}}
 }
 
@@ -387,6 +395,3 @@ func settleRequest(at, verb string, body *transport.Payload, messages int, retry
 func (c *Client) settle(ctx context.Context, r request) error {
 	return c.do(ctx, r, func(_ http.Header, body []byte) error { return wire.DecodeSettled(body) })
 }
-
-// sinkPath is the path of a sink, below BaseURL.
-func sinkPath(sink string) string { return path("api", "sequin_streams", sink) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -104,7 +105,11 @@ func (p *Publisher) Send(ctx context.Context, key, data string) error {
 // Close. While the buffer is full, SendMessage waits for room, first come first served. ctx limits only that wait. If ctx
 // has ended before the call, SendMessage returns its error at once.
 //
-// An error means that the message was not accepted. It is ErrInvalidKey, ErrInvalidData, ErrTooLarge, or one of these:
+// A message with headers fails with ErrUnsupported where the server does not announce headers. Before the first one is sent, the
+// Publisher reads the stream to find out.
+//
+// An error means that the message was not accepted. It is ErrInvalidKey, ErrInvalidData, ErrInvalidHeaders, ErrTooLarge, or one of
+// these:
 //
 //   - The error of ctx, or ErrClosed. In an outage it also wraps the error of the latest request that failed.
 //   - An *APIError, for example ErrNotFound for a mistyped stream: the server has refused the stream. After each backoff
@@ -180,7 +185,7 @@ func (p *Publisher) SendAllSync(ctx context.Context, messages []Message) error {
 			receipts, accepted = append(receipts, r), append(accepted, m)
 			continue
 		}
-		if isAny(err, ErrInvalidKey, ErrInvalidData, ErrTooLarge) {
+		if isAny(err, ErrInvalidKey, ErrInvalidData, ErrInvalidHeaders, ErrTooLarge) {
 			left.Failed = append(left.Failed, MessageError{Message: m, Err: err})
 			continue
 		}
@@ -251,9 +256,11 @@ func (p *Publisher) prepare(ctx context.Context, m Message, e *messageEntry) (er
 	if ctx.Err() != nil {
 		return contextError(ctx)
 	}
-	e.Item.Message = m
+	if e.Item.Message = m; len(m.Headers) > 0 {
+		e.Item.Headers = maps.Clone(m.Headers) // the caller may change the map later
+	}
 	e.ID = max(1, maphash.String(p.seed, m.Key)) // 0 means that an entry has no ID
-	e.Size, err = checkMessage(m.Key, m.Data)
+	e.Size, err = checkMessage(m.Key, m.Data, e.Item.Headers)
 	return err
 }
 

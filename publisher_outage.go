@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin/internal/background"
+	"github.com/sequin-go/sequin/internal/batch"
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
@@ -157,6 +158,106 @@ func (p *Publisher) askDuplicateKeys() {
 	p.jobs.asking, p.jobs.askAfter = false, time.Now().Add(p.client.cfg.Retry.MaxWait)
 	if !errors.Is(err, context.Canceled) {
 		p.log.add(slog.LevelWarn, "could not find out whether the stream accepts repeated keys", "error", err)
+	}
+}
+
+// refuseHeaders fails the messages with headers of a batch if the server does not announce headers. Until it has, the stream is
+// read first; a read that fails is a failed attempt. refused is false if the batch may be sent.
+func (p *Publisher) refuseHeaders(ctx context.Context, b *messageBatch) (r messageResult, refused bool) {
+	if p.client.extensions().Has(wire.Headers) {
+		return r, false
+	}
+	_, err := callOnce[Stream](ctx, p.client, path("api", "streams", p.stream))
+	switch {
+	case p.client.extensions().Has(wire.Headers):
+		return r, false
+	case ctx.Err() != nil:
+		return messageResult{Again: []*messageBatch{b}}, true
+	case err != nil:
+		return p.afterFailedRead(b, err), true
+	}
+	r.Err = unsupported(wire.Headers)
+	others, failed := p.splitHeaders(b, r.Err)
+	if r.Failed = failed; len(others) > 0 {
+		rest := p.part(b, others)
+		rest.Work.attempts, rest.Work.failures = b.Work.attempts, b.Work.failures
+		r.Again = []*messageBatch{rest}
+	}
+	return r, true
+}
+
+// splitHeaders returns the messages of a batch without and with headers, and logs that the latter fail.
+func (p *Publisher) splitHeaders(b *messageBatch, err error) (others, failed []messageEntry) {
+	others, failed = batch.Partition(b.Items, func(e *messageEntry) bool { return len(e.Item.Headers) > 0 })
+	p.log.failed(len(failed), err)
+	return others, failed
+}
+
+// afterFailedRead returns the result for a batch when the read of its stream has failed. The messages are not at fault.
+func (p *Publisher) afterFailedRead(b *messageBatch, err error) messageResult {
+	p.counts.failed(err)
+	switch f := classify(err); {
+	case f.subject == subjectAccess:
+		p.suspend(err)
+		return p.fail(b, err)
+	case f.unserved() && !p.reached.Load():
+		p.suspend(err)
+		return messageResult{Again: []*messageBatch{b}}
+	}
+	p.outage.begin(err)
+	if p.cfg.RetryFor > 0 && p.exhausted(b)(&b.Items[0].Item) {
+		return p.failExhausted(b, err)
+	}
+	return p.retry(b, err)
+}
+
+// gotThrough records that the server accepted a send, with or without messages.
+func (p *Publisher) gotThrough() {
+	p.reached.Store(true)
+	if p.cfg.RetryFor > 0 {
+		p.through.Store(int64(time.Since(p.started)))
+	}
+	p.outage.end()
+}
+
+// exhausted returns a function that reports whether a message of b has been tried for RetryFor. Time counts only since the
+// Publisher's latest successful send. For a candidate of one message it counts since the first attempt at that candidate.
+//
+// Callers check the first message of a batch, which has been tried longest because a lane keeps its order. A message that
+// was passed over because its key was repeated may have been tried for longer; it may then fail one attempt late.
+func (p *Publisher) exhausted(b *messageBatch) func(*outgoing) bool {
+	since := time.Duration(p.through.Load())
+	if b.Candidate && len(b.Items) == 1 {
+		since = b.Work.doubt.aloneSince
+	}
+	now := time.Since(p.started)
+	return func(o *outgoing) bool { return now-max(o.tried, since) >= p.cfg.RetryFor }
+}
+
+// failExhausted fails the messages of a batch that have been tried for RetryFor, and retries the others.
+func (p *Publisher) failExhausted(b *messageBatch, err error) messageResult {
+	isExhausted := p.exhausted(b)
+	kept, exhausted := batch.Partition(b.Items, func(e *messageEntry) bool { return isExhausted(&e.Item) })
+	p.log.failed(len(exhausted), err)
+	r := messageResult{Failed: exhausted, Err: err, Wait: p.backoff(b, err)}
+	if len(kept) > 0 {
+		rest := p.part(b, kept)
+		rest.Work.failures = b.Work.failures
+		r.Again = []*messageBatch{rest}
+	}
+	return r
+}
+
+// noteFirstAttempt records the time of the first attempt at each item, if RetryFor is set.
+func (p *Publisher) noteFirstAttempt(items []messageEntry) {
+	if p.cfg.RetryFor == 0 {
+		return
+	}
+	now := max(1, time.Since(p.started)) // 0 means that there was no attempt
+	for i := range items {
+		if o := &items[i].Item; o.tried == 0 {
+			o.tried = now
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ type Redriven struct {
 //
 // A dead letter that cannot be sent stays in its stream and is nacked at the end; the others are still sent. The error
 // joins the reasons, one of each kind for each stream: ErrUnmodified, an *APIError such as ErrNotFound, ErrUnsupported
-// for a change of a sink, or ErrInvalidData for data that is not a [DeadMessage]. Redrive returns at once when ctx ends, or when dead letters can
+// for a change of a sink and for headers that the server does not keep, or ErrInvalidData for data that is not a [DeadMessage]. Redrive returns at once when ctx ends, or when dead letters can
 // no longer be received or settled. A message that was sent and whose dead letter was not acked by then is sent again
 // by the next Redrive.
 //
@@ -207,7 +207,7 @@ func (r *redrive) send(ctx context.Context, stream string, letters []letter) (ac
 	if appends {
 		messages := make([]Message, len(letters))
 		for i, l := range letters {
-			messages[i] = Message{l.Key, l.Data}
+			messages[i] = Message{Key: l.Key, Data: l.Data, Headers: l.Headers}
 			acks = append(acks, l.ackID)
 		}
 		switch _, err := r.client.SendMessages(ctx, stream, messages); {
@@ -257,7 +257,7 @@ func (r *redrive) sendOne(ctx context.Context, stream string, l letter, appends 
 			return err
 		}
 	}
-	sent, err := r.client.SendMessage(ctx, stream, l.Key, l.Data)
+	sent, err := r.client.SendMessages(ctx, stream, []Message{{Key: l.Key, Data: l.Data, Headers: l.Headers}})
 	if err == nil && sent.Published == 0 {
 		err = ErrUnmodified
 	}

@@ -301,3 +301,6 @@ func (d Delivery) Sink() string {
 	}
 	return d.state.fetched.origin.sink
 }
+
+// sinkPath is the path of a sink, below BaseURL.
+func sinkPath(sink string) string { return path("api", "sequin_streams", sink) }

@@ -233,9 +233,11 @@ func (c *Client) EnsureStream(ctx context.Context, name string, opts StreamOptio
 
 // StoredMessage is a message as the server stores it. Times are UTC, in microseconds.
 type StoredMessage struct {
-	Key      string `json:"key"`
-	Data     string `json:"data"`
-	StreamID string `json:"stream_id"`
+	Key  string `json:"key"`
+	Data string `json:"data"`
+	// Headers are nil if the message has none.
+	Headers  map[string]string `json:"headers,omitempty"`
+	StreamID string            `json:"stream_id"`
 	// DataHash is base64(sha256(Data)). The server compares it to find out whether a message was modified.
 	DataHash string `json:"data_hash"`
 	// Seq grows with every change of the stream. A message gets a new one when it is replaced.

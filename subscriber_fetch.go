@@ -162,7 +162,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 		if m.ExpiredCount > 0 {
 			state.notes.Store(uint32(m.ExpiredCount))
 		}
-		a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, Seq: m.Seq, InsertedAt: m.InsertedAt,
+		a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, Headers: m.Headers, Seq: m.Seq, InsertedAt: m.InsertedAt,
 			UpdatedAt: m.UpdatedAt, AckID: m.AckID, Deadline: a.fetched.lease.Deadline, Attempt: m.DeliverCount,
 			Acknowledger: s.settler, state: state})
 	}}

@@ -120,7 +120,7 @@ func brokenKeyRule(s string, wildcards bool) string {
 }
 
 // checkMessage returns the size of a message in the body of a send, with its comma.
-func checkMessage(key, data string) (size int, err error) {
+func checkMessage(key, data string, headers map[string]string) (size int, err error) {
 	keySize, err := checkKey(key)
 	if err != nil {
 		return 0, err
@@ -130,10 +130,49 @@ func checkMessage(key, data string) (size int, err error) {
 		return 0, fmt.Errorf("%w: data of %q is not UTF-8, or contains a NUL; encode it, for instance as base64", ErrInvalidData, key)
 	}
 	size = wire.MessageOverhead + keySize + dataSize
+	if len(headers) > 0 {
+		headersSize, err := checkHeaders(key, headers)
+		if err != nil {
+			return 0, err
+		}
+		size += headersSize
+	}
 	if wire.SendOverhead+size > MaxRequestBytes {
 		return 0, fmt.Errorf("%w: message %q takes %d bytes of JSON, a request at most %d", ErrTooLarge, key, wire.SendOverhead+size, MaxRequestBytes)
 	}
 	return size, nil
+}
+
+// The limits of the headers of one message.
+const (
+	MaxHeaders     = 64
+	MaxHeaderBytes = 16 << 10 // of all names and values together
+)
+
+// checkHeaders returns the size of a message's headers in the body of a send, or an error that names a rule that they break.
+func checkHeaders(key string, headers map[string]string) (size int, err error) {
+	if len(headers) > MaxHeaders {
+		return 0, fmt.Errorf("%w: message %q has %d, at most %d", ErrInvalidHeaders, key, len(headers), MaxHeaders)
+	}
+	bytes := 0
+	for name, value := range headers {
+		if name == "" || strings.ContainsFunc(name, isNotOfHeaderName) {
+			return 0, fmt.Errorf("%w: message %q has the name %q; a name has letters, digits, '_', '.' and '-' only", ErrInvalidHeaders, key, clip(name))
+		}
+		bytes += len(name) + len(value)
+	}
+	if bytes > MaxHeaderBytes {
+		return 0, fmt.Errorf("%w: those of message %q have %d bytes, at most %d", ErrInvalidHeaders, key, bytes, MaxHeaderBytes)
+	}
+	size, ok := wire.HeadersSize(headers)
+	if !ok {
+		return 0, fmt.Errorf("%w: a value in message %q is not UTF-8, or contains a NUL; encode it, for instance as base64", ErrInvalidHeaders, key)
+	}
+	return size, nil
+}
+
+func isNotOfHeaderName(r rune) bool {
+	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_' || r == '.' || r == '-')
 }
 
 func checkAckIDs(ids []string) error {

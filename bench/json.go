@@ -57,7 +57,7 @@ func byStructs(name string, marshal func(any) ([]byte, error), unmarshal func([]
 	return codec{name, func(messages []sequin.Message) error {
 		body := sendJSON{make([]messageJSON, len(messages))}
 		for i, m := range messages {
-			body.Messages[i] = messageJSON(m)
+			body.Messages[i] = messageJSON{m.Key, m.Data}
 		}
 		_, err := marshal(body)
 		return err

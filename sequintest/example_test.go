@@ -70,12 +70,12 @@ func ExampleServer_Fault() {
 	fmt.Println("the client saw an error:", err != nil)
 	fmt.Println("hits:", lost.Hits())
 	for _, r := range srv.Requests(sequintest.Send) {
-		fmt.Println("the server acted:", r.Acted, r.Messages())
+		fmt.Println("the server acted:", r.Acted, r.Messages()[0].Key)
 	}
 	// Output:
 	// the client saw an error: true
 	// hits: 1
-	// the server acted: true [{orders.1 {}}]
+	// the server acted: true orders.1
 }
 
 // A long delay that the test removes makes a gate.

@@ -29,12 +29,16 @@ type Request struct {
 }
 
 // Message is a message in the body of a Send.
-type Message struct{ Key, Data string }
+type Message struct {
+	Key, Data string
+	Headers   map[string]string
+}
 
 // Delivery is a message in the answer to a Receive. One of a sink has no Key and no Seq, and its Data is the JSON of the
 // change.
 type Delivery struct {
 	AckID, Key, Data string
+	Headers          map[string]string
 	Seq              int64
 	DeliverCount     int // 0 when the answer does not hold it
 }
@@ -69,6 +73,7 @@ func (r Request) Deliveries() []Delivery {
 			Data         json.RawMessage
 			Message      struct {
 				Key, Data string
+				Headers   map[string]string
 				Seq       int64
 			}
 		}
@@ -78,7 +83,7 @@ func (r Request) Deliveries() []Delivery {
 	}
 	deliveries := make([]Delivery, len(answer.Data))
 	for i, d := range answer.Data {
-		deliveries[i] = Delivery{AckID: d.AckID, Key: d.Message.Key, Data: d.Message.Data, Seq: d.Message.Seq, DeliverCount: d.DeliverCount}
+		deliveries[i] = Delivery{AckID: d.AckID, Key: d.Message.Key, Data: d.Message.Data, Headers: d.Message.Headers, Seq: d.Message.Seq, DeliverCount: d.DeliverCount}
 		if d.Data != nil {
 			deliveries[i].Data = string(d.Data)
 		}

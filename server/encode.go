@@ -32,7 +32,9 @@ const overhead = 384
 
 // sizeOf estimates the size of a message, so that a large answer is not copied again and again while it grows. Data that
 // is JSON itself grows by about an eighth when it is escaped.
-func sizeOf(m *store.Message) int { return overhead + len(m.Key) + len(m.Data) + len(m.Data)/8 }
+func sizeOf(m *store.Message) int {
+	return overhead + len(m.Key) + len(m.Data) + len(m.Data)/8 + 2*len(m.Headers)
+}
 
 func (e *encoder) raw(text string) { e.buf = append(e.buf, text...) }
 
@@ -85,6 +87,10 @@ func (e *encoder) message(streamID string, m *store.Message) {
 	e.time(m.InsertedAt)
 	e.raw(`,"updated_at":`)
 	e.time(m.UpdatedAt)
+	if m.Headers != "" {
+		e.raw(`,"headers":`)
+		e.buf = m.Headers.AppendJSON(e.buf)
+	}
 	e.raw("}")
 }
 

@@ -29,10 +29,12 @@ const (
 	starts = "start"
 	// purging says that the route purge exists.
 	purging = "purge"
+	// messageHeaders says that headers of messages are read and kept.
+	messageHeaders = "headers"
 )
 
 // allExtensions are the extensions of the documented mode, in the order of the header.
-var allExtensions = []string{fencedAcks, parts, nackDelay, extendLeases, attempts, paging, bareReceives, purging, starts}
+var allExtensions = []string{fencedAcks, parts, nackDelay, extendLeases, attempts, paging, bareReceives, purging, starts, messageHeaders}
 
 // Extensions returns the names of the extensions that the documented mode has: what Config.WithoutExtensions may hold.
 func Extensions() []string { return slices.Clone(allExtensions) }
@@ -47,6 +49,9 @@ func (d *dialect) extensionsWithout(off []string, st store.Store) []string {
 	}
 	if _, extended := st.(store.Extended); st != nil && !extended {
 		off = append(slices.Clone(off), purging, starts)
+	}
+	if _, keeps := st.(store.KeepsHeaders); st != nil && !keeps {
+		off = append(slices.Clone(off), messageHeaders)
 	}
 	return slices.DeleteFunc(slices.Clone(d.extensions), func(name string) bool { return slices.Contains(off, name) })
 }

@@ -38,7 +38,7 @@ func TestEveryAnswerBelowStreamsNamesTheExtensions(t *testing.T) {
 	for _, x := range apiRequests {
 		got := a.call(x.method, x.path, x.body)
 		require.Equal(t, x.status, got.status, "%s %s: %s", x.method, x.path, got.body)
-		require.Equal(t, []string{"fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start"}, got.header[extensionsHeader], "%s %s", x.method, x.path)
+		require.Equal(t, []string{"fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers"}, got.header[extensionsHeader], "%s %s", x.method, x.path)
 	}
 	for _, path := range []string{"/", "/nope", "/api", "/api/streamsx", "/apis/streams", "/api/sinks/streams"} {
 		require.Empty(t, a.call("GET", path, "").header[extensionsHeader], path)
@@ -49,16 +49,16 @@ func TestEveryAnswerBelowStreamsNamesTheExtensions(t *testing.T) {
 	w := httptest.NewRecorder()
 	a.ServeHTTP(w, r)
 	require.Equal(t, http.StatusInternalServerError, w.Code)
-	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start", w.Header().Get(extensionsHeader))
+	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers", w.Header().Get(extensionsHeader))
 
 	a.Close()
 	got := a.call("GET", "/api/streams/s", "")
 	require.Equal(t, http.StatusServiceUnavailable, got.status)
-	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start", got.header.Get(extensionsHeader))
+	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers", got.header.Get(extensionsHeader))
 
 	got = newAPI(t, server.Config{Token: "secret"}).call("GET", "/api/streams", "")
 	require.Equal(t, http.StatusUnauthorized, got.status)
-	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start", got.header.Get(extensionsHeader))
+	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers", got.header.Get(extensionsHeader))
 }
 
 func TestIn2024NoExtensionsAreNamed(t *testing.T) {
@@ -75,8 +75,8 @@ func TestAnExtensionThatIsSwitchedOffIsNotNamed(t *testing.T) {
 		off  []string
 		want []string
 	}{
-		{[]string{"fenced-acks"}, []string{"parts, nack-delay, extend, attempts, paging, bare, purge, start"}},
-		{[]string{"parts", "parts"}, []string{"fenced-acks, nack-delay, extend, attempts, paging, bare, purge, start"}},
+		{[]string{"fenced-acks"}, []string{"parts, nack-delay, extend, attempts, paging, bare, purge, start, headers"}},
+		{[]string{"parts", "parts"}, []string{"fenced-acks, nack-delay, extend, attempts, paging, bare, purge, start, headers"}},
 		{server.Extensions(), nil},
 	} {
 		a := newAPI(t, server.Config{WithoutExtensions: tt.off})
@@ -93,7 +93,7 @@ func TestWithoutPartsAPartIsStored(t *testing.T) {
 }
 
 func TestAnUnknownExtensionCannotBeSwitchedOff(t *testing.T) {
-	require.PanicsWithValue(t, `server: Config.WithoutExtensions has "part"; the extensions are fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start`, func() {
+	require.PanicsWithValue(t, `server: Config.WithoutExtensions has "part"; the extensions are fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers`, func() {
 		server.New(server.Config{WithoutExtensions: []string{"parts", "part"}})
 	})
 }

@@ -42,6 +42,7 @@ func FuzzHandlers(f *testing.F) {
 		{"POST", "/api/streams/s/purge", "", `{"before_seq":2,"key_pattern":"a.>"}`},
 		{"POST", "/api/streams/s/purge", "", `{"all":true}`},
 		{"POST", "/api/streams/s/consumers", "", `{"name":"d","filter_key_pattern":"a.>","start_from":"2026-08-01T00:00:00Z"}`},
+		{"POST", "/api/streams/s/messages", "", `{"messages":[{"key":"a.1","headers":{"\u0061":"1","b":"\"\n"},"data":"y"},{"key":"a.2","data":"x","headers":null}]}`},
 		{"DELETE", "/api/streams/s", "", ""},
 		{"GET", "/api/streams/%2e%2e/messages/a%2Fb/consumer_info", "x=%zz", ""},
 	} {

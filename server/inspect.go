@@ -18,6 +18,7 @@ type StreamState struct {
 // MessageState is a message of a stream.
 type MessageState struct {
 	Key, Data             string
+	Headers               map[string]string // nil for none
 	Seq                   int64
 	InsertedAt, UpdatedAt time.Time
 }
@@ -109,7 +110,7 @@ func inspect(ctx context.Context, found store.Stream) (StreamState, error) {
 	state := StreamState{ID: info.ID, Name: info.Name}
 	for _, m := range all {
 		state.Messages = append(state.Messages, MessageState{
-			Key: m.Key, Data: m.Data, Seq: m.Seq,
+			Key: m.Key, Data: m.Data, Headers: m.Headers.Map(), Seq: m.Seq,
 			InsertedAt: time.UnixMicro(m.InsertedAt).UTC(), UpdatedAt: time.UnixMicro(m.UpdatedAt).UTC(),
 		})
 	}

@@ -65,7 +65,7 @@ func (l lister[T]) append(e *encoder, page []T, begun bool) (size int) {
 		}
 		l.encode(e, &page[i])
 		m := l.message(&page[i])
-		size += len(m.Key) + len(m.Data)
+		size += int(m.Size())
 	}
 	return size
 }

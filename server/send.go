@@ -17,7 +17,7 @@ func (c *call) send() error {
 	in := sendRequests.Get().(*sendRequest)
 	defer in.release()
 	d := &c.srv.dialect
-	in.firstWins = d.plug
+	in.firstWins, in.readsHeaders = d.plug, c.srv.headers
 	if !in.parse(*buf) {
 		return c.malformed(*buf)
 	}

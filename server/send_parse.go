@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/sequin-go/sequin/internal/jscan"
+	packed "github.com/sequin-go/sequin/server/internal/headers"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -14,9 +15,11 @@ type sendRequest struct {
 	scanner  jscan.Scanner
 	text     []byte // the strings that are escaped in the body, unescaped
 	messages []store.Message
-	invalid  error // what is wrong with the messages of a body that is JSON
+	headers  []packed.Header // of the message that is read
+	invalid  error           // what is wrong with the messages of a body that is JSON
 
-	firstWins bool // of several members of one name the first counts, not the last
+	firstWins    bool // of several members of one name the first counts, not the last
+	readsHeaders bool // messages may have headers
 }
 
 var sendRequests = sync.Pool{New: func() any { return new(sendRequest) }}
@@ -63,21 +66,23 @@ func (in *sendRequest) parseMessages() {
 	}
 	s.Array()
 	for s.Elem() {
-		if !in.parseMessage() {
-			in.invalid = errFormat
+		if err := in.parseMessage(); err != nil && in.invalid == nil {
+			in.invalid = err
 		}
 	}
 }
 
-// parseMessage adds a message, or returns false if it is invalid.
-func (in *sendRequest) parseMessage() bool {
+// parseMessage adds a message, or returns what is wrong with it.
+func (in *sendRequest) parseMessage() error {
 	s := &in.scanner
 	if s.Kind() != jscan.Object {
 		s.Skip()
-		return false
+		return errFormat
 	}
 	s.Object()
 	var key, data field
+	var headers packed.Packed
+	var badHeaders error
 	for {
 		name, ok := s.Key()
 		if !ok {
@@ -88,15 +93,24 @@ func (in *sendRequest) parseMessage() bool {
 			in.parseField(&key)
 		case "data":
 			in.parseField(&data)
+		case "headers":
+			if in.readsHeaders {
+				headers, badHeaders = in.parseHeaders()
+			} else {
+				s.Skip()
+			}
 		default:
 			s.Skip()
 		}
 	}
-	if !key.ok || !data.ok {
-		return false
+	switch {
+	case !key.ok || !data.ok:
+		return errFormat
+	case badHeaders != nil:
+		return badRequest("Invalid message headers: %v (key %q)", badHeaders, key.value)
 	}
-	in.messages = append(in.messages, store.Message{Key: view(key.value), Data: view(data.value)})
-	return true
+	in.messages = append(in.messages, store.Message{Key: view(key.value), Data: view(data.value), Headers: headers})
+	return nil
 }
 
 // field is a member that has to be a string.
@@ -117,13 +131,18 @@ func (in *sendRequest) parseField(f *field) {
 		s.Skip()
 		return
 	}
-	f.value = s.String()
-	if s.Copied(f.value) {
-		// When the text has no room it moves. The strings before stay where they are.
-		begin := len(in.text)
-		in.text = append(in.text, f.value...)
-		f.value = in.text[begin:]
+	f.value = in.keep(s.String())
+}
+
+// keep returns what the scanner has just returned, copied into the text if the scanner will overwrite it.
+func (in *sendRequest) keep(value []byte) []byte {
+	if !in.scanner.Copied(value) {
+		return value
 	}
+	// When the text has no room it moves. The strings before stay where they are.
+	begin := len(in.text)
+	in.text = append(in.text, value...)
+	return in.text[begin:]
 }
 
 // view returns bytes as a string that shares them.
@@ -132,6 +151,7 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // release returns the request to the pool, without the strings of its messages.
 func (in *sendRequest) release() {
 	clear(in.messages)
+	clear(in.headers[:cap(in.headers)])
 	in.messages = in.messages[:0]
 	in.scanner.Reset(nil)
 	if cap(in.text) > maxPooled {

@@ -24,8 +24,8 @@
 //   - Every answer below /api/streams has a Sequin-Extensions header, which names the extensions of this server:
 //     fenced-acks says that an ack id belongs to one delivery, parts that Sequin-Part-Of is read, nack-delay that delay_ms of
 //     a nack is, extend that leases can be extended, attempts that deliveries are counted, paging that after_seq and
-//     before_seq of a list are read, bare that bare of a receive is, purge that messages can be purged, and start that
-//     start_from of a new consumer is read.
+//     before_seq of a list are read, bare that bare of a receive is, purge that messages can be purged, start that
+//     start_from of a new consumer is read, and headers that headers of a message are.
 //   - A send may have an Idempotency-Key header. The server remembers a stream's successful sends of the last 10 minutes by
 //     their key, at most the latest million. A repeat with the same body gets the same answer and changes nothing.
 //   - A send may have a Sequin-Part-Of header: the Idempotency-Keys of earlier sends, each of which contained all its
@@ -55,6 +55,9 @@
 //   - A new consumer may have a "start_from": "beginning", which is the default, "end", a seq, or an RFC 3339 time, and gets no
 //     message that is stored before. A seq or a time behind the last message is the end. The consumer shows the seq of the first message
 //     that it gets as "start_seq".
+//   - A message of a send may have "headers", an object with a string for each name, beside its key and data: at most 64, with
+//     names of letters, digits and "_.-", and 16,384 bytes for all names and values together. Receives, lists and peeks show
+//     them. They count with the data in storage_size, and 2 bytes for each, and a message with other headers is a modified one.
 //   - When the client of a receive is gone before the answer is written, the messages are available again, and the
 //     delivery does not count.
 //
@@ -163,6 +166,7 @@ type Server struct {
 	bare      bool     // bare of a receive is read
 	purges    bool     // messages can be purged
 	starts    bool     // start_from of a new consumer is read
+	headers   bool     // headers of messages are read
 
 	limits    Limits
 	sinks     sinks
@@ -228,6 +232,7 @@ func New(cfg Config) *Server {
 	s.attempts = slices.Contains(extensions, attempts)
 	s.bare = slices.Contains(extensions, bareReceives)
 	s.purges, s.starts = slices.Contains(extensions, purging), slices.Contains(extensions, starts)
+	s.headers = slices.Contains(extensions, messageHeaders)
 	if s.store == nil {
 		s.store, s.ownsStore = s.dialect.newStore(), true
 	}

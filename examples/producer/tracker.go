@@ -89,7 +89,7 @@ func (t *tracker) collectResults() {
 // isPermanent reports whether err says that the message itself can never be sent. Any other error may be gone at the next
 // start: the token, the name of the stream, or the state of the server may have changed.
 func isPermanent(err error) bool {
-	for _, own := range []error{sequin.ErrInvalidKey, sequin.ErrInvalidData, sequin.ErrTooLarge, sequin.ErrValidation} {
+	for _, own := range []error{sequin.ErrInvalidKey, sequin.ErrInvalidData, sequin.ErrInvalidHeaders, sequin.ErrTooLarge, sequin.ErrValidation} {
 		if errors.Is(err, own) {
 			return true
 		}

@@ -126,6 +126,23 @@ var extensionCases = []sessionCase{
 			require.Len(s, s.receiveAll(c, int(3-want)), int(3-want), from)
 		}
 	}},
+	{"headers are delivered as sent, or ignored without headers", func(s *session) {
+		c := s.consumer(">", "")
+		s.object("POST", s.path("messages"), `{"messages":[{"key":"a","data":"1","headers":{"b":"2","a":"\u00e9"}}]}`)
+		m := s.object("GET", s.path("messages", "a"), "")
+		d := s.object("POST", s.path("consumers", c, "receive"), `{}`)["data"].([]any)[0].(map[string]any)["message"].(map[string]any)
+		if !s.announces("headers") {
+			require.NotContains(s, m, "headers")
+			require.NotContains(s, d, "headers")
+			return
+		}
+		require.Equal(s, map[string]any{"a": "é", "b": "2"}, m["headers"])
+		require.Equal(s, m["headers"], d["headers"])
+		for _, invalid := range []string{`[]`, `{"a":1}`, `{"":""}`, `{"a b":""}`, `{"a":"1","a":"2"}`} {
+			s.refused(http.StatusBadRequest, "Invalid message headers", "POST", s.path("messages"), `{"messages":[{"key":"b","data":"1","headers":`+invalid+`}]}`)
+		}
+		s.refused(http.StatusNotFound, "", "GET", s.path("messages", "b"), "")
+	}},
 }
 
 // keys returns the keys of a list of messages, or of a peek.

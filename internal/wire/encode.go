@@ -1,19 +1,22 @@
 package wire
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/sequin-go/sequin/internal/jscan"
 )
 
-// The body of a send is {"messages":[{"key":…,"data":…},…]}. encoding/json is not used, because the size of a message must
-// be known before it is encoded: a batch is limited by its encoded bytes.
+// The body of a send is {"messages":[{"key":…,"data":…},…]}. A message may have "headers" too. encoding/json is not used,
+// because the size of a message must be known before it is encoded: a batch is limited by its encoded bytes.
 const (
 	sendHead, sendTail = `{"messages":[`, `]}`
 	messageHead        = `{"key":`
 	messageMiddle      = `,"data":`
 	messageTail        = `},` // AppendSendTail overwrites the comma of the last message
+	headersHead        = `,"headers":{`
 )
 
 // The size of a send's body is SendOverhead, plus MessageOverhead and the sizes of key and data as JSON strings for each
@@ -27,12 +30,47 @@ const (
 func AppendSendHead(b []byte) []byte { return append(b, sendHead...) }
 
 // AppendMessage appends one message to the body of a send.
-func AppendMessage(b []byte, key, data string) []byte {
+func AppendMessage(b []byte, key, data string, headers map[string]string) []byte {
 	b = append(b, messageHead...)
 	b = jscan.AppendString(b, key)
 	b = append(b, messageMiddle...)
 	b = jscan.AppendString(b, data)
+	if len(headers) > 0 {
+		b = appendHeaders(b, headers)
+	}
 	return append(b, messageTail...)
+}
+
+// appendHeaders appends at least one header. They are sorted by name: a map has no order, and the bodies of two sends with one
+// Idempotency-Key must be the same.
+func appendHeaders(b []byte, headers map[string]string) []byte {
+	b = append(b, headersHead...)
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		b = jscan.AppendString(b, name)
+		b = append(b, ':')
+		b = jscan.AppendString(b, headers[name])
+		b = append(b, ',')
+	}
+	b[len(b)-1] = '}'
+	return b
+}
+
+// HeadersSize is the size that headers add to a message in the body of a send. ok is false if one of them is not valid UTF-8 or
+// contains a NUL.
+func HeadersSize(headers map[string]string) (size int, ok bool) {
+	if len(headers) == 0 {
+		return 0, true
+	}
+	size = len(headersHead)
+	for name, value := range headers {
+		n, nameOK := jscan.StringSize(name)
+		v, valueOK := jscan.StringSize(value)
+		if !nameOK || !valueOK {
+			return 0, false
+		}
+		size += n + v + len(`:,`) // the last comma becomes the closing brace
+	}
+	return size, true
 }
 
 // AppendSendTail ends the body of a send, which must have at least one message.

@@ -19,10 +19,11 @@ const (
 	Bare                              // a receive can leave out what a Subscriber does not use
 	Purge                             // messages of a stream can be removed
 	Start                             // a new consumer may start elsewhere than at the beginning
+	Headers                           // messages have headers
 )
 
 // extensionNames are the names of the extensions in the header, in the order of their bits.
-var extensionNames = [...]string{"fenced-acks", "parts", "nack-delay", "extend", "attempts", "paging", "bare", "purge", "start"}
+var extensionNames = [...]string{"fenced-acks", "parts", "nack-delay", "extend", "attempts", "paging", "bare", "purge", "start", "headers"}
 
 // Has reports whether e has an extension.
 func (e Extensions) Has(one Extensions) bool { return e&one != 0 }

@@ -14,6 +14,7 @@ type Message struct {
 	DeliverCount int // 0 where the server does not say
 	ExpiredCount int // how many of the earlier deliveries ended with their leases, neither settled nor extended
 	Key, Data    string
+	Headers      map[string]string // nil for none
 	StreamID     string
 	DataHash     string
 	Seq          int64
@@ -34,7 +35,9 @@ type Decoder struct {
 	m     Message // a field, because a local variable passed to Each would be allocated for each message
 	clock clock
 	text  []byte // the strings of one message, one after the other
-	spans [spanCount]struct{ from, to int }
+	spans [spanCount]span
+
+	headers []span // the names and values of the message's headers, in turn
 }
 
 // The strings of a message, as indexes of Decoder.spans.
@@ -86,6 +89,7 @@ func (d *Decoder) element() error {
 	m := &d.m
 	d.text = d.text[:0]
 	clear(d.spans[:])
+	d.headers = d.headers[:0]
 	s := &d.scan
 	s.Object()
 	// First read the members that are in the order in which servers write them, without comparing names. Then read the rest
@@ -118,6 +122,13 @@ func (d *Decoder) element() error {
 	}
 	all := string(d.text)
 	m.AckID, m.Key, m.Data = d.part(all, spanAckID), d.part(all, spanKey), d.part(all, spanData)
+	if len(d.headers) > 0 {
+		m.Headers = make(map[string]string, len(d.headers)/2)
+		for i := 0; i < len(d.headers); i += 2 {
+			name, value := d.headers[i], d.headers[i+1]
+			m.Headers[all[name.from:name.to]] = all[value.from:value.to]
+		}
+	}
 	if !d.Bare {
 		m.StreamID, m.DataHash = d.part(all, spanStreamID), d.part(all, spanDataHash)
 	}
@@ -154,10 +165,32 @@ func (d *Decoder) message(m *Message) {
 			m.InsertedAt = d.clock.scan(s)
 		case "updated_at":
 			m.UpdatedAt = d.clock.scan(s)
+		case "headers":
+			d.keepHeaders()
 		default:
 			s.Skip()
 		}
 	}
+}
+
+// keepHeaders reads the headers of a message, an object or null.
+func (d *Decoder) keepHeaders() {
+	d.headers = d.headers[:0] // those of a repeated member do not count
+	if d.scan.Null() {
+		return
+	}
+	d.scan.Object()
+	for name, ok := d.scan.Key(); ok; name, ok = d.scan.Key() {
+		d.headers = append(d.headers, d.keepText(name))
+		d.headers = append(d.headers, d.keepText(d.scan.String()))
+	}
+}
+
+// keepText appends bytes to the strings of the message.
+func (d *Decoder) keepText(text []byte) span {
+	from := len(d.text)
+	d.text = append(d.text, text...)
+	return span{from, len(d.text)}
 }
 
 // orderedMembers reads the members of a message that are in the order in which all known servers write them.
@@ -188,9 +221,7 @@ func (d *Decoder) orderedMembers(m *Message) {
 
 // keep appends the next value, a string or null, to the strings of the message.
 func (d *Decoder) keep(span int) {
-	d.spans[span].from = len(d.text)
-	d.text = append(d.text, d.scan.StringOrNull()...)
-	d.spans[span].to = len(d.text)
+	d.spans[span] = d.keepText(d.scan.StringOrNull())
 }
 
 // keepUnlessBare is keep for a string that a bare decoder leaves out.

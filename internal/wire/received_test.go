@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,11 @@ func TestTheAnswerToAReceiveIsDecodedMessageByMessage(t *testing.T) {
 			[]wire.Message{message("a", "k", "1"), message("b", "l", "2")}, ""},
 		{"leases that have expired", `{"data":[{"ack_id":"a","deliver_count":3,"message":{"key":"k","data":"d"},"expired_count":2}]}`,
 			[]wire.Message{{AckID: "a", DeliverCount: 3, ExpiredCount: 2, Key: "k", Data: "d"}}, ""},
+		{"headers", `{"data":[{"ack_id":"a","message":{"headers":{"n":"1","o":"\u00e9\n"},"key":"k"}},{"ack_id":"b","message":{"key":"l","headers":null}},
+			{"ack_id":"c","message":{"key":"m","headers":{},"headers":{"n":"1","\u006e":"2"}}}]}`, []wire.Message{
+			{AckID: "a", Key: "k", Headers: map[string]string{"n": "1", "o": "é\n"}}, message("b", "l", ""), {AckID: "c", Key: "m", Headers: map[string]string{"n": "2"}}}, ""},
+		{"headers a list", `{"data":[{"ack_id":"a","message":{"key":"k","headers":[]}}]}`, nil, "expected an object"},
+		{"a header a number", `{"data":[{"ack_id":"a","message":{"key":"k","headers":{"n":1}}}]}`, nil, "expected a string"},
 		{"nulls", `{"data":[{"ack_id":"a","deliver_count":null,"message":{"key":"k","data":null,"stream_id":null,"data_hash":null,
 			"seq":null,"inserted_at":null,"updated_at":null}}]}`, []wire.Message{message("a", "k", "")}, ""},
 		{"unreadable times", `{"data":[{"ack_id":"a","message":{"key":"k","inserted_at":"yesterday","updated_at":1700000000}}]}`,
@@ -83,13 +89,14 @@ func TestABareDecoderLeavesOutStreamIDAndDataHash(t *testing.T) {
 
 // A program that keeps one message must not keep the answer or other messages alive.
 func TestTheStringsOfAMessageShareOneAllocation(t *testing.T) {
-	body := []byte(`{"data":[{"ack_id":"aa","message":{"key":"kk","data":"dd"}},{"ack_id":"bb","message":{"key":"ll","data":"ee"}}]}`)
+	body := []byte(`{"data":[{"ack_id":"aa","message":{"key":"kk","data":"dd","headers":{"n":"1"}}},{"ack_id":"bb","message":{"key":"ll","data":"ee","headers":{"n":"1"}}}]}`)
 	got, err := decode(body, true)
 	require.NoError(t, err)
 	at := func(s string) uintptr { return uintptr(unsafe.Pointer(unsafe.StringData(s))) }
 	for _, m := range got {
 		require.Equal(t, at(m.AckID)+2, at(m.Key))
 		require.Equal(t, at(m.Key)+2, at(m.Data))
+		require.Equal(t, at(m.Data)+3, at(m.Headers["n"]), "behind the data and the name")
 	}
 	clear(body)
 	require.Equal(t, "aakkddbbllee", got[0].AckID+got[0].Key+got[0].Data+got[1].AckID+got[1].Key+got[1].Data)
@@ -102,15 +109,37 @@ type receivedJSON struct {
 		DeliverCount int    `json:"deliver_count"`
 		ExpiredCount int    `json:"expired_count"`
 		Message      struct {
-			Key        string    `json:"key"`
-			Data       string    `json:"data"`
-			StreamID   string    `json:"stream_id"`
-			DataHash   string    `json:"data_hash"`
-			Seq        int64     `json:"seq"`
-			InsertedAt looseTime `json:"inserted_at"`
-			UpdatedAt  looseTime `json:"updated_at"`
+			Key        string      `json:"key"`
+			Data       string      `json:"data"`
+			Headers    headersJSON `json:"headers"`
+			StreamID   string      `json:"stream_id"`
+			DataHash   string      `json:"data_hash"`
+			Seq        int64       `json:"seq"`
+			InsertedAt looseTime   `json:"inserted_at"`
+			UpdatedAt  looseTime   `json:"updated_at"`
 		} `json:"message"`
 	} `json:"data"`
+}
+
+// headersJSON accepts no null as a value, and is nil for none.
+type headersJSON map[string]string
+
+func (h *headersJSON) UnmarshalJSON(text []byte) error {
+	var values map[string]*string
+	if err := json.Unmarshal(text, &values); err != nil {
+		return err
+	}
+	*h = nil
+	for name, value := range values {
+		if value == nil {
+			return errors.New("a header is null")
+		}
+		if *h == nil {
+			*h = headersJSON{}
+		}
+		(*h)[name] = *value
+	}
+	return nil
 }
 
 // looseTime is zero if it cannot be read. A time without a zone, as Elixir writes naive times, is UTC.
@@ -149,7 +178,7 @@ func naive(body []byte) (got []wire.Message, valid, ok bool) {
 			return nil, false, true
 		}
 		got = append(got, wire.Message{AckID: d.AckID, DeliverCount: d.DeliverCount, ExpiredCount: d.ExpiredCount,
-			Key: m.Key, Data: m.Data, StreamID: m.StreamID, DataHash: m.DataHash, Seq: m.Seq,
+			Key: m.Key, Data: m.Data, Headers: m.Headers, StreamID: m.StreamID, DataHash: m.DataHash, Seq: m.Seq,
 			InsertedAt: m.InsertedAt.Time, UpdatedAt: m.UpdatedAt.Time})
 	}
 	return got, true, true
@@ -183,6 +212,7 @@ func FuzzDecodeReceived(f *testing.F) {
 	for _, body := range []string{
 		`{"data":[]}`, `{"data":[{"ack_id":"a","message":{"key":"k"}}]}`,
 		`{"data":[{"ack_id":"a","deliver_count":3,"message":{"key":"k","data":"d\u00e9\"","stream_id":"s","data_hash":"h","seq":-9,"inserted_at":"2026-11-23T12:36:41.281190Z","updated_at":null}},{"ack_id":"b","message":{"key":"l","x":{"y":[1,2,{"z":null}]}}}],"more":true}`,
+		`{"data":[{"ack_id":"a","message":{"key":"k","headers":{"n":"1","o":"\u00e9"}}},{"ack_id":"a","message":{"key":"k","headers":{"n":null}}}]}`,
 		`{"data":[{"ack_id":"a","message":null}]}`, `{"data":null}`, ` {"data" : [ ] } `, `{"data":[{"ack_id":1}]}`,
 		`{"data":[{"ack_id":"a","message":{"key":"k","inserted_at":"0000-01-01T00:00:00","updated_at":"2026-11-23T12:36:41.28119\u0030Z"}}]}`,
 		`{"data":[{"ack_id":"a","message":{"key":"k","inserted_at":"2026-11-23T12:36:41,281190","updated_at":"2026-11-23T1:36:41Z"}}]}`,

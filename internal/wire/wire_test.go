@@ -58,23 +58,38 @@ func TestBodiesAreTheJSONOfTheAPI(t *testing.T) {
 	require.Equal(t, `{"batch_size":10,"wait_for":1500,"bare":true}`, string(wire.AppendReceive(nil, 10, 1500*time.Millisecond, true)))
 }
 
+func TestHeadersOfAMessageAreSortedByName(t *testing.T) {
+	message := func(headers map[string]string) string { return string(wire.AppendMessage(nil, "k", "d", headers)) }
+	for range 10 { // a map has no order
+		require.Equal(t, `{"key":"k","data":"d","headers":{"A":"","a":"\"1\"","b.c":"2"}},`, message(map[string]string{"b.c": "2", "A": "", "a": `"1"`}))
+	}
+	require.Equal(t, `{"key":"k","data":"d"},`, message(nil))
+	require.Equal(t, `{"key":"k","data":"d"},`, message(map[string]string{}))
+}
+
 func FuzzSendBody(f *testing.F) {
-	f.Add("k.1", "x", "k.2", "")
-	f.Add("\"", "\\\n\x00", "é", "\u2028\U0001F600\xff")
-	f.Fuzz(func(t *testing.T, key1, data1, key2, data2 string) {
-		body := wire.AppendMessage(wire.AppendSendHead(nil), key1, data1)
-		body = wire.AppendSendTail(wire.AppendMessage(body, key2, data2))
+	f.Add("k.1", "x", "k.2", "", "h", "1", "i", "2")
+	f.Add("\"", "\\\n\x00", "é", "\u2028\U0001F600\xff", "\"", "\n", "\"", "\x00")
+	f.Fuzz(func(t *testing.T, key1, data1, key2, data2, name1, value1, name2, value2 string) {
+		headers := map[string]string{name1: value1, name2: value2}
+		body := wire.AppendMessage(wire.AppendSendHead(nil), key1, data1, nil)
+		body = wire.AppendSendTail(wire.AppendMessage(body, key2, data2, headers))
 		size, clean := wire.SendOverhead+2*wire.MessageOverhead, true
 		for _, s := range []string{key1, data1, key2, data2} {
 			n, ok := jscan.StringSize(s)
 			size, clean = size+n, clean && ok
 		}
-		type message struct{ Key, Data string }
+		n, ok := wire.HeadersSize(headers)
+		size, clean = size+n, clean && ok
+		type message struct {
+			Key, Data string
+			Headers   map[string]string
+		}
 		var sent struct{ Messages []message }
 		require.NoError(t, json.Unmarshal(body, &sent), "%s", body)
 		if clean {
 			require.Len(t, body, size)
-			require.Equal(t, []message{{key1, data1}, {key2, data2}}, sent.Messages)
+			require.Equal(t, []message{{key1, data1, nil}, {key2, data2, headers}}, sent.Messages)
 		}
 	})
 }

@@ -3,7 +3,7 @@ package store
 import "slices"
 
 // Size is the size of a message as answers and retention count it.
-func (m *Message) Size() int64 { return int64(len(m.Key) + len(m.Data)) }
+func (m *Message) Size() int64 { return int64(len(m.Key) + len(m.Data) + len(m.Headers)) }
 
 // AnswerRoom is the room for messages in one answer, MaxAnswerBytes. There is always room for the first.
 type AnswerRoom struct {

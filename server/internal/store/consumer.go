@@ -93,7 +93,7 @@ func (c *consumer) end(err error) {
 func (c *consumer) peek(q PeekQuery) []View {
 	f := NewFilter(q.Pattern)
 	var out []View
-	bytes := 0
+	bytes := int64(0)
 	c.backlog.views(func(v View) bool {
 		if v.Message.Seq <= q.After {
 			return true
@@ -105,7 +105,7 @@ func (c *consumer) peek(q PeekQuery) []View {
 			return true
 		}
 		out = append(out, v)
-		bytes += len(v.Message.Key) + len(v.Message.Data)
+		bytes += v.Message.Size()
 		// Descending order needs all messages, because the last ones come first.
 		return q.Desc || len(out) < q.Limit && bytes < MaxAnswerBytes
 	})
@@ -117,12 +117,12 @@ func (c *consumer) peek(q PeekQuery) []View {
 
 // firstPage returns the first views up to the limit, and no more than one answer may hold.
 func firstPage(all []View, limit int) []View {
-	bytes := 0
+	bytes := int64(0)
 	for i := range all[:min(len(all), limit)] {
 		if bytes >= MaxAnswerBytes {
 			return all[:i]
 		}
-		bytes += len(all[i].Message.Key) + len(all[i].Message.Data)
+		bytes += all[i].Message.Size()
 	}
 	return all[:min(len(all), limit)]
 }

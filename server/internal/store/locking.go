@@ -11,8 +11,9 @@ import (
 // of the same name that requires it. No other file takes that lock.
 
 var (
-	_ Extended = (*Memory)(nil)
-	_ Stream   = (*stream)(nil)
+	_ Extended     = (*Memory)(nil)
+	_ KeepsHeaders = (*Memory)(nil)
+	_ Stream       = (*stream)(nil)
 
 	_ ExtendedStream = (*stream)(nil)
 	_ Consumer       = (*consumer)(nil)

@@ -1,23 +1,35 @@
 package store
 
-import "sort"
+import (
+	"sort"
+
+	"github.com/sequin-go/sequin/server/internal/headers"
+)
 
 // entry is one version of one message. Only dead, dropped and refs change after it is stored, under the stream's lock.
 type entry struct {
 	key        string
-	data       string
+	text       string // the data, and behind it the packed headers: messages without headers take no memory for them
 	seq        int64
 	insertedAt int64
 	updatedAt  int64
-	refs       int32 // documented backlogs that hold it
-	dead       bool  // replaced or dropped
-	dropped    bool  // dropped by retention or a purge: no newer version took its place
+	refs       int32  // documented backlogs that hold it
+	headers    uint16 // the length of the headers, which have at most headers.MaxBytes and 2 for each
+	dead       bool   // replaced or dropped
+	dropped    bool   // dropped by retention or a purge: no newer version took its place
 }
 
-func (e *entry) size() int64 { return int64(len(e.key) + len(e.data)) }
+func (e *entry) size() int64 { return int64(len(e.key) + len(e.text)) }
 
 func (e *entry) message() Message {
-	return Message{Key: e.key, Data: e.data, Seq: e.seq, InsertedAt: e.insertedAt, UpdatedAt: e.updatedAt}
+	data := len(e.text) - int(e.headers)
+	return Message{Key: e.key, Data: e.text[:data], Headers: headers.Packed(e.text[data:]), Seq: e.seq, InsertedAt: e.insertedAt, UpdatedAt: e.updatedAt}
+}
+
+// holds reports whether the entry has the data and the headers of m.
+func (e *entry) holds(m *Message) bool {
+	data := len(e.text) - int(e.headers)
+	return e.text[:data] == m.Data && e.text[data:] == string(m.Headers)
 }
 
 // log holds the entries of a stream by ascending seq. Dead entries stay until they outnumber the live ones, so that

@@ -145,3 +145,6 @@ func (m *Memory) forget(s *stream) bool {
 
 // Extended implements Extended.
 func (m *Memory) Extended() {}
+
+// KeepsHeaders implements KeepsHeaders.
+func (m *Memory) KeepsHeaders() {}

@@ -28,9 +28,13 @@ func planAppending(messages []Message) (b batch) {
 	// One allocation for the batch. Retention drops the oldest messages first, so whole batches are freed in turn.
 	slab := make([]entry, len(messages))
 	b.add = make([]*entry, len(messages))
-	for i, m := range messages {
-		e := &slab[i]
-		e.key, e.data = m.Key, m.Data
+	for i := range messages {
+		m, e := &messages[i], &slab[i]
+		if m.Headers == "" {
+			e.key, e.text = m.Key, m.Data
+		} else {
+			e.copy(m)
+		}
 		b.add[i] = e
 		b.bytes += e.size()
 	}
@@ -42,9 +46,10 @@ func planAppending(messages []Message) (b batch) {
 // differs from the one before it counts as published, as if they had been sent one by one.
 func planReplacing(newest map[string]*entry, processUnmodified bool, messages []Message) (b batch) {
 	index := make(map[string]int, len(messages)) // of the key's entry in b.add
-	for _, m := range messages {
+	for i := range messages {
+		m := &messages[i]
 		if i, again := index[m.Key]; again {
-			if e := b.add[i]; e.data != m.Data || processUnmodified {
+			if e := b.add[i]; !e.holds(m) || processUnmodified {
 				b.published++
 				b.bytes -= e.size()
 				e = b.newEntry(m)
@@ -56,7 +61,7 @@ func planReplacing(newest map[string]*entry, processUnmodified bool, messages []
 			continue
 		}
 		old := newest[m.Key]
-		if old != nil && old.data == m.Data && !processUnmodified {
+		if old != nil && old.holds(m) && !processUnmodified {
 			continue
 		}
 		e := b.newEntry(m)
@@ -77,14 +82,14 @@ func planReplacing(newest map[string]*entry, processUnmodified bool, messages []
 func planAug2024(newest map[string]*entry, _ StreamOptions, messages []Message) (b batch, err error) {
 	seen := make(map[string]struct{}, len(messages))
 	for i := len(messages) - 1; i >= 0; i-- {
-		m := messages[i]
+		m := &messages[i]
 		if _, again := seen[m.Key]; again {
 			b.undo()
 			return batch{}, ErrDoubledKey
 		}
 		seen[m.Key] = struct{}{}
 		old := newest[m.Key]
-		if old != nil && old.data == m.Data {
+		if old != nil && old.holds(m) {
 			b.skippedSeqs++
 			continue
 		}
@@ -102,11 +107,17 @@ func planAug2024(newest map[string]*entry, _ StreamOptions, messages []Message) 
 
 // newEntry copies the message's strings. Those of a request share one text, which a message that outlives the others of
 // its request would keep in memory.
-func (b *batch) newEntry(m Message) *entry {
-	both := strings.Clone(m.Key + m.Data)
-	e := &entry{key: both[:len(m.Key)], data: both[len(m.Key):]}
+func (b *batch) newEntry(m *Message) *entry {
+	e := new(entry)
+	e.copy(m)
 	b.bytes += e.size()
 	return e
+}
+
+// copy copies the strings of a message into a new entry, with one allocation.
+func (e *entry) copy(m *Message) {
+	all := strings.Clone(m.Key + m.Data + string(m.Headers))
+	e.key, e.text, e.headers = all[:len(m.Key)], all[len(m.Key):], uint16(len(m.Headers))
 }
 
 func (b *batch) replace(old *entry) {

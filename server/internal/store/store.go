@@ -22,6 +22,8 @@ import (
 	"context"
 	"math"
 	"time"
+
+	"github.com/sequin-go/sequin/server/internal/headers"
 )
 
 // Store holds streams. All methods of Store, Stream, Consumer and Place may be called concurrently. Each may return the
@@ -92,6 +94,14 @@ type Extended interface {
 	Extended()
 }
 
+// KeepsHeaders is an optional interface of a Store: it keeps the headers of messages. The messages for any other store must
+// have none.
+type KeepsHeaders interface {
+	Store
+	// KeepsHeaders does nothing.
+	KeepsHeaders()
+}
+
 // ExtendedStream is a Stream of an Extended store.
 type ExtendedStream interface {
 	Stream
@@ -151,7 +161,7 @@ type Place interface {
 	Leave()
 }
 
-// MaxAnswerBytes limits the keys and data that Receive, List and Peek return at once, so that an answer takes bounded memory.
+// MaxAnswerBytes limits the keys, headers and data that Receive, List and Peek return at once, so that an answer takes bounded memory.
 // It is the size of the largest request. The dialect of the 2024 server does not limit a receive.
 const MaxAnswerBytes = 8_000_000
 
@@ -159,8 +169,8 @@ const MaxAnswerBytes = 8_000_000
 type StreamOptions struct {
 	Name              string
 	OneMessagePerKey  bool  // a message replaces the one with its key
-	ProcessUnmodified bool  // a replacement with the same data counts as a change
-	MaxBytes          int64 // of keys and data
+	ProcessUnmodified bool  // a replacement with the same data and headers counts as a change
+	MaxBytes          int64 // of keys, headers and data
 	RetainUpTo        int   // messages
 	RetainAtLeast     int   // messages that MaxBytes does not drop
 }
@@ -173,7 +183,7 @@ type StreamInfo struct {
 	UpdatedAt  time.Time
 	Messages   int
 	Consumers  int
-	Bytes      int64 // of keys and data
+	Bytes      int64 // of keys, headers and data
 }
 
 // ConsumerLimits are the settings that Update can change.
@@ -210,10 +220,11 @@ type ConsumerInfo struct {
 	UpdatedAt  time.Time
 }
 
-// Message is a message of a stream. Times are microseconds since 1970. Send reads Key and Data only.
+// Message is a message of a stream. Times are microseconds since 1970. Send reads Key, Data and Headers only.
 type Message struct {
 	Key        string
 	Data       string
+	Headers    headers.Packed
 	Seq        int64
 	InsertedAt int64
 	UpdatedAt  int64

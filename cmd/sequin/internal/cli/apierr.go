@@ -10,7 +10,7 @@ import (
 // refusedArguments are the errors of values that a command was given.
 var refusedArguments = []error{
 	sequin.ErrInvalidConfig, sequin.ErrInvalidArgument, sequin.ErrInvalidKey, sequin.ErrInvalidPattern, sequin.ErrInvalidData,
-	sequin.ErrInvalidAckID, sequin.ErrBatchTooLarge,
+	sequin.ErrInvalidHeaders, sequin.ErrInvalidAckID, sequin.ErrBatchTooLarge,
 }
 
 // OfClient gives an error of the client library its exit code, and says what to do where the library cannot know.

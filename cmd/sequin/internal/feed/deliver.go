@@ -10,7 +10,7 @@ import (
 // atFault are the errors after which smaller requests are sent, until one with a single message shows which is at fault.
 // ErrDuplicateKey is that of the server of 2024, which takes a key once a request.
 var atFault = []error{
-	sequin.ErrValidation, sequin.ErrTooLarge, sequin.ErrInvalidKey, sequin.ErrInvalidData, sequin.ErrDuplicateKey,
+	sequin.ErrValidation, sequin.ErrTooLarge, sequin.ErrInvalidKey, sequin.ErrInvalidData, sequin.ErrInvalidHeaders, sequin.ErrDuplicateKey,
 }
 
 func isAtFault(err error) bool {
