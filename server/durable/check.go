@@ -224,7 +224,7 @@ func (c *checker) record(rec seglog.Record) error {
 
 // count notes where the messages of a record are, and which seqs a send leaves out.
 func (c *checker) count(rec seglog.Record) error {
-	if rec.Kind != kindSend && rec.Kind != kindMoved {
+	if !hasMessages(rec.Kind) {
 		return nil
 	}
 	found := c.extents[rec.Stream]
@@ -232,10 +232,10 @@ func (c *checker) count(rec seglog.Record) error {
 		found = &extents{}
 		c.extents[rec.Stream] = found
 	}
-	if err := found.record(rec); err != nil || rec.Kind == kindMoved {
+	if err := found.record(rec); err != nil || isMoved(rec.Kind) {
 		return err
 	}
-	r := readSendHead(binary.NewReader(rec.Body))
+	r := readSendHead(binary.NewReader(rec.Body), rec.Kind)
 	g := c.gaps[rec.Stream]
 	if g == nil {
 		g = &gaps{}

@@ -186,7 +186,7 @@ type moving struct {
 
 // record takes the messages of a record.
 func (m *moving) record(rec seglog.Record) bool {
-	if rec.Kind != kindSend && rec.Kind != kindMoved {
+	if !hasMessages(rec.Kind) {
 		return true
 	}
 	s := m.store.streams.Load().number(rec.Stream)
@@ -199,9 +199,9 @@ func (m *moving) record(rec seglog.Record) bool {
 		}
 		m.stream = s
 		at := len(m.body)
-		m.body = append(append(m.body, raw.key...), raw.data...)
-		copied := *raw
-		copied.key, copied.data = m.body[at:at+len(raw.key)], m.body[at+len(raw.key):]
+		m.body = append(append(append(m.body, raw.key...), raw.data...), raw.headers...)
+		copied, data, headers := *raw, at+len(raw.key), at+len(raw.key)+len(raw.data)
+		copied.key, copied.data, copied.headers = m.body[at:data], m.body[data:headers], m.body[headers:]
 		m.list = append(m.list, copied)
 		return true
 	})
@@ -249,12 +249,15 @@ func (s *stream) moveTogether(living []*rawMessage) seglog.Pos {
 	b := buffers.get()
 	defer buffers.put(b)
 	b.bytes = binary.AppendUint(b.bytes[:0], uint64(len(living)))
-	last := int64(0)
+	kind, last := kindMoved, int64(0)
+	if slices.ContainsFunc(living, func(m *rawMessage) bool { return len(m.headers) > 0 }) {
+		kind = kindMovedHeaders
+	}
 	for _, m := range living {
-		b.bytes = appendMoved(b.bytes, m, last)
+		b.bytes = appendMoved(b.bytes, m, last, kind)
 		last = m.seq
 	}
-	pos := s.record(kindMoved, b.bytes)
+	pos := s.record(kind, b.bytes)
 	if s.keyed == nil {
 		s.appended.move(living[0].seq, last, s.first, pos, int64(len(b.bytes)))
 		return pos

@@ -158,7 +158,7 @@ type runReader struct {
 
 // record takes the messages from next on, of a stream that appends. The log may have older ones that were copied.
 func (r *runReader) record(rec seglog.Record) bool {
-	if rec.Stream != r.stream.sid || rec.Kind != kindSend && rec.Kind != kindMoved {
+	if rec.Stream != r.stream.sid || !hasMessages(rec.Kind) {
 		return true
 	}
 	r.err = eachMessage(rec, func(m *rawMessage) bool {

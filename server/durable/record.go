@@ -31,8 +31,21 @@ const (
 
 	kindCreateConsumerAt // a consumer that does not start at the beginning
 
+	kindSendHeaders  // a send of messages with headers
+	kindMovedHeaders // a moved record of messages with headers
+
 	kindsEnd // this and higher kinds are those of newer programs
 )
+
+// hasMessages reports whether the records of a kind hold messages.
+func hasMessages(kind byte) bool { return isSend(kind) || isMoved(kind) }
+
+func isSend(kind byte) bool  { return kind == kindSend || kind == kindSendHeaders }
+func isMoved(kind byte) bool { return kind == kindMoved || kind == kindMovedHeaders }
+
+// withHeaders reports whether the messages in the records of a kind have headers, some of them perhaps none. Records of messages
+// without headers are of kinds of their own, as they were before there were headers.
+func withHeaders(kind byte) bool { return kind == kindSendHeaders || kind == kindMovedHeaders }
 
 // undecodable is the error for a record whose checksum is right and whose body makes no sense.
 func undecodable(rec seglog.Record) error {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
 	"github.com/sequin-go/sequin/server/internal/binary"
+	"github.com/sequin-go/sequin/server/internal/headers"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -18,23 +19,24 @@ type sendRecord struct {
 	key       hash
 	body      store.BodyHash
 	trim      int64 // all messages below are dropped
-	trimBytes int64 // their keys and data, on a stream that appends
+	trimBytes int64 // their sizes, on a stream that appends
 	count     int
+	headers   bool      // the messages have headers; the kind of the record says so
 	inserted  []int64   // on a stream with one message per key: at minus the time of the first message of the key
 	sums      []keySums // of the messages, on a stream with one message per key; not in the record, which has the messages
 }
 
 // keySums is what a stream with one message per key keeps of a message.
 type keySums struct {
-	key, data hash
+	key, data hash // data is that of the headers, too
 	size      uint32
 }
 
-// maxSendHead is the size of the largest head on a stream that appends: the flags, seven varints and two hashes. maxLengths
-// is that of the lengths of a message.
+// maxSendHead is the size of the largest head on a stream that appends: the flags, seven varints and two hashes. maxLength
+// is that of the length of a part of a message.
 const (
 	maxSendHead = 1 + 7*binary.MaxVarint + 2*len(hash{})
-	maxLengths  = 2 * 5
+	maxLength   = 5
 )
 
 // The flags of a send record.
@@ -43,6 +45,14 @@ const (
 	sendTrims
 	sendInserted
 )
+
+// kind returns the kind of the record.
+func (r *sendRecord) kind() byte {
+	if r.headers {
+		return kindSendHeaders
+	}
+	return kindSend
+}
 
 func (r *sendRecord) flags() (f byte) {
 	if r.named {
@@ -79,7 +89,8 @@ func (r *sendRecord) appendHead(dst []byte) []byte {
 }
 
 // readSendHead reads the head of a record. Its messages are next in the reader.
-func readSendHead(in *binary.Reader) (r sendRecord) {
+func readSendHead(in *binary.Reader, kind byte) (r sendRecord) {
+	r.headers = withHeaders(kind)
 	flags := in.Byte()
 	r.at = in.Int()
 	r.now = in.Int() + r.at*1000
@@ -101,39 +112,64 @@ func readSendHead(in *binary.Reader) (r sendRecord) {
 	return r
 }
 
-// appendMessage appends a message of a send.
-func appendMessage(dst []byte, m *store.Message) []byte {
-	return binary.AppendString(binary.AppendString(dst, m.Key), m.Data)
+// appendMessage appends a message of a send. headers says that the record has headers.
+func appendMessage(dst []byte, m *store.Message, headers bool) []byte {
+	dst = binary.AppendString(binary.AppendString(dst, m.Key), m.Data)
+	if headers {
+		dst = binary.AppendString(dst, string(m.Headers))
+	}
+	return dst
+}
+
+// hasHeaders reports whether one of the messages has headers.
+func hasHeaders(messages []store.Message) bool {
+	for i := range messages {
+		if messages[i].Headers != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // rawMessage is a message in a record. Its bytes are those of the record.
 type rawMessage struct {
 	seq, insertedAt, updatedAt int64
-	key, data                  []byte
+	key, data, headers         []byte
 	pos                        seglog.Pos
+}
+
+// read reads the key, the data and the headers.
+func (m *rawMessage) read(in *binary.Reader, headers bool) {
+	m.key, m.data, m.headers = in.Text(), in.Text(), nil
+	if headers {
+		m.headers = in.Text()
+	}
 }
 
 // message copies the message.
 func (m *rawMessage) message() store.Message {
-	var both strings.Builder // unlike make it does not clear what is overwritten at once
-	both.Grow(len(m.key) + len(m.data))
-	both.Write(m.key)
-	both.Write(m.data)
-	text := both.String()
+	var all strings.Builder // unlike make it does not clear what is overwritten at once
+	all.Grow(int(m.size()))
+	all.Write(m.key)
+	all.Write(m.data)
+	all.Write(m.headers)
+	text := all.String()
+	key, data := len(m.key), len(m.key)+len(m.data)
 	return store.Message{
-		Key: text[:len(m.key)], Data: text[len(m.key):], Seq: m.seq, InsertedAt: m.insertedAt, UpdatedAt: m.updatedAt,
+		Key: text[:key], Data: text[key:data], Headers: headers.Packed(text[data:]),
+		Seq: m.seq, InsertedAt: m.insertedAt, UpdatedAt: m.updatedAt,
 	}
 }
 
-func (m *rawMessage) size() int64 { return int64(len(m.key) + len(m.data)) }
+func (m *rawMessage) size() int64 { return int64(len(m.key) + len(m.data) + len(m.headers)) }
 
 // eachMessage calls f with the messages of a record that has some, by ascending seq, until f returns false.
 func eachMessage(rec seglog.Record, f func(*rawMessage) bool) error {
 	in := binary.NewReader(rec.Body)
 	m := rawMessage{pos: rec.Pos}
-	if rec.Kind == kindMoved {
+	if isMoved(rec.Kind) {
 		for range readMovedCount(in) {
-			readMoved(in, &m)
+			readMoved(in, &m, rec.Kind)
 			if in.Err() != nil {
 				break
 			}
@@ -142,14 +178,14 @@ func eachMessage(rec seglog.Record, f func(*rawMessage) bool) error {
 			}
 		}
 	} else {
-		r := readSendHead(in)
+		r := readSendHead(in, rec.Kind)
 		m.updatedAt = r.at
 		for i := range r.count {
 			m.seq, m.insertedAt = r.first+int64(i), r.at
 			if r.inserted != nil {
 				m.insertedAt -= r.inserted[i]
 			}
-			m.key, m.data = in.Text(), in.Text()
+			m.read(in, r.headers)
 			if in.Err() != nil {
 				break
 			}
@@ -166,26 +202,27 @@ func eachMessage(rec seglog.Record, f func(*rawMessage) bool) error {
 
 // A moved record has copies of messages, each with the place that it had. Their seqs ascend.
 
-// appendMoved appends a message to a moved record, whose last message had the seq last.
-func appendMoved(dst []byte, m *rawMessage, last int64) []byte {
+// appendMoved appends a message to a moved record of a kind, whose last message had the seq last.
+func appendMoved(dst []byte, m *rawMessage, last int64, kind byte) []byte {
 	dst = binary.AppendInt(dst, m.seq-last)
 	dst = binary.AppendUint(dst, uint64(m.pos))
 	dst = binary.AppendInt(dst, m.updatedAt)
 	dst = binary.AppendInt(dst, m.updatedAt-m.insertedAt)
-	dst = binary.AppendUint(dst, uint64(len(m.key)))
-	dst = append(dst, m.key...)
-	dst = binary.AppendUint(dst, uint64(len(m.data)))
-	return append(dst, m.data...)
+	dst = binary.AppendString(binary.AppendString(dst, view(m.key)), view(m.data))
+	if withHeaders(kind) {
+		dst = binary.AppendString(dst, view(m.headers))
+	}
+	return dst
 }
 
 func readMovedCount(in *binary.Reader) int { return in.Count(6) }
 
 // readMoved reads the next message of a moved record into m, which holds the one before it, and returns its old place.
-func readMoved(in *binary.Reader, m *rawMessage) (old seglog.Pos) {
+func readMoved(in *binary.Reader, m *rawMessage, kind byte) (old seglog.Pos) {
 	m.seq += in.Int()
 	old = seglog.Pos(in.Uint())
 	m.updatedAt = in.Int()
 	m.insertedAt = m.updatedAt - in.Int()
-	m.key, m.data = in.Text(), in.Text()
+	m.read(in, withHeaders(kind))
 	return old
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin/server/durable/internal/crashfs"
+	"github.com/sequin-go/sequin/server/internal/headers"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -115,6 +116,9 @@ func (r *randomOperations) send(ctx context.Context) {
 		batch[i] = store.Message{
 			Key:  []string{"a.1", "a.2", "a.3.x", "b", "c.1", "d.1"}[r.random.IntN(6)],
 			Data: []string{"x", "yy", "a longer one"}[r.random.IntN(3)],
+		}
+		if r.random.IntN(8) == 0 {
+			batch[i].Headers = []headers.Packed{"n\x001\x00", "n\x002\x00"}[r.random.IntN(2)]
 		}
 	}
 	once := store.Once{}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sequin-go/sequin/server/durable/internal/keyindex"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
+	"github.com/sequin-go/sequin/server/internal/headers"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -18,7 +19,8 @@ type sending struct {
 	messages []store.Message
 	free     error     // why the disk has no room
 	blob     *buffer   // the messages as the record has them, on a stream that appends
-	bytes    int64     // of their keys and data
+	bytes    int64     // of their keys, headers and data
+	headers  bool      // one of the messages has headers
 	sums     []keySums // of the messages, on a stream with one message per key
 	needs    int64     // seq of the oldest message whose size must be read, or 0
 
@@ -27,24 +29,28 @@ type sending struct {
 }
 
 func newSending(s *stream, o store.Once, messages []store.Message) *sending {
-	p := &sending{s: s, once: newOnce(o), messages: messages, free: s.store.log.Free()}
+	p := &sending{s: s, once: newOnce(o), messages: messages, headers: hasHeaders(messages), free: s.store.log.Free()}
 	if p.free != nil {
 		s.store.keeper.diskIsFull()
 	}
 	if s.keyed != nil {
 		p.sums = make([]keySums, len(messages))
 		for i := range messages {
-			p.sums[i] = sum(messages[i].Key, messages[i].Data)
+			p.sums[i] = sum(messages[i].Key, messages[i].Data, string(messages[i].Headers))
 		}
 		return p
 	}
 	for i := range messages {
 		p.bytes += messages[i].Size()
 	}
+	lengths := 2 * maxLength
+	if p.headers {
+		lengths += maxLength
+	}
 	p.blob = buffers.get()
-	p.blob.bytes = slices.Grow(p.blob.bytes[:0], maxSendHead+int(p.bytes)+maxLengths*len(messages))[:maxSendHead]
+	p.blob.bytes = slices.Grow(p.blob.bytes[:0], maxSendHead+int(p.bytes)+lengths*len(messages))[:maxSendHead]
 	for i := range messages {
-		p.blob.bytes = appendMessage(p.blob.bytes, &messages[i])
+		p.blob.bytes = appendMessage(p.blob.bytes, &messages[i], p.headers)
 	}
 	return p
 }
@@ -95,7 +101,7 @@ func (p *sending) send() error {
 	if found && (known || !p.once.named) {
 		return nil
 	}
-	r := sendRecord{at: max(s.lastAt, time.Now().UnixMicro()), now: now, first: s.last + 1, published: published}
+	r := sendRecord{at: max(s.lastAt, time.Now().UnixMicro()), now: now, first: s.last + 1, published: published, headers: p.headers}
 	if p.once.named {
 		r.named, r.key, r.body = true, p.once.key, p.once.body
 	}
@@ -137,7 +143,7 @@ func (p *sending) append(r *sendRecord, stored []store.Message) {
 	body, bytes := b.bytes, int64(0)
 	if s.keyed != nil {
 		for i := range stored {
-			b.bytes = appendMessage(b.bytes, &stored[i])
+			b.bytes = appendMessage(b.bytes, &stored[i], r.headers)
 		}
 		body = b.bytes
 	} else if r.count > 0 {
@@ -147,7 +153,7 @@ func (p *sending) append(r *sendRecord, stored []store.Message) {
 		body, bytes = p.blob.bytes[start:], p.bytes
 		s.noteSizes(r.first, stored)
 	}
-	p.pos = s.record(kindSend, body)
+	p.pos = s.record(r.kind(), body)
 	s.applySend(r, p.pos, bytes, int64(len(body)))
 	s.feed(r, stored, p.pos)
 }
@@ -182,12 +188,14 @@ func copies(messages []store.Message) []store.Message {
 	for i := range messages {
 		text.WriteString(messages[i].Key)
 		text.WriteString(messages[i].Data)
+		text.WriteString(string(messages[i].Headers))
 	}
 	rest := text.String()
 	all := make([]store.Message, len(messages))
 	for i := range messages {
 		key, end := len(messages[i].Key), messages[i].Size()
-		all[i].Key, all[i].Data, rest = rest[:key], rest[key:end], rest[end:]
+		data := key + len(messages[i].Data)
+		all[i].Key, all[i].Data, all[i].Headers, rest = rest[:key], rest[key:data], headers.Packed(rest[data:end]), rest[end:]
 	}
 	return all
 }

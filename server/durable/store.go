@@ -184,3 +184,6 @@ func (st *Store) Info() Info {
 
 // Extended implements store.Extended: streams can be purged, and consumers start where their creators say. It does nothing.
 func (st *Store) Extended() {}
+
+// KeepsHeaders implements store.KeepsHeaders.
+func (st *Store) KeepsHeaders() {}

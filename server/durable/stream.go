@@ -223,8 +223,8 @@ func (s *stream) apply(rec seglog.Record) error {
 	}
 	in := binary.NewReader(rec.Body)
 	switch rec.Kind {
-	case kindSend:
-		r := readSendHead(in)
+	case kindSend, kindSendHeaders:
+		r := readSendHead(in, rec.Kind)
 		blob := in.Rest()
 		if s.keyed != nil {
 			r.readSums(in)
@@ -236,7 +236,7 @@ func (s *stream) apply(rec seglog.Record) error {
 		if r := readPurge(in); in.Err() == nil {
 			s.applyPurge(&r, rec.Pos)
 		}
-	case kindMoved:
+	case kindMoved, kindMovedHeaders:
 		if err := s.applyMoved(rec); err != nil {
 			return err
 		}

@@ -24,31 +24,41 @@ func newKeyedLog(st *Store) *keyedLog {
 	return &keyedLog{store: st, index: &keyindex.Index{}, live: map[uint32]int64{}}
 }
 
-// sum hashes a message. The data's hash is not a cryptographic one: who makes two data with one hash loses an own change.
-func sum(key, data string) keySums {
-	return keySums{
-		key:  hashOf(key),
-		data: store.HashBody(unsafe.Slice(unsafe.StringData(data), len(data))),
-		size: uint32(len(key) + len(data)),
+// sum hashes a message. The data's hash is not a cryptographic one: who makes two data with one hash loses an own change. That of
+// a message without headers is the hash of its data alone.
+func sum(key, data, headers string) keySums {
+	sums := keySums{key: hashOf(key), data: hashBody(data), size: uint32(len(key) + len(data) + len(headers))}
+	if headers != "" {
+		hashOfHeaders := hashBody(headers)
+		var both [2 * len(hash{})]byte
+		copy(both[copy(both[:], sums.data[:]):], hashOfHeaders[:])
+		sums.data = hash(store.HashBody(both[:]))
 	}
+	return sums
 }
+
+func hashBody(s string) hash { return hash(store.HashBody(unsafe.Slice(unsafe.StringData(s), len(s)))) }
 
 // readSums reads the messages of a send.
 func (r *sendRecord) readSums(in *binary.Reader) {
+	var m rawMessage
 	r.sums = make([]keySums, r.count)
 	for i := range r.sums {
-		r.sums[i] = sum(view(in.Text()), view(in.Text()))
+		m.read(in, r.headers)
+		r.sums[i] = sum(view(m.key), view(m.data), view(m.headers))
 	}
 }
 
-// blobBytes returns the bytes of the keys and data of messages that take blob.
+// blobBytes returns the sizes of messages that take blob.
 func blobBytes(r *sendRecord, blob []byte) (n int64) {
 	if r.sums != nil {
 		return 0 // the index knows
 	}
+	var m rawMessage
 	in := binary.NewReader(blob)
 	for range r.count {
-		n += int64(len(in.Text()) + len(in.Text()))
+		m.read(in, r.headers)
+		n += m.size()
 	}
 	return n
 }

@@ -19,7 +19,7 @@ func (k *keyedLog) readBelowSnapshot(rec seglog.Record) error {
 		return nil
 	}
 	return eachMessage(rec, func(m *rawMessage) bool {
-		sums := sum(view(m.key), view(m.data))
+		sums := sum(view(m.key), view(m.data), view(m.headers))
 		k.build.Put(keyindex.Entry{
 			Key: sums.key, Data: sums.data, Seq: m.seq, Pos: uint64(rec.Pos), InsertedAt: m.insertedAt, Size: sums.size,
 		})
@@ -52,7 +52,7 @@ func (k *keyedLog) finish(first int64) {
 
 // wantsBelowSnapshot reports whether a record that the snapshot has is needed: for the index of keys.
 func (s *stream) wantsBelowSnapshot(rec seglog.Record) bool {
-	return s.keyed != nil && s.keyed.build != nil && (rec.Kind == kindSend || rec.Kind == kindMoved || rec.Kind == kindPurge)
+	return s.keyed != nil && s.keyed.build != nil && (hasMessages(rec.Kind) || rec.Kind == kindPurge)
 }
 
 // applyMoved notes where cleaning has copied messages to.
@@ -61,7 +61,7 @@ func (s *stream) applyMoved(rec seglog.Record) error {
 	var m rawMessage
 	first := int64(0)
 	for i := range readMovedCount(in) {
-		old := readMoved(in, &m)
+		old := readMoved(in, &m, rec.Kind)
 		if in.Err() != nil {
 			return undecodable(rec)
 		}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sequin-go/sequin/server/internal/headers"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -17,6 +18,7 @@ type model struct {
 
 type modelMessage struct {
 	key, data string
+	headers   headers.Packed
 	seq       int64
 	dead      bool
 	dropped   bool
@@ -49,7 +51,7 @@ func (m *model) live() []*modelMessage {
 
 func (m *model) bytes() (n int64) {
 	for _, x := range m.live() {
-		n += int64(len(x.key) + len(x.data))
+		n += int64(len(x.key) + len(x.data) + len(x.headers))
 	}
 	return n
 }
@@ -65,7 +67,7 @@ func (m *model) send(batch []store.Message) (published int, err error) {
 	for _, in := range batch {
 		if m.options.OneMessagePerKey {
 			i := slices.IndexFunc(m.messages, func(x *modelMessage) bool { return !x.dead && x.key == in.Key })
-			if i >= 0 && m.messages[i].data == in.Data && !m.options.ProcessUnmodified {
+			if i >= 0 && m.messages[i].data == in.Data && m.messages[i].headers == in.Headers && !m.options.ProcessUnmodified {
 				continue
 			}
 			if i >= 0 {
@@ -73,7 +75,7 @@ func (m *model) send(batch []store.Message) (published int, err error) {
 			}
 		}
 		m.seq++
-		x := &modelMessage{key: in.Key, data: in.Data, seq: m.seq}
+		x := &modelMessage{key: in.Key, data: in.Data, headers: in.Headers, seq: m.seq}
 		m.messages = append(m.messages, x)
 		mine = append(mine, x)
 		published++

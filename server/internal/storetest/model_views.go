@@ -14,7 +14,7 @@ import (
 func (m *model) list() []string {
 	out := []string{}
 	for _, x := range m.live() {
-		out = append(out, fmt.Sprint(x.seq, " ", x.key, "=", x.data))
+		out = append(out, fmt.Sprint(x.seq, " ", x.key, "=", x.data, x.headers))
 	}
 	return out
 }

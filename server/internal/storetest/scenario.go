@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequin-go/sequin/server/internal/headers"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -138,6 +139,9 @@ func (s *scenario) sendSome() {
 			Key:  modelKeys[s.random.IntN(len(modelKeys))],
 			Data: []string{"x", "y", "zz"}[s.random.IntN(3)],
 		}
+		if s.f.keepsHeaders() && s.random.IntN(3) == 0 {
+			messages[i].Headers = []headers.Packed{"n\x001\x00", "n\x002\x00", "n\x00\x00o\x00\x00"}[s.random.IntN(3)]
+		}
 	}
 	once := store.Once{Body: fmt.Append(nil, messages)}
 	if s.random.IntN(2) == 0 {
@@ -192,7 +196,7 @@ func (s *scenario) receiveSome(p *pair) {
 	require.Len(s.f.t, got, len(want), s.steps)
 	for i, d := range got {
 		w := want[i]
-		require.Equal(s.f.t, []any{w.message.seq, w.message.key, w.message.data, w.count, w.expired}, []any{d.Seq, d.Key, d.Data, d.Count, d.Expired}, s.steps)
+		require.Equal(s.f.t, []any{w.message.seq, w.message.key, w.message.data, w.message.headers, w.count, w.expired}, []any{d.Seq, d.Key, d.Data, d.Headers, d.Count, d.Expired}, s.steps)
 		w.id = d.ID
 		p.ids = append(p.ids, d.ID)
 	}
@@ -282,7 +286,7 @@ func (s *scenario) check() {
 	s.f.t.Helper()
 	stored := []string{}
 	for _, m := range s.f.list(store.ListQuery{Limit: 1000}) {
-		stored = append(stored, fmt.Sprint(m.Seq, " ", m.Key, "=", m.Data))
+		stored = append(stored, fmt.Sprint(m.Seq, " ", m.Key, "=", m.Data, m.Headers))
 	}
 	require.Equal(s.f.t, s.model.list(), stored, s.steps)
 	info := s.f.streamInfo()
@@ -315,7 +319,7 @@ func (s *scenario) checkKey(key string) {
 		return
 	}
 	require.NoError(s.f.t, err, s.steps)
-	require.Equal(s.f.t, []any{want.seq, want.data}, []any{m.Seq, m.Data}, s.steps)
+	require.Equal(s.f.t, []any{want.seq, want.data, want.headers}, []any{m.Seq, m.Data, m.Headers}, s.steps)
 	states := map[string]string{} // by the names of consumers
 	for _, v := range views {
 		states[v.Name] = viewText(v.View)

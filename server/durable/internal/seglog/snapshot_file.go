@@ -25,9 +25,10 @@ import (
 //	opening  u32
 //	crc      u32   of the bytes before it
 const (
-	// snapshotVersion is the version of the snapshots that are written. In version 2 the caller may add what a program of
-	// version 1 would leave out without an error, so that such a program has to refuse it. Both are read.
-	snapshotVersion = 2
+	// snapshotVersion is the version of the snapshots that are written. With each the caller may add what a program of an earlier
+	// one would leave out without an error, in the snapshot or in the records below it, so that such a program has to refuse
+	// it. All are read.
+	snapshotVersion = 3
 	oldestSnapshot  = 1
 
 	snapshotHeader = 8 + 4 + 16 + 8 + 8 + 8 + 4 + 4

@@ -104,6 +104,9 @@ func (c *crashing) restart(old *opening) {
 // Extended implements store.Extended.
 func (c *crashing) Extended() {}
 
+// KeepsHeaders implements store.KeepsHeaders.
+func (c *crashing) KeepsHeaders() {}
+
 // Close implements store.Store.
 func (c *crashing) Close() error {
 	c.mu.Lock()

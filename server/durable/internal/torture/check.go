@@ -78,7 +78,7 @@ func (c *check) read(ctx context.Context, stream string) error {
 			break
 		}
 		for _, m := range page {
-			name, ok := parse(m.Key, m.Data)
+			name, ok := parse(m)
 			if !ok {
 				c.a.fault("%s: seq %d is not what was sent: %s=%.100q", stream, m.Seq, m.Key, m.Data)
 			}
@@ -111,7 +111,7 @@ func (c *check) peek(ctx context.Context, s store.Stream, consumer string) (map[
 			return all, err
 		}
 		for _, v := range page {
-			name, ok := parse(v.Message.Key, v.Message.Data)
+			name, ok := parse(v.Message)
 			if !ok {
 				c.a.fault("consumer %s: seq %d is not what was sent: %s=%.100q", consumer, v.Message.Seq, v.Message.Key, v.Message.Data)
 			}

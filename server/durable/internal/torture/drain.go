@@ -48,7 +48,7 @@ func (a *Accounts) drain(ctx context.Context, st store.Store, stream, consumer s
 		ids := make([]store.ID, len(got))
 		for i, d := range got {
 			ids[i] = d.ID
-			m, ok := parse(d.Key, d.Data)
+			m, ok := parse(d.Message)
 			if _, expected := unsettled[m]; !ok || !expected {
 				a.fault("%s/%s: seq %d was settled, and comes again", stream, consumer, d.Seq)
 			}

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sequin-go/sequin/server/internal/headers"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
-// Message names a message: the Index-th of the Send-th send of a worker. Its key and data follow from that.
+// Message names a message: the Index-th of the Send-th send of a worker. Its key, data and headers follow from that.
 type Message struct {
 	Worker, Send, Index int
 }
@@ -36,13 +37,28 @@ func (m Message) data() string {
 	return m.String() + strings.Repeat(fmt.Sprint(" ", m), size/len(m.String()))
 }
 
+// headers are those of the message. Some sends have none, some have a message without, and some have long ones.
+func (m Message) headers() headers.Packed {
+	n := (m.Send + m.Index) % 5
+	if m.Send%3 == 0 || n == 0 {
+		return ""
+	}
+	return headers.Packed("name\x00" + strings.Repeat(fmt.Sprint(m, " "), 1+n/4*150) + "\x00other\x00\x00")
+}
+
+// stored is the message as a store gets it.
+func (m Message) stored() store.Message {
+	return store.Message{Key: m.key(), Data: m.data(), Headers: m.headers()}
+}
+
 // parse returns the message that data belongs to, and false if it is not whole.
-func parse(key, data string) (m Message, ok bool) {
-	name, _, _ := strings.Cut(data, " ")
+func parse(got store.Message) (m Message, ok bool) {
+	name, _, _ := strings.Cut(got.Data, " ")
 	if _, err := fmt.Sscanf(name, "%d.%d.%d", &m.Worker, &m.Send, &m.Index); err != nil {
 		return m, false
 	}
-	return m, key == m.key() && data == m.data()
+	want := m.stored()
+	return m, got.Key == want.Key && got.Data == want.Data && got.Headers == want.Headers
 }
 
 // batchSize returns how many messages a send has.
@@ -52,8 +68,7 @@ func batchSize(send int) int { return 1 + send%maxBatch }
 func batch(worker, send int) []store.Message {
 	out := make([]store.Message, batchSize(send))
 	for i := range out {
-		m := Message{worker, send, i}
-		out[i] = store.Message{Key: m.key(), Data: m.data()}
+		out[i] = Message{worker, send, i}.stored()
 	}
 	return out
 }

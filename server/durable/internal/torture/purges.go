@@ -67,7 +67,7 @@ func (c *check) checkPurged(ctx context.Context, o store.StreamOptions) error {
 	}
 	found := map[Message]bool{}
 	for _, m := range all {
-		name, ok := parse(m.Key, m.Data)
+		name, ok := parse(m)
 		if !ok || found[name] {
 			c.a.fault("%s: seq %d is not what was sent, or is there twice: %s=%.100q", o.Name, m.Seq, m.Key, m.Data)
 		}

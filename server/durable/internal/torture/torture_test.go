@@ -66,7 +66,7 @@ func receiveLast(st store.Store, events []Event) ([]Event, store.Consumer, Deliv
 	c, _ := find(st, logStream).Consumer(ctx, allConsumer)
 	for {
 		got, _ := c.Receive(ctx, 1, nil)
-		m, _ := parse(got[0].Key, got[0].Data)
+		m, _ := parse(got[0].Message)
 		d := Delivery{m, got[0].Seq, got[0].ID, got[0].Count}
 		if m.Send == 42 {
 			return events, c, d

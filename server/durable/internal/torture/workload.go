@@ -250,7 +250,7 @@ func (r *receiver) run(ctx context.Context, old []Delivery) {
 		e := r.asked(Event{Op: Receive})
 		got, err := r.c.Receive(context.Background(), 1+r.random.IntN(8), nil)
 		for _, d := range got {
-			m, ok := parse(d.Key, d.Data)
+			m, ok := parse(d.Message)
 			if !ok {
 				e.Err += fmt.Sprintf("seq %d is not what was sent: %s=%.100q ", d.Seq, d.Key, d.Data)
 			}
@@ -300,7 +300,7 @@ func (r *receiver) release(ctx context.Context, old []Delivery) error {
 	}
 	var unknown []Delivery
 	for _, o := range s.Outstanding {
-		if m, ok := parse(o.Key, o.Data); ok && !known[o.ID] {
+		if m, ok := parse(o.Message); ok && !known[o.ID] {
 			unknown = append(unknown, Delivery{m, o.Seq, o.ID, o.Count})
 		}
 	}
