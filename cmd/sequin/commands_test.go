@@ -189,6 +189,9 @@ func TestTheCommandsWorkWithTheServerOfAugust2024(t *testing.T) {
 		s.in = `{"key":"a","data":1}` + "\n" + `{"key":"a","data":2}` + "\n"
 		s.run("send orders --file -")
 		s.run("messages orders --key-pattern a")
+		s.run("send orders b x --header trace=1")
+		s.in = `{"key":"b","data":1,"headers":{"trace":"1"}}`
+		s.run("send orders --file -")
 		s.run("stream edit orders --one-message-per-key")
 		s.run("stream edit orders --retain-up-to 5")
 		s.run("stream purge orders --all")
@@ -356,5 +359,29 @@ func TestNamesAreCompleted(t *testing.T) {
 		require.Equal(t, ":4\n", s.out)
 		require.Zero(t, s.exec("completion", "bash"))
 		require.Contains(t, s.out, "__start_sequin")
+	})
+}
+
+func TestHeadersAreSentAndShown(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		s.run("send orders k.1 x --header trace=7f3a --header a=b=c")
+		s.run("send orders k.2 y")
+		s.run("send orders k x --header trace")
+		s.run("send orders k x --header trace=1 --header trace=2")
+		s.runArgs("send", "orders", "k", "x", "--header", "a b=1")
+		s.run("send orders --file - --header a=b")
+		s.in = `{"key":"k.3","data":"z","headers":{"trace":"\u001b[31m"}}` + "\n" + `{"key":"k.4","data":"z","headers":{"trace":1}}` + "\n" +
+			`{"key":"k.5","data":"z","headers":{"a b":"1"}}`
+		s.run("send orders --file -")
+		s.run("messages orders")
+		s.run("messages orders --after 1 --limit 1")
+		s.run("peek orders billing --limit 1")
+		s.run("receive orders billing -n 1")
+		s.run("receive orders billing -n 1 --json")
+		require.Zero(t, s.exec("messages", "orders", "--json", "--limit", "1"))
+		s.in = s.out
+		require.Zero(t, s.exec("send", "orders", "--file", "-"), s.errors)
+		s.run("messages orders --newest --limit 1 --json")
+		s.golden("headers")
 	})
 }

@@ -67,9 +67,7 @@ func printMessages(s *session, messages []sequin.StoredMessage, empty string) er
 		}
 		return nil
 	}
-	var rows [][]string
-	for _, m := range messages {
-		rows = append(rows, []string{fmt.Sprint(m.Seq), m.Key, cli.Age(s.now(), m.UpdatedAt), cli.Cut(m.Data, dataWidth)})
-	}
-	return cli.Table(s.out, []string{"SEQ", "KEY", "SENT", "DATA"}, rows, empty)
+	return messageTable(s, []string{"SEQ", "KEY", "SENT"}, messages, func(i int) []string {
+		return []string{fmt.Sprint(messages[i].Seq), messages[i].Key, cli.Age(s.now(), messages[i].UpdatedAt)}
+	}, empty)
 }

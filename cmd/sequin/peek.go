@@ -34,19 +34,21 @@ func newPeek(w world) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var rows [][]string
-		for _, m := range messages {
+		stored := make([]sequin.StoredMessage, len(messages))
+		for i, m := range messages {
+			stored[i] = m.Message
 			if s.json {
 				if err := cli.JSON(s.out, peeked{m.Message, m.Info.State, m.Info.DeliverCount, m.Info.LastDeliveredAt, m.Info.NotVisibleUntil}); err != nil {
 					return err
 				}
 			}
-			rows = append(rows, []string{fmt.Sprint(m.Message.Seq), m.Message.Key, m.Info.State, fmt.Sprint(m.Info.DeliverCount),
-				cli.Left(s.now(), m.Info.NotVisibleUntil), cli.Cut(m.Message.Data, dataWidth)})
 		}
 		if s.json {
 			return nil
 		}
-		return cli.Table(s.out, []string{"SEQ", "KEY", "STATE", "DELIVERED", "LEASE", "DATA"}, rows, "no messages that are not acked")
+		return messageTable(s, []string{"SEQ", "KEY", "STATE", "DELIVERED", "LEASE"}, stored, func(i int) []string {
+			m := messages[i]
+			return []string{fmt.Sprint(m.Message.Seq), m.Message.Key, m.Info.State, fmt.Sprint(m.Info.DeliverCount), cli.Left(s.now(), m.Info.NotVisibleUntil)}
+		}, "no messages that are not acked")
 	})
 }

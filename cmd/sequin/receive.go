@@ -128,15 +128,15 @@ func (r *receiver) print(messages []sequin.ReceivedMessage) error {
 	if len(messages) == 0 && r.follow {
 		return nil
 	}
-	var rows [][]string
-	for _, m := range messages {
-		rows = append(rows, []string{m.AckID, fmt.Sprint(m.Seq), fmt.Sprint(m.DeliverCount), m.Key, cli.Cut(m.Data, dataWidth)})
+	stored := make([]sequin.StoredMessage, len(messages))
+	for i, m := range messages {
+		stored[i] = m.StoredMessage
 	}
-	return cli.Table(r.out, []string{"ACK ID", "SEQ", "DELIVERED", "KEY", "DATA"}, rows, "no messages")
+	return messageTable(r.session, []string{"ACK ID", "SEQ", "DELIVERED", "KEY"}, stored, func(i int) []string {
+		m := messages[i]
+		return []string{m.AckID, fmt.Sprint(m.Seq), fmt.Sprint(m.DeliverCount), m.Key}
+	}, "no messages")
 }
-
-// dataWidth is how much of a message's data a table shows.
-const dataWidth = 80
 
 // sleep waits, and reports whether ctx has not ended.
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -19,7 +19,14 @@ func TestALineIsParsed(t *testing.T) {
 		require.NoError(t, err, line)
 		require.Equal(t, want, [2]string{m.Key, m.Data}, line)
 	}
+	m, err := ParseMessage([]byte(`{"key":"a","headers":{"x":"1","y":"ü\"","x":"2"},"data":1}`))
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"x": "2", "y": `ü"`}, m.Headers)
+	m, err = ParseMessage([]byte(`{"key":"a","data":1,"headers":null}`))
+	require.NoError(t, err)
+	require.Nil(t, m.Headers)
 	for line, want := range map[string]string{
+		`{"key":"a","data":1,"headers":{"x":1}}`: "headers: json", `{"key":"a","data":1,"headers":"x"}`: "headers: json",
 		`{"key":"a"}`: `no "data"`, `{"data":1}`: `no "key"`, `{}`: `no "key"`, `[]`: "not a JSON object", `{"key":1,"data":1}`: "not a JSON object",
 		`{"key":"a","data":1} x`: "not a JSON object", `{"key":"a","data":`: "not a JSON object", "{\"key\":\"a\",\"data\":\"\xff\"}": "not valid UTF-8",
 	} {
