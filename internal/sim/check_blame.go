@@ -15,13 +15,13 @@ import (
 const slack = 10 * time.Millisecond
 
 // onlyGuiltyFail requires that a failed message is a poison message, or was in a batch for which Sequin itself refused the
-// stream, or that for RetryFor nothing of its Publisher got through.
+// stream, or that for RetryFor nothing of its Publisher got through, or that it has headers and the server has none.
 func onlyGuiltyFail(h *history) (found []violation) {
 	refused := slices.ContainsFunc(h.rec.s.Faults, func(f faultPlan) bool { return f.Kind >= poison400 })
 	through := map[string][]time.Time{}
 	for _, m := range h.rec.messages {
 		for _, o := range m.outcomes {
-			if o.kind != failed || refused && strings.Contains(m.data, poison) || refusesStream(o.err) {
+			if o.kind != failed || refused && strings.Contains(m.data, poison) || refusesStream(o.err) || h.lacksHeaders(m, o.err) {
 				continue
 			}
 			if through[m.publisher] == nil {

@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -59,7 +60,7 @@ func ackedStaysAcked(h *history) (found []violation) {
 	return found
 }
 
-// intact requires that each received message was sent with this key and this data, and matches the filter.
+// intact requires that each received message was sent with this key, this data and these headers, and matches the filter.
 func intact(h *history) (found []violation) {
 	if h.rec.s.Sinks {
 		return changesIntact(h)
@@ -70,8 +71,8 @@ func intact(h *history) (found []violation) {
 	}
 	for _, d := range h.rec.received {
 		m := sent[idOf(d.Data)]
-		if m == nil || m.key != d.Key || m.data != d.Data || !matches(h.consumers[d.consumer].Filter, d.Key) {
-			found = append(found, violationOf(d.consumer, d.Key, "%s received %s=%s", d.worker, d.Key, d.Data))
+		if m == nil || m.key != d.Key || m.data != d.Data || !maps.Equal(m.headers, d.Headers) || !matches(h.consumers[d.consumer].Filter, d.Key) {
+			found = append(found, violationOf(d.consumer, d.Key, "%s received %s=%s with the headers %v", d.worker, d.Key, d.Data, d.Headers))
 		}
 	}
 	return found
@@ -188,7 +189,7 @@ func settlesOwnMessages(h *history) (found []violation) {
 
 // receivedInOrder compares the times at which versions of a key were received; two at the same time have no order. It does
 // not apply to streams with RetainUpTo: there the server may delete an older version that a worker has buffered, and deliver
-// the newer one without waiting for it.
+// the newer one without waiting for it. A purge does the same.
 func receivedInOrder(h *history) (found []violation) {
 	if h.rec.s.Stream.RetainUpTo > 0 {
 		return nil
@@ -202,7 +203,7 @@ func receivedInOrder(h *history) (found []violation) {
 	for k, all := range byKey {
 		slices.SortStableFunc(all, func(a, b *received) int { return a.at.Compare(b.at) })
 		for i, d := range all[:max(0, len(all)-1)] {
-			if next := all[i+1]; next.Seq < d.Seq && d.at.Before(next.at) && !h.mayOvertake(d, next) {
+			if next := all[i+1]; next.Seq < d.Seq && d.at.Before(next.at) && !h.mayOvertake(d, next) && !h.isPurged(next.Key, next.Seq, d.at) {
 				found = append(found, violationOf(k.consumer, k.key, "%s received seq %d of %s at %v, after %s had received seq %d at %v",
 					next.worker, next.Seq, k.key, next.at.Sub(h.rec.begin), d.worker, d.Seq, d.at.Sub(h.rec.begin)).when(next.at))
 			}

@@ -102,7 +102,8 @@ func totalsAddUp(h *history) (found []violation) {
 	return found
 }
 
-// storedIsKept requires that a sent message is in the stream at the end, once, or that a newer one of its key is.
+// storedIsKept requires that a sent message is in the stream at the end, once, or that a newer one of its key is, unless it
+// was purged.
 func storedIsKept(h *history) (found []violation) {
 	if h.rec.s.Stream.RetainUpTo > 0 {
 		return nil
@@ -113,7 +114,7 @@ func storedIsKept(h *history) (found []violation) {
 		keys[m.Key] = true
 	}
 	for _, m := range h.rec.messages {
-		if !m.accepted || outcomeOf(m) != sent {
+		if !m.accepted || outcomeOf(m) != sent || h.mayBePurged(m) {
 			continue
 		}
 		switch {

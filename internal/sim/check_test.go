@@ -65,6 +65,13 @@ var falsified = map[string]func(*recorder){
 	"a Publisher has sent in the end what can be sent": func(rec *recorder) {
 		rec.messages[0].outcomes = []outcome{{kind: unsent, by: "Close"}}
 	},
+	"headers are stored as sent, or the message fails where the server has none": func(rec *recorder) {
+		rec.messages[0].headers = headersOf(rec.messages[0].id)
+	},
+	"a purged message is gone, and is not delivered": func(rec *recorder) {
+		rec.requests = append(rec.requests, sequintest.Request{Op: sequintest.PurgeStream, Acted: true, ActedAt: rec.begin,
+			Body: []byte(`{"before_seq":1000}`), Answer: []byte(`{"data":{"purged":1}}`)})
+	},
 	"a message whose success was received is not sent again": func(rec *recorder) {
 		_, r := first(rec, sequintest.Send, every)
 		again(rec, r, "p0.1", r.ActedAt.Add(time.Second))
@@ -183,6 +190,44 @@ func TestAWrongCountIsFoundWhereTheServerCounts(t *testing.T) {
 	require.Empty(t, verify(rec))
 	rec.received[0].Attempt++
 	require.Len(t, attemptsCounted(newHistory(rec)), 1)
+}
+
+// withHeaders is a healthy run in which some messages have headers, and some of the stream is purged.
+func withHeaders() schedule {
+	s := healthy()
+	s.Mode, s.Stream.OneMessagePerKey = server.Documented, true
+	s.Publishers[0].Steps[0].Headers = true
+	s.Purges = []purgePlan{{At: 500 * time.Millisecond, Share: 50}}
+	return s
+}
+
+func TestARunWithHeadersAndAPurgeKeepsEveryPromise(t *testing.T) {
+	rec := run(t, withHeaders())
+	require.Empty(t, verify(rec))
+	require.Len(t, newHistory(rec).purges, 1)
+	require.Less(t, len(rec.final.Messages), 20)
+	for _, falsify := range []func(*recorder){
+		func(rec *recorder) { rec.received[0].Headers = nil },
+		func(rec *recorder) { rec.final.Messages[0].Headers = map[string]string{"a": "b"} },
+		func(rec *recorder) { rec.s.Without = []string{headers} },
+		func(rec *recorder) {
+			rec.messages[0].outcomes = []outcome{{kind: failed, by: "OnFailure", err: sequin.ErrUnsupported}}
+		},
+		func(rec *recorder) { rec.final.Messages[0].Seq = 1 },
+	} {
+		rec := run(t, withHeaders())
+		falsify(rec)
+		require.NotEmpty(t, verify(rec))
+	}
+}
+
+func TestMessagesWithHeadersFailWhereTheServerHasNone(t *testing.T) {
+	s := withHeaders()
+	s.Without = []string{headers}
+	rec := run(t, s)
+	require.Empty(t, verify(rec))
+	require.Equal(t, failed, outcomeOf(rec.messages[0]))
+	require.Equal(t, sent, outcomeOf(rec.messages[20]))
 }
 
 func TestEachCheckFindsAFalsifiedRecord(t *testing.T) {

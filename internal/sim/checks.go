@@ -15,6 +15,8 @@ var checks = []check{
 	{"a message that was not accepted is not sent", refusedIsNotSent},
 	{"a Publisher's totals add up", totalsAddUp},
 	{"a sent message stays in the stream, or a newer one of its key", storedIsKept},
+	{"headers are stored as sent, or the message fails where the server has none", headersKept},
+	{"a purged message is gone, and is not delivered", purgedIsGone},
 	{"a message whose success was received is not sent again", confirmedNotRepeated},
 	{"a message is stored once where the server knows parts of sends", storedOnce},
 	{"for each consumer, a program received and acked every message in the stream", deliveredToAll},

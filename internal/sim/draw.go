@@ -45,8 +45,33 @@ func draw(seed uint64) schedule {
 	s.Faults = append(s.Faults, d.lasting()...)
 	if s.Sinks {
 		d.sinks(&s)
+	} else {
+		newDrawer(seed, additions).addTo(&s)
 	}
 	return s
+}
+
+// additions is the stream of random values of what was added later, so that a seed draws the rest as before.
+const additions = 1 << 32
+
+// addTo draws headers and purges.
+func (d drawer) addTo(s *schedule) {
+	for _, extension := range []string{headers, purging} {
+		if s.Mode == server.Documented && d.chance(20) {
+			s.Without = append(s.Without, extension)
+		}
+	}
+	often := pick(d, 0, 30, 30, 100) // a run without headers takes the ways that it took before
+	for _, p := range s.Publishers {
+		for i := range p.Steps {
+			p.Steps[i].Headers = d.chance(often)
+		}
+	}
+	if d.chance(30) {
+		for range d.between(1, 3) {
+			s.Purges = append(s.Purges, purgePlan{At: d.upTo(horizon), Share: pick(d, 30, 70, 100), Pattern: pick(d, "", "", "a.>", "*.0")})
+		}
+	}
 }
 
 // sinks draws what sinks have, and streams have not. A sink delivers every change of its table, without a limit of deliveries.

@@ -54,6 +54,11 @@ func (h *history) sendEvents(all *timeline, key string) {
 			all.add(m.took, "  reported later by %s: %v %v", o.by, o.kind, o.err)
 		}
 	}
+	for _, p := range h.purges {
+		if p.covers(key) {
+			all.add(p.at, "the server purges what is below seq %d", p.before)
+		}
+	}
 	for _, s := range h.stored {
 		for _, m := range s.messages {
 			if m.Key == key {

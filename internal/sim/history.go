@@ -21,6 +21,8 @@ type history struct {
 	consumers  map[string]consumerPlan // by name
 	names      map[string]string       // the names of consumers, by id and by name
 	stored     []storedBatch           // in the order in which the server acted
+	storedAt   map[sentRef][]time.Time // of the same messages
+	purges     []purged                // in that order too
 	leases     []*lease                // in that order too
 	settles    []*settleRequest        // in that order too
 	byID       map[string]*call        // a request as its client saw it, by request id
@@ -91,7 +93,7 @@ type settleRequest struct {
 }
 
 func newHistory(rec *recorder) *history {
-	h := &history{rec: rec, bySent: map[sentRef]*message{}, consumers: map[string]consumerPlan{}, names: map[string]string{},
+	h := &history{rec: rec, bySent: map[sentRef]*message{}, storedAt: map[sentRef][]time.Time{}, consumers: map[string]consumerPlan{}, names: map[string]string{},
 		byID: map[string]*call{}, killed: map[string]bool{}, stopOf: map[string]stop{},
 		receivedBy: map[consumerMessage][]*received{}, leasesOf: map[ackRef][]*lease{}, leaseOf: map[*received]*lease{}}
 	for _, m := range rec.messages {
@@ -135,8 +137,15 @@ func (h *history) readRequests() {
 		switch r.Op {
 		case sequintest.Send:
 			if r.Acted && succeeded(r.Answer) && !h.isRepeat(r, known) {
-				h.stored = append(h.stored, storedBatch{who, r.ActedAt, r.Messages(), h.confirmed(r)})
+				s := storedBatch{who, r.ActedAt, r.Messages(), h.confirmed(r)}
+				h.stored = append(h.stored, s)
+				for _, m := range s.messages {
+					ref := sentRef{who, idOf(m.Data)}
+					h.storedAt[ref] = append(h.storedAt[ref], s.at)
+				}
 			}
+		case sequintest.PurgeStream:
+			h.readPurge(r)
 		case sequintest.Receive:
 			h.readLeases(who, r)
 		case sequintest.Extend:

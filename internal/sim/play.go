@@ -55,6 +55,9 @@ func (w *world) runSchedule() (survivors []*worker) {
 	for i, p := range w.s.Workers {
 		programs.Go(func() { running[i] = w.work(fmt.Sprintf("w%d", i), p) })
 	}
+	for _, p := range w.s.Purges {
+		programs.Go(func() { w.purge(p) })
+	}
 	for _, f := range w.s.Faults {
 		programs.Go(func() { w.inject(f) })
 	}

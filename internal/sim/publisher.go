@@ -65,7 +65,7 @@ func (p *publisher) open(unsent []sequin.Message) {
 	for _, m := range unsent {
 		x := p.note(m)
 		x.resent = true
-		p.sendUntilAccepted(func(ctx context.Context) error { return p.pub.Send(ctx, m.Key, m.Data) }, x)
+		p.sendUntilAccepted(func(ctx context.Context) error { return p.pub.SendMessage(ctx, m) }, x)
 	}
 }
 
@@ -107,15 +107,18 @@ func (p *publisher) do(st step) {
 // send sends the i-th message of a step.
 func (p *publisher) send(st step, i int) {
 	m := sequin.Message{Key: keyOf((p.count*7 + i) % st.Keys), Data: p.data(st, i)}
+	if st.Headers {
+		m.Headers = headersOf(idOf(m.Data))
+	}
 	x := p.note(m)
 	ctx, cancel := context.WithTimeout(context.Background(), st.Patience)
 	defer cancel()
 	var err error
 	switch st.Do {
 	case send:
-		err = p.pub.Send(ctx, m.Key, m.Data)
+		err = p.pub.SendMessage(ctx, m)
 	case trySend:
-		err = p.pub.TrySend(m.Key, m.Data)
+		err = p.pub.TrySendMessage(m)
 	case sendReceipt:
 		var r sequin.Receipt
 		if r, err = p.pub.SendReceipt(ctx, m); err == nil {
@@ -184,7 +187,7 @@ func idOf(data string) string {
 // note records a message before it is sent.
 func (p *publisher) note(m sequin.Message) *message {
 	in := p.current
-	x := &message{publisher: in.name, id: idOf(m.Data), key: m.Key, data: m.Data, n: len(in.sent), at: time.Now()}
+	x := &message{publisher: in.name, id: idOf(m.Data), key: m.Key, data: m.Data, headers: m.Headers, n: len(in.sent), at: time.Now()}
 	p.rec.note(func() {
 		in.sent, in.byID[x.id] = append(in.sent, x), x
 		p.rec.messages = append(p.rec.messages, x)

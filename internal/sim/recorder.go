@@ -45,8 +45,9 @@ type message struct {
 	publisher string // the incarnation's name
 	id        string
 	key, data string
-	n         int       // in the order of asking, counted in this incarnation
-	at, took  time.Time // when the program asked, and when the call returned
+	headers   map[string]string // nil for none
+	n         int               // in the order of asking, counted in this incarnation
+	at, took  time.Time         // when the program asked, and when the call returned
 	accepted  bool
 	doubtful  bool // the ctx of SendSync was done: the message may have been accepted
 	receipt   *sequin.Receipt

@@ -114,6 +114,7 @@ func TestAFailedHandshakeIsReportedToTheTrace(t *testing.T) {
 
 func TestEveryKindOfFaultIsDrawn(t *testing.T) {
 	drawn, statuses, without := map[faultKind]bool{}, map[int]bool{}, map[string]bool{}
+	purges, withHeaders := 0, 0
 	for seed := range uint64(500) {
 		s := draw(seed)
 		for _, f := range s.Faults {
@@ -125,8 +126,18 @@ func TestEveryKindOfFaultIsDrawn(t *testing.T) {
 		for _, name := range s.Without {
 			without[name] = true
 		}
+		purges += len(s.Purges)
+		for _, p := range s.Publishers {
+			for _, st := range p.Steps {
+				if st.Headers {
+					withHeaders++
+				}
+			}
+		}
 	}
 	require.Len(t, drawn, len(faultForms))
 	require.Len(t, statuses, len(foreignStatuses))
-	require.Len(t, without, 6)
+	require.Len(t, without, 8)
+	require.Greater(t, purges, 100)
+	require.Greater(t, withHeaders, 500)
 }

@@ -23,6 +23,7 @@ type schedule struct {
 	Consumers  []consumerPlan
 	Publishers []publisherPlan
 	Workers    []workerPlan
+	Purges     []purgePlan
 	Faults     []faultPlan
 }
 
@@ -51,6 +52,7 @@ type step struct {
 	Keys     int           // how many keys they have
 	Size     int           // about how many bytes of data each has
 	Poison   bool          // the last one is a poison message
+	Headers  bool          // each has headers
 	Patience time.Duration // the time-out of the ctx
 }
 
@@ -112,6 +114,8 @@ const (
 	extend     = "extend"      // leases can be extended
 	attempts   = "attempts"    // deliveries are counted, and the count is shown
 	paging     = "paging"      // lists have pages
+	headers    = "headers"     // messages have headers
+	purging    = "purge"       // messages can be removed
 )
 
 // has reports whether the server has an extension. The 2024 server and sinks have none.
@@ -153,6 +157,9 @@ func (s schedule) String() string {
 		c := w.Config
 		fmt.Fprintf(&b, "  worker w%d of c%d: start %v, timeout %v, says %v, in flight %d or %d bytes, pollers %d, wait %v, margin %v, drain %v, Handle %v, batch %d, %d readers, %+v, %v at %v with %v\n",
 			i, w.Consumer, w.Start, w.Timeout, w.SaidWait, c.MaxInFlight, c.MaxInFlightBytes, c.Pollers, c.WaitFor, c.LeaseMargin, c.DrainTimeout, w.Handle, w.Batch, w.Readers, w.Habits, w.End, w.EndAt, w.Patience)
+	}
+	for _, p := range s.Purges {
+		fmt.Fprintf(&b, "  purge %+v\n", p)
 	}
 	for _, f := range s.Faults {
 		fmt.Fprintf(&b, "  fault %+v\n", f)

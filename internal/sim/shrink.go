@@ -59,6 +59,11 @@ func (s schedule) smaller() (all []schedule) {
 		c.Faults = without(s.Faults, i)
 		all = append(all, c)
 	}
+	for i := range s.Purges {
+		c := s
+		c.Purges = without(s.Purges, i)
+		all = append(all, c)
+	}
 	for i := range s.Without {
 		c := s
 		c.Without = without(s.Without, i)
@@ -88,6 +93,12 @@ func (p publisherPlan) smaller() (all []publisherPlan) {
 		c := p
 		c.Steps = without(p.Steps, i)
 		all = append(all, c)
+		if st.Headers {
+			c := p
+			c.Steps = slices.Clone(p.Steps)
+			c.Steps[i].Headers = false
+			all = append(all, c)
+		}
 		if st.N > 1 {
 			c := p
 			c.Steps = slices.Clone(p.Steps)

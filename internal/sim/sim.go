@@ -26,7 +26,8 @@
 // # What is drawn
 //
 // A schedule has a mode of the server and the extensions that it lacks. Where leases can be extended, handlers work on after their
-// first lease, and programs extend leases. Where lists have pages, the stream is read with them in the end. The third mode is a server of sinks: its publishers
+// first lease, and programs extend leases. Where lists have pages, the stream is read with them in the end. Some messages have headers, which
+// fail where the server has none, and some runs purge the stream. The third mode is a server of sinks: its publishers
 // change the rows of a table, and it may be restarted. The faults are the server's own refusals, and what happens on the way
 // to it: pages of proxies with any status, before or after the server has acted; a firewall that refuses one message, by a
 // page, a reset or silence; limits on the size of a request or an answer, and on the time for it; slow links; dials that are
