@@ -283,6 +283,17 @@ func TestHeadersCountInTheSizeOfABatch(t *testing.T) {
 		}
 		require.Len(t, w.stored(t, "orders"), 40)
 	})
+	inDocumented(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{MaxBufferedBytes: sequin.MaxRequestBytes})
+		w.Down()
+		n, err := 0, error(nil)
+		for ; err == nil; n++ {
+			err = pub.TrySendMessage(sequin.Message{Key: "k", Headers: headers{"h": strings.Repeat("x", 16_000)}})
+		}
+		require.ErrorIs(t, err, sequin.ErrBufferFull)
+		require.InDelta(t, sequin.MaxRequestBytes/16_050, n, 2)
+		require.Error(t, pub.Close(endedCtx()))
+	})
 	messages := []sequin.Message{{Key: "a", Headers: someHeaders}, {Key: "b"}, {Key: "c", Headers: headers{"n": ""}}, {Key: "d", Headers: headers{}}}
 	body, computed, err := sequin.EncodeSend(messages)
 	require.NoError(t, err)
