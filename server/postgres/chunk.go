@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"cmp"
 	"fmt"
-	"sync"
+	"math"
+	"slices"
 
 	"github.com/klauspost/compress/s2"
 
@@ -13,14 +15,30 @@ import (
 // A chunk is a row of messages of a stream that appends.
 type chunk struct {
 	stream, first, at int64
-	messages          []store.Message
-	size              int64 // of keys and data
+	n                 int             // seqs
+	messages          []store.Message // those that are not purged
+	size              int64           // of keys and data
 }
 
-func (c *chunk) next() int64 { return c.first + int64(len(c.messages)) }
+func (c *chunk) next() int64 { return c.first + int64(c.n) }
 
-// message returns the message with a seq of this chunk.
-func (c *chunk) message(seq int64) *store.Message { return &c.messages[seq-c.first] }
+// message returns the message with a seq, or nil when the chunk does not have it.
+func (c *chunk) message(seq int64) *store.Message {
+	if i, found := c.find(seq); found {
+		return &c.messages[i]
+	}
+	return nil
+}
+
+// from returns the messages from a seq on.
+func (c *chunk) from(seq int64) []store.Message {
+	i, _ := c.find(seq)
+	return c.messages[i:]
+}
+
+func (c *chunk) find(seq int64) (int, bool) {
+	return slices.BinarySearchFunc(c.messages, seq, func(m store.Message, seq int64) int { return cmp.Compare(m.Seq, seq) })
+}
 
 const (
 	// chunkMessages and chunkBytes bound a chunk, so that a receive reads little that it does not need. A larger message has
@@ -29,16 +47,31 @@ const (
 	chunkBytes    = 1 << 20
 
 	keysFormat = 1 // each key, and the length of its data
+	keysSparse = 3 // the same, each behind the number of seqs that were purged before it
 	dataPlain  = 0 // the data end to end
 	dataS2     = 1 // the same, compressed
 )
 
 // encodeChunk encodes messages. The data is compressed when that saves an eighth.
 func encodeChunk(messages []store.Message) (keys, data []byte, size int64) {
-	keys = append(keys, keysFormat)
+	return encodeMessages([]byte{keysFormat}, messages, 0)
+}
+
+// encodeLeft encodes what is left of a chunk.
+func encodeLeft(first int64, left []store.Message) (keys, data []byte, size int64) {
+	return encodeMessages([]byte{keysSparse}, left, first)
+}
+
+// encodeMessages encodes messages behind the format of the keys. next is the first seq of a sparse chunk.
+func encodeMessages(keys []byte, messages []store.Message, next int64) (_, data []byte, size int64) {
+	sparse := keys[0] == keysSparse
 	data = append(data, dataPlain)
 	for i := range messages {
 		m := &messages[i]
+		if sparse {
+			keys = binary.AppendUint(keys, uint64(m.Seq-next))
+			next = m.Seq + 1
+		}
 		keys = binary.AppendUint(binary.AppendString(keys, m.Key), uint64(len(m.Data)))
 		data = append(data, m.Data...)
 		size += m.Size()
@@ -53,107 +86,97 @@ func encodeChunk(messages []store.Message) (keys, data []byte, size int64) {
 	return keys, data, size
 }
 
-// decodeSizes returns the size of each message of a chunk, key and data.
-func decodeSizes(n int, keys []byte) ([]int64, error) {
-	in := binary.NewReader(keys)
-	in.Byte()
-	sizes := make([]int64, 0, n)
-	for range n {
-		key := in.Text()
-		sizes = append(sizes, int64(len(key))+int64(in.Uint()))
+// keyReader reads the keys of a chunk.
+type keyReader struct {
+	in     *binary.Reader
+	keys   []byte
+	sparse bool
+	next   int64 // the lowest seq that the next message may have
+	end    int64 // the seq behind the chunk
+
+	seq, data  int64 // of the message that was read: its seq, and the length of its data
+	begin, key int   // where its key is in keys, and its length
+}
+
+// readKeys returns a reader of the keys of a chunk, or nil when they have another format.
+func readKeys(first int64, n int, keys []byte) *keyReader {
+	if len(keys) == 0 || keys[0] != keysFormat && keys[0] != keysSparse {
+		return nil
 	}
-	return sizes, in.Err()
+	return &keyReader{in: binary.NewReader(keys[1:]), keys: keys, sparse: keys[0] == keysSparse, next: first, end: first + int64(n)}
+}
+
+// read reads the next message. It returns false when there is none, or when the keys are damaged.
+func (r *keyReader) read() bool {
+	if len(r.in.Rest()) == 0 {
+		return false
+	}
+	r.seq = r.next
+	if r.sparse {
+		r.seq += int64(min(r.in.Uint(), chunkMessages))
+	}
+	r.key = len(r.in.Text())
+	r.begin = len(r.keys) - len(r.in.Rest()) - r.key
+	r.data = int64(min(r.in.Uint(), math.MaxInt64))
+	r.next = r.seq + 1
+	return r.in.Err() == nil && r.next <= r.end
+}
+
+// whole reports whether all keys were read.
+func (r *keyReader) whole() bool {
+	return r.in.Err() == nil && (r.sparse || r.next == r.end) && r.next <= r.end
+}
+
+// sized is the seq of a message and its size, key and data.
+type sized struct{ seq, size int64 }
+
+func bySeq(m sized, seq int64) int { return cmp.Compare(m.seq, seq) }
+
+// decodeSizes returns what a chunk has from seq on.
+func decodeSizes(stream, first int64, n int, keys []byte, seq int64) (all []sized, err error) {
+	r := readKeys(first, n, keys)
+	for r != nil && r.read() {
+		if r.seq >= seq {
+			all = append(all, sized{r.seq, int64(r.key) + r.data})
+		}
+	}
+	if r == nil || !r.whole() {
+		return nil, damagedChunk(stream, first)
+	}
+	return all, nil
+}
+
+func damagedChunk(stream, first int64) error {
+	return fmt.Errorf("%w: the chunk at seq %d of stream %d cannot be decoded", store.ErrDamaged, first, stream)
 }
 
 // decodeChunk decodes a row. Its messages share two strings.
 func decodeChunk(stream, first int64, n int, at int64, keys, data []byte) (*chunk, error) {
-	damaged := fmt.Errorf("%w: the chunk at seq %d of stream %d cannot be decoded", store.ErrDamaged, first, stream)
-	if len(keys) == 0 || keys[0] != keysFormat || len(data) == 0 || data[0] > dataS2 {
-		return nil, damaged
+	r := readKeys(first, n, keys)
+	if r == nil || len(data) == 0 || data[0] > dataS2 {
+		return nil, damagedChunk(stream, first)
 	}
 	packed := data[0] == dataS2
 	data = data[1:]
 	if packed {
 		var err error
 		if data, err = s2.Decode(nil, data); err != nil {
-			return nil, damaged
+			return nil, damagedChunk(stream, first)
 		}
 	}
-	c := &chunk{stream: stream, first: first, at: at, messages: make([]store.Message, 0, n)}
-	in, allKeys, allData := binary.NewReader(keys[1:]), string(keys), string(data)
-	for range n {
-		length := len(in.Text())
-		end := len(keys) - len(in.Rest())
-		size := int(in.Uint())
-		if in.Err() != nil || size > len(allData) {
-			return nil, damaged
+	c := &chunk{stream: stream, first: first, n: n, at: at, messages: make([]store.Message, 0, min(n, len(keys)/2))}
+	allKeys, allData := string(keys), string(data)
+	for r.read() {
+		if r.data > int64(len(allData)) {
+			return nil, damagedChunk(stream, first)
 		}
-		m := store.Message{
-			Key: allKeys[end-length : end], Data: allData[:size], Seq: first + int64(len(c.messages)), InsertedAt: at, UpdatedAt: at,
-		}
-		allData = allData[size:]
+		m := store.Message{Key: allKeys[r.begin : r.begin+r.key], Data: allData[:r.data], Seq: r.seq, InsertedAt: at, UpdatedAt: at}
+		allData = allData[r.data:]
 		c.size += m.Size()
 		c.messages = append(c.messages, m)
 	}
+	if !r.whole() {
+		return nil, damagedChunk(stream, first)
+	}
 	return c, nil
-}
-
-// chunkCacheBytes bounds the chunks that a replica keeps.
-const chunkCacheBytes = 64 << 20
-
-// chunkCache keeps the chunks that were used last. A chunk is put there when it is on the disk of Postgres, or by a reader of
-// the same run of the database.
-type chunkCache struct {
-	mu     sync.Mutex // guards what follows
-	max    int64
-	bytes  int64
-	chunks map[chunkPlace]*chunk
-	order  []chunkPlace // oldest first
-}
-
-type chunkPlace struct{ stream, first int64 }
-
-func newChunkCache(max int64) *chunkCache {
-	return &chunkCache{max: max, chunks: map[chunkPlace]*chunk{}}
-}
-
-// find returns the chunk that begins at a seq, or nil.
-func (c *chunkCache) find(stream, first int64) *chunk {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.chunks[chunkPlace{stream, first}]
-}
-
-// chunkOverhead is about what a message takes beside its key and data.
-const chunkOverhead = 64
-
-func (c *chunk) cost() int64 { return c.size + chunkOverhead*int64(len(c.messages)+1) }
-
-// add adds a chunk, unless the database was restarted since the epoch in which it was read.
-func (c *chunkCache) add(epoch int64, current func() int64, all ...*chunk) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if current() != epoch {
-		return
-	}
-	for _, k := range all {
-		place := chunkPlace{k.stream, k.first}
-		if c.chunks[place] != nil {
-			continue
-		}
-		c.chunks[place] = k
-		c.order = append(c.order, place)
-		c.bytes += k.cost()
-	}
-	for c.bytes > c.max && len(c.order) > 0 {
-		c.bytes -= c.chunks[c.order[0]].cost()
-		delete(c.chunks, c.order[0])
-		c.order = c.order[1:]
-	}
-}
-
-func (c *chunkCache) clear() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.chunks, c.order, c.bytes = map[chunkPlace]*chunk{}, nil, 0
 }

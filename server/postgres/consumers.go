@@ -23,13 +23,13 @@ type consumerRow struct {
 	stream streamRow
 }
 
-const consumerQuery = `select c.id, c.uuid, c.name, c.filter, c.ack_wait, c.max_ack_pending, c.max_deliver, c.max_waiting, c.disabled, c.inserted_at, c.updated_at,
+const consumerQuery = `select c.id, c.uuid, c.name, c.filter, c.ack_wait, c.max_ack_pending, c.max_deliver, c.max_waiting, c.disabled, c.start_seq, c.inserted_at, c.updated_at,
 	s.id, s.uuid, s.name, s.one_message_per_key, s.process_unmodified, s.max_bytes, s.retain_up_to, s.retain_at_least, s.inserted_at
 	from {s}.consumers c join {s}.streams s on s.id = c.stream_id `
 
 func (r *consumerRow) fields() []any {
 	return append([]any{
-		&r.id, &r.uuid, &r.Name, &r.Filter, &r.ackWait, &r.MaxAckPending, &r.MaxDeliver, &r.MaxWaiting, &r.Disabled, &r.insertedAt, &r.updatedAt,
+		&r.id, &r.uuid, &r.Name, &r.Filter, &r.ackWait, &r.MaxAckPending, &r.MaxDeliver, &r.MaxWaiting, &r.Disabled, &r.Start, &r.insertedAt, &r.updatedAt,
 	}, r.stream.fields()...)
 }
 
@@ -121,15 +121,21 @@ func (h *stream) CreateConsumer(ctx context.Context, o store.ConsumerOptions) (s
 			return err
 		}
 		row.updatedAt = row.insertedAt
+		// The row is flushed behind all messages that are visible now, so that a crash does not lose those that it starts behind.
+		top, err := h.st.readTop(s, h.row)
+		if err != nil {
+			return err
+		}
+		row.Start = o.StartIn(top.next - 1)
 		attempted = true
-		err := s.conn.QueryRow(s.ctx, h.st.q(`with s as (select id from {s}.streams where id = $1 for key share), c as (
-				insert into {s}.consumers (uuid, stream_id, name, filter, ack_wait, max_ack_pending, max_deliver, max_waiting, disabled, inserted_at, updated_at)
-				select $2, id, $3, $4, $5, $6, $7, $8, $9, $10, $10 from s returning id
+		err = s.conn.QueryRow(s.ctx, h.st.q(`with s as (select id from {s}.streams where id = $1 for key share), c as (
+				insert into {s}.consumers (uuid, stream_id, name, filter, ack_wait, max_ack_pending, max_deliver, max_waiting, disabled, inserted_at, updated_at, start_seq)
+				select $2, id, $3, $4, $5, $6, $7, $8, $9, $10, $10, $13 from s returning id
 			), d as (
 				insert into {s}.ops (consumer_id, n, tag, body) select id, 1, $11, $12 from c
 			) insert into {s}.consumer_heads (id) select id from c returning id`),
 			h.row.id, row.uuid, o.Name, o.Filter, row.ackWait, o.MaxAckPending, o.MaxDeliver, o.MaxWaiting, o.Disabled, row.insertedAt,
-			rand.Int64(), firstDecision(row.insertedAt, o)).Scan(&row.id)
+			rand.Int64(), firstDecision(row.insertedAt, row.ConsumerOptions), row.Start).Scan(&row.id)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			return store.ErrNoStream
@@ -144,10 +150,13 @@ func (h *stream) CreateConsumer(ctx context.Context, o store.ConsumerOptions) (s
 	return &consumer{h.st, row}, nil
 }
 
-// firstDecision is the decision with which every consumer begins: what its limits are.
+// firstDecision is the decision with which every consumer begins: what its limits are, and where it starts.
 func firstDecision(at int64, o store.ConsumerOptions) []byte {
 	d := newDecision(at * 1000)
 	d.addLimits(backlog.Limits{AckWait: int64(o.AckWait), MaxAckPending: o.MaxAckPending, MaxDeliver: o.MaxDeliver})
+	if o.Start > 1 {
+		d.addStart(o.Start)
+	}
 	return d.body
 }
 

@@ -173,3 +173,18 @@ func TestKilledBackendsLoseAndRepeatNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, senders*sends, info.Messages)
 }
+
+// TestASendWhoseAnswerWasLostWakesWhoWaits has a waiting receive look by itself once an hour only.
+func TestASendWhoseAnswerWasLostWakesWhoWaits(t *testing.T) {
+	st := openWith(t, losing(t))
+	s, c := newConsumer(t, st, store.StreamOptions{})
+	place, err := c.Queue(t.Context())
+	require.NoError(t, err)
+	defer place.Leave()
+	send(t, s, store.Message{Key: "a"})
+	select {
+	case <-place.Ready():
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing wakes it")
+	}
+}

@@ -20,7 +20,9 @@ type state struct {
 	tag   int64 // of that decision
 	now   int64 // its time, nanoseconds; later decisions are not earlier
 	trim  int64 // messages below it are gone; of a stream that appends
-	dead  map[int64]bool
+	// purges is how many purges the state is known to follow. It is no part of decisions and snapshots.
+	purges int64
+	dead   map[int64]bool
 
 	ops      int // since the last snapshot
 	opBytes  int // of them
@@ -56,6 +58,7 @@ const (
 	entrySettle
 	entryExtend
 	entryLimits
+	entryStart
 )
 
 // decision is the body of a row of ops while it is made.
@@ -98,6 +101,8 @@ func (d *decision) addLimits(l backlog.Limits) {
 	d.body = binary.AppendInt(d.body, int64(l.MaxAckPending))
 	d.body = binary.AppendInt(d.body, int64(l.MaxDeliver))
 }
+
+func (d *decision) addStart(seq int64) { d.add(entryStart); d.body = binary.AppendInt(d.body, seq) }
 
 func appendDeliveries(dst []byte, all []backlog.Delivery) []byte {
 	dst = binary.AppendUint(dst, uint64(len(all)))
@@ -165,6 +170,8 @@ func (s *state) applyEntry(in *binary.Reader) {
 		s.Extend(readDeliveries(in), s.now, length)
 	case entryLimits:
 		s.SetLimits(backlog.Limits{AckWait: in.Int(), MaxAckPending: int(in.Int()), MaxDeliver: int(in.Int())})
+	case entryStart:
+		s.StartAt(in.Int())
 	default:
 		in.Bytes(-1) // fails
 	}

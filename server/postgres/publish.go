@@ -29,7 +29,8 @@ type sending struct {
 	parents  []uuid.UUID
 	messages []store.Message
 	bytes    int64
-	staged   bool // the messages are what transactions have left: see takeStaged
+	staged   bool   // the messages are what transactions have left: see takeStaged
+	purge    *purge // it removes messages instead
 
 	done      chan struct{} // closed when the result is there
 	published int
@@ -202,8 +203,7 @@ type publishing struct {
 
 	s    *session
 	now  int64
-	trim int64 // of the head
-	gone bool  // there is no stream
+	gone bool // there is no stream
 	top  streamTop
 	sent map[uuid.UUID]sentRow
 }
@@ -226,7 +226,7 @@ func (t *publishing) attempt() error {
 	if t.gone {
 		return store.ErrNoStream
 	}
-	if _, tookPlace := t.sent[t.mark]; tookPlace {
+	if _, t.stored = t.sent[t.mark]; t.stored { // by an attempt before
 		return s.flush()
 	}
 	if x := t.group[0]; x.staged { // it is alone
@@ -243,6 +243,9 @@ func (t *publishing) attempt() error {
 			todo = append(todo, x)
 		}
 	}
+	if x := t.group[0]; x.purge != nil && !x.repeated { // it is alone
+		return t.purge(x)
+	}
 	return t.write(todo)
 }
 
@@ -257,12 +260,13 @@ func (t *publishing) lock() error {
 		tokens = append(tokens, x.parents...)
 	}
 	b := begin()
+	var trim, purges int64
 	b.Queue(st.q(lockStreamSQL), id).Query(func(rows pgx.Rows) error {
 		t.gone = !rows.Next()
 		if t.gone {
 			return rows.Err()
 		}
-		return rows.Scan(&t.trim)
+		return rows.Scan(&trim, &purges)
 	})
 	st.queueNow(b, &t.now)
 	t.top = streamTop{}
@@ -278,7 +282,12 @@ func (t *publishing) lock() error {
 		})
 		return err
 	})
-	return t.s.send(b)
+	if err := t.s.send(b); err != nil {
+		return err
+	}
+	t.top.trim, t.top.purges = max(t.top.trim, trim), purges
+	st.chunks.purged(id, purges)
+	return nil
 }
 
 // forgotten is the time before which sends are forgotten. A replica's clock may differ from the database's by minutes: the
@@ -324,6 +333,17 @@ func (t *publishing) write(todo []*sending) error {
 	if err != nil {
 		return err
 	}
+	if err := t.store(b, len(todo) > 0); err != nil {
+		return err
+	}
+	if len(chunks) > 0 {
+		t.p.st.chunks.add(moment{t.s.epoch, t.top.purges}, t.p.st.epoch.Load, chunks...)
+	}
+	return nil
+}
+
+// store ends the transaction with some statements. changes says that they change what the stream has.
+func (t *publishing) store(b *pgx.Batch, changes bool) error {
 	t.remember(b)
 	commit(b)
 	t.unknown = true
@@ -333,10 +353,7 @@ func (t *publishing) write(todo []*sending) error {
 	if err := t.p.st.options.fault("published"); err != nil {
 		return err
 	}
-	t.stored = len(todo) > 0
-	if len(chunks) > 0 {
-		t.p.st.chunks.add(t.s.epoch, t.p.st.epoch.Load, chunks...)
-	}
+	t.stored = changes
 	return nil
 }
 

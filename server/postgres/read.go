@@ -34,9 +34,7 @@ func (st *Store) readRun(s *session, row streamRow, seq int64, limit int) (messa
 	n := min(max(limit/100, 1), readChunks)
 	chunks, err := st.queryChunks(s, chunksFromSQL, row.id, seq, n)
 	for _, c := range chunks {
-		if c.next() > seq {
-			messages = append(messages, c.messages[max(0, seq-c.first):]...)
-		}
+		messages = append(messages, c.from(seq)...)
 	}
 	if len(chunks) == n && chunks[n-1].next() > seq {
 		next = chunks[n-1].next()
@@ -46,6 +44,7 @@ func (st *Store) readRun(s *session, row streamRow, seq int64, limit int) (messa
 
 // queryChunks reads chunks and keeps them in the cache.
 func (st *Store) queryChunks(s *session, text string, stream int64, args ...any) (chunks []*chunk, err error) {
+	moment := st.chunks.moment(s, stream)
 	rows, err := s.conn.Query(s.ctx, st.q(text), append([]any{stream}, args...)...)
 	if err != nil {
 		return nil, err
@@ -59,7 +58,7 @@ func (st *Store) queryChunks(s *session, text string, stream int64, args ...any)
 		return err
 	})
 	if err == nil {
-		st.chunks.add(s.epoch, st.epoch.Load, chunks...)
+		st.chunks.add(moment, st.epoch.Load, chunks...)
 	}
 	return chunks, err
 }
@@ -98,8 +97,8 @@ func (st *Store) fetch(s *session, row streamRow, seqs []int64) (map[int64]store
 	}
 	for _, seq := range seqs {
 		for _, c := range chunks {
-			if seq >= c.first && seq < c.next() {
-				found[seq] = *c.message(seq)
+			if m := c.message(seq); m != nil {
+				found[seq] = *m
 			}
 		}
 	}

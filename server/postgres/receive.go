@@ -13,6 +13,8 @@ const (
 	skipUnrecorded = 10_000
 	// scanAtMost is how many messages one transaction looks at, so that it holds the lock for some milliseconds.
 	scanAtMost = 50_000
+	// scanAtLeast is what one statement counts for that finds few messages or none.
+	scanAtLeast = 100
 )
 
 // keyHash returns the hash of a key.
@@ -153,6 +155,7 @@ func (t *transaction) readOn(p *receivePlan, room *store.AnswerRoom) (done bool,
 				return true, nil
 			}
 			if scanned > scanAtMost {
+				p.Skip(t.next)
 				p.more = true
 				return true, nil
 			}
@@ -161,7 +164,7 @@ func (t *transaction) readOn(p *receivePlan, room *store.AnswerRoom) (done bool,
 			if err != nil || replaced {
 				return false, err
 			}
-			scanned += len(t.window) - read
+			scanned += max(len(t.window)-read, scanAtLeast)
 			continue
 		}
 		m := &t.window[i]
@@ -189,8 +192,9 @@ func (t *transaction) skipWindow(i *int) {
 	}
 }
 
-// skipToEnd says that everything in the window is read.
+// skipToEnd says that everything is read which the stream had when the transaction began, and everything in the window.
 func (t *transaction) skipToEnd(p *receivePlan) {
+	p.Skip(t.top.next)
 	if n := len(t.window); n > 0 {
 		p.Skip(t.window[n-1].Seq + 1)
 	}

@@ -87,6 +87,9 @@ func (r *replicas) Consumer(ctx context.Context, ref string) (store.Consumer, er
 	return r.consumer(r.any().Consumer(ctx, ref))
 }
 
+// Extended implements store.Extended.
+func (r *replicas) Extended() {}
+
 func (r *replicas) Probe(ctx context.Context) error { return r.any().Probe(ctx) }
 
 func (r *replicas) Close() (err error) {
@@ -125,6 +128,14 @@ func (s *replicaStream) List(ctx context.Context, q store.ListQuery) ([]store.Me
 
 func (s *replicaStream) States(ctx context.Context, key string) (store.Message, []store.ConsumerView, error) {
 	return s.any().States(ctx, key)
+}
+
+func (s *replicaStream) Purge(ctx context.Context, q store.PurgeQuery) (int, error) {
+	return s.any().Purge(ctx, q)
+}
+
+func (s *replicaStream) SeqAt(ctx context.Context, at time.Time) (int64, error) {
+	return s.any().SeqAt(ctx, at)
 }
 
 func (s *replicaStream) CreateConsumer(ctx context.Context, o store.ConsumerOptions) (store.Consumer, error) {

@@ -10,22 +10,25 @@ import (
 
 // Publishing.
 const (
-	lockStreamSQL  = `select trim_seq from {s}.stream_heads where id = $1 for no key update`
-	topChunkSQL    = `select first_seq, n, at, trim_seq, total from {s}.chunks where stream_id = $1 order by first_seq desc limit 1`
-	topMarkSQL     = `select next_seq, at, messages, bytes from {s}.marks where stream_id = $1 order by next_seq desc limit 1`
-	streamTrimSQL  = `select trim_seq from {s}.stream_heads where id = $1`
-	findSendsSQL   = `select token, body, published from {s}.sends where stream_id = $1 and token = any($2) and at >= $3`
-	insertSendsSQL = `insert into {s}.sends (stream_id, token, body, published, at)
+	lockStreamSQL     = `select trim_seq, purges from {s}.stream_heads where id = $1 for no key update`
+	topChunkSQL       = `select first_seq, n, at, trim_seq, total from {s}.chunks where stream_id = $1 order by first_seq desc limit 1`
+	topMarkSQL        = `select next_seq, at, messages, bytes from {s}.marks where stream_id = $1 order by next_seq desc limit 1`
+	findStreamHeadSQL = `select trim_seq, purges from {s}.stream_heads where id = $1`
+	findSendsSQL      = `select token, body, published from {s}.sends where stream_id = $1 and token = any($2) and at >= $3`
+	insertSendsSQL    = `insert into {s}.sends (stream_id, token, body, published, at)
 		select $1, t, b, p, $5 from unnest($2::uuid[], $3::uuid[], $4::int[]) as x (t, b, p)
 		on conflict (stream_id, token) do update set body = excluded.body, published = excluded.published, at = excluded.at`
 	insertChunksSQL = `insert into {s}.chunks (stream_id, first_seq, n, at, trim_seq, total, keys, data)
 		select $1, f, n, $2, $3, t, k, d from unnest($4::bigint[], $5::int[], $6::bigint[], $7::bytea[], $8::bytea[]) as x (f, n, t, k, d)`
-	chunkSizesSQL = `select first_seq, n, total, keys
+	chunkKeysSQL = `select first_seq, n, total, keys
 		from {s}.chunks
 		where stream_id = $1 and first_seq >= coalesce((select max(first_seq)
 		from {s}.chunks
 		where stream_id = $1 and first_seq <= $2), 0)
-		order by first_seq limit 16`
+		order by first_seq limit $3`
+	// sumPurgedSQL finds by its index the chunks that messages were purged from.
+	sumPurgedSQL = `select coalesce(sum(purged), 0)::bigint, coalesce(sum(purged_bytes), 0)::bigint
+		from {s}.chunks where stream_id = $1 and first_seq > $2 and purged > 0`
 	// upsert stores messages of a stream with one message per key, under the lock of its head. Of a key that a batch repeats
 	// first is the first version, which decides whether something changes, and data the last. It returns for each message
 	// whether it was there already, the size of what it replaces or -1, and whether it is stored.
@@ -59,6 +62,21 @@ const (
 		select $1, seq, $3 from gone`
 )
 
+// Purging.
+const (
+	purgedSQL       = `update {s}.stream_heads set trim_seq = greatest(trim_seq, $2), purges = purges + 1 where id = $1`
+	rewriteChunkSQL = `update {s}.chunks set keys = $3, data = $4, purged = n - $5::int, purged_bytes = purged_bytes + $6::bigint
+		where stream_id = $1 and first_seq = $2`
+	latestKeysSQL = `select seq, key, octet_length(data) from {s}.latest where stream_id = $1 and seq >= $2 order by seq limit $3`
+	purgedKeysSQL = `select distinct on (c.first_seq) c.first_seq, c.n, c.keys from unnest($2::bigint[]) q
+		cross join lateral (select first_seq, n, keys, purged from {s}.chunks
+		where stream_id = $1 and first_seq <= q
+		order by first_seq desc limit 1) c where c.purged > 0`
+	purgeLatestSQL = `with gone as (delete from {s}.latest where stream_id = $1 and seq = any($2) returning seq)
+		insert into {s}.dropped (stream_id, seq, at) select $1, seq, $3 from gone`
+	updateMarkSQL = `update {s}.marks set messages = $3, bytes = $4 where stream_id = $1 and next_seq = $2`
+)
+
 // Reading messages.
 const (
 	chunksFromSQL = `select first_seq, n, at, keys, data
@@ -76,6 +94,8 @@ const (
 		from {s}.chunks
 		where stream_id = $1 and first_seq <= q
 		order by first_seq desc limit 1) c`
+	chunkAtSQL    = `select first_seq, at from {s}.chunks where stream_id = $1 and first_seq >= $2 order by first_seq limit 1`
+	latestAtSQL   = `select seq, updated_at from {s}.latest where stream_id = $1 and seq >= $2 order by seq limit 1`
 	latestFromSQL = `select seq, inserted_at, updated_at, key, data
 		from {s}.latest
 		where stream_id = $1 and seq >= $2

@@ -151,8 +151,8 @@ func (h *stream) Info(ctx context.Context) (info store.StreamInfo, err error) {
 		if h.row.OneMessagePerKey {
 			return nil
 		}
-		_, below, err := h.st.sizesFrom(s, h.row.id, top.trim)
-		info.Messages, info.Bytes = int(top.next-top.trim), top.total-below
+		messages, bytes, err := h.st.living(s, h.row.id, top.trim, top)
+		info.Messages, info.Bytes = int(messages), bytes
 		return err
 	})
 	return info, err
@@ -162,15 +162,9 @@ func (h *stream) Info(ctx context.Context) (info store.StreamInfo, err error) {
 func (st *Store) readTop(s *session, row streamRow) (top streamTop, err error) {
 	b := &pgx.Batch{}
 	top.queue(st, row, b)
-	purged := int64(1)
-	b.Queue(st.q(streamTrimSQL), row.id).Query(func(rows pgx.Rows) error {
-		if !rows.Next() {
-			return rows.Err()
-		}
-		return rows.Scan(&purged)
-	})
+	top.queueHead(st, row.id, b)
 	err = s.send(b)
-	top.trim = max(top.trim, purged)
+	st.chunks.purged(row.id, top.purges)
 	return top, err
 }
 

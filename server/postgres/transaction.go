@@ -157,15 +157,16 @@ func (t *transaction) lock() (stored bool, err error) {
 			return err
 		})
 	}
-	purged := int64(1)
-	t.queueTop(b, &purged)
+	t.top = streamTop{}
+	t.top.queue(st, e.row.stream, b)
+	t.top.queueHead(st, e.row.stream.id, b)
 	if err := t.s.send(b); err != nil {
 		return false, err
 	}
 	if !found {
 		return false, store.ErrNoConsumer
 	}
-	t.top.trim = max(t.top.trim, purged)
+	st.chunks.purged(e.row.stream.id, t.top.purges)
 	if e.state == nil || len(ops) == 0 || ops[0].n != e.state.n || ops[0].tag != e.state.tag {
 		// The database has lost decisions, or others have replaced them by a snapshot.
 		if ops, err = t.load(); err != nil {
@@ -188,19 +189,6 @@ func (t *transaction) lock() (stored bool, err error) {
 	}
 	t.now = max(now*1000, e.state.now)
 	return stored, nil
-}
-
-// queueTop adds the statements that read what the stream has.
-func (t *transaction) queueTop(b *pgx.Batch, purged *int64) {
-	st, row := t.e.st, t.e.row.stream
-	t.top = streamTop{}
-	t.top.queue(st, row, b)
-	b.Queue(st.q(streamTrimSQL), row.id).Query(func(rows pgx.Rows) error {
-		if !rows.Next() {
-			return rows.Err()
-		}
-		return rows.Scan(purged)
-	})
 }
 
 // load reads the state from its snapshot. It returns the decisions since.
@@ -246,21 +234,51 @@ func (t *transaction) catchUp() error {
 	if s.keyed {
 		return t.sweep(false)
 	}
-	if t.top.trim <= s.trim {
+	if t.top.trim > s.trim {
+		below := false
+		s.Heads(func(seq int64, _ backlog.State) { below = below || seq < t.top.trim })
+		if below {
+			t.d.addTrim(t.top.trim)
+			s.trim = t.top.trim
+			s.Trimmed(s.trim)
+		}
+	}
+	return t.sweepPurged()
+}
+
+// sweepPurged drops the heads that purges have taken from a stream that appends, once after each. A purge takes the messages of
+// a key from the first on, so that no later one is gone when the head of its key is not.
+func (t *transaction) sweepPurged() error {
+	s := t.e.state
+	if s.purges == t.top.purges {
 		return nil
 	}
-	below := false
-	s.Heads(func(seq int64, _ backlog.State) { below = below || seq < t.top.trim })
-	if below {
-		t.d.addTrim(t.top.trim)
-		s.trim = t.top.trim
-		s.Trimmed(s.trim)
+	for {
+		var heads []int64
+		s.Heads(func(seq int64, _ backlog.State) { heads = append(heads, seq) })
+		gone, err := t.purgedOf(heads)
+		if err != nil {
+			return err
+		}
+		if len(gone) == 0 {
+			return t.swept()
+		}
+		t.gone(gone)
 	}
+}
+
+// swept notes that the state has no messages any more that were purged. Without the lock another replica may lease one that was
+// purged a moment ago.
+func (t *transaction) swept() error {
+	if !t.locked {
+		return errRefresh
+	}
+	t.e.state.purges = t.top.purges
 	return nil
 }
 
 // sweep drops the heads whose messages are gone from a stream with one message per key: delayed ones that were replaced,
-// and those on lease that retention has dropped. With all it drops ready ones too.
+// and those on lease that retention or a purge has dropped. With all it drops ready ones too.
 func (t *transaction) sweep(all bool) error {
 	for {
 		var waiting, leased []int64
@@ -276,17 +294,22 @@ func (t *transaction) sweep(all bool) error {
 		if err != nil {
 			return err
 		}
-		if o := t.e.row.stream.StreamOptions; len(leased) > 0 && (o.MaxBytes > 0 || o.RetainUpTo > 0) {
+		o, purged := t.e.row.stream.StreamOptions, t.e.state.purges != t.top.purges
+		if len(leased) > 0 && (o.MaxBytes > 0 || o.RetainUpTo > 0 || purged) {
 			dropped, err := t.querySeqs(droppedLatestSQL, leased)
 			if err != nil {
 				return err
 			}
 			gone = append(gone, dropped...)
 		}
-		if len(gone) == 0 {
+		switch {
+		case len(gone) > 0:
+			t.gone(gone)
+		case purged:
+			return t.swept()
+		default:
 			return nil
 		}
-		t.gone(gone)
 	}
 }
 
