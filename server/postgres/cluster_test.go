@@ -18,6 +18,9 @@ import (
 // databaseURL is where the tests find Postgres, or "" when there is none.
 var databaseURL string
 
+// ownCluster is the cluster of the tests, or nil.
+var ownCluster *pgcluster.Cluster
+
 // noPostgres says why there is none.
 var noPostgres string
 
@@ -42,7 +45,7 @@ func withPostgres(run func() int) int {
 		return run()
 	}
 	defer c.Close()
-	databaseURL = c.URL()
+	databaseURL, ownCluster = c.URL(), c
 	return run()
 }
 

@@ -93,7 +93,7 @@ func Diagnose(ctx context.Context, url string, o Options) (*Diagnosis, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig.Copy())
+	conn, err := connectOnce(ctx, cfg)
 	if err != nil {
 		return nil, openFailed(cfg.ConnConfig, err)
 	}

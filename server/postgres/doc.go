@@ -32,5 +32,12 @@
 // A replica wakes its own waiting receives at once. The receives of other replicas are told by NOTIFY. When that is lost they
 // look again within 300 ms. The limit max_waiting and the order of waiting receives hold within a replica.
 //
+// # Behind a pooler
+//
+// The URL may lead to a pooler such as PgBouncer, also in its transaction mode, as Open finds out. It then prepares no statement
+// by name, keeps no chunks in memory, and does not listen: waiting receives hear of what other replicas send within 300 ms. With a
+// ListenURL that leads to the database itself they hear of it at once. An application that sends inside its own transactions
+// through a pooler sets up its driver for it: pgx needs default_query_exec_mode=cache_describe in the URL.
+//
 // The 2024 dialect of the server is not supported: it is for tests of clients and needs the memory store.
 package postgres

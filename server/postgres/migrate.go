@@ -142,7 +142,7 @@ func withSchema(ctx context.Context, url string, o Options, f func(*pgx.Conn) er
 		return SchemaVersion{}, err
 	}
 	v := SchemaVersion{Database: describe(cfg.ConnConfig), Schema: o.Schema, Known: len(migrations)}
-	conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig.Copy())
+	conn, err := connectOnce(ctx, cfg)
 	if err != nil {
 		return v, openFailed(cfg.ConnConfig, err)
 	}

@@ -33,19 +33,19 @@ func poolConfig(url string, o *Options) (*pgxpool.Config, error) {
 		return nil, fmt.Errorf("the store needs at least 2 connections, not %d: set MaxConns or pool_max_conns", cfg.MaxConns)
 	}
 	cfg.ConnConfig.RuntimeParams["application_name"] = "sequin"
-	if o.Pooler {
-		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-	}
 	return cfg, nil
 }
 
 // prepare checks that the database can be used, migrates it, and returns the id of the store.
 func prepare(ctx context.Context, cfg *pgxpool.Config, o *Options) (id string, err error) {
-	conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig.Copy())
+	conn, err := connectOnce(ctx, cfg)
 	if err != nil {
 		return "", openFailed(cfg.ConnConfig, err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	if err := usePooler(ctx, conn, cfg, o); err != nil {
+		return "", openFailed(cfg.ConnConfig, err)
+	}
 	if err := checkServer(ctx, conn, int(cfg.MaxConns)); err != nil {
 		return "", openFailed(cfg.ConnConfig, err)
 	}

@@ -23,11 +23,10 @@ type Options struct {
 	// MaxConns limits the connections of this replica, one for LISTEN not counted; default pool_max_conns of the URL, else
 	// 16. At least 2.
 	MaxConns int
-	// ListenURL is where to LISTEN when URL leads to a pooler in transaction mode, which cannot. Default: the URL. "-" does
-	// without: waiting receives then look every 300 ms.
+	// ListenURL is where to LISTEN when the URL leads to a pooler such as PgBouncer, which cannot in its transaction mode: the
+	// address of the database itself. Default: the URL, or "-" when it leads to a pooler. "-" does without: waiting receives then
+	// look every 300 ms.
 	ListenURL string
-	// Pooler says that URL leads to a pooler in transaction mode: statements are not prepared by name.
-	Pooler bool
 	// RetryFor is how long an operation is tried again while the database cannot be reached or is restarted; default 15 s.
 	RetryFor time.Duration
 	// Logger gets what an operator should know; default: nothing.
@@ -38,6 +37,7 @@ type Options struct {
 	cleanEvery time.Duration            // default 1 s; negative for never
 	moveEvery  time.Duration            // default 100 ms; negative for never
 	maxMet     int                      // default backlog.MaxMet
+	pooler     bool                     // the URL leads to a pooler, as Open finds out
 	fault      func(point string) error // called when a transaction is stored; an error is that of a lost connection
 }
 
@@ -115,15 +115,16 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &Store{options: o, schema: quoted(o.Schema), chunks: newChunkCache(chunkCacheBytes)}
-	if o.Pooler {
+	id, err := prepare(ctx, cfg, &o)
+	if err != nil {
+		return nil, err
+	}
+	st := &Store{options: o, id: id, schema: quoted(o.Schema), chunks: newChunkCache(chunkCacheBytes)}
+	if o.pooler {
 		st.chunks.max = 0 // behind a pooler no connection is lost when the database is restarted: see connected
 	}
 	st.streams.init()
 	st.consumers.init()
-	if st.id, err = prepare(ctx, cfg, &o); err != nil {
-		return nil, err
-	}
 	cfg.AfterConnect = st.connected
 	if st.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), cfg); err != nil {
 		return nil, openFailed(cfg.ConnConfig, err)

@@ -26,6 +26,8 @@ type Config struct {
 	RealTime bool
 	// Except are the promises that the store does not keep. Their tests are left out.
 	Except []string
+	// Groups are the names of the groups that run, without the model; nil is all.
+	Groups []string
 	// Seeds is how many random runs each kind of stream gets in the model test; default 12.
 	Seeds int
 }
@@ -58,7 +60,13 @@ func Run(t *testing.T, cfg Config) {
 			return slices.ContainsFunc(g.tests, func(tt test) bool { return tt.promise == promise })
 		}), "Config.Except: no test has the promise %q", promise)
 	}
+	for _, name := range cfg.Groups {
+		require.True(t, slices.ContainsFunc(groups, func(g group) bool { return g.name == name }), "Config.Groups: there is no group %q", name)
+	}
 	for _, g := range groups {
+		if cfg.Groups != nil && !slices.Contains(cfg.Groups, g.name) {
+			continue
+		}
 		t.Run(g.name, func(t *testing.T) {
 			for _, tt := range g.tests {
 				if cfg.allows(tt) {
@@ -67,7 +75,7 @@ func Run(t *testing.T, cfg Config) {
 			}
 		})
 	}
-	if !cfg.RealTime {
+	if !cfg.RealTime && cfg.Groups == nil {
 		t.Run("model", func(t *testing.T) { runModel(t, &cfg) })
 	}
 }
