@@ -9,6 +9,7 @@ BENCH     ?= .
 BENCHTIME ?= 1s
 STRESS    ?= 30s
 KILLS     ?= 50
+OUTAGES   ?= 10m
 SEEDS     ?= 60
 # Whether torture mounts a small volume and fills it, which only the superuser of Linux can.
 MOUNT     ?= $(if $(filter Linux-0,$(shell uname -s)-$(shell id -u)),1)
@@ -50,6 +51,10 @@ stress: ## kill and disconnect real processes at random for STRESS (30s) in each
 	go build -o bin/ ./examples/devserver ./internal/stress
 	bin/stress -devserver bin/devserver -for $(STRESS)
 	bin/stress -devserver bin/devserver -for $(STRESS) -compat aug2024
+
+.PHONY: outages
+outages: ## kill servers, connections and the Postgres that they share for OUTAGES (10m), and check that they keep their promises
+	go -C cmd/sequin test -timeout 2h -count=1 -v -run ServersOnPostgres ./internal/pgcheck -pgcheck.for $(OUTAGES)
 
 .PHONY: torture
 torture: ## kill, cut off and damage the durable store for longer than its tests do, KILLS times (50) and from SEEDS seeds (60)

@@ -188,3 +188,22 @@ func TestASendWhoseAnswerWasLostWakesWhoWaits(t *testing.T) {
 		t.Fatal("nothing wakes it")
 	}
 }
+
+// TestAReceiveThatFindsNothingWaitsForNoDisk looks at how much the log of the database grows.
+func TestAReceiveThatFindsNothingWaitsForNoDisk(t *testing.T) {
+	st := openWith(t, Options{moveEvery: -1, cleanEvery: -1})
+	_, c := newConsumer(t, st, store.StreamOptions{})
+	conn := connect(t)
+	log := func() (bytes int64) {
+		require.NoError(t, conn.QueryRow(t.Context(), "select pg_current_wal_insert_lsn() - '0/0'").Scan(&bytes))
+		return bytes
+	}
+	const receives, most = 200, 150 // bytes; the lock takes about 100, and a flush as much again
+	before := log()
+	for range receives {
+		got, err := c.Receive(t.Context(), 1, nil)
+		require.NoError(t, err)
+		require.Empty(t, got)
+	}
+	require.Less(t, log()-before, int64(receives*most))
+}
