@@ -59,6 +59,40 @@ var cleaning = []string{
 	`delete from {s}.snapshots where ctid in (select c.ctid from {s}.deleted_consumers d join {s}.snapshots c on c.consumer_id = d.id limit $1) and $2::bigint + $3::bigint is not null`,
 }
 
+const (
+	// capEvery is how often the sends of each stream are counted, which reads all of them.
+	capEvery = time.Minute
+	// excessSQL returns the streams that remember more than $1 sends, and the time before which they are too old. The marks of
+	// transactions do not count: they have no body.
+	excessSQL = `select stream_id, at from (
+			select stream_id, at, row_number() over (partition by stream_id order by at desc) as place
+			from {s}.sends where body <> '00000000-0000-0000-0000-000000000000'
+		) numbered where place = $1`
+	forgetSQL = `delete from {s}.sends where stream_id = $1 and at < $2`
+)
+
+// capSends forgets the oldest sends of streams that remember too many.
+func (st *Store) capSends(s *session) error {
+	now := time.Now()
+	if now.Before(st.capAt) {
+		return nil
+	}
+	rows, err := s.conn.Query(s.ctx, st.q(excessSQL), st.options.maxSends)
+	if err != nil {
+		return err
+	}
+	b := &pgx.Batch{}
+	var stream, at int64
+	if _, err = pgx.ForEachRow(rows, []any{&stream, &at}, func() error {
+		b.Queue(st.q(forgetSQL), stream, at)
+		return nil
+	}); err != nil {
+		return err
+	}
+	st.capAt = now.Add(capEvery)
+	return s.send(b)
+}
+
 // janitorLock is the advisory lock of the janitor, with the id of the schema: "clean" in ASCII.
 const janitorLock = 0x636c65
 
@@ -79,6 +113,9 @@ func (st *Store) clean() error {
 	var streams, consumers []int64 // deleted before the statements began
 	err = s.conn.QueryRow(s.ctx, st.q("select array(select id from {s}.deleted_streams), array(select id from {s}.deleted_consumers)")).Scan(&streams, &consumers)
 	if err != nil {
+		return err
+	}
+	if err := st.capSends(s); err != nil {
 		return err
 	}
 	dropped := st.forgotten() + rememberFor.Microseconds() - keepDropped.Microseconds()

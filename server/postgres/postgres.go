@@ -37,6 +37,7 @@ type Options struct {
 	cleanEvery time.Duration            // default 1 s; negative for never
 	moveEvery  time.Duration            // default 100 ms; negative for never
 	maxMet     int                      // default backlog.MaxMet
+	maxSends   int                      // default rememberMost
 	pooler     bool                     // the URL leads to a pooler, as Open finds out
 	fault      func(point string) error // called when a transaction is stored; an error is that of a lost connection
 }
@@ -75,6 +76,9 @@ func (o Options) withDefaults() Options {
 	if o.maxMet == 0 {
 		o.maxMet = maxMet
 	}
+	if o.maxSends == 0 {
+		o.maxSends = rememberMost
+	}
 	if o.fault == nil {
 		o.fault = func(string) error { return nil }
 	}
@@ -100,6 +104,7 @@ type Store struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // goroutines
 	close  sync.Once
+	capAt  time.Time // when the janitor counts sends again
 
 	starting sync.Mutex // guards closed
 	closed   bool       // no goroutine may start

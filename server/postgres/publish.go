@@ -18,8 +18,9 @@ const (
 	// groupMessages and groupBytes bound what one transaction publishes, so that it holds the lock for some milliseconds.
 	groupMessages = 4000
 	groupBytes    = 4 << 20
-	// rememberFor is how long a stream remembers its successful sends.
-	rememberFor = 10 * time.Minute
+	// rememberFor is how long a stream remembers its successful sends, and rememberMost how many of them.
+	rememberFor  = 10 * time.Minute
+	rememberMost = 1_000_000
 )
 
 // sending is a Send that waits for its transaction.
