@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 )
@@ -14,22 +15,33 @@ type chunkCache struct {
 	mu     sync.Mutex // guards what follows
 	max    int64
 	bytes  int64
-	chunks map[chunkPlace]*chunk
-	order  []chunkPlace    // oldest first
-	purges map[int64]int64 // of streams
+	chunks map[int64][]*chunk // of each stream, in the order of their seqs
+	order  []*chunk           // oldest first
+	purges map[int64]int64    // of streams
 }
-
-type chunkPlace struct{ stream, first int64 }
 
 func newChunkCache(max int64) *chunkCache {
-	return &chunkCache{max: max, chunks: map[chunkPlace]*chunk{}, purges: map[int64]int64{}}
+	return &chunkCache{max: max, chunks: map[int64][]*chunk{}, purges: map[int64]int64{}}
 }
 
-// find returns the chunk that begins at a seq, or nil.
-func (c *chunkCache) find(stream, first int64) *chunk {
+// find returns the chunk that a seq belongs to, or nil. A receive that takes less than a chunk leaves its cursor inside.
+func (c *chunkCache) find(stream, seq int64) *chunk {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.chunks[chunkPlace{stream, first}]
+	all := c.chunks[stream]
+	i, begins := chunkAt(all, seq)
+	if !begins {
+		i--
+	}
+	if i < 0 || seq >= all[i].next() {
+		return nil
+	}
+	return all[i]
+}
+
+// chunkAt returns where the chunk that begins at a seq is, or would be.
+func chunkAt(all []*chunk, first int64) (i int, found bool) {
+	return slices.BinarySearchFunc(all, first, func(k *chunk, first int64) int { return cmp.Compare(k.first, first) })
 }
 
 // chunkOverhead is about what a message takes beside its key and data.
@@ -45,13 +57,11 @@ func (c *chunkCache) purged(stream, purges int64) {
 		return
 	}
 	c.purges[stream] = purges
-	c.order = slices.DeleteFunc(c.order, func(p chunkPlace) bool {
-		if p.stream == stream {
-			c.bytes -= c.chunks[p].cost()
-			delete(c.chunks, p)
-		}
-		return p.stream == stream
-	})
+	for _, k := range c.chunks[stream] {
+		c.bytes -= k.cost()
+	}
+	delete(c.chunks, stream)
+	c.order = slices.DeleteFunc(c.order, func(k *chunk) bool { return k.stream == stream })
 }
 
 // moment is when chunks were read: they are not added later than that.
@@ -69,23 +79,32 @@ func (c *chunkCache) add(read moment, current func() int64, all ...*chunk) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, k := range all {
-		place := chunkPlace{k.stream, k.first}
-		if c.chunks[place] != nil || read != (moment{current(), c.purges[k.stream]}) {
+		i, found := chunkAt(c.chunks[k.stream], k.first)
+		if found || read != (moment{current(), c.purges[k.stream]}) {
 			continue
 		}
-		c.chunks[place] = k
-		c.order = append(c.order, place)
+		c.chunks[k.stream] = slices.Insert(c.chunks[k.stream], i, k)
+		c.order = append(c.order, k)
 		c.bytes += k.cost()
 	}
 	for c.bytes > c.max && len(c.order) > 0 {
-		c.bytes -= c.chunks[c.order[0]].cost()
-		delete(c.chunks, c.order[0])
-		c.order = c.order[1:]
+		c.removeOldest()
+	}
+}
+
+func (c *chunkCache) removeOldest() {
+	k := c.order[0]
+	c.order[0] = nil
+	c.order = c.order[1:]
+	c.bytes -= k.cost()
+	i, _ := chunkAt(c.chunks[k.stream], k.first)
+	if c.chunks[k.stream] = slices.Delete(c.chunks[k.stream], i, i+1); len(c.chunks[k.stream]) == 0 {
+		delete(c.chunks, k.stream)
 	}
 }
 
 func (c *chunkCache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.chunks, c.purges, c.order, c.bytes = map[chunkPlace]*chunk{}, map[int64]int64{}, nil, 0
+	c.chunks, c.purges, c.order, c.bytes = map[int64][]*chunk{}, map[int64]int64{}, nil, 0
 }

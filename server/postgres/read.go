@@ -29,7 +29,7 @@ func (st *Store) readRun(s *session, row streamRow, seq int64, limit int) (messa
 		return messages, next, err
 	}
 	if c := st.chunks.find(row.id, seq); c != nil {
-		return c.messages, c.next(), nil
+		return c.from(seq), c.next(), nil
 	}
 	n := min(max(limit/100, 1), readChunks)
 	chunks, err := st.queryChunks(s, chunksFromSQL, row.id, seq, n)
@@ -57,10 +57,11 @@ func (st *Store) queryChunks(s *session, text string, stream int64, args ...any)
 		chunks = append(chunks, c)
 		return err
 	})
-	if err == nil {
-		st.chunks.add(moment, st.epoch.Load, chunks...)
+	if err != nil {
+		return nil, err
 	}
-	return chunks, err
+	st.chunks.add(moment, st.epoch.Load, chunks...)
+	return chunks, nil
 }
 
 func (st *Store) queryLatest(s *session, text string, stream int64, args ...any) (messages []store.Message, err error) {

@@ -206,6 +206,10 @@ func (t *transaction) readWindow() (replaced bool, err error) {
 	if !t.begun {
 		t.begun, t.next = true, max(t.e.state.Next(), t.top.trim)
 	}
+	if t.next >= t.top.next { // the end of the stream is known
+		t.next = 0
+		return false, nil
+	}
 	messages, next, err := t.e.st.readRun(t.s, t.e.row.stream, t.next, readRows)
 	if err != nil {
 		return false, err
