@@ -349,7 +349,7 @@ func (p *Publisher) encode(b *messageBatch) {
 	body := wire.AppendSendHead(w.body.JSON)
 	for i := range b.Items {
 		m := &b.Items[i].Item.Message
-		body = wire.AppendMessage(body, m.Key, m.Data, m.Headers)
+		body = wire.AppendMessage(body, m.Key, m.Data, m.Headers, b.Items[i].Size)
 		w.headers = w.headers || len(m.Headers) > 0
 	}
 	w.body.JSON = wire.AppendSendTail(body)

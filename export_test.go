@@ -30,7 +30,7 @@ func EncodeSend(messages []Message) (body []byte, computed int, err error) {
 	}
 	body = wire.AppendSendHead(nil)
 	for _, m := range messages {
-		body = wire.AppendMessage(body, m.Key, m.Data, m.Headers)
+		body = wire.AppendMessage(body, m.Key, m.Data, m.Headers, 0)
 	}
 	return wire.AppendSendTail(body), computed, nil
 }

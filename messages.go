@@ -86,7 +86,7 @@ func (c *Client) SendMessages(ctx context.Context, stream string, messages []Mes
 	defer bodies.Put(body)
 	body.JSON = wire.AppendSendHead(body.JSON)
 	for _, m := range messages {
-		body.JSON = wire.AppendMessage(body.JSON, m.Key, m.Data, m.Headers)
+		body.JSON = wire.AppendMessage(body.JSON, m.Key, m.Data, m.Headers, 0)
 	}
 	body.JSON = wire.AppendSendTail(body.JSON)
 	options := sendOptions{idempotencyKey: uuid.NewString(), headers: headers, retry: idempotent, messages: len(messages)}

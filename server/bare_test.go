@@ -3,6 +3,7 @@ package server_test
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -52,4 +53,26 @@ func TestABareThatIsNoBooleanIsRefused(t *testing.T) {
 		require.Contains(t, got.body, "Invalid `bare`. Must be true or false")
 	}
 	require.Equal(t, 1, a.receive(`{}`)[0].DeliverCount, "nothing was leased")
+}
+
+func TestABareReceiveSaysTheSizeOfLargeDataInWhichNothingIsEscaped(t *testing.T) {
+	plain := strings.Repeat("é0123456789", 30)
+	for _, row := range []struct {
+		data, params string
+		want         any
+	}{
+		{plain, `{"bare":true}`, float64(len(plain))}, {plain, `{}`, nil}, {"short", `{"bare":true}`, nil},
+		{plain + `\n`, `{"bare":true}`, nil}, {`\u0041` + plain, `{"bare":true}`, nil},
+	} {
+		a := newAPI(t, server.Config{}).withStream("", "")
+		a.ok("POST", "/api/streams/s/messages", `{"messages":[{"key":"k","data":"`+row.data+`"}]}`)
+		var got struct {
+			Data []struct{ Message map[string]any }
+		}
+		require.NoError(t, json.Unmarshal([]byte(a.ok("POST", receiveRoute, row.params)), &got))
+		require.Equal(t, row.want, got.Data[0].Message["size"], row.params)
+		var want string
+		require.NoError(t, json.Unmarshal([]byte(`"`+row.data+`"`), &want))
+		require.Equal(t, want, got.Data[0].Message["data"])
+	}
 }

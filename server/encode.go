@@ -79,8 +79,7 @@ func (e *encoder) message(streamID string, m *store.Message) {
 		e.hash(m.Data)
 		e.raw(`"`)
 	}
-	e.raw(`,"data":`)
-	e.buf = jscan.AppendString(e.buf, m.Data)
+	e.data(m)
 	e.raw(`,"seq":`)
 	e.buf = strconv.AppendInt(e.buf, m.Seq, 10)
 	e.raw(`,"inserted_at":`)
@@ -92,6 +91,23 @@ func (e *encoder) message(streamID string, m *store.Message) {
 		e.buf = m.Headers.AppendJSON(e.buf)
 	}
 	e.raw("}")
+}
+
+// sizeFrom is how large data must be for a bare answer to say its size.
+const sizeFrom = 256
+
+func (e *encoder) data(m *store.Message) {
+	if !m.Verbatim {
+		e.raw(`,"data":`)
+		e.buf = jscan.AppendString(e.buf, m.Data)
+		return
+	}
+	if e.bare && len(m.Data) >= sizeFrom {
+		e.raw(`,"size":`)
+		e.buf = strconv.AppendInt(e.buf, int64(len(m.Data)), 10)
+	}
+	e.raw(`,"data":`)
+	e.buf = jscan.AppendVerbatim(e.buf, m.Data)
 }
 
 // hash writes the hash of the data. It is computed for each answer: most messages are read once, and many never.

@@ -109,15 +109,16 @@ func (in *sendRequest) parseMessage() error {
 	case badHeaders != nil:
 		return badRequest("Invalid message headers: %v (key %q)", badHeaders, key.value)
 	}
-	in.messages = append(in.messages, store.Message{Key: view(key.value), Data: view(data.value), Headers: headers})
+	in.messages = append(in.messages, store.Message{Key: view(key.value), Data: view(data.value), Verbatim: data.verbatim, Headers: headers})
 	return nil
 }
 
 // field is a member that has to be a string.
 type field struct {
-	value []byte
-	seen  bool
-	ok    bool // it is a string
+	value    []byte
+	seen     bool
+	ok       bool // it is a string
+	verbatim bool // nothing in it is escaped
 }
 
 func (in *sendRequest) parseField(f *field) {
@@ -131,7 +132,9 @@ func (in *sendRequest) parseField(f *field) {
 		s.Skip()
 		return
 	}
-	f.value = in.keep(s.String())
+	value := s.String()
+	f.verbatim = !s.Copied(value)
+	f.value = in.keep(value)
 }
 
 // keep returns what the scanner has just returned, copied into the text if the scanner will overwrite it.

@@ -34,6 +34,17 @@ const long = 256
 // characters, in the short form where there is one. A byte that is not UTF-8 becomes U+FFFD.
 func AppendString(dst []byte, s string) []byte { return appendText(dst, s) }
 
+// AppendVerbatim appends s as a JSON string when nothing in it has to be escaped: all of it is UTF-8, and StringSize returns
+// VerbatimSize of it.
+func AppendVerbatim(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
+}
+
+// VerbatimSize is the size of s as a JSON string when nothing in it has to be escaped.
+func VerbatimSize(s string) int { return len(s) + len(`""`) }
+
 // AppendStringBytes is like AppendString for the bytes of a string.
 func AppendStringBytes(dst, s []byte) []byte { return appendText(dst, s) }
 

@@ -95,6 +95,19 @@ func utf8Broken(s string) bool {
 	return r == utf8.RuneError && size == 1
 }
 
+func TestAStringInWhichNothingIsEscapedIsAppendedAsItIs(t *testing.T) {
+	for _, s := range []string{"", "plain", "é世🙂", strings.Repeat("long ", 100)} {
+		size, ok := StringSize(s)
+		require.True(t, ok)
+		require.Equal(t, VerbatimSize(s), size)
+		require.Equal(t, string(AppendString(nil, s)), string(AppendVerbatim(nil, s)))
+	}
+	for _, s := range []string{`"`, `\`, "\n", "\x1f", strings.Repeat("long ", 100) + `"`} {
+		size, _ := StringSize(s)
+		require.NotEqual(t, VerbatimSize(s), size, s)
+	}
+}
+
 func FuzzAppendString(f *testing.F) {
 	for _, seed := range []string{"", "plain ASCII of more than eight bytes", "\"\\/\b\f\n\r\t\x00\x1f\x7f", "é世🙂\u2028", "a\xffb\xe4\xb8"} {
 		f.Add(seed)
@@ -122,6 +135,9 @@ func FuzzAppendString(f *testing.F) {
 			t.Fatalf("%q: not UTF-8", quoted)
 		}
 		size, ok := StringSize(s)
+		if ok && size == VerbatimSize(s) && string(AppendVerbatim(nil, s)) != string(quoted) {
+			t.Fatalf("%q is not the same text", s)
+		}
 		if survives := utf8.ValidString(s) && !strings.Contains(s, "\x00"); ok != survives {
 			t.Fatalf("%q: StringSize reports ok %t", s, ok)
 		}

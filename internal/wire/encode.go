@@ -29,9 +29,16 @@ const (
 // AppendSendHead begins the body of a send.
 func AppendSendHead(b []byte) []byte { return append(b, sendHead...) }
 
-// AppendMessage appends one message to the body of a send.
-func AppendMessage(b []byte, key, data string, headers map[string]string) []byte {
+// AppendMessage appends one message to the body of a send. size is that of the message there, or 0 if it is not known. A
+// message of which nothing has to be escaped is as large as its strings, and is not searched again.
+func AppendMessage(b []byte, key, data string, headers map[string]string, size int) []byte {
 	b = append(b, messageHead...)
+	if size == MessageOverhead+jscan.VerbatimSize(key)+jscan.VerbatimSize(data) {
+		b = jscan.AppendVerbatim(b, key)
+		b = append(b, messageMiddle...)
+		b = jscan.AppendVerbatim(b, data)
+		return append(b, messageTail...)
+	}
 	b = jscan.AppendString(b, key)
 	b = append(b, messageMiddle...)
 	b = jscan.AppendString(b, data)

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sequin-go/sequin/internal/jscan"
@@ -28,13 +29,14 @@ type Message struct {
 type Decoder struct {
 	// Each is called for every message, in the order of the answer. The pointer is valid during the call only.
 	Each func(*Message)
-	// Bare leaves StreamID and DataHash empty.
+	// Bare leaves StreamID and DataHash empty, and trusts the sizes of data that a bare answer has.
 	Bare bool
 
 	scan  jscan.Scanner
 	m     Message // a field, because a local variable passed to Each would be allocated for each message
 	clock clock
 	text  []byte // the strings of one message, one after the other
+	data  []byte // the data if it is not in text, but still in the body
 	spans [spanCount]span
 
 	headers []span // the names and values of the message's headers, in turn
@@ -49,6 +51,14 @@ const (
 	spanDataHash
 	spanCount
 )
+
+// largeData is the size from which data is copied once, from the body into the string of the message: from there on the copy
+// costs more than the second call.
+const largeData = 256
+
+// SizeMember is the member of a message in a bare answer that says how many bytes the data has, which is next, if it is large
+// and nothing in it is escaped. A reader need not search the data for its end.
+const SizeMember = `"size":`
 
 // errNoData is the error of an answer without a list. Taking it for an empty list would lose messages.
 var errNoData = RequireField(false, "data")
@@ -87,7 +97,7 @@ func decodeList(s *jscan.Scanner, body []byte, element func() error) error {
 func (d *Decoder) element() error {
 	d.m = Message{}
 	m := &d.m
-	d.text = d.text[:0]
+	d.text, d.data = d.text[:0], nil
 	clear(d.spans[:])
 	d.headers = d.headers[:0]
 	s := &d.scan
@@ -120,8 +130,11 @@ func (d *Decoder) element() error {
 	if err := s.Err(); err != nil {
 		return err
 	}
-	all := string(d.text)
+	all := d.all()
 	m.AckID, m.Key, m.Data = d.part(all, spanAckID), d.part(all, spanKey), d.part(all, spanData)
+	if d.data != nil {
+		m.Data = all[len(d.text):]
+	}
 	if len(d.headers) > 0 {
 		m.Headers = make(map[string]string, len(d.headers)/2)
 		for i := 0; i < len(d.headers); i += 2 {
@@ -139,6 +152,18 @@ func (d *Decoder) element() error {
 	return nil
 }
 
+// all returns all strings of a message, one after the other.
+func (d *Decoder) all() string {
+	if d.data == nil {
+		return string(d.text)
+	}
+	var all strings.Builder
+	all.Grow(len(d.text) + len(d.data))
+	all.Write(d.text)
+	all.Write(d.data)
+	return all.String()
+}
+
 // part returns one string of a message. all holds all of them, one after the other.
 func (d *Decoder) part(all string, span int) string {
 	return all[d.spans[span].from:d.spans[span].to]
@@ -154,7 +179,7 @@ func (d *Decoder) message(m *Message) {
 		case "key":
 			d.keep(spanKey)
 		case "data":
-			d.keep(spanData)
+			d.keepData(d.scan.StringOrNull())
 		case "stream_id":
 			d.keepUnlessBare(spanStreamID)
 		case "data_hash":
@@ -205,8 +230,16 @@ func (d *Decoder) orderedMembers(m *Message) {
 	if s.Member(`"data_hash":`) {
 		d.keepUnlessBare(spanDataHash)
 	}
+	size := int64(-1)
+	if d.Bare && s.Member(SizeMember) {
+		size = s.Int()
+	}
 	if s.Member(`"data":`) {
-		d.keep(spanData)
+		data, ok := s.Verbatim(size)
+		if !ok {
+			data = s.StringOrNull()
+		}
+		d.keepData(data)
 	}
 	if s.Member(`"seq":`) {
 		m.Seq = s.IntOrNull()
@@ -222,6 +255,16 @@ func (d *Decoder) orderedMembers(m *Message) {
 // keep appends the next value, a string or null, to the strings of the message.
 func (d *Decoder) keep(span int) {
 	d.spans[span] = d.keepText(d.scan.StringOrNull())
+}
+
+// keepData keeps the data of the message. It is copied once if it is large.
+func (d *Decoder) keepData(data []byte) {
+	d.data, d.spans[spanData] = nil, span{}
+	if len(data) < largeData || d.scan.Copied(data) {
+		d.spans[spanData] = d.keepText(data)
+		return
+	}
+	d.data = data
 }
 
 // keepUnlessBare is keep for a string that a bare decoder leaves out.

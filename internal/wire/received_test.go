@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,32 @@ func TestABareDecoderLeavesOutStreamIDAndDataHash(t *testing.T) {
 	got, err := decode(body, true)
 	require.NoError(t, err)
 	require.Equal(t, []wire.Message{{AckID: "a", Key: "k", Data: "d"}}, got)
+}
+
+func TestLargeDataIsReadByItsSizeOrSearched(t *testing.T) {
+	large := strings.Repeat("é0123456789", 100)
+	for _, row := range []struct{ size, data string }{
+		{fmt.Sprintf(`"size":%d,`, len(large)), large}, {"", large}, {`"size":7,`, large}, {`"size":99999,`, large},
+		{`"size":2,`, "ab"}, {"", large + `\n`}, {"", `\"` + large},
+	} {
+		message := func(key string) string {
+			return `{"ack_id":"a","message":{"key":"` + key + `",` + row.size + `"data":"` + row.data + `","seq":1,"headers":{"n":"1"}}}`
+		}
+		body := []byte(`{"data":[` + message("k") + "," + message("l") + `]}`)
+		var want string
+		require.NoError(t, json.Unmarshal([]byte(`"`+row.data+`"`), &want))
+		for _, bare := range []bool{true, false} {
+			got, err := decode(body, bare)
+			require.NoError(t, err, row.size)
+			m := wire.Message{AckID: "a", Key: "k", Data: want, Seq: 1, Headers: map[string]string{"n": "1"}}
+			other := m
+			other.Key = "l"
+			require.Equal(t, []wire.Message{m, other}, got)
+		}
+	}
+	got, err := decode([]byte(`{"data":[{"ack_id":"a","message":{"key":"k","data":"`+large+`","data":"short"}}]}`), true)
+	require.NoError(t, err)
+	require.Equal(t, "short", got[0].Data, "the last one counts")
 }
 
 // A program that keeps one message must not keep the answer or other messages alive.
@@ -230,6 +257,9 @@ func FuzzDecodeReceived(f *testing.F) {
 		require.Equal(t, valid, err == nil, "%v", err)
 		if err == nil {
 			require.Equal(t, want, got)
+			if bytes.Contains(body, []byte(wire.SizeMember)) {
+				return // whoever wrote it is trusted
+			}
 			require.NoError(t, bareErr)
 			for i := range want {
 				want[i].StreamID, want[i].DataHash = "", ""

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,7 +60,7 @@ func TestBodiesAreTheJSONOfTheAPI(t *testing.T) {
 }
 
 func TestHeadersOfAMessageAreSortedByName(t *testing.T) {
-	message := func(headers map[string]string) string { return string(wire.AppendMessage(nil, "k", "d", headers)) }
+	message := func(headers map[string]string) string { return string(wire.AppendMessage(nil, "k", "d", headers, 0)) }
 	for range 10 { // a map has no order
 		require.Equal(t, `{"key":"k","data":"d","headers":{"A":"","a":"\"1\"","b.c":"2"}},`, message(map[string]string{"b.c": "2", "A": "", "a": `"1"`}))
 	}
@@ -72,8 +73,8 @@ func FuzzSendBody(f *testing.F) {
 	f.Add("\"", "\\\n\x00", "é", "\u2028\U0001F600\xff", "\"", "\n", "\"", "\x00")
 	f.Fuzz(func(t *testing.T, key1, data1, key2, data2, name1, value1, name2, value2 string) {
 		headers := map[string]string{name1: value1, name2: value2}
-		body := wire.AppendMessage(wire.AppendSendHead(nil), key1, data1, nil)
-		body = wire.AppendSendTail(wire.AppendMessage(body, key2, data2, headers))
+		body := wire.AppendMessage(wire.AppendSendHead(nil), key1, data1, nil, 0)
+		body = wire.AppendSendTail(wire.AppendMessage(body, key2, data2, headers, 0))
 		size, clean := wire.SendOverhead+2*wire.MessageOverhead, true
 		for _, s := range []string{key1, data1, key2, data2} {
 			n, ok := jscan.StringSize(s)
@@ -127,6 +128,15 @@ func TestEveryDayIsReadAsByPackageTime(t *testing.T) {
 				want, _ := time.Parse(time.RFC3339Nano, text) // zero for a day that does not exist
 				require.Equal(t, want, wire.ParseTime([]byte(`"`+text+`"`)), text)
 			}
+		}
+	}
+}
+
+func TestAMessageIsTheSameWhetherOrNotItsSizeIsKnown(t *testing.T) {
+	for _, text := range []string{"", "plain", "é世", `"`, "\n", strings.Repeat("x", 300), strings.Repeat("x", 300) + "\\"} {
+		for _, headers := range []map[string]string{nil, {"n": "1"}} {
+			body := wire.AppendMessage(nil, "k"+text, text, headers, 0)
+			require.Equal(t, string(body), string(wire.AppendMessage(nil, "k"+text, text, headers, len(body))))
 		}
 	}
 }

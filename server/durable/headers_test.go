@@ -92,6 +92,27 @@ func TestRecordsWithoutHeadersAreAsBeforeThereWereHeaders(t *testing.T) {
 	require.EqualValues(t, store.HashBody([]byte("22")), sum("b", "22", "").data, "a message is found unmodified by it")
 }
 
+// A record says it of all its messages.
+func TestARecordSaysWhetherSomethingIsEscapedInData(t *testing.T) {
+	for _, keyed := range []bool{false, true} {
+		inBubble(t, Options{}, store.StreamOptions{OneMessagePerKey: keyed}, func(f *fixture) {
+			for _, batch := range [][]store.Message{{{Key: "a", Verbatim: true}, {Key: "b", Verbatim: true}}, {{Key: "c", Verbatim: true}, {Key: "d"}}} {
+				_, err := f.stream.Send(f.Context(), store.Once{}, batch)
+				require.NoError(f, err)
+			}
+			for range 2 {
+				list, err := f.stream.List(f.Context(), store.ListQuery{Limit: 99})
+				require.NoError(f, err)
+				require.Len(f, list, 4)
+				for _, m := range list {
+					require.Equal(f, m.Key < "c", m.Verbatim, m.Key)
+				}
+				f.reopen(true)
+			}
+		})
+	}
+}
+
 // TestADirectoryFromBeforeHeadersIsOpened has records of such a program, and sends messages with and without headers behind them.
 func TestADirectoryFromBeforeHeadersIsOpened(t *testing.T) {
 	for text, keyed := range map[string]bool{oldSend: false, oldKeyed: true} {

@@ -22,6 +22,7 @@ type sendRecord struct {
 	trimBytes int64 // their sizes, on a stream that appends
 	count     int
 	headers   bool      // the messages have headers; the kind of the record says so
+	verbatim  bool      // store.Message.Verbatim of all messages
 	inserted  []int64   // on a stream with one message per key: at minus the time of the first message of the key
 	sums      []keySums // of the messages, on a stream with one message per key; not in the record, which has the messages
 }
@@ -44,6 +45,7 @@ const (
 	sendNamed byte = 1 << iota
 	sendTrims
 	sendInserted
+	sendVerbatim
 )
 
 // kind returns the kind of the record.
@@ -63,6 +65,9 @@ func (r *sendRecord) flags() (f byte) {
 	}
 	if r.inserted != nil {
 		f |= sendInserted
+	}
+	if r.verbatim {
+		f |= sendVerbatim
 	}
 	return f
 }
@@ -97,6 +102,7 @@ func readSendHead(in *binary.Reader, kind byte) (r sendRecord) {
 	r.first = in.Int()
 	r.count = in.Count(2)
 	r.published = in.Int()
+	r.verbatim = flags&sendVerbatim != 0
 	if flags&sendNamed != 0 {
 		r.named, r.key, r.body = true, readHash(in), store.BodyHash(readHash(in))
 	}
@@ -131,10 +137,21 @@ func hasHeaders(messages []store.Message) bool {
 	return false
 }
 
+// allVerbatim reports whether nothing is escaped in the data of any of the messages.
+func allVerbatim(messages []store.Message) bool {
+	for i := range messages {
+		if !messages[i].Verbatim {
+			return false
+		}
+	}
+	return true
+}
+
 // rawMessage is a message in a record. Its bytes are those of the record.
 type rawMessage struct {
 	seq, insertedAt, updatedAt int64
 	key, data, headers         []byte
+	verbatim                   bool
 	pos                        seglog.Pos
 }
 
@@ -156,7 +173,7 @@ func (m *rawMessage) message() store.Message {
 	text := all.String()
 	key, data := len(m.key), len(m.key)+len(m.data)
 	return store.Message{
-		Key: text[:key], Data: text[key:data], Headers: headers.Packed(text[data:]),
+		Key: text[:key], Data: text[key:data], Verbatim: m.verbatim, Headers: headers.Packed(text[data:]),
 		Seq: m.seq, InsertedAt: m.insertedAt, UpdatedAt: m.updatedAt,
 	}
 }
@@ -179,7 +196,7 @@ func eachMessage(rec seglog.Record, f func(*rawMessage) bool) error {
 		}
 	} else {
 		r := readSendHead(in, rec.Kind)
-		m.updatedAt = r.at
+		m.updatedAt, m.verbatim = r.at, r.verbatim
 		for i := range r.count {
 			m.seq, m.insertedAt = r.first+int64(i), r.at
 			if r.inserted != nil {

@@ -21,6 +21,7 @@ type sending struct {
 	blob     *buffer   // the messages as the record has them, on a stream that appends
 	bytes    int64     // of their keys, headers and data
 	headers  bool      // one of the messages has headers
+	verbatim bool      // store.Message.Verbatim of all messages
 	sums     []keySums // of the messages, on a stream with one message per key
 	needs    int64     // seq of the oldest message whose size must be read, or 0
 
@@ -29,7 +30,7 @@ type sending struct {
 }
 
 func newSending(s *stream, o store.Once, messages []store.Message) *sending {
-	p := &sending{s: s, once: newOnce(o), messages: messages, headers: hasHeaders(messages), free: s.store.log.Free()}
+	p := &sending{s: s, once: newOnce(o), messages: messages, headers: hasHeaders(messages), verbatim: allVerbatim(messages), free: s.store.log.Free()}
 	if p.free != nil {
 		s.store.keeper.diskIsFull()
 	}
@@ -101,7 +102,7 @@ func (p *sending) send() error {
 	if found && (known || !p.once.named) {
 		return nil
 	}
-	r := sendRecord{at: max(s.lastAt, time.Now().UnixMicro()), now: now, first: s.last + 1, published: published, headers: p.headers}
+	r := sendRecord{at: max(s.lastAt, time.Now().UnixMicro()), now: now, first: s.last + 1, published: published, headers: p.headers, verbatim: p.verbatim}
 	if p.once.named {
 		r.named, r.key, r.body = true, p.once.key, p.once.body
 	}

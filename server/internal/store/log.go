@@ -14,21 +14,33 @@ type entry struct {
 	insertedAt int64
 	updatedAt  int64
 	refs       int32  // documented backlogs that hold it
-	headers    uint16 // the length of the headers, which have at most headers.MaxBytes and 2 for each
+	headers    uint16 // the length of the headers, which have at most headers.MaxBytes and 2 for each; with verbatim, Message.Verbatim
 	dead       bool   // replaced or dropped
 	dropped    bool   // dropped by retention or a purge: no newer version took its place
 }
 
 func (e *entry) size() int64 { return int64(len(e.key) + len(e.text)) }
 
+// verbatim is a bit beside the length of the headers. A field of its own would take 16 bytes more for each message.
+const verbatim = 1 << 15
+
+// dataSize is the length of the data in text.
+func (e *entry) dataSize() int { return len(e.text) - int(e.headers&^verbatim) }
+
+func (e *entry) setVerbatim(set bool) {
+	if set {
+		e.headers |= verbatim
+	}
+}
+
 func (e *entry) message() Message {
-	data := len(e.text) - int(e.headers)
-	return Message{Key: e.key, Data: e.text[:data], Headers: headers.Packed(e.text[data:]), Seq: e.seq, InsertedAt: e.insertedAt, UpdatedAt: e.updatedAt}
+	data := e.dataSize()
+	return Message{Key: e.key, Data: e.text[:data], Verbatim: e.headers&verbatim != 0, Headers: headers.Packed(e.text[data:]), Seq: e.seq, InsertedAt: e.insertedAt, UpdatedAt: e.updatedAt}
 }
 
 // holds reports whether the entry has the data and the headers of m.
 func (e *entry) holds(m *Message) bool {
-	data := len(e.text) - int(e.headers)
+	data := e.dataSize()
 	return e.text[:data] == m.Data && e.text[data:] == string(m.Headers)
 }
 

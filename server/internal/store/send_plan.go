@@ -35,6 +35,7 @@ func planAppending(messages []Message) (b batch) {
 		} else {
 			e.copy(m)
 		}
+		e.setVerbatim(m.Verbatim)
 		b.add[i] = e
 		b.bytes += e.size()
 	}
@@ -110,6 +111,7 @@ func planAug2024(newest map[string]*entry, _ StreamOptions, messages []Message) 
 func (b *batch) newEntry(m *Message) *entry {
 	e := new(entry)
 	e.copy(m)
+	e.setVerbatim(m.Verbatim)
 	b.bytes += e.size()
 	return e
 }

@@ -1,11 +1,14 @@
 package store
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/server/internal/headers"
 )
 
 // TestAStoredMessageDoesNotKeepItsRequestInMemory checks that the strings are copies. Where a message may outlive the
@@ -31,6 +34,21 @@ func TestThe2024StoreStoresABatchLastMessageFirstAndRefusesADoubledKey(t *testin
 	_, err = s.Send(t.Context(), Once{}, []Message{{Key: "a", Data: "new"}, {Key: "d"}, {Key: "d"}})
 	require.Equal(t, ErrDoubledKey, err)
 	require.Equal(t, all, must(s.List(t.Context(), ListQuery{Limit: 9})), "nothing of a refused batch is stored")
+}
+
+func TestTheStoreInMemoryKnowsInWhichDataNothingIsEscaped(t *testing.T) {
+	for _, keyed := range []bool{false, true} {
+		f := newFixture(t, StreamOptions{OneMessagePerKey: keyed}, ConsumerLimits{})
+		packed := headers.Packed("n\x001\x00")
+		_, err := f.Send(t.Context(), Once{}, []Message{{Key: "a", Data: "1", Verbatim: true}, {Key: "b", Data: "2"},
+			{Key: "c", Data: "3", Verbatim: true, Headers: packed}, {Key: "d", Data: "4", Headers: packed}})
+		require.NoError(t, err)
+		for i, m := range must(f.List(t.Context(), ListQuery{Limit: 9})) {
+			require.Equal(t, i%2 == 0, m.Verbatim, m.Key)
+			require.Equal(t, strconv.Itoa(i+1), m.Data)
+			require.Equal(t, i >= 2, m.Headers == packed, m.Key)
+		}
+	}
 }
 
 // stringData returns the address of a string's bytes.

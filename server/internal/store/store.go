@@ -220,10 +220,11 @@ type ConsumerInfo struct {
 	UpdatedAt  time.Time
 }
 
-// Message is a message of a stream. Times are microseconds since 1970. Send reads Key, Data and Headers only.
+// Message is a message of a stream. Times are microseconds since 1970. Send reads Key, Data, Verbatim and Headers only.
 type Message struct {
 	Key        string
 	Data       string
+	Verbatim   bool // nothing in Data is escaped in JSON; a store may forget it
 	Headers    headers.Packed
 	Seq        int64
 	InsertedAt int64
