@@ -33,6 +33,8 @@ func storeFailureOf(err error) *failure {
 		return unavailable("The disk of the server is full: %v. Nothing was changed. Repeat the request when there is room again", err)
 	case errors.Is(err, store.ErrReadOnly):
 		return unavailable("The store cannot be written: %v. Nothing was changed. A repeat does not help until it can", err)
+	case errors.Is(err, store.ErrCopying):
+		return unavailable("The %v. Nothing was changed. Repeat the request later", err)
 	case errors.Is(err, store.ErrFailed):
 		return unavailable("The store cannot serve requests: %v. Nothing was changed. Repeat the request later", err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

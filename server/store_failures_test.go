@@ -53,6 +53,7 @@ var storeFailures = []struct {
 	{fmt.Errorf("%w: input/output error", store.ErrFailed), "store has failed: input/output error. Nothing was changed.", false},
 	{&store.DamagedError{File: "00000001.seg", Offset: 4711, Position: 9}, "00000001.seg at offset 4711 (position 9). Nothing was changed. A repeat does not help until the store is repaired", false},
 	{store.ErrReadOnly, "The store cannot be written: ", false},
+	{store.CopyMark{State: store.CopySource}.Err(), "The stream is read-only: it is being copied to another store. Nothing was changed. Repeat the request later", false},
 	{store.ErrClosed, "Server is closed", false},
 	{context.DeadlineExceeded, "The request ended before the store answered it: ", false},
 	{errors.Join(store.ErrUnknown, store.ErrFailed), "It may have taken place or not. Repeat the request only if it may be carried out twice", true},

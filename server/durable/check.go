@@ -373,7 +373,7 @@ func (s *checkedState) fingerprints() map[string][]byte {
 // fingerprint is a hash of the state of a stream with its consumers.
 func (s *stream) fingerprint() []byte {
 	h := sha256.New()
-	b := appendStream(nil, s.id, s.at, s.options)
+	b := appendCopyMark(appendStream(nil, s.id, s.at, s.options), s.mark)
 	for _, n := range []int64{s.first, s.last, s.lastAt, int64(s.nextCID)} {
 		b = binary.AppendInt(b, n)
 	}

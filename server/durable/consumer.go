@@ -104,6 +104,14 @@ func (c *consumer) expire(now int64) {
 	c.backlog.Expire(now)
 }
 
+// unchangeable returns why the consumer cannot be changed, or nil.
+func (c *consumer) unchangeable() error {
+	if c.ended != nil {
+		return c.ended
+	}
+	return c.stream.mark.Err()
+}
+
 func (c *consumer) end(err error) {
 	if c.ended == nil {
 		c.ended = err

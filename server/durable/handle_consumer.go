@@ -72,8 +72,8 @@ func (h *consumerHandle) change(ctx context.Context, f func(c *consumer) (seglog
 		return err
 	}
 	return c.stream.change(ctx, func() (seglog.Pos, error) {
-		if c.ended != nil {
-			return 0, c.ended
+		if err := c.unchangeable(); err != nil {
+			return c.stream.newest, err
 		}
 		return f(c)
 	})
@@ -144,8 +144,8 @@ func (h *consumerHandle) Queue(ctx context.Context) (store.Place, error) {
 // queue adds a place to the queue. It returns nil when the log has to be read first, to know whether a message is
 // available.
 func (c *consumer) queue() (*place, error) {
-	if c.ended != nil {
-		return nil, c.ended
+	if err := c.unchangeable(); err != nil {
+		return nil, err
 	}
 	if c.waiting.Len() >= c.info.MaxWaiting {
 		return nil, store.ErrTooManyWaiting

@@ -19,6 +19,8 @@ type streamHandle struct{ current atomic.Pointer[stream] }
 var (
 	_ store.Extended       = (*Store)(nil)
 	_ store.ExtendedStream = (*streamHandle)(nil)
+	_ store.Copyable       = (*Store)(nil)
+	_ store.CopyableStream = (*streamHandle)(nil)
 )
 
 func newStreamHandle(s *stream) *streamHandle {
@@ -145,8 +147,8 @@ func (h *streamHandle) CreateConsumer(ctx context.Context, o store.ConsumerOptio
 	s := h.stream()
 	var c *consumer
 	err := s.change(ctx, func() (seglog.Pos, error) {
-		if s.ended != nil {
-			return 0, s.ended
+		if err := s.unchangeable(); err != nil {
+			return s.newest, err
 		}
 		if slices.ContainsFunc(s.consumers, func(c *consumer) bool { return c.info.Name == o.Name }) {
 			return s.newest, store.ErrNameTaken

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
 	"github.com/sequin-go/sequin/server/internal/binary"
+	"github.com/sequin-go/sequin/server/internal/store"
 )
 
 // Open opens the store in a directory, which it makes with mode 0700 if there is none. It reads the newest snapshot and what
@@ -110,12 +111,18 @@ func (g *registry) applyLost(pos seglog.Pos) {
 func (g *registry) applyCreate(st *Store, rec seglog.Record) error {
 	in := binary.NewReader(rec.Body)
 	id, at, options := readStream(in)
+	mark := store.CopyMark{}
+	if rec.Kind == kindCreateCopy {
+		mark = readCopyMark(in)
+	}
 	if in.Err() != nil {
 		return undecodable(rec)
 	}
 	if rec.Stream < g.next() {
 		return nil // it was deleted before the snapshot
 	}
-	g.restore(newStream(st, g, rec.Stream, rec.Pos, id, at, options))
+	s := newStream(st, g, rec.Stream, rec.Pos, id, at, options)
+	s.mark = mark
+	g.restore(s)
 	return nil
 }

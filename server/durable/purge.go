@@ -123,8 +123,8 @@ func (p *purging) find(from int64) (next int64, more bool, err error) {
 func (p *purging) remove(whole *bool) error {
 	s := p.s
 	p.pos = max(p.pos, s.newest)
-	if s.ended != nil {
-		return s.ended
+	if err := s.unchangeable(); err != nil {
+		return err
 	}
 	r := purgeRecord{}
 	before := s.messages()

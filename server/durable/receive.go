@@ -99,8 +99,8 @@ func (r *receiving) read(ctx context.Context) error {
 // plan plans the receive, and applies the plan if nothing is missing. It requires the lock.
 func (r *receiving) plan() error {
 	c := r.c
-	if c.ended != nil {
-		return c.ended
+	if err := c.unchangeable(); err != nil {
+		return err
 	}
 	now := c.stream.store.clock.now()
 	c.expire(now)

@@ -34,6 +34,11 @@ const (
 	kindSendHeaders  // a send of messages with headers
 	kindMovedHeaders // a moved record of messages with headers
 
+	kindCreateCopy      // a stream that is the target of a copy
+	kindCopyMark        // what a stream is in a copy
+	kindSkip            // seqs that a stream does not have, because the one that it is a copy of has not
+	kindRestoreConsumer // a consumer at a position
+
 	kindsEnd // this and higher kinds are those of newer programs
 )
 

@@ -169,7 +169,7 @@ func (g *registry) apply(st *Store, rec seglog.Record) error {
 	}
 	s := g.number(rec.Stream)
 	switch {
-	case rec.Kind == kindCreateStream && s == nil:
+	case (rec.Kind == kindCreateStream || rec.Kind == kindCreateCopy) && s == nil:
 		return g.applyCreate(st, rec)
 	case s == nil || rec.Pos < s.restored && !s.wantsBelowSnapshot(rec):
 		return nil

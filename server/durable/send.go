@@ -89,8 +89,8 @@ func (p *sending) run(ctx context.Context) (int, error) {
 func (p *sending) send() error {
 	s := p.s
 	p.needs = 0
-	if s.ended != nil {
-		return s.ended
+	if err := s.unchangeable(); err != nil {
+		return err
 	}
 	now := s.store.clock.now()
 	published, found, known, err := s.sent.find(p.once, now, len(p.messages))

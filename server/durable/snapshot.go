@@ -121,10 +121,13 @@ func (s *stream) appendTo(dst []byte) []byte {
 	for _, n := range []int64{s.first, s.last, s.lastAt, int64(s.nextCID)} {
 		dst = wire.AppendInt(dst, n)
 	}
-	if s.keyed != nil {
-		return dst
+	if s.keyed == nil {
+		dst = s.appended.appendTo(dst)
 	}
-	return s.appended.appendTo(dst)
+	if s.mark != (store.CopyMark{}) { // a stream without a mark is written as it was before there were marks
+		dst = appendCopyMark(dst, s.mark)
+	}
+	return dst
 }
 
 func (l *appendedLog) appendTo(dst []byte) []byte {
@@ -236,9 +239,12 @@ func (st *Store) readStream(in *wire.Reader, g *registry) *stream {
 	if s.keyed == nil {
 		s.appended.readFrom(in)
 		s.appended.sizes.first = s.first
-		return s
+	} else {
+		s.keyed.build = &keyindex.Builder{}
 	}
-	s.keyed.build = &keyindex.Builder{}
+	if len(in.Rest()) > 0 {
+		s.mark = readCopyMark(in)
+	}
 	return s
 }
 

@@ -61,25 +61,7 @@ func (st *Store) committed(ctx context.Context, pos seglog.Pos) error {
 
 // CreateStream implements store.Store.
 func (st *Store) CreateStream(ctx context.Context, o store.StreamOptions) (store.Stream, error) {
-	if err := st.log.WaitRoom(ctx); err != nil {
-		return nil, err
-	}
-	g := st.streams.Load()
-	s, err := g.add(o.Name, func(sid uint32) *stream {
-		id, at := uuid.NewString(), time.Now().UnixNano()
-		pos := st.append(kindCreateStream, sid, appendStream(nil, id, at, o))
-		return newStream(st, g, sid, pos, id, at, o)
-	})
-	if s == nil {
-		return nil, err
-	}
-	if waited := st.committed(ctx, s.created); waited != nil {
-		return nil, waited
-	}
-	if err != nil {
-		return nil, err
-	}
-	return newStreamHandle(s), nil
+	return st.createStream(ctx, o, time.Now(), store.CopyMark{})
 }
 
 // Stream implements store.Store.

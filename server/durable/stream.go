@@ -37,6 +37,7 @@ type stream struct {
 	consumers []*consumer // in the order of their creation
 	nextCID   uint64
 	ended     error // set when the stream is deleted, or the store closed or failed
+	mark      store.CopyMark
 }
 
 func newStream(st *Store, g *registry, sid uint32, pos seglog.Pos, id string, at int64, o store.StreamOptions) *stream {
@@ -240,6 +241,16 @@ func (s *stream) apply(rec seglog.Record) error {
 		if err := s.applyMoved(rec); err != nil {
 			return err
 		}
+	case kindCopyMark:
+		if mark := readCopyMark(in); in.Err() == nil {
+			s.mark = mark
+		}
+	case kindSkip:
+		if next := in.Int(); in.Err() == nil {
+			s.applySkip(next, rec.Pos)
+		}
+	case kindRestoreConsumer:
+		s.applyRestoreConsumer(in, rec.Pos)
 	case kindCreateConsumer, kindCreateConsumerAt:
 		if r := readConsumer(in, rec.Kind == kindCreateConsumerAt); in.Err() == nil {
 			s.applyCreateConsumer(&r, rec.Pos)
@@ -260,6 +271,14 @@ func (s *stream) apply(rec seglog.Record) error {
 	}
 	s.newest = rec.Pos
 	return nil
+}
+
+// unchangeable returns why the stream and its consumers cannot be changed, or nil.
+func (s *stream) unchangeable() error {
+	if s.ended != nil {
+		return s.ended
+	}
+	return s.mark.Err()
 }
 
 // locked calls f with the lock of the stream.

@@ -53,7 +53,7 @@ func Run(t *testing.T, cfg Config) {
 	groups := []group{
 		{"streams", streamTests}, {"consumers", consumerTests}, {"sends", sendTests}, {"retention", retentionTests},
 		{"repeats", onceTests}, {"receives", receiveTests}, {"keys", keyTests}, {"leases", leaseTests}, {"delays", delayTests}, {"extensions", extendTests}, {"purges", purgeTests}, {"starts", startTests}, {"headers", headerTests}, {"views", viewTests},
-		{"answers", answerTests}, {"waits", waitTests}, {"ends", endTests}, {"reopening", reopenTests}, {"concurrency", concurrencyTests},
+		{"answers", answerTests}, {"waits", waitTests}, {"ends", endTests}, {"copies", copyTests}, {"copies that fail", copyFaultTests}, {"reopening", reopenTests}, {"concurrency", concurrencyTests},
 	}
 	for _, promise := range cfg.Except {
 		require.True(t, slices.ContainsFunc(groups, func(g group) bool {
