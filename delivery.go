@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sequin-go/sequin/internal/batch"
 	"github.com/sequin-go/sequin/internal/failurelog"
 	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
@@ -18,8 +17,8 @@ import (
 // and may be copied. Settle it once, by Ack or Nack, before its lease ends: at its Deadline, unless it was extended. A message
 // that is not settled is redelivered.
 //
-// Its methods may be called from any goroutine. On the zero Delivery Ack, AckSync, Nack, NackAfter and Extend do nothing and
-// return ErrNotDelivered.
+// Its methods may be called from any goroutine. On the zero Delivery Ack, AckSync, Nack, NackAfter, Release and Extend do nothing
+// and return ErrNotDelivered.
 type Delivery struct {
 	Key  string
 	Data string
@@ -36,11 +35,11 @@ type Delivery struct {
 	Deadline time.Time
 	// Attempt counts the deliveries of this version of the message to the consumer, by all processes, including this one. A
 	// server that announces attempts, as that of package server, does not count deliveries that nobody handled: messages that a
-	// Subscriber or a handler pool has returned, and those that a handler has snoozed. It counts those that a process had when it
+	// Subscriber or a handler pool has returned, those that a program has released, and those that a handler has snoozed. It counts those that a process had when it
 	// crashed. Attempt is 0 if the server does not report it, as the 2024 server. For a sink it counts the deliveries to this
 	// Subscriber.
 	Attempt int
-	// Acknowledger carries out Ack, AckSync, Nack, NackAfter and Extend. A test may set a fake one in a literal Delivery,
+	// Acknowledger carries out Ack, AckSync, Nack, NackAfter, Release and Extend. A test may set a fake one in a literal Delivery,
 	// which passes every call to it.
 	Acknowledger Acknowledger
 
@@ -57,12 +56,13 @@ type SettlementKind uint8
 
 // The kinds of Settlement.
 const (
-	Ack    SettlementKind = iota + 1 // done: not delivered again
-	Nack                             // not done: available again
-	Extend                           // not done yet: the lease ends later
+	Ack     SettlementKind = iota + 1 // done: not delivered again
+	Nack                              // not done: available again
+	Extend                            // not done yet: the lease ends later
+	Release                           // not begun: available again, and not counted as a delivery
 )
 
-// Settlement is what Ack, AckSync, Nack, NackAfter and Extend ask of an Acknowledger.
+// Settlement is what Ack, AckSync, Nack, NackAfter, Release and Extend ask of an Acknowledger.
 type Settlement struct {
 	Kind SettlementKind
 	// Delay is how long a Nack keeps the message back. With 0 it is available at once. For Extend it is the time from now to
@@ -136,6 +136,20 @@ func (d Delivery) NackAfter(delay time.Duration) error {
 	return d.settle(context.Background(), Settlement{Kind: Nack, Delay: max(0, delay)})
 }
 
+// Release gives back a message that the program will not handle. Like Nack it makes the message available again at once, to any
+// Subscriber of the consumer, and is queued. Unlike Nack it is no attempt: a server that announces attempts does not count the
+// delivery, and a handler of Handle, HandleBatch or Pipe that calls it has not failed, whatever it returns. Any other server
+// counts the delivery as it counts that of a Nack.
+//
+// During a stop it is sent when the stop has cancelled the receives that wait at the server, which could get the message and
+// lose it. The errors are those of Ack.
+func (d Delivery) Release() error {
+	if d.state != nil && !d.state.settled.Load() {
+		d.state.notes.Or(snoozedNote)
+	}
+	return d.settle(context.Background(), Settlement{Kind: Release})
+}
+
 // Extend makes the server's lease end the given time from now, unless it ends later already, and waits for the answer. The
 // delivery can then be settled until one LeaseMargin before that end, and Context follows. The time is at least 1 ms and at
 // most MaxExtension. Requests of several deliveries are sent together, and repeated until the lease is over.
@@ -183,14 +197,15 @@ type deliveryState struct {
 	fetched *fetched
 	held    atomic.Pointer[lease.Held]
 	settled atomic.Bool
-	// notes has snoozedNote if the program called NackAfter, perhaps too late. The rest is how many of the earlier deliveries
+	ackID   string // for CloseNow; whoever has set settled removes it, so that no message is kept in memory because of another
+	// notes has snoozedNote if the program called NackAfter or Release, perhaps too late. The rest is how many of the earlier deliveries
 	// ended with their leases, and had no sign of a program.
 	notes atomic.Uint32
 }
 
 const snoozedNote = 1 << 31
 
-// isSnoozed reports whether the program called NackAfter, perhaps too late.
+// isSnoozed reports whether the program called NackAfter or Release, perhaps too late.
 func (s *deliveryState) isSnoozed() bool { return s.notes.Load()&snoozedNote != 0 }
 
 // expired returns how many of the earlier deliveries ended with their leases, and had no sign of a program.
@@ -211,6 +226,16 @@ func (s *deliveryState) Hold(ackID string) *lease.Held {
 	}
 	s.held.CompareAndSwap(nil, lease.NewHeld(ackID, &s.settled, s.fetched.lease))
 	return s.held.Load()
+}
+
+// settle marks the delivery as settled, and returns its ack id. It reports false if the delivery is settled already: of several
+// calls at once only one succeeds.
+func (s *deliveryState) settle() (ackID string, ok bool) {
+	if !s.settled.CompareAndSwap(false, true) {
+		return "", false
+	}
+	ackID, s.ackID = s.ackID, ""
+	return ackID, true
 }
 
 // IsSettled reports whether the program has settled the delivery.
@@ -249,21 +274,26 @@ func (s *deliveryState) context(ackID string) context.Context {
 	return w
 }
 
-// statesPerBlock is how many states share an allocation. A Delivery that a program keeps therefore holds 768 bytes of states
-// in memory, and not the states of its whole batch.
-const statesPerBlock = 32
+// statesPerBlock is how many states share an allocation, of 640 bytes. A Delivery that a program keeps therefore holds so many
+// bytes of states in memory, and not the states of its whole batch.
+const statesPerBlock = 16
 
-// stateBlock allocates the states of one receive.
-type stateBlock []deliveryState
+// stateBlocks allocates the states of one receive.
+type stateBlocks struct {
+	blocks [][]deliveryState // each but the last is full
+}
 
 // next returns the state of the next delivery of a receive.
-func (b *stateBlock) next(f *fetched) *deliveryState {
-	if len(*b) == 0 {
-		*b = make([]deliveryState, statesPerBlock)
+func (b *stateBlocks) next(f *fetched, ackID string) *deliveryState {
+	last := len(b.blocks) - 1
+	if last < 0 || len(b.blocks[last]) == statesPerBlock {
+		b.blocks = append(b.blocks, make([]deliveryState, 0, statesPerBlock))
+		last++
 	}
-	s := &(*b)[0]
-	*b = (*b)[1:]
-	s.fetched = f
+	block := b.blocks[last][:len(b.blocks[last])+1]
+	b.blocks[last] = block
+	s := &block[len(block)-1]
+	s.fetched, s.ackID = f, ackID
 	return s
 }
 
@@ -278,6 +308,12 @@ type fetched struct {
 	batch      flow.Batch
 	readBefore uint64 // how many deliveries had left the buffer when the first of these was added
 	last       uint64 // position of the last of these, counting every delivery ever added to the buffer
+}
+
+// receivedStates is what the ledger knows of a receive: the states of its deliveries, in blocks.
+type receivedStates struct {
+	fetched *fetched
+	states  [][]deliveryState
 }
 
 // holder ends the context of a delivery when its lease is over.
@@ -311,59 +347,4 @@ func failureID(d Delivery) failurelog.ID {
 		return failurelog.ID{Key: d.AckID}
 	}
 	return failurelog.ID{Key: d.Key, Seq: d.Seq}
-}
-
-// settling is an ack or a nack that is being sent. Acks and nacks are batched by the same engine as messages. A settling is
-// copied from queue to batch, and therefore holds only the fields of its delivery that it needs.
-type settling struct {
-	ackID       string
-	state       *deliveryState
-	delivery    *Delivery     // for OnAckError; nil without OnAckError
-	sync        *syncAck      // nil unless AckSync waits for the result
-	after       time.Duration // how long after the beginning of its first lease the message is available again; 0 at once
-	undelivered bool          // the program did not see the message
-	uncounted   bool          // the server does not count the delivery: nobody has handled it
-	unsure      bool          // an earlier attempt may have been carried out
-}
-
-// The engine's types, for settles.
-type (
-	settleEntry  = batch.Entry[settling]
-	settleBatch  = batch.Batch[settling, struct{}]
-	settleResult = batch.Result[settling, struct{}]
-)
-
-// syncAck is an AckSync that waits. Its result and the end of its ctx may come at the same time. Whoever claims it first
-// decides who reports the result: AckSync, or OnAckError as for any other ack.
-type syncAck struct {
-	claimed atomic.Bool
-	result  chan error
-}
-
-// claim reports whether the caller is the first to claim a.
-func (a *syncAck) claim() bool { return a != nil && a.claimed.CompareAndSwap(false, true) }
-
-// settleCost is the size of an ack id in a request. A request has at most 1,000 ids, far below any limit of bytes.
-const settleCost = len(`"00000000-0000-0000-0000-000000000000",`)
-
-// entry returns the engine's entry of the settle. No ID: any two settles may share a batch or overtake each other.
-func (x settling) entry() *settleEntry { return &settleEntry{Item: x, Size: settleCost} }
-
-// compare puts the earliest deadline first. The engine uses it only when more than one batch is queued.
-func (x settling) compare(o settling) int {
-	return x.state.Lease().Deadline.Compare(o.state.Lease().Deadline)
-}
-
-// urgent reports whether the settle could miss its deadline if it waited for more settles or for the end of a backoff.
-func (x *settling) urgent(now time.Time) bool {
-	l := x.state.Lease()
-	return l.Deadline.Sub(now) <= max(batch.MaxHold, l.Margin/2)
-}
-
-// remaining returns how long the message is still to be kept back.
-func (x *settling) remaining(now time.Time) time.Duration {
-	if x.after == 0 {
-		return 0
-	}
-	return max(0, x.state.fetched.lease.Began.Add(x.after).Sub(now))
 }

@@ -25,6 +25,7 @@ func TestTheZeroDeliverySettlesToErrNotDelivered(t *testing.T) {
 	require.ErrorIs(t, d.AckSync(t.Context()), sequin.ErrNotDelivered)
 	require.ErrorIs(t, d.Nack(), sequin.ErrNotDelivered)
 	require.ErrorIs(t, d.NackAfter(time.Second), sequin.ErrNotDelivered)
+	require.ErrorIs(t, d.Release(), sequin.ErrNotDelivered)
 	require.NoError(t, d.Context().Err())
 }
 
@@ -44,12 +45,14 @@ func TestALiteralDeliveryPassesEveryCallToItsAcknowledger(t *testing.T) {
 	require.NoError(t, d.Nack())
 	require.NoError(t, d.NackAfter(time.Second))
 	require.NoError(t, d.NackAfter(-time.Second))
+	require.NoError(t, d.Release())
 	require.Equal(t, []string{
 		"k: {Kind:1 Delay:0s Sync:false}",
 		"k: {Kind:1 Delay:0s Sync:true}",
 		"k: {Kind:2 Delay:0s Sync:false}",
 		"k: {Kind:2 Delay:1s Sync:false}",
 		"k: {Kind:2 Delay:0s Sync:false}",
+		"k: {Kind:4 Delay:0s Sync:false}",
 	}, got.calls)
 }
 

@@ -203,7 +203,7 @@ func isTemporary(status int) bool {
 // IsTransient reports whether err is the failure of a request whose cause may pass by itself, so that the same call may
 // succeed later: no connection was made, the answer was lost or is not Sequin's own (see [APIError]), the server is
 // overloaded (408, 425, 429, 502 to 504 and others), it failed (500 and above), the stream is full (409), or
-// Config.TokenSource failed.
+// Config.TokenSource failed. It is true for ErrBufferFull, too: a buffer has room again when its messages are sent.
 //
 // It is false for Sequin's own refusals, for errors of arguments and settings, for errors that [Permanent] has marked, for nil,
 // and if the caller's ctx ended. If err joins several errors, one for which it is false decides. A transient error does
@@ -234,6 +234,9 @@ func transience(err error) (yes, no bool) {
 			yes, no = yes || y, no || n
 		}
 		return yes, no
+	}
+	if err == ErrBufferFull {
+		return true, false
 	}
 	// The errors of a ctx are compared, because those of time-outs within an attempt match context.DeadlineExceeded, too.
 	return false, err == context.Canceled || err == context.DeadlineExceeded || classify(err).kind != kindOther

@@ -212,6 +212,7 @@ func TestIsTransientOfWrappedAndJoinedErrors(t *testing.T) {
 		"a context of the program":     {context.Canceled, false},
 		"another program's error":      {io.ErrUnexpectedEOF, false},
 		"settled":                      {ErrSettled, false},
+		"a full buffer":                {fmt.Errorf("a: %w", ErrBufferFull), true},
 		"closed, and why":              {fmt.Errorf("%w: %w", ErrClosed, busy), true},
 	} {
 		require.Equal(t, row.want, IsTransient(row.err), name)

@@ -26,8 +26,8 @@ import (
 // Two kinds of calls are not failures. They do not count towards the dead letter, the backoff or the slowdown below, and do
 // not clear earlier failures:
 //
-//   - The handler called [Delivery.NackAfter], because it wants the message later. It may return nil or any error, which
-//     OnError gets.
+//   - The handler called [Delivery.NackAfter], because it wants the message later, or [Delivery.Release], because another
+//     program shall have it. It may return nil or any error, which OnError gets.
 //   - A stop interrupted the handler: it returned an error after a stop had ended its ctx, or the error of a context after
 //     a stop had begun. The message is nacked. Any other error after a stop has begun is reported, and does not count
 //     towards the dead letter unless it is [Permanent].

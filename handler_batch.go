@@ -19,8 +19,8 @@ import (
 // A message that has failed is handled in batches with others that have failed, half the size after each failure, and in a
 // batch of its own before it becomes a dead letter. One bad message therefore does not make the others fail.
 //
-// HandleBatch starts one goroutine more than Handle, which collects the batches. Its errors, and its rules for NackAfter and
-// for a stop that interrupts the handler, are those of Handle.
+// HandleBatch starts one goroutine more than Handle, which collects the batches. Its errors, and its rules for NackAfter,
+// Release and a stop that interrupts the handler, are those of Handle.
 func (s *Subscriber) HandleBatch(ctx context.Context, cfg BatchHandlerConfig, handle func(context.Context, []Delivery) error) error {
 	if handle == nil {
 		return fmt.Errorf("%w: HandleBatch needs a function", ErrInvalidArgument)

@@ -72,9 +72,9 @@ func (p *handlerPool) clearFailures(d Delivery) {
 	})
 }
 
-// noteSnooze records a delivery that its handler has snoozed by NackAfter. A snooze is not a failure, and does not clear
-// earlier ones. It is recorded as a delivery that crashed nothing, because a message may be snoozed more often than
-// deliveredTooOften allows. A server that counts attempts leaves out a snooze that was in time.
+// noteSnooze records a delivery that its handler has snoozed by NackAfter, or given back by Release. A snooze is not a
+// failure, and does not clear earlier ones. It is recorded as a delivery that crashed nothing, because a message may be snoozed
+// more often than deliveredTooOften allows. A server that counts attempts leaves out a snooze that was in time.
 func (p *handlerPool) noteSnooze(d Delivery) {
 	if p.dead == nil || d.Attempt < p.dead.cfg.MaxAttempts || d.state.counts() && d.state.settled.Load() {
 		return
@@ -171,8 +171,16 @@ func (p *handlerPool) retry(d Delivery, r failurelog.Record, counts, final bool,
 	case r.Dead && final:
 		p.sub.settler.retry(d, p.cfg.BackoffMax, counts)
 	default:
-		p.sub.settler.retry(d, p.backoff.wait(r.Failures-1, nil), counts)
+		p.sub.settler.retry(d, p.delay(r.Failures), counts)
 	}
+}
+
+// delay returns how long a message that has failed that often is kept back.
+func (p *handlerPool) delay(failures int) time.Duration {
+	if p.cfg.BackoffMin == NoBackoff {
+		return 0
+	}
+	return p.backoff.wait(failures-1, nil)
 }
 
 // callFailed reports a failed call to the breaker. countsForBreaker reports whether one of its messages had never failed

@@ -42,9 +42,13 @@ func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*han
 	if err := cfg.validate(s.cfg, s.origin, s.client.extensions()); err != nil {
 		return nil, err
 	}
+	backoff := RetryConfig{MinWait: cfg.BackoffMin, MaxWait: cfg.BackoffMax}
+	if cfg.BackoffMin == NoBackoff {
+		backoff.MinWait = min(defaultBackoffMin, cfg.BackoffMax)
+	}
 	p := &handlerPool{sub: s, cfg: cfg, ctx: ctx, values: context.WithoutCancel(ctx),
 		outputs: outputs.New[failurelog.ID](func(a, b Delivery) bool { return a.state.Lease().Deadline.After(b.state.Lease().Deadline) }),
-		backoff: RetryConfig{MinWait: cfg.BackoffMin, MaxWait: cfg.BackoffMax},
+		backoff: backoff,
 		workers: make([]calls.Worker, cfg.Workers), made: time.Now()}
 	if cfg.DeadLetter != nil {
 		if err := findDeadLetterStream(ctx, cfg.DeadLetter.client(s), cfg.DeadLetter.Stream); err != nil {

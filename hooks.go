@@ -75,7 +75,7 @@ type RequestResult struct {
 type SettleInfo struct {
 	// Stream and Consumer are the names. For a sink Stream is empty and Consumer is the sink.
 	Stream, Consumer string
-	// Kind is Ack or Nack.
+	// Kind is Ack or Nack. A Release is a Nack.
 	Kind SettlementKind
 	// Messages is how many there are.
 	Messages int

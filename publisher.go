@@ -303,7 +303,14 @@ func (p *Publisher) Flush(ctx context.Context) error {
 //
 // Close may be called concurrently with all other methods and with itself. Whichever ctx ends first ends every call of
 // Close, and all return the same value.
+//
+// PublisherConfig.CloseTimeout bounds Close like a ctx that ends after that time.
 func (p *Publisher) Close(ctx context.Context) error {
+	if p.cfg.CloseTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.cfg.CloseTimeout)
+		defer cancel()
+	}
 	left, cause := p.engine.Close(ctx)
 	p.jobs.stop()
 	p.failures.await(ctx)

@@ -321,3 +321,24 @@ func TestStatsAddUpAtAnyMoment(t *testing.T) {
 		require.Equal(t, uint64(296), pub.Stats().Sent)
 	})
 }
+
+// A program that closes by an io.Closer has no ctx.
+func TestCloseTimeoutBoundsClose(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		pub := w.orders(t, sequin.PublisherConfig{CloseTimeout: 3 * time.Second})
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 503, Body: ownRefusal})
+		sendAll(t, pub, 3)
+		began := time.Now()
+		err := pub.Close(context.Background())
+		require.Equal(t, 3*time.Second, time.Since(began))
+		var unsent *sequin.UnsentError
+		require.ErrorAs(t, err, &unsent)
+		require.Len(t, unsent.Unsent, 3)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+
+		hasty, err := w.client.NewPublisher("orders", sequin.PublisherConfig{CloseTimeout: time.Hour})
+		require.NoError(t, err)
+		require.NoError(t, hasty.Send(w.ctx, "k", "x"))
+		require.ErrorIs(t, hasty.Close(endedCtx()), context.Canceled)
+	})
+}

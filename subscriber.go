@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -29,18 +28,21 @@ type Subscriber struct {
 	softStop   context.CancelFunc
 	hard       context.Context // ends when the Subscriber no longer waits for deliveries to be settled
 	hardStop   context.CancelFunc
+	receiving  context.Context // that of the receives
+	cutOff     context.CancelFunc
 	wakeups    chan struct{} // holds a token while the loop has something to check
 	done       chan struct{} // closed when the Subscriber has stopped
 	stop       stopState
 
-	settler   *settler
-	terms     atomic.Pointer[lease.Terms]
-	ledger    *lease.Ledger[*fetched, settling]
-	times     flow.HandlingTimes
-	late      atomic.Pointer[fetched] // the receive of a settle that came late, for the loop's window
-	counts    subscriberCounts
-	ackErrors background.Queue // calls of OnAckError
-	lines     background.Queue // lines of the log
+	settler       *settler
+	terms         atomic.Pointer[lease.Terms]
+	ledger        *lease.Ledger[receivedStates, settling]
+	times         flow.HandlingTimes
+	late          atomic.Pointer[fetched] // the receive of a settle that came late, for the loop's window
+	counts        subscriberCounts
+	ackErrors     background.Queue // calls of OnAckError
+	failedSettles failedSettles    // for Flush
+	lines         background.Queue // lines of the log
 
 	mode      atomic.Int32                 // who gets the deliveries: see setMode
 	handlers  atomic.Pointer[handlerWatch] // nil without handlers
@@ -72,7 +74,7 @@ func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg Sub
 	if err != nil {
 		return nil, c.explainMissingStreams(ctx, err)
 	}
-	if err := cfg.checkLease(foundConsumer.AckWait); err != nil {
+	if err := cmp.Or(cfg.checkLease(foundConsumer.AckWait), cfg.checkOrder(foundConsumer.MaxAckPending)); err != nil {
 		return nil, err
 	}
 	foundStream, err := c.GetStream(ctx, stream)
@@ -111,10 +113,11 @@ func (c *Client) checkSubscriber(cfg SubscriberConfig) (SubscriberConfig, error)
 func (c *Client) subscribe(ctx context.Context, cfg SubscriberConfig, from *origin, ackWait time.Duration, appends bool) *Subscriber {
 	s := &Subscriber{client: c, cfg: cfg, origin: from,
 		deliveries: make(chan Delivery, min(cfg.MaxInFlight, channelSize)), wakeups: make(chan struct{}, 1), done: make(chan struct{}),
-		ledger: lease.NewLedger[*fetched, settling](cfg.MaxInFlight), failures: failurelog.New(), filled: make(chan struct{}, 1)}
+		ledger: lease.NewLedger[receivedStates, settling](cfg.MaxInFlight), failures: failurelog.New(), filled: make(chan struct{}, 1)}
 	s.buffer.channel = s.deliveries
 	s.soft, s.softStop = context.WithCancel(ctx)
 	s.hard, s.hardStop = context.WithCancel(context.WithoutCancel(ctx))
+	s.receiving, s.cutOff = context.WithCancel(context.WithoutCancel(ctx))
 	s.setTerms(ackWait)
 	s.settler = newSettler(s, appends)
 	go newSubscriberLoop(s).run()
@@ -147,102 +150,28 @@ func (s *Subscriber) setTerms(ackWait time.Duration) {
 	s.terms.Store(&terms)
 }
 
-// The modes of a Subscriber: who gets its deliveries.
-const (
-	modeNone     int32 = iota
-	modeChannel        // the program ranges over Deliveries
-	modeHandlers       // Handle, HandleBatch or Pipe
-)
+// Stopping returns a channel that is closed when the Subscriber begins to stop: after Close, the end of its ctx, the end of
+// the ctx of its handlers, or an error that Err returns. From then on nothing is received. The Subscriber still waits for
+// the deliveries that the program holds, so that a program may finish them, or give them back by [Delivery.Release].
+func (s *Subscriber) Stopping() <-chan struct{} { return s.soft.Done() }
 
-// setMode sets the mode, if none is set yet, and reports whether mode is the one that is set. It reports false for a second
-// modeHandlers, because only one call may handle the deliveries.
-func (s *Subscriber) setMode(mode int32) bool {
-	return s.mode.CompareAndSwap(modeNone, mode) || mode == modeChannel && s.mode.Load() == mode
-}
-
-// noDeliveries is the channel of a Subscriber whose deliveries go to handlers.
-var noDeliveries = func() <-chan Delivery { c := make(chan Delivery); close(c); return c }()
-
-// Deliveries returns the channel of deliveries, the same one at every call. The channel is closed when the Subscriber stops;
-// Err then returns the reason. Any number of goroutines may range over the channel.
+// Flush waits until the server has confirmed the acks and nacks that were queued before the call, or they have failed. A nack
+// that the Subscriber itself delays is queued when it is due: see [Delivery.NackAfter].
 //
-// Versions of one key come in order. With SubscriberConfig.Pollers 1, different keys come in order too, while no message is
-// redelivered.
-//
-// The channel is buffered, but its len is not the number of buffered deliveries. Most of them wait in a queue, where their
-// leases are checked, until the program settles what it has read.
-//
-// A Subscriber's deliveries go either to this channel or to handlers. After Handle, HandleBatch or Pipe, Deliveries
-// returns a closed channel; after Deliveries, these return ErrBusy.
-func (s *Subscriber) Deliveries() <-chan Delivery {
-	if !s.setMode(modeChannel) {
-		return noDeliveries
+// It returns nil if all acks and nacks since the last Flush were carried out. Otherwise it returns how many were not, and the
+// error of the first: ErrLeaseExpired, ErrOutcomeUnknown or an *APIError. OnAckError gets each of them as well. Those of
+// AckSync do not count. If ctx ends first, Flush returns ctx's error and reports no failures yet. After a stop that left
+// some of them it returns ErrClosed.
+func (s *Subscriber) Flush(ctx context.Context) error {
+	if err := cmp.Or(s.settler.acks.Flush(ctx), s.settler.nacks.Flush(ctx)); err != nil {
+		return err
 	}
-	if s.buffer.waits() || s.buffer.wokenUp() {
-		s.offer(time.Now())
-	}
-	return s.deliveries
-}
-
-// Take returns up to limit deliveries at once. It waits until there is one, and does not wait for more. The error is that of
-// ctx, that of Err when the Subscriber has stopped, or ErrClosed after Close. Deliveries whose leases are over, after a pause
-// of the process, are not returned. limit is at least 1; no more than MaxInFlight deliveries are there at once.
-//
-// Take may be used beside the channel of Deliveries, and by several goroutines. It returns ErrBusy when handlers get the
-// deliveries.
-func (s *Subscriber) Take(ctx context.Context, limit int) ([]Delivery, error) {
-	if limit < 1 {
-		return nil, fmt.Errorf("%w: Take of %d deliveries", ErrInvalidArgument, limit)
-	}
-	if !s.setMode(modeChannel) {
-		return nil, ErrBusy
-	}
-	for ctx.Err() == nil {
-		select {
-		case d, open := <-s.Deliveries():
-			if !open {
-				return nil, cmp.Or(s.Err(), ErrClosed)
-			}
-			if taken := s.take(d, limit); len(taken) > 0 {
-				return taken, nil
-			}
-		case <-ctx.Done():
-		}
-	}
-	return nil, ctx.Err()
-}
-
-// take returns d, which was read from the channel, and what else is in the buffer, without deliveries whose leases are over.
-func (s *Subscriber) take(d Delivery, limit int) []Delivery {
-	now := time.Now()
-	taken, check := s.buffer.take(now, []Delivery{d}, limit)
-	if check || s.buffer.wokenUp() {
-		s.wake()
-	}
-	return slices.DeleteFunc(taken, func(d Delivery) bool {
-		past := lease.Past(now, d.Deadline)
-		if past {
-			s.returnFromHandler(d)
-		}
-		return past
-	})
-}
-
-// offer moves the next delivery to the channel. It is called when the program settles a delivery or calls Deliveries,
-// because the program may read the next delivery then.
-func (s *Subscriber) offer(now time.Time) {
-	check := s.buffer.wokenUp()
-	if s.buffer.waits() {
-		check = s.buffer.offer(now) || check
-	}
-	if check {
-		s.wake()
-	}
+	return s.failedSettles.collect()
 }
 
 // Err returns nil while the Subscriber runs, and after Close or the end of its ctx. Otherwise it returns why the Subscriber
 // stopped: an *APIError with ErrNotFound (the consumer was deleted) or ErrUnauthorized (Sequin itself has refused every
-// receive for 30 s), or ErrLeaseTooShort.
+// receive for 30 s), ErrLeaseTooShort, or ErrInvalidConfig if the consumer no longer keeps the order that Ordered wants.
 func (s *Subscriber) Err() error { return s.stop.err() }
 
 // Close stops the Subscriber. It stops receiving, closes the channel and returns the messages that the program did not
@@ -258,9 +187,29 @@ func (s *Subscriber) Err() error { return s.stop.err() }
 // If the server delivers a message while a waiting receive is being cancelled, that message is not available until its lease
 // ends. On loopback this can happen during about half a millisecond.
 func (s *Subscriber) Close(ctx context.Context) error {
-	s.stop.beginClose()
+	s.stop.beginClose(false)
 	s.softStop()
 	s.wake()
+	return s.awaitStop(ctx)
+}
+
+// CloseNow is Close, but gives back what the program has not settled, as [Delivery.Release] does, instead of waiting for it. A
+// later Ack or Nack returns ErrSettled. Acks and nacks that were queued before are sent. Beside a Close that waits, CloseNow
+// ends its wait.
+//
+// The contexts of handlers and of deliveries end at once. Handlers get up to a second to return and to settle what they have,
+// before it is given back. CloseNow waits until the server has confirmed everything, or ctx ends, or the leases end.
+//
+// It returns nil if everything was settled or given back, and otherwise a *DrainError, as Close does.
+func (s *Subscriber) CloseNow(ctx context.Context) error {
+	s.stop.beginClose(true)
+	s.softStop()
+	s.wake() // the loop ends the contexts of handlers when it has closed the channel, so that none begins meanwhile
+	return s.awaitStop(ctx)
+}
+
+// awaitStop waits until the Subscriber has stopped, and returns the result.
+func (s *Subscriber) awaitStop(ctx context.Context) error {
 	select {
 	case <-s.done:
 	case <-ctx.Done():
@@ -268,13 +217,6 @@ func (s *Subscriber) Close(ctx context.Context) error {
 		<-s.done
 	}
 	return s.stop.result()
-}
-
-// stopWaiting ends a stop's wait for deliveries to be settled.
-func (s *Subscriber) stopWaiting(cause error) {
-	s.stop.interrupt(cause)
-	s.hardStop()
-	s.wake()
 }
 
 // wake makes the loop check everything again. One token is enough for any number of calls.
@@ -336,7 +278,7 @@ type SubscriberStats struct {
 	// Received counts the messages in answers. HandedOut counts those that were read from the channel.
 	Received, HandedOut uint64
 	// Acked and Nacked count the settles that the server confirmed, without the return of messages that the program did
-	// not see.
+	// not see. A Release counts as a nack.
 	Acked, Nacked uint64
 	// ExpiredInBuffer counts the messages that were returned because nobody read them in time.
 	ExpiredInBuffer uint64

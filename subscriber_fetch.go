@@ -32,6 +32,7 @@ type answer struct {
 	fetched     *fetched
 	deliveries  []Delivery
 	bytes       int // of the answer
+	states      [][]deliveryState // of the deliveries, in blocks
 	knowsWaited bool
 	err         error
 }
@@ -88,7 +89,7 @@ func (lp *subscriberLoop) startReceive(now time.Time, ask int, limited bool) {
 	if n := len(lp.unused); n > 0 {
 		p.into, lp.unused = lp.unused[n-1], lp.unused[:n-1]
 	}
-	ctx, cancel := context.WithCancel(lp.sub.hard)
+	ctx, cancel := context.WithCancel(lp.sub.receiving)
 	p.cancel = cancel
 	lp.receives = append(lp.receives, p)
 	go lp.receive(ctx, p, *lp.sub.terms.Load())
@@ -152,13 +153,13 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 	defer p.cancel()
 	s := lp.sub
 	a := answer{request: p, deliveries: p.into}
-	var states stateBlock
+	var states stateBlocks
 	sorted := true
 	decoder := wire.Decoder{Bare: true, Each: func(m *wire.Message) {
 		if last := len(a.deliveries) - 1; last >= 0 && a.deliveries[last].Seq > m.Seq {
 			sorted = false
 		}
-		state := states.next(a.fetched)
+		state := states.next(a.fetched, m.AckID)
 		if m.ExpiredCount > 0 {
 			state.notes.Store(uint32(m.ExpiredCount))
 		}
@@ -170,7 +171,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 	if s.origin.sink != "" {
 		decode = (&wire.ChangeDecoder{Each: func(m wire.Change) {
 			a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, AckID: m.AckID, Deadline: a.fetched.lease.Deadline,
-				Acknowledger: s.settler, state: states.next(a.fetched)})
+				Acknowledger: s.settler, state: states.next(a.fetched, m.AckID)})
 		}}).Decode
 	}
 	bare := s.client.extensions().Has(wire.Bare) && s.origin.sink == ""
@@ -197,6 +198,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 		slices.SortStableFunc(a.deliveries, func(x, y Delivery) int { return cmp.Compare(x.Seq, y.Seq) })
 	}
 	s.client.hooks.deliver(SettleInfo{Stream: r.stream, Consumer: r.consumer, Messages: len(a.deliveries)})
+	a.states = states.blocks
 	lp.answers <- a // has room for every poller
 }
 
@@ -294,7 +296,7 @@ func (lp *subscriberLoop) account(a answer) {
 	}
 	lp.sub.counts.received.Add(uint64(n))
 	lp.window.Sized(n, a.bytes)
-	lp.sub.ledger.Add(a.fetched.lease, n, a.bytes, a.fetched)
+	lp.sub.ledger.Add(a.fetched.lease, n, a.bytes, receivedStates{a.fetched, a.states})
 	if a.fetched.extensions.Has(wire.Extend) {
 		lp.extends = true
 		if half := a.fetched.lease.Half(); half.Before(lp.nextKeep) {

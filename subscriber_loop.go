@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"cmp"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -190,9 +191,9 @@ func (lp *subscriberLoop) drainBuffer() []Delivery {
 // expire frees the room of leases that are over, and returns when the next lease ends.
 func (lp *subscriberLoop) expire(now time.Time) (next time.Time) {
 	unsettled, next := lp.sub.ledger.Expire(now)
-	for _, f := range unsettled {
+	for _, r := range unsettled {
 		if lp.sub.buffer.len() == 0 {
-			lp.window.Unsettled(&f.batch)
+			lp.window.Unsettled(&r.fetched.batch)
 		}
 	}
 	if p := lp.sub.handlers.Load(); p != nil && len(unsettled) > 0 {
@@ -362,6 +363,7 @@ func (lp *subscriberLoop) handleCheck(c check) {
 			lp.fatal = checkLease(ackWait)
 			lp.sub.setTerms(ackWait)
 		}
+		lp.fatal = cmp.Or(lp.fatal, lp.sub.cfg.checkOrder(c.consumer.MaxAckPending))
 	case f.kind == kindNotFound:
 		if lp.missing {
 			lp.fatal = c.err

@@ -74,8 +74,8 @@ func (s *settler) settle(ctx context.Context, d Delivery, how Settlement, atServ
 	switch {
 	case d.state == nil || d.state.fetched.origin != s.sub.origin:
 		return ErrNotDelivered
-	case how.Kind < Ack || how.Kind > Extend:
-		return fmt.Errorf("%w: Settlement.Kind is %d, must be Ack, Nack or Extend", ErrInvalidArgument, how.Kind)
+	case how.Kind < Ack || how.Kind > Release:
+		return fmt.Errorf("%w: Settlement.Kind is %d, must be Ack, Nack, Extend or Release", ErrInvalidArgument, how.Kind)
 	case d.state.settled.Load():
 		return ErrSettled
 	}
@@ -86,16 +86,19 @@ func (s *settler) settle(ctx context.Context, d Delivery, how Settlement, atServ
 	if lease.Past(now, l.Deadline) {
 		return s.refuse(d, now.Sub(l.Deadline))
 	}
-	// Only one of two goroutines that settle at once succeeds here.
-	if !d.state.settled.CompareAndSwap(false, true) {
+	if _, first := d.state.settle(); !first {
 		return ErrSettled
 	}
 	s.sub.times.Add(now.Sub(d.state.fetched.lease.Began))
 	s.sub.offer(now)
 	x := s.newSettling(d)
-	if how.Kind == Nack {
+	switch how.Kind {
+	case Nack:
 		x.uncounted = !counted && d.state.fetched.extensions.Has(wire.Attempts)
 		return s.nack(x, now, how.Delay, atServer)
+	case Release:
+		x.uncounted = d.state.fetched.extensions.Has(wire.Attempts)
+		return s.nack(x, now, s.untilCancelled(), false)
 	}
 	if how.Sync {
 		x.sync = &syncAck{result: make(chan error, 1)}
@@ -165,6 +168,15 @@ func (s *settler) refuse(d Delivery, ago time.Duration) error {
 	return fmt.Errorf("%w: key %q, %v ago", ErrLeaseExpired, clip(d.Key), ago)
 }
 
+// untilCancelled returns how long to delay the return of a message. During a stop that is for as long as possible, because the
+// stop sends delayed nacks when it has cancelled its receives. See returnAtStop.
+func (s *settler) untilCancelled() time.Duration {
+	if s.sub.soft.Err() == nil {
+		return 0
+	}
+	return MaxNackDelay
+}
+
 // nack sends a nack now, or delays it. atServer reports whether the server delays it.
 func (s *settler) nack(x settling, now time.Time, delay time.Duration, atServer bool) error {
 	switch l := x.state.Lease(); {
@@ -183,11 +195,21 @@ func (s *settler) nack(x settling, now time.Time, delay time.Duration, atServer 
 
 // nackUndelivered nacks a message that the program did not see.
 func (s *settler) nackUndelivered(d Delivery) {
-	d.state.settled.Store(true)
+	if _, first := d.state.settle(); !first {
+		return // CloseNow has returned it
+	}
 	x := settling{ackID: d.AckID, state: d.state, undelivered: true, uncounted: true}
 	// Admit refuses the nack only if a stop was interrupted before a handler returned what it had read. Such a message is
 	// counted as unsettled by Close.
 	_ = s.nacks.Admit(context.Background(), x.entry(), laneUncounted, false, true)
+}
+
+// giveBack nacks a delivery that the program has, unless it is settled.
+func (s *settler) giveBack(state *deliveryState) {
+	if ackID, first := state.settle(); first {
+		x := settling{ackID: ackID, state: state, uncounted: state.fetched.extensions.Has(wire.Attempts)}
+		_ = s.nack(x, time.Now(), 0, false) // no ErrClosed: closeSettler comes later
+	}
 }
 
 // run makes one attempt at a batch of acks or nacks.
@@ -260,19 +282,6 @@ func (k SettlementKind) verb() string {
 	return "ack"
 }
 
-// splitExpired splits settles into those that may still be sent and those whose leases are over. Both keep their order.
-func splitExpired(items []settleEntry, now time.Time) (valid, expired []settleEntry) {
-	var l *lease.Lease // that of the previous settle: settles of one lease often follow each other
-	over := false
-	isExpired := func(e *settleEntry) bool {
-		if of := e.Item.state.Lease(); of != l {
-			l, over = of, lease.Past(now, of.Deadline)
-		}
-		return over
-	}
-	return batch.Partition(items, isExpired)
-}
-
 // settled is the engine's Done. A settle that fails after an ambiguous attempt (unsure) has an unknown outcome.
 func (s *settler) settled(kind SettlementKind, items []settleEntry, err error) {
 	if err == nil {
@@ -312,15 +321,23 @@ func (s *settler) report(kind SettlementKind, items []settleEntry, err error) {
 		endWork(items)
 	}
 	s.sub.wake()
+	failed := 0
 	for i := range items {
 		x := &items[i].Item
 		switch {
 		case x.sync.claim():
 			x.sync.result <- err
-		case err != nil && x.delivery != nil:
-			failed := *x.delivery
-			s.sub.ackErrors.Add(func() { s.sub.ackFailed(failed, err) }, 0)
+		case err == nil || x.undelivered:
+		default:
+			failed++
+			if x.delivery != nil {
+				delivery := *x.delivery
+				s.sub.ackErrors.Add(func() { s.sub.ackFailed(delivery, err) }, 0)
+			}
 		}
+	}
+	if failed > 0 {
+		s.sub.failedSettles.add(failed, err)
 	}
 	if err != nil {
 		s.sub.log(slog.LevelWarn, "could not "+kind.verb(), "deliveries", len(items), "error", err)

@@ -139,6 +139,7 @@ func TestADeliveryIsSettledOnce(t *testing.T) {
 		"nack":       sequin.Delivery.Nack,
 		"ack_sync":   func(d sequin.Delivery) error { return d.AckSync(context.Background()) },
 		"nack_after": func(d sequin.Delivery) error { return d.NackAfter(time.Second) },
+		"release":    sequin.Delivery.Release,
 	}
 	for first, settle := range settles {
 		for second, again := range settles {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/lease"
 )
 
 const (
@@ -47,21 +49,29 @@ func (e *DrainError) Unwrap() error { return e.cause }
 type stopState struct {
 	mu            sync.Mutex // guards all below; held for assignments only
 	closing       bool       // Close was called: its ctx replaces DrainTimeout
+	now           bool       // CloseNow was called: what the program has not settled is returned
 	interruptedBy error      // why the wait for open deliveries was interrupted
 	errResult     error      // what Err returns
 	closeResult   error      // what Close returns
 }
 
-func (d *stopState) beginClose() {
+func (d *stopState) beginClose(now bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.closing = true
+	d.closing, d.now = true, d.now || now
 }
 
 func (d *stopState) isClosing() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.closing
+}
+
+// isNow reports whether CloseNow was called.
+func (d *stopState) isNow() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.now
 }
 
 // interrupt records why the wait for open deliveries ends. Later calls change nothing.
@@ -109,9 +119,10 @@ func (d *stopState) result() error {
 //  1. It cancels the receives that have waited at the server for 100 ms or more.
 //  2. It sends the delayed nacks, returns the deliveries in the channel, and closes the channel.
 //  3. It waits for the receives that still run, cancels those that run for too long, and returns their messages.
-//  4. It waits until the deliveries that are open are settled, or their leases are over, or the wait is interrupted.
-//  5. It sends the last settles, with a context of their own.
-//  6. It wakes the callers of Close.
+//  4. For CloseNow it returns the deliveries that the program has.
+//  5. It waits until the deliveries that are open are settled, or their leases are over, or the wait is interrupted.
+//  6. It sends the last settles, with a context of their own.
+//  7. It wakes the callers of Close.
 func (lp *subscriberLoop) runStop() {
 	began := time.Now()
 	s := lp.sub
@@ -150,20 +161,29 @@ func (lp *subscriberLoop) runStop() {
 func (lp *subscriberLoop) await(began time.Time) {
 	s := lp.sub
 	drainUntil := began.Add(s.cfg.DrainTimeout)
-	var graceUntil time.Time // until then handlers may settle their deliveries; zero until the wait is interrupted
+	var graceUntil time.Time // until then handlers may settle their deliveries; zero until their contexts end
+	givenBack := false
 	for {
+		if s.stop.isNow() {
+			s.hardStop()
+		}
 		now := time.Now()
 		next := now.Add(never)
 		open, firstDeadline := s.ledger.Open(now)
 		if open > 0 {
 			next = firstDeadline
 		}
-		interrupted := s.hard.Err() != nil
+		interrupted, ended := s.receiving.Err() != nil, s.hard.Err() != nil
 		bounded := !interrupted && !s.stop.isClosing()
-		if interrupted && graceUntil.IsZero() {
+		if ended && graceUntil.IsZero() {
 			graceUntil = now.Add(handlerGrace)
 		}
-		mayStillSettle := interrupted && s.handlersServe() && now.Before(graceUntil)
+		mayStillSettle := ended && s.handlersServe() && now.Before(graceUntil)
+		if !givenBack && s.stop.isNow() && len(lp.receives) == 0 && !mayStillSettle {
+			givenBack = true
+			s.giveBack(now)
+			continue
+		}
 		switch {
 		case len(lp.receives) == 0 && (open == 0 || interrupted && !mayStillSettle):
 			return
@@ -190,6 +210,14 @@ func (lp *subscriberLoop) await(began time.Time) {
 		case <-lp.timer.C:
 		}
 	}
+}
+
+// stopWaiting ends a stop's wait for deliveries to be settled.
+func (s *Subscriber) stopWaiting(cause error) {
+	s.stop.interrupt(cause)
+	s.hardStop()
+	s.cutOff()
+	s.wake()
 }
 
 // handlersServe reports whether handlers have deliveries that they have not settled yet.
@@ -249,5 +277,19 @@ func (lp *subscriberLoop) closeSettler() {
 	s.stop.setOutcome(DrainError{Unsettled: unsent.Unsettled + s.ledger.Unsettled(), Unknown: unsent.Unknown,
 		cause: cmp.Or(unsent.Cause, ErrLeaseExpired)})
 	s.hardStop()
+	s.cutOff()
 	close(s.done)
+}
+
+// giveBack returns the deliveries that the program has not settled. Those whose leases are over are redelivered anyway.
+func (s *Subscriber) giveBack(now time.Time) {
+	for _, r := range s.ledger.OpenNotes() {
+		for _, block := range r.states {
+			for i := range block {
+				if state := &block[i]; !lease.Past(now, state.Lease().Deadline) {
+					s.settler.giveBack(state)
+				}
+			}
+		}
+	}
 }

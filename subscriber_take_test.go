@@ -117,3 +117,70 @@ func TestTakeGetsAllThatMaxInFlightAllows(t *testing.T) {
 		w.requireDone(t)
 	})
 }
+
+func TestAllYieldsDeliveriesUntilTheSubscriberStops(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", spacious)
+		w.publish(t, "a", 50)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		n := 0
+		for d, err := range sub.All(w.ctx) {
+			require.NoError(t, err)
+			require.NoError(t, d.Ack())
+			if n++; n == 10 {
+				break
+			}
+		}
+		require.NoError(t, sub.Err(), "the end of a loop is no stop")
+		for d, err := range sub.All(w.ctx) {
+			require.NoError(t, err)
+			require.NoError(t, d.Ack())
+			if n++; n == 50 {
+				go sub.Close(w.ctx)
+			}
+		}
+		require.Equal(t, 50, n)
+		require.NoError(t, sub.Close(w.ctx))
+		w.requireDone(t)
+	})
+}
+
+func TestAllYieldsLastWhyNothingComes(t *testing.T) {
+	last := func(sub *sequin.Subscriber, ctx context.Context) (errs []error) {
+		for d, err := range sub.All(ctx) {
+			if err != nil {
+				errs = append(errs, err)
+			} else {
+				_ = d.Ack()
+			}
+		}
+		return errs
+	}
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "a", 10)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+		defer cancel()
+		errs := last(sub, ctx)
+		require.Len(t, errs, 1)
+		require.ErrorIs(t, errs[0], context.DeadlineExceeded)
+		require.Len(t, last(sub, endedCtx()), 1)
+		require.NoError(t, sub.Close(w.ctx))
+		require.Empty(t, last(sub, w.ctx))
+
+		handled := w.subscribe(t, sequin.SubscriberConfig{})
+		run := w.start(t, func(ctx context.Context) error {
+			return handled.Handle(ctx, sequin.HandlerConfig{}, func(context.Context, sequin.Delivery) error { return nil })
+		})
+		synctest.Wait()
+		require.Equal(t, []error{sequin.ErrBusy}, last(handled, w.ctx))
+		require.NoError(t, run.stop())
+
+		deleted := w.subscribe(t, sequin.SubscriberConfig{})
+		require.NoError(t, w.client.DeleteConsumer(w.ctx, "orders", "all"))
+		errs = last(deleted, w.ctx)
+		require.Len(t, errs, 1)
+		require.ErrorIs(t, errs[0], sequin.ErrNotFound)
+	})
+}

@@ -52,8 +52,7 @@ func newSubscription(client *sequin.Client, stream, consumer string, opts *Subsc
 	if err != nil {
 		return nil, nil, fmt.Errorf("open consumer %s of %s: %w", consumer, stream, err)
 	}
-	return &subscription{client: client, stream: stream, consumer: consumer, keyName: o.KeyName, cfg: o.Subscriber,
-		out: make(map[*sequin.Delivery]struct{})}, &o, nil
+	return &subscription{client: client, stream: stream, consumer: consumer, keyName: o.KeyName, cfg: o.Subscriber}, &o, nil
 }
 
 // subscription is the driver of one consumer. The CDK ends a subscription for good at an error that is not retryable, so it
@@ -70,8 +69,6 @@ type subscription struct {
 	mu     sync.Mutex
 	sub    *sequin.Subscriber // nil before the first ReceiveBatch
 	closed bool
-	// out has the deliveries that the CDK has and that are not settled. After Close nobody can settle them.
-	out map[*sequin.Delivery]struct{}
 }
 
 // receiveWait is how long ReceiveBatch waits for a message. The CDK asks for about a second.
@@ -92,28 +89,11 @@ func (s *subscription) ReceiveBatch(ctx context.Context, limit int) ([]*driver.M
 		}
 		return nil, err
 	}
-	if !s.handOver(deliveries) {
-		return nil, sequin.ErrClosed
-	}
 	messages := make([]*driver.Message, len(deliveries))
 	for i := range deliveries {
 		messages[i] = s.message(&deliveries[i])
 	}
 	return messages, nil
-}
-
-// handOver notes that the CDK has the deliveries. After Close it returns them to the server, and reports false.
-func (s *subscription) handOver(deliveries []sequin.Delivery) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range deliveries {
-		if s.closed {
-			_ = deliveries[i].Nack() // it is late or not known to be done: the lease ends
-		} else {
-			s.out[&deliveries[i]] = struct{}{}
-		}
-	}
-	return !s.closed
 }
 
 // open returns the Subscriber, and makes it at the first call. A failed call is repeated by the next.
@@ -186,11 +166,6 @@ func (s *subscription) SendNacks(_ context.Context, ids []driver.AckID) error {
 
 // settle drops the errors of settles that are late or repeated.
 func (s *subscription) settle(ids []driver.AckID, settle func(sequin.Delivery) error) error {
-	s.mu.Lock()
-	for _, id := range ids {
-		delete(s.out, id.(*sequin.Delivery))
-	}
-	s.mu.Unlock()
 	var errs []error
 	for _, id := range ids {
 		if err := settle(*id.(*sequin.Delivery)); err != nil && !errors.Is(err, sequin.ErrSettled) && !errors.Is(err, sequin.ErrLeaseExpired) {
@@ -215,21 +190,18 @@ func (s *subscription) ErrorCode(err error) gcerrors.ErrorCode { return errorCod
 // SubscriberConfig.DrainTimeout.
 const drainTimeout = 10 * time.Second
 
-// Close returns what the CDK has queued and nobody will get, and waits until the server has confirmed that and all acks.
+// Close returns what the CDK has and nobody will settle, also what a ReceiveBatch takes at the same time, and waits until the
+// server has confirmed that and all acks.
 func (s *subscription) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	sub := s.sub
-	for d := range s.out {
-		_ = d.Nack() // one that is late is available again already
-	}
-	clear(s.out)
 	s.mu.Unlock()
 	var err error
 	if sub != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(s.cfg.DrainTimeout, drainTimeout))
 		defer cancel()
-		err = sub.Close(ctx)
+		err = sub.CloseNow(ctx)
 	}
 	if s.owned {
 		s.client.Close()

@@ -55,6 +55,7 @@ func newTopic(client *sequin.Client, stream string, opts *TopicOptions) (*topic,
 	}
 	cfg := opts.Publisher
 	cfg.Lanes = cmp.Or(cfg.Lanes, 1)
+	cfg.CloseTimeout = cmp.Or(cfg.CloseTimeout, closeTimeout)
 	pub, err := client.NewPublisher(stream, cfg)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open topic %s: %w", stream, err)
@@ -154,14 +155,13 @@ func (t *topic) ErrorAs(err error, target any) bool { return errors.As(err, targ
 
 func (t *topic) ErrorCode(err error) gcerrors.ErrorCode { return errorCode(err) }
 
-// closeTimeout is how long Close waits for requests in flight. After a Shutdown whose ctx did not end, there are none.
+// closeTimeout is how long Close waits for requests in flight, unless the config of the Publisher says otherwise. After a
+// Shutdown whose ctx did not end, there are none.
 const closeTimeout = 2 * time.Second
 
-// Close drops messages whose Send has returned because its ctx ended, unless they are stored within closeTimeout.
+// Close drops messages whose Send has returned because its ctx ended, unless they are stored within the CloseTimeout.
 func (t *topic) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	err := t.pub.Close(ctx)
+	err := t.pub.Close(context.Background())
 	if t.owned {
 		t.client.Close()
 	}

@@ -198,7 +198,13 @@ func TestAMessageThatNobodyTakesIsReturnedBeforeItsLeaseEnds(t *testing.T) {
 		peeked, err := w.client.PeekMessages(t.Context(), "topic", "group", sequin.ListOptions{})
 		require.NoError(t, err)
 		require.Len(t, peeked, 1)
-		require.Equal(t, 2, peeked[0].Info.DeliverCount)
+		require.Equal(t, 1, peeked[0].Info.DeliverCount, "that nobody took it was no attempt")
+		require.Equal(t, 1, w.srv.Count(sequintest.Nack))
+		times := 0
+		for _, r := range w.srv.Requests(sequintest.Receive) {
+			times += len(r.Deliveries())
+		}
+		require.Equal(t, 2, times, "it was delivered again")
 	})
 }
 

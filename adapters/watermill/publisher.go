@@ -28,7 +28,7 @@ type PublisherConfig struct {
 	DoNotCreate bool
 	// Publisher configures the sequin.Publisher that each topic has. Lanes defaults to 1, which keeps the order of a topic.
 	Publisher sequin.PublisherConfig
-	// CloseTimeout is how long Close sends what Publish still waits for. Default 10 s.
+	// CloseTimeout is how long Close sends what Publish still waits for. Default that of Publisher, or 10 s.
 	CloseTimeout time.Duration
 }
 
@@ -62,7 +62,7 @@ func NewPublisher(cfg PublisherConfig, logger watermill.LoggerAdapter) (*Publish
 	if cfg.Marshaler == nil {
 		cfg.Marshaler = EnvelopeMarshaler{}
 	}
-	cfg.CloseTimeout = cmp.Or(cfg.CloseTimeout, 10*time.Second)
+	cfg.Publisher.CloseTimeout = cmp.Or(cfg.CloseTimeout, cfg.Publisher.CloseTimeout, 10*time.Second)
 	cfg.Publisher.Lanes = cmp.Or(cfg.Publisher.Lanes, 1)
 	probe, err := cfg.Client.NewPublisher("probe", cfg.Publisher) // it makes no request: a bad config is told here
 	if err != nil {
@@ -179,8 +179,6 @@ func (p *Publisher) close() error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock() // topics does not change any more
-	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.CloseTimeout)
-	defer cancel()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
@@ -192,7 +190,7 @@ func (p *Publisher) close() error {
 			if pub == nil {
 				return
 			}
-			if err := pub.Close(ctx); err != nil {
+			if err := pub.Close(context.Background()); err != nil {
 				p.logger.Error("Could not send all messages", err, watermill.LogFields{"topic": topic})
 				mu.Lock()
 				errs = append(errs, fmt.Errorf("topic %s: %w", topic, err))

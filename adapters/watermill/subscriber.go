@@ -118,7 +118,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		defer s.running.Done()
 		defer close(out)
 		defer cancel()
-		p := subscription{s: s, topic: topic, out: out, stopped: ctx.Done()}
+		p := subscription{s: s, topic: topic, out: out, stopped: sub.Stopping()}
 		err := sub.Handle(ctx, s.handler(topic), p.handle)
 		_ = sub.Close(context.WithoutCancel(ctx)) // Handle has closed it, unless it refused to start
 		if err != nil {
@@ -207,7 +207,7 @@ func (p subscription) handle(ctx context.Context, d sequin.Delivery) error {
 	defer cancel()
 	msg.SetContext(&messageContext{ctx, d})
 	if !p.offer(d, msg) {
-		return d.Nack()
+		return d.Release()
 	}
 	select {
 	case <-msg.Acked():

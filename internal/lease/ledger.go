@@ -142,6 +142,18 @@ func (g *Ledger[N, H]) Open(now time.Time) (open int, next time.Time) {
 	return open, next
 }
 
+// OpenNotes returns the notes of the leases that have messages whose settles have not ended.
+func (g *Ledger[N, H]) OpenNotes() (notes []N) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for a := g.accounts.first; a != nil; a = a.next {
+		if a.open > 0 {
+			notes = append(notes, a.note)
+		}
+	}
+	return notes
+}
+
 // Unsettled counts the messages whose settles have not ended, whether or not their deadlines have passed.
 func (g *Ledger[N, H]) Unsettled() (n int) {
 	g.mu.Lock()
