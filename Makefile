@@ -113,6 +113,10 @@ nested: ## build, vet, check and test the nested modules
 quickstart: ## run the quickstart example: a real data set through the whole library
 	go run ./examples/quickstart
 
+.PHONY: install
+install: ## install the program as go install of the next release would, through a module proxy of files
+	bash .ci/release check
+
 .PHONY: bench bench-smoke
 bench: ## run the benchmarks that match BENCH (all) for BENCHTIME (1s)
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...

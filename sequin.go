@@ -21,7 +21,7 @@ import (
 )
 
 // Version is the version of this library, which is part of the User-Agent. Between releases it ends in "-dev".
-const Version = "0.1.0-dev"
+const Version = "0.2.0"
 
 // DefaultBaseURL is the server's address if nothing else is set. Its port is that of Sequin's Docker image.
 const DefaultBaseURL = "http://localhost:7376"

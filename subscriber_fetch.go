@@ -31,7 +31,7 @@ type answer struct {
 	request     *receiving
 	fetched     *fetched
 	deliveries  []Delivery
-	bytes       int // of the answer
+	bytes       int               // of the answer
 	states      [][]deliveryState // of the deliveries, in blocks
 	knowsWaited bool
 	err         error

@@ -8,6 +8,7 @@ import (
 // Op is an operation of the API.
 type Op uint8
 
+// The operations. Each but Any and Other is the name of the method of sequin.Client that makes such requests, or of several.
 const (
 	Any Op = iota // in a Fault and in Count: every operation
 	Send

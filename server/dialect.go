@@ -24,6 +24,7 @@ const (
 	Aug2024
 )
 
+// String returns the name of the behaviour.
 func (c Compat) String() string { return pick(c, "documented", "aug2024") }
 
 // dialect holds every difference between the two behaviours, except those inside the store, which has a dialect of its
