@@ -1,6 +1,6 @@
 // Package sequin is a Go client for Sequin streams: those of package server and of Sequin v0.3. A stream keeps keyed messages,
 // behind an HTTP API. A named consumer delivers them to programs, each for a limited time, its lease. A program acks each
-// message that it has handled. For the sinks of Sequin v0.4.11 and later see [Client.SubscribeSink] and [DecodeChange].
+// message that it has handled. For the sinks of Sequin v0.6.0 and later see [Client.SubscribeSink] and [DecodeChange].
 //
 // A [Client] has the complete request/response API. Most programs use what is built on it: a [Publisher] sends messages in
 // batches, a [Subscriber] receives them on a channel, and Handle, HandleBatch and Pipe of a Subscriber call a function for

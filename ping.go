@@ -36,7 +36,7 @@ const (
 	Server2024 ServerKind = "2024"
 	// ServerStreams serves streams without extensions, and has none. Its first stream shows which of the two kinds above it is.
 	ServerStreams ServerKind = "streams"
-	// ServerSinks serves sinks and no streams, as Sequin v0.4.11 and later. See [Client.SubscribeSink].
+	// ServerSinks serves sinks and no streams, as Sequin v0.6.0 and later. See [Client.SubscribeSink].
 	ServerSinks ServerKind = "sinks"
 )
 

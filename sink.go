@@ -30,13 +30,17 @@ const (
 	defaultSinkPollMax = 500 * time.Millisecond // a change is received within that time while others are outstanding
 )
 
-// SubscribeSink starts receiving the messages of a sink of the kind sequin_stream, by its name or id. Sequin v0.4.11 and later
+// SubscribeSink starts receiving the messages of a sink of the kind sequin_stream, by its name or id. Sequin v0.6.0 and later
 // have such sinks; see [Client.Subscribe] for streams. Each message is a change of a row: see [DecodeChange].
 //
 // The Subscriber works as one of a stream, with these differences. Delivery.Key is made of the table and the primary key; with
-// long columns it is longer than the 255 characters that the key of a message may have. Delivery.Data is the JSON of the
-// change, and Delivery.Seq is 0. The changes of a row are delivered one after the other. Ack ids survive redelivery, so that
-// settles whose answer was lost are not repeated. The lease is SinkConfig.AckWait.
+// long columns it is longer than the 255 characters that the key of a message may have. Sequin before v0.11.0 does not tell the
+// primary key, so that all changes of a table have one Key. Delivery.Data is the JSON of the change, and Delivery.Seq is 0. The
+// changes of a row are delivered one after the other. Ack ids survive redelivery, so that settles whose answer was lost are not
+// repeated. The lease is SinkConfig.AckWait.
+//
+// A sink with a transform delivers what the transform returns. Delivery.Data is its JSON, for [DecodeJSON], and Delivery.Key is
+// empty unless the result has the metadata of a change.
 //
 // SubscribeSink first makes an ack request for an id that does not exist, which changes nothing, to find out whether the sink
 // exists. Its errors are those of Subscribe. It starts the goroutines of Subscribe, but for the reads of the consumer.
@@ -73,7 +77,7 @@ func (c *Client) explainMissingSinks(ctx context.Context, err error) error {
 	if _, asked := list[Stream](ctx, c, path("api", "streams"), nil); asked == nil {
 		return fmt.Errorf("sequin: this Sequin serves streams, not sinks: use Subscribe: %w", err)
 	}
-	return fmt.Errorf("sequin: this Sequin serves no sinks: SubscribeSink needs v0.4.11 or later: %w", err)
+	return fmt.Errorf("sequin: this Sequin serves no sinks: SubscribeSink needs v0.6.0 or later: %w", err)
 }
 
 // SinkMessage is a message of a sink, leased to the caller of ReceiveSink.

@@ -229,3 +229,34 @@ func TestAnActionThatIsNotKnownIsDelivered(t *testing.T) {
 		require.NoError(t, sub.Close(w.ctx))
 	})
 }
+
+// TestASinkWithATransformDeliversWhatItReturns holds a sink whose transform returns rows, and one value that is no row.
+func TestASinkWithATransformDeliversWhatItReturns(t *testing.T) {
+	overSink(t, func(t *testing.T, w *world, _ *server.Sink) {
+		const transformed = `{"data":[{"data":{"id":1,"who":"ann"},"ack_id":"00000000-0000-4000-8000-000000000001"},` +
+			`{"data":"no row","ack_id":"00000000-0000-4000-8000-000000000002"},{"data":{"id":2,"who":"bob"},"ack_id":"00000000-0000-4000-8000-000000000003"}]}`
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, Status: 200, Body: transformed, Count: 1})
+		w.stream(t, "dead", sequin.ConsumerOptions{})
+		sub, err := w.client.SubscribeSink(w.ctx, "orders", sequin.SinkConfig{})
+		require.NoError(t, err)
+		var rows []row
+		run := w.start(t, func(ctx context.Context) error {
+			cfg := sequin.HandlerConfig{Workers: 1, DeadLetter: &sequin.DeadLetter{Stream: "dead"}}
+			return sub.Handle(ctx, cfg, func(_ context.Context, d sequin.Delivery) error {
+				require.Empty(t, d.Key)
+				_, err := sequin.DecodeChange[row](d)
+				require.Error(t, err, "it is no change")
+				r, err := sequin.DecodeJSON[row](d)
+				if err == nil {
+					rows = append(rows, r)
+				}
+				return err
+			})
+		})
+		time.Sleep(time.Minute)
+		require.NoError(t, run.stop())
+		require.Equal(t, []row{{1, "ann"}, {2, "bob"}}, rows)
+		require.Equal(t, uint64(3), sub.Stats().Acked)
+		require.Len(t, w.data(t, "dead"), 1)
+	})
+}

@@ -63,7 +63,7 @@
 //
 // # Sinks
 //
-// Sequin v0.4.11 and later have no streams. They have sinks, which deliver the changes of the rows of Postgres tables.
+// Sequin v0.4.11 and later have no streams. Those from v0.6.0 on have sinks, which deliver the changes of the rows of tables.
 // Server.Sink adds one to a Server in the documented mode, for tests of programs that pull a sink over HTTP: the answers are
 // those that a release of 2026 was recorded to give. Its changes come from the program, and not from Postgres.
 //
@@ -127,7 +127,7 @@ type Config struct {
 	// none. The server then behaves as one that never had them, with one exception: without fenced-acks each delivery still
 	// has an ack id of its own, but the server does not say so. New panics on an unknown name.
 	WithoutExtensions []string
-	// SinksOnly makes the server answer as one that has sinks and no streams, which is what Sequin v0.4.11 and later are: the
+	// SinksOnly makes the server answer as one that has sinks and no streams, which is what Sequin v0.6.0 and later are: the
 	// routes of streams get 404. See Server.Sink.
 	SinksOnly bool
 	// Limits bound what clients can make the server use. The zero value has the defaults.

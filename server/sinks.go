@@ -39,8 +39,8 @@ type SinkDatabase struct {
 }
 
 // Sink is a sink of the kind sequin_stream of a released Sequin: changes of the rows of a table, which clients pull and
-// settle. It emulates Sequin v0.4.11 and later for tests, so that they need no Postgres. Its changes come from the program
-// and are lost with the Server. Its methods may be called concurrently.
+// settle. It emulates a Sequin of February 2026, after v0.14.6, for tests, so that they need no Postgres. Its changes come
+// from the program and are lost with the Server. Its methods may be called concurrently.
 //
 // A message that is delivered keeps its ack id when it is delivered again. Of each row at most one change is outstanding.
 // While any change of the sink is outstanding, a receive with a wait_for answers at once, even with nothing. There is no

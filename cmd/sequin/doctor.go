@@ -82,7 +82,7 @@ var kinds = map[sequin.ServerKind]string{
 	sequin.ServerDocumented: "a server with the documented API, without extensions",
 	sequin.Server2024:       "the server of August 2024, or one that behaves like it",
 	sequin.ServerStreams:    "a server without extensions; with a stream one could see whether it is that of August 2024",
-	sequin.ServerSinks:      "a server of sinks, without streams, such as Sequin v0.4.11 and later",
+	sequin.ServerSinks:      "a server of sinks, without streams, such as Sequin v0.6.0 and later",
 }
 
 func (d *diagnosis) print(s *session) error {

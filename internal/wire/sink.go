@@ -11,15 +11,17 @@ import (
 // Change is one message in the answer to a receive of a sink.
 type Change struct {
 	AckID string
-	// Key is the table's schema, its name and the values of the primary key, joined by dots.
+	// Key is the table's schema, its name and the values of the primary key, joined by dots. Releases before v0.11.0 do not tell
+	// the primary key. The Key is empty if the sink has a transform whose result does not name the table.
 	Key string
-	// Data is the JSON of the change, byte for byte.
+	// Data is the JSON of the change, or of what the transform of the sink returns, byte for byte.
 	Data string
 }
 
 // ChangeDecoder reads the answer to a receive of a sink, {"data":[{"data":{"record":{…},"metadata":{…},…},"ack_id":…},…]},
-// one message at a time. It also reads messages without the inner "data", whose members are those of the message itself. The
-// strings of a message share one allocation. A ChangeDecoder may be reused, by one goroutine at a time.
+// one message at a time. It also reads messages without the inner "data", whose members are those of the message itself. With a
+// transform, the inner "data" is any value. The strings of a message share one allocation. A ChangeDecoder may be reused, by one
+// goroutine at a time.
 type ChangeDecoder struct {
 	// Each is called for every message, in the order of the answer.
 	Each func(Change)
@@ -64,21 +66,22 @@ func (d *ChangeDecoder) element() error {
 	if err := s.Err(); err != nil {
 		return err
 	}
-	if d.data == nil {
+	nested := d.data != nil
+	if !nested {
 		d.data = s.Since(mark)
 	}
-	if len(d.ackID) == 0 || !d.found {
+	if len(d.ackID) == 0 || !d.found && !nested {
 		return fmt.Errorf("a message of its list: %w", errors.Join(RequireField(len(d.ackID) > 0, "ack_id"), RequireField(d.found, "table_name")))
 	}
 	d.deliver()
 	return nil
 }
 
-// change reads the object "data".
+// change reads the member "data".
 func (d *ChangeDecoder) change() {
 	s := &d.scan
-	if s.Kind() != jscan.Object {
-		s.Skip()
+	if d.found = false; s.Kind() != jscan.Object {
+		d.data = s.Raw()
 		return
 	}
 	mark := s.Mark()
@@ -177,11 +180,13 @@ func (d *ChangeDecoder) primaryKey() {
 
 // deliver calls Each.
 func (d *ChangeDecoder) deliver() {
-	head := append(append(d.head[:0], d.ackID...), d.schema...)
-	if len(d.schema) > 0 {
-		head = append(head, '.')
+	head := append(d.head[:0], d.ackID...)
+	if d.found {
+		if len(d.schema) > 0 {
+			head = append(append(head, d.schema...), '.')
+		}
+		head = append(append(head, d.table...), d.pks...)
 	}
-	head = append(append(head, d.table...), d.pks...)
 	d.head = head
 	var text strings.Builder
 	text.Grow(len(head) + len(d.data))
