@@ -239,10 +239,11 @@ func TestA429WithRetryAfterDoesNotKeepMessagesBack(t *testing.T) {
 
 // Pollers receives run at once while they return as many messages as they ask for, and never more.
 func TestAsManyReceivesAsPollersRunAtOnce(t *testing.T) {
+	const n = 20_000 // with fewer, 5 receives of 1,000 take all at once
 	for _, pollers := range []int{1, 2, 5} {
 		inBothModes(t, func(t *testing.T, w *world) {
 			w.stream(t, "orders", spacious)
-			w.publish(t, "k", 5000)
+			w.publish(t, "k", n)
 			var running, peak most
 			client := w.through(t, func(behind http.RoundTripper) http.RoundTripper {
 				return roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -255,7 +256,7 @@ func TestAsManyReceivesAsPollersRunAtOnce(t *testing.T) {
 			})
 			sub := subscribe(t, client, sequin.SubscriberConfig{Pollers: pollers})
 			w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 20 * time.Millisecond})
-			for range 5000 {
+			for range n {
 				require.NoError(t, next(t, sub, time.Second+time.Millisecond).Ack())
 			}
 			require.Equal(t, pollers, int(peak.Load()))

@@ -201,10 +201,10 @@ func TestAWaitingReceiveReservesAPartOfTheRoom(t *testing.T) {
 func TestReceivesAskForMoreUpToTheirShare(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
-		w.publish(t, "k", 5000)
+		w.publish(t, "k", 20_000)
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
 		w.Fault(sequintest.Fault{Op: sequintest.Ack, Delay: time.Millisecond}) // room comes in large pieces
-		for taken := 0; taken < 5000; {
+		for taken := 0; taken < 20_000; {
 			time.Sleep(10 * time.Millisecond) // the program always reads after the messages have arrived
 			stats := sub.Stats()
 			for range stats.Received - stats.HandedOut {
@@ -217,7 +217,7 @@ func TestReceivesAskForMoreUpToTheirShare(t *testing.T) {
 		for _, r := range w.Requests(sequintest.Receive) {
 			largest = max(largest, len(r.Deliveries()))
 		}
-		require.Greater(t, largest, 200)
-		require.LessOrEqual(t, largest, 334)
+		require.Greater(t, largest, 600)
+		require.LessOrEqual(t, largest, sequin.MaxBatch)
 	})
 }

@@ -360,7 +360,7 @@ func TestFailuresAreLogged(t *testing.T) {
 		client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: srv.Client()})
 		require.NoError(t, err)
 		logger := watermill.NewCaptureLogger()
-		cfg := watermillsequin.SubscriberConfig{Client: client, ConsumerGroup: "group", Handler: sequin.HandlerConfig{Workers: 2_000}}
+		cfg := watermillsequin.SubscriberConfig{Client: client, ConsumerGroup: "group", Handler: sequin.HandlerConfig{Workers: 20_000}}
 		sub, err := watermillsequin.NewSubscriber(cfg, logger)
 		require.NoError(t, err)
 		messages, err := sub.Subscribe(t.Context(), "topic")
