@@ -118,7 +118,12 @@ func (b *batch) newEntry(m *Message) *entry {
 
 // copy copies the strings of a message into a new entry, with one allocation.
 func (e *entry) copy(m *Message) {
-	all := strings.Clone(m.Key + m.Data + string(m.Headers))
+	var text strings.Builder
+	text.Grow(int(m.Size()))
+	text.WriteString(m.Key)
+	text.WriteString(m.Data)
+	text.WriteString(string(m.Headers))
+	all := text.String()
 	e.key, e.text, e.headers = all[:len(m.Key)], all[len(m.Key):], uint16(len(m.Headers))
 }
 

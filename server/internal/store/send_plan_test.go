@@ -24,6 +24,15 @@ func TestAStoredMessageDoesNotKeepItsRequestInMemory(t *testing.T) {
 	require.NotSame(t, stringData(text[1:2]), stringData(stored.Data))
 }
 
+func TestTheStringsOfAStoredMessageTakeOneAllocation(t *testing.T) {
+	long := strings.Repeat("x", 100) // longer than what the compiler keeps on the stack
+	for _, m := range []Message{{Key: long}, {Key: long, Data: long}, {Key: long, Headers: headers.Packed("n\x00\x00")}, {Key: long, Data: long, Headers: headers.Packed("n\x001\x00")}} {
+		var e entry
+		require.EqualValues(t, 1, testing.AllocsPerRun(10, func() { e.copy(&m) }))
+		require.True(t, e.holds(&m))
+	}
+}
+
 func TestThe2024StoreStoresABatchLastMessageFirstAndRefusesADoubledKey(t *testing.T) {
 	s, err := NewAug2024().CreateStream(t.Context(), StreamOptions{Name: "s"})
 	require.NoError(t, err)
