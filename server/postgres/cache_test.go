@@ -79,3 +79,34 @@ func TestReceivesOfLessThanAChunkReadItOnce(t *testing.T) {
 	_, err = damaged.List(t.Context(), store.ListQuery{Limit: 1})
 	require.ErrorIs(t, err, store.ErrDamaged)
 }
+
+// TestAReplicaReadsLittleOfAConsumerThatOthersServe has a replica that is alone read on in the stream, and one that is not read
+// the chunk that it needs. It still gets what is in many chunks.
+func TestAReplicaReadsLittleOfAConsumerThatOthersServe(t *testing.T) {
+	quiet := Options{Schema: newSchema(t), cleanEvery: -1, moveEvery: -1}
+	sender, first, second := openWith(t, quiet), openWith(t, quiet), openWith(t, quiet)
+	s, _ := newConsumer(t, sender, store.StreamOptions{})
+	const chunks = 30
+	for i := range chunks {
+		_, err := s.Send(t.Context(), store.Once{}, []store.Message{{Key: fmt.Sprint("k", i)}})
+		require.NoError(t, err)
+	}
+	stream := s.(*stream).row.id
+	receive := func(st *Store, n int) (seqs []int64) {
+		_, c := onReplica(t, st)
+		got, err := c.Receive(t.Context(), n, nil)
+		require.NoError(t, err)
+		for _, d := range got {
+			seqs = append(seqs, d.Seq)
+		}
+		return seqs
+	}
+	require.Equal(t, []int64{1}, receive(first, 1))
+	require.NotNil(t, first.chunks.find(stream, readChunks), "it knows of no other replica")
+	require.Len(t, receive(second, 10), 10)
+	require.Equal(t, []int64{12}, receive(first, 1))
+	require.NotNil(t, first.chunks.find(stream, 12))
+	require.Nil(t, first.chunks.find(stream, 13), "the second may lease it before")
+	require.Len(t, receive(first, chunks), chunks-12)
+	require.Empty(t, receive(second, chunks))
+}

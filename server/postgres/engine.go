@@ -48,8 +48,9 @@ type engine struct {
 	places places
 
 	// Of the goroutine that runs.
-	state *state
-	epoch int64 // of the database when the state was read
+	state  *state
+	epoch  int64 // of the database when the state was read
+	shared int   // for how many transactions the consumer still counts as one that other replicas serve too
 }
 
 func (st *Store) engineOf(row consumerRow) *engine {

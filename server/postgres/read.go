@@ -15,6 +15,8 @@ const (
 	readChunks = 8
 	// readRows is how many messages with one per key one statement reads.
 	readRows = 1000
+	// rowsOfChunk is how many messages a chunk counts for in the limit of a statement.
+	rowsOfChunk = 100
 )
 
 // readRun reads messages from seq on, of which it returns those that one statement reads. From next on the stream may have more; it is 0 at
@@ -31,7 +33,7 @@ func (st *Store) readRun(s *session, row streamRow, seq int64, limit int) (messa
 	if c := st.chunks.find(row.id, seq); c != nil {
 		return c.from(seq), c.next(), nil
 	}
-	n := min(max(limit/100, 1), readChunks)
+	n := min(max(limit/rowsOfChunk, 1), readChunks)
 	chunks, err := st.queryChunks(s, chunksFromSQL, row.id, seq, n)
 	for _, c := range chunks {
 		messages = append(messages, c.from(seq)...)
@@ -116,7 +118,7 @@ func (st *Store) readBefore(s *session, row streamRow, seq int64, limit int) (me
 		}
 		return messages, next, err
 	}
-	n := min(max(limit/100, 1), readChunks)
+	n := min(max(limit/rowsOfChunk, 1), readChunks)
 	chunks, err := st.queryChunks(s, chunksBeforeSQL, row.id, seq, n)
 	for _, c := range chunks {
 		for i := len(c.messages) - 1; i >= 0; i-- {

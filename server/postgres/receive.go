@@ -210,7 +210,7 @@ func (t *transaction) readWindow() (replaced bool, err error) {
 		t.next = 0
 		return false, nil
 	}
-	messages, next, err := t.e.st.readRun(t.s, t.e.row.stream, t.next, readRows)
+	messages, next, err := t.e.st.readRun(t.s, t.e.row.stream, t.next, t.readAhead())
 	if err != nil {
 		return false, err
 	}
@@ -228,6 +228,27 @@ func (t *transaction) readWindow() (replaced bool, err error) {
 		t.gone(slices.Compact(gone))
 	}
 	return len(gone) > 0, nil
+}
+
+// sharedFor is how many transactions without decisions of others it takes until a replica counts as the only one that serves
+// a consumer.
+const sharedFor = 8
+
+// served notes how many decisions others have made since the last transaction.
+func (e *engine) served(byOthers int) {
+	if e.shared = max(e.shared-1, 0); byOthers > 0 {
+		e.shared = sharedFor
+	}
+}
+
+// readAhead returns the limit of the next statement that reads the stream. What a replica reads of a consumer that others serve
+// too, another one has leased before its next turn: it reads one chunk then, and twice as many each time that they are too few.
+func (t *transaction) readAhead() int {
+	if t.e.shared == 0 || t.e.state.keyed {
+		return readRows
+	}
+	t.reads++
+	return min(rowsOfChunk<<(t.reads-1), readRows)
 }
 
 // seek reads the messages of keys that have left some out.

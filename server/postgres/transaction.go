@@ -31,6 +31,7 @@ type transaction struct {
 	window []store.Message // messages that the consumer has not read
 	next   int64           // where the stream goes on behind the window; 0 at its end
 	begun  bool            // the window is read
+	reads  int             // how often the window was read
 }
 
 // attempt makes the transaction. A look makes it without the lock first.
@@ -72,7 +73,7 @@ func (t *transaction) decide() error {
 		return t.s.flush()
 	}
 	t.d = newDecision(t.now)
-	t.window, t.begun = nil, false
+	t.window, t.begun, t.reads = nil, false, 0
 	if err := t.catchUp(); err != nil {
 		return err
 	}
@@ -174,6 +175,7 @@ func (t *transaction) lock() (stored bool, err error) {
 		}
 	} else {
 		ops = ops[1:]
+		e.served(len(ops))
 	}
 	for _, op := range ops {
 		if err := e.state.apply(op.n, op.tag, op.body); err != nil {
