@@ -48,6 +48,7 @@ type facts struct {
 	standby        bool   // or read-only
 	role, database string
 	seesOthers     bool // transactions of other roles
+	pooler         bool // in front of the database
 	roundTrip      time.Duration
 	needed         int // connections of a replica
 	connections    connectionFacts
@@ -110,7 +111,7 @@ func (f *facts) read(ctx context.Context, conn *pgx.Conn) error {
 	if err := f.readServer(ctx, conn); err != nil || f.version < minVersion {
 		return err
 	}
-	for _, part := range []func(context.Context, *pgx.Conn) error{f.readRoundTrip, f.readConnections, f.readSchema, f.readSettings} {
+	for _, part := range []func(context.Context, *pgx.Conn) error{f.readPooler, f.readRoundTrip, f.readConnections, f.readSchema, f.readSettings} {
 		if err := part(ctx, conn); err != nil {
 			return err
 		}
@@ -125,6 +126,11 @@ func (f *facts) readServer(ctx context.Context, conn *pgx.Conn) error {
 		pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool, current_user, current_database(),
 		pg_has_role(current_user, 'pg_read_all_stats', 'usage')`,
 	).Scan(&f.version, &f.readable, &f.standby, &f.role, &f.database, &f.seesOthers)
+}
+
+func (f *facts) readPooler(ctx context.Context, conn *pgx.Conn) (err error) {
+	f.pooler, err = leadsToPooler(ctx, conn)
+	return err
 }
 
 func (f *facts) readRoundTrip(ctx context.Context, conn *pgx.Conn) error {

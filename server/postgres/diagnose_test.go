@@ -35,6 +35,8 @@ var changedFacts = []struct {
 	{"version", func(f *facts) { f.version, f.readable = 140011, "14.11" }, Fault, "Postgres 14.11: the store needs 15 or newer: upgrade it"},
 	{"primary", func(f *facts) { f.standby = true }, Fault, "it is a standby or read-only: use the URL of the primary"},
 	{"round trip", func(f *facts) { f.roundTrip = 12 * time.Millisecond }, Warning, "12.0 ms: run the servers near the database: each request takes two round trips"},
+	{"pooler", func(f *facts) { f.pooler = true }, Warning,
+		"a pooler is in front of the database: name the database itself in the URL: through a pooler, waiting receives hear of messages of other servers within 300 ms"},
 	{"connections", func(f *facts) { f.connections.allowed = 16 }, Fault,
 		"the role or the database may have 16, and a replica uses up to 17: raise their connection limit, or lower pool_max_conns in the URL"},
 	{"connections", func(f *facts) { f.connections.allowed, f.connections.server = 16, 16 }, Fault,

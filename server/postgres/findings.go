@@ -13,8 +13,12 @@ func (f *facts) findings() []Finding {
 	if f.version < minVersion {
 		return []Finding{f.versionFinding()}
 	}
-	all := []Finding{f.versionFinding(), f.primaryFinding(), f.roundTripFinding(), f.connectionsFinding(), f.schemaFinding()}
-	all = append(all, f.rightsFinding())
+	all := []Finding{f.versionFinding(), f.primaryFinding(), f.roundTripFinding()}
+	if f.pooler {
+		all = append(all, Finding{"pooler", Warning, "a pooler is in front of the database",
+			"name the database itself in the URL: through a pooler, waiting receives hear of messages of other servers within 300 ms"})
+	}
+	all = append(all, f.connectionsFinding(), f.schemaFinding(), f.rightsFinding())
 	all = append(all, f.settingsFindings()...)
 	return append(all, f.bloatFinding(), f.oldestFinding())
 }
