@@ -24,7 +24,7 @@ type consumerRow struct {
 }
 
 const consumerQuery = `select c.id, c.uuid, c.name, c.filter, c.ack_wait, c.max_ack_pending, c.max_deliver, c.max_waiting, c.disabled, c.start_seq, c.inserted_at, c.updated_at,
-	s.id, s.uuid, s.name, s.one_message_per_key, s.process_unmodified, s.max_bytes, s.retain_up_to, s.retain_at_least, s.inserted_at
+	s.id, s.uuid, s.name, s.one_message_per_key, s.process_unmodified, s.max_bytes, s.retain_up_to, s.retain_at_least, s.inserted_at, s.copy_state, s.copy_peer
 	from {s}.consumers c join {s}.streams s on s.id = c.stream_id `
 
 func (r *consumerRow) fields() []any {
@@ -128,7 +128,7 @@ func (h *stream) CreateConsumer(ctx context.Context, o store.ConsumerOptions) (s
 		}
 		row.Start = o.StartIn(top.next - 1)
 		attempted = true
-		err = s.conn.QueryRow(s.ctx, h.st.q(`with s as (select id from {s}.streams where id = $1 for key share), c as (
+		err = s.conn.QueryRow(s.ctx, h.st.q(`with s as (select id from {s}.streams where id = $1 and copy_state = 0 for key share), c as (
 				insert into {s}.consumers (uuid, stream_id, name, filter, ack_wait, max_ack_pending, max_deliver, max_waiting, disabled, inserted_at, updated_at, start_seq)
 				select $2, id, $3, $4, $5, $6, $7, $8, $9, $10, $10, $13 from s returning id
 			), d as (
@@ -138,7 +138,7 @@ func (h *stream) CreateConsumer(ctx context.Context, o store.ConsumerOptions) (s
 			rand.Int64(), firstDecision(row.insertedAt, row.ConsumerOptions), row.Start).Scan(&row.id)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
-			return store.ErrNoStream
+			return h.st.whyUnchangeable(s, h.row)
 		case isNameTaken(err):
 			return store.ErrNameTaken
 		}
@@ -188,21 +188,29 @@ func (h *consumer) Delete(ctx context.Context) error {
 	err := h.st.query(ctx, func(s *session) error {
 		b := begin()
 		deleted := false
-		b.Queue(h.st.q("delete from {s}.consumer_heads where id = $1 returning id"), h.row.id).Query(func(rows pgx.Rows) error {
+		b.Queue(h.st.q(deleteConsumerSQL), h.row.id, h.row.stream.id).Query(func(rows pgx.Rows) error {
 			deleted = rows.Next()
 			return rows.Err()
 		})
-		b.Queue(h.st.q("delete from {s}.consumers where id = $1"), h.row.id)
-		b.Queue(h.st.q("insert into {s}.deleted_consumers values ($1) on conflict do nothing"), h.row.id)
+		b.Queue(h.st.q("delete from {s}.consumers where id = $1 and not exists (select from {s}.consumer_heads where id = $1)"), h.row.id)
+		b.Queue(h.st.q("insert into {s}.deleted_consumers select $1 where not exists (select from {s}.consumer_heads where id = $1) on conflict do nothing"), h.row.id)
 		commit(b)
 		if err := s.send(b); err != nil {
 			attempted = true
 			return err
 		}
-		if !deleted && !attempted {
-			return store.ErrNoConsumer
+		if deleted {
+			return nil
 		}
-		return nil
+		switch err := h.st.whyUnchangeable(s, h.row.stream); {
+		case errors.Is(err, store.ErrCopying) && attempted:
+			return errors.Join(store.ErrUnknown, err)
+		case errors.Is(err, store.ErrCopying):
+			return err
+		case attempted:
+			return nil
+		}
+		return store.ErrNoConsumer
 	})
 	if err != nil {
 		return changeError(err, attempted)

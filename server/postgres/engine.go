@@ -27,6 +27,7 @@ type request struct {
 	again   bool                       // it needs another transaction
 
 	deliveries []store.Delivery
+	refused    error         // why it was not done, although others of its transaction were
 	done       chan struct{} // closed when the result is there
 	err        error
 	state      atomic.Int32 // who is first: the result, or the end of the caller's ctx
@@ -138,7 +139,7 @@ func (e *engine) decide(group []*request) (again []*request) {
 // answer gives the results. What a receive got whose caller is gone is given back.
 func (e *engine) answer(group []*request, err error) {
 	for _, r := range group {
-		if err != nil {
+		if r.err = r.refused; err != nil {
 			r.err, r.deliveries = err, nil
 		}
 		if !r.state.CompareAndSwap(requestRuns, requestAnswered) && len(r.deliveries) > 0 {

@@ -35,7 +35,7 @@ func isOwn(err error) bool {
 	for _, own := range []error{
 		store.ErrNoStream, store.ErrNoConsumer, store.ErrNoMessage, store.ErrNameTaken, store.ErrAmbiguous, store.ErrFull,
 		store.ErrOtherBody, store.ErrTooManyWaiting, store.ErrClosed, store.ErrUnknown, store.ErrFailed, store.ErrDiskFull,
-		store.ErrReadOnly, store.ErrDamaged, errRefresh,
+		store.ErrReadOnly, store.ErrDamaged, store.ErrCopying, errRefresh,
 	} {
 		if errors.Is(err, own) {
 			return true

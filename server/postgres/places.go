@@ -187,6 +187,9 @@ func (h *consumer) Queue(ctx context.Context) (store.Place, error) {
 		if len(found) == 0 {
 			return store.ErrNoConsumer
 		}
+		if err := found[0].row.stream.mark().Err(); err != nil {
+			return err
+		}
 		maxWaiting = found[0].row.MaxWaiting
 		return nil
 	})

@@ -30,8 +30,10 @@ type sending struct {
 	parents  []uuid.UUID
 	messages []store.Message
 	bytes    int64
-	staged   bool   // the messages are what transactions have left: see takeStaged
-	purge    *purge // it removes messages instead
+	forCopy  bool     // the same, and the stream is marked as one that is being copied
+	staged   bool     // the messages are what transactions have left: see takeStaged
+	purge    *purge   // it removes messages instead
+	restore  *restore // it stores what a copy brings instead
 
 	done      chan struct{} // closed when the result is there
 	published int
@@ -230,6 +232,12 @@ func (t *publishing) attempt() error {
 	if _, t.stored = t.sent[t.mark]; t.stored { // by an attempt before
 		return s.flush()
 	}
+	if x := t.group[0]; x.restore != nil { // it is alone
+		return t.restore(x.restore)
+	}
+	if err := t.top.mark().Err(); err != nil && !(t.group[0].forCopy && t.top.mark().State == store.CopySource) {
+		return err
+	}
 	if x := t.group[0]; x.staged { // it is alone
 		if err := t.takeStaged(x); err != nil {
 			return err
@@ -262,12 +270,13 @@ func (t *publishing) lock() error {
 	}
 	b := begin()
 	var trim, purges int64
+	var copying int16
 	b.Queue(st.q(lockStreamSQL), id).Query(func(rows pgx.Rows) error {
 		t.gone = !rows.Next()
 		if t.gone {
 			return rows.Err()
 		}
-		return rows.Scan(&trim, &purges)
+		return rows.Scan(&trim, &purges, &copying)
 	})
 	st.queueNow(b, &t.now)
 	t.top = streamTop{}
@@ -286,7 +295,7 @@ func (t *publishing) lock() error {
 	if err := t.s.send(b); err != nil {
 		return err
 	}
-	t.top.trim, t.top.purges = max(t.top.trim, trim), purges
+	t.top.trim, t.top.purges, t.top.copying = max(t.top.trim, trim), purges, copying
 	st.chunks.purged(id, purges)
 	return nil
 }

@@ -13,9 +13,13 @@ type streamTop struct {
 	trim     int64 // no message below it is alive; of a stream that appends
 	total    int64 // bytes of all messages, also of those that are gone; of a stream that appends
 	purges   int64 // how many transactions have purged messages
+	copying  int16 // store.CopyState
 	messages int64 // of a stream with one message per key
 	bytes    int64 // of a stream with one message per key
 }
+
+// mark returns the mark of the stream, without the other end.
+func (t *streamTop) mark() store.CopyMark { return store.CopyMark{State: store.CopyState(t.copying)} }
 
 // queueHead adds the statement that reads the head of a stream, behind the one that reads its newest row.
 func (t *streamTop) queueHead(st *Store, id int64, b *pgx.Batch) {
@@ -24,7 +28,7 @@ func (t *streamTop) queueHead(st *Store, id int64, b *pgx.Batch) {
 			return rows.Err()
 		}
 		trim := int64(0)
-		err := rows.Scan(&trim, &t.purges)
+		err := rows.Scan(&trim, &t.purges, &t.copying)
 		t.trim = max(t.trim, trim)
 		return err
 	})

@@ -99,9 +99,12 @@ func (st *Store) Flush(ctx context.Context, stream string) error {
 }
 
 // move sends what was left for a stream until nothing is.
-func (st *Store) move(ctx context.Context, row streamRow) error {
+func (st *Store) move(ctx context.Context, row streamRow) error { return st.moveFor(ctx, row, false) }
+
+// moveFor is move. With forCopy it is for a stream that is being copied, where all else is refused.
+func (st *Store) moveFor(ctx context.Context, row streamRow, forCopy bool) error {
 	for {
-		x := &sending{staged: true, done: make(chan struct{})}
+		x := &sending{staged: true, forCopy: forCopy, done: make(chan struct{})}
 		st.publisherOf(row).publish([]*sending{x})
 		if x.err != nil || len(x.messages) == 0 {
 			return x.err

@@ -10,10 +10,10 @@ import (
 
 // Publishing.
 const (
-	lockStreamSQL     = `select trim_seq, purges from {s}.stream_heads where id = $1 for no key update`
+	lockStreamSQL     = `select trim_seq, purges, copy_state from {s}.stream_heads where id = $1 for no key update`
 	topChunkSQL       = `select first_seq, n, at, trim_seq, total from {s}.chunks where stream_id = $1 order by first_seq desc limit 1`
 	topMarkSQL        = `select next_seq, at, messages, bytes from {s}.marks where stream_id = $1 order by next_seq desc limit 1`
-	findStreamHeadSQL = `select trim_seq, purges from {s}.stream_heads where id = $1`
+	findStreamHeadSQL = `select trim_seq, purges, copy_state from {s}.stream_heads where id = $1`
 	findSendsSQL      = `select token, body, published from {s}.sends where stream_id = $1 and token = any($2) and at >= $3`
 	insertSendsSQL    = `insert into {s}.sends (stream_id, token, body, published, at)
 		select $1, t, b, p, $5 from unnest($2::uuid[], $3::uuid[], $4::int[]) as x (t, b, p)
@@ -127,6 +127,8 @@ const (
 		where consumer_id = $1), 0)`
 	updateConsumerSQL = `update {s}.consumers set ack_wait = $2, max_ack_pending = $3, max_deliver = $4, max_waiting = $5, disabled = $6, updated_at = $7
 		where id = $1`
+	deleteConsumerSQL = `with s as (select id from {s}.streams where id = $2 and copy_state = 0 for key share)
+		delete from {s}.consumer_heads where id = $1 and exists (select from s) returning id`
 	limitsSQL = `select ack_wait, max_ack_pending, max_deliver from {s}.consumers where id = $1`
 )
 

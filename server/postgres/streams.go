@@ -17,13 +17,15 @@ type streamRow struct {
 	id         int64
 	uuid       uuid.UUID
 	insertedAt int64
+	copying    int16  // store.CopyState
+	peer       string // of a copy
 	store.StreamOptions
 }
 
-const streamColumns = `id, uuid, name, one_message_per_key, process_unmodified, max_bytes, retain_up_to, retain_at_least, inserted_at`
+const streamColumns = `id, uuid, name, one_message_per_key, process_unmodified, max_bytes, retain_up_to, retain_at_least, inserted_at, copy_state, copy_peer`
 
 func (r *streamRow) fields() []any {
-	return []any{&r.id, &r.uuid, &r.Name, &r.OneMessagePerKey, &r.ProcessUnmodified, &r.MaxBytes, &r.RetainUpTo, &r.RetainAtLeast, &r.insertedAt}
+	return []any{&r.id, &r.uuid, &r.Name, &r.OneMessagePerKey, &r.ProcessUnmodified, &r.MaxBytes, &r.RetainUpTo, &r.RetainAtLeast, &r.insertedAt, &r.copying, &r.peer}
 }
 
 func wallTime(microseconds int64) time.Time { return time.UnixMicro(microseconds) }
@@ -36,7 +38,12 @@ func isNameTaken(err error) bool {
 
 // CreateStream implements store.Store.
 func (st *Store) CreateStream(ctx context.Context, o store.StreamOptions) (store.Stream, error) {
-	row := streamRow{StreamOptions: o, uuid: uuid.New()}
+	return st.createStream(ctx, streamRow{StreamOptions: o})
+}
+
+// createStream creates a stream. Its time is that of the row, or now.
+func (st *Store) createStream(ctx context.Context, row streamRow) (store.Stream, error) {
+	row.uuid = uuid.New()
 	unknown := false
 	err := st.query(ctx, func(s *session) error {
 		if unknown { // did the attempt before take place?
@@ -49,15 +56,18 @@ func (st *Store) CreateStream(ctx context.Context, o store.StreamOptions) (store
 				return err
 			}
 		}
-		if err := st.readNow(s, &row.insertedAt); err != nil {
-			return err
+		if row.insertedAt == 0 {
+			if err := st.readNow(s, &row.insertedAt); err != nil {
+				return err
+			}
 		}
 		unknown = true
+		o := row.StreamOptions
 		err := s.conn.QueryRow(s.ctx, st.q(`with s as (
-				insert into {s}.streams (uuid, name, one_message_per_key, process_unmodified, max_bytes, retain_up_to, retain_at_least, inserted_at)
-				values ($1, $2, $3, $4, $5, $6, $7, $8) returning id
-			) insert into {s}.stream_heads (id) select id from s returning id`),
-			row.uuid, o.Name, o.OneMessagePerKey, o.ProcessUnmodified, o.MaxBytes, o.RetainUpTo, o.RetainAtLeast, row.insertedAt).Scan(&row.id)
+				insert into {s}.streams (uuid, name, one_message_per_key, process_unmodified, max_bytes, retain_up_to, retain_at_least, inserted_at, copy_state, copy_peer)
+				values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id
+			) insert into {s}.stream_heads (id, copy_state) select id, $9 from s returning id`),
+			row.uuid, o.Name, o.OneMessagePerKey, o.ProcessUnmodified, o.MaxBytes, o.RetainUpTo, o.RetainAtLeast, row.insertedAt, row.copying, row.peer).Scan(&row.id)
 		if isNameTaken(err) {
 			return store.ErrNameTaken
 		}

@@ -79,7 +79,12 @@ func (t *transaction) decide() error {
 	}
 	changes := false
 	for _, r := range t.group {
-		r.again, r.deliveries = false, nil
+		r.again, r.deliveries, r.refused = false, nil, nil
+		if r.changes || r.look {
+			if r.refused = t.top.mark().Err(); r.refused != nil {
+				continue
+			}
+		}
 		if err := r.do(t); err != nil {
 			return err
 		}

@@ -33,7 +33,7 @@ type Outbox struct {
 // A stream that is full refuses nothing here: the messages wait in the outbox until there is room, the later ones of the stream
 // behind them, and the replicas log it once a minute.
 //
-// The errors are ErrNoStream; ErrInvalidKey, ErrInvalidData and ErrTooLarge of package sequin for a message that no server
+// The errors are ErrNoStream and ErrReadOnly; ErrInvalidKey, ErrInvalidData and ErrTooLarge of package sequin for a message that no server
 // accepts; ErrTooLarge for messages that take more bytes than the stream may ever hold; and those of the database. After an
 // error roll the transaction back.
 func (o Outbox) SendTx(ctx context.Context, tx pgx.Tx, stream string, messages []sequin.Message) error {
@@ -58,11 +58,14 @@ func (o Outbox) SendSQLTx(ctx context.Context, tx *sql.Tx, stream string, messag
 const stageSQL = `insert into {s}.staged (stream_id, n, bytes, keys, data)
 	select id, $2::int, $3::bigint, $4::bytea, $5::bytea
 	from (
-		select id, max_bytes from {s}.streams where uuid::text = $1::text or name = $1::text
+		select id, max_bytes, copy_state from {s}.streams where uuid::text = $1::text or name = $1::text
 		order by uuid::text = $1::text desc limit 1
-	) stream where max_bytes = 0 or max_bytes >= $3::bigint`
+	) stream where copy_state = 0 and (max_bytes = 0 or max_bytes >= $3::bigint)`
 
-const findStreamSQL = `select from {s}.streams where uuid::text = $1::text or name = $1::text limit 1`
+const (
+	findStreamSQL   = `select from {s}.streams where uuid::text = $1::text or name = $1::text limit 1`
+	findReadOnlySQL = `select from {s}.streams where (uuid::text = $1::text or name = $1::text) and copy_state <> 0 limit 1`
+)
 
 func (o Outbox) send(stream string, messages []sequin.Message, exec func(text string, args ...any) (int64, error)) error {
 	rest := make([]store.Message, len(messages))
@@ -97,6 +100,13 @@ func (o Outbox) refused(stream string, size int64, exec func(text string, args .
 	case found == 0:
 		return fmt.Errorf("sequin: there is no stream %q: create it first, or name another one: %w", stream, ErrNoStream)
 	}
+	readOnly, err := exec(o.q(findReadOnlySQL), stream)
+	if err != nil {
+		return fmt.Errorf("sequin: cannot leave messages for stream %q: %w", stream, err)
+	}
+	if readOnly > 0 {
+		return fmt.Errorf("sequin: stream %q takes no messages here: %w: it is being copied, or was copied, to another store", stream, ErrReadOnly)
+	}
 	return fmt.Errorf("%w: stream %q may hold less than the %d bytes of these messages: send fewer in a call", sequin.ErrTooLarge, stream, size)
 }
 
@@ -109,8 +119,12 @@ func (o Outbox) q(text string) string {
 	return strings.ReplaceAll(text, "{s}", quoted(schema))
 }
 
-// ErrNoStream is the error of a stream that does not exist.
-var ErrNoStream = store.ErrNoStream
+var (
+	// ErrNoStream is the error of a stream that does not exist.
+	ErrNoStream = store.ErrNoStream
+	// ErrReadOnly is the error of a stream that is being copied, or was copied, to another store.
+	ErrReadOnly = store.ErrCopying
+)
 
 // checkStaged returns what is wrong with a message. It refuses what a server refuses: nobody is there to be told later.
 func checkStaged(m sequin.Message) error {
