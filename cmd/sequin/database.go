@@ -40,7 +40,7 @@ func onDatabase(w world, cmd *cobra.Command, act func(ctx context.Context, url s
 // databaseURL returns the URL of the flag, or that of the environment.
 func databaseURL(w world, flag string) (string, error) {
 	if flag != "" {
-		return flag, refusePassword(flag)
+		return flag, refusePassword(flag, "--postgres", postgresVariable)
 	}
 	if at, _ := w.lookup(postgresVariable); at != "" {
 		return at, nil
@@ -50,15 +50,16 @@ func databaseURL(w world, flag string) (string, error) {
 
 var passwordParameter = regexp.MustCompile(`(?i)password\s*=`)
 
-// refusePassword refuses a URL of the command line that has a password, which every user of the machine can see.
-func refusePassword(at string) error {
+// refusePassword refuses a URL of the command line that has a password, which every user of the machine can see. variable is
+// that of the flag.
+func refusePassword(at, flag, variable string) error {
 	u, err := url.Parse(at)
 	has := false
 	if err == nil {
 		_, has = u.User.Password()
 	}
 	if has || passwordParameter.MatchString(at) {
-		return cli.Usage("the URL of --postgres has a password, which every user of this machine can see: put the URL into $%s, or the password into $PGPASSWORD or ~/.pgpass", postgresVariable)
+		return cli.Usage("the URL of %s has a password, which every user of this machine can see: put the URL into $%s, or the password into $PGPASSWORD or ~/.pgpass", flag, variable)
 	}
 	return nil
 }

@@ -193,6 +193,9 @@ func buildCommand(path string) []string {
 var built atomic.Bool
 
 func TestMain(m *testing.M) {
+	if os.Getenv(copyChild) != "" {
+		os.Exit(runCopyChild())
+	}
 	code := m.Run()
 	closePostgres()
 	if built.Load() {

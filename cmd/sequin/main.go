@@ -5,6 +5,7 @@
 //	sequin check DIR                   checks the data directory of a stopped server
 //	sequin repair DIR --to NEW         saves what can be read of a damaged one
 //	sequin backup, restore             copies a data directory, and copies it back
+//	sequin copy                        copies streams between directories and Postgres databases
 //	sequin stream ls|add|info|edit|purge|rm
 //	sequin consumer ls|add|info|edit|rm
 //	sequin send, receive, ack, nack    sends messages, also those of a file, receives and settles them

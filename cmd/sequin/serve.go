@@ -178,7 +178,7 @@ func (f *serveFlags) choosePostgres(sources cli.Sources) (use bool, err error) {
 		}
 	}
 	if sources["postgres"] == cli.CommandLine {
-		if err := refusePassword(f.postgres); err != nil {
+		if err := refusePassword(f.postgres, "--postgres", postgresVariable); err != nil {
 			return false, err
 		}
 	}

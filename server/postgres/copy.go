@@ -101,30 +101,29 @@ func (h *stream) SetCopyMark(ctx context.Context, mark store.CopyMark) error {
 	return h.st.moveFor(ctx, h.row, true)
 }
 
-const (
-	// lookForTransactions is how often it is looked whether transactions have ended. Most take less.
-	lookForTransactions = 20 * time.Millisecond
-	// sayTransactions is after what time an operator is told what is waited for.
-	sayTransactions = 2 * time.Second
-)
+// lookForTransactions is how often it is looked whether transactions have ended. Most take less.
+const lookForTransactions = 20 * time.Millisecond
 
 // waitForTransactions waits until all transactions have ended that are open now.
 func (st *Store) waitForTransactions(ctx context.Context, name string) error {
 	open, err := st.openTransactions(ctx)
 	begin, said := time.Now(), false
 	for err == nil && len(open) > 0 {
-		if !said && time.Since(begin) > sayTransactions {
+		if !said && time.Since(begin) >= st.options.sayAfter {
 			said = true
 			st.options.Logger.Warn("the copy waits for transactions that may have left messages with SendTx: commit them, or end them with pg_terminate_backend",
 				"stream", name, "backends", backends(open))
 		}
+		var now map[string]int32
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: it waited for transactions that may have left messages with SendTx, those of the backends %s", context.Cause(ctx), backends(open))
+			err = context.Cause(ctx)
 		case <-time.After(lookForTransactions):
+			now, err = st.openTransactions(ctx)
 		}
-		var now map[string]int32
-		now, err = st.openTransactions(ctx)
+		if err != nil {
+			return fmt.Errorf("%w, while it waited for transactions that may have left messages with SendTx, of the backends %s", err, backends(open))
+		}
 		for id := range open {
 			if _, still := now[id]; !still {
 				delete(open, id)
@@ -204,7 +203,7 @@ func (h *stream) Sends(ctx context.Context) (all []store.RememberedSend, err err
 // Position implements store.CopyableConsumer.
 func (h *consumer) Position(ctx context.Context) (p store.Position, err error) {
 	e := h.engine()
-	err = e.ask(ctx, &request{do: func(t *transaction) error {
+	err = e.ask(ctx, &request{always: true, do: func(t *transaction) error {
 		if err := t.endLeases(); err != nil {
 			return err
 		}

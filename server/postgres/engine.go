@@ -23,6 +23,7 @@ type request struct {
 	do      func(t *transaction) error // what to decide; it is called again when a transaction is repeated
 	look    bool                       // it only looks, unless the state is behind
 	changes bool                       // its answer rests on decisions that must be on disk
+	always  bool                       // it is done on a stream that is being copied, too
 	wakes   bool                       // it may make messages available
 	again   bool                       // it needs another transaction
 

@@ -21,7 +21,7 @@ type frozen struct {
 func (h *consumer) freeze(ctx context.Context) (*frozen, error) {
 	e := h.engine()
 	f := &frozen{h: h, salt: e.salt}
-	err := e.ask(ctx, &request{do: func(t *transaction) error {
+	err := e.ask(ctx, &request{always: true, do: func(t *transaction) error {
 		if err := t.seek(); err != nil {
 			return err
 		}

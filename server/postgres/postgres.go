@@ -36,6 +36,7 @@ type Options struct {
 	lookEvery  time.Duration            // of a waiting receive; default 300 ms
 	cleanEvery time.Duration            // default 1 s; negative for never
 	moveEvery  time.Duration            // default 100 ms; negative for never
+	sayAfter   time.Duration            // when an operator is told that a copy waits for transactions; default 2 s
 	maxMet     int                      // default backlog.MaxMet
 	maxSends   int                      // default rememberMost
 	pooler     bool                     // the URL leads to a pooler, as Open finds out
@@ -72,6 +73,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.moveEvery == 0 {
 		o.moveEvery = moveEvery
+	}
+	if o.sayAfter == 0 {
+		o.sayAfter = 2 * time.Second
 	}
 	if o.maxMet == 0 {
 		o.maxMet = maxMet

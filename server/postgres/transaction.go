@@ -80,7 +80,7 @@ func (t *transaction) decide() error {
 	changes := false
 	for _, r := range t.group {
 		r.again, r.deliveries, r.refused = false, nil, nil
-		if r.changes || r.look {
+		if !r.always {
 			if r.refused = t.top.mark().Err(); r.refused != nil {
 				continue
 			}
