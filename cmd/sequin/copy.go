@@ -44,7 +44,6 @@ $SEQUIN_TO.`
 type copyFlags struct {
 	from, to       string
 	asJSON, cancel bool
-	command        string // how to run it again
 }
 
 func newCopyStreams(w world) *cobra.Command {
