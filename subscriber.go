@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -257,6 +258,14 @@ func (s *Subscriber) freePlace() { s.ledger.FreePlace() }
 func (s *Subscriber) returnFromHandler(d Delivery) {
 	s.counts.recalled.Add(1)
 	s.settler.nackUndelivered(d)
+}
+
+// moveFreshestFirst swaps a delivery whose message has never failed to the front, because it is the better probe.
+func (s *Subscriber) moveFreshestFirst(got []Delivery) {
+	i := slices.IndexFunc(got, func(d Delivery) bool { return s.failures.Get(failureID(d)).Failures == 0 })
+	if i > 0 {
+		got[0], got[i] = got[i], got[0]
+	}
 }
 
 // log writes a log line in the background. The loop and the senders of acks must not wait for the log: a slog.Handler may

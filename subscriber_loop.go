@@ -382,3 +382,8 @@ func (lp *subscriberLoop) handleCheck(c check) {
 func (lp *subscriberLoop) removeReceive(p *receiving) {
 	lp.receives = slices.DeleteFunc(lp.receives, func(o *receiving) bool { return o == p })
 }
+
+// settles counts the settles that the server has confirmed.
+func (lp *subscriberLoop) settles() uint64 {
+	return lp.sub.counts.acked.Load() + lp.sub.counts.nacked.Load()
+}
