@@ -225,8 +225,8 @@ var ErrNoBefore = errors.New("sequin: the change has no row before it")
 // to them, in embedded structs too. It has encoding/json decode each field of another type; and the whole row if T is no struct or
 // has an UnmarshalJSON, an embedded pointer, two fields with one name or the option "string".
 //
-// The Metadata keeps Delivery.Data in memory, and so does the Record if its strings are more than half of Delivery.Data. The error
-// is [Permanent], because the same data will never decode.
+// The Metadata keeps Delivery.Data and the Record in memory. The Record keeps Delivery.Data if its strings are more than half of it.
+// The error is [Permanent], because the same data will never decode.
 func DecodeChange[T any](d Delivery) (Change[T], error) {
 	var x struct { // in one allocation
 		record T
