@@ -80,7 +80,7 @@ func (d *ChangeDecoder) element() error {
 // change reads the member "data".
 func (d *ChangeDecoder) change() {
 	s := &d.scan
-	if d.found = false; s.Kind() != jscan.Object {
+	if s.Kind() != jscan.Object {
 		d.data = s.Raw()
 		return
 	}
