@@ -15,6 +15,8 @@ var copyFaultTests = []test{
 	{promise: "a stream that is copied is read-only", check: copiedIsReadOnly},
 	{promise: "a stream that is copied is read-only after a reopening", check: readOnlyReopens, reopens: true},
 	{promise: "a copy that is not complete is read-only", check: targetIsReadOnly},
+	{promise: "a copy that is not complete is read-only after a reopening", check: targetReopens, reopens: true},
+	{promise: "a copy that lacks messages is not complete", check: copyLacksMessages},
 	{promise: "a copy that fails at any step goes on", check: copyGoesOn},
 	{promise: "a copy of one per key that fails at any step goes on", check: copyGoesOn, options: onePerKey},
 	{promise: "a copy is given up", check: copyCanceled},
@@ -99,6 +101,47 @@ func targetIsReadOnly(f *fixture) {
 	require.Equal(f.t, int64(7), need(f, target.NextSeq))
 	_, err = st.CreateCopy(f.t.Context(), store.StreamInfo{StreamOptions: store.StreamOptions{Name: "t"}}, "x")
 	require.ErrorIs(f.t, err, store.ErrNameTaken)
+}
+
+func targetReopens(f *fixture) {
+	s, err := f.copyable().CreateCopy(f.t.Context(), store.StreamInfo{StreamOptions: store.StreamOptions{Name: "t"}, InsertedAt: time.Now()}, "x")
+	require.NoError(f.t, err)
+	target := s.(store.CopyableStream)
+	require.NoError(f.t, target.RestoreConsumer(f.t.Context(), need(f, f.consumer.Info), store.Position{Next: 1}))
+	f.stream, f.consumer = target, f.findConsumer(target, "c")
+	for range 2 {
+		f.reopen()
+		f.requireReadOnly("it is being copied from another store", store.Delivery{})
+		mark := need(f, f.stream.(store.CopyableStream).CopyMark)
+		require.Equal(f.t, store.CopyMark{State: store.CopyTarget, Peer: "x"}, mark)
+	}
+}
+
+// forgetful is a store whose lists lack the first message.
+type forgetful struct{ store.Copyable }
+
+type forgetfulStream struct{ store.CopyableStream }
+
+func (x forgetful) Streams(ctx context.Context) ([]store.Stream, error) {
+	all, err := x.Copyable.Streams(ctx)
+	for i, s := range all {
+		all[i] = forgetfulStream{s.(store.CopyableStream)}
+	}
+	return all, err
+}
+
+func (s forgetfulStream) List(ctx context.Context, q store.ListQuery) ([]store.Message, error) {
+	q.After = max(q.After, 1)
+	return s.CopyableStream.List(ctx, q)
+}
+
+func copyLacksMessages(f *fixture) {
+	f.send("a=1", "b=2")
+	to := f.target()
+	_, err := transfer.Copy(f.t.Context(), forgetful{f.copyable()}, to.store, transfer.Options{})
+	require.ErrorContains(f.t, err, "the copy has 1 messages with 2 bytes and 1 consumers, and the stream 2, 4 and 1")
+	to.find()
+	to.requireReadOnly("is not complete", store.Delivery{})
 }
 
 // errFault is the error of a call of a flaky store.
@@ -257,6 +300,7 @@ func copyStartsAnew(f *fixture) {
 	_, err = transfer.Cancel(f.t.Context(), from, nil, transfer.Options{})
 	require.NoError(f.t, err)
 	f.send("a=4")
+	f.purge(store.PurgeQuery{Pattern: "b"})
 	_, err = transfer.Copy(f.t.Context(), from, to.store, transfer.Options{})
 	require.NoError(f.t, err)
 	to.find()
