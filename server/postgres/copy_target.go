@@ -24,6 +24,9 @@ const (
 	restoredGapsSQL  = `update {s}.stream_heads set purges = greatest(purges, 1) where id = $1`
 	restoreLatestSQL = `insert into {s}.latest (stream_id, seq, inserted_at, updated_at, key, data)
 		select $1, s, i, u, k, d from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[]) as x (s, i, u, k, d)`
+	// Only messages of a store that keeps headers have some.
+	restoreHeadersSQL = `insert into {s}.latest (stream_id, seq, inserted_at, updated_at, key, data, headers)
+		select $1, s, i, u, k, d, h from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[], $7::bytea[]) as x (s, i, u, k, d, h)`
 	restoreSendsSQL = `insert into {s}.sends (stream_id, token, body, published, at)
 		select $1, t, b, p, a from unnest($2::uuid[], $3::uuid[], $4::int[], $5::bigint[]) as x (t, b, p, a)
 		on conflict (stream_id, token) do update set body = excluded.body, published = excluded.published, at = excluded.at`
@@ -174,11 +177,13 @@ func (t *publishing) restoreLatest(b *pgx.Batch, rest []store.Message, next int6
 	top := t.top
 	var seqs, inserted, updated []int64
 	var keys []string
-	var data [][]byte
+	var data, headers [][]byte
+	headed := false
 	for i := range rest {
 		m := &rest[i]
 		seqs, inserted, updated = append(seqs, m.Seq), append(inserted, m.InsertedAt), append(updated, m.UpdatedAt)
-		keys, data = append(keys, m.Key), append(data, bytesOf(m.Data))
+		keys, data, headers = append(keys, m.Key), append(data, bytesOf(m.Data)), append(headers, bytesOf(string(m.Headers)))
+		headed = headed || m.Headers != ""
 		top.messages++
 		top.bytes += m.Size()
 		top.next, top.at = m.Seq+1, m.UpdatedAt
@@ -186,7 +191,10 @@ func (t *publishing) restoreLatest(b *pgx.Batch, rest []store.Message, next int6
 	if top.next = max(top.next, next); top.next == t.top.next {
 		return
 	}
-	if len(seqs) > 0 {
+	switch {
+	case headed:
+		b.Queue(t.p.st.q(restoreHeadersSQL), t.p.stream.id, seqs, inserted, updated, keys, data, headers)
+	case len(seqs) > 0:
 		b.Queue(t.p.st.q(restoreLatestSQL), t.p.stream.id, seqs, inserted, updated, keys, data)
 	}
 	b.Queue(t.p.st.q(insertMarkSQL), t.p.stream.id, top.next, top.at, top.messages, top.bytes)
