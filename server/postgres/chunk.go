@@ -9,6 +9,7 @@ import (
 	"github.com/klauspost/compress/s2"
 
 	"github.com/sequin-go/sequin/server/internal/binary"
+	"github.com/sequin-go/sequin/server/internal/headers"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -17,7 +18,7 @@ type chunk struct {
 	stream, first, at int64
 	n                 int             // seqs
 	messages          []store.Message // those that are not purged
-	size              int64           // of keys and data
+	size              int64           // of the messages
 }
 
 func (c *chunk) next() int64 { return c.first + int64(c.n) }
@@ -47,32 +48,40 @@ const (
 	chunkBytes    = 1 << 20
 
 	keysFormat = 1 // each key, and the length of its data
-	keysSparse = 3 // the same, each behind the number of seqs that were purged before it
-	dataPlain  = 0 // the data end to end
+	keysSparse = 2 // is added: before each key, the number of seqs that were purged before it
+	keysHeaded = 4 // is added: behind each key, the length of its headers
+	dataPlain  = 0 // the data end to end, each behind its headers
 	dataS2     = 1 // the same, compressed
 )
 
 // encodeChunk encodes messages. The data is compressed when that saves an eighth.
 func encodeChunk(messages []store.Message) (keys, data []byte, size int64) {
-	return encodeMessages([]byte{keysFormat}, messages, 0)
+	return encodeMessages(keysFormat, messages, 0)
 }
 
 // encodeLeft encodes what is left of a chunk.
 func encodeLeft(first int64, left []store.Message) (keys, data []byte, size int64) {
-	return encodeMessages([]byte{keysSparse}, left, first)
+	return encodeMessages(keysFormat|keysSparse, left, first)
 }
 
-// encodeMessages encodes messages behind the format of the keys. next is the first seq of a sparse chunk.
-func encodeMessages(keys []byte, messages []store.Message, next int64) (_, data []byte, size int64) {
-	sparse := keys[0] == keysSparse
-	data = append(data, dataPlain)
+// encodeMessages encodes messages. next is the first seq of a sparse chunk.
+func encodeMessages(format byte, messages []store.Message, next int64) (keys, data []byte, size int64) {
+	if slices.ContainsFunc(messages, func(m store.Message) bool { return m.Headers != "" }) {
+		format |= keysHeaded
+	}
+	keys, data = append(keys, format), append(data, dataPlain)
 	for i := range messages {
 		m := &messages[i]
-		if sparse {
+		if format&keysSparse != 0 {
 			keys = binary.AppendUint(keys, uint64(m.Seq-next))
 			next = m.Seq + 1
 		}
-		keys = binary.AppendUint(binary.AppendString(keys, m.Key), uint64(len(m.Data)))
+		keys = binary.AppendString(keys, m.Key)
+		if format&keysHeaded != 0 {
+			keys = binary.AppendUint(keys, uint64(len(m.Headers)))
+			data = append(data, m.Headers...)
+		}
+		keys = binary.AppendUint(keys, uint64(len(m.Data)))
 		data = append(data, m.Data...)
 		size += m.Size()
 	}
@@ -90,20 +99,21 @@ func encodeMessages(keys []byte, messages []store.Message, next int64) (_, data 
 type keyReader struct {
 	in     *binary.Reader
 	keys   []byte
-	sparse bool
+	format byte
 	next   int64 // the lowest seq that the next message may have
 	end    int64 // the seq behind the chunk
 
-	seq, data  int64 // of the message that was read: its seq, and the length of its data
-	begin, key int   // where its key is in keys, and its length
+	seq           int64 // of the message that was read
+	begin, key    int   // where its key is in keys, and its length
+	headers, data int64 // the lengths of both
 }
 
 // readKeys returns a reader of the keys of a chunk, or nil when they have another format.
 func readKeys(first int64, n int, keys []byte) *keyReader {
-	if len(keys) == 0 || keys[0] != keysFormat && keys[0] != keysSparse {
+	if len(keys) == 0 || keys[0]&^(keysSparse|keysHeaded) != keysFormat {
 		return nil
 	}
-	return &keyReader{in: binary.NewReader(keys[1:]), keys: keys, sparse: keys[0] == keysSparse, next: first, end: first + int64(n)}
+	return &keyReader{in: binary.NewReader(keys[1:]), keys: keys, format: keys[0], next: first, end: first + int64(n)}
 }
 
 // read reads the next message. It returns false when there is none, or when the keys are damaged.
@@ -112,22 +122,33 @@ func (r *keyReader) read() bool {
 		return false
 	}
 	r.seq = r.next
-	if r.sparse {
+	if r.sparse() {
 		r.seq += int64(min(r.in.Uint(), chunkMessages))
 	}
 	r.key = len(r.in.Text())
 	r.begin = len(r.keys) - len(r.in.Rest()) - r.key
-	r.data = int64(min(r.in.Uint(), math.MaxInt64))
+	if r.format&keysHeaded != 0 {
+		r.headers = r.length()
+	}
+	r.data = r.length()
 	r.next = r.seq + 1
 	return r.in.Err() == nil && r.next <= r.end
 }
 
+// length reads a length. A damaged one is too large for what follows, and two of them can be added.
+func (r *keyReader) length() int64 { return int64(min(r.in.Uint(), math.MaxInt32)) }
+
+func (r *keyReader) sparse() bool { return r.format&keysSparse != 0 }
+
+// size returns the size of the message that was read, as store.Message.Size does.
+func (r *keyReader) size() int64 { return int64(r.key) + r.headers + r.data }
+
 // whole reports whether all keys were read.
 func (r *keyReader) whole() bool {
-	return r.in.Err() == nil && (r.sparse || r.next == r.end) && r.next <= r.end
+	return r.in.Err() == nil && (r.sparse() || r.next == r.end) && r.next <= r.end
 }
 
-// sized is the seq of a message and its size, key and data.
+// sized is the seq of a message and its size.
 type sized struct{ seq, size int64 }
 
 func bySeq(m sized, seq int64) int { return cmp.Compare(m.seq, seq) }
@@ -137,7 +158,7 @@ func decodeSizes(stream, first int64, n int, keys []byte, seq int64) (all []size
 	r := readKeys(first, n, keys)
 	for r != nil && r.read() {
 		if r.seq >= seq {
-			all = append(all, sized{r.seq, int64(r.key) + r.data})
+			all = append(all, sized{r.seq, r.size()})
 		}
 	}
 	if r == nil || !r.whole() {
@@ -167,11 +188,15 @@ func decodeChunk(stream, first int64, n int, at int64, keys, data []byte) (*chun
 	c := &chunk{stream: stream, first: first, n: n, at: at, messages: make([]store.Message, 0, min(n, len(keys)/2))}
 	allKeys, allData := string(keys), string(data)
 	for r.read() {
-		if r.data > int64(len(allData)) {
+		end := r.headers + r.data
+		if end > int64(len(allData)) {
 			return nil, damagedChunk(stream, first)
 		}
-		m := store.Message{Key: allKeys[r.begin : r.begin+r.key], Data: allData[:r.data], Seq: r.seq, InsertedAt: at, UpdatedAt: at}
-		allData = allData[r.data:]
+		m := store.Message{
+			Key: allKeys[r.begin : r.begin+r.key], Headers: headers.Packed(allData[:r.headers]), Data: allData[r.headers:end],
+			Seq: r.seq, InsertedAt: at, UpdatedAt: at,
+		}
+		allData = allData[end:]
 		c.size += m.Size()
 		c.messages = append(c.messages, m)
 	}

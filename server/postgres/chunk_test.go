@@ -12,7 +12,7 @@ import (
 
 // TestAChunkIsReadAsItWasWritten encodes chunks from which nothing, something and everything was purged.
 func TestAChunkIsReadAsItWasWritten(t *testing.T) {
-	whole := []store.Message{{Key: "a", Data: "1"}, {Key: "b"}, {Key: "c", Data: strings.Repeat("x", 1000)}, {Key: "d", Data: "4"}}
+	whole := []store.Message{{Key: "a", Data: "1"}, {Key: "b"}, {Key: "c", Data: strings.Repeat("x", 1000), Headers: "n\x00v\x00"}, {Key: "d", Data: "4"}}
 	for i := range whole {
 		whole[i].Seq, whole[i].InsertedAt, whole[i].UpdatedAt = int64(7+i), 9, 9
 	}
@@ -47,7 +47,7 @@ func TestAChunkIsReadAsItWasWritten(t *testing.T) {
 func FuzzChunk(f *testing.F) {
 	keys, data, _ := encodeChunk([]store.Message{{Key: "a", Data: "1"}, {Key: "b", Data: strings.Repeat("x", 1000)}})
 	f.Add(keys, data)
-	keys, data, _ = encodeLeft(7, []store.Message{{Seq: 8, Key: "b", Data: "2"}})
+	keys, data, _ = encodeLeft(7, []store.Message{{Seq: 8, Key: "b", Data: "2", Headers: "n\x00v\x00"}})
 	f.Add(keys, data)
 	f.Fuzz(func(t *testing.T, keys, data []byte) {
 		c, err := decodeChunk(1, 7, 2, 9, keys, data)

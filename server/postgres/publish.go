@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sequin-go/sequin/server/internal/headers"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -95,14 +96,16 @@ func copied(messages []store.Message) []store.Message {
 	text.Grow(int(size))
 	for i := range messages {
 		text.WriteString(messages[i].Key)
+		text.WriteString(string(messages[i].Headers))
 		text.WriteString(messages[i].Data)
 	}
 	rest := text.String()
 	out := make([]store.Message, len(messages))
 	for i := range messages {
 		m := &messages[i]
-		end := len(m.Key) + len(m.Data)
-		out[i] = store.Message{Key: rest[:len(m.Key)], Data: rest[len(m.Key):end]}
+		begin := len(m.Key) + len(m.Headers)
+		end := begin + len(m.Data)
+		out[i] = store.Message{Key: rest[:len(m.Key)], Headers: headers.Packed(rest[len(m.Key):begin]), Data: rest[begin:end]}
 		rest = rest[end:]
 	}
 	return out

@@ -1,10 +1,12 @@
 package postgres
 
 import (
+	"slices"
 	"unsafe"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sequin-go/sequin/server/internal/headers"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -18,29 +20,36 @@ type keyedBatch struct {
 
 type keyedMessage struct {
 	key         string
-	first, data string // the first version, and the last
+	first, last version
 	versions    int
 	send        *sending
 	replaced    bool // by a later entry of the same key
+}
+
+// version is what a version of a message has: a message with another one is a change.
+type version struct {
+	headers headers.Packed
+	data    string
 }
 
 // add adds the messages of a send.
 func (k *keyedBatch) add(x *sending, unmodified bool) {
 	for i := range x.messages {
 		m := &x.messages[i]
+		v := version{m.Headers, m.Data}
 		j, again := k.index[m.Key]
 		if !again {
 			k.index[m.Key] = len(k.all)
-			k.all = append(k.all, keyedMessage{key: m.Key, first: m.Data, data: m.Data, versions: 1, send: x})
+			k.all = append(k.all, keyedMessage{key: m.Key, first: v, last: v, versions: 1, send: x})
 			continue
 		}
 		old := &k.all[j]
-		if old.data == m.Data && !unmodified {
+		if old.last == v && !unmodified {
 			continue
 		}
 		old.replaced = true
 		k.index[m.Key] = len(k.all)
-		k.all = append(k.all, keyedMessage{key: m.Key, first: old.first, data: m.Data, versions: old.versions + 1, send: x})
+		k.all = append(k.all, keyedMessage{key: m.Key, first: old.first, last: v, versions: old.versions + 1, send: x})
 	}
 }
 
@@ -52,26 +61,13 @@ func (t *publishing) upsert(b *pgx.Batch, todo []*sending) error {
 		x.published = 0
 		batch.add(x, unmodified)
 	}
-	var keys []string
-	var firsts, data [][]byte
-	var stored []keyedMessage
-	for _, m := range batch.all {
-		if m.replaced {
-			continue
-		}
-		stored = append(stored, m)
-		keys, data = append(keys, m.key), append(data, bytesOf(m.data))
-		if m.versions > 1 {
-			firsts = append(firsts, bytesOf(m.first))
-		} else {
-			firsts = append(firsts, nil)
-		}
-	}
-	if len(keys) == 0 {
+	stored := slices.DeleteFunc(batch.all, func(m keyedMessage) bool { return m.replaced })
+	if len(stored) == 0 {
 		return nil
 	}
+	c := columnsOf(stored)
 	at, top := max(t.now, t.top.at), t.top
-	rows, err := t.s.conn.Query(t.s.ctx, t.p.st.q(upsertSQL), t.p.stream.id, keys, firsts, data, top.next, at, unmodified)
+	rows, err := t.s.conn.Query(t.s.ctx, t.p.st.q(upsertSQL), t.p.stream.id, c.keys, c.firsts, c.data, top.next, at, unmodified, c.firstHeaders, c.headers)
 	if err != nil {
 		return err
 	}
@@ -87,7 +83,7 @@ func (t *publishing) upsert(b *pgx.Batch, todo []*sending) error {
 			return nil
 		}
 		top.next++
-		top.bytes += int64(len(m.key) + len(m.data))
+		top.bytes += int64(len(m.key) + len(m.last.headers) + len(m.last.data))
 		if size < 0 {
 			top.messages++
 		} else {
@@ -104,6 +100,30 @@ func (t *publishing) upsert(b *pgx.Batch, todo []*sending) error {
 	b.Queue(t.p.st.q(insertMarkSQL), t.p.stream.id, top.next, at, top.messages, top.bytes)
 	b.Queue(t.p.st.q(deleteMarkSQL), t.p.stream.id, t.top.next)
 	return nil
+}
+
+// keyedColumns are the messages of an upsert as its parameters. Those of the headers are nil when no version has any.
+type keyedColumns struct {
+	keys                  []string
+	firsts, data          [][]byte // firsts are nil where there is one version
+	firstHeaders, headers [][]byte
+}
+
+func columnsOf(all []keyedMessage) (c keyedColumns) {
+	headed := slices.ContainsFunc(all, func(m keyedMessage) bool { return m.first.headers != "" || m.last.headers != "" })
+	for i := range all {
+		m := &all[i]
+		c.keys, c.data = append(c.keys, m.key), append(c.data, bytesOf(m.last.data))
+		var first, firstHeaders []byte
+		if m.versions > 1 {
+			first, firstHeaders = bytesOf(m.first.data), bytesOf(string(m.first.headers))
+		}
+		c.firsts = append(c.firsts, first)
+		if headed {
+			c.firstHeaders, c.headers = append(c.firstHeaders, firstHeaders), append(c.headers, bytesOf(string(m.last.headers)))
+		}
+	}
+	return c
 }
 
 // retainKeys drops the oldest messages that the limits of the stream do not allow.

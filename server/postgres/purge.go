@@ -23,9 +23,13 @@ const (
 // Extended implements store.Extended: streams can be purged, and consumers start where their creators say. It does nothing.
 func (st *Store) Extended() {}
 
+// KeepsHeaders implements store.KeepsHeaders. It does nothing.
+func (st *Store) KeepsHeaders() {}
+
 var (
 	_ store.Extended       = (*Store)(nil)
 	_ store.ExtendedStream = (*stream)(nil)
+	_ store.KeepsHeaders   = (*Store)(nil)
 )
 
 // purge is the part of a purge that one transaction does.
@@ -143,7 +147,7 @@ func (p *purge) plan(stream int64, row keysRow, trim int64) (c chunkPurge, err e
 		switch {
 		case m.Seq < trim:
 		case p.asks(&m):
-			c.gone, c.goneBytes = c.gone+1, c.goneBytes+m.Size()+r.data
+			c.gone, c.goneBytes = c.gone+1, c.goneBytes+r.size()
 		default:
 			c.left = append(c.left, m.Seq)
 		}
@@ -228,11 +232,11 @@ func (t *publishing) purgeLatest(b *pgx.Batch, x *sending) error {
 	}
 	var seqs []int64
 	var m store.Message
-	var data int64
-	tag, err := pgx.ForEachRow(rows, []any{&m.Seq, &m.Key, &data}, func() error {
+	var size int64
+	tag, err := pgx.ForEachRow(rows, []any{&m.Seq, &m.Key, &size}, func() error {
 		if p.asks(&m) {
 			seqs = append(seqs, m.Seq)
-			top.messages, top.bytes = top.messages-1, top.bytes-m.Size()-data
+			top.messages, top.bytes = top.messages-1, top.bytes-size
 		}
 		return nil
 	})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sequin-go/sequin/server/internal/headers"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -72,9 +73,9 @@ func (st *Store) queryLatest(s *session, text string, stream int64, args ...any)
 		return nil, err
 	}
 	var m store.Message
-	var data []byte
-	_, err = pgx.ForEachRow(rows, []any{&m.Seq, &m.InsertedAt, &m.UpdatedAt, &m.Key, &data}, func() error {
-		m.Data = string(data)
+	var packed, data []byte
+	_, err = pgx.ForEachRow(rows, []any{&m.Seq, &m.InsertedAt, &m.UpdatedAt, &m.Key, &packed, &data}, func() error {
+		m.Headers, m.Data = headers.Packed(packed), string(data)
 		messages = append(messages, m)
 		return nil
 	})

@@ -87,6 +87,9 @@ func (r *replicas) Consumer(ctx context.Context, ref string) (store.Consumer, er
 // Extended implements store.Extended.
 func (r *replicas) Extended() {}
 
+// KeepsHeaders implements store.KeepsHeaders.
+func (r *replicas) KeepsHeaders() {}
+
 func (r *replicas) Probe(ctx context.Context) error { return r.any().Probe(ctx) }
 
 func (r *replicas) Close() (err error) {

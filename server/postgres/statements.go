@@ -30,29 +30,31 @@ const (
 	sumPurgedSQL = `select coalesce(sum(purged), 0)::bigint, coalesce(sum(purged_bytes), 0)::bigint
 		from {s}.chunks where stream_id = $1 and first_seq > $2 and purged > 0`
 	// upsert stores messages of a stream with one message per key, under the lock of its head. Of a key that a batch repeats
-	// first is the first version, which decides whether something changes, and data the last. It returns for each message
+	// first and its headers are the first version, which decides whether something changes, and data the last. It returns for each message
 	// whether it was there already, the size of what it replaces or -1, and whether it is stored.
 	upsertSQL = `with input as (
-		select * from unnest($2::text[], $3::bytea[], $4::bytea[]) with ordinality as x (key, first, data, ord)
+		select key, first, data, ord, coalesce(headers, '') as headers, coalesce(first_headers, headers, '') as first_headers
+		from unnest($2::text[], $3::bytea[], $4::bytea[], $8::bytea[], $9::bytea[]) with ordinality as x (key, first, data, first_headers, headers, ord)
 	), known as (
-		select i.*, o.seq as old, o.size, o.inserted_at, o.data is not distinct from coalesce(i.first, i.data) as same
+		select i.*, o.seq as old, o.size, o.inserted_at, o.data is not distinct from coalesce(i.first, i.data) and o.headers = i.first_headers as same
 		from input i left join lateral (
-			select seq, inserted_at, data, octet_length(key) + octet_length(data) as size
+			select seq, inserted_at, data, headers, octet_length(key) + octet_length(headers) + octet_length(data) as size
 			from {s}.latest l where l.stream_id = $1 and l.key = i.key limit 1
 		) o on true
 	), changed as (
 		select k.*, $5 + row_number() over (order by ord) - 1 as seq
 		from known k where not (same and old is not null and first is null) or $7
 	), stored as (
-		insert into {s}.latest (stream_id, seq, inserted_at, updated_at, key, data)
-		select $1, seq, coalesce(inserted_at, $6), $6, key, data from changed order by seq
-		on conflict (stream_id, key) do update set seq = excluded.seq, updated_at = excluded.updated_at, data = excluded.data
+		insert into {s}.latest (stream_id, seq, inserted_at, updated_at, key, headers, data)
+		select $1, seq, coalesce(inserted_at, $6), $6, key, headers, data from changed order by seq
+		on conflict (stream_id, key) do update
+		set seq = excluded.seq, updated_at = excluded.updated_at, headers = excluded.headers, data = excluded.data
 	)
 	select k.ord, k.same and k.old is not null, coalesce(k.size, -1), c.ord is not null
 	from known k left join changed c using (ord)`
 	insertMarkSQL   = `insert into {s}.marks (stream_id, next_seq, at, messages, bytes) values ($1, $2, $3, $4, $5)`
 	deleteMarkSQL   = `delete from {s}.marks where stream_id = $1 and next_seq = $2`
-	oldestLatestSQL = `select seq, octet_length(key) + octet_length(data)
+	oldestLatestSQL = `select seq, octet_length(key) + octet_length(headers) + octet_length(data)
 		from {s}.latest
 		where stream_id = $1 and seq > $2
 		order by seq limit 256`
@@ -67,7 +69,7 @@ const (
 	purgedSQL       = `update {s}.stream_heads set trim_seq = greatest(trim_seq, $2), purges = purges + 1 where id = $1`
 	rewriteChunkSQL = `update {s}.chunks set keys = $3, data = $4, purged = n - $5::int, purged_bytes = purged_bytes + $6::bigint
 		where stream_id = $1 and first_seq = $2`
-	latestKeysSQL = `select seq, key, octet_length(data) from {s}.latest where stream_id = $1 and seq >= $2 order by seq limit $3`
+	latestKeysSQL = `select seq, key, octet_length(key) + octet_length(headers) + octet_length(data) from {s}.latest where stream_id = $1 and seq >= $2 order by seq limit $3`
 	purgedKeysSQL = `select distinct on (c.first_seq) c.first_seq, c.n, c.keys from unnest($2::bigint[]) q
 		cross join lateral (select first_seq, n, keys, purged from {s}.chunks
 		where stream_id = $1 and first_seq <= q
@@ -96,16 +98,16 @@ const (
 		order by first_seq desc limit 1) c`
 	chunkAtSQL    = `select first_seq, at from {s}.chunks where stream_id = $1 and first_seq >= $2 order by first_seq limit 1`
 	latestAtSQL   = `select seq, updated_at from {s}.latest where stream_id = $1 and seq >= $2 order by seq limit 1`
-	latestFromSQL = `select seq, inserted_at, updated_at, key, data
+	latestFromSQL = `select seq, inserted_at, updated_at, key, headers, data
 		from {s}.latest
 		where stream_id = $1 and seq >= $2
 		order by seq limit $3`
-	latestBeforeSQL = `select seq, inserted_at, updated_at, key, data
+	latestBeforeSQL = `select seq, inserted_at, updated_at, key, headers, data
 		from {s}.latest
 		where stream_id = $1 and seq < $2
 		order by seq desc limit $3`
-	latestOfSQL      = `select seq, inserted_at, updated_at, key, data from {s}.latest where stream_id = $1 and seq = any($2)`
-	latestByKeySQL   = `select seq, inserted_at, updated_at, key, data from {s}.latest where stream_id = $1 and key = $2`
+	latestOfSQL      = `select seq, inserted_at, updated_at, key, headers, data from {s}.latest where stream_id = $1 and seq = any($2)`
+	latestByKeySQL   = `select seq, inserted_at, updated_at, key, headers, data from {s}.latest where stream_id = $1 and key = $2`
 	aliveLatestSQL   = `select seq from {s}.latest where stream_id = $1 and seq = any($2)`
 	droppedLatestSQL = `select seq from {s}.dropped where stream_id = $1 and seq = any($2)`
 )

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/server/internal/headers"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -33,9 +34,9 @@ type Outbox struct {
 // A stream that is full refuses nothing here: the messages wait in the outbox until there is room, the later ones of the stream
 // behind them, and the replicas log it once a minute.
 //
-// The errors are ErrNoStream and ErrReadOnly; ErrInvalidKey, ErrInvalidData and ErrTooLarge of package sequin for a message that no server
-// accepts; ErrTooLarge for messages that take more bytes than the stream may ever hold; and those of the database. After an
-// error roll the transaction back.
+// The errors are ErrNoStream and ErrReadOnly; ErrInvalidKey, ErrInvalidData, ErrInvalidHeaders and ErrTooLarge of package sequin for a
+// message that no server accepts; ErrTooLarge for messages that take more bytes than the stream may ever hold; and those of the
+// database. After an error roll the transaction back.
 func (o Outbox) SendTx(ctx context.Context, tx pgx.Tx, stream string, messages []sequin.Message) error {
 	return o.send(stream, messages, func(text string, args ...any) (int64, error) {
 		tag, err := tx.Exec(ctx, text, args...)
@@ -73,7 +74,11 @@ func (o Outbox) send(stream string, messages []sequin.Message, exec func(text st
 		if err := checkStaged(m); err != nil {
 			return fmt.Errorf("%w, in message %d of %d", err, i+1, len(messages))
 		}
-		rest[i] = store.Message{Key: m.Key, Data: m.Data}
+		packed, err := packHeaders(m.Headers)
+		if err != nil {
+			return fmt.Errorf("%w, in message %d of %d", err, i+1, len(messages))
+		}
+		rest[i] = store.Message{Key: m.Key, Headers: packed, Data: m.Data}
 	}
 	text := o.q(stageSQL)
 	for len(rest) > 0 {
@@ -139,4 +144,23 @@ func checkStaged(m sequin.Message) error {
 		return fmt.Errorf("%w: key and data have more than %d bytes", sequin.ErrTooLarge, sequin.MaxRequestBytes)
 	}
 	return nil
+}
+
+// packHeaders packs the headers of a message and returns what is wrong with them.
+func packHeaders(all map[string]string) (headers.Packed, error) {
+	if len(all) == 0 {
+		return "", nil
+	}
+	list := make([]headers.Header, 0, len(all))
+	for name, value := range all {
+		if !utf8.ValidString(value) {
+			return "", fmt.Errorf("%w: the value of %.40q is not UTF-8", sequin.ErrInvalidHeaders, name)
+		}
+		list = append(list, headers.Header{Name: []byte(name), Value: []byte(value)})
+	}
+	packed, err := headers.Append(nil, list)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", sequin.ErrInvalidHeaders, err)
+	}
+	return headers.Packed(packed), nil
 }

@@ -98,6 +98,25 @@ func TestDatabaseSQLSendsInATransaction(t *testing.T) {
 
 func must[T any](_ T, err error) error { return err }
 
+// TestHeadersAreSentInATransaction holds headers, in both kinds of streams.
+func TestHeadersAreSentInATransaction(t *testing.T) {
+	for name, keyed := range map[string]bool{"appending": false, "one per key": true} {
+		t.Run(name, func(t *testing.T) {
+			st := openWith(t, Options{moveEvery: -1})
+			s, _ := newConsumer(t, st, store.StreamOptions{OneMessagePerKey: keyed})
+			headed := sequin.Message{Key: "k", Data: "d", Headers: map[string]string{"trace": "1", "b": ""}}
+			require.NoError(t, pgx.BeginFunc(t.Context(), connect(t), func(tx pgx.Tx) error {
+				return Outbox{Schema: st.options.Schema}.SendTx(t.Context(), tx, "s", []sequin.Message{headed, message("plain", "d")})
+			}))
+			require.NoError(t, st.Flush(t.Context(), "s"))
+			all, err := s.List(t.Context(), store.ListQuery{Limit: 9})
+			require.NoError(t, err)
+			require.Equal(t, headed.Headers, all[0].Headers.Map())
+			require.Empty(t, all[1].Headers)
+		})
+	}
+}
+
 // TestTheNewestVersionIsSent holds SendTx to a stream with one message for each key.
 func TestTheNewestVersionIsSent(t *testing.T) {
 	st := openWith(t, Options{moveEvery: -1})
@@ -165,6 +184,11 @@ func TestSendTxRefusesWhatNoServerWouldTake(t *testing.T) {
 	} {
 		err := out.SendTx(t.Context(), tx, "s", []sequin.Message{message("fine", ""), row.bad})
 		require.ErrorIs(t, err, row.want, "%.40q", row.bad.Key)
+		require.ErrorContains(t, err, "message 2 of 2")
+	}
+	for _, bad := range []map[string]string{{"a b": "v"}, {"": "v"}, {"n": "\xff"}, {"n": "a\x00"}, {"n": strings.Repeat("x", sequin.MaxHeaderBytes)}} {
+		err := out.SendTx(t.Context(), tx, "s", []sequin.Message{message("fine", ""), {Key: "k", Headers: bad}})
+		require.ErrorIs(t, err, sequin.ErrInvalidHeaders, "%.40q", bad)
 		require.ErrorContains(t, err, "message 2 of 2")
 	}
 	require.NoError(t, out.SendTx(t.Context(), tx, "s", nil))
