@@ -85,7 +85,7 @@ func (a *account) settle(all []*delivery, ack bool, now, succeeded time.Duration
 	}
 }
 
-// left returns how many keys have messages that must be there and are not known to be acked.
+// left returns how many keys have messages that must still be delivered.
 func (a *account) left() (n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -97,11 +97,18 @@ func (a *account) left() (n int) {
 	return n
 }
 
-// unacked returns a version that must have been acked and is not known to be, or -1.
+// unacked returns a version that must be delivered again, because nobody has acked it since its last delivery, or -1. An ack
+// in doubt may have taken place.
 func (a *account) unacked(k *keyAccount) int {
-	acked := map[int]bool{}
+	last := map[int]*delivery{}
 	for _, d := range k.deliveries {
-		acked[d.version] = acked[d.version] || a.done(d)
+		if before := last[d.version]; before == nil || before.began < d.began {
+			last[d.version] = d
+		}
+	}
+	acked := map[int]bool{}
+	for version, d := range last {
+		acked[version] = d.ack
 	}
 	for version := len(k.confirmed) - 1; version >= 0; version-- {
 		if k.confirmed[version] > 0 && !acked[version] {
@@ -154,7 +161,7 @@ func (a *account) check() (faults []string) {
 			a.checkOrder(k, d, fault)
 		}
 		if version := a.unacked(k); version >= 0 {
-			fault("version %d of %d was sent and is not delivered and acked at the end", version, len(k.confirmed))
+			fault("version %d of %d was sent and is not acked after its last delivery", version, len(k.confirmed))
 		}
 	}
 	slices.Sort(faults)

@@ -23,6 +23,11 @@ func TestAnAccountFindsWhatContradictsThePromises(t *testing.T) {
 		d.ack = false
 		return d
 	}
+	inDoubt := func(version int, at, settle time.Duration) *delivery {
+		d := acked(version, at, settle)
+		d.settled = 0
+		return d
+	}
 	for _, tt := range []struct {
 		name  string
 		keyed bool
@@ -33,7 +38,11 @@ func TestAnAccountFindsWhatContradictsThePromises(t *testing.T) {
 		{"a lease that ends", false, []*delivery{lost(0, 3*s), acked(0, 6*s, 7*s), acked(1, 8*s, 9*s)}, ""},
 		{"a nack", false, []*delivery{nacked(0, 3*s, 4*s), acked(0, 5*s, 6*s), acked(1, 8*s, 9*s)}, ""},
 		{"an ack that comes too late", false, []*delivery{acked(0, 3*s, 6*s), acked(0, 7*s, 8*s), acked(1, 9*s, 10*s)}, ""},
-		{"a message is lost", false, []*delivery{acked(0, 3*s, 4*s)}, "version 1 of 2 was sent and is not delivered and acked"},
+		{"a message is lost", false, []*delivery{acked(0, 3*s, 4*s)}, "version 1 of 2 was sent and is not acked"},
+		{"an ack in doubt that has taken place", false, []*delivery{inDoubt(0, 3*s, 4*s), acked(1, 5*s, 6*s)}, ""},
+		{"an ack in doubt that has not", false, []*delivery{inDoubt(0, 3*s, 4*s), acked(0, 6*s, 7*s), acked(1, 8*s, 9*s)}, ""},
+		{"a nack that nothing follows", false, []*delivery{acked(0, 3*s, 4*s), nacked(1, 5*s, 6*s)}, "version 1 of 2 was sent and is not acked"},
+		{"a lease that ends and nothing follows", false, []*delivery{acked(0, 3*s, 4*s), lost(1, 5*s)}, "version 1 of 2 was sent and is not acked"},
 		{"two live leases", false, []*delivery{lost(0, 3*s), acked(0, 4*s, 5*s), acked(1, 6*s, 7*s)}, "version 0 was leased at 3.9s"},
 		{"an ack that is forgotten", false, []*delivery{acked(0, 3*s, 4*s), acked(0, 6*s, 7*s), acked(1, 8*s, 9*s)}, "version 0 was acked at 4.1s and delivered again"},
 		{"a wrong order", false, []*delivery{acked(1, 3*s, 4*s), acked(0, 5*s, 6*s)}, "before version 0 was acked"},
@@ -42,7 +51,7 @@ func TestAnAccountFindsWhatContradictsThePromises(t *testing.T) {
 		{"the newest only", true, []*delivery{acked(1, 3*s, 4*s)}, ""},
 		{"a replaced version", true, []*delivery{acked(0, 3*s, 4*s), acked(1, 5*s, 6*s)}, "version 0 was delivered at 2.9s, after version 1 was stored"},
 		{"an old version that began before", true, []*delivery{acked(0, 2*s, 3*s), acked(1, 5*s, 6*s)}, ""},
-		{"the newest is lost", true, []*delivery{acked(0, 2*s, 3*s)}, "version 1 of 2 was sent and is not delivered and acked"},
+		{"the newest is lost", true, []*delivery{acked(0, 2*s, 3*s)}, "version 1 of 2 was sent and is not acked"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := newAccount("s", tt.keyed, 2*s)

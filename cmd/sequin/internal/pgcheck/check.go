@@ -97,18 +97,27 @@ func runLoads(ctx context.Context, cfg Config, loads []*load, f *faults) error {
 		err = errors.Join(err, l.pub.Close(ctx))
 		l.drains.Store(true)
 	}
-	for deadline := time.Now().Add(cfg.Drain); err == nil && time.Now().Before(deadline); pause(ctx, 100*time.Millisecond) {
-		left := 0
-		for _, l := range loads {
-			left += l.account.left()
-		}
-		if left == 0 {
-			break
-		}
+	if err == nil {
+		drain(ctx, cfg.Drain, loads)
 	}
 	stop()
 	receiving.Wait()
 	return err
+}
+
+// drain waits until nothing is left to consume, and longer than a lease: what an ack in doubt has not settled comes again.
+func drain(ctx context.Context, most time.Duration, loads []*load) {
+	quiet := time.Duration(0)
+	for deadline := time.Now().Add(most); quiet < ackWait+time.Second && time.Now().Before(deadline); {
+		const step = 100 * time.Millisecond
+		pause(ctx, step)
+		quiet += step
+		for _, l := range loads {
+			if l.account.left() > 0 {
+				quiet = 0
+			}
+		}
+	}
 }
 
 // conclude compares the accounts with the promises.
@@ -121,7 +130,11 @@ func conclude(ctx context.Context, loads []*load, f *faults) (*Report, error) {
 		if err != nil {
 			return nil, err
 		}
-		report.Faults = append(append(report.Faults, l.account.check()...), stored...)
+		unsettled, err := l.unsettled(ctx)
+		if err != nil {
+			return nil, err
+		}
+		report.Faults = append(append(append(report.Faults, l.account.check()...), stored...), unsettled...)
 	}
 	return report, nil
 }

@@ -145,3 +145,12 @@ func (l *load) stored(ctx context.Context) (faults []string, err error) {
 	}
 	return l.account.checkStored(found), nil
 }
+
+// unsettled returns the messages that the consumer has not settled at the end. There should be none.
+func (l *load) unsettled(ctx context.Context) (faults []string, err error) {
+	views, err := l.client.PeekMessages(ctx, l.account.name, consumerName, sequin.ListOptions{})
+	for _, v := range views {
+		faults = append(faults, fmt.Sprintf("%s, key %s: version %s is not settled at the end", l.account.name, v.Message.Key, v.Message.Data))
+	}
+	return faults, err
+}
