@@ -97,18 +97,16 @@ func (a *account) left() (n int) {
 	return n
 }
 
-// unacked returns a version that must be delivered again, because nobody has acked it since its last delivery, or -1. An ack
-// in doubt may have taken place.
+// unacked returns a version that must be delivered again, or -1: each delivery of it that was acked was before another one. An
+// ack in doubt may have taken place.
 func (a *account) unacked(k *keyAccount) int {
-	last := map[int]*delivery{}
+	began := map[int]time.Duration{} // when the last delivery of each version began
 	for _, d := range k.deliveries {
-		if before := last[d.version]; before == nil || before.began < d.began {
-			last[d.version] = d
-		}
+		began[d.version] = max(began[d.version], d.began)
 	}
 	acked := map[int]bool{}
-	for version, d := range last {
-		acked[version] = d.ack
+	for _, d := range k.deliveries {
+		acked[d.version] = acked[d.version] || d.ack && d.ended >= began[d.version]
 	}
 	for version := len(k.confirmed) - 1; version >= 0; version-- {
 		if k.confirmed[version] > 0 && !acked[version] {

@@ -8,26 +8,37 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+const s = time.Second
+
+// acked is a delivery that is received in the tenth of a second before at, and acked in the tenth behind settle.
+func acked(version int, at, settle time.Duration) *delivery {
+	return &delivery{key: "k", version: version, began: at - s/10, ended: at, ack: true, settling: settle, settled: settle + s/10}
+}
+
+func lost(version int, at time.Duration) *delivery {
+	return &delivery{key: "k", version: version, began: at - s/10, ended: at}
+}
+
+func nacked(version int, at, settle time.Duration) *delivery {
+	d := acked(version, at, settle)
+	d.ack = false
+	return d
+}
+
+func inDoubt(version int, at, settle time.Duration) *delivery {
+	d := acked(version, at, settle)
+	d.settled = 0
+	return d
+}
+
+// waited is a delivery whose receive had waited since began.
+func waited(d *delivery, began time.Duration) *delivery {
+	d.began = began
+	return d
+}
+
 // TestAnAccountFindsWhatContradictsThePromises has histories of one key, in seconds. Two versions of it were sent, at 1 and at 2.
 func TestAnAccountFindsWhatContradictsThePromises(t *testing.T) {
-	const s = time.Second
-	// A delivery is received in the tenth of a second before at, and acked in the tenth behind settle.
-	acked := func(version int, at, settle time.Duration) *delivery {
-		return &delivery{key: "k", version: version, began: at - s/10, ended: at, ack: true, settling: settle, settled: settle + s/10}
-	}
-	lost := func(version int, at time.Duration) *delivery {
-		return &delivery{key: "k", version: version, began: at - s/10, ended: at}
-	}
-	nacked := func(version int, at, settle time.Duration) *delivery {
-		d := acked(version, at, settle)
-		d.ack = false
-		return d
-	}
-	inDoubt := func(version int, at, settle time.Duration) *delivery {
-		d := acked(version, at, settle)
-		d.settled = 0
-		return d
-	}
 	for _, tt := range []struct {
 		name  string
 		keyed bool
@@ -41,6 +52,7 @@ func TestAnAccountFindsWhatContradictsThePromises(t *testing.T) {
 		{"a message is lost", false, []*delivery{acked(0, 3*s, 4*s)}, "version 1 of 2 was sent and is not acked"},
 		{"an ack in doubt that has taken place", false, []*delivery{inDoubt(0, 3*s, 4*s), acked(1, 5*s, 6*s)}, ""},
 		{"an ack in doubt that has not", false, []*delivery{inDoubt(0, 3*s, 4*s), acked(0, 6*s, 7*s), acked(1, 8*s, 9*s)}, ""},
+		{"a nack of a receive that began later", false, []*delivery{waited(acked(0, 5*s, 55*s/10), 3*s), waited(nacked(0, 4*s, 45*s/10), 35*s/10), acked(1, 6*s, 7*s)}, ""},
 		{"a nack that nothing follows", false, []*delivery{acked(0, 3*s, 4*s), nacked(1, 5*s, 6*s)}, "version 1 of 2 was sent and is not acked"},
 		{"a lease that ends and nothing follows", false, []*delivery{acked(0, 3*s, 4*s), lost(1, 5*s)}, "version 1 of 2 was sent and is not acked"},
 		{"two live leases", false, []*delivery{lost(0, 3*s), acked(0, 4*s, 5*s), acked(1, 6*s, 7*s)}, "version 0 was leased at 3.9s"},
