@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
 	"github.com/sequin-go/sequin/internal/wire"
 )
@@ -21,7 +22,7 @@ import (
 type receiving struct {
 	asked    int           // how many messages it asks for
 	limited  bool          // it would ask for more with a larger window
-	round    int           // the window's round when it started
+	round    flow.Round    // that of the window when it started
 	wait     time.Duration // how long it may wait at the server
 	started  time.Time
 	into     []Delivery // empty; the slice of an earlier answer, reused
@@ -320,8 +321,7 @@ const refusedFor = 30 * time.Second
 // handleFailure handles a receive that failed. Only an error that is permanent stops the Subscriber.
 func (lp *subscriberLoop) handleFailure(now time.Time, a answer) {
 	lp.more = false
-	retry := lp.sub.client.cfg.Retry
-	f := classify(a.err)
+	retry, f := lp.sub.client.cfg.Retry, classify(a.err)
 	if f.kind != kindUnauthorized {
 		lp.refusedSince = time.Time{}
 	}

@@ -29,7 +29,7 @@ type Window struct {
 	parts             int // one for each receive that runs, and one for the program
 	share             share
 	each              int // the bytes of a message, as in the last answers; 0 before the first
-	round             int // counts the changes of size; a batch of an earlier round does not change the size
+	round             Round
 	times             *HandlingTimes
 
 	level int           // how many messages were buffered at the last sample
@@ -76,8 +76,12 @@ func (w *Window) part() int {
 // Size returns how many messages may be in flight.
 func (w *Window) Size() int { return w.size }
 
-// Round returns a number that changes whenever the size is set.
-func (w *Window) Round() int { return w.round }
+// Round counts the changes of a Window. A batch of an earlier round does not make it grow, and one from before it last shrank
+// does not make it shrink.
+type Round struct{ changes, shrinks int }
+
+// Round returns the present round.
+func (w *Window) Round() Round { return w.round }
 
 // Ask returns how many messages a receive asks for if there is room for room messages.
 func (w *Window) Ask(room int) int { return min(room, w.part()) }
@@ -89,7 +93,7 @@ func (w *Window) Small(ask int) bool { return ask < 1 || ask < min(w.part(), w.s
 // Batch is what a Window records of the messages of one receive.
 type Batch struct {
 	lease    *lease.Lease
-	round    int           // the window's round when the receive started
+	round    Round         // that of the window when the receive started
 	limited  bool          // a larger window would have been of use
 	settles  uint64        // how many settles the program had made when the answer arrived
 	buffered time.Duration // how long the last of the messages stayed in the buffer
@@ -98,7 +102,7 @@ type Batch struct {
 // NewBatch returns the Batch of a receive that started in the given round. limited reports whether the server had more
 // messages, and it was the window that limited the receive. starved reports whether the buffer was empty when the answer
 // arrived.
-func (w *Window) NewBatch(l *lease.Lease, round int, limited, starved bool) Batch {
+func (w *Window) NewBatch(l *lease.Lease, round Round, limited, starved bool) Batch {
 	limited = limited && (starved || w.size < w.parts*w.part())
 	return Batch{lease: l, round: round, limited: limited, settles: w.times.Count()}
 }
@@ -120,7 +124,7 @@ func (w *Window) Read(now time.Time, b *Batch) {
 // since those of b were buffered.
 func (w *Window) Expired(now time.Time, b *Batch, read uint64) {
 	b.buffered = now.Sub(b.lease.Began)
-	if b.round == w.round {
+	if b.round.shrinks == w.round.shrinks {
 		w.resize(min(w.size/2, int(min(read, uint64(w.maxInFlight)))/2))
 	}
 }
@@ -128,7 +132,7 @@ func (w *Window) Expired(now time.Time, b *Batch, read uint64) {
 // Late records that the settle of a message of b came after its deadline. The window shrinks if the message waited in the
 // buffer for more than a quarter of its lease. Otherwise the program itself is slow, and a smaller window would not help.
 func (w *Window) Late(b *Batch) {
-	if b.buffered > b.lease.Deadline.Sub(b.lease.Began)/4 && b.round == w.round {
+	if b.buffered > b.lease.Deadline.Sub(b.lease.Began)/4 && b.round.shrinks == w.round.shrinks {
 		w.resize(w.size / 2)
 	}
 }
@@ -143,8 +147,12 @@ func (w *Window) Unsettled(b *Batch) {
 }
 
 func (w *Window) resize(size int) {
+	before := w.size
 	w.size = max(1, min(size, w.maxInFlight))
-	w.round++
+	w.round.changes++
+	if w.size < before {
+		w.round.shrinks++
+	}
 }
 
 // Sample records how many messages are buffered and returns the pause until the next sample: 1 ms after a change, and up to

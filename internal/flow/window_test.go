@@ -165,3 +165,25 @@ func TestHandlingTimesForgetAllButTheLast(t *testing.T) {
 	require.Equal(t, 257*time.Second, slowest)
 	require.EqualValues(t, 257, times.Count())
 }
+
+// The messages of a batch that was asked for before the window grew are as late as any.
+func TestAnExpiryCountsThoughTheWindowHasGrownSince(t *testing.T) {
+	for name, report := range map[string]func(w *Window, b *Batch){
+		"not read":      func(w *Window, b *Batch) { w.Expired(time.Now(), b, 1000) },
+		"settled later": func(w *Window, b *Batch) { b.buffered = 3 * time.Second; w.Late(b) },
+	} {
+		var times HandlingTimes
+		w := NewWindow(1000, 2, 1000, &times)
+		began := time.Now()
+		quick, slow := w.NewBatch(newLease(began), w.Round(), true, true), w.NewBatch(newLease(began), w.Round(), false, true)
+		w.Read(began.Add(time.Millisecond), &quick)
+		require.Equal(t, 64, w.Size(), name)
+		again := quick
+		w.Read(began.Add(time.Millisecond), &again)
+		require.Equal(t, 64, w.Size(), "%s: it grows once", name)
+		report(&w, &slow)
+		require.Equal(t, 32, w.Size(), name)
+		report(&w, &again)
+		require.Equal(t, 32, w.Size(), "%s: it shrinks once", name)
+	}
+}
