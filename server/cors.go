@@ -56,7 +56,7 @@ func (o CORS) allows(origin string) bool {
 // allowOrigin adds the headers that let a page read the answer, whatever it is.
 func (c *call) allowOrigin() {
 	cors := &c.srv.cors
-	if len(cors.Origins) == 0 {
+	if len(cors.Origins) == 0 || c.isConsole() {
 		return
 	}
 	h := c.w.Header()

@@ -52,6 +52,9 @@ func (c *call) dispatch(running bool) error {
 	if refused := c.refusal(); refused != nil {
 		return refused
 	}
+	if c.isConsole() {
+		return c.showConsole()
+	}
 	if c.isPreflight() {
 		return c.preflight()
 	}

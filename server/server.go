@@ -142,6 +142,10 @@ type Config struct {
 	Metrics http.Handler
 	// OpenMetrics lets GET /metrics do without the token, unless a proxy has forwarded the request.
 	OpenMetrics bool
+	// Console answers /console and what is below it; default nil: those paths get 404. It needs no token: it has a login of its
+	// own. What is refused of other requests for their Host, their proxy or their origin is refused of its requests, too,
+	// whatever CORS allows. Its requests count for Drain, so an answer that goes on, such as one of events, must be ended first.
+	Console http.Handler
 	// OnRequest is called after the answer to each request, on the goroutine of the request; default nil. It may be called
 	// concurrently.
 	OnRequest func(RequestInfo)
@@ -176,6 +180,7 @@ type Server struct {
 	cors         CORS
 	metrics      http.Handler
 	openMetrics  bool
+	console      http.Handler
 	onRequest    func(RequestInfo)
 
 	inFlight    budget
@@ -213,6 +218,7 @@ func New(cfg Config) *Server {
 		cors:         cfg.CORS,
 		metrics:      cfg.Metrics,
 		openMetrics:  cfg.OpenMetrics,
+		console:      cfg.Console,
 		onRequest:    cfg.OnRequest,
 		drain:        newDrain(),
 	}

@@ -18,6 +18,7 @@ import (
 type serveFlags struct {
 	data, postgres, sync string
 	memory, insecure     bool
+	console              bool
 	minFree              cli.Size
 	compat               string
 	addr                 string
@@ -54,6 +55,10 @@ and deletes streams and consumers. Lines that begin with # are comments.
 SIGHUP makes the server read the file of --token-file and those of --tls-cert and
 --tls-key again at once. Without it changes of a token are seen within a second,
 and those of a certificate within a minute.
+
+A browser shows the streams, what consumers have not settled and why, and messages
+at /console, and can act on them. It asks for a token where clients need one: a person
+may do what the token may.
 
 GET /healthz and /readyz tell whether the server is up and ready. GET /metrics
 has its metrics for Prometheus; unless the server listens on loopback, it needs
@@ -94,6 +99,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.cert, "tls-cert", "", "`file` with the certificate chain, for HTTPS; it is read again when it changes")
 	flags.StringVar(&f.key, "tls-key", "", "`file` with the key of the certificate")
 	flags.BoolVar(&f.insecure, "insecure", false, "serve on an address that other machines can reach without a token")
+	flags.BoolVar(&f.console, "console", true, "serve pages for a browser below /console")
 	flags.StringVar(&f.logFormat, "log-format", "text", "`format` of the log on the standard error: text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "lowest `level` that is logged: debug, info, warn or error; debug has a line for each request")
 	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 10*time.Second, "how long a stop may take; requests that still run then are cut off")
@@ -113,7 +119,7 @@ func (f *serveFlags) config(flags *pflag.FlagSet, w world) (serve.Config, error)
 		return serve.Config{}, err
 	}
 	cfg := serve.Config{
-		Version: sequin.Version, Addr: f.addr, Insecure: f.insecure, CertFile: f.cert, KeyFile: f.key,
+		Version: sequin.Version, Addr: f.addr, Insecure: f.insecure, CertFile: f.cert, KeyFile: f.key, Console: f.console,
 		ShutdownTimeout: f.shutdownTimeout, Limits: f.limits, Lookup: w.lookup,
 	}
 	cfg.Limits.RequestBytes, cfg.Limits.BytesInFlight = int(f.requestBytes), int64(f.flight)

@@ -30,6 +30,7 @@ func TestServePrintsHowToUseIt(t *testing.T) {
 	}{
 		{nil, nil, `
   URL     http://127.0.0.1:PORT
+  console http://127.0.0.1:PORT/console
   data    in memory, lost when the server stops
   store   memory, as documented
   access  this machine, without a token
@@ -39,6 +40,7 @@ func TestServePrintsHowToUseIt(t *testing.T) {
 `},
 		{[]string{"SEQUIN_TOKEN", "0123456789abcdef"}, []string{"--compat", "aug2024", "--addr", "localhost:0"}, `
   URL     http://localhost:PORT
+  console http://localhost:PORT/console
   data    in memory, lost when the server stops
   store   memory, as aug2024
   access  this machine, with the token of $SEQUIN_TOKEN
@@ -48,6 +50,7 @@ func TestServePrintsHowToUseIt(t *testing.T) {
 `},
 		{nil, []string{"--token-file", token, "--addr", "0.0.0.0:0"}, `
   URL     http://127.0.0.1:PORT
+  console http://127.0.0.1:PORT/console
   data    in memory, lost when the server stops
   store   memory, as documented
   access  every machine that can reach [::]:PORT, with the token of ` + token + `

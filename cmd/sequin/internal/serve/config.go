@@ -3,6 +3,8 @@
 package serve
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"log/slog"
 	"os"
 	"time"
@@ -26,6 +28,7 @@ type Config struct {
 	Tokens            *Tokens // of a file, in place of Token; nil for none
 	Insecure          bool    // an address that other machines can reach needs no token
 	CertFile, KeyFile string  // "" for no TLS
+	Console           bool    // serve the pages of the console
 	Limits            server.Limits
 	ShutdownTimeout   time.Duration
 
@@ -43,3 +46,25 @@ type Signals struct {
 
 // hasToken reports whether clients need a token.
 func (c *Config) hasToken() bool { return c.Token != "" || c.Tokens != nil }
+
+// rights returns what a token may do, where clients need one.
+func (c *Config) rights(token string) server.Rights {
+	if c.Tokens != nil {
+		return c.Tokens.Rights(token)
+	}
+	// The sums have one length, so that the time of the comparison does not depend on that of the token.
+	got, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(c.Token))
+	if subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
+		return server.AllRights
+	}
+	return 0
+}
+
+// secret returns what only those know who know every token.
+func (c *Config) secret() []byte {
+	if c.Tokens != nil {
+		return c.Tokens.sums()
+	}
+	sum := sha256.Sum256([]byte(c.Token))
+	return sum[:]
+}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/sequin-go/sequin/cmd/sequin/internal/console"
 	"github.com/sequin-go/sequin/server"
 )
 
@@ -16,6 +17,7 @@ import (
 type running struct {
 	cfg      *Config
 	store    *opened
+	console  *console.Console // nil without one
 	api      *server.Server
 	web      *http.Server
 	listener net.Listener
@@ -97,12 +99,20 @@ func openUnlessStopped(cfg *Config, signals <-chan os.Signal, open func(*Config)
 	}
 }
 
-// build makes the server and its metrics.
+// newConsole makes the console of a server with these tokens.
+func newConsole(cfg *Config) *console.Console {
+	c := console.Config{Version: cfg.Version, Log: cfg.Logger}
+	if cfg.hasToken() {
+		c.Rights, c.Secret = cfg.rights, cfg.secret
+	}
+	return console.New(c)
+}
+
+// build makes the server, its metrics and its console.
 func (r *running) build() {
 	m := newMetrics(r.cfg.Version, r.cfg.Logger)
 	c := server.Config{
 		Compat:       r.cfg.Compat,
-		Token:        r.cfg.Token,
 		Logger:       r.cfg.Logger,
 		Limits:       r.cfg.Limits,
 		LoopbackOnly: r.loopback && !r.cfg.hasToken(),
@@ -110,11 +120,18 @@ func (r *running) build() {
 		OpenMetrics:  r.loopback,
 		OnRequest:    m.observe,
 	}
-	if r.cfg.Tokens != nil {
-		c.Access = r.cfg.Tokens.Rights
+	if r.cfg.hasToken() {
+		c.Access = r.cfg.rights
 	}
 	r.store.use(&c)
+	if r.cfg.Console {
+		r.console = newConsole(r.cfg)
+		c.Console = r.console
+	}
 	r.api = server.New(c)
+	if r.console != nil {
+		r.console.Use(r.api)
+	}
 	m.watch(r.api)
 	if r.store.watch != nil {
 		r.store.watch(m)

@@ -48,6 +48,9 @@ const forStore = 5
 func (r *running) shutDown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), r.cfg.ShutdownTimeout-r.cfg.ShutdownTimeout/forStore)
 	defer cancel()
+	if r.console != nil {
+		r.console.Close()
+	}
 	if err := r.api.Drain(ctx); err != nil {
 		r.cfg.Logger.Warn("requests are cut off", "reason", err)
 	}

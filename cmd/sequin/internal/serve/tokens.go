@@ -86,6 +86,14 @@ func (t *Tokens) Rights(token string) server.Rights {
 	return server.Rights(rights)
 }
 
+// sums returns the hashes of all tokens, one after the other.
+func (t *Tokens) sums() (all []byte) {
+	for _, known := range *t.known.Load() {
+		all = append(all, known.sum[:]...)
+	}
+	return all
+}
+
 // refresh reads the file again if it has changed. It requires the lock.
 func (t *Tokens) refresh(now int64) {
 	t.next.Store(now + int64(tokensFor))

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/console"
 )
 
 // printUsage prints where the server is, where the messages are, and a command to try.
@@ -15,6 +16,7 @@ func (r *running) printUsage(out io.Writer) {
 	url := r.url()
 	lines := [][2]string{
 		{"URL", url},
+		{"console", url + console.Path},
 		{"data", r.store.where},
 		{"store", r.store.policy},
 		{"access", r.access()},
@@ -24,6 +26,9 @@ func (r *running) printUsage(out io.Writer) {
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "sequin %s\n\n", r.cfg.Version)
+	if r.console == nil {
+		lines = slices.Delete(lines, 1, 2)
+	}
 	for _, line := range lines {
 		fmt.Fprintf(&text, "  %-7s %s\n", line[0], line[1])
 	}

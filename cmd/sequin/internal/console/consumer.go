@@ -1,0 +1,214 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/overview"
+	"github.com/sequin-go/sequin/server"
+)
+
+// consumerRow is a consumer with what a person looks at first.
+type consumerRow struct {
+	overview.Consumer
+	URL    string
+	Health health
+	Oldest string // age of the oldest unsettled message
+}
+
+// health says in a word how a consumer does, and why.
+type health struct {
+	Level string // good, idle, warn, bad, or "" if it is not known
+	Word  string
+	Why   string
+}
+
+func newConsumerRow(stream string, c overview.Consumer) consumerRow {
+	row := consumerRow{Consumer: c, URL: consumerURL(stream, c.Name), Health: healthOf(c), Oldest: unknown}
+	if c.OldestKnown && c.Backlog > 0 {
+		row.Oldest = span(c.OldestAge)
+	}
+	return row
+}
+
+const (
+	// manyAgain is the share of redeliveries that is told. Some are usual when a program stops.
+	manyAgain = 0.1
+	// lateFactor is after how many ack waits the oldest message counts as late. A message that fails a few times takes as many.
+	lateFactor = 5
+)
+
+// healthOf returns the worst that is true of a consumer.
+func healthOf(c overview.Consumer) health {
+	received := c.Deliveries.Known && c.Deliveries.Now > 0
+	switch {
+	case !c.Measured:
+		return health{}
+	case c.Backlog == 0 && c.Waiting > 0:
+		return health{"good", "Up to date", "Everything is settled, and " + plural(c.Waiting, "receive waits", "receives wait") + " for more."}
+	case c.Backlog == 0:
+		return health{"idle", "Up to date", "Everything is settled. No receive waits for more."}
+	case c.Outstanding+c.Delayed >= int64(c.MaxAckPending):
+		return health{"bad", "Full", fmt.Sprintf("%s are on lease or kept back, the most that max_ack_pending allows. No others are delivered until some are settled.",
+			plural(c.Outstanding+c.Delayed, "message", "messages"))}
+	case c.Delayed >= c.Backlog:
+		return health{"warn", "Delayed", "Every unsettled message is kept back by a nack with a delay."}
+	case c.Outstanding == 0 && c.Waiting == 0 && c.Deliveries.Known && !received:
+		return health{"bad", "Not received", "Messages are available, and no program receives them."}
+	case c.RedeliveryShare() >= manyAgain:
+		return health{"warn", "Failing", percent(c.RedeliveryShare()) + " of the deliveries are not the first: programs nack the messages, or do not settle them within the ack wait of " + span(c.AckWait) + "."}
+	case c.OldestKnown && c.OldestAge > lateFactor*c.AckWait:
+		return health{"warn", "Behind", "The oldest unsettled message has waited for " + span(c.OldestAge) + "."}
+	}
+	return health{"good", "Working", "Messages are received and settled."}
+}
+
+// plural writes a number with its noun.
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return number(n) + " " + many
+}
+
+// consumerPage shows a consumer and what it has not settled.
+type consumerPage struct {
+	consumerRow
+	Stream   string
+	Created  moment
+	Settings []fact
+	Pattern  string
+	Problem  string // of the pattern
+	Rows     []unsettledRow
+	Next     string // URL of the next page
+	First    string // URL of the first page
+	Nackable bool   // one of the rows can be nacked
+
+	MayAdmin, MayRedrive bool
+}
+
+// unsettledRow is a message that a consumer has not settled.
+type unsettledRow struct {
+	messageRow
+	State      string
+	Deliveries int
+	Why        string
+	AckID      string // of a lease that this person may end; "" for none
+}
+
+func showConsumer(v *visit) (*page, error) {
+	stream, name := v.r.PathValue("stream"), v.r.PathValue("consumer")
+	d, c, err := v.findConsumer(stream, name)
+	if err != nil {
+		return nil, err
+	}
+	query := v.r.URL.Query()
+	p := &consumerPage{
+		consumerRow: newConsumerRow(d.Stream.Name, *c), Stream: d.Stream.Name, Created: ago(v.now, c.InsertedAt), Settings: settings(&c.Consumer),
+		Pattern: query.Get("pattern"), MayAdmin: v.may(server.CanAdmin), MayRedrive: v.may(server.CanConsume) && v.may(server.CanSend),
+	}
+	q := overview.Query{Pattern: p.Pattern, Oldest: true, Limit: perPage(&d.Stream.Stream)}
+	if q.Beyond, _ = strconv.ParseInt(query.Get("beyond"), 10, 64); q.Beyond > 0 {
+		p.First = href(with(query, "beyond", ""), "streams", p.Stream, "consumers", c.Name)
+	}
+	found, err := v.watch.Unsettled(v.r.Context(), p.Stream, c.Name, q)
+	if errors.Is(err, sequin.ErrInvalidPattern) || errors.Is(err, sequin.ErrValidation) {
+		p.Problem, err = "This is not a pattern: it is a key in which * stands for one token, and > at the end for one or more.", nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := range found {
+		p.Rows = append(p.Rows, v.unsettledRow(p.Stream, &found[i]))
+		p.Nackable = p.Nackable || p.Rows[i].AckID != ""
+	}
+	if len(found) == q.Limit && d.Server.Has("paging") {
+		p.Next = href(with(query, "beyond", strconv.FormatInt(found[len(found)-1].Message.Seq, 10)), "streams", p.Stream, "consumers", c.Name)
+	}
+	return &page{title: c.Name, name: "consumer", data: p, live: q.Beyond == 0, crumbs: []crumb{{"Streams", home}, {p.Stream, streamURL(p.Stream)}}}, nil
+}
+
+// findConsumer finds a consumer of a stream by its name or its id.
+func (v *visit) findConsumer(stream, name string) (*overview.Detail, *overview.Consumer, error) {
+	d, err := v.watch.Stream(v.r.Context(), stream)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range d.Consumers {
+		if c := &d.Consumers[i]; c.Name == name || c.ID == name {
+			return d, c, nil
+		}
+	}
+	// What is known is up to a second old. The consumer may be younger.
+	c, err := v.client.GetConsumer(v.r.Context(), stream, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return d, &overview.Consumer{Consumer: *c}, nil
+}
+
+func settings(c *sequin.Consumer) []fact {
+	deliveries := "unlimited"
+	if c.MaxDeliver != sequin.Unlimited {
+		deliveries = number(c.MaxDeliver)
+	}
+	facts := []fact{
+		{"Filter", c.Filter}, {"Ack wait", span(c.AckWait)}, {"Max ack pending", number(c.MaxAckPending)},
+		{"Max deliver", deliveries}, {"Max waiting", number(c.MaxWaiting)},
+	}
+	if c.StartSeq > 1 {
+		facts = append(facts, fact{"Starts at seq", number(c.StartSeq)})
+	}
+	return facts
+}
+
+func (v *visit) unsettledRow(stream string, m *sequin.PeekedMessage) unsettledRow {
+	row := unsettledRow{
+		messageRow: v.messageRow(stream, &m.Message), State: stateWord(m.Info.State), Deliveries: m.Info.DeliverCount, Why: v.reason(&m.Info),
+	}
+	if row.State == leased && v.may(server.CanConsume) {
+		row.AckID = m.Info.AckID
+	}
+	return row
+}
+
+// leased is the state of a message on lease, for which the API has two words.
+const leased = "on lease"
+
+func stateWord(state string) string {
+	switch state {
+	case sequin.StateDelivered, sequin.StatePending:
+		return leased
+	case sequin.StatePendingRedelivery:
+		return "replaced"
+	}
+	return state
+}
+
+// reason says why a message is not settled.
+func (v *visit) reason(i *sequin.DeliveryInfo) string {
+	last := ""
+	if !i.LastDeliveredAt.IsZero() {
+		last = ", last " + ago(v.now, i.LastDeliveredAt).Text
+	}
+	times := "delivered once"
+	if i.DeliverCount != 1 {
+		times = "delivered " + number(i.DeliverCount) + " times"
+	}
+	switch {
+	case stateWord(i.State) == leased && i.NotVisibleUntil.After(v.now):
+		return "delivery " + number(i.DeliverCount) + last + "; the lease ends in " + span(i.NotVisibleUntil.Sub(v.now).Round(time.Second))
+	case i.State == sequin.StateDelayed:
+		return times + last + "; kept back for " + span(i.NotVisibleUntil.Sub(v.now).Round(time.Second)) + " more"
+	case i.State == sequin.StateWithheld:
+		return "waits until an earlier message of its key is settled"
+	case i.State == sequin.StateAcked:
+		return times + last
+	case i.DeliverCount == 0:
+		return "not delivered yet"
+	}
+	return times + last + ", and not settled"
+}
