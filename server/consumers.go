@@ -216,5 +216,6 @@ func (c *call) deleteConsumer() error {
 	if err := consumer.Delete(c.ctx()); err != nil {
 		return err
 	}
+	c.srv.traffic.forgetConsumer(consumer)
 	return c.ok(deletedJSON{consumer.ID(), true})
 }

@@ -42,9 +42,24 @@ type OutstandingState struct {
 
 // StreamSize is what a stream holds.
 type StreamSize struct {
-	Name     string
+	ID, Name string
 	Messages int
-	Bytes    int64 // of keys and data
+	Bytes    int64 // of keys, headers and data
+	Traffic  StreamTraffic
+}
+
+// ConsumerLoad is what a consumer has to do.
+type ConsumerLoad struct {
+	ID, Name string
+	Stream   string // its name
+	Backlog  int    // messages that match its filter and are not settled, those on lease included
+	// Estimated says that Backlog is an estimate: by the part of the messages that its filter has matched so far.
+	Estimated   bool
+	Outstanding int       // messages on lease
+	Delayed     int       // messages that a nack keeps back
+	Waiting     int       // receives that wait
+	Oldest      time.Time // when the oldest message of the backlog was stored; zero for none
+	Traffic     ConsumerTraffic
 }
 
 // StreamSizes returns what each stream holds, newest first. It leaves out what a store that has failed cannot tell.
@@ -54,10 +69,63 @@ func (s *Server) StreamSizes() []StreamSize {
 	streams, _ := s.store.Streams(ctx)
 	for _, stream := range streams {
 		if info, err := stream.Info(ctx); err == nil {
-			sizes = append(sizes, StreamSize{Name: info.Name, Messages: info.Messages, Bytes: info.Bytes})
+			sizes = append(sizes, s.sizeOf(info))
 		}
 	}
 	return sizes
+}
+
+// StreamSize returns what one stream holds, found by name or id. ok is false if there is none or the store has failed.
+func (s *Server) StreamSize(ctx context.Context, stream string) (size StreamSize, ok bool) {
+	found, err := s.store.Stream(ctx, stream)
+	if err != nil {
+		return size, false
+	}
+	info, err := found.Info(ctx)
+	return s.sizeOf(info), err == nil
+}
+
+func (s *Server) sizeOf(info store.StreamInfo) StreamSize {
+	return StreamSize{ID: info.ID, Name: info.Name, Messages: info.Messages, Bytes: info.Bytes, Traffic: s.traffic.ofStream(info.ID)}
+}
+
+// ConsumerLoads returns what each consumer of a stream has to do, in the order of their creation. The stream is found by name or
+// id. Consumers are left out if there is no such stream, if they are deleted meanwhile, or if the store has failed. It takes time
+// for the messages on lease, and not for the others.
+func (s *Server) ConsumerLoads(ctx context.Context, stream string) []ConsumerLoad {
+	found, err := s.store.Stream(ctx, stream)
+	if err != nil {
+		return nil
+	}
+	info, err := found.Info(ctx)
+	if err != nil {
+		return nil
+	}
+	consumers, _ := found.Consumers(ctx)
+	loads := make([]ConsumerLoad, 0, len(consumers))
+	for _, c := range consumers {
+		measured, ok := c.(store.Measured)
+		if !ok {
+			continue
+		}
+		m, err := measured.Measure(ctx)
+		if err != nil {
+			continue
+		}
+		named, err := c.Info(ctx)
+		if err != nil {
+			continue
+		}
+		load := ConsumerLoad{
+			ID: named.ID, Name: named.Name, Stream: info.Name, Backlog: m.Backlog, Estimated: m.Estimated,
+			Outstanding: m.Outstanding, Delayed: m.Delayed, Waiting: m.Waiting, Traffic: s.traffic.ofConsumer(info.ID, named.ID),
+		}
+		if m.OldestAt != 0 {
+			load.Oldest = time.UnixMicro(m.OldestAt).UTC()
+		}
+		loads = append(loads, load)
+	}
+	return loads
 }
 
 // Streams returns the names of all streams, newest first. It leaves out what a store that has failed cannot tell.

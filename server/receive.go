@@ -127,7 +127,9 @@ func (c *call) deliver(consumer store.Consumer, got []store.Delivery, bare bool)
 	}
 	if err != nil && !errors.Is(err, http.ErrNotSupported) && d.returnUnsent {
 		c.returnAll(consumer, got)
+		return
 	}
+	c.srv.traffic.delivered(consumer, got)
 }
 
 func (c *call) returnAll(consumer store.Consumer, got []store.Delivery) {

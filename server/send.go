@@ -53,6 +53,7 @@ func (c *call) send() error {
 	if err != nil {
 		return err
 	}
+	c.srv.traffic.sent(s, in.messages)
 	return c.ok(map[string]any{"data": map[string]int{"published": published}})
 }
 

@@ -183,6 +183,7 @@ type Server struct {
 	console      http.Handler
 	onRequest    func(RequestInfo)
 
+	traffic     traffic
 	inFlight    budget
 	forSettles  budget // for acks and nacks, when inFlight is used up
 	waiters     waiters

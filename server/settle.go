@@ -36,6 +36,7 @@ func (c *call) settle(how store.Settlement) error {
 	if err != nil {
 		return err
 	}
+	c.srv.traffic.settled(consumer, how, len(in.ids))
 	return c.ok(map[string]bool{"success": true})
 }
 

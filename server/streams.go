@@ -150,5 +150,6 @@ func (c *call) deleteStream() error {
 	if err := s.Delete(c.ctx()); err != nil {
 		return err
 	}
+	c.srv.traffic.forgetStream(s.ID())
 	return c.ok(deletedJSON{s.ID(), true})
 }

@@ -13,6 +13,7 @@
 //	sequin redrive                     sends dead letters back
 //	sequin migrate up|status           makes the tables of a Postgres database
 //	sequin doctor                      tests the connection to a server, or a database
+//	sequin observe                     shows what happens on a server, in a terminal
 //	sequin bench                       measures a server
 //	sequin context add|use|ls|rm       keeps the URLs of servers under names
 //	sequin version                     prints the version

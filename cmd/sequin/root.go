@@ -38,7 +38,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 server not reachable
 	addGroup(root, "Servers and their data:", newServe(w), newBackup(w), newRestore(w), newCheck(w), newRepair(w), newCopyStreams(w), newMigrate(w))
 	addGroup(root, "Messages:", newSend(w), newReceive(w), newAck(w), newNack(w), newMessages(w), newPeek(w), newRedrive(w))
 	addGroup(root, "Streams and consumers:", newStream(w), newConsumer(w))
-	addGroup(root, "The connection to a server:", newContext(w), newDoctor(w), newBench(w))
+	addGroup(root, "The connection to a server:", newContext(w), newDoctor(w), newObserve(w), newBench(w))
 	root.AddCommand(newVersion(w))
 	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
 	root.SetHelpCommand(newHelp())

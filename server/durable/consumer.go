@@ -21,12 +21,14 @@ type consumer struct {
 	created  seglog.Pos // the record that made it
 	changed  seglog.Pos // the newest record that changed info
 
-	backlog *backlog.Backlog
-	waiting waitqueue.Queue
-	window  window
-	warned  bool          // that messages were left out, since there was room for half as many
-	reading chan struct{} // has room for one, who reads into the window without the lock
-	ended   error         // set when the consumer is deleted, or the store closed or failed
+	backlog  *backlog.Backlog
+	waiting  waitqueue.Queue
+	window   window
+	share    store.Share   // of the messages that match
+	warned   bool          // that messages were left out, since there was room for half as many
+	reading  chan struct{} // has room for one, who reads into the window without the lock
+	measured measured
+	ended    error // set when the consumer is deleted, or the store closed or failed
 }
 
 func newConsumer(s *stream, r *consumerRecord, pos seglog.Pos) *consumer {

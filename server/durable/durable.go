@@ -56,6 +56,9 @@ type Options struct {
 	OpenSegments int
 	// Logger gets what an operator should know. Default: none.
 	Logger *slog.Logger
+	// OnSync is called after each sync of the log with the time that it took, for metrics; default: not. It must return quickly,
+	// because answers wait for it. It is not called concurrently.
+	OnSync func(took time.Duration)
 
 	// For tests.
 	FS            vfs.FS
@@ -84,7 +87,7 @@ func (o Options) withDefaults() Options {
 
 func (o Options) log() seglog.Options {
 	return seglog.Options{
-		FS: o.FS, SegmentBytes: o.SegmentBytes, MinFree: o.MinFree, OpenSegments: o.OpenSegments, Logger: o.Logger,
+		FS: o.FS, SegmentBytes: o.SegmentBytes, MinFree: o.MinFree, OpenSegments: o.OpenSegments, Logger: o.Logger, OnSync: o.OnSync,
 		Policy: seglog.Policy{Every: o.Sync.every},
 	}
 }

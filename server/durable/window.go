@@ -68,7 +68,9 @@ func (c *consumer) fill(ctx context.Context, bytes int) error {
 			return c.stream.locked(func() error { c.readAll(); return nil })
 		}
 		var w window
+		read := 0
 		next, pos, err := c.stream.read(r, func(m *rawMessage) bool {
+			read++
 			if c.filter.Match(view(m.key)) {
 				w.add(m.message(), keyHash(view(m.key)), m.pos)
 			}
@@ -82,6 +84,7 @@ func (c *consumer) fill(ctx context.Context, bytes int) error {
 		}
 		return c.stream.locked(func() error {
 			if c.ended == nil && c.window.next == at {
+				c.share.Add(read, len(w.messages))
 				c.window.extend(&w, next, pos)
 			}
 			return nil
@@ -124,9 +127,12 @@ func (c *consumer) feed(messages []store.Message, pos seglog.Pos) {
 		if w.bytes >= largeRun {
 			return
 		}
+		matched := 0
 		if m := &messages[i]; c.filter.Match(m.Key) {
+			matched = 1
 			w.add(*m, keyHash(m.Key), pos)
 		}
+		c.share.Add(1, matched)
 		w.next, w.pos = messages[i].Seq+1, 0
 	}
 }

@@ -51,8 +51,10 @@ type engine struct {
 
 	// Of the goroutine that runs.
 	state  *state
-	epoch  int64 // of the database when the state was read
-	shared int   // for how many transactions the consumer still counts as one that other replicas serve too
+	epoch  int64       // of the database when the state was read
+	share  store.Share // of the messages that match
+	passed int64       // no message below matches that the state has not read
+	shared int         // for how many transactions the consumer still counts as one that other replicas serve too
 }
 
 func (st *Store) engineOf(row consumerRow) *engine {

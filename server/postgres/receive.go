@@ -76,7 +76,9 @@ func (t *transaction) pass(rec *backlog.Receive, must bool) {
 	if must || !rec.Empty() || rec.Next-t.e.state.Next() >= skipUnrecorded {
 		t.d.addReceive(rec)
 		t.e.state.Receive(rec, nil)
+		return
 	}
+	t.e.passed = max(t.e.passed, rec.Next)
 }
 
 // receivePlan is the plan of a receive, with the messages that it leases.
@@ -169,10 +171,16 @@ func (t *transaction) readOn(p *receivePlan, room *store.AnswerRoom) (done bool,
 		}
 		m := &t.window[i]
 		i++
-		if !s.keyed && m.Seq < t.top.trim || !t.e.filter.Match(m.Key) {
+		if !s.keyed && m.Seq < t.top.trim {
 			p.Skip(m.Seq + 1)
 			continue
 		}
+		if !t.e.filter.Match(m.Key) {
+			t.e.share.Add(1, 0)
+			p.Skip(m.Seq + 1)
+			continue
+		}
+		t.e.share.Add(1, 1)
 		read := backlog.Message{Seq: m.Seq, Key: keyHash(m.Key)}
 		if p.Of(read) == backlog.Fresh {
 			if !room.Take(m.Size()) {

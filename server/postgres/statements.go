@@ -97,8 +97,12 @@ const (
 		where stream_id = $1 and first_seq <= q
 		order by first_seq desc limit 1) c`
 	chunkAtSQL    = `select first_seq, at from {s}.chunks where stream_id = $1 and first_seq >= $2 order by first_seq limit 1`
-	latestAtSQL   = `select seq, updated_at from {s}.latest where stream_id = $1 and seq >= $2 order by seq limit 1`
-	latestFromSQL = `select seq, inserted_at, updated_at, key, headers, data
+	chunkTimeSQL  = `select at from {s}.chunks where stream_id = $1 and first_seq <= $2 order by first_seq desc limit 1`
+	latestTimeSQL = `select updated_at from {s}.latest where stream_id = $1 and seq >= $2 order by seq limit 1`
+	// countLatestSQL counts up to $3 messages.
+	countLatestSQL = `select count(*) from (select from {s}.latest where stream_id = $1 and seq >= $2 limit $3) x`
+	latestAtSQL    = `select seq, updated_at from {s}.latest where stream_id = $1 and seq >= $2 order by seq limit 1`
+	latestFromSQL  = `select seq, inserted_at, updated_at, key, headers, data
 		from {s}.latest
 		where stream_id = $1 and seq >= $2
 		order by seq limit $3`

@@ -201,7 +201,7 @@ func (t *transaction) lock() (stored bool, err error) {
 // load reads the state from its snapshot. It returns the decisions since.
 func (t *transaction) load() ([]opRow, error) {
 	e := t.e
-	e.state = newState(e.row.stream.OneMessagePerKey)
+	e.state, e.passed = newState(e.row.stream.OneMessagePerKey), 0
 	snapshot, err := t.queryOps(findSnapshotSQL, e.row.id)
 	if err != nil {
 		return nil, err

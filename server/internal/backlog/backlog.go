@@ -50,6 +50,7 @@ type Backlog struct {
 	out    leaseHeap          // heads on lease, and delayed ones
 	met    int                // later messages of all heads
 	sought int                // heads that seek
+	left   int                // heads whose keys have left messages out
 	ahead  map[int64]struct{} // settled by an id of an earlier opening before they were read again
 	above  int64              // no head has a lower seq; what Trimmed has seen
 	known  int64              // the last seq of the stream when the store was opened

@@ -85,6 +85,7 @@ func (b *Backlog) Receive(r *Receive, dst []Leased) []Leased {
 	for _, m := range r.Left {
 		if it := b.heads[m.Key]; it != nil && it.more == 0 {
 			it.more = m.Seq
+			b.left++
 		}
 	}
 	b.readTo(r.Next)
@@ -146,7 +147,9 @@ func (b *Backlog) found(s *Sought) {
 		return
 	}
 	b.sought--
-	it.later, it.more = slices.Clone(s.Seqs), s.More
+	if it.later, it.more = slices.Clone(s.Seqs), s.More; it.more == 0 {
+		b.left--
+	}
 	b.met += len(it.later)
 	b.advance(it)
 }

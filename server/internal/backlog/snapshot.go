@@ -123,6 +123,9 @@ func Read(s Stream, in *binary.Reader) *Backlog {
 func (b *Backlog) restore(it *item, leased bool) {
 	b.heads[it.key] = it
 	b.met += len(it.later)
+	if it.more != 0 {
+		b.left++
+	}
 	if it.seq == 0 {
 		b.sought++
 		return

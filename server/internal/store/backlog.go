@@ -29,6 +29,8 @@ type backlog interface {
 	views(f func(View) bool)
 	// view returns the state of the newest message of a key; ok is false when it has none here.
 	view(e *entry) (v View, ok bool)
+	// measure returns what the consumer has to do, without its queue.
+	measure(now time.Time) Measure
 	// outstanding returns the leases by ascending seq.
 	outstanding() []Outstanding
 }

@@ -19,6 +19,8 @@ type documentedBacklog struct {
 	leases  leases
 	delayed endHeap
 	items   items
+	later   int   // messages of item.later of all heads
+	share   Share // of the messages that match
 }
 
 func newDocumentedBacklog(f feed) backlog {
@@ -29,18 +31,34 @@ func newDocumentedBacklog(f feed) backlog {
 // waits for an earlier one of its key.
 func (b *documentedBacklog) read(e *entry) *item {
 	b.next = e.seq + 1
-	if e.dead || !b.feed.filter.Match(e.key) {
+	if e.dead || !b.matches(e) {
 		return nil
 	}
 	head := b.heads[e.key]
 	if head != nil {
+		b.later -= len(head.later)
 		head.addLater(e)
+		b.later += len(head.later)
 		return nil
 	}
 	it := b.items.get()
 	it.setEntry(e)
 	b.heads[e.key] = it
 	return it
+}
+
+// matches is the filter's Match. It notes how many messages match, if the filter may leave some out.
+func (b *documentedBacklog) matches(e *entry) bool {
+	if b.feed.filter.MatchesAll() {
+		return true
+	}
+	matches := b.feed.filter.Match(e.key)
+	if matches {
+		b.share.Add(1, 1)
+	} else {
+		b.share.Add(1, 0)
+	}
+	return matches
 }
 
 // addLater adds a later message of the item's key. It removes dead ones from the end first, so that a key that is replaced
@@ -231,6 +249,7 @@ func (b *documentedBacklog) advance(it *item) {
 	key := it.entry.key
 	for i, e := range it.later {
 		e.refs--
+		b.later--
 		if e.dead {
 			continue
 		}

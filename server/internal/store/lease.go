@@ -110,14 +110,7 @@ func (it *item) outstanding() Outstanding {
 // list returns the leases by ascending seq.
 func (l *leases) list() []Outstanding {
 	out := make([]Outstanding, 0, l.count)
-	for _, q := range l.queues {
-		for it := q.items.first; it != nil; it = it.next {
-			out = append(out, it.outstanding())
-		}
-	}
-	for _, it := range l.extended {
-		out = append(out, it.outstanding())
-	}
+	l.each(func(it *item) { out = append(out, it.outstanding()) })
 	slices.SortFunc(out, func(a, b Outstanding) int { return cmp.Compare(a.Seq, b.Seq) })
 	return out
 }

@@ -16,7 +16,7 @@ var (
 	_ Stream       = (*stream)(nil)
 
 	_ ExtendedStream = (*stream)(nil)
-	_ Consumer       = (*consumer)(nil)
+	_ Measured       = (*consumer)(nil)
 	_ Place          = (*place)(nil)
 )
 
@@ -181,6 +181,12 @@ func (c *consumer) Peek(_ context.Context, q PeekQuery) ([]View, error) {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
 	return c.peek(q), nil
+}
+
+func (c *consumer) Measure(context.Context) (Measure, error) {
+	c.stream.mu.Lock()
+	defer c.stream.mu.Unlock()
+	return c.measure()
 }
 
 func (c *consumer) State(context.Context) (ConsumerState, error) {

@@ -305,8 +305,25 @@ func (s *scenario) check() {
 			shown = append(shown, fmt.Sprint(v.Message.Seq, " ", v.Message.Key, " ", viewText(v)))
 		}
 		require.Equal(s.f.t, p.model.views(), shown, s.steps)
+		s.checkMeasure(p, views)
 	}
 	s.checkKey(modelKeys[s.random.IntN(len(modelKeys))])
+}
+
+// checkMeasure compares what metrics show of a consumer with what a peek shows.
+func (s *scenario) checkMeasure(p *pair, views []store.View) {
+	s.f.t.Helper()
+	leased, delayed := p.model.outstanding()
+	m := need(s.f, p.store.(store.Measured).Measure)
+	require.Equal(s.f.t, []int{leased, delayed}, []int{m.Outstanding, m.Delayed}, s.steps)
+	if m.Estimated {
+		return
+	}
+	oldest := int64(0)
+	if len(views) > 0 {
+		oldest = views[0].Message.UpdatedAt
+	}
+	require.Equal(s.f.t, []any{len(views), oldest}, []any{m.Backlog, m.OldestAt}, s.steps)
 }
 
 // checkKey compares the newest message of a key and its states.

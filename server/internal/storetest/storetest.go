@@ -52,7 +52,7 @@ type group struct {
 func Run(t *testing.T, cfg Config) {
 	groups := []group{
 		{"streams", streamTests}, {"consumers", consumerTests}, {"sends", sendTests}, {"retention", retentionTests},
-		{"repeats", onceTests}, {"receives", receiveTests}, {"keys", keyTests}, {"leases", leaseTests}, {"delays", delayTests}, {"extensions", extendTests}, {"purges", purgeTests}, {"starts", startTests}, {"headers", headerTests}, {"views", viewTests},
+		{"repeats", onceTests}, {"receives", receiveTests}, {"keys", keyTests}, {"leases", leaseTests}, {"delays", delayTests}, {"extensions", extendTests}, {"purges", purgeTests}, {"starts", startTests}, {"headers", headerTests}, {"views", viewTests}, {"measures", measureTests},
 		{"answers", answerTests}, {"waits", waitTests}, {"ends", endTests}, {"copies", copyTests}, {"copies that fail", copyFaultTests}, {"reopening", reopenTests}, {"concurrency", concurrencyTests},
 	}
 	for _, promise := range cfg.Except {

@@ -62,7 +62,7 @@ func HTTPMetrics(client *http.Client, baseURL string, token func() (string, erro
 		case http.StatusOK, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed:
 			return nil, ErrNoMetrics
 		}
-		return nil, fmt.Errorf("GET %s: %s", at, resp.Status)
+		return nil, fmt.Errorf("GET %s: status %d", at, resp.StatusCode)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sequin-go/sequin"
@@ -41,6 +42,7 @@ type Watcher struct {
 
 	server  answer[Server]
 	streams answer[*Streams]
+	changes atomic.Int64
 
 	mu      sync.Mutex         // guards what follows; never held while a question is asked
 	details map[string]*detail // by the name of a stream, or its id
@@ -151,6 +153,9 @@ func (w *Watcher) Streams(ctx context.Context) (*Streams, error) { return w.askS
 func (w *Watcher) Stream(ctx context.Context, name string) (*Detail, error) {
 	return w.askStream(ctx, name)
 }
+
+// Changed says that the caller has changed something: no answer from before is given again.
+func (w *Watcher) Changed() { w.changes.Add(1) }
 
 // Query asks for messages.
 type Query struct {

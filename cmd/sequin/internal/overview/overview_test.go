@@ -100,6 +100,9 @@ func TestAnAnswerIsGivenAgainForASecond(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		require.NotSame(t, first, w.streams())
 		require.Len(t, w.asked, 2)
+		w.watcher.Changed()
+		w.streams()
+		require.Len(t, w.asked, 3, "a change makes it old")
 	})
 }
 

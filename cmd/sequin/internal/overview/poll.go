@@ -20,13 +20,14 @@ const forgetAfter = 5 * time.Minute
 type answer[T any] struct {
 	turn  chan struct{}
 	at    time.Time
+	after int64 // how many changes were told before the question
 	value T
 }
 
 func newAnswer[T any]() answer[T] { return answer[T]{turn: make(chan struct{}, 1)} }
 
-// ask returns the last answer if it is recent, and otherwise asks.
-func (a *answer[T]) ask(ctx context.Context, recent time.Duration, question func() (T, error)) (T, error) {
+// ask returns the last answer if it is recent and younger than all changes, and otherwise asks.
+func (a *answer[T]) ask(ctx context.Context, recent time.Duration, changes int64, question func() (T, error)) (T, error) {
 	var none T
 	select {
 	case a.turn <- struct{}{}:
@@ -34,14 +35,14 @@ func (a *answer[T]) ask(ctx context.Context, recent time.Duration, question func
 	case <-ctx.Done():
 		return none, context.Cause(ctx)
 	}
-	if !a.at.IsZero() && time.Since(a.at) < recent {
+	if !a.at.IsZero() && time.Since(a.at) < recent && a.after >= changes {
 		return a.value, nil
 	}
 	value, err := question()
 	if err != nil {
 		return none, err
 	}
-	a.at, a.value = time.Now(), value
+	a.at, a.after, a.value = time.Now(), changes, value
 	return value, nil
 }
 
@@ -52,7 +53,7 @@ type detail struct {
 }
 
 func (w *Watcher) askStreams(ctx context.Context) (*Streams, error) {
-	return w.streams.ask(ctx, w.cfg.MinInterval, func() (*Streams, error) {
+	return w.streams.ask(ctx, w.cfg.MinInterval, w.changes.Load(), func() (*Streams, error) {
 		server, err := w.askServer(ctx)
 		if err != nil {
 			return nil, err
@@ -78,7 +79,7 @@ func (w *Watcher) askStreams(ctx context.Context) (*Streams, error) {
 
 // askServer returns which server answers.
 func (w *Watcher) askServer(ctx context.Context) (Server, error) {
-	return w.server.ask(ctx, serverFor, func() (Server, error) {
+	return w.server.ask(ctx, serverFor, 0, func() (Server, error) {
 		info, err := w.cfg.Client.Ping(ctx)
 		if err != nil {
 			return Server{}, err
@@ -110,7 +111,7 @@ func (w *Watcher) askStream(ctx context.Context, name string) (*Detail, error) {
 	}
 	d.asked = time.Now()
 	w.mu.Unlock()
-	return d.ask(ctx, w.cfg.MinInterval, func() (*Detail, error) {
+	return d.ask(ctx, w.cfg.MinInterval, w.changes.Load(), func() (*Detail, error) {
 		server, err := w.askServer(ctx)
 		if err != nil {
 			return nil, err

@@ -2,9 +2,11 @@ package serve
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 type metrics struct {
 	registry *prometheus.Registry
 	log      *slog.Logger
+	streams  *streamMetrics // nil before watch
 
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
@@ -56,8 +59,9 @@ func newMetrics(version string, log *slog.Logger) *metrics {
 	return m
 }
 
-// watch adds what the server has to do at the moment of the question.
-func (m *metrics) watch(api *server.Server) {
+// watch adds what the server has to do at the moment of the question. slow says that the store takes a transaction of a database for a
+// question about a consumer.
+func (m *metrics) watch(api *server.Server, slow bool) {
 	for _, g := range []struct {
 		name, help string
 		value      func(server.Load) float64
@@ -69,7 +73,8 @@ func (m *metrics) watch(api *server.Server) {
 	} {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, func() float64 { return g.value(api.Load()) }))
 	}
-	m.registry.MustRegister(streamMetrics{api})
+	m.streams = newStreamMetrics(api, slow)
+	m.registry.MustRegister(m.streams)
 }
 
 // observe counts a request.
@@ -96,6 +101,20 @@ func (m *metrics) logRequest(i server.RequestInfo) {
 	}
 }
 
+// handler answers GET /metrics, and GET /metrics?stream=NAME with the metrics of that stream and all its consumers only.
 func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+	all := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		names := r.URL.Query()["stream"]
+		switch {
+		case len(names) == 0:
+			all.ServeHTTP(w, r)
+		case len(names) > maxStreamLabels:
+			http.Error(w, fmt.Sprintf("%d streams: ask for at most %d", len(names), maxStreamLabels), http.StatusBadRequest)
+		default:
+			few := prometheus.NewRegistry()
+			few.MustRegister(namedStreams{m.streams, r.Context(), slices.Compact(slices.Sorted(slices.Values(names)))})
+			promhttp.HandlerFor(few, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+		}
+	})
 }

@@ -31,7 +31,7 @@ func TestTheLargestStreamsHaveMetricsOfTheirOwn(t *testing.T) {
 	do("/api/streams/s100/messages", `{"messages":[{"key":"a","data":"d"},{"key":"b","data":"d"}]}`)
 
 	m := newMetrics("v0", slog.New(slog.DiscardHandler))
-	m.watch(api)
+	m.watch(api, false)
 	w := httptest.NewRecorder()
 	m.handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	require.Equal(t, 200, w.Code, w.Body)

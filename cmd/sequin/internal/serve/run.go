@@ -132,7 +132,7 @@ func (r *running) build() {
 	if r.console != nil {
 		r.console.Use(r.api)
 	}
-	m.watch(r.api)
+	m.watch(r.api, r.store.slow)
 	if r.store.watch != nil {
 		r.store.watch(m)
 	}

@@ -17,6 +17,7 @@ import (
 type opened struct {
 	use    func(*server.Config) // makes a server use it
 	watch  func(*metrics)       // adds metrics of its own; nil for none
+	slow   bool                 // a question about a consumer takes a transaction of a database
 	where  string               // describes to a person where the messages are
 	policy string               // describes what survives
 	failed <-chan struct{}      // closed when the store cannot go on; nil if that cannot be
@@ -41,16 +42,19 @@ func openStore(cfg *Config) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	begin := time.Now()
+	begin, syncs := time.Now(), newSyncTimes()
 	st, err := durable.Open(dir, durable.Options{
 		Sync: durable.SyncEvery(cfg.SyncEvery), MinFree: cfg.MinFree, OpenSegments: cfg.descriptors.segments, Logger: cfg.Logger,
+		OnSync: func(took time.Duration) { syncs.Observe(took.Seconds()) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the data directory %s: %w%s", dir, err, adviceFor(err, dir))
 	}
-	cfg.Logger.Info("the store is open", "dir", dir, "streams", st.Info().Streams, "bytes", st.Info().DiskBytes, "took", time.Since(begin))
+	opening := time.Since(begin)
+	cfg.Logger.Info("the store is open", "dir", dir, "streams", st.Info().Streams, "bytes", st.Info().DiskBytes, "took", opening)
 	return &opened{
 		use:    func(c *server.Config) { c.Store = st },
+		watch:  func(m *metrics) { m.registry.MustRegister(syncs, durableMetrics{st.Info, opening}) },
 		where:  dir,
 		policy: policy(cfg.SyncEvery),
 		failed: st.Failed(),
@@ -72,7 +76,8 @@ func openPostgres(cfg *Config) (*opened, error) {
 	}
 	cfg.Logger.Info("the store is open", "database", st.Where(), "took", time.Since(begin))
 	return &opened{
-		use: func(c *server.Config) { c.Store = st },
+		use:  func(c *server.Config) { c.Store = st },
+		slow: true,
 		watch: func(m *metrics) {
 			m.registry.MustRegister(&postgresMetrics{pool: st.PoolStats, read: st.Usage, log: m.log})
 		},

@@ -58,6 +58,24 @@ type Index struct {
 // Len returns how many entries there are.
 func (x *Index) Len() int { return x.live }
 
+// CountFrom returns how many entries there are with this seq or a higher one. It looks at each chunk, and at the entries of one.
+func (x *Index) CountFrom(seq int64) (n int) {
+	if len(x.order) == 0 {
+		return 0
+	}
+	at := x.locate(seq)
+	for _, c := range x.order[at+1:] {
+		n += c.live
+	}
+	c := x.order[at]
+	for i := c.search(seq); i < len(c.entries); i++ {
+		if c.entries[i].live() {
+			n++
+		}
+	}
+	return n
+}
+
 // Bytes returns the sum of the entries' sizes.
 func (x *Index) Bytes() int64 { return x.bytes }
 

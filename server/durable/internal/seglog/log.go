@@ -63,6 +63,10 @@ type Options struct {
 	OpenSegments int           // how many are open for reading at most; default 256
 	ReadOnly     bool          // open for Replay and reads alone; writes nothing, not even the cut of a torn end
 	Logger       *slog.Logger  // default: discard
+
+	// OnSync is called after each sync of a segment, also one that failed, with the time that it took; default nil. It is called on the
+	// goroutine that writes, or beside it.
+	OnSync func(took time.Duration)
 }
 
 // MaxKind is the highest kind that a caller may give a record. The log has records of its own above it. Replay and Readers

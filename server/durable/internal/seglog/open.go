@@ -123,7 +123,7 @@ func (l *Log) load() error {
 	l.queue.store, l.queue.seed, l.queue.opening = l.store, l.seed, l.opening
 	l.queue.restart(t.head, t.end, t.next)
 	l.writer = &writer{
-		queue: l.queue, segments: l.segments, logger: l.o.Logger, every: l.o.Policy.Every, markIn: l.o.IdleMark,
+		queue: l.queue, segments: l.segments, logger: l.o.Logger, every: l.o.Policy.Every, markIn: l.o.IdleMark, onSync: l.o.OnSync,
 		file: t.file, ahead: map[uint32]vfs.File{}, sealed: t.next, marked: t.marked, fresh: true,
 	}
 	if l.o.ReadOnly {

@@ -24,6 +24,7 @@ type writer struct {
 	logger   *slog.Logger
 	every    time.Duration // the Policy; at most 0 syncs each group
 	markIn   time.Duration
+	onSync   func(took time.Duration) // or nil
 
 	file     vfs.File            // of the newest segment that has a header
 	ahead    map[uint32]vfs.File // of the segments behind it

@@ -77,7 +77,12 @@ func (w *writer) awaitSync() error {
 // write, and would report success.
 func (w *writer) syncFile(file vfs.File, segment uint32) error {
 	w.syncs.Add(1)
-	if err := file.Sync(); err != nil {
+	began := time.Now()
+	err := file.Sync()
+	if w.onSync != nil {
+		w.onSync(time.Since(began))
+	}
+	if err != nil {
 		return inDoubt{fmt.Errorf("%w: sync %s: %w: %w", store.ErrFailed, segmentName(segment), err, errFinal)}
 	}
 	return nil

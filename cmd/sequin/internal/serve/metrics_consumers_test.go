@@ -1,0 +1,153 @@
+package serve
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/server"
+)
+
+// measured is a server in memory with its metrics.
+type measured struct {
+	*testing.T
+	api *server.Server
+	m   *metrics
+}
+
+func measure(t *testing.T, f func(*measured)) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &measured{T: t, api: server.New(server.Config{}), m: newMetrics("v0", slog.New(slog.DiscardHandler))}
+		defer x.api.Close()
+		x.m.watch(x.api, false)
+		f(x)
+	})
+}
+
+// do makes a request and returns its answer.
+func (x *measured) do(method, path, body string) string {
+	x.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	x.api.ServeHTTP(w, r)
+	require.Equal(x, 200, w.Code, w.Body)
+	return w.Body.String()
+}
+
+// metrics returns those of the named streams, or all.
+func (x *measured) metrics(streams ...string) string {
+	x.Helper()
+	w := httptest.NewRecorder()
+	x.m.handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics?"+url.Values{"stream": streams}.Encode(), nil))
+	require.Equal(x, 200, w.Code, w.Body)
+	return w.Body.String()
+}
+
+func TestTheMetricsOfAConsumer(t *testing.T) {
+	measure(t, func(x *measured) {
+		x.do("POST", "/api/streams", `{"name":"orders"}`)
+		x.do("POST", "/api/streams/orders/consumers", `{"name":"billing","filter_key_pattern":">"}`)
+		x.do("POST", "/api/streams/orders/messages", `{"messages":[{"key":"a","data":"1"},{"key":"b","data":"22"},{"key":"c","data":"3"}]}`)
+		first := x.do("POST", "/api/streams/orders/consumers/billing/receive", `{"batch_size":2}`)
+		ids := ackIDs(first)
+		x.do("POST", "/api/streams/orders/consumers/billing/ack", fmt.Sprintf(`{"ack_ids":[%q]}`, ids[0]))
+		x.do("POST", "/api/streams/orders/consumers/billing/nack", fmt.Sprintf(`{"ack_ids":[%q]}`, ids[1]))
+		again := ackIDs(x.do("POST", "/api/streams/orders/consumers/billing/receive", `{"batch_size":2}`))
+		x.do("POST", "/api/streams/orders/consumers/billing/nack", fmt.Sprintf(`{"ack_ids":[%q],"delay_ms":60000}`, again[0]))
+		x.do("POST", "/api/streams/orders/consumers/billing/nack", fmt.Sprintf(`{"ack_ids":[%q],"undelivered":true}`, again[1]))
+		x.do("POST", "/api/streams/orders/consumers/billing/receive", `{}`)
+		time.Sleep(5 * time.Second)
+		for _, text := range []string{x.metrics(), x.metrics("orders")} {
+			for name, want := range map[string]any{
+				"sequin_stream_sent_messages_total": 3, "sequin_stream_sent_bytes_total": 7,
+				"sequin_stream_delivered_messages_total": 5, "sequin_stream_delivered_bytes_total": 12, "sequin_stream_messages": 3,
+			} {
+				require.Contains(t, text, fmt.Sprintf("%s{stream=\"orders\"} %v\n", name, want))
+			}
+			for name, want := range map[string]any{
+				"backlog_messages": 2, "backlog_estimated": 0, "outstanding_messages": 1, "delayed_messages": 1, "waiting_receives": 0,
+				"oldest_unsettled_seconds": 5, "deliveries_total": 5, "redeliveries_total": 1, "acks_total": 1, "nacks_total": 2,
+			} {
+				require.Contains(t, text, fmt.Sprintf("sequin_consumer_%s{consumer=\"billing\",stream=\"orders\"} %v\n", name, want))
+			}
+		}
+		x.do("DELETE", "/api/streams/orders/consumers/billing", "")
+		require.NotContains(t, x.metrics(), "billing")
+		x.do("DELETE", "/api/streams/orders", "")
+		x.do("POST", "/api/streams", `{"name":"orders"}`)
+		require.Contains(t, x.metrics(), "sequin_stream_sent_messages_total{stream=\"orders\"} 0\n", "a stream of that name is another one")
+	})
+}
+
+// ackIDs returns those of the answer to a receive.
+func ackIDs(answer string) (ids []string) {
+	for _, part := range strings.Split(answer, `"ack_id":"`)[1:] {
+		ids = append(ids, part[:36])
+	}
+	return ids
+}
+
+// TestManyConsumersShareLabels has 150 streams with a consumer each, of which the last ones have the largest backlogs.
+func TestManyConsumersShareLabels(t *testing.T) {
+	measure(t, func(x *measured) {
+		for i := range 150 {
+			stream := fmt.Sprintf("s%03d", i)
+			x.do("POST", "/api/streams", fmt.Sprintf(`{"name":%q}`, stream))
+			x.do("POST", "/api/streams/"+stream+"/consumers", `{"name":"c","filter_key_pattern":">"}`)
+			x.do("POST", "/api/streams/"+stream+"/messages", `{"messages":[`+strings.Repeat(`{"key":"k","data":"d"},`, i)+`{"key":"k","data":"d"}]}`)
+		}
+		text := x.metrics()
+		require.Equal(t, maxStreamLabels+1, strings.Count(text, "sequin_consumer_backlog_messages{"))
+		require.Equal(t, maxStreamLabels+1, strings.Count(text, "sequin_consumer_acks_total{"))
+		require.Equal(t, maxStreamLabels+1, strings.Count(text, "sequin_stream_sent_messages_total{"))
+		require.Contains(t, text, "sequin_consumer_backlog_messages{consumer=\"c\",stream=\"s149\"} 150\n")
+		require.Contains(t, text, "sequin_consumer_backlog_messages{consumer=\"other\",stream=\"other\"} 1275\n", "1 + 2 + ... + 50")
+		require.Contains(t, text, "sequin_stream_sent_messages_total{stream=\"other\"} 1275\n")
+		one := x.metrics("s000", "s001", "none")
+		require.Equal(t, 2, strings.Count(one, "sequin_consumer_backlog_messages{"))
+		require.NotContains(t, one, "sequin_requests_total")
+	})
+}
+
+func TestMetricsOfTooManyStreamsAreRefused(t *testing.T) {
+	measure(t, func(x *measured) {
+		w := httptest.NewRecorder()
+		x.m.handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics?"+strings.Repeat("stream=s&", maxStreamLabels+1), nil))
+		require.Equal(t, 400, w.Code)
+		require.Contains(t, w.Body.String(), "at most 100")
+	})
+}
+
+func TestACounterOfOthersNeverFalls(t *testing.T) {
+	l := newLabels()
+	var all []labelled
+	for i := range maxStreamLabels + 2 {
+		all = append(all, labelled{fmt.Sprint(i), []string{fmt.Sprint("s", i)}, counts{int64(i)}})
+	}
+	got := l.collect(all)
+	require.Len(t, got, maxStreamLabels+1)
+	require.Equal(t, labelled{names: []string{"other"}, counts: counts{100 + 101}}, got[maxStreamLabels])
+
+	all[100].counts[0] += 7
+	all = all[1:] // the first is deleted: 100 gets its label, and counts from what it had
+	got = l.collect(all)
+	require.Equal(t, labelled{"100", []string{"s100"}, counts{7}}, got[99])
+	require.Equal(t, counts{100 + 101}, got[100].counts)
+	all[99].counts[0] += 5
+	require.Equal(t, counts{5 + 7}, l.collect(all)[99].counts)
+	require.Equal(t, counts{5 + 7}, l.one(all[99]).counts)
+
+	got = l.collect(all[:100]) // 101 is deleted
+	require.Equal(t, counts{100 + 101}, got[100].counts)
+
+	l = newLabels()
+	require.Equal(t, []labelled{{names: []string{"other"}, counts: counts{3}}}, l.collect([]labelled{{"x", []string{"other"}, counts{3}}}))
+}
