@@ -17,7 +17,7 @@ const (
 // spark draws a rate as a line above an area. The picture has no text: what it shows stands beside it.
 func spark(r overview.Rate) template.HTML {
 	if len(r.History) < 2 {
-		return `<svg class="spark" viewBox="0 0 120 28" preserveAspectRatio="none" aria-hidden="true"><path class="line none" d="M0 27H120"/></svg>`
+		return `<svg class="spark" viewBox="0 0 120 28" aria-hidden="true"></svg>` // keeps its place
 	}
 	top := 0.0
 	for _, v := range r.History {
