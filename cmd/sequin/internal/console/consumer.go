@@ -2,7 +2,6 @@ package console
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -39,11 +38,15 @@ const (
 	manyAgain = 0.1
 	// lateFactor is after how many ack waits the oldest message counts as late. A message that fails a few times takes as many.
 	lateFactor = 5
+	// recent is how many rates count for the state of a consumer: those of about 10 s. Programs ask again within that time.
+	recent = 10
 )
 
 // healthOf returns the worst that is true of a consumer.
 func healthOf(c overview.Consumer) health {
-	received := c.Deliveries.Known && c.Deliveries.Now > 0
+	available := c.Backlog - c.Outstanding - c.Delayed
+	delivered, again := lately(c.Deliveries), lately(c.Redeliveries)
+	unheard := available > 0 && c.Waiting == 0 && c.Deliveries.Known && delivered == 0
 	switch {
 	case !c.Measured:
 		return health{}
@@ -52,18 +55,29 @@ func healthOf(c overview.Consumer) health {
 	case c.Backlog == 0:
 		return health{"idle", "Up to date", "Everything is settled. No receive waits for more."}
 	case c.Outstanding+c.Delayed >= int64(c.MaxAckPending):
-		return health{"bad", "Full", fmt.Sprintf("%s are on lease or kept back, the most that max_ack_pending allows. No others are delivered until some are settled.",
-			plural(c.Outstanding+c.Delayed, "message", "messages"))}
+		return health{"bad", "Full", plural(c.Outstanding+c.Delayed, "message is", "messages are") + " on lease or kept back, the most that max_ack_pending allows. " +
+			"No others are delivered until some are settled."}
 	case c.Delayed >= c.Backlog:
-		return health{"warn", "Delayed", "Every unsettled message is kept back by a nack with a delay."}
-	case c.Outstanding == 0 && c.Waiting == 0 && c.Deliveries.Known && !received:
+		return health{"warn", "Delayed", "Every message that is not settled is kept back by a nack with a delay."}
+	case unheard && c.Outstanding == 0:
 		return health{"bad", "Not received", "Messages are available, and no program receives them."}
-	case c.RedeliveryShare() >= manyAgain:
-		return health{"warn", "Failing", percent(c.RedeliveryShare()) + " of the deliveries are not the first: programs nack the messages, or do not settle them within the ack wait of " + span(c.AckWait) + "."}
+	case unheard:
+		return health{"warn", "Not received", plural(c.Outstanding, "message is", "messages are") + " on lease. The others are available, and no program receives them."}
+	case again >= manyAgain*delivered && again > 0:
+		return health{"warn", "Failing", percent(again/max(again, delivered)) + " of the deliveries are not the first: programs nack the messages, or do not settle them within the ack wait of " +
+			span(c.AckWait) + "."}
 	case c.OldestKnown && c.OldestAge > lateFactor*c.AckWait:
-		return health{"warn", "Behind", "The oldest unsettled message has waited for " + span(c.OldestAge) + "."}
+		return health{"warn", "Behind", "The oldest message that is not settled has waited for " + span(c.OldestAge) + "."}
 	}
 	return health{"good", "Working", "Messages are received and settled."}
+}
+
+// lately returns the sum of the last rates. A single one is often 0 where little happens.
+func lately(r overview.Rate) (sum float64) {
+	for _, v := range r.History[max(0, len(r.History)-recent):] {
+		sum += v
+	}
+	return sum
 }
 
 // plural writes a number with its noun.

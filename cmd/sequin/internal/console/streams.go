@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sequin-go/sequin/cmd/sequin/internal/overview"
 	"github.com/sequin-go/sequin/server"
@@ -20,6 +21,7 @@ type streamsPage struct {
 	Messages, Bytes int64
 	In, Out         overview.Rate
 	Metrics         bool
+	Late            []lateRow
 	Query           string
 	Sort            string
 	Pages           []pageLink
@@ -29,6 +31,43 @@ type streamsPage struct {
 type streamRow struct {
 	overview.Stream
 	URL string
+}
+
+// lateRow is a consumer that has not settled a message for long.
+type lateRow struct {
+	overview.Load
+	URL, Oldest, Why string
+}
+
+const (
+	// lateAfter is twice the default ack wait: a message that old was not settled in time, or not received.
+	lateAfter = time.Minute
+	// maxLate is how many of these consumers are shown.
+	maxLate = 5
+)
+
+// late returns the consumers whose oldest messages have waited longest.
+func late(loads []overview.Load) (rows []lateRow) {
+	loads = slices.Clone(loads)
+	slices.SortStableFunc(loads, func(a, b overview.Load) int { return cmp.Compare(b.OldestAge, a.OldestAge) })
+	for _, l := range loads[:min(len(loads), maxLate)] {
+		if l.OldestAge < lateAfter {
+			break
+		}
+		why := ""
+		switch available := l.Backlog - l.Outstanding - l.Delayed; {
+		case l.Delayed >= l.Backlog:
+			why = "kept back by nacks with a delay"
+		case l.Outstanding == 0 && l.Waiting == 0:
+			why = "nobody receives at the moment"
+		case available > 0 && l.Waiting == 0:
+			why = number(l.Outstanding) + " on lease, and nobody receives the others at the moment"
+		default:
+			why = number(l.Outstanding) + " on lease"
+		}
+		rows = append(rows, lateRow{l, consumerURL(l.Stream, l.Consumer), span(l.OldestAge), why})
+	}
+	return rows
 }
 
 // column is the head of a column by which the rows can be sorted.
@@ -55,7 +94,8 @@ const rowsPerPage = 50
 var orders = []order{
 	{"name", "Stream", "", func(a, b *overview.Stream) int { return strings.Compare(a.Name, b.Name) }},
 	{"messages", "Messages", "num", func(a, b *overview.Stream) int { return cmp.Compare(b.Stats.MessageCount, a.Stats.MessageCount) }},
-	{"size", "Size", "num", func(a, b *overview.Stream) int { return cmp.Compare(b.Stats.StorageSize, a.Stats.StorageSize) }},
+	{"backlog", "Backlog", "num", func(a, b *overview.Stream) int { return cmp.Compare(b.Backlog, a.Backlog) }},
+	{"size", "Size", "num wide", func(a, b *overview.Stream) int { return cmp.Compare(b.Stats.StorageSize, a.Stats.StorageSize) }},
 	{"consumers", "Consumers", "num wide", func(a, b *overview.Stream) int { return cmp.Compare(b.Stats.ConsumerCount, a.Stats.ConsumerCount) }},
 	{"in", "In", "num", func(a, b *overview.Stream) int { return cmp.Compare(b.In.Now, a.In.Now) }},
 	{"out", "Out", "num", func(a, b *overview.Stream) int { return cmp.Compare(b.Out.Now, a.Out.Now) }},
@@ -69,7 +109,7 @@ func showStreams(v *visit) (*page, error) {
 	query := v.r.URL.Query()
 	p := &streamsPage{
 		Streams: len(all.Streams), Metrics: all.Server.Metrics, Query: strings.TrimSpace(query.Get("q")), Sort: query.Get("sort"),
-		MayCreate: v.may(server.CanAdmin),
+		MayCreate: v.may(server.CanAdmin), Late: late(all.Loads),
 	}
 	var found []*overview.Stream
 	var in, out []overview.Rate

@@ -84,6 +84,9 @@ type Streams struct {
 	At      time.Time
 	Server  Server
 	Streams []Stream // by name
+	// Loads are the consumers with the largest backlogs, the largest first: those that the metrics tell of, at most 100. Of a
+	// stream that is called "other" they tell nothing.
+	Loads []Load
 }
 
 // Stream is a stream.
@@ -92,6 +95,9 @@ type Stream struct {
 	// In and Out are messages a second: those that were sent to the stream, and those that its consumers were delivered. Without
 	// metrics In is what the number of messages grew by, and Out is unknown.
 	In, Out Rate
+	// Backlog is the largest backlog of a consumer of the stream. It is known where the metrics tell it, and only with all streams.
+	Backlog      int64
+	BacklogKnown bool
 }
 
 // Rate is a number a second.

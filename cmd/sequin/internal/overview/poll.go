@@ -71,6 +71,7 @@ func (w *Watcher) askStreams(ctx context.Context) (*Streams, error) {
 		for i, s := range all {
 			out.Streams[i] = w.stream(s, got, out.At)
 		}
+		out.addLoads(got)
 		slices.SortFunc(out.Streams, func(a, b Stream) int { return cmp.Compare(a.Name, b.Name) })
 		w.forget(out.At)
 		return out, nil
