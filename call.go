@@ -21,6 +21,7 @@ import (
 // request is one call of the API.
 type request struct {
 	method         string
+	id             string // its X-Request-Id; "" for a new one
 	path           string // below BaseURL, with escaped elements; see path
 	query          url.Values
 	body           *transport.Payload // nil sends none
@@ -119,7 +120,10 @@ func (c *Client) newRequest(ctx context.Context, r request, token string) (*retr
 	h := req.Header
 	h.Set("Accept", "application/json")
 	h.Set("User-Agent", c.cfg.UserAgent)
-	h.Set("X-Request-Id", uuid.NewString())
+	if r.id == "" {
+		r.id = uuid.NewString()
+	}
+	h.Set("X-Request-Id", r.id)
 	if r.body != nil {
 		h.Set("Content-Type", "application/json")
 	}

@@ -52,6 +52,36 @@ func TestEveryPackageHasAnExample(t *testing.T) {
 	}
 }
 
+// TestEveryFunctionIsInAnExample checks that each function of a package is called in an example of it.
+func TestEveryFunctionIsInAnExample(t *testing.T) {
+	for dir, files := range importable(t) {
+		elsewhere, ok := examplesOf[dir]
+		if !ok {
+			elsewhere = dir
+		}
+		examples := examplesIn(t, elsewhere)
+		for _, f := range files {
+			for _, decl := range f.Decls {
+				if d, ok := decl.(*ast.FuncDecl); ok && d.Recv == nil && d.Name.IsExported() {
+					require.Contains(t, examples, f.Name.Name+"."+d.Name.Name, "%s: no example calls %s", dir, d.Name.Name)
+				}
+			}
+		}
+	}
+}
+
+// examplesIn returns the texts of the tests in a directory that have an example.
+func examplesIn(t *testing.T, dir string) (all string) {
+	names, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	require.NoError(t, err)
+	for _, name := range names {
+		if text := readText(t, name); strings.Contains(text, "\nfunc Example") {
+			all += text
+		}
+	}
+	return all
+}
+
 // importable returns the files of the packages that other programs can import, without tests, by directory.
 func importable(t *testing.T) map[string][]*ast.File {
 	packages := map[string][]*ast.File{}

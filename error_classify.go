@@ -338,3 +338,9 @@ func noRoute(err error) bool {
 	var api *APIError
 	return errors.Is(err, ErrNotFound) && errors.As(err, &api) && api.Summary == ""
 }
+
+// endsWait reports whether a proxy may give such an answer when a receive has waited for longer than its read time-out. Some
+// give other statuses than 504, an empty success, or JSON that looks like Sequin's.
+func (f requestFailure) endsWait() bool {
+	return f.foreign || f.kind == kindUnreadable || f.status() == http.StatusRequestTimeout || f.status() == http.StatusGatewayTimeout
+}

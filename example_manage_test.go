@@ -231,3 +231,27 @@ func ExampleStart() {
 	// starts at 3
 	// orders.3
 }
+
+// A new consumer may leave out what is there. StartSeq begins at a message, and StartTime at those that were stored since.
+func ExampleStartSeq() {
+	ctx := context.Background()
+	client, stop := exampleServer(ctx)
+	defer stop()
+	for i := range 3 {
+		if _, err := client.SendMessage(ctx, "orders", fmt.Sprint("orders.", i), "x"); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for name, from := range map[string]sequin.Start{"third": sequin.StartSeq(3), "today": sequin.StartTime(time.Now().Add(-24 * time.Hour))} {
+		if _, err := client.CreateConsumer(ctx, "orders", name, ">", sequin.ConsumerOptions{StartFrom: from}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for _, name := range []string{"third", "today"} {
+		got, err := client.ReceiveMessages(ctx, "orders", name, sequin.ReceiveOptions{})
+		fmt.Println(name, len(got), err)
+	}
+	// Output:
+	// third 1 <nil>
+	// today 3 <nil>
+}

@@ -141,3 +141,36 @@ func ExampleTyped() {
 	// orders.7 has 4
 	// <nil>
 }
+
+// A program that stops gives back what it has not begun. Another program gets it at once, and for that one it is the first attempt.
+func ExampleDelivery_Release() {
+	ctx := context.Background()
+	client, stop := exampleServer(ctx)
+	defer stop()
+	if _, err := client.SendMessage(ctx, "orders", "orders.1", "4 apples"); err != nil {
+		panic(err)
+	}
+	first, err := client.Subscribe(ctx, "orders", "billing", sequin.SubscriberConfig{})
+	if err != nil {
+		panic(err)
+	}
+	held := <-first.Deliveries()
+	closed := make(chan error)
+	go func() { closed <- first.Close(ctx) }()
+	<-first.Stopping()
+	fmt.Println(held.Release())
+	fmt.Println(<-closed)
+
+	second, err := client.Subscribe(ctx, "orders", "billing", sequin.SubscriberConfig{})
+	if err != nil {
+		panic(err)
+	}
+	again := <-second.Deliveries()
+	fmt.Println(again.Key, "attempt", again.Attempt, again.Ack())
+	fmt.Println(second.Close(ctx))
+	// Output:
+	// <nil>
+	// <nil>
+	// orders.1 attempt 1 <nil>
+	// <nil>
+}

@@ -40,8 +40,8 @@ type Hooks struct {
 
 // RequestInfo describes an attempt at a request.
 type RequestInfo struct {
-	// Op is the operation: send, receive, ack, nack or extend, and otherwise the words of a method and of what it concerns,
-	// for instance "get stream" or "list consumers".
+	// Op is the operation: send, receive, ack, nack, extend or "end receive", and otherwise the words of a method and of what it
+	// concerns, for instance "get stream" or "list consumers".
 	Op string
 	// Stream and Consumer are as the program gave them, or the names that a Subscriber has found. For a sink Stream is empty
 	// and Consumer is the sink.
@@ -267,7 +267,7 @@ func operation(method, path string) (op, stream, consumer string) {
 	case n == 5 && last == "consumer_info":
 		op = "get message"
 	case n == 5, n == 3 && elements[0] != "streams":
-		op = last // receive, ack, nack, extend
+		op = strings.ReplaceAll(last, "_", " ") // receive, ack, nack, extend, end receive
 	case n == 3 && last == "purge":
 		op = "purge stream"
 	case n == 3 && last == "messages" && method == http.MethodPost:

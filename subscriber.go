@@ -185,8 +185,9 @@ func (s *Subscriber) Err() error { return s.stop.err() }
 // by several goroutines, and inside the range loop. In the loop, settle the current delivery first, because Close waits for
 // it. After Close has returned, no goroutine, timer or request of the Subscriber runs.
 //
-// If the server delivers a message while a waiting receive is being cancelled, that message is not available until its lease
-// ends. On loopback this can happen during about half a millisecond.
+// A receive that waits is ended by the server, if it announces end-receive, which takes a round trip. Any other server's is
+// cancelled: at once, or when it has run for 100 ms. If that server delivers a message meanwhile, the message is not available until
+// its lease ends. On loopback this can happen during about half a millisecond.
 func (s *Subscriber) Close(ctx context.Context) error {
 	s.stop.beginClose(false)
 	s.softStop()

@@ -213,3 +213,42 @@ func TestFlushAfterAStopThatLeftSettlesIsClosed(t *testing.T) {
 		require.True(t, errors.Is(<-flushed, sequin.ErrClosed))
 	})
 }
+
+// What HandleBatch collects, no handler has begun.
+func TestCloseNowGivesBackWhatABatchCollects(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: time.Hour})
+		w.publish(t, "k", 10)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		run := w.start(t, func(ctx context.Context) error {
+			cfg := sequin.BatchHandlerConfig{Size: 100, Wait: time.Hour}
+			return sub.HandleBatch(ctx, cfg, func(context.Context, []sequin.Delivery) error { return errors.New("handled") })
+		})
+		time.Sleep(2 * time.Second)
+		began := time.Now()
+		w.closedNow(t, sub)
+		require.LessOrEqual(t, time.Since(began), time.Millisecond)
+		require.Equal(t, 10, w.consumer(t).Available)
+		require.NoError(t, run.wait())
+	})
+}
+
+// A handler that finds out that its process cannot go on calls CloseNow itself: its own delivery is given back after the second that
+// handlers get.
+func TestAHandlerMayCallCloseNow(t *testing.T) {
+	withEachHandler(t, func(t *testing.T, w *world, handle runHandler) {
+		sub := w.backlog(t, 10, time.Hour, sequin.SubscriberConfig{})
+		var took time.Duration
+		run := w.start(t, func(ctx context.Context) error {
+			return handle(ctx, sub, sequin.HandlerConfig{}, func(context.Context, sequin.Delivery) error {
+				began := time.Now()
+				defer func() { took = time.Since(began) }()
+				return sub.CloseNow(w.ctx)
+			})
+		})
+		require.NoError(t, run.wait())
+		require.LessOrEqual(t, took, time.Second+time.Millisecond)
+		require.Equal(t, 10, w.consumer(t).Available)
+		require.Empty(t, w.consumer(t).Outstanding)
+	})
+}

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
 	"github.com/sequin-go/sequin/internal/wire"
@@ -20,7 +22,8 @@ import (
 
 // receiving is a receive that runs.
 type receiving struct {
-	asked    int           // how many messages it asks for
+	id       string        // its X-Request-Id
+	size     int           // how many messages it asks for
 	limited  bool          // it would ask for more with a larger window
 	round    flow.Round    // that of the window when it started
 	wait     time.Duration // how long it may wait at the server
@@ -28,6 +31,7 @@ type receiving struct {
 	into     []Delivery // empty; the slice of an earlier answer, reused
 	cancel   context.CancelFunc
 	answered atomic.Bool // the answer has begun to arrive
+	end      endingState
 }
 
 // answer is the outcome of a receive.
@@ -86,7 +90,7 @@ func (lp *subscriberLoop) startProbe(now, due time.Time) (next time.Time) {
 // receive would ask for more with a larger window.
 func (lp *subscriberLoop) startReceive(now time.Time, ask int, limited bool) {
 	lp.setFull(false)
-	p := &receiving{asked: ask, limited: limited, round: lp.window.Round(), started: now}
+	p := &receiving{id: uuid.NewString(), size: ask, limited: limited, round: lp.window.Round(), started: now}
 	if !slices.ContainsFunc(lp.receives, func(p *receiving) bool { return p.wait > 0 }) {
 		p.wait = lp.waitFor(now)
 	}
@@ -122,7 +126,7 @@ func (lp *subscriberLoop) windowSize() int {
 func (lp *subscriberLoop) room(window int) int {
 	room, asked := lp.sub.ledger.Room(window), 0
 	for _, p := range lp.receives {
-		asked += p.asked
+		asked += p.size
 	}
 	room -= asked
 	if each := lp.window.Each(); each > 0 {
@@ -179,7 +183,8 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 		}}).Decode
 	}
 	bare := s.client.extensions().Has(wire.Bare) && s.origin.sink == ""
-	r := receiveRequest(s.origin.path, ReceiveOptions{BatchSize: p.asked, WaitFor: p.wait}, bare)
+	r := receiveRequest(s.origin.path, ReceiveOptions{BatchSize: p.size, WaitFor: p.wait}, bare)
+	r.id = p.id
 	r.stream, r.consumer = s.origin.names()
 	r.onAnswer = func() { p.answered.Store(true) }
 	sent := time.Now()
@@ -218,7 +223,7 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 	}
 	lp.received(now)
 	lp.knowsWaited = a.knowsWaited
-	lp.more = len(a.deliveries) >= a.request.asked
+	lp.more = len(a.deliveries) >= a.request.size
 	if len(a.deliveries) == 0 {
 		lp.handleEmpty(now, a)
 		return
@@ -235,7 +240,7 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 	f.batch = lp.window.NewBatch(f.lease, a.request.round, lp.more && (a.request.limited || small), lp.sub.buffer.len() == 0)
 	late := lease.Past(now, f.lease.HandOverBy)
 	if late {
-		lp.window.Lost(now, a.request.asked, false) // the answer was too slow
+		lp.window.Lost(now, a.request.size, false) // the answer was too slow
 		lp.parallel.TooSlow(len(lp.receives))
 	} else {
 		lp.window.Arrived(now, len(a.deliveries))
@@ -249,7 +254,7 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 	for i := range a.deliveries {
 		// Return three kinds of messages: those beyond the number asked for, because no room is reserved for them; those of
 		// an answer that arrived too late; and all but the probe while the breaker is open.
-		if d := &a.deliveries[i]; i >= a.request.asked || late || open && !lp.sub.breaker.Try(d.state, now, f.lease.HandOverBy) {
+		if d := &a.deliveries[i]; i >= a.request.size || late || open && !lp.sub.breaker.Try(d.state, now, f.lease.HandOverBy) {
 			lp.sub.settler.nackUndelivered(*d)
 		} else {
 			kept = append(kept, *d)
@@ -389,12 +394,6 @@ func (lp *subscriberLoop) adapt(now time.Time, a answer, f requestFailure) {
 		lp.parallel.TooSlow(len(lp.receives))
 	}
 	if page || cut || f.kind == kindUnreadable || f.kind == kindResponseTooLarge {
-		lp.window.Lost(now, a.request.asked, f.kind == kindResponseTooLarge || cut && began)
+		lp.window.Lost(now, a.request.size, f.kind == kindResponseTooLarge || cut && began)
 	}
-}
-
-// endsWait reports whether a proxy may give such an answer when a receive has waited for longer than its read time-out. Some
-// give other statuses than 504, an empty success, or JSON that looks like Sequin's.
-func (f requestFailure) endsWait() bool {
-	return f.foreign || f.kind == kindUnreadable || f.status() == http.StatusRequestTimeout || f.status() == http.StatusGatewayTimeout
 }

@@ -19,6 +19,8 @@ import (
 type subscriberLoop struct {
 	sub      *Subscriber
 	answers  chan answer
+	asks     chan ask
+	asking   int // requests to end a receive that run
 	checks   chan check
 	timer    *time.Timer
 	receives []*receiving // those that run
@@ -56,7 +58,7 @@ type subscriberLoop struct {
 }
 
 func newSubscriberLoop(s *Subscriber) *subscriberLoop {
-	return &subscriberLoop{sub: s, answers: make(chan answer, s.cfg.Pollers), checks: make(chan check, 1), timer: time.NewTimer(0),
+	return &subscriberLoop{sub: s, answers: make(chan answer, s.cfg.Pollers), asks: make(chan ask, s.cfg.Pollers), checks: make(chan check, 1), timer: time.NewTimer(0),
 		window:    flow.NewWindow(s.cfg.MaxInFlight, s.cfg.Pollers, MaxBatch, &s.times),
 		parallel:  flow.NewParallel(s.cfg.Pollers),
 		nextCheck: time.Now().Add(aboutAMinute())}

@@ -11,11 +11,6 @@ import (
 )
 
 const (
-	// waitingReceiveGrace and receiveGrace are how long a stop lets a receive run. A receive that waits at the server and has
-	// had no answer for 100 ms most likely waits for a message, and cancelling it loses nothing. Any other receive is being
-	// answered now. If it were cancelled, its messages would stay leased until their leases end.
-	waitingReceiveGrace = 100 * time.Millisecond
-	receiveGrace        = 2 * time.Second
 	// cancellationGrace is how long a stop waits for the server to notice that a waiting receive was cancelled, before it
 	// returns messages. Over loopback the server needs up to half a millisecond. Over a longer distance the cancellation and
 	// the nack that follows it are delayed equally.
@@ -116,7 +111,7 @@ func (d *stopState) result() error {
 
 // runStop stops a Subscriber:
 //
-//  1. It cancels the receives that have waited at the server for 100 ms or more.
+//  1. It has the server end the receives that wait there, or cancels those that have waited for 100 ms or more.
 //  2. It sends the delayed nacks, returns the deliveries in the channel, and closes the channel.
 //  3. It waits for the receives that still run, cancels those that run for too long, and returns their messages.
 //  4. For CloseNow it returns the deliveries that the program has.
@@ -132,15 +127,12 @@ func (lp *subscriberLoop) runStop() {
 		s.stop.setErr(lp.fatal)
 	}
 	s.softStop()
-	// Cancel before anything is returned, because the server delivers a returned message to a receive that waits. If that is
-	// a receive of this Subscriber which is cancelled a moment later, the message is not available until its lease ends. The
-	// same happens to a message that is returned before the server has noticed the cancellation.
-	cancelled := false
-	for _, n := lp.cancelReceives(began, began); n > 0; _, n = lp.cancelReceives(began, began) {
-		lp.returnAnswer(<-lp.answers)
-		cancelled = true
-	}
 	unread := lp.drainBuffer()
+	// End them before anything is returned, because the server delivers a returned message to a receive that waits. If that is
+	// a receive of this Subscriber which is cancelled a moment later, the message is not available until its lease ends. The
+	// same happens to a message that is returned before the server has noticed the cancellation. The channel is closed after
+	// that, because whoever reads it then returns what he has collected.
+	cancelled := lp.endReceives(began)
 	close(s.deliveries)
 	if inFlight, _ := s.ledger.InFlight(); cancelled && inFlight > 0 {
 		time.Sleep(cancellationGrace)
@@ -185,7 +177,7 @@ func (lp *subscriberLoop) await(began time.Time) {
 			continue
 		}
 		switch {
-		case len(lp.receives) == 0 && (open == 0 || interrupted && !mayStillSettle):
+		case len(lp.receives) == 0 && lp.asking == 0 && (open == 0 || interrupted && !mayStillSettle):
 			return
 		case bounded && !now.Before(drainUntil):
 			s.stopWaiting(context.DeadlineExceeded)
@@ -196,20 +188,34 @@ func (lp *subscriberLoop) await(began time.Time) {
 		if mayStillSettle && graceUntil.Before(next) {
 			next = graceUntil
 		}
-		if at := lp.keepLeases(now); !at.IsZero() && at.Before(next) {
-			next = at
+		if at := lp.keepLeases(now); !at.IsZero() {
+			next = earlier(next, at)
 		}
-		if cancelNext, _ := lp.cancelReceives(now, began); cancelNext.Before(next) {
-			next = cancelNext
-		}
-		lp.timer.Reset(time.Until(next))
-		select {
-		case a := <-lp.answers:
-			lp.returnAnswer(a)
-		case <-s.wakeups:
-		case <-lp.timer.C:
-		}
+		askNext := lp.askToEnd(now)
+		cancelNext, _ := lp.cancelReceives(now, began)
+		lp.awaitEvent(earlier(next, earlier(askNext, cancelNext)))
 	}
+}
+
+// awaitEvent waits until a receive or a request to end one reports, something else wakes the loop, or it is the given time.
+func (lp *subscriberLoop) awaitEvent(until time.Time) {
+	lp.timer.Reset(time.Until(until))
+	select {
+	case a := <-lp.answers:
+		lp.returnAnswer(a)
+	case a := <-lp.asks:
+		lp.asking--
+		a.of.end = endingState{is: a.is, at: time.Now(), asked: a.of.end.asked + 1}
+	case <-lp.sub.wakeups:
+	case <-lp.timer.C:
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // stopWaiting ends a stop's wait for deliveries to be settled.
@@ -224,31 +230,6 @@ func (s *Subscriber) stopWaiting(cause error) {
 func (s *Subscriber) handlersServe() bool {
 	p := s.handlers.Load()
 	return p != nil && p.serving()
-}
-
-// cancelReceives cancels the receives that have run for as long as the stop lets them. It returns when to call it again, and
-// how many receives are cancelled and have not reported yet. A cancelled receive reports at once.
-func (lp *subscriberLoop) cancelReceives(now, began time.Time) (next time.Time, cancelled int) {
-	next = now.Add(never)
-	for _, p := range lp.receives {
-		if until := p.mayRunUntil(began); now.Before(until) {
-			if until.Before(next) {
-				next = until
-			}
-			continue
-		}
-		p.cancel()
-		cancelled++
-	}
-	return next, cancelled
-}
-
-// mayRunUntil is the time at which a stop that began at began cancels the receive.
-func (p *receiving) mayRunUntil(began time.Time) time.Time {
-	if p.wait > 0 && !p.answered.Load() {
-		return p.started.Add(waitingReceiveGrace)
-	}
-	return began.Add(receiveGrace)
 }
 
 // returnAnswer returns the messages of a receive.

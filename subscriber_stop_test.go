@@ -81,7 +81,7 @@ func TestAnIdleSubscriberStopsAtOnce(t *testing.T) {
 
 // The answer of such a receive may be arriving.
 func TestAStopLetsALongPollYoungerThan100msFinish(t *testing.T) {
-	inMode(t, server.Documented, func(t *testing.T, w *world) {
+	inDocumentedWithout(t, []string{"end-receive"}, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
 		time.Sleep(40 * time.Millisecond)

@@ -73,7 +73,7 @@ func (s *Subscriber) Take(ctx context.Context, limit int) ([]Delivery, error) {
 		case <-ctx.Done():
 		}
 	}
-	return nil, ctx.Err()
+	return nil, contextError(ctx)
 }
 
 // All returns an iterator over the deliveries, for a range loop that also ends when ctx does:

@@ -189,8 +189,8 @@ func TestExtensionsCanBeSwitchedOff(t *testing.T) {
 		off  []string
 		want string
 	}{
-		{nil, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers"},
-		{[]string{"parts"}, "fenced-acks, nack-delay, extend, attempts, paging, bare, purge, start, headers"},
+		{nil, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers, end-receive"},
+		{[]string{"parts"}, "fenced-acks, nack-delay, extend, attempts, paging, bare, purge, start, headers, end-receive"},
 		{server.Extensions(), ""},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -206,7 +206,7 @@ func TestExtensionsCanBeSwitchedOff(t *testing.T) {
 func TestAnUnknownExtensionFailsTheTest(t *testing.T) {
 	tb := &spy{}
 	message := fatally(func() { sequintest.NewServer(tb, sequintest.Config{WithoutExtensions: []string{"parts", "fences"}}) })
-	require.Equal(t, `sequintest: Config.WithoutExtensions has "fences"; the extensions are fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers`, message)
+	require.Equal(t, `sequintest: Config.WithoutExtensions has "fences"; the extensions are fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers, end-receive`, message)
 	require.Empty(t, tb.cleanups, "no server was started")
 }
 

@@ -8,7 +8,8 @@ import (
 // Op is an operation of the API.
 type Op uint8
 
-// The operations. Each but Any and Other is the name of the method of sequin.Client that makes such requests, or of several.
+// The operations. Each is the name of the method of sequin.Client that makes such requests, or of several, but for Any, Other, and
+// EndReceive, with which a Subscriber that stops ends a receive that waits at the server.
 const (
 	Any Op = iota // in a Fault and in Count: every operation
 	Send
@@ -20,6 +21,7 @@ const (
 	Ack
 	Nack
 	Extend
+	EndReceive
 	CreateStream
 	GetStream
 	ListStreams
@@ -52,6 +54,7 @@ var ops = [opCount]struct {
 	Ack:            {"Ack", []string{"POST streams/*/consumers/*/ack", "POST sequin_streams/*/ack", "POST http_pull_consumers/*/ack"}},
 	Nack:           {"Nack", []string{"POST streams/*/consumers/*/nack", "POST sequin_streams/*/nack", "POST http_pull_consumers/*/nack"}},
 	Extend:         {"Extend", []string{"POST streams/*/consumers/*/extend"}},
+	EndReceive:     {"EndReceive", []string{"POST streams/*/consumers/*/end_receive"}},
 	CreateStream:   {"CreateStream", []string{"POST streams"}},
 	GetStream:      {"GetStream", []string{"GET streams/*"}},
 	ListStreams:    {"ListStreams", []string{"GET streams"}},

@@ -41,7 +41,7 @@ type Config struct {
 	Token  string        // the bearer token that requests need; default "", which accepts all requests
 	Logger *slog.Logger  // default nil, which logs nothing
 
-	// WithoutExtensions switches extensions off, by the names in the Sequin-Extensions header ("fenced-acks", "parts", "nack-delay", "extend", "attempts", "paging", "bare", "purge", "start", "headers"), as
+	// WithoutExtensions switches extensions off, by the names in the Sequin-Extensions header ("fenced-acks", "parts", "nack-delay", "extend", "attempts", "paging", "bare", "purge", "start", "headers", "end-receive"), as
 	// server.Config.WithoutExtensions does. An unknown name fails the test.
 	WithoutExtensions []string
 

@@ -44,6 +44,7 @@ func guardedRoutes() []guardedRoute {
 		{"POST", "/api/streams/s/consumers/c/ack", consume},
 		{"POST", "/api/streams/s/consumers/c/nack", consume},
 		{"POST", "/api/streams/s/consumers/c/extend", consume},
+		{"POST", "/api/streams/s/consumers/c/end_receive", consume},
 		{"GET", "/api/streams/s/consumers/c/messages", read | consume},
 		{"GET", "/api/sequin_streams/s/receive", consume},
 		{"POST", "/api/sequin_streams/s/receive", consume},

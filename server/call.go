@@ -26,6 +26,8 @@ type call struct {
 	heldForSettle int64 // bytes of the body of an ack or nack, of those that only these may take
 	answer        int64 // bytes of the answer, of those in flight
 
+	ending <-chan struct{} // closed when a receive that waits is to end; nil for never
+
 	stream, consumer, key string // elements of the path, unescaped
 
 	plug plugged // in the 2024 server's dialect, and for calls of sinks

@@ -55,6 +55,7 @@ var (
 	errAckIDs     = badRequest("Invalid ack_ids. Must send a top-level `ack_ids` property that is a non-empty list of valid UUID strings")
 	errDelay      = badRequest("Invalid `delay_ms`. Must be an integer between 0 and %d (7 days)", maxDelay.Milliseconds())
 	errExtension  = badRequest("Invalid `ack_wait_ms`. Must be an integer between 1 and %d", maxInteger)
+	errRequestID  = badRequest("Invalid `request_id`. Must be the `X-Request-Id` of a receive: a string of 20 to 200 bytes")
 	errPurge      = badRequest("A purge needs `before_seq`, `key_pattern` or both, or `\"all\":true` alone")
 	errSeq        = badRequest("Invalid `after_seq` or `before_seq`. Must be an integer from 0")
 

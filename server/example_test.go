@@ -102,3 +102,48 @@ func ExampleServer_Inspect() {
 	// <nil>
 	// GET readyz 503
 }
+
+// Each token has its rights. The clients of the web server send, and nothing else.
+func ExampleParseRights() {
+	tokens := map[string]server.Rights{}
+	for token, text := range map[string]string{"operator": "read,send,consume,admin", "web": "send"} {
+		rights, ok := server.ParseRights(text)
+		if !ok {
+			log.Fatal(text)
+		}
+		tokens[token] = rights
+	}
+	srv := server.New(server.Config{Access: func(token string) server.Rights { return tokens[token] }})
+	defer srv.Close()
+	ask := func(token, method, path, body string) {
+		r := httptest.NewRequest(method, path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		srv.ServeHTTP(w, r)
+		fmt.Println(method, path, w.Code)
+	}
+	ask("operator", "POST", "/api/streams", `{"name":"orders"}`)
+	ask("web", "POST", "/api/streams/orders/messages", `{"messages":[{"key":"orders.1","data":"4 apples"}]}`)
+	ask("web", "DELETE", "/api/streams/orders", "")
+	ask("somebody", "GET", "/api/streams", "")
+	// Output:
+	// POST /api/streams 200
+	// POST /api/streams/orders/messages 200
+	// DELETE /api/streams/orders 403
+	// GET /api/streams 401
+}
+
+// A test finds out how a client works with a server that has no extensions: WithoutExtensions switches them off.
+func ExampleExtensions() {
+	for _, off := range [][]string{nil, server.Extensions()} {
+		srv := server.New(server.Config{WithoutExtensions: off})
+		w := httptest.NewRecorder()
+		srv.ServeHTTP(w, httptest.NewRequest("GET", "/api/streams", nil))
+		fmt.Println(strings.Contains(w.Header().Get("Sequin-Extensions"), "nack-delay"))
+		srv.Close()
+	}
+	// Output:
+	// true
+	// false
+}

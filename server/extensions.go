@@ -31,10 +31,12 @@ const (
 	purging = "purge"
 	// messageHeaders says that headers of messages are read and kept.
 	messageHeaders = "headers"
+	// endingReceives says that the route end_receive exists.
+	endingReceives = "end-receive"
 )
 
 // allExtensions are the extensions of the documented mode, in the order of the header.
-var allExtensions = []string{fencedAcks, parts, nackDelay, extendLeases, attempts, paging, bareReceives, purging, starts, messageHeaders}
+var allExtensions = []string{fencedAcks, parts, nackDelay, extendLeases, attempts, paging, bareReceives, purging, starts, messageHeaders, endingReceives}
 
 // Extensions returns the names of the extensions that the documented mode has: what Config.WithoutExtensions may hold.
 func Extensions() []string { return slices.Clone(allExtensions) }

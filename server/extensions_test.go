@@ -38,7 +38,7 @@ func TestEveryAnswerBelowStreamsNamesTheExtensions(t *testing.T) {
 	for _, x := range apiRequests {
 		got := a.call(x.method, x.path, x.body)
 		require.Equal(t, x.status, got.status, "%s %s: %s", x.method, x.path, got.body)
-		require.Equal(t, []string{"fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers"}, got.header[extensionsHeader], "%s %s", x.method, x.path)
+		require.Equal(t, []string{"fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers, end-receive"}, got.header[extensionsHeader], "%s %s", x.method, x.path)
 	}
 	for _, path := range []string{"/", "/nope", "/api", "/api/streamsx", "/apis/streams", "/api/sinks/streams"} {
 		require.Empty(t, a.call("GET", path, "").header[extensionsHeader], path)
@@ -49,16 +49,16 @@ func TestEveryAnswerBelowStreamsNamesTheExtensions(t *testing.T) {
 	w := httptest.NewRecorder()
 	a.ServeHTTP(w, r)
 	require.Equal(t, http.StatusInternalServerError, w.Code)
-	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers", w.Header().Get(extensionsHeader))
+	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers, end-receive", w.Header().Get(extensionsHeader))
 
 	a.Close()
 	got := a.call("GET", "/api/streams/s", "")
 	require.Equal(t, http.StatusServiceUnavailable, got.status)
-	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers", got.header.Get(extensionsHeader))
+	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers, end-receive", got.header.Get(extensionsHeader))
 
 	got = newAPI(t, server.Config{Token: "secret"}).call("GET", "/api/streams", "")
 	require.Equal(t, http.StatusUnauthorized, got.status)
-	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers", got.header.Get(extensionsHeader))
+	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers, end-receive", got.header.Get(extensionsHeader))
 }
 
 func TestIn2024NoExtensionsAreNamed(t *testing.T) {
@@ -75,8 +75,8 @@ func TestAnExtensionThatIsSwitchedOffIsNotNamed(t *testing.T) {
 		off  []string
 		want []string
 	}{
-		{[]string{"fenced-acks"}, []string{"parts, nack-delay, extend, attempts, paging, bare, purge, start, headers"}},
-		{[]string{"parts", "parts"}, []string{"fenced-acks, nack-delay, extend, attempts, paging, bare, purge, start, headers"}},
+		{[]string{"fenced-acks"}, []string{"parts, nack-delay, extend, attempts, paging, bare, purge, start, headers, end-receive"}},
+		{[]string{"parts", "parts"}, []string{"fenced-acks, nack-delay, extend, attempts, paging, bare, purge, start, headers, end-receive"}},
 		{server.Extensions(), nil},
 	} {
 		a := newAPI(t, server.Config{WithoutExtensions: tt.off})
@@ -93,7 +93,7 @@ func TestWithoutPartsAPartIsStored(t *testing.T) {
 }
 
 func TestAnUnknownExtensionCannotBeSwitchedOff(t *testing.T) {
-	require.PanicsWithValue(t, `server: Config.WithoutExtensions has "part"; the extensions are fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers`, func() {
+	require.PanicsWithValue(t, `server: Config.WithoutExtensions has "part"; the extensions are fenced-acks, parts, nack-delay, extend, attempts, paging, bare, purge, start, headers, end-receive`, func() {
 		server.New(server.Config{WithoutExtensions: []string{"parts", "part"}})
 	})
 }
@@ -102,7 +102,7 @@ func TestAnUnknownExtensionCannotBeSwitchedOff(t *testing.T) {
 func TestAStoreThatIsNotExtendedAnnouncesNoPurge(t *testing.T) {
 	older := struct{ store.Store }{store.NewMemory()}
 	a := newAPI(t, server.Config{Store: older}).withStream("", "")
-	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare", a.call("GET", "/api/streams", "").header.Get(extensionsHeader))
+	require.Equal(t, "fenced-acks, parts, nack-delay, extend, attempts, paging, bare, end-receive", a.call("GET", "/api/streams", "").header.Get(extensionsHeader))
 	require.Equal(t, http.StatusNotFound, a.call("POST", purgeRoute, `{"all":true}`).status)
 	require.NotContains(t, a.ok("POST", consumersRoute, `{"name":"n","filter_key_pattern":">","start_from":"end"}`), "start_seq")
 }

@@ -51,8 +51,8 @@ func parseWait(v any) (time.Duration, bool) {
 	return time.Duration(n) * unit, ok
 }
 
-// longPoll waits in the consumer's queue until it has received a message, the wait is over, the client is gone, or the
-// server stops or is closed. The wait starts when the request arrives. It returns at once when a message is available and
+// longPoll waits in the consumer's queue until it has received a message, the wait is over, the client is gone, another
+// request ends it, or the server stops or is closed. The wait starts when the request arrives. It returns at once when a message is available and
 // no other receive waits.
 func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst []store.Delivery) ([]store.Delivery, error) {
 	if !c.srv.waiters.enter(consumer.ID(), c.srv.limits.Waiting) {
@@ -93,6 +93,7 @@ func (c *call) awaitReady(place store.Place, over <-chan time.Time) bool {
 	case <-c.shutdown:
 	case <-c.srv.closed:
 	case <-c.srv.drain.start:
+	case <-c.ending:
 	case <-c.r.Context().Done():
 	}
 	return false

@@ -54,6 +54,12 @@ func (c *call) receive() error {
 	if err := c.checkRoom(); err != nil {
 		return err
 	}
+	if wait > 0 && c.srv.endsReceives {
+		// Until the answer is written: whoever ends a receive that is being answered is told that its answer comes.
+		id := receiveID{consumer.ID(), c.w.Header().Get("X-Request-Id")}
+		c.ending = c.srv.endings.enter(id)
+		defer c.srv.endings.leave(id)
+	}
 	if wait == 0 {
 		*got, err = consumer.Receive(c.storing(), n, *got)
 	} else {

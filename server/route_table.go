@@ -25,6 +25,7 @@ const (
 	opAck
 	opNack
 	opExtend
+	opEndReceive
 	opPeek
 	opReceiveSink
 	opAckSink
@@ -88,6 +89,7 @@ var routeTable = []route{
 	{opAck, streamsAPI, CanConsume, settles, []string{"POST api/streams/*/consumers/*/ack"}},
 	{opNack, streamsAPI, CanConsume, settles, []string{"POST api/streams/*/consumers/*/nack"}},
 	{opExtend, extensionAPI, CanConsume, settles, []string{"POST api/streams/*/consumers/*/extend"}},
+	{opEndReceive, extensionAPI, CanConsume, settles, []string{"POST api/streams/*/consumers/*/end_receive"}},
 	{opPeek, streamsAPI, CanRead | CanConsume, otherEffect, []string{"GET api/streams/*/consumers/*/messages"}},
 
 	{opReceiveSink, sinksAPI, CanConsume, leases, []string{

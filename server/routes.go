@@ -61,6 +61,8 @@ func (c *call) route() error {
 		return c.nack()
 	case opExtend:
 		return c.extend()
+	case opEndReceive:
+		return c.endReceive()
 	case opPeek:
 		return c.peek()
 	}

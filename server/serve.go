@@ -18,8 +18,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.end()
 	defer c.recover()
 	id := r.Header.Get("X-Request-Id")
-	// The 2024 server accepts request ids of these lengths.
-	if len(id) < 20 || len(id) > 200 {
+	if !isRequestID(id) {
 		id = uuid.NewString()
 	}
 	w.Header().Set("X-Request-Id", id)
@@ -31,6 +30,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.fail(c.failureOf(err))
 	}
 }
+
+// isRequestID reports whether an X-Request-Id is kept. The 2024 server keeps those of these lengths.
+func isRequestID(id string) bool { return len(id) >= 20 && len(id) <= 200 }
 
 // dispatch answers the request if nothing keeps it from the API. running is false after the begin of a stop.
 func (c *call) dispatch(running bool) error {

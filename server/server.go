@@ -25,7 +25,7 @@
 //     fenced-acks says that an ack id belongs to one delivery, parts that Sequin-Part-Of is read, nack-delay that delay_ms of
 //     a nack is, extend that leases can be extended, attempts that deliveries are counted, paging that after_seq and
 //     before_seq of a list are read, bare that bare of a receive is, purge that messages can be purged, start that
-//     start_from of a new consumer is read, and headers that headers of a message are.
+//     start_from of a new consumer is read, headers that headers of a message are, and end-receive that a receive can be ended.
 //   - A send may have an Idempotency-Key header. The server remembers a stream's successful sends of the last 10 minutes by
 //     their key, at most the latest million. A repeat with the same body gets the same answer and changes nothing.
 //   - A send may have a Sequin-Part-Of header: the Idempotency-Keys of earlier sends, each of which contained all its
@@ -49,6 +49,10 @@
 //   - POST …/consumers/:consumer/extend with {"ack_ids":[…],"ack_wait_ms":30000} makes the leases end that many milliseconds from
 //     now, unless they end later. The answer {"data":{"extended":[…]}} has the ack ids whose leases are out. An id that it
 //     does not have was settled, or its lease has ended.
+//   - POST …/consumers/:consumer/end_receive with {"request_id":"…"} ends the wait of the receive that has this X-Request-Id. The
+//     receive is answered at once, with an empty list or with what it has just received. The answer is {"data":{"ended":true}}, or
+//     false if no receive of that name waits at this server, for instance because it is answered. Other servers on the same store
+//     do not know of it.
 //   - POST …/streams/:stream/purge with {"before_seq":N,"key_pattern":"…"}, of which one may be left out, or with {"all":true},
 //     removes the messages with a lower seq whose key matches. The answer is {"data":{"purged":N}}. Leases and delays of the messages
 //     end. The other messages keep their seqs, and a repeat of a send restores nothing.
@@ -172,6 +176,8 @@ type Server struct {
 	starts    bool     // start_from of a new consumer is read
 	headers   bool     // headers of messages are read
 
+	endsReceives bool // a receive that waits can be ended
+
 	limits    Limits
 	sinks     sinks
 	sinksOnly bool
@@ -187,6 +193,7 @@ type Server struct {
 	inFlight    budget
 	forSettles  budget // for acks and nacks, when inFlight is used up
 	waiters     waiters
+	endings     endings
 	connections connections
 	creation    creation
 
@@ -240,6 +247,7 @@ func New(cfg Config) *Server {
 	s.bare = slices.Contains(extensions, bareReceives)
 	s.purges, s.starts = slices.Contains(extensions, purging), slices.Contains(extensions, starts)
 	s.headers = slices.Contains(extensions, messageHeaders)
+	s.endsReceives = slices.Contains(extensions, endingReceives)
 	if s.store == nil {
 		s.store, s.ownsStore = s.dialect.newStore(), true
 	}

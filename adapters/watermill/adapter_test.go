@@ -374,3 +374,16 @@ func TestFailuresAreLogged(t *testing.T) {
 		require.Equal(t, "topic", captured[0].Fields["topic"])
 	})
 }
+
+// TestCloseTakesNoTimeWhenNothingIsOut closes at the worst moment: a receive has just begun.
+func TestCloseTakesNoTimeWhenNothingIsOut(t *testing.T) {
+	inVirtualTime(t, defaults, func(t *testing.T, w *world) {
+		messages := w.subscribed(t, t.Context(), "topic")
+		require.NoError(t, w.pub.Publish("topic", message.NewMessage("1", nil)))
+		next(t, messages).Ack()
+		synctest.Wait()
+		begin := time.Now()
+		require.NoError(t, w.sub.Close())
+		require.Zero(t, time.Since(begin))
+	})
+}

@@ -91,3 +91,42 @@ func Example() {
 	// poison: 1
 	// <nil>
 }
+
+// Messages of one customer are handled one after the other, and those of others meanwhile. The delivery of a message says how often it
+// was tried.
+func ExampleEnvelopeMarshaler() {
+	client, stop := embedded()
+	defer stop()
+	byCustomer := watermillsequin.EnvelopeMarshaler{Key: func(_ string, m *message.Message) string { return m.Metadata.Get("customer") }}
+	pub, err := watermillsequin.NewPublisher(watermillsequin.PublisherConfig{Client: client, Marshaler: byCustomer}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	cfg := watermillsequin.SubscriberConfig{Client: client, ConsumerGroup: "billing", Handler: sequin.HandlerConfig{Workers: 8}}
+	sub, err := watermillsequin.NewSubscriber(cfg, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	messages, err := sub.Subscribe(context.Background(), "orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, text := range []string{"4 apples", "no apples after all"} {
+		order := message.NewMessage(watermill.NewUUID(), []byte(text))
+		order.Metadata.Set("customer", "ann")
+		if err := pub.Publish("orders", order); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for range 2 {
+		m := <-messages
+		d, _ := watermillsequin.DeliveryFromCtx(m.Context())
+		fmt.Printf("%s wants %s, attempt %d\n", d.Key, m.Payload, d.Attempt)
+		m.Ack()
+	}
+	fmt.Println(errors.Join(sub.Close(), pub.Close()))
+	// Output:
+	// ann wants 4 apples, attempt 1
+	// ann wants no apples after all, attempt 1
+	// <nil>
+}

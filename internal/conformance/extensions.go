@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 )
 
@@ -64,6 +65,26 @@ var extensionCases = []sessionCase{
 		require.Empty(s, s.receive(c, 10))
 		require.Equal(s, []any{}, extended(s.object("POST", path, got[1:].with(`"ack_wait_ms":10000`))), "nothing has this lease")
 		s.settle("ack", c, got[:1])
+	}},
+	{"a receive that waits can be ended, or there is no such route without end-receive", func(s *session) {
+		c := s.consumer(">", "")
+		path, id := s.path("consumers", c, "end_receive"), uuid.NewString()
+		if !s.announces("end-receive") {
+			require.Equal(s, http.StatusNotFound, s.call("POST", path, `{"request_id":"`+id+`"}`).status)
+			return
+		}
+		s.refused(http.StatusBadRequest, "Invalid `request_id`", "POST", path, `{}`)
+		ended := func() any {
+			return s.object("POST", path, `{"request_id":"`+id+`"}`)["data"].(map[string]any)["ended"]
+		}
+		require.Equal(s, false, ended())
+		done := make(chan answer, 1)
+		go func() {
+			got, _ := s.try("POST", s.path("consumers", c, "receive"), `{"wait_for":60000}`, "X-Request-Id", id)
+			done <- got
+		}()
+		require.Eventually(s, func() bool { return ended() == true }, 10*time.Second, 10*time.Millisecond)
+		require.JSONEq(s, `{"data":[]}`, (<-done).body)
 	}},
 	{"after_seq and before_seq bound a list and a peek, or are ignored without paging", func(s *session) {
 		c := s.consumer(">", "")

@@ -123,6 +123,11 @@ func AppendExtendTail(b []byte, ackWait time.Duration) []byte {
 	return append(strconv.AppendInt(b, ackWait.Milliseconds(), 10), '}')
 }
 
+// AppendEndReceive appends the body of a request that ends the receive with an X-Request-Id, which needs no escapes.
+func AppendEndReceive(b []byte, requestID string) []byte {
+	return append(append(append(b, `{"request_id":"`...), requestID...), `"}`...)
+}
+
 // AppendSettleTail ends the body of an ack or nack, which must have at least one ack id. undelivered reports that no
 // program has seen these messages. A server that knows the member then does not count their deliveries. A delay of 0 is left
 // out; a fraction of a millisecond is rounded up.

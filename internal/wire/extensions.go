@@ -20,10 +20,11 @@ const (
 	Purge                             // messages of a stream can be removed
 	Start                             // a new consumer may start elsewhere than at the beginning
 	Headers                           // messages have headers
+	EndReceive                        // a receive that waits can be ended
 )
 
 // extensionNames are the names of the extensions in the header, in the order of their bits.
-var extensionNames = [...]string{"fenced-acks", "parts", "nack-delay", "extend", "attempts", "paging", "bare", "purge", "start", "headers"}
+var extensionNames = [...]string{"fenced-acks", "parts", "nack-delay", "extend", "attempts", "paging", "bare", "purge", "start", "headers", "end-receive"}
 
 // Has reports whether e has an extension.
 func (e Extensions) Has(one Extensions) bool { return e&one != 0 }

@@ -16,7 +16,7 @@ func TestAnnouncedExtensionsAreRead(t *testing.T) {
 		{nil, 0, false},
 		{[]string{""}, 0, true},
 		{[]string{"fenced-acks"}, FencedAcks, true},
-		{[]string{"fenced-acks, parts,nack-delay", "extend ,paging, bare, purge,start, headers"}, FencedAcks | Parts | NackDelay | Extend | Paging | Bare | Purge | Start | Headers, true},
+		{[]string{"fenced-acks, parts,nack-delay", "extend ,paging, bare, purge,start, headers, end-receive"}, FencedAcks | Parts | NackDelay | Extend | Paging | Bare | Purge | Start | Headers | EndReceive, true},
 		{[]string{"fenced-ack, of the future, Parts"}, 0, true},
 	} {
 		got, listed := AnnouncedBy(http.Header{"Sequin-Extensions": row.lists})

@@ -54,6 +54,7 @@ func TestBodiesAreTheJSONOfTheAPI(t *testing.T) {
 	require.Equal(t, `{"ack_ids":["a"],"delay_ms":1501}`, string(wire.AppendSettleTail(ids, false, 1500*time.Millisecond+1)))
 	ids = wire.AppendAckID(wire.AppendAckID(wire.AppendSettleHead(nil), "a"), "b")
 	require.Equal(t, `{"ack_ids":["a","b"],"ack_wait_ms":1500}`, string(wire.AppendExtendTail(ids, 1500*time.Millisecond+1)))
+	require.Equal(t, `{"request_id":"a-b"}`, string(wire.AppendEndReceive(nil, "a-b")))
 	require.Equal(t, `{"batch_size":10}`, string(wire.AppendReceive(nil, 10, 0, false)))
 	require.Equal(t, `{"batch_size":10,"wait_for":1500}`, string(wire.AppendReceive(nil, 10, 1500*time.Millisecond, false)))
 	require.Equal(t, `{"batch_size":10,"wait_for":1500,"bare":true}`, string(wire.AppendReceive(nil, 10, 1500*time.Millisecond, true)))

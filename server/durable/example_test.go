@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/server"
@@ -125,4 +126,43 @@ func sendTo(dir string, data ...string) error {
 		}
 	}
 	return store.Close()
+}
+
+// A backup is made while the store is used. SyncEvery makes sends quicker; a loss of power may then cost those of that time.
+func ExampleBackup() {
+	temporary, err := os.MkdirTemp("", "sequin")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(temporary)
+	dir, copied := filepath.Join(temporary, "data"), filepath.Join(temporary, "copy")
+	ctx := context.Background()
+	store, err := durable.Open(dir, durable.Options{Sync: durable.SyncEvery(100 * time.Millisecond)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	srv := server.New(server.Config{Store: store})
+	web := httptest.NewServer(srv)
+	defer func() { srv.Close(); web.Close(); store.Close() }()
+	client, err := sequin.NewClient(sequin.Config{BaseURL: web.URL})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.CreateStream(ctx, "orders", sequin.StreamOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := client.SendMessage(ctx, "orders", "orders.1", "4 apples"); err != nil {
+		log.Fatal(err)
+	}
+
+	report, err := durable.Backup(ctx, dir, copied)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, s := range report.Streams {
+		fmt.Println(s.Name, "has", s.Messages, "messages,", len(report.Faults), "faults")
+	}
+	// Output:
+	// orders has 1 messages, 0 faults
 }

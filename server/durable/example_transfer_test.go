@@ -64,8 +64,12 @@ func Example_copy() {
 	for _, d := range deliveries {
 		fmt.Println(d.Key, d.Data, err)
 	}
+	// The old stream is read-only. If the new store is given up, it is used again.
+	writable, err := transfer.Cancel(ctx, from, nil, transfer.Options{})
+	fmt.Println("writable again:", writable, err)
 	// Output:
 	// 3 messages <nil>
 	// orders.0 placed <nil>
 	// orders.2 placed <nil>
+	// writable again: [orders] <nil>
 }

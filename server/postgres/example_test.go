@@ -83,3 +83,44 @@ func serve(st *postgres.Store) (client *sequin.Client, stop func()) {
 	}
 	return client, func() { client.Close(); srv.Close(); web.Close() }
 }
+
+// A deploy makes the tables once, with a role that owns them. The servers then open the store: any number of them, on one database.
+func ExampleOpen() {
+	ctx := context.Background()
+	opts := postgres.Options{Schema: "example_open"}
+	if _, err := postgres.Migrate(ctx, postgres.DatabaseURL(), opts); err != nil {
+		log.Fatal(err)
+	}
+	version, err := postgres.ReadSchemaVersion(ctx, postgres.DatabaseURL(), opts)
+	fmt.Println(version.Found == version.Known, err)
+	diagnosis, err := postgres.Diagnose(ctx, postgres.DatabaseURL(), opts)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, f := range diagnosis.Findings {
+		if f.Name == "schema" {
+			fmt.Println(f.Name, f.Level)
+		}
+	}
+
+	for i := range 2 {
+		st, err := postgres.Open(ctx, postgres.DatabaseURL(), opts)
+		if err != nil {
+			log.Fatal(err)
+		}
+		client, stop := serve(st)
+		if _, err := client.EnsureStream(ctx, "orders", sequin.StreamOptions{}); err != nil {
+			log.Fatal(err)
+		}
+		_, err = client.SendMessage(ctx, "orders", fmt.Sprint("orders.", i), "placed")
+		messages, listErr := client.ListMessages(ctx, "orders", sequin.ListOptions{})
+		fmt.Println(len(messages), err, listErr)
+		stop()
+		st.Close()
+	}
+	// Output:
+	// true <nil>
+	// schema ok
+	// 1 <nil> <nil>
+	// 2 <nil> <nil>
+}
