@@ -139,7 +139,7 @@ func TestEveryOperationIsOneRequest(t *testing.T) {
 		covered[o.op] = true
 	})
 	for op := sequintest.Any + 1; op < sequintest.Other; op++ {
-		require.True(t, covered[op], "no operation reaches the route %v", op)
+		require.True(t, covered[op] || op == sequintest.EndReceive, "no operation reaches the route %v", op) // only a stop makes these
 	}
 }
 

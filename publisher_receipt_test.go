@@ -154,72 +154,90 @@ func TestSendAllSyncSaysWhatIsNotKnownToBeSent(t *testing.T) {
 	})
 }
 
+// sendAllCallers are callers of SendAllSync that run at once.
+type sendAllCallers struct {
+	mu   sync.Mutex
+	dice *rand.Rand
+	sent []sequin.Message // and told so
+}
+
+func (c *sendAllCallers) draw(n int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dice.IntN(n)
+}
+
+func (c *sendAllCallers) often(*sequintest.Request) bool { return c.draw(6) == 0 }
+
+// messages draws messages with keys of their own, some of which the client or the server refuses.
+func (c *sendAllCallers) messages(name string) (all []sequin.Message) {
+	for i := range c.draw(40) {
+		m := sequin.Message{Key: fmt.Sprintf("k.%s.%d", name, i), Data: "fine"}
+		switch c.draw(30) {
+		case 0:
+			m.Data = "poison"
+		case 1:
+			m.Key += " "
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// send sends messages within a random time. Each message that the error does not list is sent, and the error lists no other.
+func (c *sendAllCallers) send(t *testing.T, pub *sequin.Publisher, name string) {
+	messages := c.messages(name)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(c.draw(3_000))*time.Millisecond)
+	defer cancel()
+	err := pub.SendAllSync(ctx, messages)
+	left := new(sequin.UnsentError)
+	if err != nil && !errors.As(err, &left) {
+		t.Error(err)
+	}
+	listed := slices.Clone(left.Unsent)
+	for _, f := range left.Failed {
+		listed = append(listed, f.Message)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range messages {
+		if n := slices.IndexFunc(listed, func(o sequin.Message) bool { return o.Key == m.Key }); n < 0 {
+			c.sent = append(c.sent, m)
+		} else {
+			listed = slices.Delete(listed, n, n+1)
+		}
+	}
+	if len(listed) > 0 {
+		t.Error("listed twice, or never sent:", listed)
+	}
+}
+
 // Callers run at once, their contexts end, requests fail, and the Publisher is closed meanwhile. Each message has one fate: it is stored,
 // or the error of its call lists it.
 func TestSendAllSyncTellsTheFateOfEachMessage(t *testing.T) {
-	for seed := range 20 {
+	for seed := range 5 {
 		inBothModes(t, func(t *testing.T, w *world) {
 			pub := w.orders(t, sequin.PublisherConfig{MaxBuffered: 50, MaxBatch: 10})
-			dice, mu := rand.New(rand.NewPCG(21, uint64(seed))), sync.Mutex{}
-			draw := func(n int) int {
-				mu.Lock()
-				defer mu.Unlock()
-				return dice.IntN(n)
-			}
-			often := func(*sequintest.Request) bool { return draw(6) == 0 }
-			w.Fault(sequintest.Fault{Op: sequintest.Send, Match: often, Status: 503, Body: ownRefusal})
-			w.Fault(sequintest.Fault{Op: sequintest.Send, Match: often, CutAfter: true})
-			w.Fault(sequintest.Fault{Op: sequintest.Send, Match: often, Delay: 20 * time.Millisecond})
+			c := &sendAllCallers{dice: rand.New(rand.NewPCG(21, uint64(seed)))}
+			w.Fault(sequintest.Fault{Op: sequintest.Send, Match: c.often, Status: 503, Body: ownRefusal})
+			w.Fault(sequintest.Fault{Op: sequintest.Send, Match: c.often, CutAfter: true})
+			w.Fault(sequintest.Fault{Op: sequintest.Send, Match: c.often, Delay: 20 * time.Millisecond})
 			w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal, Match: poisoned})
-			var sent []sequin.Message // and told so
 			var callers sync.WaitGroup
 			for i := range 10 {
 				callers.Go(func() {
 					for j := range 5 {
-						var messages []sequin.Message
-						for k := range draw(40) {
-							m := sequin.Message{Key: fmt.Sprintf("k.%d.%d.%d", i, j, k), Data: "fine"}
-							switch draw(30) {
-							case 0:
-								m.Data = "poison"
-							case 1:
-								m.Key += " "
-							}
-							messages = append(messages, m)
-						}
-						ctx, cancel := context.WithTimeout(w.ctx, time.Duration(draw(3_000))*time.Millisecond)
-						err := pub.SendAllSync(ctx, messages)
-						cancel()
-						left := new(sequin.UnsentError)
-						if err != nil && !errors.As(err, &left) {
-							t.Error(err)
-						}
-						listed := slices.Clone(left.Unsent)
-						for _, f := range left.Failed {
-							listed = append(listed, f.Message)
-						}
-						for _, m := range messages {
-							if n := slices.IndexFunc(listed, func(o sequin.Message) bool { return o.Key == m.Key }); n < 0 {
-								mu.Lock()
-								sent = append(sent, m)
-								mu.Unlock()
-							} else {
-								listed = slices.Delete(listed, n, n+1)
-							}
-						}
-						if len(listed) > 0 {
-							t.Error("listed twice or never sent", listed)
-						}
+						c.send(t, pub, fmt.Sprintf("%d.%d", i, j))
 					}
 				})
 			}
-			time.Sleep(time.Duration(draw(8_000)) * time.Millisecond)
+			time.Sleep(time.Duration(c.draw(8_000)) * time.Millisecond)
 			ctx, cancel := context.WithTimeout(w.ctx, 200*time.Millisecond)
 			defer cancel()
 			_ = pub.Close(ctx)
 			callers.Wait()
 			stored := w.stored(t, "orders")
-			for _, m := range sent {
+			for _, m := range c.sent {
 				require.Contains(t, stored, m.Key)
 			}
 		})

@@ -185,8 +185,8 @@ func (s *Subscriber) Err() error { return s.stop.err() }
 // by several goroutines, and inside the range loop. In the loop, settle the current delivery first, because Close waits for
 // it. After Close has returned, no goroutine, timer or request of the Subscriber runs.
 //
-// A receive that waits is ended by the server, if it announces end-receive, which takes a round trip. Any other server's is
-// cancelled: at once, or when it has run for 100 ms. If that server delivers a message meanwhile, the message is not available until
+// A server that announces end-receive ends the receive that waits there, which takes a round trip. That of any other server is
+// cancelled: at once, or when it has run for 100 ms. If such a server delivers a message meanwhile, the message is not available until
 // its lease ends. On loopback this can happen during about half a millisecond.
 func (s *Subscriber) Close(ctx context.Context) error {
 	s.stop.beginClose(false)
@@ -200,7 +200,8 @@ func (s *Subscriber) Close(ctx context.Context) error {
 // ends its wait.
 //
 // The contexts of handlers and of deliveries end at once. Handlers get up to a second to return and to settle what they have,
-// before it is given back. CloseNow waits until the server has confirmed everything, or ctx ends, or the leases end.
+// before it is given back. CloseNow waits until the server has confirmed everything, or ctx ends, or the leases end. A handler calls
+// it on another goroutine, because it waits for handlers.
 //
 // It returns nil if everything was settled or given back, and otherwise a *DrainError, as Close does.
 func (s *Subscriber) CloseNow(ctx context.Context) error {

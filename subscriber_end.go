@@ -17,26 +17,26 @@ const (
 	// answered now. If it were cancelled, its messages would stay leased until their leases end.
 	waitingReceiveGrace = 100 * time.Millisecond
 	receiveGrace        = 2 * time.Second
-	// askTimeout bounds such a request. It is far longer than a round trip, and about as long as what the stop saves.
-	askTimeout = 100 * time.Millisecond
-	// askAgainAfter is when the stop asks again about a young receive that the server does not know. The receive is most likely
-	// on its way there.
+	// askFor is how long the stop asks about a receive that the server does not know: it may be on its way to the server, or have
+	// been answered just now, or be known to another server on the same store. After that the receive is cancelled.
+	askFor = 100 * time.Millisecond
+	// askAgainAfter is when the stop asks again. It doubles each time, which makes five requests.
 	askAgainAfter = 5 * time.Millisecond
-	// arrivalGrace is how long the stop lets a receive run that the server does not know any more. Its answer was sent before
-	// that of the server to the stop.
-	arrivalGrace = 10 * time.Millisecond
+	// cancellationGrace is how long a stop waits for the server to notice that a waiting receive was cancelled, before it
+	// returns messages. Over loopback the server needs up to half a millisecond. Over a longer distance the cancellation and
+	// the nack that follows it are delayed equally.
+	cancellationGrace = time.Millisecond
 )
 
-// endReceives ends the receives that wait at the server, and returns their messages. It reports whether it has cancelled any. It
-// leaves alone those that are being answered, and young ones that the server does not know.
-func (lp *subscriberLoop) endReceives(began time.Time) (cancelled bool) {
+// endReceives ends the receives that wait at the server, and returns their messages. It leaves alone those that are being answered,
+// and the young ones of a server that cannot end them.
+func (lp *subscriberLoop) endReceives(began time.Time) {
 	for {
 		now := time.Now()
-		next := earlier(lp.askToEnd(now), now.Add(askTimeout))
-		cancelNext, n := lp.cancelReceives(now, began)
-		cancelled = cancelled || n > 0
+		next := earlier(lp.askToEnd(now, began), now.Add(askFor))
+		cancelNext := lp.cancelReceives(now, began)
 		if !slices.ContainsFunc(lp.receives, func(p *receiving) bool { return p.holdsUp(now) }) {
-			return cancelled
+			return
 		}
 		lp.awaitEvent(earlier(next, cancelNext))
 	}
@@ -62,19 +62,18 @@ type ask struct {
 	is int // ending or unknown
 }
 
-// askToEnd asks a server that can end receives to end those that wait there. It asks again about young ones that are unknown. It
-// returns when to call it again.
-func (lp *subscriberLoop) askToEnd(now time.Time) (next time.Time) {
+// askToEnd asks a server that can end receives to end those that wait there. It asks again about those that are unknown. It returns
+// when to call it again.
+func (lp *subscriberLoop) askToEnd(now, began time.Time) (next time.Time) {
 	next = now.Add(never)
 	s := lp.sub
-	if !s.client.extensions().Has(wire.EndReceive) || s.origin.sink != "" || s.receiving.Err() != nil {
+	if !s.client.extensions().Has(wire.EndReceive) || s.origin.sink != "" || s.receiving.Err() != nil || now.Sub(began) >= askFor {
 		return next
 	}
 	for _, p := range lp.receives {
-		again := p.end.at.Add(askAgainAfter << p.end.asked)
+		again := p.end.at.Add(askAgainAfter << max(0, p.end.asked-1))
 		switch {
 		case !p.waits() || p.end.is == asking || p.end.is == ending:
-		case p.end.is == unknown && !now.Before(p.started.Add(waitingReceiveGrace)):
 		case now.Before(again):
 			next = earlier(next, again)
 		default:
@@ -89,7 +88,7 @@ func (lp *subscriberLoop) askToEnd(now time.Time) (next time.Time) {
 // ask makes a request to end a receive, and reports its outcome to the loop.
 func (lp *subscriberLoop) ask(p *receiving) {
 	s := lp.sub
-	r := request{method: http.MethodPost, path: s.origin.path + "/end_receive", timeout: askTimeout,
+	r := request{method: http.MethodPost, path: s.origin.path + "/end_receive", timeout: askFor,
 		body: &transport.Payload{JSON: wire.AppendEndReceive(nil, p.id)}}
 	r.stream, r.consumer = s.origin.names()
 	got, err := decoded[data[endedJSON]](s.receiving, s.client, r)
@@ -113,19 +112,19 @@ func (p *receiving) waits() bool { return p.wait > 0 && !p.answered.Load() }
 // holdsUp reports whether the receive might get a message that a stop returns, and lose it.
 func (p *receiving) holdsUp(now time.Time) bool {
 	switch {
-	case !p.waits():
-		return false
 	case p.end.is == asking:
 		return true
-	case p.end.is == ending:
-		return now.Before(p.end.at.Add(askTimeout))
+	case p.end.is == ending: // until its answer is there, which is empty or small
+		return now.Before(p.end.at.Add(askFor))
+	case p.end.is == unknown:
+		return p.waits()
 	}
-	return !now.Before(p.started.Add(waitingReceiveGrace))
+	return p.waits() && !now.Before(p.started.Add(waitingReceiveGrace))
 }
 
-// cancelReceives cancels the receives that have run for as long as the stop lets them. It returns when to call it again, and
-// how many receives are cancelled and have not reported yet. A cancelled receive reports at once.
-func (lp *subscriberLoop) cancelReceives(now, began time.Time) (next time.Time, cancelled int) {
+// cancelReceives cancels the receives that have run for as long as the stop lets them. It returns when to call it again. A cancelled
+// receive reports at once.
+func (lp *subscriberLoop) cancelReceives(now, began time.Time) (next time.Time) {
 	next = now.Add(never)
 	for _, p := range lp.receives {
 		if until := p.mayRunUntil(began); now.Before(until) {
@@ -135,21 +134,25 @@ func (lp *subscriberLoop) cancelReceives(now, began time.Time) (next time.Time, 
 			continue
 		}
 		p.cancel()
-		cancelled++
+		lp.cancelledAt = now
 	}
-	return next, cancelled
+	return next
+}
+
+// awaitCancellations waits until the server has noticed that receives were cancelled, if any were and messages are to be returned.
+func (lp *subscriberLoop) awaitCancellations() {
+	if inFlight, _ := lp.sub.ledger.InFlight(); inFlight > 0 {
+		time.Sleep(time.Until(lp.cancelledAt.Add(cancellationGrace)))
+	}
 }
 
 // mayRunUntil is the time at which a stop that began at began cancels the receive.
 func (p *receiving) mayRunUntil(began time.Time) time.Time {
-	young := p.started.Add(waitingReceiveGrace)
 	switch {
 	case p.waits() && p.end.is == notAsked:
-		return young
-	case p.waits() && p.end.is == unknown && p.end.at.Add(arrivalGrace).After(young):
-		return p.end.at.Add(arrivalGrace)
+		return p.started.Add(waitingReceiveGrace)
 	case p.waits() && p.end.is == unknown:
-		return young
+		return began.Add(askFor)
 	}
 	return began.Add(receiveGrace)
 }

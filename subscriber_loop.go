@@ -17,16 +17,17 @@ import (
 // buffers the deliveries, and stops the Subscriber. Only this goroutine uses the fields, so that they need no lock. Receives
 // and reads of the consumer run on goroutines of their own, which report to the loop by its channels.
 type subscriberLoop struct {
-	sub      *Subscriber
-	answers  chan answer
-	asks     chan ask
-	asking   int // requests to end a receive that run
-	checks   chan check
-	timer    *time.Timer
-	receives []*receiving // those that run
-	window   flow.Window
-	parallel flow.Parallel
-	wait     flow.Wait
+	sub         *Subscriber
+	answers     chan answer
+	asks        chan ask
+	asking      int       // requests to end a receive that run
+	cancelledAt time.Time // when a stop last cancelled a receive
+	checks      chan check
+	timer       *time.Timer
+	receives    []*receiving // those that run
+	window      flow.Window
+	parallel    flow.Parallel
+	wait        flow.Wait
 
 	prefetched []*fetched   // those with deliveries in the buffer, in its order
 	unused     [][]Delivery // slices of earlier answers, for later ones; at most Pollers

@@ -67,9 +67,11 @@ func TestAHandlerThatReleasesHasNotFailed(t *testing.T) {
 	}
 }
 
-// A receive that waits would get the message, and lose it when it is cancelled. The stop gives the server a millisecond to notice.
-func TestAReleaseDuringAStopIsSentWhenTheReceivesAreCancelled(t *testing.T) {
-	inDocumented(t, func(t *testing.T, w *world) {
+// A receive that waits would get the message, and lose it if it is cancelled. The server ends it first, or has a millisecond to notice
+// that it is cancelled.
+func TestAReleaseDuringAStopIsSentWhenTheReceivesHaveEnded(t *testing.T) {
+	release := func(t *testing.T, w *world) {
+		w.Fault(sequintest.Fault{Op: sequintest.EndReceive, Delay: 20 * time.Millisecond})
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: time.Hour})
 		w.send(t, "k.1", "x")
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
@@ -86,7 +88,9 @@ func TestAReleaseDuringAStopIsSentWhenTheReceivesAreCancelled(t *testing.T) {
 		require.Equal(t, 1, w.consumer(t).Available)
 		require.Empty(t, w.consumer(t).Outstanding)
 		require.ErrorIs(t, d.Release(), sequin.ErrSettled)
-	})
+	}
+	t.Run("the server ends it", func(t *testing.T) { inDocumented(t, release) })
+	t.Run("it is cancelled", func(t *testing.T) { inDocumentedWithout(t, []string{"end-receive"}, release) })
 }
 
 func TestStoppingTellsOfEveryStop(t *testing.T) {

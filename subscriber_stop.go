@@ -10,14 +10,8 @@ import (
 	"github.com/sequin-go/sequin/internal/lease"
 )
 
-const (
-	// cancellationGrace is how long a stop waits for the server to notice that a waiting receive was cancelled, before it
-	// returns messages. Over loopback the server needs up to half a millisecond. Over a longer distance the cancellation and
-	// the nack that follows it are delayed equally.
-	cancellationGrace = time.Millisecond
-	// callbackGrace is how long a stop waits for OnAckError and for the log. It is longer than most writes of a log take.
-	callbackGrace = time.Second
-)
+// callbackGrace is how long a stop waits for OnAckError and for the log. It is longer than most writes of a log take.
+const callbackGrace = time.Second
 
 // DrainError counts the deliveries that a stop did not settle, because the ctx of Close, DrainTimeout or the leases of
 // deliveries ended first, or because a settle or the return of a message failed.
@@ -132,11 +126,9 @@ func (lp *subscriberLoop) runStop() {
 	// a receive of this Subscriber which is cancelled a moment later, the message is not available until its lease ends. The
 	// same happens to a message that is returned before the server has noticed the cancellation. The channel is closed after
 	// that, because whoever reads it then returns what he has collected.
-	cancelled := lp.endReceives(began)
+	lp.endReceives(began)
 	close(s.deliveries)
-	if inFlight, _ := s.ledger.InFlight(); cancelled && inFlight > 0 {
-		time.Sleep(cancellationGrace)
-	}
+	lp.awaitCancellations()
 	lp.sendNow(s.ledger.Release()) // from now on nacks are sent at once
 	for _, d := range unread {
 		s.settler.nackUndelivered(d)
@@ -173,7 +165,8 @@ func (lp *subscriberLoop) await(began time.Time) {
 		mayStillSettle := ended && s.handlersServe() && now.Before(graceUntil)
 		if !givenBack && s.stop.isNow() && len(lp.receives) == 0 && !mayStillSettle {
 			givenBack = true
-			s.giveBack(now)
+			lp.awaitCancellations()
+			s.giveBack(time.Now())
 			continue
 		}
 		switch {
@@ -191,9 +184,8 @@ func (lp *subscriberLoop) await(began time.Time) {
 		if at := lp.keepLeases(now); !at.IsZero() {
 			next = earlier(next, at)
 		}
-		askNext := lp.askToEnd(now)
-		cancelNext, _ := lp.cancelReceives(now, began)
-		lp.awaitEvent(earlier(next, earlier(askNext, cancelNext)))
+		askNext := lp.askToEnd(now, began)
+		lp.awaitEvent(earlier(next, earlier(askNext, lp.cancelReceives(now, began))))
 	}
 }
 

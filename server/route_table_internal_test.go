@@ -28,7 +28,7 @@ func TestEveryOperationHasARow(t *testing.T) {
 
 // TestSettlesAndReceivesAreTold holds that each of them, of streams and of sinks, has the memory and the refusals of its kind.
 func TestSettlesAndReceivesAreTold(t *testing.T) {
-	effects := map[string]effect{"receive": leases, "ack": settles, "nack": settles, "extend": settles}
+	effects := map[string]effect{"receive": leases, "ack": settles, "nack": settles, "extend": settles, "end_receive": settles}
 	for shape, f := range routes {
 		require.Equal(t, effects[path.Base(shape)], f.effect, shape)
 	}

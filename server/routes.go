@@ -21,7 +21,6 @@ func (c *call) route() error {
 		if c.srv.dialect.plug {
 			return c.homePage()
 		}
-
 	case opListStreams:
 		return c.listStreams()
 	case opCreateStream:
