@@ -39,10 +39,14 @@ type outgoing struct {
 	// set.
 	tried time.Duration
 	// to gets the final result of the message, together with slot. It is nil if nobody waits for the result.
-	to   completer
-	slot int
+	to    completer
+	slot  int32
+	quiet bool // it comes from the Handler of Config.Logger
 	// lease is the lease of the delivery that the message was made from; nil for none. See admitFor.
 	lease *lease.Lease
+	// added has all headers of the message, with those that Hooks.Send has added; nil for none. The Message keeps its own, because
+	// the program may get it back.
+	added map[string]string
 }
 
 // completer gets the final result of each of its messages once.
@@ -59,6 +63,7 @@ type batchState struct {
 	body           *transport.Payload // encoded once: a retry sends the same bytes
 	idempotencyKey string             // of body
 	headers        bool               // one of its messages has headers; set with body
+	quiet          bool               // all its messages are quiet; set with body
 	partOf         []string           // Idempotency-Keys of sends with all its messages that may be stored; latest first
 	attempts       int
 	failures       int   // in a row; determines the backoff
@@ -95,6 +100,7 @@ func (h half) surelyInvalid() bool { return h.leftAccepted != nil && !h.left && 
 // engine.
 func (p *Publisher) run(ctx context.Context, b *messageBatch) messageResult {
 	w := &b.Work
+	p.noteLeft(b)
 	if b.Skipped {
 		p.learnDuplicateKeys()
 	}
@@ -110,7 +116,7 @@ func (p *Publisher) run(ctx context.Context, b *messageBatch) messageResult {
 		}
 	}
 	if w.body == nil {
-		p.encode(b)
+		p.encode(b, p.client.takesAdded(ctx, p.stream))
 	}
 	if w.headers {
 		if r, refused := p.refuseHeaders(ctx, b); refused {
@@ -127,6 +133,20 @@ func (p *Publisher) run(ctx context.Context, b *messageBatch) messageResult {
 	return p.attempt(ctx, b)
 }
 
+// noteLeft reports a batch that has just left the buffer.
+func (p *Publisher) noteLeft(b *messageBatch) {
+	h := p.client.hooks
+	if h == nil || b.Why == 0 {
+		return
+	}
+	bytes := wire.SendOverhead
+	for i := range b.Items {
+		bytes += b.Items[i].Size
+	}
+	h.batch(BatchInfo{Stream: p.stream, Messages: len(b.Items), Bytes: bytes, Reason: b.Why.String(), Waited: b.Left.Sub(b.Since)})
+	b.Why = 0
+}
+
 // attempt sends a batch once.
 func (p *Publisher) attempt(ctx context.Context, b *messageBatch) messageResult {
 	w := &b.Work
@@ -141,7 +161,7 @@ func (p *Publisher) attempt(ctx context.Context, b *messageBatch) messageResult 
 			return r
 		}
 	}
-	options := sendOptions{idempotencyKey: w.idempotencyKey, partOf: w.partOf, headers: w.headers, retry: neverRetry, messages: len(b.Items)}
+	options := sendOptions{idempotencyKey: w.idempotencyKey, partOf: w.partOf, headers: w.headers, retry: neverRetry, messages: len(b.Items), quiet: w.quiet}
 	if b.Candidate {
 		options.timeout = p.tracker.Timeout(bytes, p.timeout())
 	}
@@ -235,7 +255,7 @@ func (p *Publisher) backoff(b *messageBatch, err error) time.Duration {
 
 // fail fails all messages of a batch.
 func (p *Publisher) fail(b *messageBatch, err error) messageResult {
-	p.log.failed(len(b.Items), err)
+	p.log.failed(b.Items, err)
 	return messageResult{Failed: b.Items, Err: err}
 }
 
@@ -337,20 +357,25 @@ func (p *Publisher) dropExpired(b *messageBatch, now time.Time) (r messageResult
 	return r, true
 }
 
-// encode writes the batch's body and gives it a new Idempotency-Key.
-func (p *Publisher) encode(b *messageBatch) {
+// encode writes the batch's body and gives it a new Idempotency-Key. added says that the messages have the headers that Hooks.Send
+// has added.
+func (p *Publisher) encode(b *messageBatch, added bool) {
 	size := wire.SendOverhead
 	for i := range b.Items {
 		size += b.Items[i].Size
 	}
 	p.noteFirstAttempt(b.Items)
 	w := &b.Work
-	w.body = bodies.Get(size)
+	w.body, w.quiet = bodies.Get(size), true
 	body := wire.AppendSendHead(w.body.JSON)
 	for i := range b.Items {
-		m := &b.Items[i].Item.Message
-		body = wire.AppendMessage(body, m.Key, m.Data, m.Headers, b.Items[i].Size)
-		w.headers = w.headers || len(m.Headers) > 0
+		m := &b.Items[i].Item
+		w.quiet = w.quiet && m.quiet
+		headers := m.Headers
+		if w.headers = w.headers || len(headers) > 0; added && m.added != nil {
+			headers = m.added
+		}
+		body = wire.AppendMessage(body, m.Key, m.Data, headers, b.Items[i].Size)
 	}
 	w.body.JSON = wire.AppendSendTail(body)
 	w.idempotencyKey = uuid.NewString()

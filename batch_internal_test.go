@@ -66,7 +66,7 @@ func TestOnlyARefusalOfTheStreamSuspendsThePublisher(t *testing.T) {
 				p := newTestPublisher(t, PublisherConfig{})
 				p.reached.Store(reached)
 				b := &messageBatch{Items: make([]messageEntry, 1), Work: batchState{attempts: 1}}
-				p.encode(b)
+				p.encode(b, false)
 				r := p.afterFailure(b, &APIError{Status: status, Foreign: row.foreign}, false)
 				// After a successful send the URL is known to be right. A foreign answer then comes from a proxy.
 				suspended := slices.Contains(row.suspends, status) && !(row.foreign && reached)
@@ -83,19 +83,19 @@ func TestOnlyARefusalOfTheStreamSuspendsThePublisher(t *testing.T) {
 func TestAPartNamesTheSendsThatMayHaveStoredIt(t *testing.T) {
 	p := newTestPublisher(t, PublisherConfig{})
 	b := &messageBatch{Items: make([]messageEntry, 4)}
-	p.encode(b)
+	p.encode(b, false)
 	left, _ := p.halve(b)
 	require.Empty(t, left.Work.partOf, "it was not stored")
 	b.Work.mayBeStored = true
 	left, right := p.halve(b)
 	require.Equal(t, []string{b.Work.idempotencyKey}, left.Work.partOf)
 	require.Equal(t, []string{b.Work.idempotencyKey}, right.Work.partOf)
-	p.encode(left)
+	p.encode(left, false)
 	left.Work.mayBeStored = true
 	leftmost, _ := p.halve(left)
 	require.Equal(t, []string{left.Work.idempotencyKey, b.Work.idempotencyKey}, leftmost.Work.partOf, "the nearest first")
 	for range 50 {
-		p.encode(left)
+		p.encode(left, false)
 		left.Work.mayBeStored = true
 		left = p.part(left, left.Items)
 	}
@@ -128,7 +128,7 @@ func TestExpiredMessagesLeaveABatchThatIsRetried(t *testing.T) {
 	for key, l := range map[string]*lease.Lease{"over": over, "alive": alive, "stopped": stopped, "without": nil} {
 		b.Items = append(b.Items, messageEntry{Item: outgoing{Message: Message{Key: key}, lease: l}})
 	}
-	p.encode(b)
+	p.encode(b, false)
 	r, dropped := p.dropExpired(b, now)
 	require.True(t, dropped)
 	require.ErrorIs(t, r.Err, ErrLeaseExpired)

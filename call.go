@@ -33,9 +33,12 @@ type request struct {
 	onAnswer       func()    // called when an answer begins to arrive; may be nil
 	observed       *observed // its attempts, for Hooks; do sets it
 
-	// For Hooks: how many messages it has or asks for, and the names of a Subscriber, whose path has an id.
+	// For Hooks and the log: how many messages it has or asks for, how many its answer has (nil for none), and the names of a
+	// Subscriber, whose path has an id. quiet says that the log has no line about it.
 	messages         int
+	got              func() int
 	stream, consumer string
+	quiet            bool
 }
 
 // do makes one call of the API. Every request of a Client uses it. It makes the attempts that r.retry allows. All attempts
@@ -66,8 +69,8 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 	if err != nil {
 		return fmt.Errorf("sequin: %s %s: %w", r.method, r.path, err)
 	}
-	if c.hooks.observesRequests() {
-		r.observed = newObserved(ctx, c.hooks, r.info(req.Header.Get("X-Request-Id")))
+	r.quiet = r.quiet || c.log.Calls()
+	if r.observed = c.observe(ctx, r, req.Header.Get("X-Request-Id")); r.observed != nil {
 		attempts.OnStart = r.observed.start
 	}
 	hc := *c.http
@@ -78,12 +81,14 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 		}
 		return c.lost(ctx, r, cause, body.Connected(), body.Sent())
 	}
-	l := retryLoop{ctx: ctx, client: c, request: req, token: token, retry: r.retry, lost: lost, attempts: &attempts, ends: ends, observed: r.observed}
+	l := retryLoop{ctx: ctx, client: c, request: req, token: token, retry: r.retry, lost: lost, attempts: &attempts, ends: ends, call: r}
 	err = l.run(&hc, func(resp *http.Response) error {
 		c.learnExtensions(resp.Header)
 		err := c.readAnswer(resp, r, req.Header.Get("X-Request-Id"), lost, decode)
 		if err != nil {
 			attempts.Reuse(!classify(err).spoilsConnection())
+		} else if !c.answered.Load() {
+			c.answered.Store(true)
 		}
 		r.observed.done(resp.StatusCode, err)
 		return err

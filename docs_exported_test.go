@@ -17,7 +17,7 @@ import (
 // the comments.
 func TestEveryExportedNameHasAComment(t *testing.T) {
 	packages := importable(t)
-	require.Subset(t, dirsOf(packages), []string{".", "envelope", "sequintest", "server", "server/durable", "server/postgres", "adapters/gocloud", "adapters/watermill"})
+	require.Subset(t, dirsOf(packages), []string{".", "envelope", "sequintest", "server", "server/durable", "server/postgres", "adapters/gocloud", "adapters/watermill", "otelsequin", "promsequin"})
 	for dir, files := range packages {
 		documented := false
 		for _, f := range files {

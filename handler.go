@@ -146,20 +146,24 @@ func (s *Subscriber) Pipe(ctx context.Context, pub *Publisher, cfg HandlerConfig
 		return err
 	}
 	p.handle = func(ctx context.Context, batch []Delivery) ([]Message, error) { return transform(ctx, batch[0]) }
-	p.pass = func(d Delivery, messages []Message) { p.passOutputs(pub, d, messages) }
+	p.pass = func(ctx context.Context, d Delivery, messages []Message) { p.passOutputs(ctx, pub, d, messages) }
 	return p.run(p.serveEach)
 }
 
-// passOutputs passes the output messages of a delivery to pub.
-func (p *handlerPool) passOutputs(pub *Publisher, d Delivery, messages []Message) {
+// passOutputs passes the output messages of a delivery to pub. The transform had the context of.
+func (p *handlerPool) passOutputs(of context.Context, pub *Publisher, d Delivery, messages []Message) {
 	out := p.outputs.Begin(failureID(d), d, len(messages), func(d Delivery, err error) { p.outputsEnded(pub, d, err) })
 	if out == nil {
 		return
 	}
 	l := d.state.Lease()
+	ctx := l.Context()
+	if pub.client.hooks.sends() {
+		ctx = handlerContext{ctx, context.WithoutCancel(of)}
+	}
 	for i, m := range messages {
 		// This waits for room in pub's buffer, until the lease ends. The wait slows down the source.
-		if err := pub.admitFor(l.Context(), l, m, out, true); err != nil {
+		if err := pub.admitFor(ctx, l, m, out, true); err != nil {
 			out.End(len(messages)-i, err)
 			return
 		}

@@ -210,6 +210,7 @@ func (c *collector) returnLate(now time.Time) {
 	}
 	c.open = slices.DeleteFunc(c.open, func(b *partialBatch) bool { return len(b.items) == 0 })
 	c.pool.sub.counts.expired.Add(uint64(late))
+	c.pool.sub.changed(StateInfo{State: StateExpired, Messages: late})
 	c.pool.sub.log(slog.LevelWarn, "returned deliveries that no worker was free for in time", "deliveries", late)
 }
 

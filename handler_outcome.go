@@ -12,8 +12,8 @@ import (
 	"github.com/sequin-go/sequin/internal/lease"
 )
 
-// conclude settles a batch according to what its handler returned. The handler began at began, a time of p.clock.
-func (p *handlerPool) conclude(batch []Delivery, out []Message, err error, began time.Duration) {
+// conclude settles a batch according to what its handler returned. The handler had ctx and began at began, a time of p.clock.
+func (p *handlerPool) conclude(ctx context.Context, batch []Delivery, out []Message, err error, began time.Duration) {
 	if err == nil && len(out) == 0 {
 		p.outlived(p.succeeded(batch, p.report), began)
 		return
@@ -21,7 +21,7 @@ func (p *handlerPool) conclude(batch []Delivery, out []Message, err error, began
 	p.outlived(overdue(batch, time.Now()), began)
 	switch {
 	case err == nil:
-		p.pass(batch[0], out)
+		p.pass(ctx, batch[0], out)
 	case p.interrupted(err):
 		p.returnInterrupted(batch, err)
 	default:
@@ -45,7 +45,7 @@ func (p *handlerPool) succeeded(batch []Delivery, report func(Delivery, error)) 
 	case snoozed == len(batch):
 		p.inconclusive(batch, time.Now())
 	case p.sub.breaker.Succeeded():
-		p.sub.log(slog.LevelInfo, "handles messages at full speed again")
+		p.noteFullSpeed()
 		p.sub.wake()
 	}
 	for _, d := range batch {
@@ -188,9 +188,27 @@ func (p *handlerPool) delay(failures int) time.Duration {
 // without a pause.
 func (p *handlerPool) callFailed(batch []Delivery, countsForBreaker bool, now time.Time) {
 	if opened, wait := p.sub.breaker.Failed(contains(batch), countsForBreaker, now); opened {
-		p.sub.log(slog.LevelWarn, "tries one message at a time, because handlers fail", "retry_in", wait)
+		p.noteSlow(wait)
 		p.sub.wake()
 	}
+}
+
+// noteSlow logs that the breaker has opened, or stays open for another step. Only the former is a change of state.
+func (p *handlerPool) noteSlow(wait time.Duration) {
+	const what = "tries one message at a time, because handlers fail"
+	if !p.slowSince.CompareAndSwap(0, max(1, int64(p.clock()))) {
+		p.sub.log(slog.LevelDebug, "still "+what, "retry_in", wait)
+		return
+	}
+	p.sub.log(slog.LevelWarn, what, "retry_in", wait)
+	p.sub.changed(StateInfo{State: StateBreakerOpen})
+}
+
+// noteFullSpeed logs that the breaker has closed.
+func (p *handlerPool) noteFullSpeed() {
+	lasted := p.clock() - time.Duration(p.slowSince.Swap(0))
+	p.sub.log(slog.LevelInfo, "handles messages at full speed again", "for", lasted)
+	p.sub.changed(StateInfo{State: StateBreakerOpen, Over: true, For: lasted})
 }
 
 // inconclusive reports to the breaker that the outcome of a batch says nothing about the handler.

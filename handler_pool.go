@@ -18,22 +18,23 @@ import (
 // handlerPool runs the handlers of a Subscriber and settles the deliveries that they are called with. It works on
 // batches: Handle and Pipe have batches of one.
 type handlerPool struct {
-	sub     *Subscriber
-	cfg     HandlerConfig
-	ctx     context.Context // that of Handle; when it ends the Subscriber stops
-	values  context.Context // ctx without its end: it holds the values of the handlers' contexts
-	handle  func(context.Context, []Delivery) ([]Message, error)
-	pass    func(Delivery, []Message)             // sends the messages that a delivery's transform returned; Pipe only
-	busy    atomic.Int64                          // deliveries that handlers are working on
-	aside   background.Group                      // reports of output messages and dead letters that failed: see reportAside
-	outputs *outputs.Set[failurelog.ID, Delivery] // deliveries whose output messages are in flight
-	dead    *deadLetters                          // nil without a DeadLetter
-	backoff RetryConfig
-	fatal   atomic.Pointer[error] // why the pool stopped the Subscriber
-	workers []calls.Worker
-	made    time.Time // the zero of clock
-	late    overruns  // handlers that have returned
-	hanging overruns  // handlers that have not
+	sub       *Subscriber
+	cfg       HandlerConfig
+	ctx       context.Context // that of Handle; when it ends the Subscriber stops
+	values    context.Context // ctx without its end: it holds the values of the handlers' contexts
+	handle    func(context.Context, []Delivery) ([]Message, error)
+	pass      func(context.Context, Delivery, []Message) // sends the messages that a delivery's transform returned; Pipe only
+	busy      atomic.Int64                               // deliveries that handlers are working on
+	aside     background.Group                           // reports of output messages and dead letters that failed: see reportAside
+	outputs   *outputs.Set[failurelog.ID, Delivery]      // deliveries whose output messages are in flight
+	dead      *deadLetters                               // nil without a DeadLetter
+	backoff   RetryConfig
+	fatal     atomic.Pointer[error] // why the pool stopped the Subscriber
+	workers   []calls.Worker
+	made      time.Time    // the zero of clock
+	slowSince atomic.Int64 // when the breaker opened, as a time of clock; 0 while it is closed
+	late      overruns     // handlers that have returned
+	hanging   overruns     // handlers that have not
 }
 
 // newHandlerPool returns a pool for the Subscriber's deliveries, which no other reader gets from then on.
@@ -63,7 +64,7 @@ func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*han
 	if !s.setMode(modeHandlers) {
 		return nil, ErrBusy
 	}
-	s.handlers.Store(&handlerWatch{serving: p.serving, logHanging: p.logHanging, keepLeases: p.keepLeases})
+	s.handlers.Store(&handlerWatch{serving: p.serving, logHanging: p.logHanging, overdue: p.overdue, keepLeases: p.keepLeases})
 	s.wake() // the loop moves all deliveries to the channel
 	s.breaker.SetPace(func(step int) time.Duration { return p.backoff.wait(step, nil) })
 	return p, nil
@@ -140,6 +141,18 @@ func (p *handlerPool) logHanging(now time.Time) {
 			}
 		})
 	}
+}
+
+// overdue counts the handlers that run and have not settled a delivery whose lease is over.
+func (p *handlerPool) overdue(now time.Time) (n int) {
+	for i := range p.workers {
+		p.workers[i].Inspect(func(call *calls.Call) {
+			if call.IsOverdue(now) {
+				n++
+			}
+		})
+	}
+	return n
 }
 
 // keepLeases makes the running handlers extend their leases, and ends the contexts of those whose leases are over. It returns
@@ -234,7 +247,7 @@ func (p *handlerPool) serve(w *calls.Worker, batch []Delivery) {
 		}
 		w.Call().Return()
 		p.busy.Add(int64(-len(batch)))
-		p.conclude(batch, out, err, w.Call().Began)
+		p.conclude(ctx, batch, out, err, w.Call().Began)
 		w.End()
 		if p.sub.hard.Err() != nil {
 			p.sub.wake() // a stop may be waiting for this call

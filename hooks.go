@@ -2,12 +2,6 @@ package sequin
 
 import (
 	"context"
-	"errors"
-	"log/slog"
-	"net/http"
-	"net/url"
-	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -18,15 +12,32 @@ import (
 // may be called concurrently. They must not call Flush, Close or a Send that may wait, and must not end their goroutine. A function
 // that panics is recovered, logged once, and not called again.
 //
-// All but HandlerStart and HandlerDone are called once a request or once a batch. A function that is nil costs nothing.
+// All but Send, HandlerStart and HandlerDone are called once a request, once a batch or less often. A function that is nil costs
+// nothing.
 type Hooks struct {
+	// Send is called for each valid message that the program sends, by a Publisher or by SendMessages, before it is accepted. It may
+	// add headers, such as traceparent, to m.Headers, which is never nil and a copy of the message's own. Other changes have no
+	// effect. stream is as the program gave it. ctx is that of the call, context.Background() for TrySend, and has the values of the handler's for what Pipe sends.
+	//
+	// The headers that it adds or replaces never stop a message. A server that does not announce headers gets the message
+	// without them, and so does any server if they break the rules of [Message].Headers or make the message too large. A Client
+	// that has had no answer yet reads the stream to find out what the server announces; if that fails they are left out. An
+	// UnsentError has the messages as the program gave them.
+	Send func(ctx context.Context, stream string, m *Message)
+	// Batch is called when a Publisher has taken a batch of messages from its buffer to send it. It is not called again when the
+	// batch is repeated, or sent in parts.
+	Batch func(BatchInfo)
+	// State is called when a Publisher or a Subscriber gets into a state that somebody may want to know of, and when that is
+	// over: see the constants of type State. Its calls come in order, from one goroutine of the Client.
+	State func(StateInfo)
 	// RequestStart is called before each attempt at a request. The attempt has the context that it returns, which must come
 	// from ctx: an http.RoundTripper sees its values. If it returns nil, the attempt has ctx.
 	RequestStart func(ctx context.Context, r RequestInfo) context.Context
 	// RequestDone is called when the attempt has ended, with the context that RequestStart returned, or that of the request.
 	RequestDone func(ctx context.Context, r RequestInfo, result RequestResult)
-	// Delivered is called for each receive of a Subscriber that returned messages, before they are delivered. Its Kind and
-	// its times are zero.
+	// Delivered is called for each receive of a Subscriber that returned messages, before they are delivered. Its Kind is zero.
+	// Its Oldest and Total say how long ago the messages were stored, by their UpdatedAt and this machine's clock: the lag. They are
+	// zero for a sink, which does not tell.
 	Delivered func(SettleInfo)
 	// Settled is called when settles of a Subscriber have their final result. Those of a request may have several results.
 	Settled func(SettleInfo)
@@ -69,6 +80,61 @@ type RequestResult struct {
 	Bytes int
 	// RetryAfter is what the server asked for, 0 if it did not.
 	RetryAfter time.Duration
+	// Messages is how many messages the answer to a receive has; 0 for all other requests.
+	Messages int
+}
+
+// BatchInfo describes a batch of messages that a Publisher sends.
+type BatchInfo struct {
+	// Stream is as the program gave it.
+	Stream string
+	// Messages is how many there are, and Bytes is the size of their JSON.
+	Messages, Bytes int
+	// Reason says why the batch left: "full" (MaxBatch messages), "bytes" (MaxBatchBytes), "idle" (no other request was in
+	// flight), "linger" (it had waited long enough, for Linger or for the other requests), "flush" (a Flush, SendSync,
+	// Receipt.Wait, or a full buffer), or "close".
+	Reason string
+	// Waited is how long the first of its messages was in the buffer, or less for one that an earlier batch left behind.
+	Waited time.Duration
+}
+
+// State names a state of a Publisher or of a Subscriber.
+type State string
+
+// The states. The last two are events, which do not end.
+const (
+	// StateSuspended: the server refuses the stream, or the token, and the Publisher neither sends nor accepts messages. See
+	// PublisherStats.Refusal.
+	StateSuspended State = "suspended"
+	// StateUnavailable: requests fail, and are repeated. Messages wait in the Publisher, or the Subscriber receives none. It
+	// begins at most once a minute, as the log's line about it.
+	StateUnavailable State = "unavailable"
+	// StateBreakerOpen: handlers fail, and the Subscriber tries one message at a time.
+	StateBreakerOpen State = "breaker open"
+	// StateWindowShrunk: the Subscriber keeps fewer messages in flight than before, because the program does not settle them in
+	// time. It ends when there may be as many as before. Messages is how many may be in flight now.
+	StateWindowShrunk State = "window shrunk"
+	// StateLeaseLost: the server has ended leases before their time. The messages are redelivered.
+	StateLeaseLost State = "lease lost"
+	// StateExpired: nobody read messages from the Subscriber's buffer in time. They were returned.
+	StateExpired State = "expired in buffer"
+)
+
+// StateInfo describes a change of state.
+type StateInfo struct {
+	// Stream and Consumer are the names, as in SettleInfo. Consumer is empty for a Publisher, whose Stream is as the program gave
+	// it.
+	Stream, Consumer string
+	State            State
+	// Over reports that the state has ended.
+	Over bool
+	// For is how long it lasted, if it is over.
+	For time.Duration
+	// Messages is how many messages are concerned: those that wait in a Publisher's buffer, those that are lost or returned, or what
+	// the constant says. Otherwise it is 0.
+	Messages int
+	// Err is why, if an error is.
+	Err error
 }
 
 // SettleInfo describes deliveries that were received, or whose settles have a result.
@@ -91,191 +157,4 @@ type HandlerResult struct {
 	Err error
 	// Duration is how long it ran.
 	Duration time.Duration
-}
-
-// hook names a function of Hooks.
-type hook int
-
-const (
-	requestStart hook = iota
-	requestDone
-	delivered
-	settled
-	handlerStart
-	handlerDone
-	hookCount
-)
-
-// hooks calls the functions of a Client's Hooks. A nil *hooks has none.
-type hooks struct {
-	Hooks
-	logger *slog.Logger
-	off    [hookCount]atomic.Bool // the function has panicked
-}
-
-func newHooks(from *Hooks, logger *slog.Logger) *hooks {
-	if from == nil {
-		return nil
-	}
-	return &hooks{Hooks: *from, logger: logger}
-}
-
-// has reports whether a function is called. set says that it is not nil.
-func (h *hooks) has(one hook, set bool) bool { return set && !h.off[one].Load() }
-
-// guard is deferred around the call of a function. After a panic the function is not called again.
-func (h *hooks) guard(one hook) {
-	panicked := recovered("a function of Hooks", recover())
-	if panicked == nil || h.off[one].Swap(true) {
-		return
-	}
-	// On a goroutine of its own: a slog.Handler may send through the Publisher whose lane this is.
-	go h.logger.LogAttrs(context.Background(), slog.LevelError, "sequin: recovered a panic, and does not call the function again", slog.Any("error", panicked))
-}
-
-func (h *hooks) startRequest(ctx context.Context, r RequestInfo) (of context.Context) {
-	if !h.has(requestStart, h.RequestStart != nil) {
-		return ctx
-	}
-	of = ctx // also after a panic
-	defer h.guard(requestStart)
-	if got := h.RequestStart(ctx, r); got != nil {
-		of = got
-	}
-	return of
-}
-
-func (h *hooks) endRequest(ctx context.Context, r RequestInfo, result RequestResult) {
-	if h.has(requestDone, h.RequestDone != nil) {
-		defer h.guard(requestDone)
-		h.RequestDone(ctx, r, result)
-	}
-}
-
-// wantsSettled reports whether the ages of settles are needed.
-func (h *hooks) wantsSettled() bool { return h != nil && h.has(settled, h.Settled != nil) }
-
-func (h *hooks) settle(s SettleInfo) {
-	defer h.guard(settled)
-	h.Settled(s)
-}
-
-// deliver reports a receive. One without messages is not reported.
-func (h *hooks) deliver(s SettleInfo) {
-	if h != nil && s.Messages > 0 && h.has(delivered, h.Delivered != nil) {
-		defer h.guard(delivered)
-		h.Delivered(s)
-	}
-}
-
-// startHandler returns the context of a handler.
-func (h *hooks) startHandler(ctx context.Context, batch []Delivery) (of context.Context) {
-	if h == nil || !h.has(handlerStart, h.HandlerStart != nil) {
-		return ctx
-	}
-	of = ctx
-	defer h.guard(handlerStart)
-	for _, d := range batch {
-		if got := h.HandlerStart(of, d); got != nil {
-			of = got
-		}
-	}
-	return of
-}
-
-func (h *hooks) endHandler(ctx context.Context, batch []Delivery, result HandlerResult) {
-	if h == nil || !h.has(handlerDone, h.HandlerDone != nil) {
-		return
-	}
-	defer h.guard(handlerDone)
-	for _, d := range batch {
-		h.HandlerDone(ctx, d, result)
-	}
-}
-
-// observed is a call whose attempts are reported to RequestStart and RequestDone. A nil *observed reports nothing.
-type observed struct {
-	hooks *hooks
-	info  RequestInfo
-	ctx   context.Context // of the latest attempt
-	began time.Time       // the same
-	bytes int             // read of its answer
-}
-
-// observesRequests reports whether a function is called for requests.
-func (h *hooks) observesRequests() bool {
-	return h != nil && (h.has(requestStart, h.RequestStart != nil) || h.has(requestDone, h.RequestDone != nil))
-}
-
-func newObserved(ctx context.Context, h *hooks, info RequestInfo) *observed {
-	return &observed{hooks: h, info: info, ctx: ctx}
-}
-
-// start begins an attempt and returns its context.
-func (o *observed) start(ctx context.Context) context.Context {
-	o.info.Attempt++
-	o.began, o.bytes = time.Now(), 0
-	o.ctx = o.hooks.startRequest(ctx, o.info)
-	return o.ctx
-}
-
-// read notes the length of an answer.
-func (o *observed) read(bytes int) {
-	if o != nil {
-		o.bytes = bytes
-	}
-}
-
-// done ends an attempt.
-func (o *observed) done(status int, err error) {
-	if o == nil {
-		return
-	}
-	result := RequestResult{Status: status, Err: err, Duration: time.Since(o.began), Bytes: o.bytes}
-	var api *APIError
-	if errors.As(err, &api) {
-		result.RetryAfter = api.retryAfter
-	}
-	o.hooks.endRequest(o.ctx, o.info, result)
-}
-
-// verbs are the words for the methods of requests.
-var verbs = map[string]string{http.MethodGet: "get ", http.MethodPost: "create ", http.MethodPut: "update ", http.MethodDelete: "delete "}
-
-// operation returns the operation of a request, and the stream and the consumer in its path.
-func operation(method, path string) (op, stream, consumer string) {
-	elements := strings.Split(strings.TrimPrefix(path, "/api/"), "/")
-	for i, e := range elements {
-		elements[i], _ = url.PathUnescape(e) // cannot fail: see path
-	}
-	element := func(i int) string {
-		if i < len(elements) {
-			return elements[i]
-		}
-		return ""
-	}
-	n, last := len(elements), elements[len(elements)-1]
-	kind := elements[(n-1)&^1] // the collection: that of the last element, or the last element itself
-	if elements[0] != "streams" {
-		stream, consumer = "", element(1)
-	} else if stream = element(1); element(2) == "consumers" {
-		consumer = element(3)
-	}
-	switch {
-	case n == 5 && last == "messages":
-		op = "peek"
-	case n == 5 && last == "consumer_info":
-		op = "get message"
-	case n == 5, n == 3 && elements[0] != "streams":
-		op = strings.ReplaceAll(last, "_", " ") // receive, ack, nack, extend, end receive
-	case n == 3 && last == "purge":
-		op = "purge stream"
-	case n == 3 && last == "messages" && method == http.MethodPost:
-		op = "send"
-	case n%2 == 1 && method == http.MethodGet:
-		op = "list " + last
-	default:
-		op = verbs[method] + strings.TrimSuffix(kind, "s")
-	}
-	return op, stream, consumer
 }

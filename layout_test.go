@@ -28,7 +28,7 @@ const (
 const rootPackage = "github.com/sequin-go/sequin"
 
 // engines are the packages that the root is built on. They do not know it.
-var engines = []string{"batch", "lease", "flow", "breaker", "failurelog", "wire", "transport", "token", "blame", "outputs", "extend", "calls"}
+var engines = []string{"batch", "lease", "flow", "breaker", "failurelog", "wire", "transport", "token", "blame", "outputs", "extend", "calls", "linelog"}
 
 // goFile is one Go file of a tree.
 type goFile struct {

@@ -85,7 +85,7 @@ func (c *Client) SendMessages(ctx context.Context, stream string, messages []Mes
 	body := bodies.Get(size)
 	defer bodies.Put(body)
 	body.JSON = wire.AppendSendHead(body.JSON)
-	for _, m := range messages {
+	for _, m := range c.withAdded(ctx, stream, messages, size) {
 		body.JSON = wire.AppendMessage(body.JSON, m.Key, m.Data, m.Headers, 0)
 	}
 	body.JSON = wire.AppendSendTail(body.JSON)
@@ -104,13 +104,14 @@ type sendOptions struct {
 	timeout        time.Duration // 0 means Config.Timeout
 	retry          retryPolicy
 	messages       int
+	quiet          bool // see request
 }
 
 // send makes the request of SendMessages and of the Publisher.
 func (c *Client) send(ctx context.Context, stream string, body *transport.Payload, o sendOptions, result *SendResult) error {
 	dropped := false
 	err := c.do(ctx, request{method: http.MethodPost, path: path("api", "streams", stream, "messages"), body: body,
-		idempotencyKey: o.idempotencyKey, partOf: o.partOf, timeout: o.timeout, retry: o.retry, messages: o.messages}, func(h http.Header, body []byte) (err error) {
+		idempotencyKey: o.idempotencyKey, partOf: o.partOf, timeout: o.timeout, retry: o.retry, messages: o.messages, quiet: o.quiet}, func(h http.Header, body []byte) (err error) {
 		if o.headers {
 			announced, _ := wire.AnnouncedBy(h)
 			dropped = !announced.Has(wire.Headers)
@@ -211,7 +212,7 @@ func (c *Client) receive(ctx context.Context, stream, consumer string, opts Rece
 	var got []ReceivedMessage
 	decoder := wire.Decoder{Each: func(m *wire.Message) { got = append(got, received(m)) }}
 	r := receiveRequest(consumerPath(stream, consumer), opts, false)
-	r.retry = retry
+	r.retry, r.got = retry, func() int { return len(got) }
 	err := c.do(ctx, r, func(_ http.Header, body []byte) error {
 		got = []ReceivedMessage{} // an earlier attempt may have filled it
 		return decoder.Decode(body)

@@ -63,8 +63,8 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 		return nil, err
 	}
 	p := &Publisher{client: c, stream: stream, cfg: cfg, seed: maphash.MakeSeed(), started: time.Now()}
-	p.log.logger, p.log.stream = c.cfg.Logger, stream
-	p.outage.log = &p.log
+	p.log.logger, p.log.stream = c.log, stream
+	p.outage.pub = p
 	p.receipts.outage = &p.outage
 	p.link = flow.NewLink(minBatchBytes, cfg.MaxBufferedBytes)
 	for range cfg.Lanes {
@@ -90,6 +90,9 @@ func (p *Publisher) onFailure() func(MessageError) {
 		}
 	}
 }
+
+// Stream returns the name or id of the stream, as NewPublisher got it.
+func (p *Publisher) Stream() string { return p.stream }
 
 // limits returns the current limits of a lane's batches.
 func (p *Publisher) limits(lane int) batch.Limits {
@@ -232,7 +235,7 @@ func (p *Publisher) admitReceipt(ctx context.Context, m Message, urgent bool) (R
 	}
 	r := p.receipts.next()
 	r.engine, r.lane = p.engine, p.lane(e.ID)
-	e.Item.to, e.Item.slot = r.block, r.slot
+	e.Item.to, e.Item.slot = r.block, int32(r.slot)
 	if err := p.engine.Admit(ctx, &e, r.lane, urgent, true); err != nil {
 		return Receipt{}, p.explainRefusal(err)
 	}
@@ -256,11 +259,15 @@ func (p *Publisher) prepare(ctx context.Context, m Message, e *messageEntry) (er
 	if ctx.Err() != nil {
 		return contextError(ctx)
 	}
+	e.Item.quiet = p.client.log.Calls()
 	if e.Item.Message = m; len(m.Headers) > 0 {
 		e.Item.Headers = maps.Clone(m.Headers) // the caller may change the map later
 	}
 	e.ID = max(1, maphash.String(p.seed, m.Key)) // 0 means that an entry has no ID
 	e.Size, err = checkMessage(m.Key, m.Data, e.Item.Headers)
+	if h := p.client.hooks; err == nil && h.sends() {
+		e.Item.added, e.Size = h.addHeaders(ctx, p.stream, m, e.Size)
+	}
 	return err
 }
 
@@ -273,7 +280,7 @@ func (p *Publisher) done(items []messageEntry, err error) {
 	}
 	for i := range items {
 		if o := &items[i].Item; o.to != nil {
-			o.to.Complete(o.slot, err)
+			o.to.Complete(int(o.slot), err)
 		}
 	}
 	if err != nil && err != ErrClosed { // Close itself lists the messages that it left
@@ -314,6 +321,8 @@ func (p *Publisher) Close(ctx context.Context) error {
 	left, cause := p.engine.Close(ctx)
 	p.jobs.stop()
 	p.failures.await(ctx)
+	p.client.hooks.await(ctx)
+	p.client.log.Await(ctx)
 	p.log.await(ctx)
 	p.closing.Do(func() {
 		failed := p.failures.collect()
@@ -327,66 +336,4 @@ func (p *Publisher) Close(ctx context.Context) error {
 		p.closeResult = unsent
 	})
 	return p.closeResult
-}
-
-// PublisherStats are totals since NewPublisher. At any moment Accepted = Sent + Failed + Buffered.
-type PublisherStats struct {
-	// Accepted, Sent and Failed count messages.
-	Accepted, Sent, Failed uint64
-	// Buffered is the number of messages that wait or are in flight, including those that Close left. BufferedBytes is the
-	// size of their JSON, and of the JSON of failed messages that are not yet collected.
-	Buffered, BufferedBytes int
-	// Batches counts the requests with messages that succeeded, and Bytes the bytes of JSON in them. Retries counts the
-	// requests that repeated an earlier one with the same messages; the requests of a batch that was split are new ones.
-	Batches, Bytes, Retries uint64
-	// Blocked is the sum of the times that calls have waited for room.
-	Blocked time.Duration
-	// LastError is the error of the latest request that failed, nil if none has. A success does not clear it.
-	LastError error
-	// Refusal is the answer with which the server refused the stream. While it is set, the Publisher neither sends nor
-	// accepts messages. It is nil again when a send without messages has succeeded. See [Publisher.SendMessage].
-	Refusal error
-}
-
-// Stats returns the totals so far. It may be called at any time.
-func (p *Publisher) Stats() PublisherStats {
-	s := p.counts.snapshot()
-	e := p.engine.Stats()
-	s.Accepted, s.Sent, s.Failed, s.Blocked = e.Admitted, e.Done, e.Failed, e.Blocked
-	s.Buffered, s.BufferedBytes, s.Refusal = e.Live, e.Bytes, e.Suspended
-	return s
-}
-
-// publisherCounts are the figures of PublisherStats that requests change.
-type publisherCounts struct {
-	mu sync.Mutex
-	s  PublisherStats
-}
-
-// failed records the error of a send without messages.
-func (c *publisherCounts) failed(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.s.LastError = err
-}
-
-func (c *publisherCounts) snapshot() PublisherStats {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.s
-}
-
-// attempt counts one request with messages.
-func (c *publisherCounts) attempt(bytes int, err error, retry bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if retry {
-		c.s.Retries++
-	}
-	if err != nil {
-		c.s.LastError = err
-		return
-	}
-	c.s.Batches++
-	c.s.Bytes += uint64(bytes)
 }

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sequin-go/sequin/internal/background"
 	"github.com/sequin-go/sequin/internal/batch"
 	"github.com/sequin-go/sequin/internal/wire"
 )
@@ -24,7 +23,8 @@ type backgroundJobs struct {
 	// The check of a stream that refused the Publisher.
 	checking bool // a check is planned or running
 	timer    *time.Timer
-	checks   int // in a row; 0 again when a refusal follows a batch that was sent
+	checks   int       // in a row; 0 again when a refusal follows a batch that was sent
+	since    time.Time // when the Publisher was suspended
 
 	// The read that shows whether the stream accepts a key twice.
 	asking   bool      // it runs, or has succeeded
@@ -70,7 +70,9 @@ func (p *Publisher) suspend(err error) {
 	if p.delivered.Swap(false) {
 		p.jobs.checks = 0
 	}
-	p.log.add(slog.LevelError, "was refused and suspends sending", "error", err)
+	p.jobs.since = time.Now()
+	p.log.add(slog.LevelError, "was refused and suspends sending until a test succeeds: check that the stream exists and the token may send to it", "error", err)
+	p.changed(StateInfo{State: StateSuspended, Err: err})
 	p.planCheckLocked(err)
 }
 
@@ -94,7 +96,9 @@ func (p *Publisher) check() {
 	case p.jobs.stopped:
 	case err == nil:
 		p.jobs.checking = false
-		p.log.add(slog.LevelInfo, "is no longer refused and resumes sending")
+		lasted := time.Since(p.jobs.since)
+		p.log.add(slog.LevelInfo, "is no longer refused and resumes sending", "for", lasted, "messages", p.waiting())
+		p.changed(StateInfo{State: StateSuspended, Over: true, For: lasted})
 		// The lock is held: if a batch that is sent now is refused, its suspend waits until this check has ended.
 		p.engine.Resume()
 	default:
@@ -189,7 +193,7 @@ func (p *Publisher) refuseHeaders(ctx context.Context, b *messageBatch) (r messa
 // splitHeaders returns the messages of a batch without and with headers, and logs that the latter fail.
 func (p *Publisher) splitHeaders(b *messageBatch, err error) (others, failed []messageEntry) {
 	others, failed = batch.Partition(b.Items, func(e *messageEntry) bool { return len(e.Item.Headers) > 0 })
-	p.log.failed(len(failed), err)
+	p.log.failed(failed, err)
 	return others, failed
 }
 
@@ -238,7 +242,7 @@ func (p *Publisher) exhausted(b *messageBatch) func(*outgoing) bool {
 func (p *Publisher) failExhausted(b *messageBatch, err error) messageResult {
 	isExhausted := p.exhausted(b)
 	kept, exhausted := batch.Partition(b.Items, func(e *messageEntry) bool { return isExhausted(&e.Item) })
-	p.log.failed(len(exhausted), err)
+	p.log.failed(exhausted, err)
 	r := messageResult{Failed: exhausted, Err: err, Wait: p.backoff(b, err)}
 	if len(kept) > 0 {
 		rest := p.part(b, kept)
@@ -261,14 +265,31 @@ func (p *Publisher) noteFirstAttempt(items []messageEntry) {
 	}
 }
 
+// waiting returns how many messages have no final result.
+func (p *Publisher) waiting() int { return p.engine.Stats().Live }
+
+// changed reports a change of the Publisher's state to Hooks.
+func (p *Publisher) changed(s StateInfo) {
+	if p.client.hooks != nil {
+		s.Stream, s.Messages = p.stream, p.waiting()
+		p.client.hooks.changed(s)
+	}
+}
+
 // outage is the error of a Publisher's latest request, if that request failed. All lanes share it.
 type outage struct {
-	log   *backgroundLog
-	cause atomic.Pointer[error] // nil if the latest request succeeded
+	pub   *Publisher
+	cause atomic.Pointer[outageCause] // nil if the latest request succeeded
 
-	mu     sync.Mutex // guards all below
+	mu     sync.Mutex // guards all below, and changes of cause
 	logged bool       // the log has a line for the beginning of the outage, and none for its end
+	began  time.Time  // when that line was written
 	next   time.Time  // when the next beginning may be logged
+}
+
+type outageCause struct {
+	err   error
+	since time.Time // of the first failure since a request succeeded
 }
 
 // outageInterval is the least time between two log lines for the beginning of an outage. Without it a server that fails
@@ -276,21 +297,32 @@ type outage struct {
 const outageInterval = time.Minute
 
 // note records a failure and does not log it.
-func (o *outage) note(err error) { o.cause.Store(&err) }
+func (o *outage) note(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.noteLocked(err)
+}
+
+func (o *outage) noteLocked(err error) {
+	c := outageCause{err: err, since: time.Now()}
+	if before := o.cause.Load(); before != nil {
+		c.since = before.since
+	}
+	o.cause.Store(&c)
+}
 
 // begin records a failure, and logs it if it begins an outage.
 func (o *outage) begin(err error) {
-	o.note(err)
 	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.noteLocked(err)
 	now := time.Now()
-	log := !o.logged && !now.Before(o.next)
-	if log {
-		o.logged, o.next = true, now.Add(outageInterval)
+	if o.logged || now.Before(o.next) {
+		return
 	}
-	o.mu.Unlock()
-	if log {
-		o.log.add(slog.LevelWarn, "cannot send and retries", "error", err)
-	}
+	o.logged, o.began, o.next = true, now, now.Add(outageInterval)
+	o.pub.log.add(slog.LevelWarn, "cannot send and retries", "error", err, "messages", o.pub.waiting())
+	o.pub.changed(StateInfo{State: StateUnavailable, Err: err})
 }
 
 // end records that a request has succeeded. It logs the end of an outage whose beginning was logged.
@@ -298,14 +330,24 @@ func (o *outage) end() {
 	if o.cause.Load() == nil {
 		return
 	}
-	o.cause.Store(nil)
 	o.mu.Lock()
-	log := o.logged
-	o.logged = false
-	o.mu.Unlock()
-	if log {
-		o.log.add(slog.LevelInfo, "sends again")
+	defer o.mu.Unlock()
+	o.cause.Store(nil)
+	if !o.logged {
+		return
 	}
+	o.logged = false
+	lasted := time.Since(o.began)
+	o.pub.log.add(slog.LevelInfo, "sends again", "for", lasted, "messages", o.pub.waiting())
+	o.pub.changed(StateInfo{State: StateUnavailable, Over: true, For: lasted})
+}
+
+// since returns when the first request failed since one succeeded, the zero time if the latest succeeded.
+func (o *outage) since() time.Time {
+	if c := o.cause.Load(); c != nil {
+		return c.since
+	}
+	return time.Time{}
 }
 
 // explain adds the cause of the outage, if there is one, to an error that a call returns.
@@ -314,52 +356,5 @@ func (o *outage) explain(err error) error {
 	if err == nil || cause == nil {
 		return err
 	}
-	return fmt.Errorf("%w; the latest request failed: %w", err, *cause)
-}
-
-// backgroundLog writes a Publisher's log lines in the background. A lane must not wait for the log: a slog.Handler may send
-// through this Publisher, and then wait for room that only a lane can free.
-type backgroundLog struct {
-	logger *slog.Logger
-	stream string
-	lines  background.Queue
-
-	mu       sync.Mutex // guards all below
-	next     time.Time  // when the next failed batch may be logged
-	failures int        // failed messages that have not been logged
-}
-
-const (
-	// maxLines limits the lines that wait to be written; further ones are dropped. A Publisher or a Subscriber logs fewer
-	// while the handler blocks for a minute.
-	maxLines = 64
-	// failureInterval is the least time between two log lines for failed batches. Thousands of messages may fail one by one.
-	failureInterval = time.Second
-)
-
-// add writes a log line in the background.
-func (l *backgroundLog) add(level slog.Level, what string, args ...any) {
-	if !l.logger.Enabled(context.Background(), level) {
-		return
-	}
-	args = append([]any{"stream", l.stream}, args...)
-	l.lines.Add(func() { l.logger.Log(context.Background(), level, "sequin: publisher "+what, args...) }, maxLines)
-}
-
-// await waits until all lines are written, or ctx ends.
-func (l *backgroundLog) await(ctx context.Context) { l.lines.Await(ctx) }
-
-// failed logs that messages have failed, at most once a second. The next line includes the messages that were not logged.
-func (l *backgroundLog) failed(messages int, err error) {
-	l.mu.Lock()
-	now := time.Now()
-	l.failures += messages
-	total, log := l.failures, !now.Before(l.next)
-	if log {
-		l.next, l.failures = now.Add(failureInterval), 0
-	}
-	l.mu.Unlock()
-	if log {
-		l.add(slog.LevelError, "could not send messages", "messages", total, "error", err)
-	}
+	return fmt.Errorf("%w; the latest request failed: %w", err, cause.err)
 }

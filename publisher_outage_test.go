@@ -114,9 +114,9 @@ type shipper struct {
 	lines []string
 }
 
-func (s *shipper) Enabled(context.Context, slog.Level) bool { return true }
-func (s *shipper) WithAttrs([]slog.Attr) slog.Handler       { return s }
-func (s *shipper) WithGroup(string) slog.Handler            { return s }
+func (s *shipper) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+func (s *shipper) WithAttrs([]slog.Attr) slog.Handler               { return s }
+func (s *shipper) WithGroup(string) slog.Handler                    { return s }
 
 func (s *shipper) Handle(ctx context.Context, r slog.Record) error {
 	s.mu.Lock()

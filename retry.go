@@ -51,7 +51,7 @@ type retryLoop struct {
 	attempts *transport.Attempts
 	ends     time.Time               // when the call must have ended; zero if only its attempts are limited
 	lost     func(cause error) error // makes the error of an attempt without a complete answer
-	observed *observed               // the attempts, for Hooks
+	call     request
 
 	failures         int            // failed attempts so far
 	unexplained      int            // answers 500 without a summary so far
@@ -100,7 +100,7 @@ func (l *retryLoop) check(_ context.Context, _ *http.Response, err error) (again
 	}
 	if failed, ok := err.(*url.Error); ok { // the form in which http.Client returns the error of a RoundTripper
 		err = l.lost(failed.Err)
-		l.observed.done(0, err)
+		l.call.observed.done(0, err)
 	}
 	l.record(err)
 	l.retrying = l.renewToken() || l.mayRetry()
@@ -211,7 +211,9 @@ func (l *retryLoop) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Du
 	if l.wait == 0 { // a token was renewed, which is not logged
 		return 0
 	}
-	l.client.cfg.Logger.LogAttrs(l.ctx, slog.LevelWarn, "sequin: retries a request", slog.Int("attempts", l.failures),
-		slog.Duration("wait", l.wait), slog.Any("error", l.last))
+	if !l.call.quiet {
+		args := append(requestAttrs(l.call.info("")), "attempts", l.failures, "retry_in", l.wait, "error", l.last)
+		l.client.log.Write(l.ctx, slog.LevelWarn, "retries a request", args...)
+	}
 	return l.wait
 }

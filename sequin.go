@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sequin-go/sequin/internal/linelog"
 	"github.com/sequin-go/sequin/internal/token"
 	"github.com/sequin-go/sequin/internal/transport"
 	"github.com/sequin-go/sequin/internal/wire"
@@ -48,7 +49,12 @@ type Config struct {
 	Timeout time.Duration
 	// Retry says how one-shot calls are retried.
 	Retry RetryConfig
-	// Logger receives retries, backoffs and errors that Publisher and Subscriber cannot return. Default none.
+	// Logger receives retries, backoffs and errors that Publisher and Subscriber cannot return, the beginning and the end of each
+	// outage, and at slog.LevelDebug each attempt at a request. Default none.
+	//
+	// Its Handler may itself send through the Client. What it sends causes no further lines: neither requests with
+	// nothing else, nor failures of these messages. A Handler that passes its lines to another goroutine is not recognised, and
+	// must leave out LevelDebug. A Handler that waits for room in a Publisher delays what the Publisher logs, and nothing else.
 	Logger *slog.Logger
 	// Hooks are called when something happens, for metrics and traces. Default none.
 	Hooks *Hooks
@@ -259,10 +265,12 @@ type Client struct {
 
 	peer  *transport.Peer
 	hooks *hooks // nil without Config.Hooks
+	log   *linelog.Log
 
 	tokens token.Cache // of Config.TokenSource; without a Source if there is none
 	// announced has the extensions that the server listed in its latest answer with a list.
 	announced atomic.Uint32
+	answered  atomic.Bool // a request has succeeded: a server without a list has no extensions
 
 	// repeatsKeys says whether the server accepts two messages with the same key in one request; nil until it was asked.
 	repeatsKeys atomic.Pointer[bool]
@@ -289,7 +297,8 @@ func NewClient(cfg Config) (*Client, error) {
 	if base.Scheme == "https" {
 		assumed = 2
 	}
-	c := &Client{cfg: cfg, base: base, peer: transport.NewPeer(assumed), maxResponse: maxResponse, hooks: newHooks(cfg.Hooks, cfg.Logger)}
+	c := &Client{cfg: cfg, base: base, peer: transport.NewPeer(assumed), maxResponse: maxResponse, log: linelog.New(cfg.Logger)}
+	c.hooks = newHooks(cfg.Hooks, c.log)
 	if cfg.TokenSource != nil {
 		c.tokens.Source = recovering(cfg.TokenSource)
 	}
@@ -310,9 +319,13 @@ func NewClient(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Close closes the idle connections that the Client made itself. Those of Config.HTTPClient stay open. Close Publishers
-// and Subscribers first. A Client may be used after Close; it then makes new connections.
+// Close closes the idle connections that the Client made itself. Those of Config.HTTPClient stay open. Close waits up to a second
+// for the lines of requests in the log. Close Publishers and Subscribers first. A Client may be used after Close; it then makes new
+// connections.
 func (c *Client) Close() {
+	written, cancel := context.WithTimeout(context.Background(), callbackGrace)
+	defer cancel()
+	c.log.Await(written)
 	if c.own != nil {
 		c.own.CloseIdleConnections()
 	}

@@ -105,7 +105,7 @@ func (c *Client) ReceiveSink(ctx context.Context, sink string, opts ReceiveOptio
 	var got []SinkMessage
 	decoder := wire.ChangeDecoder{Each: func(m wire.Change) { got = append(got, SinkMessage(m)) }}
 	r := receiveRequest(sinkPath(sink), opts, false)
-	r.retry = unlessDamaged
+	r.retry, r.got = unlessDamaged, func() int { return len(got) }
 	err := c.do(ctx, r, func(_ http.Header, body []byte) error {
 		got = []SinkMessage{} // an earlier attempt may have filled it
 		return decoder.Decode(body)

@@ -45,14 +45,14 @@ type Subscriber struct {
 	failedSettles failedSettles    // for Flush
 	lines         background.Queue // lines of the log
 
-	mode      atomic.Int32                 // who gets the deliveries: see setMode
-	handlers  atomic.Pointer[handlerWatch] // nil without handlers
-	breaker   breaker.Breaker[*deliveryState]
-	failures  *failurelog.Log // of handlers
-	minWindow atomic.Int32    // the least size of the window: that of a handler's batch
-	full      atomic.Bool     // no receive runs, and there is no room for one
-	filled    chan struct{}   // receives a token whenever full is set
-	changed   atomic.Bool     // leases were extended or lost, or an extension has failed; the loop has not looked yet
+	mode          atomic.Int32                 // who gets the deliveries: see setMode
+	handlers      atomic.Pointer[handlerWatch] // nil without handlers
+	breaker       breaker.Breaker[*deliveryState]
+	failures      *failurelog.Log // of handlers
+	minWindow     atomic.Int32    // the least size of the window: that of a handler's batch
+	full          atomic.Bool     // no receive runs, and there is no room for one
+	filled        chan struct{}   // receives a token whenever full is set
+	leasesChanged atomic.Bool     // leases were extended or lost, or an extension has failed; the loop has not looked yet
 }
 
 // Subscribe starts receiving the messages of a consumer of a stream. Both are given by name or id. The Subscriber
@@ -139,9 +139,10 @@ func (s *Subscriber) extension() extend.Config {
 			return !IsTransient(err), s.client.cfg.Retry.wait(failures, err)
 		},
 		Changed: func() {
-			s.changed.Store(true)
+			s.leasesChanged.Store(true)
 			s.wake()
 		},
+		Lost: func(n int) { s.changed(StateInfo{State: StateLeaseLost, Messages: n}) },
 	}
 }
 
@@ -149,6 +150,15 @@ func (s *Subscriber) extension() extend.Config {
 func (s *Subscriber) setTerms(ackWait time.Duration) {
 	terms := lease.NewTerms(ackWait, s.cfg.LeaseMargin)
 	s.terms.Store(&terms)
+}
+
+// Stream returns the name of the stream, as Subscribe found it. It is empty for a sink.
+func (s *Subscriber) Stream() string { return s.origin.stream.Name }
+
+// Consumer returns the name of the consumer, as Subscribe found it, or of the sink.
+func (s *Subscriber) Consumer() string {
+	_, consumer := s.origin.names()
+	return consumer
 }
 
 // Stopping returns a channel that is closed when the Subscriber begins to stop: after Close, the end of its ctx, the end of
@@ -273,72 +283,85 @@ func (s *Subscriber) moveFreshestFirst(got []Delivery) {
 // log writes a log line in the background. The loop and the senders of acks must not wait for the log: a slog.Handler may
 // send through a Publisher, which waits while the server is unavailable.
 func (s *Subscriber) log(level slog.Level, what string, args ...any) {
-	if s.client.cfg.Logger.Enabled(context.Background(), level) {
+	if s.client.log.Enabled(context.Background(), level) {
 		s.lines.Add(func() { s.logNow(level, what, args...) }, maxLines)
 	}
 }
 
 // logNow writes a log line.
 func (s *Subscriber) logNow(level slog.Level, what string, args ...any) {
-	s.client.cfg.Logger.Log(context.Background(), level, "sequin: subscriber "+what,
-		append(s.origin.attrs(), args...)...)
+	s.client.log.Write(context.Background(), level, "subscriber "+what, append(s.origin.attrs(), args...)...)
 }
 
-// SubscriberStats are totals since Subscribe, except for InFlight and LastError.
-type SubscriberStats struct {
-	// Received counts the messages in answers. HandedOut counts those that were read from the channel.
-	Received, HandedOut uint64
-	// Acked and Nacked count the settles that the server confirmed, without the return of messages that the program did
-	// not see. A Release counts as a nack.
-	Acked, Nacked uint64
-	// ExpiredInBuffer counts the messages that were returned because nobody read them in time.
-	ExpiredInBuffer uint64
-	// RefusedLate counts the settles that were not sent because the lease was over.
-	RefusedLate uint64
-	// OutlivedLease counts the deliveries whose handler returned after their Deadline and had not settled them. They are
-	// redelivered. It counts the deliveries of Handle, HandleBatch and Pipe only, which also log a warning.
-	OutlivedLease uint64
-	// UnknownOutcomes counts the settles whose answer was lost.
-	UnknownOutcomes uint64
-	// Polls counts the receives, whether or not they waited at the server. EmptyPolls counts those that returned no message.
-	Polls, EmptyPolls uint64
-	// InFlight is how many deliveries are buffered now, or with the program and not settled on the server.
-	InFlight int
-	// LastError is the last error of a request, nil if there was none.
-	LastError error
+// changed reports a change of the Subscriber's state to Hooks.
+func (s *Subscriber) changed(i StateInfo) {
+	i.Stream, i.Consumer = s.origin.names()
+	s.client.hooks.changed(i)
 }
 
-// Stats returns the totals so far. It may be called at any time.
-func (s *Subscriber) Stats() SubscriberStats {
-	c := &s.counts
-	stats := SubscriberStats{Received: c.received.Load(), Acked: c.acked.Load(), Nacked: c.nacked.Load(),
-		ExpiredInBuffer: c.expired.Load(), RefusedLate: c.refusedLate.Load(), OutlivedLease: c.outlived.Load(), UnknownOutcomes: c.unknown.Load(),
-		Polls: c.polls.Load(), EmptyPolls: c.emptyPolls.Load()}
-	// The order of these reads matters. A delivery that is added or read in between may be missed, but none is counted twice.
-	recalled := c.recalled.Load()
-	buffered := c.buffered.Load()
-	stats.HandedOut = buffered - min(buffered, recalled+uint64(s.buffer.len()))
-	if err := c.last.Load(); err != nil {
-		stats.LastError = *err
+// noteFailing records that a receive has failed, and logs the first of those in a row.
+func (lp *subscriberLoop) noteFailing(now time.Time, err error) {
+	if lp.failures == 0 {
+		lp.failingSince = now
+		lp.sub.counts.failing.Store(&now)
 	}
-	stats.InFlight, _ = s.ledger.InFlight()
-	return stats
+	if lp.told || now.Before(lp.nextTold) {
+		return
+	}
+	lp.told, lp.nextTold = true, now.Add(outageInterval)
+	lp.sub.log(slog.LevelWarn, "could not receive, and retries", "error", err)
+	lp.sub.changed(StateInfo{State: StateUnavailable, Err: err})
 }
 
-type subscriberCounts struct {
-	received, acked, nacked, expired, refusedLate, outlived, unknown, polls, emptyPolls atomic.Uint64
-
-	buffered atomic.Uint64 // deliveries sent on the channel
-	recalled atomic.Uint64 // those of them that were removed again before the program saw them
-	last     atomic.Pointer[error]
+// noteReceiving records that a receive has succeeded.
+func (lp *subscriberLoop) noteReceiving(now time.Time) {
+	if lp.failures == 0 {
+		return
+	}
+	lp.sub.counts.failing.Store(nil)
+	if !lp.told {
+		return
+	}
+	lp.told = false
+	lasted := now.Sub(lp.failingSince)
+	lp.sub.log(slog.LevelInfo, "receives again", "failures", lp.failures, "for", lasted)
+	lp.sub.changed(StateInfo{State: StateUnavailable, Over: true, For: lasted})
 }
 
-func (c *subscriberCounts) noteError(err error) { c.last.Store(&err) }
+// noteWindow reports that the window has shrunk, or has reached the size that it had before.
+func (lp *subscriberLoop) noteWindow(now time.Time) {
+	switch size := lp.window.Size(); {
+	case lp.windowBefore == 0 && size < lp.windowSeen:
+		lp.windowBefore, lp.shrunkSince = lp.windowSeen, now
+		lp.sub.changed(StateInfo{State: StateWindowShrunk, Messages: size})
+	case lp.windowBefore > 0 && size >= lp.windowBefore:
+		lp.windowBefore = 0
+		lp.sub.changed(StateInfo{State: StateWindowShrunk, Over: true, For: now.Sub(lp.shrunkSince), Messages: size})
+	}
+	lp.windowSeen = lp.window.Size()
+}
+
+// noteDelivered reports the messages of a receive to Hooks.
+func (s *Subscriber) noteDelivered(all []Delivery) {
+	if !s.client.hooks.wantsDelivered() || len(all) == 0 {
+		return
+	}
+	i, now := SettleInfo{Messages: len(all)}, time.Now()
+	i.Stream, i.Consumer = s.origin.names()
+	for n := range all {
+		if at := all[n].UpdatedAt; !at.IsZero() {
+			age := max(0, now.Sub(at))
+			i.Oldest, i.Total = max(i.Oldest, age), i.Total+age
+		}
+	}
+	s.client.hooks.deliver(i)
+}
 
 // handlerWatch holds what a Subscriber calls of its handler pool.
 type handlerWatch struct {
 	serving    func() bool         // whether they have deliveries that are not settled
 	logHanging func(now time.Time) // logs those that have not returned although their leases are over
+	overdue    func(now time.Time) int
 	// keepLeases extends the leases of those that run, and ends the contexts of those whose leases are over. It returns when to
 	// call it again, the zero time if nothing is due.
 	keepLeases func(now time.Time) (next time.Time)

@@ -186,7 +186,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 	r := receiveRequest(s.origin.path, ReceiveOptions{BatchSize: p.size, WaitFor: p.wait}, bare)
 	r.id = p.id
 	r.stream, r.consumer = s.origin.names()
-	r.onAnswer = func() { p.answered.Store(true) }
+	r.onAnswer, r.got = func() { p.answered.Store(true) }, func() int { return len(a.deliveries) }
 	sent := time.Now()
 	a.err = s.client.do(ctx, r, func(h http.Header, body []byte) error {
 		arrived := time.Now()
@@ -206,7 +206,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 	if !sorted {
 		slices.SortStableFunc(a.deliveries, func(x, y Delivery) int { return cmp.Compare(x.Seq, y.Seq) })
 	}
-	s.client.hooks.deliver(SettleInfo{Stream: r.stream, Consumer: r.consumer, Messages: len(a.deliveries)})
+	s.noteDelivered(a.deliveries)
 	a.states = states.blocks
 	lp.answers <- a // has room for every poller
 }
@@ -360,18 +360,14 @@ func (lp *subscriberLoop) handleFailure(now time.Time, a answer) {
 	}
 	lp.sub.counts.noteError(a.err)
 	lp.nextReceive = now.Add(retry.wait(lp.failures, a.err))
-	if lp.failures++; lp.failures == 1 {
-		lp.failingSince = now
-		lp.sub.log(slog.LevelWarn, "could not receive, and retries", "error", a.err)
-	}
+	lp.noteFailing(now, a.err)
+	lp.failures++
 }
 
 // received ends a series of failures.
 func (lp *subscriberLoop) received(now time.Time) {
 	lp.refusedSince = time.Time{}
-	if lp.failures > 0 {
-		lp.sub.log(slog.LevelInfo, "receives again", "failures", lp.failures, "for", now.Sub(lp.failingSince))
-	}
+	lp.noteReceiving(now)
 	lp.failures = 0
 	if lp.sub.origin.sink != "" {
 		lp.missing = false

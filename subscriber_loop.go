@@ -45,6 +45,11 @@ type subscriberLoop struct {
 	settledBefore uint64       // the settles before it
 
 	failingSince time.Time // when the first of these failed
+	told         bool      // the log has a line for that, and none for its end
+	nextTold     time.Time // when the next one may be logged
+	windowSeen   int       // the size of the window at the last look
+	windowBefore int       // the size before it shrank; 0 if it has not
+	shrunkSince  time.Time
 	refusedSince time.Time // when the first of the consecutive receives failed that Sequin refused with 401 or 403
 
 	extends  bool      // an answer has announced that leases can be extended
@@ -110,6 +115,7 @@ func (lp *subscriberLoop) runDue(now time.Time) {
 	lp.endEarlyBackoff(now)
 	soonest(lp.startReceives(now))
 	soonest(lp.checkWhenDue(now))
+	lp.noteWindow(now)
 	lp.timer.Reset(time.Until(next))
 }
 
@@ -181,6 +187,7 @@ func (lp *subscriberLoop) recall(now time.Time) {
 			lp.window.Expired(now, &f.batch, read-min(read, f.readBefore))
 		}
 	}
+	lp.sub.changed(StateInfo{State: StateExpired, Messages: late})
 	lp.sub.log(slog.LevelWarn, "returned deliveries that were not read in time", "deliveries", late, "window", lp.window.Size())
 }
 
@@ -218,7 +225,7 @@ func (lp *subscriberLoop) keepLeases(now time.Time) (next time.Time) {
 	if p == nil || !lp.extends {
 		return next
 	}
-	if lp.sub.changed.Swap(false) || !now.Before(lp.nextKeep) {
+	if lp.sub.leasesChanged.Swap(false) || !now.Before(lp.nextKeep) {
 		lp.nextKeep = now.Add(never)
 		for _, at := range []time.Time{lp.sub.ledger.NextHalf(now), p.keepLeases(now)} {
 			if !at.IsZero() && at.Before(lp.nextKeep) {

@@ -245,6 +245,8 @@ func (lp *subscriberLoop) closeSettler() {
 	told, cancel := context.WithTimeout(context.Background(), callbackGrace)
 	defer cancel()
 	s.ackErrors.Await(told)
+	s.client.hooks.await(told)
+	s.client.log.Await(told)
 	s.lines.Await(told)
 	unsent := s.ledger.Unsent()
 	s.stop.setOutcome(DrainError{Unsettled: unsent.Unsettled + s.ledger.Unsettled(), Unknown: unsent.Unknown,

@@ -44,6 +44,13 @@ func (s *state[T, W]) hasRoom(size int) bool {
 func (s *state[T, W]) enqueue(e *Entry[T], lane int, urgent bool) (dispatch bool) {
 	l, size := &s.lanes[lane], e.Size
 	e.epoch = s.epochs.current()
+	var now time.Time
+	if e.epoch.live == 0 || l.queued() == 0 { // to read the clock for each item would cost as much as all else here
+		now = time.Now()
+	}
+	if e.epoch.live == 0 {
+		e.epoch.began = now
+	}
 	e.epoch.live++
 	s.live++
 	s.totals.Admitted++
@@ -54,7 +61,7 @@ func (s *state[T, W]) enqueue(e *Entry[T], lane int, urgent bool) (dispatch bool
 		l.makeUrgent()
 	}
 	if first {
-		l.since = time.Now()
+		l.since = now
 	}
 	if s.buffered == s.cfg.MaxItems {
 		s.makeAllUrgent()

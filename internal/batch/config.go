@@ -73,6 +73,10 @@ type Batch[T, W any] struct {
 	Skipped bool
 	// Candidate says that the batch runs beside its lane. See Result.Aside.
 	Candidate bool
+	// Why says why the batch was cut from its queue at Left. It is 0 for a batch that Run has made. The first of its items has
+	// waited at least since Since.
+	Why         Why
+	Since, Left time.Time
 
 	lane  *lane[T, W]
 	fresh bool // it was cut and has not run yet
@@ -81,6 +85,24 @@ type Batch[T, W any] struct {
 	running bool
 	behind  bool      // an earlier candidate holds an ID of it
 	resume  time.Time // when it may run
+}
+
+// Why is a reason for a batch to leave.
+type Why uint8
+
+// The reasons. A batch for which several are true has the first.
+const (
+	whyFull   Why = iota + 1 // as many items as the limits allow
+	whyBytes                 // as many bytes
+	whyClose                 // Close was called
+	whyFlush                 // Flush or FlushLane was called, an urgent item was admitted, or the buffer is full
+	whyLinger                // the first item has waited for long enough
+	whyIdle                  // nothing was in flight
+)
+
+// String returns the name of a reason in lower case.
+func (w Why) String() string {
+	return [...]string{"", "full", "bytes", "close", "flush", "linger", "idle"}[w]
 }
 
 // Halve returns two new batches with the first and second half of b's items, each with a zero Work. The first is the

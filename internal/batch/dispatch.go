@@ -132,12 +132,30 @@ func (s *state[T, W]) leave(l *lane[T, W], now time.Time) *Batch[T, W] {
 
 // cut takes a batch from the lane's queue. It returns nil if every item that it examines has the ID of a candidate.
 func (s *state[T, W]) cut(l *lane[T, W], now time.Time) *Batch[T, W] {
+	why, since := s.why(l, now), l.since
 	items, skipped := s.take(l, now, l.emptyList(min(l.queued(), l.limits.Count)))
 	if len(items) == 0 {
 		l.spares = append(l.spares, items)
 		return nil
 	}
-	return &Batch[T, W]{Items: items, Skipped: skipped && len(l.candidates.list) == 0, lane: l, fresh: true}
+	return &Batch[T, W]{Items: items, Skipped: skipped && len(l.candidates.list) == 0, lane: l, fresh: true, Why: why, Since: since, Left: now}
+}
+
+// why returns why the lane's next batch leaves, which decide has found.
+func (s *state[T, W]) why(l *lane[T, W], now time.Time) Why {
+	switch {
+	case l.queued() >= l.limits.Count:
+		return whyFull
+	case l.limits.filled(l.bytes):
+		return whyBytes
+	case l.urgent > 0 && s.closed:
+		return whyClose
+	case l.urgent > 0:
+		return whyFlush
+	case s.cfg.Linger > 0 || !now.Before(l.since.Add(s.pace.hold())):
+		return whyLinger
+	}
+	return whyIdle
 }
 
 // topUp adds queued items to a batch that was cut and has not run yet.

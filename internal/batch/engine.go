@@ -40,6 +40,9 @@ type Stats struct {
 	// Live is the number of items without a final result, including those that Close left. Bytes is the size of these, and
 	// of failed items that have not been released.
 	Live, Bytes int
+	// Oldest is about when the oldest of them was admitted: at most an eighth of its age too early, or the time between the ends of
+	// two batches. It is zero if there is none.
+	Oldest time.Time
 	// Suspended is the error given to Suspend, until Resume.
 	Suspended error
 }
@@ -56,7 +59,7 @@ func (e *Engine[T, W]) Stats() Stats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := &e.state
-	return Stats{Totals: s.totals, Live: s.live, Bytes: s.bytes, Suspended: s.suspended}
+	return Stats{Totals: s.totals, Live: s.live, Bytes: s.bytes, Oldest: s.epochs.oldest(), Suspended: s.suspended}
 }
 
 // Admit puts a copy of x into a lane. urgent sends the lane's next batch at once, even if it is not full. If there is

@@ -1,9 +1,13 @@
 package batch
 
-// epoch counts the live items that were admitted between two flushes.
+import "time"
+
+// epoch counts the live items that were admitted after the epoch before. A Flush ends an epoch, and so does time, so that the
+// oldest epoch tells how long the oldest item has been waiting.
 type epoch struct {
-	live int
-	done chan struct{} // closed when this epoch and all before it have no live item
+	live  int
+	began time.Time     // when its first item was admitted
+	done  chan struct{} // closed when this epoch and all before it have no live item
 }
 
 // epochs are the epochs with live items, oldest first, and the one that new items join.
@@ -25,6 +29,31 @@ func (es *epochs) end() (done <-chan struct{}) {
 	*es = append(list, &epoch{done: make(chan struct{})})
 	es.turn()
 	return done
+}
+
+// minEpoch is the least length of an epoch that time ends, and epochsPerAge how many there are, of equal length, in the age of the
+// oldest. The list stays short while nothing is sent: after a day it has about 100 epochs.
+const (
+	minEpoch     = 100 * time.Millisecond
+	epochsPerAge = 8
+)
+
+// split begins a new epoch if the present one is long enough. Later items are then told from those that it has.
+func (es *epochs) split(now time.Time) {
+	e := es.current()
+	if e.live > 0 && now.Sub(e.began) >= max(minEpoch, now.Sub(es.oldest())/epochsPerAge) {
+		*es = append(*es, &epoch{done: make(chan struct{})})
+	}
+}
+
+// oldest returns when the oldest live item was admitted, or up to an epoch's length before. It is zero if there is none.
+func (es epochs) oldest() time.Time {
+	for _, e := range es {
+		if e.live > 0 {
+			return e.began
+		}
+	}
+	return time.Time{}
 }
 
 // turn closes and removes the oldest epochs, as long as they have no live item.

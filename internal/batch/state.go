@@ -48,11 +48,13 @@ func (s *state[T, W]) apply(b *Batch[T, W], r Result[T, W], took time.Duration) 
 	}
 	s.succeed(r.Done)
 	s.fail(r.Failed)
-	l.putBack(b, r, time.Now(), s.cfg.InOrder)
+	now := time.Now()
+	l.putBack(b, r, now, s.cfg.InOrder)
 	if len(r.Done) == len(b.Items) {
 		l.keepSpare(b.Items, s.cfg.Slots)
 	}
 	s.epochs.turn()
+	s.epochs.split(now)
 	s.grant()
 }
 

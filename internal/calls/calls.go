@@ -77,6 +77,11 @@ func (c *Call) Overdue(now time.Time) (key string, ok bool) {
 	return c.items[i].Key, true
 }
 
+// IsOverdue reports whether a delivery is not settled although its lease is over.
+func (c *Call) IsOverdue(now time.Time) bool {
+	return slices.ContainsFunc(c.items, func(x Item) bool { return x.overdue(now) })
+}
+
 // Keep calls extend for the leases that are half over and end before the call must, and ends the call's context with the cause
 // once a lease of a delivery is over that the handler has not settled. A lease that it keeps lasts a margin longer than the
 // call, for its settle. Keep returns when to call it again, the zero time for never. lost is the key of a delivery whose lease the

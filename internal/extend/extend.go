@@ -39,6 +39,8 @@ type Config struct {
 	// Retry is called with the error of a request, and how many requests in a row had failed before it. final reports that the
 	// server refuses the request and would refuse it again. wait is how long to wait before the next one.
 	Retry func(err error, failures int) (final bool, wait time.Duration)
+	// Lost is optional. It is called with the number of leases that a request has shown to be lost.
+	Lost func(n int)
 	// Changed is called after leases have been extended or lost, or an extension has failed.
 	Changed func()
 }
@@ -175,6 +177,7 @@ func (e *Extender) apply(items []entry, extended []string, sent time.Time, wait 
 	for _, id := range extended {
 		got[id] = struct{}{}
 	}
+	lost := 0
 	for i := range items {
 		x := &items[i].Item
 		_, ok := got[x.held.AckID]
@@ -186,8 +189,12 @@ func (e *Extender) apply(items []entry, extended []string, sent time.Time, wait 
 			x.err = e.cfg.Expired
 			if e.cfg.Ledger.Lose(x.held, arrived) {
 				x.held.EndWork(e.cfg.Expired)
+				lost++
 			}
 		}
+	}
+	if lost > 0 && e.cfg.Lost != nil {
+		e.cfg.Lost(lost)
 	}
 }
 
