@@ -282,7 +282,7 @@ func (o *observed) log(r RequestResult) {
 	if r.Err != nil {
 		args = append(args, "error", r.Err)
 	}
-	o.client.log.Later(slog.LevelDebug, "request", args...)
+	o.client.log.Later(o.ctx, slog.LevelDebug, "request", args...)
 }
 
 // requestAttrs names a request in the log.

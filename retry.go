@@ -213,7 +213,7 @@ func (l *retryLoop) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Du
 	}
 	if !l.call.quiet {
 		args := append(requestAttrs(l.call.info("")), "attempts", l.failures, "retry_in", l.wait, "error", l.last)
-		l.client.log.Write(l.ctx, slog.LevelWarn, "retries a request", args...)
+		l.client.log.Later(l.ctx, slog.LevelWarn, "retries a request", args...)
 	}
 	return l.wait
 }

@@ -344,6 +344,7 @@ func TestRepeatsAreLoggedAndSuccessIsNot(t *testing.T) {
 		w.Fault(sequintest.Fault{Status: 503, Count: 2})
 		_, err = w.client.ListStreams(w.ctx)
 		require.NoError(t, err)
+		synctest.Wait()
 		require.Equal(t, 2, strings.Count(log.String(), "retries a request"))
 		require.Contains(t, log.String(), "GET /api/streams: 503")
 	})

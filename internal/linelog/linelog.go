@@ -50,14 +50,15 @@ func write(ctx context.Context, logger *slog.Logger, level slog.Level, text stri
 	logger.Log(ctx, level, text, args...)
 }
 
-// Later writes a line in the background, after those of earlier calls. If too many lines wait it is dropped, and the next one that
-// is written has their number.
-func (l *Log) Later(level slog.Level, text string, args ...any) {
+// Later writes a line in the background, after those of earlier calls, with the values of ctx. If too many lines wait it is
+// dropped, and the next one that is written has their number.
+func (l *Log) Later(ctx context.Context, level slog.Level, text string, args ...any) {
+	ctx = context.WithoutCancel(ctx)
 	line := func() {
 		if dropped := l.dropped.Swap(0); dropped > 0 {
 			args = append(args, "lines_dropped", dropped)
 		}
-		l.Write(context.Background(), level, text, args...)
+		l.Write(ctx, level, text, args...)
 	}
 	if !l.later.Add(line, maxLater) {
 		l.dropped.Add(1)

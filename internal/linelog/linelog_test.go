@@ -71,10 +71,10 @@ func TestLinesThatAHandlerCannotKeepUpWithAreDroppedAndCounted(t *testing.T) {
 				return true
 			})
 		}}))
-		l.Later(slog.LevelDebug, "text")
+		l.Later(t.Context(), slog.LevelDebug, "text")
 		synctest.Wait() // the handler has it
 		for range maxLater + 5 {
-			l.Later(slog.LevelDebug, "text", "n", 1)
+			l.Later(t.Context(), slog.LevelDebug, "text", "n", 1)
 		}
 		ended, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
