@@ -321,11 +321,6 @@ func (r *rows[T]) complete() error {
 	return nil
 }
 
-// deleted is the answer to a delete.
-type deleted struct{ Deleted bool }
-
-func (d *deleted) complete() error { return wire.RequireField(d.Deleted, "deleted") }
-
 // looseTime is a time in an answer. If it cannot be read it is zero, without an error.
 type looseTime struct{ time.Time }
 

@@ -379,3 +379,8 @@ func (c *Client) MessageInfo(ctx context.Context, stream, key string) (*MessageI
 	}
 	return info.Data, nil
 }
+
+// deleted is the answer to a delete.
+type deleted struct{ Deleted bool }
+
+func (d *deleted) complete() error { return wire.RequireField(d.Deleted, "deleted") }
