@@ -101,3 +101,47 @@ func TestWaitingForASlowClientIsNotTheServersWork(t *testing.T) {
 		require.Equal(t, seen.Duration, seen.Waited)
 	})
 }
+
+func TestTrafficIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t, server.Config{})
+		do := func(method, path, body string) string {
+			got := a.call(method, path, body)
+			require.Equal(t, http.StatusOK, got.status, got.body)
+			return got.body
+		}
+		do("POST", "/api/streams", `{"name":"s"}`)
+		do("POST", "/api/streams/s/consumers", `{"name":"c","filter_key_pattern":">"}`)
+		do("POST", "/api/streams/s/messages", `{"messages":[{"key":"a","data":"1"},{"key":"b","data":"2"}]}`)
+		a.call("POST", "/api/streams/s/messages", `{"messages":[{"key":"a..","data":"1"}]}`)
+		do("POST", "/api/streams/s/consumers/c/receive", `{"batch_size":9}`)
+		time.Sleep(time.Minute)
+		do("POST", "/api/streams/s/consumers/c/receive", `{}`)
+		do("POST", "/api/streams/s/consumers/c/ack", `{"ack_ids":["00000000-0000-4000-8000-000000000000"]}`)
+
+		size, ok := a.StreamSize(t.Context(), "s")
+		require.True(t, ok)
+		require.Equal(t, server.StreamTraffic{Sent: 2, SentBytes: 4, Delivered: 3, DeliveredBytes: 6}, size.Traffic)
+		loads := a.ConsumerLoads(t.Context(), "s")
+		require.Len(t, loads, 1)
+		require.Equal(t, server.ConsumerTraffic{Deliveries: 3, Redeliveries: 1, Acks: 1}, loads[0].Traffic)
+		require.Equal(t, []int{2, 1}, []int{loads[0].Backlog, loads[0].Outstanding})
+		require.Equal(t, time.Minute, time.Since(loads[0].Oldest))
+
+		do("DELETE", "/api/streams/s/consumers/c", "")
+		do("POST", "/api/streams/s/consumers", `{"name":"c","filter_key_pattern":">"}`)
+		require.Zero(t, a.ConsumerLoads(t.Context(), "s")[0].Traffic)
+		require.Empty(t, a.ConsumerLoads(t.Context(), "none"))
+	})
+}
+
+func TestAMeasureOfTheServerOf2024(t *testing.T) {
+	a := newAPI(t, server.Config{Compat: server.Aug2024})
+	a.call("POST", "/api/streams", `{"name":"s"}`)
+	a.call("POST", "/api/streams/s/consumers", `{"name":"c","filter_key_pattern":"a.*"}`)
+	a.call("POST", "/api/streams/s/messages", `{"messages":[{"key":"a.1","data":"1"},{"key":"b.1","data":"2"},{"key":"a.2","data":"3"}]}`)
+	a.call("POST", "/api/streams/s/consumers/c/receive", `{}`)
+	load := a.ConsumerLoads(t.Context(), "s")[0]
+	require.Equal(t, []any{2, 1, false}, []any{load.Backlog, load.Outstanding, load.Estimated})
+	require.False(t, load.Oldest.IsZero())
+}

@@ -25,8 +25,9 @@ type backlog interface {
 	// removed handles an entry that was replaced or dropped.
 	removed(e *entry)
 
-	// views calls f with every message that is not settled, by ascending seq, until f returns false.
-	views(f func(View) bool)
+	// views calls f with every message that is not settled and has a higher seq than after, by ascending seq, until f returns
+	// false.
+	views(after int64, f func(View) bool)
 	// view returns the state of the newest message of a key; ok is false when it has none here.
 	view(e *entry) (v View, ok bool)
 	// measure returns what the consumer has to do, without its queue.

@@ -212,9 +212,9 @@ func (b *aug2024Backlog) expire(now time.Time) {
 }
 
 // views shows no end of a lease that has ended.
-func (b *aug2024Backlog) views(f func(View) bool) {
+func (b *aug2024Backlog) views(after int64, f func(View) bool) {
 	b.expire(time.Now())
-	for _, e := range b.feed.log.from(0) {
+	for _, e := range b.feed.log.from(after + 1) {
 		it := b.rows[e.key]
 		if e.dead || it == nil || it.row == ackedRow {
 			continue

@@ -1,54 +1,117 @@
 package store
 
 import (
-	"cmp"
+	"container/heap"
 	"slices"
+	"sort"
 	"time"
 )
 
 // views shows a version that replaced a delivered one as delivered until that lease ends, with the ack id and the times of
 // the lease that withholds it.
-func (b *documentedBacklog) views(f func(View) bool) {
+//
+// It walks through the messages of all heads at once, and through unread ones then: the first views of a backlog of millions cost no more than
+// a look at each head.
+func (b *documentedBacklog) views(after int64, f func(View) bool) {
 	b.expire(time.Now())
-	var read []View
+	walks := make(walkHeap, 0, len(b.heads))
 	for _, it := range b.heads {
-		head := b.headView(it)
-		if !it.entry.dead {
-			read = append(read, head)
-		}
-		for _, e := range it.later {
-			if !e.dead {
-				read = append(read, b.laterView(it, e))
-			}
+		if w := (walk{it: it, entry: it.entry}); w.start(after) {
+			walks = append(walks, w)
 		}
 	}
-	slices.SortFunc(read, func(a, b View) int { return cmp.Compare(a.Message.Seq, b.Message.Seq) })
-	for _, v := range read {
+	heap.Init(&walks)
+	for len(walks) > 0 {
+		w := &walks[0]
+		v := b.headView(w.it)
+		if w.entry != w.it.entry {
+			v = b.laterView(w.it, w.entry)
+		}
 		if !f(v) {
 			return
 		}
+		if w.next() {
+			heap.Fix(&walks, 0)
+		} else {
+			heap.Pop(&walks)
+		}
 	}
-	b.unreadViews(f)
+	b.unreadViews(after, f)
 }
 
-func (b *documentedBacklog) unreadViews(f func(View) bool) {
+// walk is a way through the living messages of a head.
+type walk struct {
+	it    *item
+	entry *entry
+	seen  int // of it.later
+}
+
+// start goes to the first living message behind a seq, and returns false if there is none.
+func (w *walk) start(after int64) bool {
+	if w.entry.seq > after && !w.entry.dead {
+		return true
+	}
+	w.seen = sort.Search(len(w.it.later), func(i int) bool { return w.it.later[i].seq > after })
+	return w.next()
+}
+
+// next goes to the next living message, and returns false if there is none.
+func (w *walk) next() bool {
+	for w.seen < len(w.it.later) {
+		w.entry = w.it.later[w.seen]
+		if w.seen++; !w.entry.dead {
+			return true
+		}
+	}
+	return false
+}
+
+// walkHeap has the walk with the lowest seq at the top.
+type walkHeap []walk
+
+// Len implements heap.Interface.
+func (h walkHeap) Len() int { return len(h) }
+
+// Less implements heap.Interface.
+func (h walkHeap) Less(i, j int) bool { return h[i].entry.seq < h[j].entry.seq }
+
+// Swap implements heap.Interface.
+func (h walkHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+// Push implements heap.Interface. It is not used.
+func (h *walkHeap) Push(x any) { *h = append(*h, x.(walk)) }
+
+// Pop implements heap.Interface.
+func (h *walkHeap) Pop() any {
+	last := len(*h) - 1
+	w := (*h)[last]
+	*h = (*h)[:last]
+	return w
+}
+
+func (b *documentedBacklog) unreadViews(after int64, f func(View) bool) {
 	seen := map[string]bool{} // keys of unread messages
 	for _, e := range b.feed.log.from(b.next) {
 		if e.dead || !b.feed.filter.Match(e.key) {
 			continue
 		}
-		v := View{Message: e.message()}
-		switch it := b.heads[e.key]; {
-		case it != nil:
-			v = b.laterView(it, e)
-		case seen[e.key]:
-			v.State = Withheld
-		}
-		seen[e.key] = true
-		if !f(v) {
+		if e.seq > after && !f(b.unreadView(e, seen[e.key])) {
 			return
 		}
+		seen[e.key] = true
 	}
+}
+
+// unreadView shows a message that is not read. earlier says that an earlier one of its key is not read, either.
+func (b *documentedBacklog) unreadView(e *entry, earlier bool) View {
+	v := View{Message: e.message()}
+	switch it := b.heads[e.key]; {
+	case it != nil:
+		v = b.laterView(it, e)
+	case earlier:
+		v.State = Withheld
+	}
+	return v
 }
 
 func (b *documentedBacklog) headView(it *item) View {
@@ -76,14 +139,18 @@ func (b *documentedBacklog) view(e *entry) (View, bool) {
 		return View{}, false
 	}
 	b.expire(time.Now())
-	found := View{Message: e.message(), State: Acked}
-	b.views(func(v View) bool {
-		if v.Message.Seq == e.seq {
-			found = v
-		}
-		return v.Message.Seq < e.seq
-	})
-	return found, true
+	if e.seq >= b.next {
+		earlier := slices.ContainsFunc(b.feed.log.from(b.next), func(o *entry) bool { return o.seq < e.seq && !o.dead && o.key == e.key })
+		return b.unreadView(e, earlier), true
+	}
+	switch it := b.heads[e.key]; {
+	case it == nil:
+	case it.entry == e:
+		return b.headView(it), true
+	case slices.Contains(it.later, e):
+		return b.laterView(it, e), true
+	}
+	return View{Message: e.message(), State: Acked}, true
 }
 
 func (b *documentedBacklog) outstanding() []Outstanding {

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"slices"
 	"time"
 
 	"github.com/sequin-go/sequin/server/internal/waitqueue"
@@ -91,45 +90,17 @@ func (c *consumer) end(err error) {
 }
 
 func (c *consumer) peek(q PeekQuery) []View {
-	f := NewFilter(q.Pattern)
-	var out []View
-	bytes := int64(0)
-	c.backlog.views(func(v View) bool {
-		if v.Message.Seq <= q.After {
-			return true
-		}
-		if q.Before > 0 && v.Message.Seq >= q.Before {
-			return false
-		}
-		if q.Visible != nil && *q.Visible != (v.State == Available) || q.Pattern != "" && !f.Match(v.Message.Key) {
-			return true
-		}
-		out = append(out, v)
-		bytes += v.Message.Size()
-		// Descending order needs all messages, because the last ones come first.
-		return q.Desc || len(out) < q.Limit && bytes < MaxAnswerBytes
-	})
-	if q.Desc {
-		slices.Reverse(out)
+	if q.Limit <= 0 {
+		return nil
 	}
-	return firstPage(out, q.Limit)
-}
-
-// firstPage returns the first views up to the limit, and no more than one answer may hold.
-func firstPage(all []View, limit int) []View {
-	bytes := int64(0)
-	for i := range all[:min(len(all), limit)] {
-		if bytes >= MaxAnswerBytes {
-			return all[:i]
-		}
-		bytes += all[i].Message.Size()
-	}
-	return all[:min(len(all), limit)]
+	p := NewPeeked(q)
+	c.backlog.views(q.After, p.Add)
+	return p.Views()
 }
 
 func (c *consumer) state() ConsumerState {
 	s := ConsumerState{Info: c.info, Waiting: c.waiting.Len(), Outstanding: c.backlog.outstanding()}
-	c.backlog.views(func(v View) bool {
+	c.backlog.views(0, func(v View) bool {
 		switch v.State {
 		case Available:
 			s.Available++

@@ -3,6 +3,7 @@ package observe
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -35,8 +36,6 @@ func (p *pages) query() overview.Query {
 // press changes the page. last is the seq of the last message of this page, or 0 if no other follows.
 func (p *pages) press(key string, last int64) (again bool) {
 	switch {
-	case key == "o":
-		p.oldest, p.beyond = !p.oldest, nil
 	case (key == "]" || key == "N") && last != 0:
 		p.beyond = append(p.beyond, last)
 	case (key == "[" || key == "P") && len(p.beyond) > 0:
@@ -60,7 +59,7 @@ func (p *pages) text() string {
 	return fmt.Sprintf("page %d, %s", len(p.beyond)+1, order)
 }
 
-var pageKeys = []binding{{"/", "key pattern"}, {"]", "next page"}, {"[", "page before"}, {"o", "order"}}
+var pageKeys = []binding{{"/", "key pattern"}, {"]", "next page"}, {"[", "page before"}}
 
 // messagesScreen lists the messages of a stream.
 type messagesScreen struct {
@@ -108,7 +107,7 @@ func (s *messagesScreen) summary() string { return s.pages.text() }
 func (s *messagesScreen) body(width, height int) string { return s.list.view(width, height) }
 
 func (s *messagesScreen) keys() []binding {
-	return append([]binding{{"enter", "message"}}, append(pageKeys, binding{"t", "test message"})...)
+	return append([]binding{{"enter", "message"}}, append(slices.Clone(pageKeys), binding{"o", "order"}, binding{"t", "test message"})...)
 }
 
 func (s *messagesScreen) press(key string) (tea.Cmd, bool) {
@@ -119,16 +118,24 @@ func (s *messagesScreen) press(key string) (tea.Cmd, bool) {
 	switch {
 	case s.list.press(key):
 		return nil, true
+	case key == "o":
+		s.pages.oldest, s.pages.beyond = !s.pages.oldest, nil
+		return s.again(), true
 	case s.pages.press(key, last):
-		s.list.reset()
-		s.m.asking = nil
-		return s.m.ask(), true
+		return s.again(), true
 	case key == "t":
 		return s.m.sendTest(s.stream), true
 	case (key == "enter" || key == "right" || key == "l") && s.list.selected() != "":
 		return s.m.open(newMessageScreen(s.m, s.stream, s.got[s.list.cursor].Key)), true
 	}
 	return nil, false
+}
+
+// again asks for other messages.
+func (s *messagesScreen) again() tea.Cmd {
+	s.list.reset()
+	s.m.asking = nil
+	return s.m.ask()
 }
 
 func (s *messagesScreen) filtered(text string) bool {

@@ -178,9 +178,10 @@ func (w *Watcher) Messages(ctx context.Context, stream string, q Query) ([]sequi
 	return w.cfg.Client.ListMessages(ctx, stream, q.options())
 }
 
-// Unsettled returns messages that a consumer has not settled, the oldest first unless the query says otherwise: that is what is
-// stuck.
+// Unsettled returns messages that a consumer has not settled, always the oldest first: that is what is stuck. A server would have to
+// look at the whole backlog for the newest.
 func (w *Watcher) Unsettled(ctx context.Context, stream, consumer string, q Query) ([]sequin.PeekedMessage, error) {
+	q.Oldest = true
 	return w.cfg.Client.PeekMessages(ctx, stream, consumer, q.options())
 }
 
