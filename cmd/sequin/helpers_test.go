@@ -49,7 +49,7 @@ func (b *lockedBuffer) String() string {
 
 // process is a server that runs inside the test.
 type process struct {
-	t       *testing.T
+	t       testing.TB
 	usage   string // what it printed
 	url     string
 	signals chan os.Signal
@@ -62,7 +62,7 @@ type process struct {
 var urlLine = regexp.MustCompile(`(?m)^  URL +(\S+)$`)
 
 // start runs sequin serve with the arguments on a free port and waits until it has printed how to use it.
-func start(t *testing.T, lookup func(string) (string, bool), args ...string) *process {
+func start(t testing.TB, lookup func(string) (string, bool), args ...string) *process {
 	t.Helper()
 	p := &process{t: t, signals: make(chan os.Signal, 2), hangups: make(chan os.Signal), ended: make(chan int, 1), client: &http.Client{Transport: &http.Transport{}}}
 	reader, writer := io.Pipe()
@@ -91,7 +91,7 @@ func start(t *testing.T, lookup func(string) (string, bool), args ...string) *pr
 }
 
 // readUsage reads what a server prints when it is ready.
-func readUsage(t *testing.T, out io.Reader, errors interface{ String() string }) string {
+func readUsage(t testing.TB, out io.Reader, errors interface{ String() string }) string {
 	t.Helper()
 	var usage strings.Builder
 	lines := bufio.NewReader(out)

@@ -1,7 +1,7 @@
 package console
 
 import (
-	"errors"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -97,6 +97,7 @@ type consumerPage struct {
 	Pattern  string
 	Problem  string // of the pattern
 	Rows     []unsettledRow
+	Searched seqRange
 	Next     string // URL of the next page
 	First    string // URL of the first page
 	Nackable bool   // one of the rows can be nacked
@@ -124,25 +125,45 @@ func showConsumer(v *visit) (*page, error) {
 		consumerRow: newConsumerRow(d.Stream.Name, *c), Stream: d.Stream.Name, Created: ago(v.now, c.InsertedAt), Settings: settings(&c.Consumer),
 		Pattern: query.Get("pattern"), MayAdmin: v.may(server.CanAdmin), MayRedrive: v.may(server.CanConsume) && v.may(server.CanSend),
 	}
-	q := overview.Query{Pattern: p.Pattern, Oldest: true, Limit: perPage(&d.Stream.Stream)}
-	if q.Beyond, _ = strconv.ParseInt(query.Get("beyond"), 10, 64); q.Beyond > 0 {
-		p.First = href(with(query, "beyond", ""), "streams", p.Stream, "consumers", c.Name)
+	if err := v.unsettled(p, d); err != nil {
+		return nil, err
 	}
-	found, err := v.watch.Unsettled(v.r.Context(), p.Stream, c.Name, q)
-	if errors.Is(err, sequin.ErrInvalidPattern) || errors.Is(err, sequin.ErrValidation) {
-		p.Problem, err = "This is not a pattern: it is a key in which * stands for one token, and > at the end for one or more.", nil
+	live := p.First == ""
+	return &page{title: c.Name, name: "consumer", data: p, live: live, crumbs: []crumb{{"Streams", home}, {p.Stream, streamURL(p.Stream)}}}, nil
+}
+
+// unsettled reads the messages that the URL asks for.
+func (v *visit) unsettled(p *consumerPage, d *overview.Detail) (err error) {
+	query, ctx := v.r.URL.Query(), v.r.Context()
+	q := sequin.ListOptions{KeyPattern: p.Pattern, Sort: sequin.SortAscending, Limit: perPage(&d.Stream.Stream)}
+	to := func(query url.Values) string { return href(query, "streams", p.Stream, "consumers", p.Name) }
+	if q.AfterSeq, _ = strconv.ParseInt(query.Get("beyond"), 10, 64); q.AfterSeq > 0 {
+		p.First = to(with(query, "beyond", ""))
+	}
+	if p.Pattern != "" && d.Server.Has("paging") {
+		if p.Searched, err = limitSearch(&q, v.firstUnsettled(p.Stream, p.Name)); err != nil {
+			return err
+		}
+	}
+	found, err := v.client.PeekMessages(ctx, p.Stream, p.Name, q)
+	if isNoPattern(err) {
+		p.Problem, p.Searched = notPattern, seqRange{}
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i := range found {
 		p.Rows = append(p.Rows, v.unsettledRow(p.Stream, &found[i]))
 		p.Nackable = p.Nackable || p.Rows[i].AckID != ""
 	}
-	if len(found) == q.Limit && d.Server.Has("paging") {
-		p.Next = href(with(query, "beyond", strconv.FormatInt(found[len(found)-1].Message.Seq, 10)), "streams", p.Stream, "consumers", c.Name)
+	if len(found) == q.Limit {
+		p.Searched = seqRange{next: found[len(found)-1].Message.Seq}
 	}
-	return &page{title: c.Name, name: "consumer", data: p, live: q.Beyond == 0, crumbs: []crumb{{"Streams", home}, {p.Stream, streamURL(p.Stream)}}}, nil
+	if p.Searched.Partial() && d.Server.Has("paging") {
+		p.Next = to(with(query, "beyond", strconv.FormatInt(p.Searched.next, 10)))
+	}
+	return nil
 }
 
 // findConsumer finds a consumer of a stream by its name or its id.

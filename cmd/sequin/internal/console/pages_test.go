@@ -37,9 +37,38 @@ func TestThePageOfStreamsFindsAndSorts(t *testing.T) {
 	require.Equal(t, "s007", rows("/console/?sort=size")[0])
 	require.Equal(t, []string{"s007"}, rows("/console/?q=S007"))
 	page := w.see("/console/?q=s00&sort=messages")
-	require.Contains(t, page, `<th scope="col" class="num" aria-sort="descending"><a href="/console/?q=s00&amp;sort=messages">Messages</a>`)
+	require.Contains(t, page, `<th scope="col" class="num wide" aria-sort="descending"><a href="/console/?q=s00&amp;sort=messages">Messages</a>`)
 	require.Contains(t, w.see("/console/?q=nothing"), "No stream has “nothing” in its name.")
 	require.Contains(t, w.see("/console/"), `href="/console/?page=4">Last</a>`)
+}
+
+// A search that finds nothing says how far it came, and has a link to go on.
+func TestASearchOfALargeStreamGoesOn(t *testing.T) {
+	w := newWorld(t, false)
+	w.orders()
+	batch := make([]sequin.Message, 1000)
+	for i := range batch {
+		batch[i] = sequin.Message{Key: fmt.Sprint("k.", i), Data: "1"}
+	}
+	_, err := w.client.SendMessage(t.Context(), "orders", "first", "1")
+	require.NoError(t, err)
+	for range searched/len(batch) + 1 {
+		_, err := w.client.SendMessages(t.Context(), "orders", batch)
+		require.NoError(t, err)
+	}
+	_, err = w.client.SendMessage(t.Context(), "orders", "last", "1")
+	require.NoError(t, err)
+	for path, sought := range map[string]string{"/console/streams/orders": "first", "/console/streams/orders/consumers/billing": "last"} {
+		page := w.see(path + "?pattern=" + sought)
+		require.Contains(t, page, "No message of these")
+		require.Contains(t, page, "Searched the seqs ")
+		next := regexp.MustCompile(`href="([^"#]+)[^"]*" rel="next">Search further<`).FindStringSubmatch(page)
+		require.NotNil(t, next, page)
+		page = w.see(strings.ReplaceAll(next[1], "&amp;", "&"))
+		require.Contains(t, page, "<bdi>"+sought+"</bdi></a>")
+		require.NotContains(t, page, "Search further")
+	}
+	require.NotContains(t, w.see("/console/streams/orders?pattern=last&order=oldest&beyond=50000"), "Search further")
 }
 
 func TestThePageOfAStreamHasItsMessages(t *testing.T) {

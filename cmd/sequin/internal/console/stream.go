@@ -1,7 +1,6 @@
 package console
 
 import (
-	"errors"
 	"net/url"
 	"strconv"
 
@@ -32,7 +31,8 @@ type messageList struct {
 	Pattern, Problem string
 	Rows             []messageRow
 	Oldest           bool
-	Older, First     string // URLs of the next page and of the first; "" for none
+	Next, First      string // URLs of the next page and of the first; "" for none
+	Searched         seqRange
 	Newest, OldestTo string // URLs of the two orders
 }
 
@@ -109,13 +109,23 @@ func (v *visit) messages(d *overview.Detail) (messageList, error) {
 	first := with(query, "beyond", "")
 	to := func(q url.Values) string { return href(q, "streams", name) + "#messages" }
 	l.Newest, l.OldestTo = to(with(first, "order", "")), to(with(first, "order", "oldest"))
-	q := overview.Query{Pattern: l.Pattern, Oldest: l.Oldest, Limit: perPage(&d.Stream.Stream)}
-	if q.Beyond, _ = strconv.ParseInt(query.Get("beyond"), 10, 64); q.Beyond > 0 {
+	q := sequin.ListOptions{KeyPattern: l.Pattern, Sort: sequin.SortDescending, Limit: perPage(&d.Stream.Stream)}
+	beyond, _ := strconv.ParseInt(query.Get("beyond"), 10, 64)
+	if q.BeforeSeq = beyond; l.Oldest {
+		q.Sort, q.AfterSeq, q.BeforeSeq = sequin.SortAscending, beyond, 0
+	}
+	if beyond > 0 {
 		l.First = to(first)
 	}
-	found, err := v.watch.Messages(v.r.Context(), name, q)
-	if errors.Is(err, sequin.ErrInvalidPattern) || errors.Is(err, sequin.ErrValidation) {
-		l.Problem = "This is not a pattern: it is a key in which * stands for one token, and > at the end for one or more."
+	var err error
+	if l.Pattern != "" && d.Server.Has("paging") {
+		if l.Searched, err = limitSearch(&q, v.firstIn(name)); err != nil {
+			return l, err
+		}
+	}
+	found, err := v.client.ListMessages(v.r.Context(), name, q)
+	if isNoPattern(err) {
+		l.Problem, l.Searched = notPattern, seqRange{}
 		return l, nil
 	}
 	if err != nil {
@@ -124,8 +134,11 @@ func (v *visit) messages(d *overview.Detail) (messageList, error) {
 	for i := range found {
 		l.Rows = append(l.Rows, v.messageRow(name, &found[i]))
 	}
-	if len(found) == q.Limit && d.Server.Has("paging") {
-		l.Older = to(with(query, "beyond", strconv.FormatInt(found[len(found)-1].Seq, 10)))
+	if len(found) == q.Limit {
+		l.Searched = seqRange{next: found[len(found)-1].Seq}
+	}
+	if l.Searched.Partial() && d.Server.Has("paging") {
+		l.Next = to(with(query, "beyond", strconv.FormatInt(l.Searched.next, 10)))
 	}
 	return l, nil
 }

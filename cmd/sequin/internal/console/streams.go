@@ -93,7 +93,7 @@ const rowsPerPage = 50
 // orders are the orders of the streams, by the name in the URL. Each but the first begins with the largest.
 var orders = []order{
 	{"name", "Stream", "", func(a, b *overview.Stream) int { return strings.Compare(a.Name, b.Name) }},
-	{"messages", "Messages", "num", func(a, b *overview.Stream) int { return cmp.Compare(b.Stats.MessageCount, a.Stats.MessageCount) }},
+	{"messages", "Messages", "num wide", func(a, b *overview.Stream) int { return cmp.Compare(b.Stats.MessageCount, a.Stats.MessageCount) }},
 	{"backlog", "Backlog", "num", func(a, b *overview.Stream) int { return cmp.Compare(b.Backlog, a.Backlog) }},
 	{"size", "Size", "num wide", func(a, b *overview.Stream) int { return cmp.Compare(b.Stats.StorageSize, a.Stats.StorageSize) }},
 	{"consumers", "Consumers", "num wide", func(a, b *overview.Stream) int { return cmp.Compare(b.Stats.ConsumerCount, a.Stats.ConsumerCount) }},
