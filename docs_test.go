@@ -21,7 +21,7 @@ import (
 )
 
 // documents are the pages whose links, paths and code are checked.
-var documents = []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/guarantees.md", "docs/architecture.md", "docs/durability.md"}
+var documents = []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/guarantees.md", "docs/architecture.md", "docs/durability.md", "docs/metrics.md"}
 
 func readText(t *testing.T, file string) string {
 	t.Helper()

@@ -22,7 +22,8 @@ const maxShown = 100_000
 type messageScreen struct {
 	m           *Model
 	stream, key string
-	got         *sequin.MessageInfo // nil before the first answer
+	seq         int64
+	got         *shownMessage // nil before the first answer
 
 	lines  []string // of got, for width
 	width  int
@@ -30,17 +31,26 @@ type messageScreen struct {
 	offset int
 }
 
-func newMessageScreen(m *Model, stream, key string) *messageScreen {
-	return &messageScreen{m: m, stream: stream, key: key}
+// shownMessage is an answer, with the seq of the newest message of the key.
+type shownMessage struct {
+	*sequin.MessageInfo
+	newest int64
+}
+
+func newMessageScreen(m *Model, stream string, msg *sequin.StoredMessage) *messageScreen {
+	return &messageScreen{m: m, stream: stream, key: msg.Key, seq: msg.Seq}
 }
 
 func (s *messageScreen) title() string { return visible(s.key) }
 
 func (s *messageScreen) ask() func(context.Context) (any, error) {
-	return func(ctx context.Context) (any, error) { return s.m.cfg.Watcher.Message(ctx, s.stream, s.key) }
+	return func(ctx context.Context) (any, error) {
+		info, newest, err := s.m.cfg.Watcher.MessageAt(ctx, s.stream, s.key, s.seq)
+		return &shownMessage{info, newest}, err
+	}
 }
 
-func (s *messageScreen) answered(value any) { s.got, s.lines = value.(*sequin.MessageInfo), nil }
+func (s *messageScreen) answered(value any) { s.got, s.lines = value.(*shownMessage), nil }
 
 func (s *messageScreen) summary() string {
 	if s.got == nil {
@@ -50,6 +60,9 @@ func (s *messageScreen) summary() string {
 	text := fmt.Sprintf("seq %d, stored %s ago, %s", msg.Seq, age(s.m.cfg.Now().Sub(msg.UpdatedAt)), cli.Bytes(int64(len(msg.Data))))
 	if !msg.InsertedAt.Equal(msg.UpdatedAt) {
 		text += fmt.Sprintf(", its key first %s ago", age(s.m.cfg.Now().Sub(msg.InsertedAt)))
+	}
+	if s.got.newest > msg.Seq {
+		text += fmt.Sprintf(", the newest of its key has seq %d", s.got.newest)
 	}
 	return text
 }

@@ -126,7 +126,7 @@ func (s *messagesScreen) press(key string) (tea.Cmd, bool) {
 	case key == "t":
 		return s.m.sendTest(s.stream), true
 	case (key == "enter" || key == "right" || key == "l") && s.list.selected() != "":
-		return s.m.open(newMessageScreen(s.m, s.stream, s.got[s.list.cursor].Key)), true
+		return s.m.open(newMessageScreen(s.m, s.stream, &s.got[s.list.cursor])), true
 	}
 	return nil, false
 }

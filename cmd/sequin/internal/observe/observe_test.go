@@ -144,6 +144,16 @@ func TestTheWayDownToAMessageAndBack(t *testing.T) {
 	})
 }
 
+// TestAnOlderMessageIsShownAsItIs opens the first of two messages of a key.
+func TestAnOlderMessageIsShownAsItIs(t *testing.T) {
+	inTerminal(t, sequintest.Config{}, func(x *terminal) {
+		x.send("eu.0", `{"qty":77}`)
+		x.refresh()
+		x.press("enter", "enter", "enter")
+		x.shows("seq 1,", `"qty": 0`, "the newest of its key has seq 4", "billing              available")
+	})
+}
+
 func TestMetricsAddColumns(t *testing.T) {
 	inTerminal(t, sequintest.Config{}, func(x *terminal) {
 		tell := func(sent, delivered int) {
@@ -295,7 +305,9 @@ func TestHostileDataIsShownHarmlessly(t *testing.T) {
 		harmless()
 		x.shows(`\x1b]0;title\x07\x1b[2J\u202egnp\u200b\x0d`, "漢")
 		x.send("evil", strings.Repeat("long ", 50_000))
+		x.press("esc")
 		x.refresh()
+		x.press("up", "enter")
 		harmless()
 		x.press("end")
 		x.shows("... and 150 kB more")

@@ -97,7 +97,7 @@ func (s *unsettledScreen) press(key string) (tea.Cmd, bool) {
 	case s.list.selected() == "":
 		return nil, false
 	case key == "enter", key == "right", key == "l":
-		return s.m.open(newMessageScreen(s.m, s.stream, s.got[s.list.cursor].Message.Key)), true
+		return s.m.open(newMessageScreen(s.m, s.stream, &s.got[s.list.cursor].Message)), true
 	case key == "x":
 		return s.m.nack(s.stream, s.consumer, s.got[s.list.cursor]), true
 	}

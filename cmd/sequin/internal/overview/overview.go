@@ -7,6 +7,8 @@ package overview
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -198,4 +200,39 @@ func (q Query) options() sequin.ListOptions {
 // Message returns the newest message of a key with its state at each consumer whose filter matches.
 func (w *Watcher) Message(ctx context.Context, stream, key string) (*sequin.MessageInfo, error) {
 	return w.cfg.Client.MessageInfo(ctx, stream, key)
+}
+
+// MessageAt returns the message of a key that has a seq, with its states as Message does. newest is the seq of the newest message of the key. The
+// error is sequin.ErrNotFound if the message was replaced, purged or dropped. A server without the extension paging has one
+// message of each key, which is returned.
+func (w *Watcher) MessageAt(ctx context.Context, stream, key string, seq int64) (info *sequin.MessageInfo, newest int64, err error) {
+	if info, err = w.Message(ctx, stream, key); err != nil {
+		return nil, 0, err
+	}
+	if newest = info.Message.Seq; newest == seq {
+		return info, newest, nil
+	}
+	only := sequin.ListOptions{Limit: 1, KeyPattern: key, AfterSeq: seq - 1, BeforeSeq: seq + 1}
+	older, err := w.cfg.Client.ListMessages(ctx, stream, only)
+	switch {
+	case errors.Is(err, sequin.ErrUnsupported):
+		return info, newest, nil
+	case err != nil:
+		return nil, newest, err
+	case len(older) == 0:
+		return nil, newest, fmt.Errorf("%w: the message with the seq %d was replaced, purged or dropped; the newest of its key has the seq %d", sequin.ErrNotFound, seq, newest)
+	}
+	info.Message = older[0]
+	for i := range info.Consumers {
+		c := &info.Consumers[i]
+		peeked, err := w.cfg.Client.PeekMessages(ctx, stream, c.ConsumerID, only)
+		if err != nil {
+			return nil, newest, err
+		}
+		c.DeliveryInfo = sequin.DeliveryInfo{State: sequin.StateAcked}
+		if len(peeked) > 0 {
+			c.DeliveryInfo = peeked[0].Info
+		}
+	}
+	return info, newest, nil
 }

@@ -182,6 +182,32 @@ func TestMessagesComeInPages(t *testing.T) {
 	})
 }
 
+// TestAnOlderMessageOfAKey has a consumer that has settled the first of two messages of a key.
+func TestAnOlderMessageOfAKey(t *testing.T) {
+	watch(t, sequintest.Config{}, func(w *watched) {
+		_, err := w.client.SendMessages(w.Context(), "orders", []sequin.Message{{Key: "k", Data: "old"}, {Key: "k", Data: "new"}})
+		require.NoError(t, err)
+		at := func(seq int64) (string, string) {
+			info, newest, err := w.watcher.MessageAt(w.Context(), "orders", "k", seq)
+			require.NoError(t, err)
+			require.Equal(t, int64(2), newest)
+			return info.Message.Data, info.Consumers[0].State
+		}
+		data, state := at(1)
+		require.Equal(t, []string{"old", "available"}, []string{data, state})
+		data, state = at(2)
+		require.Equal(t, []string{"new", "withheld"}, []string{data, state})
+		got, err := w.client.ReceiveMessage(w.Context(), "orders", "billing")
+		require.NoError(t, err)
+		require.NoError(t, w.client.AckMessage(w.Context(), "orders", "billing", got.AckID))
+		_, state = at(1)
+		require.Equal(t, "acked", state)
+		_, _, err = w.watcher.MessageAt(w.Context(), "orders", "k", 3)
+		require.ErrorIs(t, err, sequin.ErrNotFound)
+		require.ErrorContains(t, err, "the newest of its key has the seq 2")
+	})
+}
+
 func TestAStreamThatDoesNotExistIsNotFound(t *testing.T) {
 	watch(t, sequintest.Config{}, func(w *watched) {
 		_, err := w.watcher.Stream(w.Context(), "none")

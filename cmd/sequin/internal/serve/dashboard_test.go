@@ -113,6 +113,35 @@ func TestTheDashboardShowsMetricsThatExist(t *testing.T) {
 	}
 }
 
+var metricNames = regexp.MustCompile(`\bsequin_[a-z_]+`)
+
+// TestThePageOfTheMetricsNamesThem also parses the alerts that it recommends.
+func TestThePageOfTheMetricsNamesThem(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "docs", "metrics.md"))
+	require.NoError(t, err)
+	metrics := allMetrics(t)
+	named := map[string]bool{}
+	for _, name := range metricNames.FindAllString(string(page), -1) {
+		named[name] = true
+		if metrics[name] == nil {
+			t.Errorf("there is no metric %s", name)
+		}
+	}
+	for name := range metrics {
+		part := strings.HasSuffix(name, "_bucket") || strings.HasSuffix(name, "_sum") || strings.HasSuffix(name, "_count")
+		if strings.HasPrefix(name, "sequin_") && !part && !named[name] {
+			t.Errorf("the page does not name %s", name)
+		}
+	}
+	_, alerts, _ := strings.Cut(string(page), "| alert | expression |")
+	alerts, _, _ = strings.Cut(alerts, "\n\n")
+	rows := regexp.MustCompile("`(.+)` \\|").FindAllStringSubmatch(alerts, -1)
+	require.Len(t, rows, 7)
+	for _, row := range rows {
+		require.Empty(t, problemsOf(row[1], "", metrics, map[string]bool{}), row[1])
+	}
+}
+
 func problemsOf(expr, legend string, metrics map[string]map[string]bool, shown map[string]bool) (problems []string) {
 	expr = strings.NewReplacer("$__rate_interval", "5m", "$instance", ".*").Replace(expr)
 	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
