@@ -117,6 +117,37 @@ func TestManyConsumersShareLabels(t *testing.T) {
 	})
 }
 
+// TestASlowStoreIsAskedForItsLargestStreams has the last of 120 streams as the largest, and one message more in it.
+func TestASlowStoreIsAskedForItsLargestStreams(t *testing.T) {
+	measure(t, func(x *measured) {
+		x.m = newMetrics("v0", slog.New(slog.DiscardHandler))
+		x.m.watch(x.api, true)
+		for i := range 120 {
+			stream := fmt.Sprintf("s%03d", i)
+			x.do("POST", "/api/streams", fmt.Sprintf(`{"name":%q}`, stream))
+			x.do("POST", "/api/streams/"+stream+"/consumers", `{"name":"c","filter_key_pattern":">"}`)
+		}
+		backlog := func() (string, int) {
+			text := x.metrics()
+			_, line, _ := strings.Cut(text, `sequin_consumer_backlog_messages{consumer="c",stream="s119"} `)
+			line, _, _ = strings.Cut(line, "\n")
+			return line, strings.Count(text, "sequin_consumer_acks_total{")
+		}
+		x.do("POST", "/api/streams/s119/messages", `{"messages":[{"key":"k","data":"d"}]}`)
+		line, consumers := backlog()
+		require.Equal(t, "1", line)
+		require.Equal(t, maxStreamLabels, consumers)
+		x.do("POST", "/api/streams/s119/messages", `{"messages":[{"key":"k","data":"d"}]}`)
+		time.Sleep(usageFor - time.Millisecond)
+		line, _ = backlog()
+		require.Equal(t, "1", line, "kept")
+		require.Contains(t, x.metrics("s119"), "sequin_consumer_backlog_messages{consumer=\"c\",stream=\"s119\"} 2\n", "one stream is asked for at once")
+		time.Sleep(time.Millisecond)
+		line, _ = backlog()
+		require.Equal(t, "2", line)
+	})
+}
+
 func TestMetricsOfTooManyStreamsAreRefused(t *testing.T) {
 	measure(t, func(x *measured) {
 		w := httptest.NewRecorder()

@@ -35,7 +35,7 @@ func (l *labels) one(c labelled) labelled {
 	return c
 }
 
-// collect returns those with labels of their own, and the sum of the others if there are or were any. all are those that exist; the
+// collect returns those with labels of their own, and the sum of the others, without an id, if there are or were any. all are those that exist; the
 // first of them get labels first.
 func (l *labels) collect(all []labelled) []labelled {
 	exists := make(map[string]bool, len(all))

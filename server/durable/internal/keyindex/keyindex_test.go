@@ -83,6 +83,8 @@ func TestAnIndexHoldsTheNewestEntryOfEachKey(t *testing.T) {
 
 // checkAround lists a few entries in both directions, from a seq that has an entry and from those next to it.
 func checkAround(t *testing.T, x *Index, all []Entry, i int) {
+	require.Equal(t, len(all)-i, x.CountFrom(all[i].Seq))
+	require.Equal(t, len(all)-i-1, x.CountFrom(all[i].Seq+1))
 	t.Helper()
 	for d := int64(-1); d <= 1; d++ {
 		seq := all[i].Seq + d
@@ -138,6 +140,7 @@ func shuffled(all []Entry, random *rand.Rand) []Entry {
 }
 
 func TestAnEmptyIndexHasNothing(t *testing.T) {
+	require.Zero(t, new(Index).CountFrom(1))
 	x := &Index{}
 	require.Nil(t, x.Oldest())
 	require.Nil(t, x.At(1))

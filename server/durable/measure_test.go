@@ -1,0 +1,43 @@
+package durable
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+func TestEachSyncIsReported(t *testing.T) {
+	var syncs, took atomic.Int64
+	st := open(t, t.TempDir(), Options{OnSync: func(d time.Duration) { syncs.Add(1); took.Add(int64(d)) }})
+	s, err := st.CreateStream(t.Context(), store.StreamOptions{Name: "s"})
+	require.NoError(t, err)
+	before := syncs.Load()
+	_, err = s.Send(t.Context(), store.Once{}, []store.Message{{Key: "a", Data: "d"}})
+	require.NoError(t, err)
+	require.Greater(t, syncs.Load(), before)
+	require.Equal(t, st.Info().Syncs, syncs.Load())
+	require.Positive(t, took.Load())
+}
+
+// TestAMeasureReadsTheTimeOfAMessageOnce has an oldest message that stays the same.
+func TestAMeasureReadsTheTimeOfAMessageOnce(t *testing.T) {
+	st := open(t, t.TempDir(), Options{})
+	s, err := st.CreateStream(t.Context(), store.StreamOptions{Name: "s"})
+	require.NoError(t, err)
+	made, err := s.CreateConsumer(t.Context(), store.ConsumerOptions{Name: "c", Filter: ">", ConsumerLimits: store.ConsumerLimits{AckWait: time.Hour, MaxAckPending: 9, MaxWaiting: 1}})
+	require.NoError(t, err)
+	_, err = s.Send(t.Context(), store.Once{}, []store.Message{{Key: "a", Data: "d"}})
+	require.NoError(t, err)
+	c := made.(*consumerHandle)
+	first, err := c.Measure(t.Context())
+	require.NoError(t, err)
+	require.NotZero(t, first.OldestAt)
+	c.current.Load().measured.at = 7
+	again, err := c.Measure(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, int64(7), again.OldestAt)
+}
