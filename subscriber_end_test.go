@@ -188,6 +188,7 @@ func TestAStopWaitsForAnAnswerThatIsOnItsWay(t *testing.T) {
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
 		time.Sleep(time.Second)
 		w.send(t, "k.1", "x")
+		synctest.Wait() // the receive has it
 		require.Len(t, w.consumer(t).Outstanding, 1)
 		require.NoError(t, sub.Close(w.ctx))
 		require.Equal(t, 1, w.consumer(t).Available)

@@ -6,9 +6,12 @@ import (
 	"log"
 	"net/http/httptest"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
@@ -75,6 +78,51 @@ func Example() {
 	//   create orders (producer)
 	//     process orders (consumer)
 	//       charge orders.1 (internal)
+}
+
+// A program whose metrics also have what is buffered and in flight.
+func ExampleNewGauges() {
+	reader := sdkmetric.NewManualReader() // a program has a reader that exports
+	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+	s := server.New(server.Config{})
+	defer s.Close()
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, Hooks: otelsequin.Hooks(otelsequin.Options{MeterProvider: meters})})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	gauges, err := otelsequin.NewGauges(meters)
+	if err != nil {
+		log.Fatal(err)
+	}
+	pub, err := client.NewPublisher("orders", sequin.PublisherConfig{Linger: time.Hour})
+	if err != nil {
+		log.Fatal(err)
+	}
+	gauges.AddPublisher(pub)
+
+	ctx := context.Background()
+	if _, err := client.CreateStream(ctx, "orders", sequin.StreamOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	if err := pub.Send(ctx, "orders.1", "new"); err != nil {
+		log.Fatal(err)
+	}
+	var collected metricdata.ResourceMetrics
+	if err := reader.Collect(ctx, &collected); err != nil {
+		log.Fatal(err)
+	}
+	for _, m := range collected.ScopeMetrics[0].Metrics {
+		if m.Name == "sequin.publisher.buffered.messages" {
+			fmt.Println(m.Name, m.Data.(metricdata.Gauge[int64]).DataPoints[0].Value)
+		}
+	}
+	if err := pub.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	// Output: sequin.publisher.buffered.messages 1
 }
 
 // printTrace prints the spans of a trace below a parent.
