@@ -1,14 +1,12 @@
 package sequin
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -169,47 +167,6 @@ func (p *Publisher) SendSync(ctx context.Context, m Message) error {
 		return err
 	}
 	return r.Wait(ctx)
-}
-
-// SendAllSync sends messages and waits for the final result of each. Their batches are sent at once, even if they are not full.
-// Calls that run at the same time share requests.
-//
-// It returns nil when the server has accepted all messages, and otherwise an *UnsentError. Its Failed are the messages that
-// failed or are invalid, without Superseded. When ctx ends, or the Publisher is closed or refuses messages, the error wraps that,
-// and Unsent are the messages that were not accepted, and those whose result was not known: these are still sent, unless the
-// Publisher was closed.
-func (p *Publisher) SendAllSync(ctx context.Context, messages []Message) error {
-	var left UnsentError
-	receipts := make([]Receipt, 0, len(messages))
-	accepted := make([]Message, 0, len(messages))
-	for i, m := range messages {
-		r, err := p.SendReceipt(ctx, m)
-		if err == nil {
-			receipts, accepted = append(receipts, r), append(accepted, m)
-			continue
-		}
-		if isAny(err, ErrInvalidKey, ErrInvalidData, ErrInvalidHeaders, ErrTooLarge) {
-			left.Failed = append(left.Failed, MessageError{Message: m, Err: err})
-			continue
-		}
-		left.cause, left.Unsent = err, slices.Clone(messages[i:])
-		break
-	}
-	var pending []Message
-	for i, r := range receipts {
-		switch err := r.Wait(ctx); {
-		case err == nil:
-		case isAny(err, ErrClosed), ctx.Err() != nil && r.Err() == nil:
-			left.cause, pending = cmp.Or(left.cause, err), append(pending, accepted[i])
-		default:
-			left.Failed = append(left.Failed, MessageError{Message: accepted[i], Err: err})
-		}
-	}
-	left.Unsent = append(pending, left.Unsent...)
-	if left.Failed == nil && left.Unsent == nil {
-		return nil
-	}
-	return &left
 }
 
 func (p *Publisher) admit(ctx context.Context, m Message, wait bool) error {

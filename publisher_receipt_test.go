@@ -128,6 +128,25 @@ func TestSendAllSyncWaitsForTheResultOfEach(t *testing.T) {
 	})
 }
 
+// An idle Publisher sends a message at once. SendAllSync knows that others follow.
+func TestSendAllSyncTakesOneRoundTrip(t *testing.T) {
+	for _, lanes := range []int{1, 4} {
+		inBothModes(t, func(t *testing.T, w *world) {
+			pub := w.orders(t, sequin.PublisherConfig{Lanes: lanes})
+			var messages []sequin.Message
+			for i := range 800 {
+				messages = append(messages, sequin.Message{Key: fmt.Sprint("k.", i), Data: "fine"})
+			}
+			w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: 50 * time.Millisecond})
+			began := time.Now()
+			require.NoError(t, pub.SendAllSync(w.ctx, messages))
+			require.Equal(t, lanes, w.Count(sequintest.Send), "one for each lane")
+			require.Equal(t, 50*time.Millisecond, time.Since(began), "at the same time")
+			require.NoError(t, pub.Close(w.ctx))
+		})
+	}
+}
+
 func TestSendAllSyncSaysWhatIsNotKnownToBeSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sequintest.Config{}, sequin.Config{})

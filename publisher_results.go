@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -321,4 +322,67 @@ func (b *receiptBook) next() Receipt {
 	}
 	b.used++
 	return Receipt{block: b.block, slot: b.used - 1}
+}
+
+// SendAllSync sends messages and waits for the final result of each. They are accepted together, as far as there is room, and their
+// batches are sent at once, even if they are not full. Calls that run at the same time share requests.
+//
+// It returns nil when the server has accepted all messages, and otherwise an *UnsentError. Its Failed are the messages that
+// failed or are invalid, without Superseded. When ctx ends, or the Publisher is closed or refuses messages, the error wraps that,
+// and Unsent are the messages that were not accepted, and those whose result was not known: these are still sent, unless the
+// Publisher was closed.
+func (p *Publisher) SendAllSync(ctx context.Context, messages []Message) error {
+	var left UnsentError
+	entries, receipts := make([]messageEntry, 0, len(messages)), make([]Receipt, 0, len(messages))
+	for _, m := range messages {
+		var e messageEntry
+		if err := p.prepare(ctx, m, &e); err != nil && ctx.Err() == nil {
+			left.Failed = append(left.Failed, MessageError{Message: m, Err: err})
+			continue
+		} else if err != nil {
+			e.Item.Message = m // which is not accepted
+		}
+		r := p.receipts.next()
+		r.engine, r.lane = p.engine, p.lane(e.ID)
+		e.Item.to, e.Item.slot = r.block, int32(r.slot)
+		entries, receipts = append(entries, e), append(receipts, r)
+	}
+	accepted, err := p.admitAll(ctx, entries)
+	left.cause = err
+	for i, r := range receipts {
+		if i >= accepted {
+			left.Unsent = append(left.Unsent, entries[i].Item.Message)
+			continue
+		}
+		switch err := r.Wait(ctx); {
+		case err == nil:
+		case isAny(err, ErrClosed), ctx.Err() != nil && r.Err() == nil:
+			left.cause, left.Unsent = cmp.Or(left.cause, err), append(left.Unsent, entries[i].Item.Message)
+		default:
+			left.Failed = append(left.Failed, MessageError{Message: entries[i].Item.Message, Err: err})
+		}
+	}
+	if left.Failed == nil && left.Unsent == nil {
+		return nil
+	}
+	return &left
+}
+
+// admitAll accepts entries in their order. It returns how many, and why not all.
+func (p *Publisher) admitAll(ctx context.Context, entries []messageEntry) (accepted int, err error) {
+	for accepted < len(entries) {
+		if ctx.Err() != nil {
+			return accepted, p.explainRefusal(contextError(ctx))
+		}
+		e := &entries[accepted]
+		n, err := p.engine.AdmitSome(entries[accepted:], func(e *messageEntry) int { return p.lane(e.ID) })
+		if n == 0 && err == nil { // no room
+			n, err = 1, p.engine.Admit(ctx, e, p.lane(e.ID), true, true)
+		}
+		if err != nil {
+			return accepted, p.explainRefusal(err)
+		}
+		accepted += n
+	}
+	return accepted, nil
 }

@@ -315,3 +315,17 @@ func TestURLs(t *testing.T) {
 	_, err := pubsub.OpenTopic(ctx, "sequin://orders")
 	require.ErrorIs(t, err, sequin.ErrInvalidConfig)
 }
+
+func TestABatchTakesOneRoundTrip(t *testing.T) {
+	inVirtualTime(t, "", func(t *testing.T, w *world) {
+		w.srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: 50 * time.Millisecond})
+		batch := make([]*driver.Message, 500)
+		for i := range batch {
+			batch[i] = &driver.Message{Body: []byte(fmt.Sprint(i))}
+		}
+		begin := time.Now()
+		require.NoError(t, w.topic.SendBatch(t.Context(), batch))
+		require.Equal(t, 1, w.srv.Count(sequintest.Send), "an idle Publisher would send the first message alone")
+		require.Equal(t, 50*time.Millisecond, time.Since(begin))
+	})
+}

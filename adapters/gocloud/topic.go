@@ -26,7 +26,8 @@ type TopicOptions struct {
 	// Publisher configures the sequin.Publisher that sends the messages. Lanes defaults to 1, which keeps the order of a batch: the
 	// CDK makes batches that are too small to be divided.
 	Publisher sequin.PublisherConfig
-	// BatcherOptions bound the batches that the CDK makes. MaxBatchSize defaults to 1,000, and MaxHandlers to 2.
+	// BatcherOptions bound the batches that the CDK makes. MaxBatchSize defaults to 1,000. MaxHandlers defaults to the Lanes, because
+	// each lane has one request in flight.
 	BatcherOptions batcher.Options
 }
 
@@ -49,19 +50,24 @@ func newTopic(client *sequin.Client, stream string, opts *TopicOptions) (*topic,
 	}
 	batches := opts.BatcherOptions
 	batches.MaxBatchSize = cmp.Or(batches.MaxBatchSize, sequin.MaxBatch)
-	batches.MaxHandlers = cmp.Or(batches.MaxHandlers, 2)
+	cfg := opts.Publisher
+	cfg.Lanes = cmp.Or(cfg.Lanes, 1)
+	cfg.Linger = cmp.Or(cfg.Linger, linger)
+	cfg.CloseTimeout = cmp.Or(cfg.CloseTimeout, closeTimeout)
+	batches.MaxHandlers = cmp.Or(batches.MaxHandlers, max(1, cfg.Lanes))
 	if err := checkBatches("BatcherOptions", batches); err != nil {
 		return nil, nil, fmt.Errorf("open topic %s: %w", stream, err)
 	}
-	cfg := opts.Publisher
-	cfg.Lanes = cmp.Or(cfg.Lanes, 1)
-	cfg.CloseTimeout = cmp.Or(cfg.CloseTimeout, closeTimeout)
 	pub, err := client.NewPublisher(stream, cfg)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open topic %s: %w", stream, err)
 	}
 	return &topic{client: client, pub: pub, keyName: opts.KeyName}, &batches, nil
 }
+
+// linger is the default of PublisherConfig.Linger. It keeps an idle Publisher from sending the first message of a batch alone, and delays
+// nothing, because SendBatch waits for each result.
+const linger = time.Millisecond
 
 // checkBatches returns an error for options with which the CDK would hang or panic.
 func checkBatches(name string, o batcher.Options) error {

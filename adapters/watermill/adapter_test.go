@@ -387,3 +387,19 @@ func TestCloseTakesNoTimeWhenNothingIsOut(t *testing.T) {
 		require.Zero(t, time.Since(begin))
 	})
 }
+
+// TestPublishTakesOneRoundTrip publishes to an idle topic, of which a first message would leave alone.
+func TestPublishTakesOneRoundTrip(t *testing.T) {
+	inVirtualTime(t, defaults, func(t *testing.T, w *world) {
+		require.NoError(t, w.pub.Publish("topic", message.NewMessage("0", nil)))
+		w.srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: 50 * time.Millisecond})
+		var batch []*message.Message
+		for i := range 500 {
+			batch = append(batch, message.NewMessage(strconv.Itoa(i), nil))
+		}
+		before, begin := w.srv.Count(sequintest.Send), time.Now()
+		require.NoError(t, w.pub.Publish("topic", batch...))
+		require.Equal(t, 1, w.srv.Count(sequintest.Send)-before)
+		require.Equal(t, 50*time.Millisecond, time.Since(begin))
+	})
+}

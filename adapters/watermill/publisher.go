@@ -26,7 +26,8 @@ type PublisherConfig struct {
 	Stream sequin.StreamOptions
 	// DoNotCreate keeps Publish from creating streams. By default the first Publish to a topic calls EnsureStream.
 	DoNotCreate bool
-	// Publisher configures the sequin.Publisher that each topic has. Lanes defaults to 1, which keeps the order of a topic.
+	// Publisher configures the sequin.Publisher that each topic has. Lanes defaults to 1, which keeps the order of a topic. Linger
+	// defaults to 1 ms, so that the messages of an idle topic leave together; Publish never waits for it.
 	Publisher sequin.PublisherConfig
 	// CloseTimeout is how long Close sends what Publish still waits for. Default that of Publisher, or 10 s.
 	CloseTimeout time.Duration
@@ -64,6 +65,7 @@ func NewPublisher(cfg PublisherConfig, logger watermill.LoggerAdapter) (*Publish
 	}
 	cfg.Publisher.CloseTimeout = cmp.Or(cfg.CloseTimeout, cfg.Publisher.CloseTimeout, 10*time.Second)
 	cfg.Publisher.Lanes = cmp.Or(cfg.Publisher.Lanes, 1)
+	cfg.Publisher.Linger = cmp.Or(cfg.Publisher.Linger, time.Millisecond)
 	probe, err := cfg.Client.NewPublisher("probe", cfg.Publisher) // it makes no request: a bad config is told here
 	if err != nil {
 		return nil, err

@@ -96,6 +96,28 @@ func (e *Engine[T, W]) Admit(ctx context.Context, x *Entry[T], lane int, urgent,
 	return e.await(ctx, w)
 }
 
+// AdmitSome is Admit for several entries, urgent ones, each with its lane: those at the beginning for which there is room now. It
+// returns how many. They leave together: an idle engine does not send the first one alone.
+func (e *Engine[T, W]) AdmitSome(xs []Entry[T], lane func(*Entry[T]) int) (n int, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := &e.state
+	if err := s.refusal(); err != nil {
+		return 0, err
+	}
+	for n < len(xs) && n < maxAdmitted && len(s.waiters) == 0 && s.hasRoom(xs[n].Size) {
+		s.enqueue(&xs[n], lane(&xs[n]), true)
+		n++
+	}
+	if n > 0 {
+		e.dispatchLocked()
+	}
+	return n, nil
+}
+
+// maxAdmitted is how many entries AdmitSome admits with one lock. It takes about a tenth of a millisecond.
+const maxAdmitted = 1_000
+
 // await waits until w is admitted or refused, or ctx ends.
 func (e *Engine[T, W]) await(ctx context.Context, w *waiter[T]) error {
 	began := time.Now()
