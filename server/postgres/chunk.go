@@ -23,6 +23,15 @@ type chunk struct {
 
 func (c *chunk) next() int64 { return c.first + int64(c.n) }
 
+// place gives a chunk that is not stored yet its seqs and its time.
+func (c *chunk) place(first, at int64) {
+	c.first, c.at = first, at
+	for i := range c.messages {
+		m := &c.messages[i]
+		m.Seq, m.InsertedAt, m.UpdatedAt = first+int64(i), at, at
+	}
+}
+
 // message returns the message with a seq, or nil when the chunk does not have it.
 func (c *chunk) message(seq int64) *store.Message {
 	if i, found := c.find(seq); found {

@@ -28,6 +28,7 @@ type request struct {
 	again   bool                       // it needs another transaction
 
 	deliveries []store.Delivery
+	unread     []int         // those of the deliveries whose data is not read yet
 	refused    error         // why it was not done, although others of its transaction were
 	done       chan struct{} // closed when the result is there
 	err        error
@@ -127,13 +128,19 @@ func (e *engine) decide(group []*request) (again []*request) {
 			e.st.wake.consumerChanged(e.row.id)
 		}
 	}
-	var done []*request
+	var done, unread []*request
 	for _, r := range group {
-		if err == nil && r.again {
+		switch {
+		case err == nil && r.again:
 			again = append(again, r)
-		} else {
+		case err == nil && r.unread != nil:
+			unread = append(unread, r)
+		default:
 			done = append(done, r)
 		}
+	}
+	if unread != nil && !e.st.spawn(func() { e.complete(unread) }) {
+		done, err = append(done, unread...), store.ErrClosed
 	}
 	e.answer(done, err)
 	return again

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,10 +33,11 @@ type sending struct {
 	parents  []uuid.UUID
 	messages []store.Message
 	bytes    int64
-	forCopy  bool     // the same, and the stream is marked as one that is being copied
-	staged   bool     // the messages are what transactions have left: see takeStaged
-	purge    *purge   // it removes messages instead
-	restore  *restore // it stores what a copy brings instead
+	chunks   []madeChunk // of a large send to a stream that appends
+	forCopy  bool        // the same, and the stream is marked as one that is being copied
+	staged   bool        // the messages are what transactions have left: see takeStaged
+	purge    *purge      // it removes messages instead
+	restore  *restore    // it stores what a copy brings instead
 
 	done      chan struct{} // closed when the result is there
 	published int
@@ -51,9 +54,10 @@ func tokenOf(key string) (token uuid.UUID) {
 
 // publisher publishes to one stream. It gathers what is sent while a transaction is under way.
 type publisher struct {
-	st     *Store
-	stream streamRow
-	queue  combiner[*sending]
+	st      *Store
+	stream  streamRow
+	queue   combiner[*sending]
+	running atomic.Int32 // groups
 }
 
 func (st *Store) publisherOf(row streamRow) *publisher {
@@ -74,8 +78,11 @@ func (p *publisher) send(ctx context.Context, o store.Once, messages []store.Mes
 			x.parents = append(x.parents, tokenOf(key))
 		}
 	}
-	if p.queue.add(x) && !p.st.spawn(p.run) {
-		p.closed()
+	if !p.stream.OneMessagePerKey {
+		x.encode(p.stream.id)
+	}
+	if p.queue.add(x) {
+		p.goOn()
 	}
 	select {
 	case <-x.done:
@@ -120,15 +127,33 @@ func (p *publisher) closed() {
 
 func everything[T any](all []T) int { return len(all) }
 
-// run publishes what waits, and ends when nothing does.
-func (p *publisher) run() {
-	for {
-		group := p.queue.take(p.fits)
-		if group == nil {
-			return
-		}
-		p.publish(group)
+// goOn publishes what waits, on a goroutine of its own.
+func (p *publisher) goOn() {
+	if !p.st.spawn(p.run) {
+		p.closed()
 	}
+}
+
+// groupsAtOnce is how many groups of a stream a replica publishes at once: one that has the lock, one that waits for the disk without
+// it, and one that waits for the lock.
+const groupsAtOnce = 3
+
+// run publishes what waits now. When all that is left to do is up to the database, another goroutine goes on with what has arrived
+// meanwhile. What would not share its transaction would wait for the disk otherwise.
+func (p *publisher) run() {
+	group := p.queue.take(p.fits)
+	if group == nil {
+		return
+	}
+	p.running.Add(1)
+	next := sync.OnceFunc(p.goOn)
+	p.publishAnd(group, func() {
+		if p.running.Load() < groupsAtOnce {
+			next()
+		}
+	})
+	p.running.Add(-1)
+	next()
 }
 
 // fits returns how many of the sends one transaction publishes. Of a bounded stream it is one, because it may be refused.
@@ -184,8 +209,11 @@ func answer(group []*sending, err error) {
 
 // publish publishes a group in one transaction. When it is not known whether that took place, the next attempt looks for
 // the mark that it has left.
-func (p *publisher) publish(group []*sending) {
-	t := publishing{p: p, group: group, mark: uuid.New()}
+func (p *publisher) publish(group []*sending) { p.publishAnd(group, func() {}) }
+
+// publishAnd is publish. It calls decided when the rest of the transaction is up to the database, and again if it is repeated.
+func (p *publisher) publishAnd(group []*sending, decided func()) {
+	t := publishing{p: p, group: group, mark: uuid.New(), decided: decided}
 	err := p.st.retry(p.st.ctx, t.attempt)
 	if err != nil && t.unknown && !errors.Is(err, store.ErrUnknown) {
 		err = fmt.Errorf("%w: %w", store.ErrUnknown, err)
@@ -204,7 +232,8 @@ type publishing struct {
 	p       *publisher
 	group   []*sending
 	mark    uuid.UUID // a row in sends that tells that the transaction took place
-	unknown bool      // an attempt may have taken place
+	decided func()
+	unknown bool // an attempt may have taken place
 	stored  bool
 
 	s    *session
@@ -360,6 +389,7 @@ func (t *publishing) store(b *pgx.Batch, changes bool) error {
 	t.remember(b)
 	commit(b)
 	t.unknown = true
+	t.decided()
 	if err := t.s.send(b); err != nil {
 		return err
 	}

@@ -57,13 +57,57 @@ func (t *streamTop) queue(st *Store, row streamRow, b *pgx.Batch) {
 	})
 }
 
+// madeChunk is a chunk that is not stored yet, with its columns.
+type madeChunk struct {
+	*chunk
+	keys, data []byte
+}
+
+// makeChunks makes chunks of messages. Their seqs and times are not known yet.
+func makeChunks(stream int64, messages []store.Message) (all []madeChunk) {
+	for rest := messages; len(rest) > 0; {
+		n, size := chunkLength(rest)
+		keys, data, _ := encodeChunk(rest[:n])
+		all = append(all, madeChunk{&chunk{stream: stream, n: n, messages: rest[:n:n], size: size}, keys, data})
+		rest = rest[n:]
+	}
+	return all
+}
+
+// largeMessages and largeBytes are those of a send that has chunks of its own. They are made before the send waits for its turn.
+// Smaller sends share chunks.
+const (
+	largeMessages = chunkMessages / 4
+	largeBytes    = chunkBytes / 4
+)
+
+// encode makes the chunks of a large send.
+func (x *sending) encode(stream int64) {
+	if len(x.messages) >= largeMessages || x.bytes >= largeBytes {
+		x.chunks = makeChunks(stream, x.messages)
+	}
+}
+
+// chunksOf returns the chunks of sends.
+func chunksOf(stream int64, sends []*sending) (all []madeChunk) {
+	var small []store.Message
+	for _, x := range sends {
+		if x.chunks == nil {
+			small = append(small, x.messages...)
+			continue
+		}
+		all = append(append(all, makeChunks(stream, small)...), x.chunks...)
+		small = nil
+	}
+	return append(all, makeChunks(stream, small)...)
+}
+
 // append plans chunks for the sends and adds the statement that stores them.
 func (t *publishing) append(b *pgx.Batch, todo []*sending) ([]*chunk, error) {
-	var all []store.Message
 	for _, x := range todo {
 		x.published = len(x.messages)
-		all = append(all, x.messages...)
 	}
+	all := chunksOf(t.p.stream.id, todo)
 	if len(all) == 0 {
 		return nil, nil
 	}
@@ -73,19 +117,13 @@ func (t *publishing) append(b *pgx.Batch, todo []*sending) ([]*chunk, error) {
 	var firsts, totals []int64
 	var counts []int32
 	var keys, data [][]byte
-	for rest := all; len(rest) > 0; {
-		n, size := chunkLength(rest)
-		k, d, _ := encodeChunk(rest[:n])
-		total += size
-		firsts, counts, totals = append(firsts, first), append(counts, int32(n)), append(totals, total)
-		keys, data = append(keys, k), append(data, d)
-		c, err := decodeChunk(t.p.stream.id, first, n, at, k, d)
-		if err != nil {
-			return nil, err
-		}
-		chunks = append(chunks, c)
-		first += int64(n)
-		rest = rest[n:]
+	for _, c := range all {
+		total += c.size
+		c.place(first, at)
+		firsts, counts, totals = append(firsts, first), append(counts, int32(c.n)), append(totals, total)
+		keys, data = append(keys, c.keys), append(data, c.data)
+		chunks = append(chunks, c.chunk)
+		first += int64(c.n)
 	}
 	trim, err := t.appendTrim(first, total)
 	if err != nil {

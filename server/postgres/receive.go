@@ -24,7 +24,7 @@ func keyHash(key string) backlog.Hash { return backlog.Hash(store.HashBody(bytes
 func (e *engine) receiving(n int) *request {
 	r := &request{} // that there is no message rests on nothing that must be on disk
 	r.do = func(t *transaction) (err error) {
-		r.deliveries, r.again, err = t.receive(n)
+		r.again, err = t.receive(r, n)
 		return err
 	}
 	return r
@@ -49,26 +49,29 @@ func (e *engine) looking(available *bool) *request {
 	return r
 }
 
-// receive leases up to n messages. again says that it has found none so far, and that there is more to look at.
-func (t *transaction) receive(n int) (got []store.Delivery, again bool, err error) {
+// receive leases up to n messages for a request. again says that it has found none so far, and that there is more to look at.
+func (t *transaction) receive(r *request, n int) (again bool, err error) {
 	p, err := t.plan(n)
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
 	rec := p.Receive()
 	if rec.Ready == 0 && len(rec.Fresh) == 0 {
 		again = p.more && !p.Full()
 		t.pass(rec, again)
-		return nil, again, nil
+		return again, nil
 	}
 	t.d.addReceive(rec)
 	leased := t.e.state.Receive(rec, nil)
 	messages := append(p.ready[:rec.Ready:rec.Ready], p.fresh...)
 	for i, l := range leased {
 		id := ackID(t.e.salt, backlog.Delivery{Seq: l.Seq, Lease: rec.Lease})
-		got = append(got, store.Delivery{Message: messages[i], ID: id, Count: l.Count, Expired: l.Expired, At: t.began})
+		r.deliveries = append(r.deliveries, store.Delivery{Message: messages[i].Message, ID: id, Count: l.Count, Expired: l.Expired, At: t.began})
+		if messages[i].unread {
+			r.unread = append(r.unread, i)
+		}
 	}
-	return got, false, nil
+	return false, nil
 }
 
 // pass decides about messages that were read and are not leased, when that is worth a decision.
@@ -84,7 +87,7 @@ func (t *transaction) pass(rec *backlog.Receive, must bool) {
 // receivePlan is the plan of a receive, with the messages that it leases.
 type receivePlan struct {
 	*backlog.Plan
-	ready, fresh []store.Message
+	ready, fresh []planned
 	more         bool // it has not looked at everything
 }
 
@@ -103,7 +106,7 @@ func (t *transaction) plan(n int) (*receivePlan, error) {
 		var room store.AnswerRoom
 		full := false
 		for i := range ready {
-			if full = !room.Take(ready[i].Size()); full {
+			if full = !room.Take(ready[i].size); full {
 				break
 			}
 			p.ready = append(p.ready, ready[i])
@@ -119,15 +122,15 @@ func (t *transaction) plan(n int) (*receivePlan, error) {
 }
 
 // readyMessages returns the messages of the first ready heads. Those that are gone are decided to be.
-func (t *transaction) readyMessages(n int) ([]store.Message, error) {
+func (t *transaction) readyMessages(n int) ([]planned, error) {
 	s := t.e.state
 	for {
 		seqs := s.TopReady(min(n, s.Room()), nil)
-		found, err := t.e.st.fetch(t.s, t.e.row.stream, seqs)
+		found, err := t.fetch(seqs)
 		if err != nil {
 			return nil, err
 		}
-		messages := make([]store.Message, 0, len(seqs))
+		messages := make([]planned, 0, len(seqs))
 		var gone []int64
 		for _, seq := range seqs {
 			m, ok := found[seq]
@@ -183,7 +186,7 @@ func (t *transaction) readOn(p *receivePlan, room *store.AnswerRoom) (done bool,
 		t.e.share.Add(1, 1)
 		read := backlog.Message{Seq: m.Seq, Key: keyHash(m.Key)}
 		if p.Of(read) == backlog.Fresh {
-			if !room.Take(m.Size()) {
+			if !room.Take(m.size) {
 				return true, nil
 			}
 			p.fresh = append(p.fresh, *m)
@@ -218,7 +221,7 @@ func (t *transaction) readWindow() (replaced bool, err error) {
 		t.next = 0
 		return false, nil
 	}
-	messages, next, err := t.e.st.readRun(t.s, t.e.row.stream, t.next, t.readAhead())
+	messages, next, err := t.read(t.next)
 	if err != nil {
 		return false, err
 	}
@@ -247,16 +250,6 @@ func (e *engine) served(byOthers int) {
 	if e.shared = max(e.shared-1, 0); byOthers > 0 {
 		e.shared = sharedFor
 	}
-}
-
-// readAhead returns the limit of the next statement that reads the stream. What a replica reads of a consumer that others serve
-// too, another one has leased before its next turn: it reads one chunk then, and twice as many each time that they are too few.
-func (t *transaction) readAhead() int {
-	if t.e.shared == 0 || t.e.state.keyed {
-		return readRows
-	}
-	t.reads++
-	return min(rowsOfChunk<<(t.reads-1), readRows)
 }
 
 // seek reads the messages of keys that have left some out.

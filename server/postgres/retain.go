@@ -62,7 +62,11 @@ func (r *keysRow) next() int64 { return r.first + int64(r.n) }
 
 // queryKeys reads the keys of up to limit chunks, from the one that has a seq on.
 func (st *Store) queryKeys(s *session, stream, seq int64, limit int) (all []keysRow, err error) {
-	rows, err := s.conn.Query(s.ctx, st.q(chunkKeysSQL), stream, seq, limit)
+	return st.queryKeyRows(s, chunkKeysSQL, stream, seq, limit)
+}
+
+func (st *Store) queryKeyRows(s *session, text string, args ...any) (all []keysRow, err error) {
+	rows, err := s.conn.Query(s.ctx, st.q(text), args...)
 	if err != nil {
 		return nil, err
 	}

@@ -96,6 +96,11 @@ const (
 		from {s}.chunks
 		where stream_id = $1 and first_seq <= q
 		order by first_seq desc limit 1) c`
+	chunkKeysOfSQL = `select distinct on (c.first_seq) c.first_seq, c.n, c.total, c.keys from unnest($2::bigint[]) q
+		cross join lateral (select first_seq, n, total, keys
+		from {s}.chunks
+		where stream_id = $1 and first_seq <= q
+		order by first_seq desc limit 1) c`
 	chunkAtSQL    = `select first_seq, at from {s}.chunks where stream_id = $1 and first_seq >= $2 order by first_seq limit 1`
 	chunkTimeSQL  = `select at from {s}.chunks where stream_id = $1 and first_seq <= $2 order by first_seq desc limit 1`
 	latestTimeSQL = `select updated_at from {s}.latest where stream_id = $1 and seq >= $2 order by seq limit 1`

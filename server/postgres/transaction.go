@@ -28,10 +28,9 @@ type transaction struct {
 	began  time.Time // before the transaction began
 	now    int64     // nanoseconds
 	top    streamTop
-	window []store.Message // messages that the consumer has not read
-	next   int64           // where the stream goes on behind the window; 0 at its end
-	begun  bool            // the window is read
-	reads  int             // how often the window was read
+	window []planned // messages that the consumer has not read
+	next   int64     // where the stream goes on behind the window; 0 at its end
+	begun  bool      // the window is read
 }
 
 // attempt makes the transaction. A look makes it without the lock first.
@@ -73,13 +72,13 @@ func (t *transaction) decide() error {
 		return t.s.flush()
 	}
 	t.d = newDecision(t.now)
-	t.window, t.begun, t.reads = nil, false, 0
+	t.window, t.begun = nil, false
 	if err := t.catchUp(); err != nil {
 		return err
 	}
 	changes := false
 	for _, r := range t.group {
-		r.again, r.deliveries, r.refused = false, nil, nil
+		r.again, r.deliveries, r.unread, r.refused = false, nil, nil, nil
 		if !r.always {
 			if r.refused = t.top.mark().Err(); r.refused != nil {
 				continue
