@@ -25,8 +25,8 @@ type SyncPolicy struct{ every time.Duration }
 // SyncAlways answers a change when it is synced to disk. Changes that are made at the same time share a sync.
 var SyncAlways = SyncPolicy{}
 
-// SyncEvery answers a change when it is written to the system, and syncs d after the first write that is not synced. A loss
-// of power takes the changes of at most d and of one sync: the newest, without a gap, and none by half. At most 0 is
+// SyncEvery answers a change when it is written to the system, and syncs d after the first write that is not synced, or once
+// 8 MiB are not. A loss of power takes the changes of at most d and of one sync: the newest, without a gap, and none by half. At most 0 is
 // SyncAlways.
 func SyncEvery(d time.Duration) SyncPolicy { return SyncPolicy{max(0, d)} }
 

@@ -30,6 +30,7 @@ type writer struct {
 	ahead    map[uint32]vfs.File // of the segments behind it
 	sealed   uint32              // the number of the next segment, once the seal is synced
 	unsynced bool                // something other than a mark is written and not synced
+	amount   int64               // bytes of that
 	marked   bool                // the newest record is a mark
 	fresh    bool                // no record of this opening is synced
 	timer    *time.Timer         // runs when unsynced: until the sync; or else, when nothing is synced and not marked: until the mark
@@ -149,9 +150,8 @@ func (w *writer) write(g *group) error {
 		if err := w.sync(); err != nil {
 			return err
 		}
-	case !g.mark && !w.unsynced:
-		w.unsynced = true
-		w.timer.Reset(w.every)
+	case !g.mark:
+		w.noteUnsynced(g.length)
 	}
 	if g.next != 0 {
 		w.sealed = g.next

@@ -26,15 +26,33 @@ func (w *writer) sync() error {
 }
 
 func (w *writer) nowSynced(end Pos) {
-	w.unsynced, w.due = false, false
+	w.unsynced, w.amount, w.due = false, 0, false
 	w.queue.synced(end)
 	w.timer.Reset(w.markIn)
+}
+
+// syncBytes is how many bytes are synced before their time, so that the disk writes all the time. Without it a fast disk would be idle
+// for the first part of a burst. They take some 30 ms on a disk of 260 MB/s, of which the sync itself takes one.
+const syncBytes = 8 << 20
+
+// noteUnsynced notes that a group is written, of a policy that does not sync each.
+func (w *writer) noteUnsynced(bytes int64) {
+	if !w.unsynced {
+		w.unsynced = true
+		w.timer.Reset(w.every)
+	}
+	if w.amount += bytes; w.amount < syncBytes {
+		return
+	}
+	if w.due = w.syncing != nil; !w.due {
+		w.beginSync()
+	}
 }
 
 // beginSync starts a sync of what is written, in a goroutine that ends with it. Groups are written meanwhile, since nobody
 // waits for a sync before the answer. No sync may run.
 func (w *writer) beginSync() {
-	w.unsynced, w.due = false, false
+	w.unsynced, w.amount, w.due = false, 0, false
 	w.syncTo = Pos(w.queue.written.Load())
 	w.syncing = make(chan error, 1)
 	go func(file vfs.File, end Pos, needed bool, done chan<- error) {

@@ -178,3 +178,33 @@ func TestWhatWasNotSyncedBeforeAFailureIsSyncedInTime(t *testing.T) {
 		require.Equal(t, l.Written(), l.Durable())
 	})
 }
+
+func TestManyBytesAreSyncedBeforeTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := crashfs.New()
+		l, _ := started(t, Options{FS: fs, MinFree: -1, SegmentBytes: 4 * syncBytes, MaxQueued: 4 * syncBytes, Policy: Policy{Every: time.Hour}})
+		require.NoError(t, l.Wait(t.Context(), appendNumber(l, 0))) // the first of an opening is synced at once
+		body := make([]byte, syncBytes/4)
+		write := func(records int) (last Pos) {
+			for range records {
+				last = l.Append(1, 1, body)
+				require.NoError(t, l.Wait(t.Context(), last))
+			}
+			synctest.Wait()
+			return last
+		}
+		few := write(3)
+		require.LessOrEqual(t, l.Durable(), few)
+		g := newGate(fs)
+		g.hold(crashfs.Sync)
+		enough := write(1)
+		more := write(4) // while the sync runs
+		require.LessOrEqual(t, l.Durable(), few)
+		g.release()
+		synctest.Wait()
+		require.Greater(t, l.Durable(), enough)
+		require.Greater(t, l.Durable(), more, "another sync follows one that has missed as much")
+		require.Equal(t, 2, g.count(crashfs.Sync))
+		require.NoError(t, l.Close())
+	})
+}
