@@ -16,6 +16,9 @@ import (
 // postgresVariable has the URL of a database, with its password.
 const postgresVariable = "SEQUIN_POSTGRES"
 
+// postgresListenVariable has the URL of --postgres-listen, with its password.
+const postgresListenVariable = "SEQUIN_POSTGRES_LISTEN"
+
 // databaseTimeout bounds how long a database may take, so that a wrong address is told.
 const databaseTimeout = 30 * time.Second
 

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
@@ -25,6 +27,39 @@ var startPostgres = sync.OnceValues(func() (*pgcluster.Cluster, error) {
 	}
 	return c, err
 })
+
+// TestAServerBehindAPoolerListensAtTheDatabase has the server look by itself otherwise, which it would say.
+func TestAServerBehindAPoolerListensAtTheDatabase(t *testing.T) {
+	url := newDatabase(t, "pooled")
+	pooler, err := postgresForTest(t).StartPooler()
+	if errors.Is(err, pgcluster.ErrNoPooler) && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	defer pooler.Close()
+	const said = "a pooler is in front of the database"
+	for _, tt := range []struct {
+		name   string
+		env    []string
+		says   bool
+		listen string
+	}{
+		{"without another URL", nil, true, "0"},
+		{"with the URL of the database", []string{postgresListenVariable, url}, false, "1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := start(t, clitest.Environment(append(tt.env, postgresVariable, strings.Replace(pooler.URL(), "/postgres?", "/pooled?", 1))...))
+			require.Equal(t, tt.says, strings.Contains(p.errors.String(), said), p.errors.String())
+			require.EventuallyWithT(t, func(c *assert.CollectT) {
+				out, err := postgresForTest(t).Command("psql", "-X", "-A", "-t", url, "-c", "select count(*) from pg_stat_activity where datname = 'pooled' and query ilike 'listen %'").Output()
+				require.NoError(c, err)
+				require.Equal(c, tt.listen, strings.TrimSpace(string(out)))
+			}, 30*time.Second, 20*time.Millisecond)
+			p.signals <- os.Interrupt
+			require.Zero(t, p.wait(), p.errors.String())
+		})
+	}
+}
 
 var postgresStarted bool
 

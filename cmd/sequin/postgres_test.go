@@ -22,6 +22,8 @@ func TestServeSaysWhatIsWrongWithAPostgres(t *testing.T) {
 		{"two stores", nil, []string{"--postgres", unreachable, "--memory"}, 2, "--memory and --postgres exclude each other"},
 		{"another two stores", nil, []string{"--postgres", unreachable, "--data", "d"}, 2, "--data and --postgres exclude each other"},
 		{"a flag of a directory", nil, []string{"--postgres", unreachable, "--min-free", "1GiB"}, 2, "--min-free does nothing with --postgres"},
+		{"a password in the other URL", []string{"SEQUIN_POSTGRES", unreachable}, []string{"--postgres-listen", "postgres://u:secret@h/d"}, 2, "put the URL into $SEQUIN_POSTGRES_LISTEN"},
+		{"the other URL alone", nil, []string{"--postgres-listen", unreachable, "--memory"}, 2, "--postgres-listen does nothing without --postgres"},
 		{"the 2024 server", nil, []string{"--postgres", unreachable, "--compat", "aug2024"}, 2, "works with --memory only"},
 		{"no URL", nil, []string{"--postgres", "mysql://h"}, 1, "the URL of Postgres is not valid"},
 		{"nobody listens", nil, []string{"--postgres", unreachable}, 1, "check the URL, and that Postgres runs"},

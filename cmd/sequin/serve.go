@@ -16,7 +16,8 @@ import (
 
 // serveFlags are the flags of serve as they are given.
 type serveFlags struct {
-	data, postgres, sync string
+	data, sync           string
+	postgres, listen     string
 	memory, insecure     bool
 	console              bool
 	minFree              cli.Size
@@ -90,6 +91,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.SortFlags = false
 	flags.StringVar(&f.data, "data", "", "`directory` for the messages; see above for the default")
 	flags.StringVar(&f.postgres, "postgres", "", "`URL` of a Postgres database for the messages, in place of --data; any number of servers can use one")
+	flags.StringVar(&f.listen, "postgres-listen", "", "`URL` of the database itself where that of --postgres leads to a pooler such as PgBouncer: waiting receives hear of messages at once, and not after up to 300 ms")
 	flags.BoolVar(&f.memory, "memory", false, "keep the messages in memory, and lose them when the server stops")
 	flags.StringVar(&f.sync, "sync", "always", "when data is synced to the disk: always, which is before each answer, or a `duration` such as 100ms, which a power failure can lose")
 	flags.Var(&f.minFree, "min-free", "refuse sends while the disk has less `space` left (default the smaller of 1GiB and 5%)")
@@ -161,8 +163,13 @@ func (f *serveFlags) setStore(cfg *serve.Config, sources cli.Sources, w world) e
 	cfg.MinFree = int64(f.minFree)
 	switch {
 	case usePostgres:
-		cfg.Postgres = f.postgres
-		return refuseDisk(sources, "postgres")
+		cfg.Postgres, cfg.PostgresListen = f.postgres, f.listen
+		if sources["postgres-listen"] == cli.CommandLine {
+			err = refusePassword(f.listen, "--postgres-listen", postgresListenVariable)
+		}
+		return errors.Join(err, refuseDisk(sources, "postgres"))
+	case sources["postgres-listen"] == cli.CommandLine:
+		return cli.Usage("--postgres-listen does nothing without --postgres: leave it out")
 	case cfg.Memory:
 		return refuseDisk(sources, "memory")
 	case useData:

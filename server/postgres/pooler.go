@@ -27,7 +27,7 @@ func usePooler(ctx context.Context, conn *pgx.Conn, cfg *pgxpool.Config, o *Opti
 	cfg.ConnConfig.DefaultQueryExecMode = poolerMode
 	if o.ListenURL == "" {
 		o.ListenURL = "-"
-		o.Logger.Info("a pooler is in front of the database: waiting receives hear of what other servers send within 300 ms")
+		o.Logger.Info("a pooler is in front of the database: waiting receives hear of what other servers send within 300 ms, and at once with the URL of the database itself, as ListenURL or --postgres-listen")
 	}
 	return nil
 }

@@ -16,12 +16,13 @@ import (
 type Config struct {
 	Version string
 
-	Memory    bool          // keep everything in memory
-	Postgres  string        // URL of a database; "" for none
-	Dir       string        // of the store, unless Memory or Postgres
-	SyncEvery time.Duration // zero syncs before each answer
-	MinFree   int64         // bytes of disk below which sends are refused; zero means the default of the store
-	Compat    server.Compat // only with Memory
+	Memory         bool          // keep everything in memory
+	Postgres       string        // URL of a database; "" for none
+	PostgresListen string        // URL of the database itself, where Postgres leads to a pooler; "" for none
+	Dir            string        // of the store, unless Memory or Postgres
+	SyncEvery      time.Duration // zero syncs before each answer
+	MinFree        int64         // bytes of disk below which sends are refused; zero means the default of the store
+	Compat         server.Compat // only with Memory
 
 	Addr              string
 	Token             string  // of the environment; "" for none

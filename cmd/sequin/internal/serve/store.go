@@ -70,7 +70,7 @@ func openPostgres(cfg *Config) (*opened, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	begin := time.Now()
-	st, err := postgres.Open(ctx, cfg.Postgres, postgres.Options{Logger: cfg.Logger})
+	st, err := postgres.Open(ctx, cfg.Postgres, postgres.Options{Logger: cfg.Logger, ListenURL: cfg.PostgresListen})
 	if err != nil {
 		return nil, err // says it all
 	}
