@@ -53,8 +53,9 @@ stress: ## kill and disconnect real processes at random for STRESS (30s) in each
 	bin/stress -devserver bin/devserver -for $(STRESS) -compat aug2024
 
 .PHONY: outages
-outages: ## kill servers, connections and the Postgres that they share for OUTAGES (10m), and check that they keep their promises
+outages: ## kill servers, connections and the Postgres that they share for OUTAGES (10m), without PgBouncer and with it, and check their promises
 	go -C cmd/sequin test -timeout 2h -count=1 -v -run ServersOnPostgres ./internal/pgcheck -pgcheck.for $(OUTAGES)
+	go -C cmd/sequin test -timeout 2h -count=1 -v -run ServersOnPostgres ./internal/pgcheck -pgcheck.for $(OUTAGES) -pgcheck.pooler
 
 .PHONY: torture
 torture: ## kill, cut off and damage the durable store for longer than its tests do, KILLS times (50) and from SEEDS seeds (60)

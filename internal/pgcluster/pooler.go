@@ -34,6 +34,7 @@ auth_type = trust
 auth_file = %s/users
 logfile = %s/log
 pool_mode = transaction
+server_login_retry = 1
 max_client_conn = 500
 `
 

@@ -118,11 +118,19 @@ func (w *waker) notify() {
 
 // listen listens until the store is closed.
 func (w *waker) listen(url string) {
-	wait := backoff{}
+	wait, log := backoff{}, w.st.options.Logger
+	var since time.Time // when LISTEN stopped working; zero while it works
+	listens := func() {
+		if !since.IsZero() {
+			log.Info("LISTEN works again", "after", time.Since(since).Round(time.Millisecond))
+			since = time.Time{}
+		}
+	}
 	for w.st.ctx.Err() == nil {
 		begun := time.Now()
-		if err := w.listenOnce(url); err != nil && w.st.ctx.Err() == nil {
-			w.st.options.Logger.Warn("waiting receives look every 300 ms until LISTEN works again", "error", oneLine(err))
+		if err := w.listenOnce(url, listens); since.IsZero() && w.st.ctx.Err() == nil {
+			since = time.Now()
+			log.Warn("waiting receives look every 300 ms until LISTEN works again", "error", oneLine(err))
 		}
 		if time.Since(begun) > time.Minute {
 			wait = backoff{}
@@ -131,7 +139,8 @@ func (w *waker) listen(url string) {
 	}
 }
 
-func (w *waker) listenOnce(url string) error {
+// listenOnce listens over one connection until that fails. It calls listens when it works.
+func (w *waker) listenOnce(url string, listens func()) error {
 	conn, err := pgx.Connect(w.st.ctx, url)
 	if err != nil {
 		return err
@@ -140,6 +149,7 @@ func (w *waker) listenOnce(url string) error {
 	if _, err := conn.Exec(w.st.ctx, "listen "+quoted(w.channel)); err != nil {
 		return err
 	}
+	listens()
 	w.received("*") // something may have changed before
 	for {
 		n, err := conn.WaitForNotification(w.st.ctx)

@@ -20,6 +20,7 @@ import (
 type Config struct {
 	Program  string // the built program sequin
 	Replicas int
+	Pooler   bool          // they reach the database through PgBouncer
 	For      time.Duration // of faults; consuming the rest takes some seconds more
 	Drain    time.Duration // how long consuming the rest may take
 	Log      io.Writer     // gets what the servers say
@@ -47,7 +48,16 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	if err := cluster.Run(settings...); err != nil {
 		return nil, err
 	}
-	r, err := startReplicas(cfg.Replicas, cfg.Program, cluster.URL(), cfg.Log)
+	env := []string{"SEQUIN_POSTGRES=" + cluster.URL()}
+	if cfg.Pooler {
+		pooler, err := cluster.StartPooler()
+		if err != nil {
+			return nil, err
+		}
+		defer pooler.Close()
+		env = []string{"SEQUIN_POSTGRES=" + pooler.URL(), "SEQUIN_POSTGRES_LISTEN=" + cluster.URL()}
+	}
+	r, err := startReplicas(cfg.Replicas, cfg.Program, env, cfg.Log)
 	if err != nil {
 		return nil, err
 	}

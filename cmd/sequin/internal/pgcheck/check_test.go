@@ -17,6 +17,9 @@ import (
 // length is how long there are faults. The default is for each run of the tests; by hand it may be minutes.
 var length = flag.Duration("pgcheck.for", 6*time.Second, "how long servers, connections and Postgres are killed")
 
+// pooler has the servers reach the database through PgBouncer.
+var pooler = flag.Bool("pgcheck.pooler", false, "reach Postgres through PgBouncer")
+
 // TestServersOnPostgresKeepTheirPromises kills and crashes, and checks that nothing is lost, that no message is on two leases,
 // that the messages of a key come in order, and that what is acked stays acked.
 func TestServersOnPostgresKeepTheirPromises(t *testing.T) {
@@ -31,7 +34,7 @@ func TestServersOnPostgresKeepTheirPromises(t *testing.T) {
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	require.NoError(t, err)
 	defer log.Close()
-	report, err := Run(t.Context(), Config{Program: program, Replicas: 3, For: *length, Drain: 2 * time.Minute, Log: log})
+	report, err := Run(t.Context(), Config{Program: program, Replicas: 3, Pooler: *pooler, For: *length, Drain: 2 * time.Minute, Log: log})
 	if errors.Is(err, pgcluster.ErrNotInstalled) {
 		require.Empty(t, os.Getenv("CI"), err)
 		t.Skip(err)

@@ -11,14 +11,16 @@ import (
 	"os/exec"
 	"regexp"
 	"sync"
+	"time"
 )
 
 // replicas are processes of sequin serve on one database. As an http.RoundTripper they are a load balancer: each request goes to
 // one of them, chosen at random, alive or not.
 type replicas struct {
-	program, database string
-	log               io.Writer // what the processes say
-	transport         *http.Transport
+	program   string
+	env       []string  // has the URL of the database
+	log       io.Writer // what the processes say
+	transport *http.Transport
 
 	mu  sync.Mutex // guards all
 	all []*replica
@@ -31,8 +33,8 @@ type replica struct {
 }
 
 // startReplicas starts n processes.
-func startReplicas(n int, program, database string, log io.Writer) (*replicas, error) {
-	r := &replicas{program: program, database: database, log: log, transport: http.DefaultTransport.(*http.Transport).Clone()}
+func startReplicas(n int, program string, env []string, log io.Writer) (*replicas, error) {
+	r := &replicas{program: program, env: env, log: log, transport: http.DefaultTransport.(*http.Transport).Clone()}
 	for range n {
 		one, err := r.start()
 		if err != nil {
@@ -49,7 +51,7 @@ var urlLine = regexp.MustCompile(`^  URL +http://(\S+)$`)
 // start starts a process and waits until it has said where it serves.
 func (r *replicas) start() (*replica, error) {
 	cmd := exec.Command(r.program, "serve", "--addr", "127.0.0.1:0")
-	cmd.Env = append(os.Environ(), "SEQUIN_POSTGRES="+r.database)
+	cmd.Env = append(os.Environ(), r.env...)
 	cmd.Stderr = r.log
 	endWithParent(cmd)
 	out, err := cmd.StdoutPipe()
@@ -69,6 +71,9 @@ func (r *replicas) start() (*replica, error) {
 	return nil, errors.Join(fmt.Errorf("a replica has ended: %w", cmd.Wait()), lines.Err())
 }
 
+// startTimeout bounds how long the database may refuse a new process. PgBouncer goes on refusing for a second when Postgres is back.
+const startTimeout = 30 * time.Second
+
 // kill ends a process as kill -9 does, and starts another in its place. A process that cannot open the database is started again.
 func (r *replicas) kill() error {
 	r.mu.Lock()
@@ -81,7 +86,7 @@ func (r *replicas) kill() error {
 	_ = old.cmd.Wait() // it was killed
 	var next *replica
 	var err error
-	for range 5 {
+	for until := time.Now().Add(startTimeout); time.Now().Before(until); time.Sleep(100 * time.Millisecond) {
 		if next, err = r.start(); err == nil {
 			break
 		}
