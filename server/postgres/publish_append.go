@@ -59,7 +59,7 @@ func (t *streamTop) queue(st *Store, row streamRow, b *pgx.Batch) {
 
 // madeChunk is a chunk that is not stored yet, with its columns.
 type madeChunk struct {
-	*chunk
+	chunk      *chunk
 	keys, data []byte
 }
 
@@ -118,12 +118,12 @@ func (t *publishing) append(b *pgx.Batch, todo []*sending) ([]*chunk, error) {
 	var counts []int32
 	var keys, data [][]byte
 	for _, c := range all {
-		total += c.size
-		c.place(first, at)
-		firsts, counts, totals = append(firsts, first), append(counts, int32(c.n)), append(totals, total)
+		total += c.chunk.size
+		c.chunk.place(first, at)
+		firsts, counts, totals = append(firsts, first), append(counts, int32(c.chunk.n)), append(totals, total)
 		keys, data = append(keys, c.keys), append(data, c.data)
 		chunks = append(chunks, c.chunk)
-		first += int64(c.n)
+		first += int64(c.chunk.n)
 	}
 	trim, err := t.appendTrim(first, total)
 	if err != nil {

@@ -98,13 +98,13 @@ func TestSmallSendsShareChunks(t *testing.T) {
 	var keys []string
 	for _, c := range all {
 		text := ""
-		for _, m := range c.messages {
+		for _, m := range c.chunk.messages {
 			if !strings.HasSuffix(text, m.Key) {
 				text += m.Key
 			}
 		}
 		keys = append(keys, text)
-		require.Equal(t, len(c.messages), c.n)
+		require.Equal(t, len(c.chunk.messages), c.chunk.n)
 	}
 	require.Equal(t, []string{"ab", "c", "d", "e", "fg"}, keys)
 }
