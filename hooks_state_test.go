@@ -3,6 +3,7 @@ package sequin_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -275,5 +276,84 @@ func TestASubscribersStatsCountHandlersWhoseLeaseIsOver(t *testing.T) {
 		time.Sleep(time.Second)
 		require.Zero(t, sub.Stats().HandlersOverdue)
 		_ = run.stop()
+	})
+}
+
+// A program that has closed everything may look at what its functions have noted.
+func TestACloseWaitsForTheCallsOfStateAndForTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, closed := range map[string]func(w *world) error{
+			"publisher": func(w *world) error {
+				pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{})
+				require.NoError(t, err)
+				require.NoError(t, pub.SendSync(w.ctx, sequin.Message{Key: "k"}))
+				return pub.Close(w.ctx)
+			},
+			"subscriber": func(w *world) error { return w.subscribe(t, sequin.SubscriberConfig{}).Close(w.ctx) },
+		} {
+			var states, lines atomic.Int32
+			log := &echoing{then: func(context.Context, int) { time.Sleep(time.Millisecond); lines.Add(1) }}
+			w := newWorld(t, sequintest.Config{}, sequin.Config{Logger: slog.New(log), Hooks: &sequin.Hooks{State: func(sequin.StateInfo) {
+				time.Sleep(time.Millisecond)
+				states.Add(1)
+			}}})
+			w.stream(t, "orders", sequin.ConsumerOptions{})
+			op := sequintest.Send
+			if name == "subscriber" {
+				op = sequintest.Receive
+			}
+			w.Fault(sequintest.Fault{Op: op, Status: 503, Body: ownRefusal, Count: 1})
+			require.NoError(t, closed(w))
+			now := states.Load()
+			requests := lines.Load()
+			synctest.Wait()
+			time.Sleep(time.Second)
+			require.Equal(t, now, states.Load(), name)
+			require.Equal(t, requests, lines.Load(), name)
+			require.Positive(t, requests)
+			if name == "publisher" {
+				require.EqualValues(t, 2, now)
+			}
+		}
+		var lines atomic.Int32
+		log := &echoing{then: func(context.Context, int) { time.Sleep(time.Millisecond); lines.Add(1) }}
+		w := newWorld(t, sequintest.Config{}, sequin.Config{Logger: slog.New(log)})
+		require.NoError(t, second(w.client.ListStreams(w.ctx)))
+		w.client.Close()
+		require.EqualValues(t, 1, lines.Load())
+	})
+}
+
+func TestDeliveredTellsTheLagAndTheRequestHowManyMessagesItGot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, log := hooked(t, sequin.Config{})
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.send(t, "k.0", "x")
+		time.Sleep(3 * time.Second)
+		w.send(t, "k.1", "x")
+		time.Sleep(2 * time.Second)
+		log.take()
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		for range 2 {
+			require.NoError(t, next(t, sub, time.Second).Ack())
+		}
+		closeNow(t, sub)
+		got := log.take()
+		require.Len(t, got.received, 1)
+		require.InDelta(t, 5, got.received[0].Oldest.Seconds(), 0.1)
+		require.InDelta(t, 7, got.received[0].Total.Seconds(), 0.1)
+		messages := 0
+		for i, r := range got.results {
+			if got.done[i].Op == "receive" {
+				messages += r.Messages
+			} else {
+				require.Zero(t, r.Messages)
+			}
+		}
+		require.Equal(t, 2, messages)
+		w.send(t, "k.2", "x")
+		log.take()
+		require.NoError(t, second(w.client.ReceiveMessages(w.ctx, "orders", "all", sequin.ReceiveOptions{})))
+		require.Equal(t, 1, log.take().results[0].Messages)
 	})
 }
