@@ -33,8 +33,11 @@ func (c *consumer) freeze() (f frozenState, err error) {
 // errStop ends a walk.
 var errStop = errors.New("stop")
 
-// views calls f with every message that is not settled, by ascending seq, until f returns false.
-func (f *frozenState) views(each func(store.View) bool) error {
+// views calls each with every message that is not settled and for which q may ask, by ascending seq, until each returns false. What
+// q leaves out for its key or for a lower seq is not copied, so that a peek into the middle of a large backlog takes no longer than
+// a walk through it.
+func (f *frozenState) views(q store.ListQuery, each func(store.View) bool) error {
+	pattern := store.NewFilter(q.Pattern)
 	read := f.state.Views
 	emit := func(v backlog.View, m *rawMessage) error {
 		if !each(f.view(v, m.message())) {
@@ -58,7 +61,7 @@ func (f *frozenState) views(each func(store.View) bool) error {
 		if m.seq > f.last {
 			return false
 		}
-		if !f.c.filter.Match(view(m.key)) {
+		if !f.c.filter.Match(view(m.key)) || q.Pattern != "" && !pattern.Match(view(m.key)) {
 			return true
 		}
 		for len(read) > 0 && read[0].Seq < m.seq {
@@ -73,7 +76,9 @@ func (f *frozenState) views(each func(store.View) bool) error {
 		if !f.state.IsUnread(m.seq, key) {
 			return true
 		}
-		err = emit(f.state.Unread(m.seq, key, seen[key]), m)
+		if m.seq > q.After {
+			err = emit(f.state.Unread(m.seq, key, seen[key]), m)
+		}
 		seen[key] = true
 		return err == nil
 	})
@@ -160,7 +165,7 @@ func (c *consumer) peek(q store.PeekQuery) ([]store.View, error) {
 		return nil, err
 	}
 	p := store.NewPeeked(q)
-	err = f.views(p.Add)
+	err = f.views(q.ListQuery, p.Add)
 	return p.Views(), err
 }
 
@@ -171,7 +176,7 @@ func (c *consumer) inspect() (s store.ConsumerState, err error) {
 		return s, err
 	}
 	s = store.ConsumerState{Info: f.info, Waiting: f.wait}
-	err = f.views(func(v store.View) bool {
+	err = f.views(store.ListQuery{}, func(v store.View) bool {
 		switch v.State {
 		case store.Available:
 			s.Available++

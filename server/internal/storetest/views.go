@@ -86,6 +86,8 @@ func peekAnswers(f *fixture) {
 		{store.PeekQuery{ListQuery: store.ListQuery{Limit: 2, Desc: true}}, []string{"d withheld", "d available"}},
 		{store.PeekQuery{ListQuery: store.ListQuery{Limit: 2, Pattern: "c"}}, []string{"c available"}},
 		{store.PeekQuery{ListQuery: store.ListQuery{Limit: 9, After: 1, Before: 5}}, []string{"a withheld", "c available"}},
+		{store.PeekQuery{ListQuery: store.ListQuery{Limit: 9, After: 5}}, []string{"d withheld"}},
+		{store.PeekQuery{ListQuery: store.ListQuery{Limit: 9, Pattern: "d"}}, []string{"d available", "d withheld"}},
 		{store.PeekQuery{ListQuery: store.ListQuery{Limit: 1, Before: 5, Desc: true}, Visible: &no}, []string{"a withheld"}},
 	} {
 		require.Equal(f.t, tt.want, f.peekWords(tt.q), "%+v", tt.q)
