@@ -74,9 +74,6 @@ func (l *list) press(key string) bool {
 	return true
 }
 
-// atEnd reports whether the cursor is at the last row.
-func (l *list) atEnd() bool { return l.cursor >= len(l.rows)-1 }
-
 // marks are what stands before a row. The cursor must be seen without colours, too.
 const cursorMark, noMark = "> ", "  "
 
