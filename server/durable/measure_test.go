@@ -41,3 +41,17 @@ func TestAMeasureReadsTheTimeOfAMessageOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, int64(7), again.OldestAt)
 }
+
+// TestAMeasurePassesByWhatTheFilterLeavesOut has a consumer whose filter matches nothing, and that nobody asks for messages.
+func TestAMeasurePassesByWhatTheFilterLeavesOut(t *testing.T) {
+	st := open(t, t.TempDir(), Options{})
+	s, err := st.CreateStream(t.Context(), store.StreamOptions{Name: "s"})
+	require.NoError(t, err)
+	c, err := s.CreateConsumer(t.Context(), store.ConsumerOptions{Name: "none", Filter: "none", ConsumerLimits: store.ConsumerLimits{AckWait: time.Hour, MaxAckPending: 9, MaxWaiting: 1}})
+	require.NoError(t, err)
+	_, err = s.Send(t.Context(), store.Once{}, []store.Message{{Key: "a", Data: "d"}, {Key: "b", Data: "d"}})
+	require.NoError(t, err)
+	m, err := c.(store.Measured).Measure(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, store.Measure{}, m)
+}
