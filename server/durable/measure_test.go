@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -54,4 +55,25 @@ func TestAMeasurePassesByWhatTheFilterLeavesOut(t *testing.T) {
 	m, err := c.(store.Measured).Measure(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, store.Measure{}, m)
+}
+
+// TestAMeasureEstimatesWhatIsNotInTheWindow has messages of which a window holds a few, and of which one in four matches.
+func TestAMeasureEstimatesWhatIsNotInTheWindow(t *testing.T) {
+	st := open(t, t.TempDir(), Options{})
+	s, err := st.CreateStream(t.Context(), store.StreamOptions{Name: "s"})
+	require.NoError(t, err)
+	c, err := s.CreateConsumer(t.Context(), store.ConsumerOptions{Name: "c", Filter: "a", ConsumerLimits: store.ConsumerLimits{AckWait: time.Hour, MaxAckPending: 99, MaxWaiting: 1}})
+	require.NoError(t, err)
+	for range 100 {
+		batch := []store.Message{{Key: "a"}, {Key: "b"}, {Key: "b"}, {Key: "b"}}
+		for i := range batch {
+			batch[i].Data = strings.Repeat("x", smallRun/16)
+		}
+		_, err = s.Send(t.Context(), store.Once{}, batch)
+		require.NoError(t, err)
+	}
+	m, err := c.(store.Measured).Measure(t.Context())
+	require.NoError(t, err)
+	require.True(t, m.Estimated)
+	require.InDelta(t, 100, m.Backlog, 10)
 }
