@@ -76,7 +76,7 @@ func Open(t *testing.T, url string) *Tab {
 	}
 	b := &Tab{t: t, url: url}
 	ctx, closeTab := chromedp.NewContext(browser.ctx, chromedp.WithNewBrowserContext())
-	ctx, cancel := context.WithTimeout(ctx, 4*patience)
+	ctx, cancel := context.WithTimeout(ctx, 8*patience)
 	t.Cleanup(func() {
 		cancel()
 		closeTab()

@@ -3,6 +3,7 @@ package console
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ func TestAStreamIsCreated(t *testing.T) {
 	page := w.did("/console/new-stream", "name", "orders", "one_message_per_key", "true", "retain_up_to", "1000")
 	require.Contains(t, page, "The stream was created.")
 	require.Contains(t, page, "the newest message of each key")
+	require.NotContains(t, page[strings.Index(page, "<main"):], "done=", "no link repeats what was done")
 	s, err := w.client.GetStream(t.Context(), "orders")
 	require.NoError(t, err)
 	require.True(t, *s.OneMessagePerKey)

@@ -92,6 +92,7 @@ func TestPagesCanBeUsedByEveryone(t *testing.T) {
 		b.Script(axe)
 		require.Empty(t, browsertest.Eval[[]string](b, fmt.Sprintf(axeRun, rules)), path)
 		require.LessOrEqual(t, browsertest.Eval[int](b, "document.documentElement.scrollWidth"), 360, "%s is wider than the screen", path)
+		require.True(t, browsertest.Eval[bool](b, `[...document.querySelectorAll(".list")].every(list => list.scrollWidth <= list.parentElement.clientWidth)`), "a table of %s is wider than the screen", path)
 		b.Told()
 	}
 	b.Look(360, 740, "light")

@@ -34,9 +34,10 @@ func (c *Console) answerLogin(w http.ResponseWriter, r *http.Request, status int
 // nextPage returns the page of the console to which a URL leads, or the first one. It never leads elsewhere.
 func nextPage(raw string) string {
 	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(u.Path, home) || strings.Contains(u.Path, "..") || strings.Contains(raw, "\\") {
+	if err != nil || !strings.HasPrefix(u.Path, home) || strings.Contains(u.Path, "..") {
 		return home
 	}
+	// Without its scheme and host.
 	return (&url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}).String()
 }
 

@@ -164,7 +164,10 @@ func TestAMessageShowsItsStateAtEachConsumer(t *testing.T) {
 func TestAPageOffersWhatATokenMayDo(t *testing.T) {
 	w := newWorld(t, true)
 	w.orders(sequin.Message{Key: "a", Data: "1"})
+	_, err := w.client.ReceiveMessages(t.Context(), "orders", "billing", sequin.ReceiveOptions{})
+	require.NoError(t, err)
 	w.login(readToken)
+	require.NotContains(t, w.see("/console/streams/orders/consumers/billing"), `type="checkbox"`)
 	for _, path := range []string{"/console/", "/console/streams/orders", "/console/streams/orders/consumers/billing"} {
 		page := w.see(path)
 		for _, offered := range []string{"new-stream", "/send", "/purge", "/delete", "new-consumer", "/redrive"} {
@@ -179,6 +182,7 @@ func TestAPageOffersWhatATokenMayDo(t *testing.T) {
 	w.browse()
 	w.login(adminToken)
 	require.Contains(t, w.see("/console/streams/orders"), "/console/streams/orders/purge")
+	require.Contains(t, w.see("/console/streams/orders/consumers/billing"), `type="checkbox"`)
 }
 
 // The events are what the page shows, each time that it is another.

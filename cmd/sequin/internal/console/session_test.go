@@ -31,6 +31,16 @@ func TestALoginIsNeededWhereThereAreTokens(t *testing.T) {
 	require.NotContains(t, w.log.String(), "s3cret")
 }
 
+func TestALoginIsSentByOurOwnForm(t *testing.T) {
+	w := newWorld(t, true)
+	before := formTokenField.FindStringSubmatch(w.see("/console/login"))[1]
+	g := w.post("/console/login", url.Values{"token": {adminToken}})
+	require.Equal(t, http.StatusForbidden, g.status, "another site could log somebody in as somebody else")
+	w.login(adminToken)
+	g = w.post("/console/logout", url.Values{"form_token": {before}})
+	require.Equal(t, http.StatusForbidden, g.status, "what was seen before the login is of no use afterwards")
+}
+
 func TestALogoutEndsTheLogin(t *testing.T) {
 	w := newWorld(t, true)
 	w.login(adminToken)
@@ -49,7 +59,7 @@ func TestTheLoginLeadsBackToThePage(t *testing.T) {
 	g := w.get("/console/streams/orders?pattern=a.%3E")
 	g = w.submit(g.to(), "token", adminToken)
 	require.Equal(t, "/console/streams/orders?pattern=a.%3E", g.to())
-	for _, elsewhere := range []string{"https://evil.example", "//evil.example/console/", "/console/../api", "/api", "\\\\evil.example", "/console/\\evil", "javascript:alert(1)", "https:///console/", ":"} {
+	for _, elsewhere := range []string{"https://evil.example", "//evil.example/console/", "https://evil.example/console/", "/console/../api", "/api", "\\\\evil.example", "javascript:alert(1)", "https:///console/", ":"} {
 		require.Equal(t, home, nextPage(elsewhere), elsewhere)
 	}
 }
