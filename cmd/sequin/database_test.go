@@ -248,12 +248,14 @@ func TestAServerOnADatabaseHasItsMetrics(t *testing.T) {
 	url := newDatabase(t, "metrics")
 	p := start(t, clitest.Environment(postgresVariable, url))
 	p.ok("POST", "/api/streams", `{"name":"s"}`)
+	p.ok("POST", "/api/streams/s/consumers", `{"name":"c","filter_key_pattern":">"}`)
 	p.ok("POST", "/api/streams/s/messages", `{"messages":[{"key":"k","data":"d"}]}`)
 	_, text := p.do("GET", "/metrics", "")
 	for _, want := range []string{
 		"(?m)^sequin_postgres_connections_max 16$", `(?m)^sequin_postgres_connections{state="idle"} `, `(?m)^sequin_postgres_acquires_total [1-9]`,
 		`(?m)^sequin_postgres_table_bytes{table="chunks"} [1-9]`, `(?m)^sequin_postgres_table_dead_rows{table="ops"} `,
 		`(?m)^sequin_postgres_oldest_transaction_seconds `, `(?m)^sequin_postgres_usage_timestamp_seconds [1-9]`,
+		`(?m)^sequin_consumer_backlog_messages{consumer="c",stream="s"} 1$`, `(?m)^sequin_stream_sent_messages_total{stream="s"} 1$`,
 	} {
 		require.Regexp(t, want, text)
 	}
