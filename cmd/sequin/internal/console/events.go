@@ -3,8 +3,8 @@ package console
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -29,14 +29,13 @@ func (v *visit) follow(show func(*visit) (*page, error), p *page) error {
 	var sent []byte
 	for {
 		begun := time.Now()
-		name, data := "live", p.data
-		now, err := render(p.name, name, data)
-		if err != nil {
+		var now bytes.Buffer
+		if err := templates[p.name].ExecuteTemplate(&now, "live", p.data); err != nil {
 			return err
 		}
-		if !bytes.Equal(now, sent) {
-			sent = now
-			if err := v.send("live", now); err != nil {
+		if !bytes.Equal(now.Bytes(), sent) {
+			sent = now.Bytes()
+			if v.send("live", sent) != nil {
 				return nil // the browser is gone
 			}
 		}
@@ -76,7 +75,7 @@ func (v *visit) next(show func(*visit) (*page, error), begun time.Time, end <-ch
 func (v *visit) send(event string, data []byte) error {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "event: %s\n", event)
-	for line := range bytes.Lines(append(data, '\n')) {
+	for line := range bytes.Lines(append(slices.Clip(data), '\n')) {
 		fmt.Fprintf(&out, "data: %s\n", bytes.TrimRight(line, "\r\n"))
 	}
 	out.WriteByte('\n')
@@ -86,15 +85,4 @@ func (v *visit) send(event string, data []byte) error {
 		return err
 	}
 	return control.Flush()
-}
-
-// render returns a block of a template.
-func render(name, block string, data any) ([]byte, error) {
-	var out bytes.Buffer
-	err := renderTo(&out, name, block, data)
-	return out.Bytes(), err
-}
-
-func renderTo(out io.Writer, name, block string, data any) error {
-	return templates[name].ExecuteTemplate(out, block, data)
 }

@@ -29,7 +29,6 @@ type form struct {
 	Danger      bool
 	Cancel      string // URL of the page to return to
 	Problem     string // what is wrong, if it is about no field
-	Items       []string
 
 	crumbs []crumb
 }

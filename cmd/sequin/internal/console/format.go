@@ -87,15 +87,6 @@ func ago(now, t time.Time) moment {
 	return m
 }
 
-// until is a moment in the future.
-func until(now, t time.Time) moment {
-	m := ago(now, t)
-	if d := t.Sub(now); d > 0 {
-		m.Text = "in " + span(d)
-	}
-	return m
-}
-
 // href returns the URL of a path below the console. Its elements are escaped.
 func href(query url.Values, elements ...string) string {
 	var out strings.Builder
