@@ -2,14 +2,19 @@ package console
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/server"
 )
 
 func TestAStreamIsCreated(t *testing.T) {
@@ -43,6 +48,7 @@ func TestAStreamIsCreated(t *testing.T) {
 func TestAConsumerIsCreatedAndDeleted(t *testing.T) {
 	w := newWorld(t, false)
 	w.orders(sequin.Message{Key: "a", Data: "1"})
+	w.see("/console/streams/orders") // what it knows of the stream is used again within a second
 	page := w.did("/console/streams/orders/new-consumer", "name", "mail", "filter_key_pattern", "eu.>", "start_from", "end", "ack_wait_ms", "2m", "max_deliver", "5")
 	require.Contains(t, page, "The consumer was created.")
 	c, err := w.client.GetConsumer(t.Context(), "orders", "mail")
@@ -141,6 +147,49 @@ func TestDeadLettersAreRedriven(t *testing.T) {
 	g := w.submit("/console/streams/dead/consumers/redrive/redrive")
 	require.Equal(t, http.StatusUnprocessableEntity, g.status)
 	require.Contains(t, g.body, "Sent again: 0. Left as they are: 1. ")
+}
+
+// A redrive that takes long answers with how far it came. The browser would give up.
+func TestALongRedriveGoesOnLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := server.New(server.Config{})
+		defer api.Close()
+		c := New(Config{Log: slog.New(slog.DiscardHandler)})
+		receives := 0
+		c.Use(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/receive") {
+				if receives++; receives > 1 {
+					<-r.Context().Done()
+				}
+			}
+			api.ServeHTTP(w, r)
+		}))
+		v := &visit{console: c, client: c.newClient(""), r: httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)}
+		for _, name := range []string{"orders", "dead"} {
+			_, err := v.client.CreateStream(t.Context(), name, sequin.StreamOptions{})
+			require.NoError(t, err)
+		}
+		_, err := v.client.CreateConsumer(t.Context(), "dead", "redrive", ">", sequin.ConsumerOptions{})
+		require.NoError(t, err)
+		letter, err := json.Marshal(sequin.DeadMessage{Stream: "orders", Key: "orders.1", Data: "1", Seq: 1})
+		require.NoError(t, err)
+		_, err = v.client.SendMessage(t.Context(), "dead", "letter", string(letter))
+		require.NoError(t, err)
+		v.r.SetPathValue("stream", "dead")
+		v.r.SetPathValue("consumer", "redrive")
+		begun := time.Now()
+		d, err := redriveLetters.do(v)
+		require.NoError(t, err)
+		require.Equal(t, &done{"redrive-goes-on", 1, "/console/streams/dead/consumers/redrive"}, d)
+		require.Equal(t, redriveFor, time.Since(begun))
+	})
+}
+
+func TestAFormThatIsTooLargeIsRefused(t *testing.T) {
+	w := newWorld(t, false)
+	g := w.post("/console/new-stream", url.Values{"name": {strings.Repeat("a", maxForm)}})
+	require.Equal(t, http.StatusRequestEntityTooLarge, g.status)
+	require.Contains(t, g.body, "Use the command sequin send")
 }
 
 func TestAnActionIsRefusedByTheAPI(t *testing.T) {

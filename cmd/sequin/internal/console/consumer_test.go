@@ -92,3 +92,12 @@ func TestASparklineEndsWithTheNewestRate(t *testing.T) {
 	total := sum([]overview.Rate{rates(1, 2, 3), rates(10), {}})
 	require.Equal(t, overview.Rate{Known: true, Now: 13, History: []float64{1, 2, 13}}, total)
 }
+
+func TestFewLargeMessagesAreReadForAPage(t *testing.T) {
+	for _, row := range []struct{ messages, bytes, want int64 }{
+		{0, 0, messagesPerPage}, {10, 10_000, messagesPerPage}, {10, 10_000_000, 4}, {10, 80_000_000, 1}, {10, 0, messagesPerPage},
+	} {
+		s := &sequin.Stream{Stats: sequin.StreamStats{MessageCount: row.messages, StorageSize: row.bytes}}
+		require.EqualValues(t, row.want, perPage(s), row)
+	}
+}

@@ -71,10 +71,12 @@ func (w *world) rights(token string) server.Rights {
 }
 
 // newWorld starts a server. Without tokens it is one of loopback, as sequin serve makes it.
-func newWorld(t *testing.T, tokens bool) *world {
+func newWorld(t *testing.T, tokens bool) *world { return newWorldOf(t, tokens, server.Documented) }
+
+func newWorldOf(t *testing.T, tokens bool, compat server.Compat) *world {
 	w := &world{t: t}
 	cfg := Config{Version: "v0", Log: slog.New(slog.NewTextHandler(&w.log, nil))}
-	c := server.Config{LoopbackOnly: !tokens}
+	c := server.Config{LoopbackOnly: !tokens, Compat: compat}
 	token := ""
 	if tokens {
 		cfg.Rights, cfg.Secret, c.Access, token = w.rights, func() []byte { return []byte("of the tests") }, w.rights, adminToken

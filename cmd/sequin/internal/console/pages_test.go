@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/server"
 )
 
 func TestThePageOfStreamsFindsAndSorts(t *testing.T) {
@@ -243,4 +244,24 @@ func TestALoginThatEndsEndsTheEvents(t *testing.T) {
 		over = over || lines.Text() == "event: over"
 	}
 	require.True(t, over)
+}
+
+// The server of 2024 has no metrics, no paging and no purge. Its pages show less.
+func TestPagesOfTheServerOf2024ShowLess(t *testing.T) {
+	w := newWorldOf(t, false, server.Aug2024)
+	require.Contains(t, w.did("/console/new-stream", "name", "orders"), "The stream was created.")
+	require.Contains(t, w.did("/console/streams/orders/new-consumer", "name", "billing", "filter_key_pattern", ">"), "The consumer was created.")
+	page := w.did("/console/streams/orders/send", "key", "orders.1", "data", "1")
+	require.Contains(t, page, "orders.1")
+	require.NotContains(t, page, "/purge")
+	require.Contains(t, page, "the newest message of each key")
+	require.Contains(t, w.see("/console/"), "orders")
+	require.Contains(t, w.see("/console/streams/orders?pattern=orders.*"), "orders.1")
+	require.Contains(t, w.see("/console/streams/orders/consumers/billing"), "not delivered yet")
+	require.Contains(t, w.see("/console/streams/orders/consumers/billing?pattern=orders.*"), "not delivered yet")
+	page = w.see("/console/streams/orders/message?key=orders.1&seq=1")
+	require.Contains(t, page, "billing")
+	w.did("/console/streams/orders/send", "key", "orders.1", "data", "2")
+	require.Contains(t, w.get("/console/streams/orders/message?key=orders.1&seq=1").body, "This message is gone")
+	require.Contains(t, w.did("/console/streams/orders/delete", "confirm", "orders"), "The stream was deleted.")
 }

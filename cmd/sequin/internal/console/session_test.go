@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +91,8 @@ func TestCookiesAreForTheConsoleAlone(t *testing.T) {
 	g := w.get("/console/login")
 	require.Contains(t, g.header.Get("Set-Cookie"), "Path=/console; HttpOnly; SameSite=Strict")
 	require.NotContains(t, g.header.Get("Set-Cookie"), "Secure")
+	_, port, _ := strings.Cut(strings.TrimPrefix(w.web.URL, "http://"), ":")
+	require.True(t, strings.HasPrefix(g.header.Get("Set-Cookie"), "sequin-form-"+port+"="), "servers on other ports have others")
 	w.browse()
 	g = w.get("/console/login", "X-Forwarded-Proto", "https")
 	require.Contains(t, g.header.Get("Set-Cookie"), "Path=/console; HttpOnly; Secure; SameSite=Strict")
