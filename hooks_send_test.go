@@ -151,6 +151,20 @@ func TestAddedHeadersDoNotMakeAMessageTooLarge(t *testing.T) {
 	})
 }
 
+// While servers are replaced one by one, one without headers may answer after one with headers has announced them.
+func TestAddedHeadersThatAnotherServerHasDroppedAreNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sequintest.Config{}, sequin.Config{Hooks: &sequin.Hooks{Send: traced}})
+		pub := w.orders(t, oneBatch())
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 200, Body: `{"data":{"published":1}}`, Acted: true, Count: 2})
+		require.NoError(t, second(w.client.SendMessage(w.ctx, "orders", "a", "")))
+		require.NoError(t, second(w.client.GetStream(w.ctx, "orders"))) // headers are announced again
+		require.NoError(t, pub.Send(w.ctx, "b", ""))
+		require.NoError(t, pub.Close(w.ctx))
+		require.EqualValues(t, 1, pub.Stats().Sent)
+	})
+}
+
 // Another Publisher may send what is left, to a server without headers.
 func TestAProgramGetsItsMessagesBackWithoutAddedHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
