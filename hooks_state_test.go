@@ -196,7 +196,7 @@ func TestStateTellsWhatExpiresInTheBufferAndTheWindow(t *testing.T) {
 			require.NoError(t, next(t, sub, time.Second).Ack())
 		}
 		got := states.take(sequin.StateWindowShrunk)
-		require.NotEmpty(t, got)
+		require.Len(t, got, 1)
 		require.True(t, got[0].Over)
 		require.GreaterOrEqual(t, got[0].For, time.Second)
 		closeNow(t, sub)
@@ -281,43 +281,38 @@ func TestASubscribersStatsCountHandlersWhoseLeaseIsOver(t *testing.T) {
 
 // A program that has closed everything may look at what its functions have noted.
 func TestACloseWaitsForTheCallsOfStateAndForTheLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for name, closed := range map[string]func(w *world) error{
-			"publisher": func(w *world) error {
-				pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{})
-				require.NoError(t, err)
-				require.NoError(t, pub.SendSync(w.ctx, sequin.Message{Key: "k"}))
-				return pub.Close(w.ctx)
-			},
-			"subscriber": func(w *world) error { return w.subscribe(t, sequin.SubscriberConfig{}).Close(w.ctx) },
-		} {
-			var states, lines atomic.Int32
-			log := &echoing{then: func(context.Context, int) { time.Sleep(time.Millisecond); lines.Add(1) }}
-			w := newWorld(t, sequintest.Config{}, sequin.Config{Logger: slog.New(log), Hooks: &sequin.Hooks{State: func(sequin.StateInfo) {
-				time.Sleep(time.Millisecond)
-				states.Add(1)
-			}}})
-			w.stream(t, "orders", sequin.ConsumerOptions{})
-			op := sequintest.Send
-			if name == "subscriber" {
-				op = sequintest.Receive
-			}
+	slow := func(t *testing.T, op sequintest.Op) (w *world, states, lines *atomic.Int32) {
+		states, lines = new(atomic.Int32), new(atomic.Int32)
+		log := &echoing{then: func(context.Context, int) { time.Sleep(100 * time.Millisecond); lines.Add(1) }}
+		w = newWorld(t, sequintest.Config{}, sequin.Config{Logger: slog.New(log), Hooks: &sequin.Hooks{State: func(sequin.StateInfo) {
+			time.Sleep(300 * time.Millisecond)
+			states.Add(1)
+		}}})
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		time.Sleep(time.Second)
+		lines.Store(0)
+		if op != 0 {
 			w.Fault(sequintest.Fault{Op: op, Status: 503, Body: ownRefusal, Count: 1})
-			require.NoError(t, closed(w))
-			now := states.Load()
-			requests := lines.Load()
-			synctest.Wait()
-			time.Sleep(time.Second)
-			require.Equal(t, now, states.Load(), name)
-			require.Equal(t, requests, lines.Load(), name)
-			require.Positive(t, requests)
-			if name == "publisher" {
-				require.EqualValues(t, 2, now)
-			}
 		}
-		var lines atomic.Int32
-		log := &echoing{then: func(context.Context, int) { time.Sleep(time.Millisecond); lines.Add(1) }}
-		w := newWorld(t, sequintest.Config{}, sequin.Config{Logger: slog.New(log)})
+		return w, states, lines
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w, states, lines := slow(t, sequintest.Send)
+		pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{})
+		require.NoError(t, err)
+		require.NoError(t, pub.Send(w.ctx, "k", ""))
+		require.NoError(t, pub.Close(w.ctx))
+		require.EqualValues(t, 2, states.Load(), "both ways")
+		require.EqualValues(t, 4, lines.Load(), "two requests, both ways")
+
+		w, states, lines = slow(t, sequintest.Receive)
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		synctest.Wait()
+		closeNow(t, sub)
+		require.EqualValues(t, 1, states.Load())
+		require.EqualValues(t, 4, lines.Load(), "two reads, the receive, and that it failed")
+
+		w, _, lines = slow(t, 0)
 		require.NoError(t, second(w.client.ListStreams(w.ctx)))
 		w.client.Close()
 		require.EqualValues(t, 1, lines.Load())
