@@ -196,7 +196,7 @@ func (p *handlerPool) callFailed(batch []Delivery, countsForBreaker bool, now ti
 // noteSlow logs that the breaker has opened, or stays open for another step. Only the former is a change of state.
 func (p *handlerPool) noteSlow(wait time.Duration) {
 	const what = "tries one message at a time, because handlers fail"
-	if !p.slowSince.CompareAndSwap(0, max(1, int64(p.clock()))) {
+	if now := time.Now(); !p.sub.slowSince.CompareAndSwap(nil, &now) {
 		p.sub.log(slog.LevelDebug, "still "+what, "retry_in", wait)
 		return
 	}
@@ -206,9 +206,10 @@ func (p *handlerPool) noteSlow(wait time.Duration) {
 
 // noteFullSpeed logs that the breaker has closed.
 func (p *handlerPool) noteFullSpeed() {
-	lasted := p.clock() - time.Duration(p.slowSince.Swap(0))
-	p.sub.log(slog.LevelInfo, "handles messages at full speed again", "for", lasted)
-	p.sub.changed(StateInfo{State: StateBreakerOpen, Over: true, For: lasted})
+	if since := p.sub.slowSince.Swap(nil); since != nil {
+		p.sub.log(slog.LevelInfo, "handles messages at full speed again", "for", time.Since(*since))
+		p.sub.changed(StateInfo{State: StateBreakerOpen, Over: true, For: time.Since(*since)})
+	}
 }
 
 // inconclusive reports to the breaker that the outcome of a batch says nothing about the handler.

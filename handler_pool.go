@@ -18,23 +18,22 @@ import (
 // handlerPool runs the handlers of a Subscriber and settles the deliveries that they are called with. It works on
 // batches: Handle and Pipe have batches of one.
 type handlerPool struct {
-	sub       *Subscriber
-	cfg       HandlerConfig
-	ctx       context.Context // that of Handle; when it ends the Subscriber stops
-	values    context.Context // ctx without its end: it holds the values of the handlers' contexts
-	handle    func(context.Context, []Delivery) ([]Message, error)
-	pass      func(context.Context, Delivery, []Message) // sends the messages that a delivery's transform returned; Pipe only
-	busy      atomic.Int64                               // deliveries that handlers are working on
-	aside     background.Group                           // reports of output messages and dead letters that failed: see reportAside
-	outputs   *outputs.Set[failurelog.ID, Delivery]      // deliveries whose output messages are in flight
-	dead      *deadLetters                               // nil without a DeadLetter
-	backoff   RetryConfig
-	fatal     atomic.Pointer[error] // why the pool stopped the Subscriber
-	workers   []calls.Worker
-	made      time.Time    // the zero of clock
-	slowSince atomic.Int64 // when the breaker opened, as a time of clock; 0 while it is closed
-	late      overruns     // handlers that have returned
-	hanging   overruns     // handlers that have not
+	sub     *Subscriber
+	cfg     HandlerConfig
+	ctx     context.Context // that of Handle; when it ends the Subscriber stops
+	values  context.Context // ctx without its end: it holds the values of the handlers' contexts
+	handle  func(context.Context, []Delivery) ([]Message, error)
+	pass    func(context.Context, Delivery, []Message) // sends the messages that a delivery's transform returned; Pipe only
+	busy    atomic.Int64                               // deliveries that handlers are working on
+	aside   background.Group                           // reports of output messages and dead letters that failed: see reportAside
+	outputs *outputs.Set[failurelog.ID, Delivery]      // deliveries whose output messages are in flight
+	dead    *deadLetters                               // nil without a DeadLetter
+	backoff RetryConfig
+	fatal   atomic.Pointer[error] // why the pool stopped the Subscriber
+	workers []calls.Worker
+	made    time.Time // the zero of clock
+	late    overruns  // handlers that have returned
+	hanging overruns  // handlers that have not
 }
 
 // newHandlerPool returns a pool for the Subscriber's deliveries, which no other reader gets from then on.

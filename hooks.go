@@ -101,7 +101,7 @@ type BatchInfo struct {
 // State names a state of a Publisher or of a Subscriber.
 type State string
 
-// The states. The last two are events, which do not end.
+// The states. The last two are events, which do not end. The others end with their Publisher or Subscriber at the latest.
 const (
 	// StateSuspended: the server refuses the stream, or the token, and the Publisher neither sends nor accepts messages. See
 	// PublisherStats.Refusal.

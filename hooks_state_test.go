@@ -129,6 +129,60 @@ func TestStateTellsAnOutageAndItsEnd(t *testing.T) {
 	})
 }
 
+// A count of those in a state would otherwise never fall again.
+func TestStatesEndWithTheirPublisherOrSubscriber(t *testing.T) {
+	withStates(t, func(t *testing.T, w *world, states *stateLog) {
+		sub := w.backlog(t, 2000, 10*time.Second, sequin.SubscriberConfig{})
+		handled, down := 0, atomic.Bool{}
+		run := w.start(t, func(ctx context.Context) error {
+			return sub.Handle(ctx, sequin.HandlerConfig{BackoffMin: time.Hour, BackoffMax: time.Hour}, func(context.Context, sequin.Delivery) error {
+				switch handled++; {
+				case handled == 200: // the window has grown, and shrinks
+					time.Sleep(20 * time.Second)
+				case handled > 200:
+					down.Store(true)
+					return errDown
+				}
+				return nil
+			})
+		})
+		for !down.Load() {
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Minute)
+		w.Down()
+		pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{})
+		require.NoError(t, err)
+		sendAll(t, pub, 1)
+		time.Sleep(2 * time.Hour)
+		_ = run.stop()
+		require.Error(t, pub.Close(endedCtx()))
+		w.Up()
+		missing, err := w.client.NewPublisher("missing", sequin.PublisherConfig{})
+		require.NoError(t, err)
+		require.Error(t, missing.SendSync(w.ctx, sequin.Message{Key: "k"}))
+		require.NoError(t, missing.Close(w.ctx))
+		synctest.Wait()
+		in := map[string]int{}
+		began := map[sequin.State]bool{}
+		for _, s := range states.all {
+			if s.State == sequin.StateExpired || s.State == sequin.StateLeaseLost {
+				continue
+			}
+			began[s.State] = true
+			if who := fmt.Sprint(s.State, " ", s.Stream, " ", s.Consumer); s.Over {
+				in[who]--
+			} else {
+				in[who]++
+			}
+		}
+		require.Len(t, began, 4, "each state has begun: %v", began)
+		for who, n := range in {
+			require.Zero(t, n, who)
+		}
+	})
+}
+
 // A server that fails every other receive causes no call for each.
 func TestStateTellsAtMostOneOutageAMinute(t *testing.T) {
 	withStates(t, func(t *testing.T, w *world, states *stateLog) {
@@ -309,7 +363,7 @@ func TestACloseWaitsForTheCallsOfStateAndForTheLog(t *testing.T) {
 		sub := w.subscribe(t, sequin.SubscriberConfig{})
 		synctest.Wait()
 		closeNow(t, sub)
-		require.EqualValues(t, 1, states.Load())
+		require.EqualValues(t, 2, states.Load(), "a stop ends its states")
 		require.EqualValues(t, 4, lines.Load(), "two reads, the receive, and that it failed")
 
 		w, _, lines = slow(t, 0)

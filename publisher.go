@@ -277,6 +277,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 	}
 	left, cause := p.engine.Close(ctx)
 	p.jobs.stop()
+	p.endStates()
 	p.failures.await(ctx)
 	p.client.hooks.await(ctx)
 	p.client.log.Await(ctx)

@@ -52,6 +52,22 @@ func (j *backgroundJobs) stop() {
 	j.running.Wait()
 }
 
+// endStates reports the end of the Publisher's states, which has been closed.
+func (p *Publisher) endStates() {
+	p.jobs.mu.Lock()
+	if p.jobs.checking {
+		p.jobs.checking = false
+		p.changed(StateInfo{State: StateSuspended, Over: true, For: time.Since(p.jobs.since)})
+	}
+	p.jobs.mu.Unlock()
+	p.outage.mu.Lock()
+	defer p.outage.mu.Unlock()
+	if p.outage.logged {
+		p.outage.logged = false
+		p.changed(StateInfo{State: StateUnavailable, Over: true, For: time.Since(p.outage.began)})
+	}
+}
+
 // suspend stops sending after an answer that refuses the stream: it does not exist, or the token may not write to it. If the
 // Publisher continued, each buffered batch would fail. Instead the buffered messages wait, and Send returns err, until a
 // send without messages succeeds. One such check is made at a time, after a backoff.

@@ -48,11 +48,12 @@ type Subscriber struct {
 	mode          atomic.Int32                 // who gets the deliveries: see setMode
 	handlers      atomic.Pointer[handlerWatch] // nil without handlers
 	breaker       breaker.Breaker[*deliveryState]
-	failures      *failurelog.Log // of handlers
-	minWindow     atomic.Int32    // the least size of the window: that of a handler's batch
-	full          atomic.Bool     // no receive runs, and there is no room for one
-	filled        chan struct{}   // receives a token whenever full is set
-	leasesChanged atomic.Bool     // leases were extended or lost, or an extension has failed; the loop has not looked yet
+	slowSince     atomic.Pointer[time.Time] // when the breaker opened; nil while it is closed
+	failures      *failurelog.Log           // of handlers
+	minWindow     atomic.Int32              // the least size of the window: that of a handler's batch
+	full          atomic.Bool               // no receive runs, and there is no room for one
+	filled        chan struct{}             // receives a token whenever full is set
+	leasesChanged atomic.Bool               // leases were extended or lost, or an extension has failed; the loop has not looked yet
 }
 
 // Subscribe starts receiving the messages of a consumer of a stream. Both are given by name or id. The Subscriber
@@ -339,6 +340,22 @@ func (lp *subscriberLoop) noteWindow(now time.Time) {
 		lp.sub.changed(StateInfo{State: StateWindowShrunk, Over: true, For: now.Sub(lp.shrunkSince), Messages: size})
 	}
 	lp.windowSeen = lp.window.Size()
+}
+
+// endStates reports the end of the states of the Subscriber, which has stopped.
+func (lp *subscriberLoop) endStates() {
+	end := func(state State, since time.Time) {
+		lp.sub.changed(StateInfo{State: state, Over: true, For: time.Since(since)})
+	}
+	if lp.told {
+		end(StateUnavailable, lp.failingSince)
+	}
+	if lp.windowBefore > 0 {
+		end(StateWindowShrunk, lp.shrunkSince)
+	}
+	if since := lp.sub.slowSince.Swap(nil); since != nil {
+		end(StateBreakerOpen, *since)
+	}
 }
 
 // noteDelivered reports the messages of a receive to Hooks.

@@ -245,6 +245,7 @@ func (lp *subscriberLoop) closeSettler() {
 	told, cancel := context.WithTimeout(context.Background(), callbackGrace)
 	defer cancel()
 	s.ackErrors.Await(told)
+	lp.endStates()
 	s.client.hooks.await(told)
 	s.client.log.Await(told)
 	s.lines.Await(told)
