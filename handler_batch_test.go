@@ -233,7 +233,7 @@ func TestAfterAPermanentErrorOfABatchEachMessageIsHandledAlone(t *testing.T) {
 }
 
 func TestABatchThatNoWorkerIsFreeForIsReturnedInTime(t *testing.T) {
-	inMode(t, server.Documented, func(t *testing.T, w *world) {
+	withStates(t, func(t *testing.T, w *world, states *stateLog) {
 		sub := w.backlog(t, 20, 10*time.Second, sequin.SubscriberConfig{})
 		var b batches
 		release := make(chan struct{})
@@ -248,6 +248,7 @@ func TestABatchThatNoWorkerIsFreeForIsReturnedInTime(t *testing.T) {
 		require.Zero(t, sub.Stats().ExpiredInBuffer)
 		time.Sleep(2 * time.Second)
 		require.EqualValues(t, 10, sub.Stats().ExpiredInBuffer, "the waiting batch was returned two margins before the end of its lease")
+		require.Equal(t, []sequin.StateInfo{{Stream: "orders", Consumer: "all", State: sequin.StateExpired, Messages: 10}}, states.take(sequin.StateExpired))
 		for _, times := range w.outstanding(t) {
 			require.Equal(t, 1, times, "it was not counted as a delivery")
 		}

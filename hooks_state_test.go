@@ -335,42 +335,48 @@ func TestASubscribersStatsCountHandlersWhoseLeaseIsOver(t *testing.T) {
 
 // A program that has closed everything may look at what its functions have noted.
 func TestACloseWaitsForTheCallsOfStateAndForTheLog(t *testing.T) {
-	slow := func(t *testing.T, op sequintest.Op) (w *world, states, lines *atomic.Int32) {
-		states, lines = new(atomic.Int32), new(atomic.Int32)
-		log := &echoing{then: func(context.Context, int) { time.Sleep(100 * time.Millisecond); lines.Add(1) }}
-		w = newWorld(t, sequintest.Config{}, sequin.Config{Logger: slog.New(log), Hooks: &sequin.Hooks{State: func(sequin.StateInfo) {
-			time.Sleep(300 * time.Millisecond)
-			states.Add(1)
-		}}})
-		w.stream(t, "orders", sequin.ConsumerOptions{})
-		time.Sleep(time.Second)
-		lines.Store(0)
-		if op != 0 {
+	for _, takes := range []struct{ state, line time.Duration }{{400 * time.Millisecond, 0}, {0, 200 * time.Millisecond}} {
+		slow := func(t *testing.T, op sequintest.Op) (w *world, states, lines *atomic.Int32) {
+			states, lines = new(atomic.Int32), new(atomic.Int32)
+			log := new(echoing)
+			log.then = func(_ context.Context, n int) {
+				if log.isDebug(n) { // those of requests take longest
+					time.Sleep(takes.line)
+				}
+				lines.Add(1)
+			}
+			w = newWorld(t, sequintest.Config{}, sequin.Config{Logger: slog.New(log), Hooks: &sequin.Hooks{State: func(sequin.StateInfo) {
+				time.Sleep(takes.state)
+				states.Add(1)
+			}}})
+			w.stream(t, "orders", sequin.ConsumerOptions{})
+			time.Sleep(time.Second)
+			lines.Store(0)
 			w.Fault(sequintest.Fault{Op: op, Status: 503, Body: ownRefusal, Count: 1})
+			return w, states, lines
 		}
-		return w, states, lines
+		synctest.Test(t, func(t *testing.T) {
+			w, states, lines := slow(t, sequintest.Send)
+			pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{})
+			require.NoError(t, err)
+			require.NoError(t, pub.Send(w.ctx, "k", ""))
+			require.NoError(t, pub.Close(w.ctx))
+			require.EqualValues(t, 2, states.Load(), "both ways")
+			require.EqualValues(t, 4, lines.Load(), "two requests, both ways")
+
+			w, states, lines = slow(t, sequintest.Receive)
+			sub := w.subscribe(t, sequin.SubscriberConfig{})
+			synctest.Wait()
+			closeNow(t, sub)
+			require.EqualValues(t, 2, states.Load(), "a stop ends its states")
+			require.EqualValues(t, 4, lines.Load(), "two reads, the receive, and that it failed")
+
+			w, _, lines = slow(t, sequintest.CreateStream)
+			require.NoError(t, second(w.client.ListStreams(w.ctx)))
+			w.client.Close()
+			require.EqualValues(t, 1, lines.Load())
+		})
 	}
-	synctest.Test(t, func(t *testing.T) {
-		w, states, lines := slow(t, sequintest.Send)
-		pub, err := w.client.NewPublisher("orders", sequin.PublisherConfig{})
-		require.NoError(t, err)
-		require.NoError(t, pub.Send(w.ctx, "k", ""))
-		require.NoError(t, pub.Close(w.ctx))
-		require.EqualValues(t, 2, states.Load(), "both ways")
-		require.EqualValues(t, 4, lines.Load(), "two requests, both ways")
-
-		w, states, lines = slow(t, sequintest.Receive)
-		sub := w.subscribe(t, sequin.SubscriberConfig{})
-		synctest.Wait()
-		closeNow(t, sub)
-		require.EqualValues(t, 2, states.Load(), "a stop ends its states")
-		require.EqualValues(t, 4, lines.Load(), "two reads, the receive, and that it failed")
-
-		w, _, lines = slow(t, 0)
-		require.NoError(t, second(w.client.ListStreams(w.ctx)))
-		w.client.Close()
-		require.EqualValues(t, 1, lines.Load())
-	})
 }
 
 func TestDeliveredTellsTheLagAndTheRequestHowManyMessagesItGot(t *testing.T) {

@@ -41,6 +41,13 @@ func (e *echoing) Handle(ctx context.Context, r slog.Record) error {
 	return nil
 }
 
+// isDebug reports whether the n-th line, counted from 1, is one of LevelDebug.
+func (e *echoing) isDebug(n int) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return strings.HasPrefix(e.lines[n-1], "DEBUG")
+}
+
 // take returns the lines with a text, and forgets all.
 func (e *echoing) take(text string) (got []string) {
 	synctest.Wait()
@@ -175,8 +182,8 @@ func TestALogThatSendsItsLinesThroughTheClientDoesNotLoop(t *testing.T) {
 				orders := w.orders(t, sequin.PublisherConfig{})
 				own, err := w.client.NewPublisher("orders", sequin.PublisherConfig{MaxBuffered: 10})
 				require.NoError(t, err)
-				log.then = func(ctx context.Context, n int) { send(ctx, w, own, orders, fmt.Sprint("log.", n)) }
 				log.take("")
+				log.then = func(ctx context.Context, n int) { send(ctx, w, own, orders, fmt.Sprint("log.", n)) }
 				for i := range 10 {
 					require.NoError(t, orders.SendSync(w.ctx, sequin.Message{Key: fmt.Sprint("order.", i)}))
 					require.NoError(t, second(w.client.ListMessages(w.ctx, "orders", sequin.ListOptions{})))
@@ -207,9 +214,9 @@ func TestALogWhoseMessagesAreRefusedCausesNoLines(t *testing.T) {
 		log := new(echoing)
 		w := newWorld(t, sequintest.Config{}, sequin.Config{Logger: slog.New(log)})
 		pub := w.orders(t, sequin.PublisherConfig{OnFailure: func(sequin.MessageError) {}})
-		log.then = func(ctx context.Context, n int) { _ = pub.Send(ctx, fmt.Sprint("log.", n), "") }
 		w.Fault(sequintest.Fault{Op: sequintest.Send, Status: 422, Body: ownRefusal})
 		log.take("")
+		log.then = func(ctx context.Context, n int) { _ = pub.Send(ctx, fmt.Sprint("log.", n), "") }
 		require.NoError(t, pub.Send(w.ctx, "order", ""))
 		time.Sleep(time.Hour)
 		require.NoError(t, pub.Close(w.ctx))
