@@ -65,7 +65,12 @@ func (v *visit) next(show func(*visit) (*page, error), begun time.Time, end <-ch
 	}
 	p, err := show(v)
 	if err != nil {
-		_ = v.send("problem", []byte(problemOf(err).title))
+		// A page of what was deleted ends. For any other reason the browser asks again.
+		event, p := "problem", problemOf(err)
+		if p.status == http.StatusNotFound {
+			event = "gone"
+		}
+		_ = v.send(event, []byte(p.title))
 		return nil
 	}
 	return p

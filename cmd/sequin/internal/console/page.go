@@ -101,7 +101,8 @@ func (c *Console) page(show func(*visit) (*page, error)) http.HandlerFunc {
 // itself, and then sends the cookie if there is one.
 func (v *visit) askForLogin() {
 	if v.r.Header.Get("Accept") == eventType {
-		v.w.WriteHeader(http.StatusNoContent) // the browser stops asking for events
+		v.w.Header().Set("Content-Type", eventType)
+		_ = v.send("over", nil) // the page then asks for itself, and is sent to the login
 		return
 	}
 	if v.r.Header.Get("Sec-Fetch-Site") == "cross-site" && v.r.Method == http.MethodGet {

@@ -213,7 +213,22 @@ func TestAPageFollowsByEvents(t *testing.T) {
 	require.NoError(t, err)
 	wait("orders.1")
 	require.NoError(t, w.client.DeleteStream(t.Context(), "orders"))
-	wait("event: problem")
+	wait("event: gone")
+}
+
+func TestAPageThatGetsNoAnswerSaysSo(t *testing.T) {
+	w := newWorld(t, false)
+	w.console.every = 0
+	w.orders()
+	resp, err := w.browser.Do(w.request(http.MethodGet, "/console/streams/orders?pattern=none", nil, "Accept", eventType))
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	w.api.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() && lines.Text() != "event: problem" {
+	}
+	require.True(t, lines.Scan())
+	require.Equal(t, "data: The server has refused this", lines.Text())
 }
 
 func TestCloseEndsTheEvents(t *testing.T) {

@@ -31,16 +31,19 @@ function follow() {
     source = new EventSource(location.pathname + location.search);
     source.addEventListener("open", () => show("Live", true));
     source.addEventListener("error", () => {
-      show(source.readyState === EventSource.CLOSED ? "Stopped" : "Reconnecting", false);
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
+      show("Reconnecting", false);
+      if (source?.readyState !== EventSource.CLOSED) return; // the browser asks again by itself
+      source = null;
+      setTimeout(update, 5000);
     });
+    source.addEventListener("problem", (event) => show(event.data, false));
     source.addEventListener("live", (event) => {
       const next = live.cloneNode(false);
       next.innerHTML = event.data;
       morph(live, next);
     });
-    // The login is over, or what the page shows is gone: the server says which.
-    for (const name of ["over", "problem"]) source.addEventListener(name, () => location.reload());
+    // The login is over, or what the page shows is gone: the page itself says which.
+    for (const name of ["over", "gone"]) source.addEventListener(name, () => location.reload());
   };
 
   button.hidden = false;
