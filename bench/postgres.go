@@ -83,7 +83,7 @@ func (c *postgresCell) name() string {
 // Messages of a measurement, of the SQL and of the store. Each takes seconds. The rate of the SQL falls with the number of
 // messages that wait, so that fewer flatter it.
 var postgresCounts = map[string][2]int{
-	"append": {60_000, 600_000}, "receive": {30_000, 400_000}, "end-to-end": {20_000, 400_000}, "upsert": {60_000, 300_000},
+	"append": {60_000, 600_000}, "receive": {30_000, 400_000}, "end-to-end": {100_000, 400_000}, "upsert": {60_000, 300_000},
 	"send-one": {4_000, 30_000}, "receive-one": {2_000, 20_000},
 }
 
