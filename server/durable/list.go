@@ -37,7 +37,7 @@ func (s *stream) get(key string) (m found, seen seglog.Pos, err error) {
 			return s.get(key) // it was replaced meanwhile
 		}
 	} else if err = s.snapshot(func() {}); err == nil {
-		err = s.scanBack(1<<62, take)
+		err = s.scanBackFor([]byte(key), 1<<62, take)
 	}
 	return m, s.seen(), err
 }

@@ -152,7 +152,7 @@ func (c *consumer) viewOf(m store.Message) (store.View, error) {
 		return store.View{Message: m, State: store.Acked}, nil
 	}
 	earlier := false
-	err = c.stream.scan(f.state.From(), func(o *rawMessage) bool {
+	err = c.stream.scanFor([]byte(m.Key), f.state.From(), func(o *rawMessage) bool {
 		earlier = o.seq < m.Seq && view(o.key) == m.Key && f.state.IsUnread(o.seq, key)
 		return o.seq < m.Seq && !earlier
 	})

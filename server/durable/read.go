@@ -1,8 +1,11 @@
 package durable
 
 import (
+	"bytes"
+
 	"github.com/sequin-go/sequin/server/durable/internal/keyindex"
 	"github.com/sequin-go/sequin/server/durable/internal/seglog"
+	"github.com/sequin-go/sequin/server/internal/binary"
 	"github.com/sequin-go/sequin/server/internal/store"
 )
 
@@ -20,6 +23,7 @@ type run struct {
 	bytes        int        // how much to read at once
 	purged       holes      // what it leaves out, on a stream that appends
 	wanted       []location // on a stream with one message per key
+	key          []byte     // only messages of this key are asked for; nil for all. It may have others
 }
 
 type location struct {
@@ -161,6 +165,9 @@ func (r *runReader) record(rec seglog.Record) bool {
 	if rec.Stream != r.stream.sid || !hasMessages(rec.Kind) {
 		return true
 	}
+	if r.skips(rec) {
+		return r.next < r.run.before
+	}
 	r.err = eachMessage(rec, func(m *rawMessage) bool {
 		if m.seq != r.next {
 			return m.seq < r.next
@@ -176,6 +183,24 @@ func (r *runReader) record(rec seglog.Record) bool {
 		return !r.stopped
 	})
 	return r.err == nil && !r.stopped && r.next < r.run.before
+}
+
+// skips passes by a send of which all messages are next, and none has the key that is asked for. To look for the bytes of a key costs
+// a hundredth of reading the messages.
+func (r *runReader) skips(rec seglog.Record) bool {
+	if r.run.key == nil || !isSend(rec.Kind) || bytes.Contains(rec.Body, r.run.key) {
+		return false
+	}
+	in := binary.NewReader(rec.Body)
+	head := readSendHead(in, rec.Kind)
+	end := head.first + int64(head.count)
+	if in.Err() != nil || head.first > r.next || end <= r.next || end > r.run.before {
+		return false
+	}
+	if r.next = end; len(r.run.purged) > 0 {
+		r.next = r.run.purged.behind(end)
+	}
+	return true
 }
 
 // places reads the messages of a stream with one message per key, those that are near one another together.
@@ -225,7 +250,10 @@ func near(before, pos seglog.Pos) bool {
 // scan calls f with the living messages from a seq on, by ascending seq, until f returns false. It takes the lock for each
 // run, and holds it neither while it reads nor while it calls f. A message that is dropped or replaced meanwhile may be
 // left out.
-func (s *stream) scan(from int64, f func(*rawMessage) bool) error {
+func (s *stream) scan(from int64, f func(*rawMessage) bool) error { return s.scanFor(nil, from, f) }
+
+// scanFor is scan for messages of one key, unless that is nil. It may leave others out.
+func (s *stream) scanFor(key []byte, from int64, f func(*rawMessage) bool) error {
 	stopped := false
 	again := repeat{}
 	for bytes := smallRun; ; bytes = min(2*bytes, largeRun) {
@@ -235,6 +263,7 @@ func (s *stream) scan(from int64, f func(*rawMessage) bool) error {
 		if !ok {
 			return nil
 		}
+		r.key = key
 		next, _, err := s.read(r, func(m *rawMessage) bool {
 			stopped = !f(m)
 			return !stopped
@@ -251,6 +280,11 @@ func (s *stream) scan(from int64, f func(*rawMessage) bool) error {
 
 // scanBack calls f with the living messages below a seq, by descending seq, until f returns false. It is like scan.
 func (s *stream) scanBack(before int64, f func(*store.Message) bool) error {
+	return s.scanBackFor(nil, before, f)
+}
+
+// scanBackFor is scanBack for messages of one key, unless that is nil. It may leave others out.
+func (s *stream) scanBackFor(key []byte, before int64, f func(*store.Message) bool) error {
 	again := repeat{}
 	for {
 		var r run
@@ -259,6 +293,7 @@ func (s *stream) scanBack(before int64, f func(*store.Message) bool) error {
 		if !ok {
 			return nil
 		}
+		r.key = key
 		var messages []store.Message
 		_, _, err := s.read(r, func(m *rawMessage) bool {
 			messages = append(messages, m.message())
