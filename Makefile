@@ -91,19 +91,23 @@ examples: ## build the examples into bin/
 
 # One machine of 32 bits, and the systems that lack most of Unix.
 PORTS := linux/386 windows/amd64 plan9/amd64 js/wasm wasip1/wasm
-# What the program and its store are built for, beside this machine.
-SERVER_PORTS   := linux/386 windows/amd64 darwin/arm64 freebsd/amd64
-SERVER_MODULES := server/durable server/postgres cmd/sequin
+# What the program and its stores are built for, beside this machine.
+SERVER_PORTS  := linux/386 windows/amd64 darwin/arm64 freebsd/amd64
+STORE_MODULES := server/durable server/postgres
 
-portable: ## vet for other systems: go vet also compiles the tests
+portable: ## vet for other systems, which also compiles the tests; of the program, whose tests need many modules, build only
 	@set -e; for port in $(PORTS); do \
 		echo "GOOS=$${port%/*} GOARCH=$${port#*/} go vet ./..."; \
 		CGO_ENABLED=0 GOOS=$${port%/*} GOARCH=$${port#*/} go vet ./...; \
 	done
-	@set -e; for dir in $(SERVER_MODULES); do for port in $(SERVER_PORTS); do \
-		echo "GOOS=$${port%/*} GOARCH=$${port#*/} go -C $$dir vet ./..."; \
-		CGO_ENABLED=0 GOOS=$${port%/*} GOARCH=$${port#*/} go -C $$dir vet ./...; \
-	done; done
+	@set -e; for port in $(SERVER_PORTS); do \
+		for dir in $(STORE_MODULES); do \
+			echo "GOOS=$${port%/*} GOARCH=$${port#*/} go -C $$dir vet ./..."; \
+			CGO_ENABLED=0 GOOS=$${port%/*} GOARCH=$${port#*/} go -C $$dir vet ./...; \
+		done; \
+		echo "GOOS=$${port%/*} GOARCH=$${port#*/} go -C cmd/sequin build ./..."; \
+		CGO_ENABLED=0 GOOS=$${port%/*} GOARCH=$${port#*/} go -C cmd/sequin build ./...; \
+	done
 
 nested: ## build, vet, check and test the nested modules
 	@set -e; for dir in $(NESTED); do \
