@@ -45,6 +45,11 @@ func (t *transaction) measure() (store.Measure, error) {
 	}
 	m.Estimated = m.Estimated || !exact
 	if unread > 0 && !t.e.filter.MatchesAll() {
+		if !t.e.share.Known() {
+			if err := t.sample(from); err != nil {
+				return m, err
+			}
+		}
 		unread, m.Estimated = t.e.share.Of(unread), true
 	}
 	m.Backlog += unread
@@ -108,6 +113,42 @@ func (t *transaction) unread(from int64) (n int, exact bool, err error) {
 		return n, true, err
 	}
 	return int(min(t.top.messages, t.top.next-from)), false, nil
+}
+
+// sampleAtMost is how many messages with one per key are looked at where a replica has read nothing for a consumer. In a stream that
+// appends it is a chunk.
+const sampleAtMost = 1_000
+
+// sample looks at the first messages that are unread, to know how many match the filter. Other replicas may have read all before.
+func (t *transaction) sample(from int64) error {
+	st, row := t.e.st, t.e.row.stream
+	if row.OneMessagePerKey {
+		rows, err := t.s.conn.Query(t.s.ctx, st.q(latestKeysSQL), row.id, from, sampleAtMost)
+		if err != nil {
+			return err
+		}
+		var seq, size int64
+		var key string
+		_, err = pgx.ForEachRow(rows, []any{&seq, &key, &size}, func() error { t.sampled(key); return nil })
+		return err
+	}
+	rows, err := st.queryKeys(t.s, row.id, from, 1)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	all, err := rows[0].appendTo(nil, row.id, from)
+	for i := range all {
+		t.sampled(all[i].Key)
+	}
+	return err
+}
+
+func (t *transaction) sampled(key string) {
+	matched := 0
+	if t.e.filter.Match(key) {
+		matched = 1
+	}
+	t.e.share.Add(1, matched)
 }
 
 // storedAt returns when the first message was stored that has the seq or a higher one. In a stream that appends it is when the chunk

@@ -46,6 +46,9 @@ func (s *Share) Add(read, matched int) {
 	}
 }
 
+// Known reports whether a message was read.
+func (s *Share) Known() bool { return s.read > 0 }
+
 // Of returns how many of a number of messages match. Nothing is known before the first was read: it then returns all.
 func (s *Share) Of(messages int) int {
 	if s.read == 0 {
