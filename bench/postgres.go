@@ -124,7 +124,7 @@ func measurePostgres(ctx context.Context, opts options, all *results) (err error
 	return nil
 }
 
-// maxPostgresRounds keeps the run short: a round takes two minutes.
+// maxPostgresRounds keeps the run short: a round takes six minutes.
 const maxPostgresRounds = 3
 
 // startPostgres starts a Postgres with its default settings.
