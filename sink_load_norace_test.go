@@ -4,10 +4,3 @@ package sequin_test
 
 // changesOfARow makes 100,000 changes of 1,000 rows, which take a few seconds.
 const changesOfARow = 100
-
-// How many runs the random tests draw.
-const (
-	defaultModelSeeds = 100
-	busyStopRounds    = 25 // times four: both modes, both ways
-	programRuns       = 3
-)

@@ -63,6 +63,24 @@ func TestAReceiveThatWaitsCanBeEnded(t *testing.T) {
 	})
 }
 
+// TestAReceiveThatArrivesAfterItsEndDoesNotWait because the two may take different connections.
+func TestAReceiveThatArrivesAfterItsEndDoesNotWait(t *testing.T) {
+	inBubble(t, "", "", func(t *testing.T, a *api) {
+		require.JSONEq(t, notEnded, a.ended("c", requestID(1)))
+		begin := time.Now()
+		require.JSONEq(t, `{"data":[]}`, (<-a.pollAs(requestID(1))).body)
+		require.Zero(t, time.Since(begin))
+		<-a.pollAs(requestID(1))
+		require.Equal(t, time.Minute, time.Since(begin), "one receive was asked to end")
+
+		require.JSONEq(t, notEnded, a.ended("c", requestID(2)))
+		time.Sleep(2 * time.Second)
+		begin = time.Now()
+		<-a.pollAs(requestID(2))
+		require.Equal(t, time.Minute, time.Since(begin), "a request that nobody would wait for any more is forgotten")
+	})
+}
+
 // blockedWriter keeps an answer until it is released.
 type blockedWriter struct {
 	*httptest.ResponseRecorder

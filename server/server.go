@@ -51,8 +51,8 @@
 //     does not have was settled, or its lease has ended.
 //   - POST …/consumers/:consumer/end_receive with {"request_id":"…"} ends the wait of the receive that has this X-Request-Id. The
 //     receive is answered at once, with an empty list or with what it has just received. The answer is {"data":{"ended":true}}, or
-//     false if no receive of that name waits at this server, for instance because it is answered. Other servers on the same store
-//     do not know of it.
+//     false if no receive of that name waits at this server, for instance because it is answered; one that arrives within a second
+//     does not wait. Other servers on the same store do not know of it.
 //   - POST …/streams/:stream/purge with {"before_seq":N,"key_pattern":"…"}, of which one may be left out, or with {"all":true},
 //     removes the messages with a lower seq whose key matches. The answer is {"data":{"purged":N}}. Leases and delays of the messages
 //     end. The other messages keep their seqs, and a repeat of a send restores nothing.
