@@ -74,6 +74,9 @@ type batchState struct {
 	doubt          doubt
 }
 
+// aloneSince returns when a candidate of one message was first attempted, counted from Publisher.started; 0 before that.
+func (w *batchState) aloneSince() time.Duration { return w.doubt.aloneSince }
+
 // half marks a batch as the left or right half of one that was refused as invalid. Once the left half is accepted, the
 // right one must hold an invalid message and is split without being sent. The zero value marks a batch that is not a half.
 type half struct {
@@ -227,10 +230,10 @@ func (p *Publisher) afterFailure(b *messageBatch, err error, othersPassed bool) 
 		p.suspend(err) // the URL may be wrong: no send has succeeded yet
 		return messageResult{Again: []*messageBatch{b}}
 	}
-	p.outage.begin(err)
+	p.outage.Failed(err)
 	switch {
 	case p.cfg.RetryFor > 0 && p.exhausted(b)(&b.Items[0].Item):
-		if f.subject == subjectUnclear && w.doubt.aloneSince == 0 {
+		if f.subject == subjectUnclear && w.aloneSince() == 0 {
 			return p.overdue(b)
 		}
 		return p.failExhausted(b, err)
@@ -255,7 +258,7 @@ func (p *Publisher) backoff(b *messageBatch, err error) time.Duration {
 
 // fail fails all messages of a batch.
 func (p *Publisher) fail(b *messageBatch, err error) messageResult {
-	p.log.failed(b.Items, err)
+	p.logFailed(b.Items, err)
 	return messageResult{Failed: b.Items, Err: err}
 }
 
@@ -353,7 +356,7 @@ func (p *Publisher) dropExpired(b *messageBatch, now time.Time) (r messageResult
 		rest.Work.uncut, rest.Work.attempts, rest.Work.failures = b.Work.uncut, b.Work.attempts, b.Work.failures
 		r.Again = []*messageBatch{rest}
 	}
-	p.log.add(slog.LevelInfo, "dropped messages whose source lease expired", "messages", len(expired))
+	p.log.Add(slog.LevelInfo, "dropped messages whose source lease expired", "messages", len(expired))
 	return r, true
 }
 

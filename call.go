@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -81,7 +82,11 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 		}
 		return c.lost(ctx, r, cause, body.Connected(), body.Sent())
 	}
-	l := retryLoop{ctx: ctx, client: c, request: req, token: token, retry: r.retry, lost: lost, attempts: &attempts, ends: ends, call: r}
+	l := retryLoop{ctx: ctx, client: c, request: req, token: token, retry: r.retry, lost: lost, attempts: &attempts, ends: ends, observed: r.observed}
+	if !r.quiet {
+		info := r.info("")
+		l.logged = info.attrs()
+	}
 	err = l.run(&hc, func(resp *http.Response) error {
 		c.learnExtensions(resp.Header)
 		err := c.readAnswer(resp, r, req.Header.Get("X-Request-Id"), lost, decode)
@@ -102,7 +107,7 @@ func (c *Client) do(ctx context.Context, r request, decode func(h http.Header, b
 // info describes the request to Hooks.
 func (r request) info(id string) RequestInfo {
 	i := RequestInfo{Messages: r.messages, RequestID: id}
-	i.Op, i.Stream, i.Consumer = operation(r.method, r.path)
+	i.Op, i.Stream, i.Consumer = transport.Operation(r.method, r.path)
 	if r.consumer != "" {
 		i.Stream, i.Consumer = r.stream, r.consumer
 	}
@@ -110,6 +115,15 @@ func (r request) info(id string) RequestInfo {
 		i.Bytes = len(r.body.JSON)
 	}
 	return i
+}
+
+// observe returns what observes a request, nil if nothing does.
+func (c *Client) observe(ctx context.Context, r request, id string) *observed {
+	logs := !r.quiet && c.log.Enabled(ctx, slog.LevelDebug)
+	if !logs && !c.hooks.observesRequests() {
+		return nil
+	}
+	return &observed{hooks: c.hooks, lines: c.log, info: r.info(id), got: r.got, logs: logs, ctx: ctx}
 }
 
 // newRequest makes the HTTP request of r, with its header. Attempts adds the body.
@@ -321,77 +335,15 @@ func (r *rows[T]) complete() error {
 	return nil
 }
 
+// deleted is the answer to a delete.
+type deleted struct{ Deleted bool }
+
+func (d *deleted) complete() error { return wire.RequireField(d.Deleted, "deleted") }
+
 // looseTime is a time in an answer. If it cannot be read it is zero, without an error.
 type looseTime struct{ time.Time }
 
 func (t *looseTime) UnmarshalJSON(text []byte) error {
 	t.Time = wire.ParseTime(text)
 	return nil
-}
-
-// unsupported returns the error of a call that needs an extension which the server does not announce.
-func unsupported(one wire.Extensions) error {
-	return fmt.Errorf("%w: it does not announce the extension %q", ErrUnsupported, one.String())
-}
-
-// requireExtension returns ErrUnsupported if the server does not announce an extension. Before the first answer that does, it
-// reads the stream to learn what the server announces.
-func (c *Client) requireExtension(ctx context.Context, one wire.Extensions, stream string) error {
-	if c.extensions().Has(one) {
-		return nil
-	}
-	if _, err := c.GetStream(ctx, stream); err != nil {
-		return err
-	}
-	if !c.extensions().Has(one) {
-		return unsupported(one)
-	}
-	return nil
-}
-
-// errHeadersDropped is the error of a send that succeeded at a server which does not announce headers, although another server
-// at the same address has announced them.
-var errHeadersDropped = fmt.Errorf("%w: the messages were stored without their headers, because the server that answered does not announce headers", ErrUnsupported)
-
-// acceptsDuplicateKeys reports whether the server accepts two messages with the same key in one request. A server whose
-// streams have no one_message_per_key is the 2024 one, which answers 500 to such a request; every other server accepts
-// it. The Client keeps the result of the first read, because it depends on the server only.
-func (c *Client) acceptsDuplicateKeys(ctx context.Context, stream string) (bool, error) {
-	if known := c.repeatsKeys.Load(); known != nil {
-		return *known, nil
-	}
-	// The read is part of a send, and is retried like one.
-	s, err := decoded[Stream](ctx, c, request{method: http.MethodGet, path: path("api", "streams", stream), retry: idempotent})
-	if err != nil {
-		return false, err
-	}
-	accepted := s.OneMessagePerKey != nil
-	c.repeatsKeys.Store(&accepted)
-	return accepted, nil
-}
-
-// requireBounds returns ErrUnsupported if the options have bounds that the server does not read.
-func (c *Client) requireBounds(ctx context.Context, stream string, o ListOptions) error {
-	if o.AfterSeq == 0 && o.BeforeSeq == 0 {
-		return nil
-	}
-	return c.requireExtension(ctx, wire.Paging, stream)
-}
-
-// requirePaging checks the stream and the server, and fixes the newest message of an ascending list.
-func (c *Client) requirePaging(ctx context.Context, stream string, o *ListOptions) error {
-	if err := checkName("stream", stream); err != nil {
-		return err
-	}
-	if _, err := o.query(); err != nil {
-		return err
-	}
-	if err := c.requireExtension(ctx, wire.Paging, stream); err != nil || o.Sort == SortDescending {
-		return err
-	}
-	newest, err := c.ListMessages(ctx, stream, ListOptions{Limit: 1, Sort: SortDescending})
-	if err == nil && len(newest) > 0 && (o.BeforeSeq == 0 || o.BeforeSeq > newest[0].Seq) {
-		o.BeforeSeq = newest[0].Seq + 1
-	}
-	return err
 }

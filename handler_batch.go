@@ -211,7 +211,7 @@ func (c *collector) returnLate(now time.Time) {
 	c.open = slices.DeleteFunc(c.open, func(b *partialBatch) bool { return len(b.items) == 0 })
 	c.pool.sub.counts.expired.Add(uint64(late))
 	c.pool.sub.changed(StateInfo{State: StateExpired, Messages: late})
-	c.pool.sub.log(slog.LevelWarn, "returned deliveries that no worker was free for in time", "deliveries", late)
+	c.pool.sub.log.Add(slog.LevelWarn, "returned deliveries that no worker was free for in time", "deliveries", late)
 }
 
 // returnAll returns all deliveries when the Subscriber stops. It first waits for the channel to be closed. Until then a
@@ -225,4 +225,14 @@ func (c *collector) returnAll() {
 			c.pool.sub.returnFromHandler(d)
 		}
 	}
+}
+
+// blockedBy reports whether nothing can be received before one of the caller's n deliveries is settled. Two conditions must
+// hold. There is no room for a receive, or as many messages are in flight as the consumer delivers at once. And no settle
+// that would make room is being sent, because apart from messages with delayed nacks only the n deliveries are in flight.
+func (s *Subscriber) blockedBy(n int) bool {
+	limit := s.origin.consumer.MaxAckPending // 0 if the server does not report it
+	full := s.full.Load()
+	inFlight, delayed := s.ledger.InFlight()
+	return (full || limit > 0 && inFlight >= limit) && inFlight-delayed <= n
 }

@@ -230,7 +230,7 @@ func (dl *deadLetters) ended(d Delivery, err error) {
 		return
 	}
 	dl.pool.sub.failures.Update(failureID(d), func(r *failurelog.Record) { r.LetterSent = true })
-	dl.pool.sub.log(slog.LevelWarn, "sent a message to the dead letters", "key", clip(d.Key), "to", dl.cfg.Stream)
+	dl.pool.sub.log.Add(slog.LevelWarn, "sent a message to the dead letters", "key", clip(d.Key), "to", dl.cfg.Stream)
 	dl.pool.ack(d, dl.pool.reportAside)
 }
 
@@ -258,3 +258,18 @@ func (dl *deadLetters) close() {
 	cancel()
 	_ = dl.pub.Close(ended)
 }
+
+// placesTaken reports whether no more nacks can be delayed.
+func (s *Subscriber) placesTaken() bool { return s.ledger.PlacesTaken() }
+
+// takePlace reserves a place for a dead letter. It reports false if dead letters hold all the places.
+func (s *Subscriber) takePlace() bool {
+	if !s.ledger.TakePlace() {
+		return false
+	}
+	s.wake() // a delayed nack may be due now
+	return true
+}
+
+// freePlace frees the place of a dead letter, whether or not it was sent.
+func (s *Subscriber) freePlace() { s.ledger.FreePlace() }

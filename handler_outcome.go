@@ -197,17 +197,17 @@ func (p *handlerPool) callFailed(batch []Delivery, countsForBreaker bool, now ti
 func (p *handlerPool) noteSlow(wait time.Duration) {
 	const what = "tries one message at a time, because handlers fail"
 	if now := time.Now(); !p.sub.slowSince.CompareAndSwap(nil, &now) {
-		p.sub.log(slog.LevelDebug, "still "+what, "retry_in", wait)
+		p.sub.log.Add(slog.LevelDebug, "still "+what, "retry_in", wait)
 		return
 	}
-	p.sub.log(slog.LevelWarn, what, "retry_in", wait)
+	p.sub.log.Add(slog.LevelWarn, what, "retry_in", wait)
 	p.sub.changed(StateInfo{State: StateBreakerOpen})
 }
 
 // noteFullSpeed logs that the breaker has closed.
 func (p *handlerPool) noteFullSpeed() {
 	if since := p.sub.slowSince.Swap(nil); since != nil {
-		p.sub.log(slog.LevelInfo, "handles messages at full speed again", "for", time.Since(*since))
+		p.sub.log.Add(slog.LevelInfo, "handles messages at full speed again", "for", time.Since(*since))
 		p.sub.changed(StateInfo{State: StateBreakerOpen, Over: true, For: time.Since(*since)})
 	}
 }
@@ -260,7 +260,7 @@ func (p *handlerPool) logError(level slog.Level, what string, d Delivery, err er
 	if _, ok := err.(*PanicError); ok {
 		level = slog.LevelError
 	}
-	p.sub.logNow(level, what, append(errorAttrs(d.Key, err), args...)...)
+	p.sub.log.Write(level, what, append(errorAttrs(d.Key, err), args...)...)
 }
 
 // overdue returns the deliveries of a batch whose deadlines have passed and that are not settled. It does not reuse the
@@ -283,7 +283,7 @@ func (p *handlerPool) outlived(late []Delivery, began time.Duration) {
 	p.sub.counts.outlived.Add(uint64(len(late)))
 	took := p.clock() - began
 	if since, ok := p.late.report(time.Now(), len(late)); ok {
-		p.sub.log(slog.LevelWarn, "had a handler that outlived its lease, so that its message is redelivered: see ConsumerOptions.AckWait",
+		p.sub.log.Add(slog.LevelWarn, "had a handler that outlived its lease, so that its message is redelivered: see ConsumerOptions.AckWait",
 			"key", clip(late[0].Key), "took", took, "deliveries", since, "ack_wait", p.sub.terms.Load().AckWait)
 	}
 }

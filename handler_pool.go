@@ -60,7 +60,7 @@ func newHandlerPool(ctx context.Context, s *Subscriber, cfg HandlerConfig) (*han
 		}
 		p.dead = dead
 	}
-	if !s.setMode(modeHandlers) {
+	if !s.mode.set(modeHandlers) {
 		return nil, ErrBusy
 	}
 	s.handlers.Store(&handlerWatch{serving: p.serving, logHanging: p.logHanging, overdue: p.overdue, keepLeases: p.keepLeases})
@@ -135,7 +135,7 @@ func (p *handlerPool) logHanging(now time.Time) {
 				return
 			}
 			if since, ok := p.hanging.report(now, 1); ok {
-				p.sub.log(slog.LevelWarn, "has a handler that has not returned within its lease, so that its message is redelivered",
+				p.sub.log.Add(slog.LevelWarn, "has a handler that has not returned within its lease, so that its message is redelivered",
 					"key", clip(key), "running_for", p.clock()-call.Began, "handlers", since)
 			}
 		})
@@ -176,7 +176,7 @@ func (p *handlerPool) keepEach(now time.Time, early bool, started *bool) (next t
 				next = at
 			}
 			if lost != "" {
-				p.sub.log(slog.LevelWarn, "has a handler that works on a message whose lease the server has ended, so that the message is redelivered",
+				p.sub.log.Add(slog.LevelWarn, "has a handler that works on a message whose lease the server has ended, so that the message is redelivered",
 					"key", clip(lost), "running_for", p.clock()-call.Began)
 			}
 		})

@@ -2,7 +2,14 @@ package sequin
 
 import (
 	"context"
+	"log/slog"
+	"maps"
+	"sync/atomic"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/background"
+	"github.com/sequin-go/sequin/internal/linelog"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // Hooks are functions that a Client calls when something happens, for metrics and traces. Each may be nil. Set them in
@@ -157,4 +164,197 @@ type HandlerResult struct {
 	Err error
 	// Duration is how long it ran.
 	Duration time.Duration
+}
+
+// hook names a function of Hooks.
+type hook int
+
+const (
+	requestStart hook = iota
+	requestDone
+	delivered
+	settled
+	handlerStart
+	handlerDone
+	sending
+	batchLeft
+	stateChanged
+	hookCount
+)
+
+// hooks calls the functions of a Client's Hooks. A nil *hooks has none.
+type hooks struct {
+	Hooks
+	log    *linelog.Log
+	off    [hookCount]atomic.Bool // the function has panicked
+	states background.Queue       // calls of State
+}
+
+func newHooks(from *Hooks, log *linelog.Log) *hooks {
+	if from == nil {
+		return nil
+	}
+	return &hooks{Hooks: *from, log: log}
+}
+
+// has reports whether a function is called. set says that it is not nil.
+func (h *hooks) has(one hook, set bool) bool { return set && !h.off[one].Load() }
+
+// guard is deferred around the call of a function. After a panic the function is not called again.
+func (h *hooks) guard(one hook) {
+	panicked := recovered("a function of Hooks", recover())
+	if panicked == nil || h.off[one].Swap(true) {
+		return
+	}
+	// On a goroutine of its own: a slog.Handler may send through the Publisher whose lane this is.
+	go h.log.Write(context.Background(), slog.LevelError, "recovered a panic, and does not call the function again", "error", panicked)
+}
+
+func (h *hooks) startRequest(ctx context.Context, r RequestInfo) (of context.Context) {
+	if h == nil || !h.has(requestStart, h.RequestStart != nil) {
+		return ctx
+	}
+	of = ctx // also after a panic
+	defer h.guard(requestStart)
+	if got := h.RequestStart(ctx, r); got != nil {
+		of = got
+	}
+	return of
+}
+
+func (h *hooks) endRequest(ctx context.Context, r RequestInfo, result RequestResult) {
+	if h != nil && h.has(requestDone, h.RequestDone != nil) {
+		defer h.guard(requestDone)
+		h.RequestDone(ctx, r, result)
+	}
+}
+
+// wantsSettled reports whether the ages of settles are needed.
+func (h *hooks) wantsSettled() bool { return h != nil && h.has(settled, h.Settled != nil) }
+
+func (h *hooks) settle(s SettleInfo) {
+	defer h.guard(settled)
+	h.Settled(s)
+}
+
+// deliver reports the messages of a receive.
+func (h *hooks) deliver(from *origin, all []Delivery) {
+	if h == nil || len(all) == 0 || !h.has(delivered, h.Delivered != nil) {
+		return
+	}
+	i, now := SettleInfo{Messages: len(all)}, time.Now()
+	i.Stream, i.Consumer = from.names()
+	for n := range all {
+		if at := all[n].UpdatedAt; !at.IsZero() {
+			age := max(0, now.Sub(at))
+			i.Oldest, i.Total = max(i.Oldest, age), i.Total+age
+		}
+	}
+	defer h.guard(delivered)
+	h.Delivered(i)
+}
+
+// sends reports whether Send is called.
+func (h *hooks) sends() bool { return h != nil && h.has(sending, h.Send != nil) }
+
+// addHeaders calls Send for a message that is valid and takes size bytes in a request. It returns all headers with which the
+// message is sent where the server has headers, and its size with them. added is nil if Send has added none that may be sent.
+func (h *hooks) addHeaders(ctx context.Context, stream string, m Message, size int) (added map[string]string, _ int) {
+	own := m.Headers
+	m.Headers = make(map[string]string, len(own)+2) // a trace has two headers
+	maps.Copy(m.Headers, own)
+	h.send(ctx, stream, &m)
+	if added = m.Headers; len(own) > 0 { // Send may have removed some of the program's
+		added = maps.Clone(own)
+		maps.Copy(added, m.Headers)
+	}
+	if maps.Equal(added, own) {
+		return nil, size
+	}
+	ownSize, _ := wire.HeadersSize(own)
+	addedSize, err := checkHeaders(m.Key, added)
+	if with := size - ownSize + addedSize; err == nil && wire.SendOverhead+with <= MaxRequestBytes {
+		return added, with
+	}
+	return nil, size
+}
+
+func (h *hooks) send(ctx context.Context, stream string, m *Message) {
+	defer h.guard(sending)
+	h.Send(ctx, stream, m)
+}
+
+// batch reports a batch that a Publisher sends.
+func (h *hooks) batch(b BatchInfo) {
+	if h != nil && h.has(batchLeft, h.Batch != nil) {
+		defer h.guard(batchLeft)
+		h.Batch(b)
+	}
+}
+
+// changed reports a change of state. It does not wait for the function: the caller may hold a lock, which keeps the calls in
+// order.
+func (h *hooks) changed(s StateInfo) {
+	if h == nil || !h.has(stateChanged, h.State != nil) {
+		return
+	}
+	h.states.Add(func() {
+		if h.has(stateChanged, true) {
+			defer h.guard(stateChanged)
+			h.State(s)
+		}
+	}, 0)
+}
+
+// await waits until the calls of State have returned, or ctx ends.
+func (h *hooks) await(ctx context.Context) {
+	if h != nil {
+		h.states.Await(ctx)
+	}
+}
+
+// startHandler returns the context of a handler.
+func (h *hooks) startHandler(ctx context.Context, batch []Delivery) (of context.Context) {
+	if h == nil || !h.has(handlerStart, h.HandlerStart != nil) {
+		return ctx
+	}
+	of = ctx
+	defer h.guard(handlerStart)
+	for _, d := range batch {
+		if got := h.HandlerStart(of, d); got != nil {
+			of = got
+		}
+	}
+	return of
+}
+
+func (h *hooks) endHandler(ctx context.Context, batch []Delivery, result HandlerResult) {
+	if h == nil || !h.has(handlerDone, h.HandlerDone != nil) {
+		return
+	}
+	defer h.guard(handlerDone)
+	for _, d := range batch {
+		h.HandlerDone(ctx, d, result)
+	}
+}
+
+// observesRequests reports whether a function is called for requests.
+func (h *hooks) observesRequests() bool {
+	return h != nil && (h.has(requestStart, h.RequestStart != nil) || h.has(requestDone, h.RequestDone != nil))
+}
+
+// attrs name the request in the log.
+func (i *RequestInfo) attrs() []any {
+	args := []any{"op", i.Op}
+	if i.Stream != "" {
+		args = append(args, "stream", i.Stream)
+	}
+	switch {
+	case i.Consumer == "":
+	case i.Stream == "":
+		args = append(args, "sink", i.Consumer)
+	default:
+		args = append(args, "consumer", i.Consumer)
+	}
+	return args
 }

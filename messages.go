@@ -15,19 +15,6 @@ import (
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
-// Message is what a producer sends.
-//
-// Key has 1 to 255 characters, printable ASCII without space, '*' and '>'. Dots divide it into at most 16 tokens, none of
-// them empty. Data is valid UTF-8 without NUL, usually JSON. A message takes at most 8,000,000 bytes as JSON.
-type Message struct {
-	Key  string `json:"key"`
-	Data string `json:"data"`
-	// Headers are for what is not a part of the data, for instance the id of a trace: at most MaxHeaders, whose names have
-	// letters, digits, '_', '.' and '-', in which case matters. Values are valid UTF-8 without NUL. Names and values have at
-	// most MaxHeaderBytes together. Default none. A server that does not announce headers drops them in silence: see SendMessages.
-	Headers map[string]string `json:"headers,omitempty"`
-}
-
 // ReceivedMessage is a message leased to the caller of ReceiveMessages.
 type ReceivedMessage struct {
 	// AckID identifies the message in acks and nacks. On the 2024 server it stays the same when the message is redelivered

@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"github.com/sequin-go/sequin/internal/blame"
 	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
+	"github.com/sequin-go/sequin/internal/linelog"
+	"github.com/sequin-go/sequin/internal/outage"
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
@@ -38,8 +41,9 @@ type Publisher struct {
 	sizes         []*flow.Size  // the batch size of each lane: MaxBatchBytes, or less after a 413 or a time-out
 	link          *flow.Link    // what all lanes send at once
 	tracker       blame.Tracker // results of recent sends, which show whether a message is at fault
-	outage        outage
-	log           backgroundLog
+	outage        outage.Outage
+	log           linelog.Lines
+	failedLines   linelog.Sum  // of messages that have failed
 	duplicateKeys atomic.Bool  // a batch may hold a key twice; false until the stream is known to accept that
 	delivered     atomic.Bool  // a batch was sent since the latest refusal of the stream
 	reached       atomic.Bool  // the server has accepted a send, with or without messages
@@ -61,8 +65,8 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 		return nil, err
 	}
 	p := &Publisher{client: c, stream: stream, cfg: cfg, seed: maphash.MakeSeed(), started: time.Now()}
-	p.log.logger, p.log.stream = c.log, stream
-	p.outage.pub = p
+	p.log.Log, p.log.Who, p.log.Attrs = c.log, "publisher", []any{"stream", stream}
+	p.outage.Begun, p.outage.Over = p.unavailable, p.availableAgain
 	p.receipts.outage = &p.outage
 	p.link = flow.NewLink(minBatchBytes, cfg.MaxBufferedBytes)
 	for range cfg.Lanes {
@@ -84,13 +88,26 @@ func (p *Publisher) onFailure() func(MessageError) {
 	}
 	return func(e MessageError) {
 		if panicked := callApart("OnFailure", func() { p.cfg.OnFailure(e) }); panicked != nil {
-			p.log.add(slog.LevelError, "recovered a panic of OnFailure", errorAttrs(e.Message.Key, panicked)...)
+			p.log.Add(slog.LevelError, "recovered a panic of OnFailure", errorAttrs(e.Message.Key, panicked)...)
 		}
 	}
 }
 
 // Stream returns the name or id of the stream, as NewPublisher got it.
 func (p *Publisher) Stream() string { return p.stream }
+
+// Stats returns the totals so far. It may be called at any time.
+func (p *Publisher) Stats() PublisherStats {
+	s := p.counts.snapshot()
+	e := p.engine.Stats()
+	s.Accepted, s.Sent, s.Failed, s.Blocked = e.Admitted, e.Done, e.Failed, e.Blocked
+	s.Buffered, s.BufferedBytes, s.Refusal = e.Live, e.Bytes, e.Suspended
+	if !e.Oldest.IsZero() {
+		s.OldestAge = time.Since(e.Oldest)
+	}
+	s.UnavailableSince = p.outage.Since()
+	return s
+}
 
 // limits returns the current limits of a lane's batches.
 func (p *Publisher) limits(lane int) batch.Limits {
@@ -169,6 +186,50 @@ func (p *Publisher) SendSync(ctx context.Context, m Message) error {
 	return r.Wait(ctx)
 }
 
+// SendAllSync sends messages and waits for the final result of each. They are accepted together, as far as there is room, and their
+// batches are sent at once, even if they are not full. Calls that run at the same time share requests.
+//
+// It returns nil when the server has accepted all messages, and otherwise an *UnsentError. Its Failed are the messages that
+// failed or are invalid, without Superseded. When ctx ends, or the Publisher is closed or refuses messages, the error wraps that,
+// and Unsent are the messages that were not accepted, and those whose result was not known: these are still sent, unless the
+// Publisher was closed.
+func (p *Publisher) SendAllSync(ctx context.Context, messages []Message) error {
+	var left UnsentError
+	entries, receipts := make([]messageEntry, 0, len(messages)), make([]Receipt, 0, len(messages))
+	for _, m := range messages {
+		var e messageEntry
+		if err := p.prepare(ctx, m, &e); err != nil && ctx.Err() == nil {
+			left.Failed = append(left.Failed, MessageError{Message: m, Err: err})
+			continue
+		} else if err != nil {
+			e.Item.Message = m // which is not accepted
+		}
+		r := p.receipts.next()
+		r.engine, r.lane = p.engine, p.lane(e.ID)
+		e.Item.to, e.Item.slot = r.block, int32(r.slot)
+		entries, receipts = append(entries, e), append(receipts, r)
+	}
+	accepted, err := p.admitAll(ctx, entries)
+	left.cause = err
+	for i, r := range receipts {
+		if i >= accepted {
+			left.Unsent = append(left.Unsent, entries[i].Item.Message)
+			continue
+		}
+		switch err := r.Wait(ctx); {
+		case err == nil:
+		case isAny(err, ErrClosed), ctx.Err() != nil && r.Err() == nil:
+			left.cause, left.Unsent = cmp.Or(left.cause, err), append(left.Unsent, entries[i].Item.Message)
+		default:
+			left.Failed = append(left.Failed, MessageError{Message: entries[i].Item.Message, Err: err})
+		}
+	}
+	if left.Failed == nil && left.Unsent == nil {
+		return nil
+	}
+	return &left
+}
+
 func (p *Publisher) admit(ctx context.Context, m Message, wait bool) error {
 	var e messageEntry
 	if err := p.prepare(ctx, m, &e); err != nil {
@@ -182,7 +243,7 @@ func (p *Publisher) explainRefusal(err error) error {
 	if err == nil || err == ErrFailuresPending || classify(err).api != nil {
 		return err
 	}
-	return p.outage.explain(err)
+	return explain(&p.outage, err)
 }
 
 func (p *Publisher) admitReceipt(ctx context.Context, m Message, urgent bool) (Receipt, error) {
@@ -197,6 +258,25 @@ func (p *Publisher) admitReceipt(ctx context.Context, m Message, urgent bool) (R
 		return Receipt{}, p.explainRefusal(err)
 	}
 	return r, nil
+}
+
+// admitAll accepts entries in their order. It returns how many, and why not all.
+func (p *Publisher) admitAll(ctx context.Context, entries []messageEntry) (accepted int, err error) {
+	for accepted < len(entries) {
+		if ctx.Err() != nil {
+			return accepted, p.explainRefusal(contextError(ctx))
+		}
+		e := &entries[accepted]
+		n, err := p.engine.AdmitSome(entries[accepted:], func(e *messageEntry) int { return p.lane(e.ID) })
+		if n == 0 && err == nil { // no room
+			n, err = 1, p.engine.Admit(ctx, e, p.lane(e.ID), true, true)
+		}
+		if err != nil {
+			return accepted, p.explainRefusal(err)
+		}
+		accepted += n
+	}
+	return accepted, nil
 }
 
 // admitFor accepts a message that was made from a delivery with lease l. When the lease has ended the message fails with
@@ -250,7 +330,7 @@ func (p *Publisher) done(items []messageEntry, err error) {
 // first, Flush also returns ctx's error, and the pending messages are still sent. If the ctx of a Close ends meanwhile,
 // Flush also returns ErrClosed. Flush does not wait for OnFailure.
 func (p *Publisher) Flush(ctx context.Context) error {
-	err := p.outage.explain(p.engine.Flush(ctx))
+	err := explain(&p.outage, p.engine.Flush(ctx))
 	failed := p.failures.collect()
 	if len(failed) == 0 {
 		return err
@@ -281,13 +361,13 @@ func (p *Publisher) Close(ctx context.Context) error {
 	p.failures.await(ctx)
 	p.client.hooks.await(ctx)
 	p.client.log.Await(ctx)
-	p.log.await(ctx)
+	p.log.Await(ctx)
 	p.closing.Do(func() {
 		failed := p.failures.collect()
 		if len(left) == 0 && len(failed) == 0 {
 			return
 		}
-		unsent := &UnsentError{Failed: failed, Unsent: make([]Message, len(left)), cause: p.outage.explain(cause)}
+		unsent := &UnsentError{Failed: failed, Unsent: make([]Message, len(left)), cause: explain(&p.outage, cause)}
 		for i, o := range left {
 			unsent.Unsent[i] = o.Message
 		}

@@ -178,7 +178,7 @@ func (p *Publisher) afterControl(ctx context.Context, b *messageBatch, err error
 		p.suspend(err)
 		return messageResult{Again: []*messageBatch{b}}
 	}
-	p.outage.begin(err)
+	p.outage.Failed(err)
 	if f.subject != subjectLoad {
 		p.tracker.Failed()
 	}

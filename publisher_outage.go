@@ -3,10 +3,8 @@ package sequin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sequin-go/sequin/internal/batch"
@@ -60,11 +58,8 @@ func (p *Publisher) endStates() {
 		p.changed(StateInfo{State: StateSuspended, Over: true, For: time.Since(p.jobs.since)})
 	}
 	p.jobs.mu.Unlock()
-	p.outage.mu.Lock()
-	defer p.outage.mu.Unlock()
-	if p.outage.logged {
-		p.outage.logged = false
-		p.changed(StateInfo{State: StateUnavailable, Over: true, For: time.Since(p.outage.began)})
+	if lasted, told := p.outage.Unended(); told {
+		p.changed(StateInfo{State: StateUnavailable, Over: true, For: lasted})
 	}
 }
 
@@ -72,7 +67,7 @@ func (p *Publisher) endStates() {
 // Publisher continued, each buffered batch would fail. Instead the buffered messages wait, and Send returns err, until a
 // send without messages succeeds. One such check is made at a time, after a backoff.
 func (p *Publisher) suspend(err error) {
-	p.outage.note(err)
+	p.outage.Note(err)
 	p.engine.Suspend(err)
 	p.dropLeased(err)
 	p.jobs.mu.Lock()
@@ -87,7 +82,7 @@ func (p *Publisher) suspend(err error) {
 		p.jobs.checks = 0
 	}
 	p.jobs.since = time.Now()
-	p.log.add(slog.LevelError, "was refused and suspends sending until a test succeeds: check that the stream exists and the token may send to it", "error", err)
+	p.log.Add(slog.LevelError, "was refused and suspends sending until a test succeeds: check that the stream exists and the token may send to it", "error", err)
 	p.changed(StateInfo{State: StateSuspended, Err: err})
 	p.planCheckLocked(err)
 }
@@ -113,13 +108,13 @@ func (p *Publisher) check() {
 	case err == nil:
 		p.jobs.checking = false
 		lasted := time.Since(p.jobs.since)
-		p.log.add(slog.LevelInfo, "is no longer refused and resumes sending", "for", lasted, "messages", p.waiting())
+		p.log.Add(slog.LevelInfo, "is no longer refused and resumes sending", "for", lasted, "messages", p.waiting())
 		p.changed(StateInfo{State: StateSuspended, Over: true, For: lasted})
 		// The lock is held: if a batch that is sent now is refused, its suspend waits until this check has ended.
 		p.engine.Resume()
 	default:
 		if f := classify(err); f.subject == subjectAccess || f.unserved() {
-			p.outage.note(err)
+			p.outage.Note(err)
 			p.engine.Suspend(err) // the reason may have changed
 		}
 		p.planCheckLocked(err)
@@ -177,7 +172,7 @@ func (p *Publisher) askDuplicateKeys() {
 	defer p.jobs.mu.Unlock()
 	p.jobs.asking, p.jobs.askAfter = false, time.Now().Add(p.client.cfg.Retry.MaxWait)
 	if !errors.Is(err, context.Canceled) {
-		p.log.add(slog.LevelWarn, "could not find out whether the stream accepts repeated keys", "error", err)
+		p.log.Add(slog.LevelWarn, "could not find out whether the stream accepts repeated keys", "error", err)
 	}
 }
 
@@ -187,7 +182,7 @@ func (p *Publisher) refuseHeaders(ctx context.Context, b *messageBatch) (r messa
 	if p.client.extensions().Has(wire.Headers) {
 		return r, false
 	}
-	_, err := callOnce[Stream](ctx, p.client, path("api", "streams", p.stream))
+	_, err := callOnce[seenStream](ctx, p.client, path("api", "streams", p.stream))
 	switch {
 	case p.client.extensions().Has(wire.Headers):
 		return r, false
@@ -209,7 +204,7 @@ func (p *Publisher) refuseHeaders(ctx context.Context, b *messageBatch) (r messa
 // splitHeaders returns the messages of a batch without and with headers, and logs that the latter fail.
 func (p *Publisher) splitHeaders(b *messageBatch, err error) (others, failed []messageEntry) {
 	others, failed = batch.Partition(b.Items, func(e *messageEntry) bool { return len(e.Item.Headers) > 0 })
-	p.log.failed(failed, err)
+	p.logFailed(failed, err)
 	return others, failed
 }
 
@@ -224,7 +219,7 @@ func (p *Publisher) afterFailedRead(b *messageBatch, err error) messageResult {
 		p.suspend(err)
 		return messageResult{Again: []*messageBatch{b}}
 	}
-	p.outage.begin(err)
+	p.outage.Failed(err)
 	if p.cfg.RetryFor > 0 && p.exhausted(b)(&b.Items[0].Item) {
 		return p.failExhausted(b, err)
 	}
@@ -237,7 +232,7 @@ func (p *Publisher) gotThrough() {
 	if p.cfg.RetryFor > 0 {
 		p.through.Store(int64(time.Since(p.started)))
 	}
-	p.outage.end()
+	p.outage.Succeeded()
 }
 
 // exhausted returns a function that reports whether a message of b has been tried for RetryFor. Time counts only since the
@@ -248,7 +243,7 @@ func (p *Publisher) gotThrough() {
 func (p *Publisher) exhausted(b *messageBatch) func(*outgoing) bool {
 	since := time.Duration(p.through.Load())
 	if b.Candidate && len(b.Items) == 1 {
-		since = b.Work.doubt.aloneSince
+		since = b.Work.aloneSince()
 	}
 	now := time.Since(p.started)
 	return func(o *outgoing) bool { return now-max(o.tried, since) >= p.cfg.RetryFor }
@@ -258,7 +253,7 @@ func (p *Publisher) exhausted(b *messageBatch) func(*outgoing) bool {
 func (p *Publisher) failExhausted(b *messageBatch, err error) messageResult {
 	isExhausted := p.exhausted(b)
 	kept, exhausted := batch.Partition(b.Items, func(e *messageEntry) bool { return isExhausted(&e.Item) })
-	p.log.failed(exhausted, err)
+	p.logFailed(exhausted, err)
 	r := messageResult{Failed: exhausted, Err: err, Wait: p.backoff(b, err)}
 	if len(kept) > 0 {
 		rest := p.part(b, kept)
@@ -292,85 +287,30 @@ func (p *Publisher) changed(s StateInfo) {
 	}
 }
 
-// outage is the error of a Publisher's latest request, if that request failed. All lanes share it.
-type outage struct {
-	pub   *Publisher
-	cause atomic.Pointer[outageCause] // nil if the latest request succeeded
-
-	mu     sync.Mutex // guards all below, and changes of cause
-	logged bool       // the log has a line for the beginning of the outage, and none for its end
-	began  time.Time  // when that line was written
-	next   time.Time  // when the next beginning may be logged
+// unavailable tells that requests fail which are not the fault of their messages.
+func (p *Publisher) unavailable(err error) {
+	p.log.Add(slog.LevelWarn, "cannot send and retries", "error", err, "messages", p.waiting())
+	p.changed(StateInfo{State: StateUnavailable, Err: err})
 }
 
-type outageCause struct {
-	err   error
-	since time.Time // of the first failure since a request succeeded
+func (p *Publisher) availableAgain(lasted time.Duration, _ int) {
+	p.log.Add(slog.LevelInfo, "sends again", "for", lasted, "messages", p.waiting())
+	p.changed(StateInfo{State: StateUnavailable, Over: true, For: lasted})
 }
 
-// outageInterval is the least time between two log lines for the beginning of an outage. Without it a server that fails
-// every other request would cause a line for each, because every success ends the outage.
-const outageInterval = time.Minute
-
-// note records a failure and does not log it.
-func (o *outage) note(err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.noteLocked(err)
-}
-
-func (o *outage) noteLocked(err error) {
-	c := outageCause{err: err, since: time.Now()}
-	if before := o.cause.Load(); before != nil {
-		c.since = before.since
+// logFailed logs that messages have failed, at most once a second. The next line includes the messages that were not logged. Those
+// from Config.Logger do not count: a line about a line that could not be sent would fail as well, and so on.
+func (p *Publisher) logFailed(items []messageEntry, err error) {
+	messages := 0
+	for i := range items {
+		if !items[i].Item.quiet {
+			messages++
+		}
 	}
-	o.cause.Store(&c)
-}
-
-// begin records a failure, and logs it if it begins an outage.
-func (o *outage) begin(err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.noteLocked(err)
-	now := time.Now()
-	if o.logged || now.Before(o.next) {
+	if messages == 0 {
 		return
 	}
-	o.logged, o.began, o.next = true, now, now.Add(outageInterval)
-	o.pub.log.add(slog.LevelWarn, "cannot send and retries", "error", err, "messages", o.pub.waiting())
-	o.pub.changed(StateInfo{State: StateUnavailable, Err: err})
-}
-
-// end records that a request has succeeded. It logs the end of an outage whose beginning was logged.
-func (o *outage) end() {
-	if o.cause.Load() == nil {
-		return
+	if total := p.failedLines.Add(messages); total > 0 {
+		p.log.Add(slog.LevelError, "could not send messages", "messages", total, "error", err)
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.cause.Store(nil)
-	if !o.logged {
-		return
-	}
-	o.logged = false
-	lasted := time.Since(o.began)
-	o.pub.log.add(slog.LevelInfo, "sends again", "for", lasted, "messages", o.pub.waiting())
-	o.pub.changed(StateInfo{State: StateUnavailable, Over: true, For: lasted})
-}
-
-// since returns when the first request failed since one succeeded, the zero time if the latest succeeded.
-func (o *outage) since() time.Time {
-	if c := o.cause.Load(); c != nil {
-		return c.since
-	}
-	return time.Time{}
-}
-
-// explain adds the cause of the outage, if there is one, to an error that a call returns.
-func (o *outage) explain(err error) error {
-	cause := o.cause.Load()
-	if err == nil || cause == nil {
-		return err
-	}
-	return fmt.Errorf("%w; the latest request failed: %w", err, cause.err)
 }

@@ -1,11 +1,12 @@
 package sequin
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/sequin-go/sequin/internal/outage"
 )
 
 // MessageError is a message that the Publisher could not send, and why.
@@ -252,7 +253,7 @@ func (r Receipt) Wait(ctx context.Context) error {
 	case <-done:
 		return r.Err()
 	case <-ctx.Done():
-		return r.block.outage.explain(contextError(ctx))
+		return explain(r.block.outage, contextError(ctx))
 	}
 }
 
@@ -262,7 +263,7 @@ const receiptsPerBlock = 64
 
 // receiptBlock holds the states of receipts that share an allocation.
 type receiptBlock struct {
-	outage *outage // of the Publisher
+	outage *outage.Outage // of the Publisher
 	mu     sync.Mutex
 	states [receiptsPerBlock]receiptState
 }
@@ -295,7 +296,7 @@ func (b *receiptBlock) errOf(slot int) error {
 // Complete implements completer.
 func (b *receiptBlock) Complete(slot int, err error) {
 	if err == ErrClosed {
-		err = b.outage.explain(err)
+		err = explain(b.outage, err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -308,7 +309,7 @@ func (b *receiptBlock) Complete(slot int, err error) {
 
 // receiptBook makes receipts. It fills one block after another.
 type receiptBook struct {
-	outage *outage // of the Publisher
+	outage *outage.Outage // of the Publisher
 	mu     sync.Mutex
 	block  *receiptBlock
 	used   int // slots of block
@@ -324,65 +325,11 @@ func (b *receiptBook) next() Receipt {
 	return Receipt{block: b.block, slot: b.used - 1}
 }
 
-// SendAllSync sends messages and waits for the final result of each. They are accepted together, as far as there is room, and their
-// batches are sent at once, even if they are not full. Calls that run at the same time share requests.
-//
-// It returns nil when the server has accepted all messages, and otherwise an *UnsentError. Its Failed are the messages that
-// failed or are invalid, without Superseded. When ctx ends, or the Publisher is closed or refuses messages, the error wraps that,
-// and Unsent are the messages that were not accepted, and those whose result was not known: these are still sent, unless the
-// Publisher was closed.
-func (p *Publisher) SendAllSync(ctx context.Context, messages []Message) error {
-	var left UnsentError
-	entries, receipts := make([]messageEntry, 0, len(messages)), make([]Receipt, 0, len(messages))
-	for _, m := range messages {
-		var e messageEntry
-		if err := p.prepare(ctx, m, &e); err != nil && ctx.Err() == nil {
-			left.Failed = append(left.Failed, MessageError{Message: m, Err: err})
-			continue
-		} else if err != nil {
-			e.Item.Message = m // which is not accepted
-		}
-		r := p.receipts.next()
-		r.engine, r.lane = p.engine, p.lane(e.ID)
-		e.Item.to, e.Item.slot = r.block, int32(r.slot)
-		entries, receipts = append(entries, e), append(receipts, r)
+// explain adds the cause of an outage, if there is one, to an error that a call returns.
+func explain(o *outage.Outage, err error) error {
+	cause := o.Cause()
+	if err == nil || cause == nil {
+		return err
 	}
-	accepted, err := p.admitAll(ctx, entries)
-	left.cause = err
-	for i, r := range receipts {
-		if i >= accepted {
-			left.Unsent = append(left.Unsent, entries[i].Item.Message)
-			continue
-		}
-		switch err := r.Wait(ctx); {
-		case err == nil:
-		case isAny(err, ErrClosed), ctx.Err() != nil && r.Err() == nil:
-			left.cause, left.Unsent = cmp.Or(left.cause, err), append(left.Unsent, entries[i].Item.Message)
-		default:
-			left.Failed = append(left.Failed, MessageError{Message: entries[i].Item.Message, Err: err})
-		}
-	}
-	if left.Failed == nil && left.Unsent == nil {
-		return nil
-	}
-	return &left
-}
-
-// admitAll accepts entries in their order. It returns how many, and why not all.
-func (p *Publisher) admitAll(ctx context.Context, entries []messageEntry) (accepted int, err error) {
-	for accepted < len(entries) {
-		if ctx.Err() != nil {
-			return accepted, p.explainRefusal(contextError(ctx))
-		}
-		e := &entries[accepted]
-		n, err := p.engine.AdmitSome(entries[accepted:], func(e *messageEntry) int { return p.lane(e.ID) })
-		if n == 0 && err == nil { // no room
-			n, err = 1, p.engine.Admit(ctx, e, p.lane(e.ID), true, true)
-		}
-		if err != nil {
-			return accepted, p.explainRefusal(err)
-		}
-		accepted += n
-	}
-	return accepted, nil
+	return fmt.Errorf("%w; the latest request failed: %w", err, cause)
 }

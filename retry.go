@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
 
+	"github.com/sequin-go/sequin/internal/linelog"
 	"github.com/sequin-go/sequin/internal/transport"
 	"github.com/sequin-go/sequin/internal/wire"
 )
@@ -51,7 +53,8 @@ type retryLoop struct {
 	attempts *transport.Attempts
 	ends     time.Time               // when the call must have ended; zero if only its attempts are limited
 	lost     func(cause error) error // makes the error of an attempt without a complete answer
-	call     request
+	observed *observed
+	logged   []any // names the call in the log; nil if it has no lines
 
 	failures         int            // failed attempts so far
 	unexplained      int            // answers 500 without a summary so far
@@ -100,7 +103,7 @@ func (l *retryLoop) check(_ context.Context, _ *http.Response, err error) (again
 	}
 	if failed, ok := err.(*url.Error); ok { // the form in which http.Client returns the error of a RoundTripper
 		err = l.lost(failed.Err)
-		l.call.observed.done(0, err)
+		l.observed.done(0, err)
 	}
 	l.record(err)
 	l.retrying = l.renewToken() || l.mayRetry()
@@ -211,9 +214,69 @@ func (l *retryLoop) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Du
 	if l.wait == 0 { // a token was renewed, which is not logged
 		return 0
 	}
-	if !l.call.quiet {
-		args := append(requestAttrs(l.call.info("")), "attempts", l.failures, "retry_in", l.wait, "error", l.last)
+	if l.logged != nil {
+		args := append(slices.Clip(l.logged), "attempts", l.failures, "retry_in", l.wait, "error", l.last)
 		l.client.log.Later(l.ctx, slog.LevelWarn, "retries a request", args...)
 	}
 	return l.wait
+}
+
+// observed is a call whose attempts are reported to RequestStart and RequestDone, or logged. A nil *observed reports nothing.
+type observed struct {
+	hooks *hooks
+	lines *linelog.Log
+	info  RequestInfo
+	got   func() int      // see request
+	logs  bool            // there is a line for each attempt
+	ctx   context.Context // of the latest attempt
+	began time.Time       // the same
+	bytes int             // read of its answer
+}
+
+// start begins an attempt and returns its context.
+func (o *observed) start(ctx context.Context) context.Context {
+	o.info.Attempt++
+	o.began, o.bytes = time.Now(), 0
+	o.ctx = o.hooks.startRequest(ctx, o.info)
+	return o.ctx
+}
+
+// read notes the length of an answer.
+func (o *observed) read(bytes int) {
+	if o != nil {
+		o.bytes = bytes
+	}
+}
+
+// done ends an attempt.
+func (o *observed) done(status int, err error) {
+	if o == nil {
+		return
+	}
+	result := RequestResult{Status: status, Err: err, Duration: time.Since(o.began), Bytes: o.bytes}
+	var api *APIError
+	if errors.As(err, &api) {
+		result.RetryAfter = api.retryAfter
+	}
+	if o.got != nil && err == nil {
+		result.Messages = o.got()
+	}
+	o.hooks.endRequest(o.ctx, o.info, result)
+	if o.logs {
+		o.log(result)
+	}
+}
+
+// log writes the line of an attempt in the background: no request waits for the log.
+func (o *observed) log(r RequestResult) {
+	messages := o.info.Messages
+	if o.got != nil {
+		messages = r.Messages
+	}
+	args := append(o.info.attrs(), "attempt", o.info.Attempt, "messages", messages, "bytes", o.info.Bytes+r.Bytes,
+		"status", r.Status, "took", r.Duration, "request_id", o.info.RequestID)
+	if r.Err != nil {
+		args = append(args, "error", r.Err)
+	}
+	o.lines.Later(o.ctx, slog.LevelDebug, "request", args...)
 }

@@ -319,6 +319,13 @@ func NewClient(cfg Config) (*Client, error) {
 	return c, nil
 }
 
+// callbackGrace is how long a Close waits for OnAckError and for the log. It is longer than most writes of a log take.
+const callbackGrace = time.Second
+
+// handlerGrace is how long a stop waits for handlers to return after their contexts have ended. It is enough for a rollback,
+// and not for more work.
+const handlerGrace = time.Second
+
 // Close closes the idle connections that the Client made itself. Those of Config.HTTPClient stay open. Close waits up to a second
 // for the lines of requests in the log. Close Publishers and Subscribers first. A Client may be used after Close; it then makes new
 // connections.

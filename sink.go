@@ -308,18 +308,3 @@ func (d Delivery) Sink() string {
 
 // sinkPath is the path of a sink, below BaseURL.
 func sinkPath(sink string) string { return path("api", "sequin_streams", sink) }
-
-// servesSinks reports whether the server serves sinks. It settles a message that does not exist, of a sink that does not exist.
-func (c *Client) servesSinks(ctx context.Context) bool {
-	err := c.findSink(ctx, noAckID, neverRetry)
-	return err == nil || errors.Is(err, ErrNotFound) && !noRoute(err)
-}
-
-// noAckID is an ack id that no message has.
-const noAckID = "00000000-0000-4000-8000-000000000000"
-
-// findSink returns an error if there is no such sink. An ack of an unknown id changes nothing, and does not need the rights of
-// the management API.
-func (c *Client) findSink(ctx context.Context, sink string, retry retryPolicy) error {
-	return c.settle(ctx, settleRequest(sinkPath(sink), "ack", settleBody([]string{noAckID}, 0), 0, retry))
-}

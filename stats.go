@@ -1,14 +1,9 @@
 package sequin
 
 import (
-	"context"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/sequin-go/sequin/internal/background"
-	"github.com/sequin-go/sequin/internal/linelog"
 )
 
 // PublisherStats are totals since NewPublisher. At any moment Accepted = Sent + Failed + Buffered.
@@ -36,19 +31,6 @@ type PublisherStats struct {
 	// Refusal is the answer with which the server refused the stream. While it is set, the Publisher neither sends nor
 	// accepts messages. It is nil again when a send without messages has succeeded. See [Publisher.SendMessage].
 	Refusal error
-}
-
-// Stats returns the totals so far. It may be called at any time.
-func (p *Publisher) Stats() PublisherStats {
-	s := p.counts.snapshot()
-	e := p.engine.Stats()
-	s.Accepted, s.Sent, s.Failed, s.Blocked = e.Admitted, e.Done, e.Failed, e.Blocked
-	s.Buffered, s.BufferedBytes, s.Refusal = e.Live, e.Bytes, e.Suspended
-	if !e.Oldest.IsZero() {
-		s.OldestAge = time.Since(e.Oldest)
-	}
-	s.UnavailableSince = p.outage.since()
-	return s
 }
 
 // publisherCounts are the figures of PublisherStats that requests change.
@@ -117,40 +99,12 @@ type SubscriberStats struct {
 	UnavailableSince time.Time
 }
 
-// Stats returns the totals so far. It may be called at any time.
-func (s *Subscriber) Stats() SubscriberStats {
-	c := &s.counts
-	stats := SubscriberStats{Received: c.received.Load(), Acked: c.acked.Load(), Nacked: c.nacked.Load(),
-		ExpiredInBuffer: c.expired.Load(), RefusedLate: c.refusedLate.Load(), OutlivedLease: c.outlived.Load(), UnknownOutcomes: c.unknown.Load(),
-		Polls: c.polls.Load(), EmptyPolls: c.emptyPolls.Load()}
-	// The order of these reads matters. A delivery that is added or read in between may be missed, but none is counted twice.
-	recalled := c.recalled.Load()
-	buffered := c.buffered.Load()
-	stats.HandedOut = buffered - min(buffered, recalled+uint64(s.buffer.len()))
-	if last := c.last.Load(); last != nil {
-		stats.LastError, stats.LastErrorAt = last.err, last.at
-	}
-	if since := c.failing.Load(); since != nil {
-		stats.UnavailableSince = *since
-	}
-	stats.InFlight, _ = s.ledger.InFlight()
-	now := time.Now()
-	for _, r := range s.ledger.OpenNotes() {
-		stats.OldestAge = max(stats.OldestAge, now.Sub(r.fetched.lease.Began))
-	}
-	if p := s.handlers.Load(); p != nil {
-		stats.HandlersOverdue = p.overdue(now)
-	}
-	return stats
-}
-
 type subscriberCounts struct {
 	received, acked, nacked, expired, refusedLate, outlived, unknown, polls, emptyPolls atomic.Uint64
 
 	buffered atomic.Uint64 // deliveries sent on the channel
 	recalled atomic.Uint64 // those of them that were removed again before the program saw them
 	last     atomic.Pointer[lastError]
-	failing  atomic.Pointer[time.Time] // when the first of the receives failed that have failed in a row; nil for none
 }
 
 type lastError struct {
@@ -159,60 +113,3 @@ type lastError struct {
 }
 
 func (c *subscriberCounts) noteError(err error) { c.last.Store(&lastError{err, time.Now()}) }
-
-// backgroundLog writes a Publisher's log lines in the background. A lane must not wait for the log: a slog.Handler may send
-// through this Publisher, and then wait for room that only a lane can free.
-type backgroundLog struct {
-	logger *linelog.Log
-	stream string
-	lines  background.Queue
-
-	mu       sync.Mutex // guards all below
-	next     time.Time  // when the next failed batch may be logged
-	failures int        // failed messages that have not been logged
-}
-
-const (
-	// maxLines limits the lines that wait to be written; further ones are dropped. A Publisher or a Subscriber logs fewer
-	// while the handler blocks for a minute.
-	maxLines = 64
-	// failureInterval is the least time between two log lines for failed batches. Thousands of messages may fail one by one.
-	failureInterval = time.Second
-)
-
-// add writes a log line in the background.
-func (l *backgroundLog) add(level slog.Level, what string, args ...any) {
-	if !l.logger.Enabled(context.Background(), level) {
-		return
-	}
-	args = append([]any{"stream", l.stream}, args...)
-	l.lines.Add(func() { l.logger.Write(context.Background(), level, "publisher "+what, args...) }, maxLines)
-}
-
-// await waits until all lines are written, or ctx ends.
-func (l *backgroundLog) await(ctx context.Context) { l.lines.Await(ctx) }
-
-// failed logs that messages have failed, at most once a second. The next line includes the messages that were not logged. Those
-// from Config.Logger do not count: a line about a line that could not be sent would fail as well, and so on.
-func (l *backgroundLog) failed(items []messageEntry, err error) {
-	messages := 0
-	for i := range items {
-		if !items[i].Item.quiet {
-			messages++
-		}
-	}
-	if messages == 0 {
-		return
-	}
-	l.mu.Lock()
-	now := time.Now()
-	l.failures += messages
-	total, log := l.failures, !now.Before(l.next)
-	if log {
-		l.next, l.failures = now.Add(failureInterval), 0
-	}
-	l.mu.Unlock()
-	if log {
-		l.add(slog.LevelError, "could not send messages", "messages", total, "error", err)
-	}
-}

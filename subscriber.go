@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
+	"iter"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -15,6 +15,8 @@ import (
 	"github.com/sequin-go/sequin/internal/failurelog"
 	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
+	"github.com/sequin-go/sequin/internal/linelog"
+	"github.com/sequin-go/sequin/internal/outage"
 )
 
 // Subscriber receives a consumer's messages into a channel. Its methods are safe for concurrent use.
@@ -43,9 +45,10 @@ type Subscriber struct {
 	counts        subscriberCounts
 	ackErrors     background.Queue // calls of OnAckError
 	failedSettles failedSettles    // for Flush
-	lines         background.Queue // lines of the log
+	log           linelog.Lines
+	outage        outage.Outage // receives fail
 
-	mode          atomic.Int32                 // who gets the deliveries: see setMode
+	mode          deliveryMode
 	handlers      atomic.Pointer[handlerWatch] // nil without handlers
 	breaker       breaker.Breaker[*deliveryState]
 	slowSince     atomic.Pointer[time.Time] // when the breaker opened; nil while it is closed
@@ -88,17 +91,6 @@ func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg Sub
 	return c.subscribe(ctx, cfg, from, foundConsumer.AckWait, foundStream.appends()), nil
 }
 
-// explainMissingStreams adds to the error of a server without streams what it serves instead.
-func (c *Client) explainMissingStreams(ctx context.Context, err error) error {
-	if !noRoute(err) {
-		return err
-	}
-	if c.servesSinks(ctx) {
-		return fmt.Errorf("sequin: this Sequin serves sinks, not streams: use SubscribeSink: %w", err)
-	}
-	return fmt.Errorf("sequin: this Sequin has no consumers of streams: Subscribe needs v0.3.0 to v0.3.7, or sequin serve: %w", err)
-}
-
 // checkSubscriber returns a config with its defaults, or what is wrong with it.
 func (c *Client) checkSubscriber(cfg SubscriberConfig) (SubscriberConfig, error) {
 	cfg = cfg.withDefaults(c.limit)
@@ -116,11 +108,12 @@ func (c *Client) subscribe(ctx context.Context, cfg SubscriberConfig, from *orig
 	s := &Subscriber{client: c, cfg: cfg, origin: from,
 		deliveries: make(chan Delivery, min(cfg.MaxInFlight, channelSize)), wakeups: make(chan struct{}, 1), done: make(chan struct{}),
 		ledger: lease.NewLedger[receivedStates, settling](cfg.MaxInFlight), failures: failurelog.New(), filled: make(chan struct{}, 1)}
+	s.log.Log, s.log.Who, s.log.Attrs = c.log, "subscriber", from.attrs()
 	s.buffer.channel = s.deliveries
 	s.soft, s.softStop = context.WithCancel(ctx)
 	s.hard, s.hardStop = context.WithCancel(context.WithoutCancel(ctx))
 	s.receiving, s.cutOff = context.WithCancel(context.WithoutCancel(ctx))
-	s.setTerms(ackWait)
+	s.setTerms(lease.NewTerms(ackWait, cfg.LeaseMargin))
 	s.settler = newSettler(s, appends)
 	go newSubscriberLoop(s).run()
 	return s
@@ -148,10 +141,7 @@ func (s *Subscriber) extension() extend.Config {
 }
 
 // setTerms sets the lease terms of the receives that start from now on.
-func (s *Subscriber) setTerms(ackWait time.Duration) {
-	terms := lease.NewTerms(ackWait, s.cfg.LeaseMargin)
-	s.terms.Store(&terms)
-}
+func (s *Subscriber) setTerms(t lease.Terms) { s.terms.Store(&t) }
 
 // Stream returns the name of the stream, as Subscribe found it. It is empty for a sink.
 func (s *Subscriber) Stream() string { return s.origin.stream.Name }
@@ -166,6 +156,149 @@ func (s *Subscriber) Consumer() string {
 // the ctx of its handlers, or an error that Err returns. From then on nothing is received. The Subscriber still waits for
 // the deliveries that the program holds, so that a program may finish them, or give them back by [Delivery.Release].
 func (s *Subscriber) Stopping() <-chan struct{} { return s.soft.Done() }
+
+// Deliveries returns the channel of deliveries, the same one at every call. The channel is closed when the Subscriber stops;
+// Err then returns the reason. Any number of goroutines may range over the channel.
+//
+// Versions of one key come in order. With SubscriberConfig.Pollers 1, different keys come in order too, while no message is
+// redelivered. With SubscriberConfig.Ordered they always do.
+//
+// The channel is buffered, but its len is not the number of buffered deliveries. Most of them wait in a queue, where their
+// leases are checked, until the program settles what it has read.
+//
+// A Subscriber's deliveries go either to this channel or to handlers. After Handle, HandleBatch or Pipe, Deliveries
+// returns a closed channel; after Deliveries, these return ErrBusy.
+func (s *Subscriber) Deliveries() <-chan Delivery {
+	if !s.mode.set(modeChannel) {
+		return noDeliveries
+	}
+	if s.buffer.waits() || s.buffer.wokenUp() {
+		s.offer(time.Now())
+	}
+	return s.deliveries
+}
+
+// Take returns up to limit deliveries at once. It waits until there is one, and does not wait for more. The error is that of
+// ctx, that of Err when the Subscriber has stopped, or ErrClosed after Close. Deliveries whose leases are over, after a pause
+// of the process, are not returned. limit is at least 1; no more than MaxInFlight deliveries are there at once.
+//
+// Take may be used beside the channel of Deliveries, and by several goroutines. It returns ErrBusy when handlers get the
+// deliveries.
+func (s *Subscriber) Take(ctx context.Context, limit int) ([]Delivery, error) {
+	if limit < 1 {
+		return nil, fmt.Errorf("%w: Take of %d deliveries", ErrInvalidArgument, limit)
+	}
+	if !s.mode.set(modeChannel) {
+		return nil, ErrBusy
+	}
+	for ctx.Err() == nil {
+		select {
+		case d, open := <-s.Deliveries():
+			if !open {
+				return nil, cmp.Or(s.Err(), ErrClosed)
+			}
+			if taken := s.take(d, limit); len(taken) > 0 {
+				return taken, nil
+			}
+		case <-ctx.Done():
+		}
+	}
+	return nil, contextError(ctx)
+}
+
+// All returns an iterator over the deliveries, for a range loop that also ends when ctx does:
+//
+//	for d, err := range sub.All(ctx) {
+//		if err != nil {
+//			return err // no delivery comes any more
+//		}
+//		…
+//	}
+//
+// The deliveries are those of the channel of Deliveries, without those whose leases are over after a pause of the process. An
+// error comes last, with the zero Delivery: that of ctx, that of Err when the Subscriber has stopped because of it, or ErrBusy
+// when handlers get the deliveries. After Close, and after the end of the ctx of Subscribe, the loop ends without an error.
+//
+// The end of the loop does not stop the Subscriber. Several goroutines may iterate at once, beside the channel and Take.
+func (s *Subscriber) All(ctx context.Context) iter.Seq2[Delivery, error] {
+	return func(yield func(Delivery, error) bool) {
+		if !s.mode.set(modeChannel) {
+			yield(Delivery{}, ErrBusy)
+			return
+		}
+		for ctx.Err() == nil {
+			select {
+			case d, open := <-s.Deliveries():
+				switch {
+				case !open:
+					if err := s.Err(); err != nil {
+						yield(Delivery{}, err)
+					}
+					return
+				case lease.Past(time.Now(), d.Deadline):
+					s.returnFromHandler(d)
+				case !yield(d, nil):
+					return
+				}
+			case <-ctx.Done():
+			}
+		}
+		yield(Delivery{}, contextError(ctx))
+	}
+}
+
+// take returns d, which was read from the channel, and what else is in the buffer, without deliveries whose leases are over.
+func (s *Subscriber) take(d Delivery, limit int) []Delivery {
+	now := time.Now()
+	taken, check := s.buffer.take(now, []Delivery{d}, limit)
+	if check || s.buffer.wokenUp() {
+		s.wake()
+	}
+	return slices.DeleteFunc(taken, func(d Delivery) bool {
+		past := lease.Past(now, d.Deadline)
+		if past {
+			s.returnFromHandler(d)
+		}
+		return past
+	})
+}
+
+// offer moves the next delivery to the channel. It is called when the program settles a delivery or calls Deliveries,
+// because the program may read the next delivery then.
+func (s *Subscriber) offer(now time.Time) {
+	check := s.buffer.wokenUp()
+	if s.buffer.waits() {
+		check = s.buffer.offer(now) || check
+	}
+	if check {
+		s.wake()
+	}
+}
+
+// Stats returns the totals so far. It may be called at any time.
+func (s *Subscriber) Stats() SubscriberStats {
+	c := &s.counts
+	stats := SubscriberStats{Received: c.received.Load(), Acked: c.acked.Load(), Nacked: c.nacked.Load(),
+		ExpiredInBuffer: c.expired.Load(), RefusedLate: c.refusedLate.Load(), OutlivedLease: c.outlived.Load(), UnknownOutcomes: c.unknown.Load(),
+		Polls: c.polls.Load(), EmptyPolls: c.emptyPolls.Load()}
+	// The order of these reads matters. A delivery that is added or read in between may be missed, but none is counted twice.
+	recalled := c.recalled.Load()
+	buffered := c.buffered.Load()
+	stats.HandedOut = buffered - min(buffered, recalled+uint64(s.buffer.len()))
+	if last := c.last.Load(); last != nil {
+		stats.LastError, stats.LastErrorAt = last.err, last.at
+	}
+	stats.UnavailableSince = s.outage.Since()
+	stats.InFlight, _ = s.ledger.InFlight()
+	now := time.Now()
+	for _, r := range s.ledger.OpenNotes() {
+		stats.OldestAge = max(stats.OldestAge, now.Sub(r.fetched.lease.Began))
+	}
+	if p := s.handlers.Load(); p != nil {
+		stats.HandlersOverdue = p.overdue(now)
+	}
+	return stats
+}
 
 // Flush waits until the server has confirmed the acks and nacks that were queued before the call, or they have failed. A nack
 // that the Subscriber itself delays is queued when it is due: see [Delivery.NackAfter].
@@ -188,8 +321,9 @@ func (s *Subscriber) Err() error { return s.stop.err() }
 
 // Close stops the Subscriber. It stops receiving, closes the channel and returns the messages that the program did not
 // read. It waits until the server has confirmed their return, and until the deliveries that the program holds are settled, or
-// their leases end, or ctx ends. The leases of handlers that run are extended meanwhile, if the server can. After that it waits up to a second for handlers to return, up to one LeaseMargin for the
-// last settles, and up to a second for OnAckError and the log. If the server is unavailable and ctx does not end, Close returns when the leases have ended.
+// their leases end, or ctx ends. The leases of handlers that run are extended meanwhile, if the server can. After that it
+// waits up to a second for handlers to return, up to one LeaseMargin for the last settles, and up to a second for OnAckError
+// and the log. If the server is unavailable and ctx does not end, Close returns when the leases have ended.
 //
 // It returns nil if every delivery was settled or returned. Otherwise it returns a *DrainError, which wraps ErrLeaseExpired
 // if the leases of unsettled deliveries ended before ctx. Every call returns the same value. Close may be called at any time,
@@ -241,137 +375,16 @@ func (s *Subscriber) wake() {
 	}
 }
 
-// blockedBy reports whether nothing can be received before one of the caller's n deliveries is settled. Two conditions must
-// hold. There is no room for a receive, or as many messages are in flight as the consumer delivers at once. And no settle
-// that would make room is being sent, because apart from messages with delayed nacks only the n deliveries are in flight.
-func (s *Subscriber) blockedBy(n int) bool {
-	limit := s.origin.consumer.MaxAckPending // 0 if the server does not report it
-	full := s.full.Load()
-	inFlight, delayed := s.ledger.InFlight()
-	return (full || limit > 0 && inFlight >= limit) && inFlight-delayed <= n
-}
-
-// placesTaken reports whether no more nacks can be delayed.
-func (s *Subscriber) placesTaken() bool { return s.ledger.PlacesTaken() }
-
-// takePlace reserves a place for a dead letter. It reports false if dead letters hold all the places.
-func (s *Subscriber) takePlace() bool {
-	if !s.ledger.TakePlace() {
-		return false
-	}
-	s.wake() // a delayed nack may be due now
-	return true
-}
-
-// freePlace frees the place of a dead letter, whether or not it was sent.
-func (s *Subscriber) freePlace() { s.ledger.FreePlace() }
-
-// returnFromHandler returns a delivery that was read from the channel for a handler or by Take, and that the program does not
-// get.
+// returnFromHandler returns a delivery that was read from the channel and that the program does not get.
 func (s *Subscriber) returnFromHandler(d Delivery) {
 	s.counts.recalled.Add(1)
 	s.settler.nackUndelivered(d)
-}
-
-// moveFreshestFirst swaps a delivery whose message has never failed to the front, because it is the better probe.
-func (s *Subscriber) moveFreshestFirst(got []Delivery) {
-	i := slices.IndexFunc(got, func(d Delivery) bool { return s.failures.Get(failureID(d)).Failures == 0 })
-	if i > 0 {
-		got[0], got[i] = got[i], got[0]
-	}
-}
-
-// log writes a log line in the background. The loop and the senders of acks must not wait for the log: a slog.Handler may
-// send through a Publisher, which waits while the server is unavailable.
-func (s *Subscriber) log(level slog.Level, what string, args ...any) {
-	if s.client.log.Enabled(context.Background(), level) {
-		s.lines.Add(func() { s.logNow(level, what, args...) }, maxLines)
-	}
-}
-
-// logNow writes a log line.
-func (s *Subscriber) logNow(level slog.Level, what string, args ...any) {
-	s.client.log.Write(context.Background(), level, "subscriber "+what, append(s.origin.attrs(), args...)...)
 }
 
 // changed reports a change of the Subscriber's state to Hooks.
 func (s *Subscriber) changed(i StateInfo) {
 	i.Stream, i.Consumer = s.origin.names()
 	s.client.hooks.changed(i)
-}
-
-// noteFailing records that a receive has failed, and logs the first of those in a row.
-func (lp *subscriberLoop) noteFailing(now time.Time, err error) {
-	if lp.failures == 0 {
-		lp.failingSince = now
-		lp.sub.counts.failing.Store(&now)
-	}
-	if lp.told || now.Before(lp.nextTold) {
-		return
-	}
-	lp.told, lp.nextTold = true, now.Add(outageInterval)
-	lp.sub.log(slog.LevelWarn, "could not receive, and retries", "error", err)
-	lp.sub.changed(StateInfo{State: StateUnavailable, Err: err})
-}
-
-// noteReceiving records that a receive has succeeded.
-func (lp *subscriberLoop) noteReceiving(now time.Time) {
-	if lp.failures == 0 {
-		return
-	}
-	lp.sub.counts.failing.Store(nil)
-	if !lp.told {
-		return
-	}
-	lp.told = false
-	lasted := now.Sub(lp.failingSince)
-	lp.sub.log(slog.LevelInfo, "receives again", "failures", lp.failures, "for", lasted)
-	lp.sub.changed(StateInfo{State: StateUnavailable, Over: true, For: lasted})
-}
-
-// noteWindow reports that the window has shrunk, or has reached the size that it had before.
-func (lp *subscriberLoop) noteWindow(now time.Time) {
-	switch size := lp.window.Size(); {
-	case lp.windowBefore == 0 && size < lp.windowSeen:
-		lp.windowBefore, lp.shrunkSince = lp.windowSeen, now
-		lp.sub.changed(StateInfo{State: StateWindowShrunk, Messages: size})
-	case lp.windowBefore > 0 && size >= lp.windowBefore:
-		lp.windowBefore = 0
-		lp.sub.changed(StateInfo{State: StateWindowShrunk, Over: true, For: now.Sub(lp.shrunkSince), Messages: size})
-	}
-	lp.windowSeen = lp.window.Size()
-}
-
-// endStates reports the end of the states of the Subscriber, which has stopped.
-func (lp *subscriberLoop) endStates() {
-	end := func(state State, since time.Time) {
-		lp.sub.changed(StateInfo{State: state, Over: true, For: time.Since(since)})
-	}
-	if lp.told {
-		end(StateUnavailable, lp.failingSince)
-	}
-	if lp.windowBefore > 0 {
-		end(StateWindowShrunk, lp.shrunkSince)
-	}
-	if since := lp.sub.slowSince.Swap(nil); since != nil {
-		end(StateBreakerOpen, *since)
-	}
-}
-
-// noteDelivered reports the messages of a receive to Hooks.
-func (s *Subscriber) noteDelivered(all []Delivery) {
-	if !s.client.hooks.wantsDelivered() || len(all) == 0 {
-		return
-	}
-	i, now := SettleInfo{Messages: len(all)}, time.Now()
-	i.Stream, i.Consumer = s.origin.names()
-	for n := range all {
-		if at := all[n].UpdatedAt; !at.IsZero() {
-			age := max(0, now.Sub(at))
-			i.Oldest, i.Total = max(i.Oldest, age), i.Total+age
-		}
-	}
-	s.client.hooks.deliver(i)
 }
 
 // handlerWatch holds what a Subscriber calls of its handler pool.
@@ -383,7 +396,3 @@ type handlerWatch struct {
 	// call it again, the zero time if nothing is due.
 	keepLeases func(now time.Time) (next time.Time)
 }
-
-// handlerGrace is how long a stop waits for handlers to return after their contexts have ended. It is enough for a rollback,
-// and not for more work.
-const handlerGrace = time.Second

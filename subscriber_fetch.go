@@ -31,8 +31,11 @@ type receiving struct {
 	into     []Delivery // empty; the slice of an earlier answer, reused
 	cancel   context.CancelFunc
 	answered atomic.Bool // the answer has begun to arrive
-	end      endingState
+	end      flow.Ending
 }
+
+// waits reports whether the receive waits at the server, as far as the client knows.
+func (p *receiving) waits() bool { return p.wait > 0 && !p.answered.Load() }
 
 // answer is the outcome of a receive.
 type answer struct {
@@ -206,7 +209,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 	if !sorted {
 		slices.SortStableFunc(a.deliveries, func(x, y Delivery) int { return cmp.Compare(x.Seq, y.Seq) })
 	}
-	s.noteDelivered(a.deliveries)
+	s.client.hooks.deliver(s.origin, a.deliveries)
 	a.states = states.blocks
 	lp.answers <- a // has room for every poller
 }
@@ -248,7 +251,7 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 	}
 	open, _ := lp.sub.breaker.Open()
 	if open {
-		lp.sub.moveFreshestFirst(a.deliveries)
+		lp.moveFreshestFirst(a.deliveries)
 	}
 	kept := a.deliveries[:0]
 	for i := range a.deliveries {
@@ -292,7 +295,7 @@ func (lp *subscriberLoop) reuse(deliveries []Delivery) {
 // account frees the room that a receive reserved, and counts the messages that it received. Messages whose answer was lost
 // are not counted, because the program cannot get them.
 func (lp *subscriberLoop) account(a answer) {
-	lp.removeReceive(a.request)
+	lp.receives = slices.DeleteFunc(lp.receives, func(p *receiving) bool { return p == a.request })
 	lp.sub.counts.polls.Add(1)
 	n := len(a.deliveries)
 	if a.err != nil || n == 0 {
@@ -333,7 +336,7 @@ func (lp *subscriberLoop) handleFailure(now time.Time, a answer) {
 	switch {
 	case a.request.wait > 0 && f.kind == kindInvalid && f.status() == http.StatusBadRequest && strings.Contains(f.api.Summary, "wait_for"):
 		lp.refusesWait, lp.nextReceive = true, now
-		lp.sub.log(slog.LevelInfo, "falls back to short polling, because the server refuses wait_for", "error", a.err)
+		lp.sub.log.Add(slog.LevelInfo, "falls back to short polling, because the server refuses wait_for", "error", a.err)
 		return
 	case f.kind == kindRateLimited && a.request.wait > 0:
 		// More receives wait than max_waiting allows. Short-poll, and try to wait again after 10 to 20 s. Until then the
@@ -360,14 +363,14 @@ func (lp *subscriberLoop) handleFailure(now time.Time, a answer) {
 	}
 	lp.sub.counts.noteError(a.err)
 	lp.nextReceive = now.Add(retry.wait(lp.failures, a.err))
-	lp.noteFailing(now, a.err)
+	lp.sub.outage.Failed(a.err)
 	lp.failures++
 }
 
 // received ends a series of failures.
 func (lp *subscriberLoop) received(now time.Time) {
 	lp.refusedSince = time.Time{}
-	lp.noteReceiving(now)
+	lp.sub.outage.Succeeded()
 	lp.failures = 0
 	if lp.sub.origin.sink != "" {
 		lp.missing = false

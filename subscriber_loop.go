@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
@@ -44,12 +42,7 @@ type subscriberLoop struct {
 	early         bool         // the last answer was an early empty one of a sink
 	settledBefore uint64       // the settles before it
 
-	failingSince time.Time // when the first of these failed
-	told         bool      // the log has a line for that, and none for its end
-	nextTold     time.Time // when the next one may be logged
-	windowSeen   int       // the size of the window at the last look
-	windowBefore int       // the size before it shrank; 0 if it has not
-	shrunkSince  time.Time
+	shrunk       flow.Shrunk
 	refusedSince time.Time // when the first of the consecutive receives failed that Sequin refused with 401 or 403
 
 	extends  bool      // an answer has announced that leases can be extended
@@ -64,10 +57,12 @@ type subscriberLoop struct {
 }
 
 func newSubscriberLoop(s *Subscriber) *subscriberLoop {
-	return &subscriberLoop{sub: s, answers: make(chan answer, s.cfg.Pollers), asks: make(chan ask, s.cfg.Pollers), checks: make(chan check, 1), timer: time.NewTimer(0),
+	lp := &subscriberLoop{sub: s, answers: make(chan answer, s.cfg.Pollers), asks: make(chan ask, s.cfg.Pollers), checks: make(chan check, 1), timer: time.NewTimer(0),
 		window:    flow.NewWindow(s.cfg.MaxInFlight, s.cfg.Pollers, MaxBatch, &s.times),
 		parallel:  flow.NewParallel(s.cfg.Pollers),
 		nextCheck: time.Now().Add(aboutAMinute())}
+	s.outage.Begun, s.outage.Over = lp.unavailable, lp.availableAgain
+	return lp
 }
 
 func (lp *subscriberLoop) run() {
@@ -102,7 +97,7 @@ func (lp *subscriberLoop) runDue(now time.Time) {
 		lp.recall(now)
 	}
 	if by := lp.handOverBy(); !by.IsZero() {
-		lp.sub.buffer.check(now, lp.readCount(), lp.sub.times.Count(), lp.sub.mode.Load() == modeHandlers)
+		lp.sub.buffer.check(now, lp.readCount(), lp.sub.times.Count(), lp.sub.mode.handlers())
 		soonest(by)
 		soonest(now.Add(lp.sub.buffer.pause(lp.window.Sample(lp.sub.buffer.len()))))
 	}
@@ -117,6 +112,17 @@ func (lp *subscriberLoop) runDue(now time.Time) {
 	soonest(lp.checkWhenDue(now))
 	lp.noteWindow(now)
 	lp.timer.Reset(time.Until(next))
+}
+
+// noteWindow reports that the window has shrunk, or has reached the size that it had before.
+func (lp *subscriberLoop) noteWindow(now time.Time) {
+	size := lp.window.Size()
+	switch change, lasted := lp.shrunk.Look(now, size); change {
+	case flow.Shrank:
+		lp.sub.changed(StateInfo{State: StateWindowShrunk, Messages: size})
+	case flow.Regrew:
+		lp.sub.changed(StateInfo{State: StateWindowShrunk, Over: true, For: lasted, Messages: size})
+	}
 }
 
 // readCount returns how many deliveries have left the buffer, including those that were recalled.
@@ -188,7 +194,7 @@ func (lp *subscriberLoop) recall(now time.Time) {
 		}
 	}
 	lp.sub.changed(StateInfo{State: StateExpired, Messages: late})
-	lp.sub.log(slog.LevelWarn, "returned deliveries that were not read in time", "deliveries", late, "window", lp.window.Size())
+	lp.sub.log.Add(slog.LevelWarn, "returned deliveries that were not read in time", "deliveries", late, "window", lp.window.Size())
 }
 
 // drainBuffer removes and returns the deliveries that the program has not read.
@@ -266,14 +272,6 @@ type check struct {
 	err       error
 }
 
-// availableMessage identifies a message that the consumer could deliver. It is zero if there is none, or if none was looked
-// for.
-type availableMessage struct {
-	key        string
-	seq        int64
-	deliveries int // how often it was delivered
-}
-
 // stall is what the loop knows about a message that is available and that the server does not deliver.
 type stall struct {
 	since                time.Time // of the last check
@@ -310,25 +308,10 @@ func (lp *subscriberLoop) startCheck() {
 		}
 		c := check{consumer: j.consumer()}
 		if look {
-			c.available = s.firstAvailable(at + "/messages")
+			c.available = s.client.firstAvailable(s.soft, at+"/messages")
 		}
 		lp.checks <- c
 	}()
-}
-
-// lookFor is how long a look for an available message may take. It delays the news of a changed ack_wait by as much.
-const lookFor = 5 * time.Second
-
-// firstAvailable returns the first available message of the list at that path. It ignores errors, because the message is
-// for a line in the log only.
-func (s *Subscriber) firstAvailable(path string) availableMessage {
-	list, err := decoded[data[rows[PeekedMessage]]](s.soft, s.client, request{method: http.MethodGet, path: path,
-		query: url.Values{"limit": {"1"}, "visible": {"true"}}, timeout: lookFor, retry: neverRetry})
-	if err != nil || len(*list.Data) == 0 {
-		return availableMessage{}
-	}
-	m := (*list.Data)[0]
-	return availableMessage{m.Message.Key, m.Message.Seq, m.Info.DeliverCount}
 }
 
 // mayBeStalled reports whether the Subscriber asked for messages since the last check, and got none.
@@ -352,7 +335,7 @@ func (lp *subscriberLoop) noteStall(now time.Time, c check) {
 	lp.stall.logged = was.logged
 	if c.available != (availableMessage{}) && c.available == was.available {
 		lp.stall.logged = true
-		lp.sub.log(slog.LevelWarn, "receives nothing although a message is available: max_ack_pending is probably reached, by deliveries that are "+
+		lp.sub.log.Add(slog.LevelWarn, "receives nothing although a message is available: max_ack_pending is probably reached, by deliveries that are "+
 			"not settled, by delayed messages or, on the 2024 server in the first five minutes of a consumer, by acked messages; set a larger ConsumerOptions.MaxAckPending",
 			"key", c.available.key, "max_ack_pending", c.consumer.MaxAckPending)
 	}
@@ -371,7 +354,7 @@ func (lp *subscriberLoop) handleCheck(c check) {
 		lp.noteStall(time.Now(), c)
 		if ackWait := c.consumer.AckWait; ackWait != 0 { // an answer without ack_wait changes nothing
 			lp.fatal = checkLease(ackWait)
-			lp.sub.setTerms(ackWait)
+			lp.sub.setTerms(lease.NewTerms(ackWait, lp.sub.cfg.LeaseMargin))
 		}
 		lp.fatal = cmp.Or(lp.fatal, lp.sub.cfg.checkOrder(c.consumer.MaxAckPending))
 	case f.kind == kindNotFound:
@@ -388,12 +371,27 @@ func (lp *subscriberLoop) handleCheck(c check) {
 	}
 }
 
-// removeReceive removes a receive that has ended.
-func (lp *subscriberLoop) removeReceive(p *receiving) {
-	lp.receives = slices.DeleteFunc(lp.receives, func(o *receiving) bool { return o == p })
-}
-
 // settles counts the settles that the server has confirmed.
 func (lp *subscriberLoop) settles() uint64 {
 	return lp.sub.counts.acked.Load() + lp.sub.counts.nacked.Load()
+}
+
+// unavailable tells that receives fail.
+func (lp *subscriberLoop) unavailable(err error) {
+	lp.sub.changed(StateInfo{State: StateUnavailable, Err: err})
+	lp.sub.log.Add(slog.LevelWarn, "could not receive, and retries", "error", err)
+}
+
+// availableAgain tells that a receive has succeeded after others had failed.
+func (lp *subscriberLoop) availableAgain(lasted time.Duration, failures int) {
+	lp.sub.changed(StateInfo{State: StateUnavailable, Over: true, For: lasted})
+	lp.sub.log.Add(slog.LevelInfo, "receives again", "failures", failures, "for", lasted)
+}
+
+// moveFreshestFirst swaps a delivery whose message has never failed to the front, because it is the better probe.
+func (lp *subscriberLoop) moveFreshestFirst(got []Delivery) {
+	i := slices.IndexFunc(got, func(d Delivery) bool { return lp.sub.failures.Get(failureID(d)).Failures == 0 })
+	if i > 0 {
+		got[0], got[i] = got[i], got[0]
+	}
 }

@@ -53,7 +53,7 @@ func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error 
 	if how.Kind != Nack || d.state == nil {
 		return s.settle(ctx, d, how, false, true)
 	}
-	snoozed := d.state.isSnoozed() && s.sub.mode.Load() == modeHandlers
+	snoozed := d.state.isSnoozed() && s.sub.mode.handlers()
 	return s.settle(ctx, d, how, d.state.delaysNacks(), !snoozed)
 }
 
@@ -340,7 +340,7 @@ func (s *settler) report(kind SettlementKind, items []settleEntry, err error) {
 		s.sub.failedSettles.add(failed, err)
 	}
 	if err != nil {
-		s.sub.log(slog.LevelWarn, "could not "+kind.verb(), "deliveries", len(items), "error", err)
+		s.sub.log.Add(slog.LevelWarn, "could not "+kind.verb(), "deliveries", len(items), "error", err)
 	}
 }
 
@@ -386,7 +386,7 @@ func (s *settler) count(kind SettlementKind, items []settleEntry, err error) {
 
 func (s *Subscriber) ackFailed(d Delivery, err error) {
 	if panicked := callApart("OnAckError", func() { s.cfg.OnAckError(d, err) }); panicked != nil {
-		s.log(slog.LevelError, "recovered a panic of OnAckError", errorAttrs(d.Key, panicked)...)
+		s.log.Add(slog.LevelError, "recovered a panic of OnAckError", errorAttrs(d.Key, panicked)...)
 	}
 }
 

@@ -4,14 +4,16 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
+	"github.com/sequin-go/sequin/internal/transport"
+	"github.com/sequin-go/sequin/internal/wire"
 )
-
-// callbackGrace is how long a stop waits for OnAckError and for the log. It is longer than most writes of a log take.
-const callbackGrace = time.Second
 
 // DrainError counts the deliveries that a stop did not settle, because the ctx of Close, DrainTimeout or the leases of
 // deliveries ended first, or because a settle or the return of a message failed.
@@ -141,6 +143,90 @@ func (lp *subscriberLoop) runStop() {
 	lp.closeSettler()
 }
 
+// cancellationGrace is how long a stop waits for the server to notice that a waiting receive was cancelled, before it
+// returns messages. Over loopback the server needs up to half a millisecond. Over a longer distance the cancellation and
+// the nack that follows it are delayed equally.
+const cancellationGrace = time.Millisecond
+
+// endReceives ends the receives that wait at the server, and returns their messages. It leaves alone those that are being answered,
+// and the young ones of a server that cannot end them.
+func (lp *subscriberLoop) endReceives(began time.Time) {
+	for {
+		now := time.Now()
+		next := earlier(lp.askToEnd(now, began), now.Add(flow.AskFor))
+		cancelNext := lp.cancelReceives(now, began)
+		if !slices.ContainsFunc(lp.receives, func(p *receiving) bool { return p.end.HoldsUp(now, p.started, p.waits()) }) {
+			return
+		}
+		lp.awaitEvent(earlier(next, cancelNext))
+	}
+}
+
+// ask is the outcome of a request to end a receive.
+type ask struct {
+	of    *receiving
+	ended bool // the server ends it
+}
+
+// askToEnd asks a server that can end receives to end those that wait there. It asks again about those that are unknown. It returns
+// when to call it again.
+func (lp *subscriberLoop) askToEnd(now, began time.Time) (next time.Time) {
+	next = now.Add(never)
+	s := lp.sub
+	if !s.client.extensions().Has(wire.EndReceive) || s.origin.sink != "" || s.receiving.Err() != nil || now.Sub(began) >= flow.AskFor {
+		return next
+	}
+	for _, p := range lp.receives {
+		switch ask, at := p.end.Ask(now, p.waits()); {
+		case ask:
+			lp.asking++
+			go lp.ask(p)
+		case !at.IsZero():
+			next = earlier(next, at)
+		}
+	}
+	return next
+}
+
+// ask makes a request to end a receive, and reports its outcome to the loop.
+func (lp *subscriberLoop) ask(p *receiving) {
+	s := lp.sub
+	r := request{method: http.MethodPost, path: s.origin.path + "/end_receive", timeout: flow.AskFor,
+		body: &transport.Payload{JSON: wire.AppendEndReceive(nil, p.id)}}
+	r.stream, r.consumer = s.origin.names()
+	got, err := decoded[data[endedJSON]](s.receiving, s.client, r)
+	lp.asks <- ask{p, err == nil && *got.Data.Ended} // has room for every poller
+}
+
+// endedJSON is the answer to a request to end a receive.
+type endedJSON struct {
+	Ended *bool `json:"ended"`
+}
+
+func (e *endedJSON) complete() error { return wire.RequireField(e.Ended != nil, "ended") }
+
+// cancelReceives cancels the receives that have run for as long as the stop lets them. It returns when to call it again. A cancelled
+// receive reports at once.
+func (lp *subscriberLoop) cancelReceives(now, began time.Time) (next time.Time) {
+	next = now.Add(never)
+	for _, p := range lp.receives {
+		if until := p.end.MayRunUntil(began, p.started, p.waits()); now.Before(until) {
+			next = earlier(next, until)
+			continue
+		}
+		p.cancel()
+		lp.cancelledAt = now
+	}
+	return next
+}
+
+// awaitCancellations waits until the server has noticed that receives were cancelled, if any were and messages are to be returned.
+func (lp *subscriberLoop) awaitCancellations() {
+	if inFlight, _ := lp.sub.ledger.InFlight(); inFlight > 0 {
+		time.Sleep(time.Until(lp.cancelledAt.Add(cancellationGrace)))
+	}
+}
+
 // await waits for the receives that run, and for the open deliveries to be settled.
 func (lp *subscriberLoop) await(began time.Time) {
 	s := lp.sub
@@ -197,7 +283,7 @@ func (lp *subscriberLoop) awaitEvent(until time.Time) {
 		lp.returnAnswer(a)
 	case a := <-lp.asks:
 		lp.asking--
-		a.of.end = endingState{is: a.is, at: time.Now(), asked: a.of.end.asked + 1}
+		a.of.end.Answered(time.Now(), a.ended)
 	case <-lp.sub.wakeups:
 	case <-lp.timer.C:
 	}
@@ -248,13 +334,29 @@ func (lp *subscriberLoop) closeSettler() {
 	lp.endStates()
 	s.client.hooks.await(told)
 	s.client.log.Await(told)
-	s.lines.Await(told)
+	s.log.Await(told)
 	unsent := s.ledger.Unsent()
 	s.stop.setOutcome(DrainError{Unsettled: unsent.Unsettled + s.ledger.Unsettled(), Unknown: unsent.Unknown,
 		cause: cmp.Or(unsent.Cause, ErrLeaseExpired)})
 	s.hardStop()
 	s.cutOff()
 	close(s.done)
+}
+
+// endStates reports the end of the states of the Subscriber, which has stopped.
+func (lp *subscriberLoop) endStates() {
+	end := func(state State, since time.Time) {
+		lp.sub.changed(StateInfo{State: state, Over: true, For: time.Since(since)})
+	}
+	if lasted, told := lp.sub.outage.Unended(); told {
+		lp.sub.changed(StateInfo{State: StateUnavailable, Over: true, For: lasted})
+	}
+	if since, shrunk := lp.shrunk.Unended(); shrunk {
+		end(StateWindowShrunk, since)
+	}
+	if since := lp.sub.slowSince.Swap(nil); since != nil {
+		end(StateBreakerOpen, *since)
+	}
 }
 
 // giveBack returns the deliveries that the program has not settled. Those whose leases are over are redelivered anyway.
