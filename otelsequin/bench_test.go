@@ -77,9 +77,13 @@ var works = map[string]func(b *testing.B, client *sequin.Client) func(){
 		require.NoError(b, err)
 		b.Cleanup(func() { _ = pub.Close(context.Background()) })
 		data := strings.Repeat("x", 100)
+		keys := make([]string, 1000)
+		for i := range keys {
+			keys[i] = fmt.Sprintf("orders.customer.%d", i)
+		}
 		return func() {
-			for range chunk {
-				if err := pub.Send(b.Context(), "orders.customer.1", data); err != nil {
+			for i := range chunk {
+				if err := pub.Send(b.Context(), keys[i%len(keys)], data); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -57,14 +57,14 @@ func NewGauges(provider metric.MeterProvider) (*Gauges, error) {
 	var err error
 	g.registration, err = m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		for _, p := range g.figures.Publishers() {
-			of := metric.WithAttributes(names(p.Stream, "")...)
+			of := metric.WithAttributes(appendNames(nil, p.Stream, "")...)
 			o.ObserveInt64(buffered, int64(p.Buffered), of)
 			o.ObserveInt64(size, int64(p.BufferedBytes), of)
 			o.ObserveFloat64(waiting, p.OldestAge.Seconds(), of)
 			o.ObserveFloat64(down, since(p.UnavailableSince), of)
 		}
 		for _, s := range g.figures.Subscribers() {
-			of := metric.WithAttributes(names(s.Stream, s.Consumer)...)
+			of := metric.WithAttributes(appendNames(nil, s.Stream, s.Consumer)...)
 			o.ObserveInt64(inFlight, int64(s.InFlight), of)
 			o.ObserveFloat64(open, s.OldestAge.Seconds(), of)
 			o.ObserveInt64(overdue, int64(s.HandlersOverdue), of)

@@ -90,15 +90,15 @@ const (
 	deliveryCount = attribute.Key("sequin.message.attempt")
 )
 
-// names returns the attributes of a stream and a consumer. For a sink, which has no stream, it is the destination.
-func names(stream, consumer string) []attribute.KeyValue {
+// appendNames appends the attributes of a stream and a consumer. For a sink, which has no stream, it is the destination.
+func appendNames(attrs []attribute.KeyValue, stream, consumer string) []attribute.KeyValue {
 	switch {
 	case stream == "":
-		return []attribute.KeyValue{system, destination.String(consumer)}
+		return append(attrs, system, destination.String(consumer))
 	case consumer == "":
-		return []attribute.KeyValue{system, destination.String(stream)}
+		return append(attrs, system, destination.String(stream))
 	}
-	return []attribute.KeyValue{system, destination.String(stream), group.String(consumer)}
+	return append(attrs, system, destination.String(stream), group.String(consumer))
 }
 
 // errorName returns a short name for an error, of which there are few.

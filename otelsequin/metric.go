@@ -59,15 +59,18 @@ func newMeter(m metric.Meter) *meter {
 	return &r
 }
 
-// set returns the attributes of a series. It makes them once.
-func (m *meter) set(s series, more ...attribute.KeyValue) metric.MeasurementOption {
+// set returns the attributes of a series, which it makes once. more are those beside the names and the error.
+func (m *meter) set(s series, more func() []attribute.KeyValue) metric.MeasurementOption {
 	m.mu.RLock()
 	found, ok := m.sets[s]
 	m.mu.RUnlock()
 	if ok {
 		return found
 	}
-	attrs := append(names(s.stream, s.consumer), more...)
+	attrs := appendNames(nil, s.stream, s.consumer)
+	if more != nil {
+		attrs = append(attrs, more()...)
+	}
 	if s.err != "" {
 		attrs = append(attrs, errorType.String(s.err))
 	}
@@ -92,11 +95,12 @@ func (m *meter) request(ctx context.Context, r sequin.RequestInfo, result sequin
 	if !messaging && r.Op != "extend" || r.Op == "receive" && result.Messages == 0 && (result.Err == nil || errors.Is(result.Err, context.Canceled)) {
 		return
 	}
-	attrs := []attribute.KeyValue{operationName.String(r.Op)}
-	if messaging {
-		attrs = append(attrs, kind)
-	}
-	set := m.set(series{"request", r.Op, r.Stream, r.Consumer, nameOf(result.Err)}, attrs...)
+	set := m.set(series{"request", r.Op, r.Stream, r.Consumer, nameOf(result.Err)}, func() []attribute.KeyValue {
+		if !messaging {
+			return []attribute.KeyValue{operationName.String(r.Op)}
+		}
+		return []attribute.KeyValue{operationName.String(r.Op), kind}
+	})
 	m.duration.Record(ctx, result.Duration.Seconds(), set)
 	switch {
 	case r.Op == "send" && r.Messages > 0:
@@ -109,7 +113,7 @@ func (m *meter) request(ctx context.Context, r sequin.RequestInfo, result sequin
 // delivered records the lag of a receive.
 func (m *meter) delivered(s sequin.SettleInfo) {
 	if s.Stream != "" { // a sink does not tell when its messages were stored
-		m.lag.Record(context.Background(), s.Oldest.Seconds(), m.set(series{"lag", "", s.Stream, s.Consumer, ""}))
+		m.lag.Record(context.Background(), s.Oldest.Seconds(), m.set(series{"lag", "", s.Stream, s.Consumer, ""}, nil))
 	}
 }
 
@@ -120,18 +124,24 @@ func (m *meter) settled(s sequin.SettleInfo) {
 		op = "nack"
 	}
 	m.settledCount.Add(context.Background(), int64(s.Messages),
-		m.set(series{"settled", op, s.Stream, s.Consumer, nameOf(s.Err)}, operationName.String(op)))
+		m.set(series{"settled", op, s.Stream, s.Consumer, nameOf(s.Err)}, func() []attribute.KeyValue {
+			return []attribute.KeyValue{operationName.String(op)}
+		}))
 }
 
 // handler records the call of a handler.
 func (m *meter) handler(ctx context.Context, d sequin.Delivery, result sequin.HandlerResult) {
 	m.processing.Record(ctx, result.Duration.Seconds(),
-		m.set(series{"process", "", d.Stream(), source(d), nameOf(result.Err)}, operationName.String("process")))
+		m.set(series{"process", "", d.Stream(), source(d), nameOf(result.Err)}, func() []attribute.KeyValue {
+			return []attribute.KeyValue{operationName.String("process")}
+		}))
 }
 
 // batch records why a batch has left.
 func (m *meter) batch(b sequin.BatchInfo) {
-	m.batches.Add(context.Background(), 1, m.set(series{"batch", b.Reason, b.Stream, "", ""}, attribute.String("sequin.batch.reason", b.Reason)))
+	m.batches.Add(context.Background(), 1, m.set(series{"batch", b.Reason, b.Stream, "", ""}, func() []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.String("sequin.batch.reason", b.Reason)}
+	}))
 }
 
 // state records a change of state.
@@ -139,10 +149,10 @@ func (m *meter) state(s sequin.StateInfo) {
 	ctx := context.Background()
 	switch s.State {
 	case sequin.StateLeaseLost:
-		m.lostLeases.Add(ctx, int64(s.Messages), m.set(series{"lost", "", s.Stream, s.Consumer, ""}))
+		m.lostLeases.Add(ctx, int64(s.Messages), m.set(series{"lost", "", s.Stream, s.Consumer, ""}, nil))
 		return
 	case sequin.StateExpired:
-		m.expired.Add(ctx, int64(s.Messages), m.set(series{"expired", "", s.Stream, s.Consumer, ""}))
+		m.expired.Add(ctx, int64(s.Messages), m.set(series{"expired", "", s.Stream, s.Consumer, ""}, nil))
 		return
 	}
 	change := int64(1)
@@ -150,5 +160,7 @@ func (m *meter) state(s sequin.StateInfo) {
 		change = -1
 	}
 	state := string(s.State)
-	m.states.Add(ctx, change, m.set(series{"state", state, s.Stream, s.Consumer, ""}, attribute.String("sequin.state", state)))
+	m.states.Add(ctx, change, m.set(series{"state", state, s.Stream, s.Consumer, ""}, func() []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.String("sequin.state", state)}
+	}))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -27,10 +28,21 @@ func (t *tracer) create(ctx context.Context, stream string, m *sequin.Message) {
 	span.End()
 }
 
-// request is what the context of an attempt carries. It tells the span of this package from one of the program.
-type request struct{ span trace.Span }
+// request is the context of an attempt. It tells the span of this package from one of the program.
+type request struct {
+	context.Context
+	span trace.Span
+}
 
 type requestKey struct{}
+
+// Value returns the request itself for requestKey.
+func (r *request) Value(key any) any {
+	if key == (requestKey{}) {
+		return r
+	}
+	return r.Context.Value(key)
+}
 
 // startRequest begins the span of an attempt. That of a receive is made when it is known whether it returned anything.
 func (t *tracer) startRequest(ctx context.Context, r sequin.RequestInfo) context.Context {
@@ -41,8 +53,11 @@ func (t *tracer) startRequest(ctx context.Context, r sequin.RequestInfo) context
 	if !span.IsRecording() {
 		return ctx
 	}
-	return context.WithValue(ctx, requestKey{}, &request{span})
+	return &request{ctx, span}
 }
+
+// maxAttributes is how many attributes a span has when it begins, at most.
+const maxAttributes = 9
 
 // options are those of a request's span.
 func (t *tracer) options(r sequin.RequestInfo) []trace.SpanStartOption {
@@ -50,7 +65,7 @@ func (t *tracer) options(r sequin.RequestInfo) []trace.SpanStartOption {
 	if r.Op == "send" && t.propagator == nil {
 		kind = trace.SpanKindProducer // with a propagator each message has a producer of its own
 	}
-	attrs := append(names(r.Stream, r.Consumer), operationName.String(r.Op), requestID.String(r.RequestID))
+	attrs := append(appendNames(make([]attribute.KeyValue, 0, maxAttributes), r.Stream, r.Consumer), operationName.String(r.Op), requestID.String(r.RequestID))
 	if kind, ok := operationType[r.Op]; ok {
 		attrs = append(attrs, kind)
 	}
@@ -138,7 +153,7 @@ func (t *tracer) startHandler(ctx context.Context, d sequin.Delivery) context.Co
 		outer = before.outer
 	}
 	stream, consumer := d.Stream(), source(d)
-	attrs := append(names(stream, consumer), typeProcess, operationName.String("process"), messageKey.String(d.Key))
+	attrs := append(appendNames(make([]attribute.KeyValue, 0, maxAttributes), stream, consumer), typeProcess, operationName.String("process"), messageKey.String(d.Key))
 	if d.Attempt > 0 {
 		attrs = append(attrs, deliveryCount.Int(d.Attempt))
 	}
