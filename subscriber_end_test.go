@@ -3,8 +3,6 @@ package sequin_test
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,15 +142,7 @@ func TestAReceiveThatTheServerDoesNotKnowIsCancelled(t *testing.T) {
 // The ctx of Close ends while the request to end the receive hangs.
 func TestTheCtxOfCloseEndsTheRequestToEndAReceive(t *testing.T) {
 	inDocumented(t, func(t *testing.T, w *world) {
-		var running atomic.Int32
-		client := w.through(t, func(behind http.RoundTripper) http.RoundTripper {
-			return roundTripper(func(r *http.Request) (*http.Response, error) {
-				running.Add(1)
-				defer running.Add(-1)
-				defer time.Sleep(time.Millisecond) // so that the test notices a stop that does not wait for its end
-				return behind.RoundTrip(r)
-			})
-		})
+		client, running := w.counted(t)
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		sub := subscribe(t, client, sequin.SubscriberConfig{})
 		time.Sleep(time.Second)

@@ -3,7 +3,6 @@ package sequin_test
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -478,15 +477,7 @@ func TestAStopEndsWhileTheServerIsUnavailable(t *testing.T) {
 // Other tests cover receives and settles. This one covers the read of the consumer, too.
 func TestNoRequestRunsOnceCloseHasReturned(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
-		var running atomic.Int32
-		client := w.through(t, func(behind http.RoundTripper) http.RoundTripper {
-			return roundTripper(func(r *http.Request) (*http.Response, error) {
-				running.Add(1)
-				defer running.Add(-1)
-				defer time.Sleep(time.Millisecond) // so that the test notices a stop that does not wait for its end
-				return behind.RoundTrip(r)
-			})
-		})
+		client, running := w.counted(t)
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		sub := subscribe(t, client, sequin.SubscriberConfig{})
 		hangs := w.Fault(sequintest.Fault{Op: sequintest.GetConsumer, Delay: time.Hour})

@@ -116,6 +116,20 @@ func (w *world) through(t *testing.T, wrap func(http.RoundTripper) http.RoundTri
 	return c
 }
 
+// counted is a client of a world, with the number of its requests that run.
+func (w *world) counted(t *testing.T) (c *sequin.Client, running *atomic.Int32) {
+	t.Helper()
+	running = new(atomic.Int32)
+	return w.through(t, func(behind http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			running.Add(1)
+			defer running.Add(-1)
+			defer time.Sleep(time.Millisecond) // so that a test notices a stop that does not wait for its end
+			return behind.RoundTrip(r)
+		})
+	}), running
+}
+
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

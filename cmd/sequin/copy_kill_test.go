@@ -46,7 +46,7 @@ func killCopyAfter(t *testing.T, from, to string, lines int) (ended bool) {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0])
 	child.Env = append(os.Environ(), copyChild+"=1", "SEQUIN_FROM="+from, "SEQUIN_TO="+to)
-	var errors lockedBuffer
+	var errors clitest.Buffer
 	child.Stderr = &errors
 	out, err := child.StdoutPipe()
 	require.NoError(t, err)

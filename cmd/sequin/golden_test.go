@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 	"github.com/sequin-go/sequin/sequintest"
 )
 
@@ -50,7 +51,7 @@ func inOrders(t *testing.T, test func(*testing.T, *shell)) {
 }
 
 // world returns the process of the next command.
-func (s *shell) world(out, errors *lockedBuffer) world {
+func (s *shell) world(out, errors *clitest.Buffer) world {
 	client := s.srv.Client()
 	in := s.in
 	s.in = ""
@@ -63,7 +64,7 @@ func (s *shell) world(out, errors *lockedBuffer) world {
 // exec runs a command and returns its exit code.
 func (s *shell) exec(args ...string) int {
 	s.t.Helper()
-	var out, errors lockedBuffer
+	var out, errors clitest.Buffer
 	code := run(args, s.world(&out, &errors))
 	s.out, s.errors = out.String(), errors.String()
 	return code
@@ -71,7 +72,7 @@ func (s *shell) exec(args ...string) int {
 
 // start starts a command that goes on. The function waits until it ends, and returns its exit code and what it printed.
 func (s *shell) start(args ...string) (wait func() (code int, text string)) {
-	var out, errors lockedBuffer
+	var out, errors clitest.Buffer
 	ended := make(chan int, 1)
 	w := s.world(&out, &errors)
 	go func() { ended <- run(args, w) }()

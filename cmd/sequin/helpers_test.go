@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"io"
 	"net/http"
 	"os"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 )
 
 // patience is how long a test waits for what should happen at once.
@@ -24,27 +25,9 @@ const patience = 30 * time.Second
 
 // runNow runs a command that ends by itself and returns its exit code and what it printed.
 func runNow(lookup func(string) (string, bool), args ...string) (code int, out, errors string) {
-	var o, e lockedBuffer
+	var o, e clitest.Buffer
 	code = run(args, world{out: &o, errors: &e, lookup: lookup, signals: make(chan os.Signal), hangups: func() <-chan os.Signal { return nil }})
 	return code, o.String(), e.String()
-}
-
-// lockedBuffer is a buffer that several goroutines use.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }
 
 // process is a server that runs inside the test.
@@ -55,7 +38,7 @@ type process struct {
 	signals chan os.Signal
 	hangups chan os.Signal
 	ended   chan int // gets the exit code
-	errors  lockedBuffer
+	errors  clitest.Buffer
 	client  *http.Client
 }
 
@@ -209,7 +192,7 @@ func TestMain(m *testing.M) {
 type child struct {
 	*exec.Cmd
 	usage, url string
-	errors     lockedBuffer
+	errors     clitest.Buffer
 }
 
 // startChild runs the program with the arguments and waits until it has printed how to use it.

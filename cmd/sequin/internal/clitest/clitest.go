@@ -2,8 +2,10 @@
 package clitest
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -27,4 +29,22 @@ func Environment(variables ...string) func(string) (string, bool) {
 		value, ok := values[name]
 		return value, ok
 	}
+}
+
+// Buffer collects what is written. Its methods may be called by several goroutines.
+type Buffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
 }

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"bytes"
 	"context"
 	"html"
 	"io"
@@ -12,13 +11,13 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 	"github.com/sequin-go/sequin/server"
 )
 
@@ -30,27 +29,9 @@ type world struct {
 	web     *httptest.Server
 	client  *sequin.Client // may do everything
 	browser *http.Client
-	log     lockedBuffer
+	log     clitest.Buffer
 
 	revoked, reduced atomic.Bool // no token counts any more; they may read only
-}
-
-// lockedBuffer is a buffer that several goroutines use.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }
 
 const (
