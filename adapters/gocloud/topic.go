@@ -26,8 +26,8 @@ type TopicOptions struct {
 	// Publisher configures the sequin.Publisher that sends the messages. Lanes defaults to 1, which keeps the order of a batch: the
 	// CDK makes batches that are too small to be divided.
 	Publisher sequin.PublisherConfig
-	// BatcherOptions bound the batches that the CDK makes. MaxBatchSize defaults to 1,000. MaxHandlers defaults to the Lanes, because
-	// each lane has one request in flight.
+	// BatcherOptions bound the batches that the CDK makes. MaxBatchSize defaults to 1,000. MaxHandlers defaults to 2, or to the Lanes
+	// if that is more: while one batch is sent, the next one waits in the Publisher, and leaves as soon as its lane is free.
 	BatcherOptions batcher.Options
 }
 
@@ -54,7 +54,7 @@ func newTopic(client *sequin.Client, stream string, opts *TopicOptions) (*topic,
 	cfg.Lanes = cmp.Or(cfg.Lanes, 1)
 	cfg.Linger = cmp.Or(cfg.Linger, linger)
 	cfg.CloseTimeout = cmp.Or(cfg.CloseTimeout, closeTimeout)
-	batches.MaxHandlers = cmp.Or(batches.MaxHandlers, max(1, cfg.Lanes))
+	batches.MaxHandlers = cmp.Or(batches.MaxHandlers, max(2, cfg.Lanes))
 	if err := checkBatches("BatcherOptions", batches); err != nil {
 		return nil, nil, fmt.Errorf("open topic %s: %w", stream, err)
 	}
