@@ -29,7 +29,9 @@ func BenchmarkConsole(b *testing.B) {
 					{"streams", "/console/"}, {"by-rate", "/console/?sort=in&page=9"}, {"stream", "/console/streams/large"},
 					{"oldest", "/console/streams/large?order=oldest"}, {"middle", fmt.Sprintf("/console/streams/large?beyond=%d", messages/2)},
 					{"pattern", "/console/streams/large?pattern=k.7.%3E"}, {"no-match", "/console/streams/large?pattern=nothing"},
+					{"no-match-below", "/console/streams/large?pattern=nothing.%3E"},
 					{"consumer", "/console/streams/large/consumers/all"}, {"filtered", "/console/streams/large/consumers/none"},
+					{"middle-unsettled", fmt.Sprintf("/console/streams/large/consumers/all?beyond=%d", messages/2)},
 					{"no-match-unsettled", "/console/streams/large/consumers/all?pattern=nothing"},
 					{"message", fmt.Sprintf("/console/streams/large/message?key=k.7.7&seq=%d", messages/2+8)},
 				} {

@@ -17,12 +17,6 @@ type found struct {
 // get returns the newest message of a key, and the record that must be committed before it may be shown. It is called
 // without the lock. A stream that appends has no index by key: it is read from its end.
 func (s *stream) get(key string) (m found, seen seglog.Pos, err error) {
-	take := func(raw *store.Message) bool {
-		if raw.Key == key {
-			m = found{*raw, true}
-		}
-		return !m.ok
-	}
 	if s.keyed != nil {
 		seq := int64(0)
 		if err := s.snapshot(func() {
@@ -37,7 +31,10 @@ func (s *stream) get(key string) (m found, seen seglog.Pos, err error) {
 			return s.get(key) // it was replaced meanwhile
 		}
 	} else if err = s.snapshot(func() {}); err == nil {
-		err = s.scanBackFor([]byte(key), 1<<62, take)
+		err = s.scanBackFor([]byte(key), 0, 1<<62, func(m *rawMessage) bool { return view(m.key) == key }, func(newest *store.Message) bool {
+			m = found{*newest, true}
+			return false
+		})
 	}
 	return m, s.seen(), err
 }
@@ -80,9 +77,7 @@ func (s *stream) list(q store.ListQuery) (out []store.Message, seen seglog.Pos, 
 		if before <= 0 {
 			before = 1 << 62
 		}
-		err = s.scanBack(before, func(m *store.Message) bool {
-			return m.Seq > q.After && (!matches(m.Key) || take(*m))
-		})
+		err = s.scanBack(q.After, before, func(m *rawMessage) bool { return matches(view(m.key)) }, func(m *store.Message) bool { return take(*m) })
 	default:
 		err = s.scan(q.After+1, func(m *rawMessage) bool {
 			if q.Before > 0 && m.seq >= q.Before {

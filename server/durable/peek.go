@@ -34,58 +34,146 @@ func (c *consumer) freeze() (f frozenState, err error) {
 var errStop = errors.New("stop")
 
 // views calls each with every message that is not settled and for which q may ask, by ascending seq, until each returns false. What
-// q leaves out for its key or for a lower seq is not copied, so that a peek into the middle of a large backlog takes no longer than
-// a walk through it.
+// q leaves out for its key or for a lower seq is not copied.
 func (f *frozenState) views(q store.ListQuery, each func(store.View) bool) error {
+	w := walk{f: f, each: each, read: f.state.Views, seen: map[backlog.Hash]bool{}}
+	from := f.state.From()
+	before := 0
+	for before < len(w.read) && w.read[before].Seq < from {
+		before++
+	}
+	err := f.fetch(w.read[:before], func(v backlog.View, m *rawMessage) error { return w.emit(f.view(v, m.message())) })
+	if err != nil {
+		return walked(err)
+	}
+	w.read = w.read[before:]
+	w.start(from, q)
 	pattern := store.NewFilter(q.Pattern)
-	read := f.state.Views
-	emit := func(v backlog.View, m *rawMessage) error {
-		if !each(f.view(v, m.message())) {
-			return errStop
-		}
-		return nil
-	}
-	from, err := f.state.From(), error(nil)
-	seen := map[backlog.Hash]bool{} // keys of unread messages
-	if len(read) > 0 && read[0].Seq < from {
-		before := 0
-		for before < len(read) && read[before].Seq < from {
-			before++
-		}
-		if err = f.fetch(read[:before], emit); err != nil {
-			return walked(err)
-		}
-		read = read[before:]
-	}
-	scanned := f.c.stream.scan(from, func(m *rawMessage) bool {
+	scanned := f.c.stream.scan(w.from, func(m *rawMessage) bool {
 		if m.seq > f.last {
 			return false
 		}
 		if !f.c.filter.Match(view(m.key)) || q.Pattern != "" && !pattern.Match(view(m.key)) {
 			return true
 		}
-		for len(read) > 0 && read[0].Seq < m.seq {
-			read = read[1:] // it was dropped
-		}
-		if len(read) > 0 && read[0].Seq == m.seq {
-			err = emit(read[0], m)
-			read = read[1:]
-			return err == nil
-		}
-		key := keyHash(view(m.key))
-		if !f.state.IsUnread(m.seq, key) {
-			return true
-		}
-		if m.seq > q.After {
-			err = emit(f.state.Unread(m.seq, key, seen[key]), m)
-		}
-		seen[key] = true
+		err = w.add(m)
 		return err == nil
 	})
 	if scanned != nil {
 		return scanned
 	}
+	if err == nil {
+		err = w.flush()
+	}
 	return walked(err)
+}
+
+// walk is a walk through the messages from where a consumer has read on.
+type walk struct {
+	f    *frozenState
+	each func(store.View) bool
+	read []backlog.View        // of the messages that lie before the consumer, by seq
+	seen map[backlog.Hash]bool // keys of unread messages
+
+	// Of a walk that begins in the middle, nothing is known of the keys before. Messages are collected, and then one look at
+	// those before finds out which of their keys were there. The look hashes nothing, and is many times as fast as to collect all keys.
+	first, from int64 // where the consumer has read on, and where the walk begins
+	waiting     []collected
+	bytes       int64
+	atOnce      int // how many to collect
+}
+
+// collected is a message whose view waits for a look at the messages before.
+type collected struct {
+	message store.Message
+	read    *backlog.View // nil for an unread message
+}
+
+// start makes the walk begin behind q.After. A walk for the newest messages passes by nearly all, and would look back often.
+func (w *walk) start(first int64, q store.ListQuery) {
+	w.first, w.from, w.atOnce = first, first, max(q.Limit, 1)
+	if !q.Desc && q.After >= first {
+		w.from = q.After + 1
+	}
+}
+
+// add takes the next message.
+func (w *walk) add(m *rawMessage) error {
+	for len(w.read) > 0 && w.read[0].Seq < m.seq {
+		w.read = w.read[1:] // it was dropped, or lies before the walk
+	}
+	c := collected{}
+	if len(w.read) > 0 && w.read[0].Seq == m.seq {
+		c.read, w.read = &w.read[0], w.read[1:]
+	} else if !w.f.state.IsUnread(m.seq, keyHash(view(m.key))) {
+		return nil
+	}
+	c.message = m.message()
+	if w.from == w.first {
+		return w.show(c)
+	}
+	w.waiting = append(w.waiting, c)
+	if w.bytes += c.message.Size(); len(w.waiting) < w.atOnce && w.bytes < store.MaxAnswerBytes {
+		return nil
+	}
+	return w.flush()
+}
+
+// flush shows the messages that were collected. The next time it collects more, so that it looks back a few times only.
+func (w *walk) flush() error {
+	keys := map[string]bool{}
+	for i := range w.waiting {
+		if w.waiting[i].read == nil {
+			keys[w.waiting[i].message.Key] = true
+		}
+	}
+	if err := w.lookBack(keys); err != nil {
+		return err
+	}
+	for i := range w.waiting {
+		if err := w.show(w.waiting[i]); err != nil {
+			return err
+		}
+	}
+	w.waiting, w.bytes, w.atOnce = w.waiting[:0], 0, 8*w.atOnce
+	return nil
+}
+
+// lookBack finds out which of the keys an unread message has that lies before the walk.
+func (w *walk) lookBack(keys map[string]bool) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	return w.f.c.stream.scan(w.first, func(m *rawMessage) bool {
+		if m.seq >= w.from || len(keys) == 0 {
+			return false
+		}
+		if keys[view(m.key)] {
+			if key := keyHash(view(m.key)); w.f.state.IsUnread(m.seq, key) {
+				w.seen[key] = true
+				delete(keys, view(m.key))
+			}
+		}
+		return true
+	})
+}
+
+// show gives a message to each.
+func (w *walk) show(c collected) error {
+	if c.read != nil {
+		return w.emit(w.f.view(*c.read, c.message))
+	}
+	key := keyHash(c.message.Key)
+	v := w.f.state.Unread(c.message.Seq, key, w.seen[key])
+	w.seen[key] = true
+	return w.emit(w.f.view(v, c.message))
+}
+
+func (w *walk) emit(v store.View) error {
+	if !w.each(v) {
+		return errStop
+	}
+	return nil
 }
 
 func walked(err error) error {

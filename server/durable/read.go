@@ -278,15 +278,16 @@ func (s *stream) scanFor(key []byte, from int64, f func(*rawMessage) bool) error
 	}
 }
 
-// scanBack calls f with the living messages below a seq, by descending seq, until f returns false. It is like scan.
-func (s *stream) scanBack(before int64, f func(*store.Message) bool) error {
-	return s.scanBackFor(nil, before, f)
+// scanBack calls f with the living messages between two seqs for which match returns true, by descending seq, until f returns false.
+// It is like scan.
+func (s *stream) scanBack(after, before int64, match func(*rawMessage) bool, f func(*store.Message) bool) error {
+	return s.scanBackFor(nil, after, before, match, f)
 }
 
 // scanBackFor is scanBack for messages of one key, unless that is nil. It may leave others out.
-func (s *stream) scanBackFor(key []byte, before int64, f func(*store.Message) bool) error {
+func (s *stream) scanBackFor(key []byte, after, before int64, match func(*rawMessage) bool, f func(*store.Message) bool) error {
 	again := repeat{}
-	for {
+	for before > after+1 {
 		var r run
 		ok := false
 		_ = s.locked(func() error { r, ok = s.runBefore(before); return nil })
@@ -296,7 +297,9 @@ func (s *stream) scanBackFor(key []byte, before int64, f func(*store.Message) bo
 		r.key = key
 		var messages []store.Message
 		_, _, err := s.read(r, func(m *rawMessage) bool {
-			messages = append(messages, m.message())
+			if m.seq > after && match(m) {
+				messages = append(messages, m.message())
+			}
 			return true
 		})
 		if err != nil {
@@ -312,6 +315,7 @@ func (s *stream) scanBackFor(key []byte, before int64, f func(*store.Message) bo
 		}
 		before = r.from
 	}
+	return nil
 }
 
 // fetch calls f with those of the messages that live, which it finds by their ascending seqs.

@@ -1,6 +1,9 @@
 package storetest
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -12,6 +15,7 @@ var viewTests = []test{
 	{promise: "a list returns what the query asks for", check: listAnswers},
 	{promise: "a list returns what the query asks for where messages are replaced", check: listOfReplaced, options: onePerKey},
 	{promise: "a peek lists what is not settled", check: peekAnswers},
+	{promise: "a peek from the middle shows what a whole one shows there", check: peekFromTheMiddle},
 	{promise: "a peek shows the lease of a replaced message", check: peekOfReplaced, options: onePerKey, timed: true},
 	{promise: "a peek leases nothing", check: peekLeasesNothing},
 	{promise: "the states of a message follow what happens to it", check: statesFollow},
@@ -95,6 +99,33 @@ func peekAnswers(f *fixture) {
 	f.receive(10) // now everything has been looked at
 	require.Equal(f.t, []string{"a delivered", "a withheld", "c delivered", "d delivered", "d withheld"},
 		f.peekWords(store.PeekQuery{ListQuery: store.ListQuery{Limit: 9}}))
+}
+
+// peekFromTheMiddle: whether a message waits behind one of its key may rest on messages that the query leaves out.
+func peekFromTheMiddle(f *fixture) {
+	yes, no := true, false
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 4 {
+		for range 12 {
+			f.send(fmt.Sprint("k", random.IntN(8), "=", random.Int()))
+		}
+		got := f.receive(3)
+		f.ack(got[:len(got)/2]...)
+		f.settle(store.Nack, got[len(got)-1])
+	}
+	whole := f.peek(store.PeekQuery{ListQuery: store.ListQuery{Limit: 100}})
+	require.NotEmpty(f.t, whole)
+	for _, visible := range []*bool{nil, &yes, &no} {
+		for after := int64(0); after < 50; after += 3 {
+			rest := slices.DeleteFunc(slices.Clone(whole), func(v store.View) bool {
+				return v.Message.Seq <= after || visible != nil && *visible != (v.State == store.Available)
+			})
+			for _, limit := range []int{1, 2, 100} {
+				q := store.PeekQuery{ListQuery: store.ListQuery{Limit: limit, After: after}, Visible: visible}
+				require.Equal(f.t, rest[:min(limit, len(rest))], append([]store.View{}, f.peek(q)...), "%+v", q)
+			}
+		}
+	}
 }
 
 // peekOfReplaced: a version that replaced a delivered one is shown as delivered until that lease ends, with the ack id and
