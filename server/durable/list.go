@@ -70,6 +70,7 @@ func (s *stream) list(q store.ListQuery) (out []store.Message, seen seglog.Pos, 
 		return len(out) < q.Limit && bytes < store.MaxAnswerBytes
 	}
 	matches := func(key string) bool { return q.Pattern == "" || f.Match(key) }
+	text := literal(f)
 	switch {
 	case q.Limit <= 0:
 	case q.Desc:
@@ -77,9 +78,9 @@ func (s *stream) list(q store.ListQuery) (out []store.Message, seen seglog.Pos, 
 		if before <= 0 {
 			before = 1 << 62
 		}
-		err = s.scanBack(q.After, before, func(m *rawMessage) bool { return matches(view(m.key)) }, func(m *store.Message) bool { return take(*m) })
+		err = s.scanBackFor(text, q.After, before, func(m *rawMessage) bool { return matches(view(m.key)) }, func(m *store.Message) bool { return take(*m) })
 	default:
-		err = s.scan(q.After+1, func(m *rawMessage) bool {
+		err = s.scanFor(text, q.After+1, func(m *rawMessage) bool {
 			if q.Before > 0 && m.seq >= q.Before {
 				return false
 			}

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/sequin-go/sequin/server/internal/backlog"
@@ -36,142 +37,54 @@ var errStop = errors.New("stop")
 // views calls each with every message that is not settled and for which q may ask, by ascending seq, until each returns false. What
 // q leaves out for its key or for a lower seq is not copied.
 func (f *frozenState) views(q store.ListQuery, each func(store.View) bool) error {
-	w := walk{f: f, each: each, read: f.state.Views, seen: map[backlog.Hash]bool{}}
-	from := f.state.From()
+	read, from := f.state.Views, f.state.From()
 	before := 0
-	for before < len(w.read) && w.read[before].Seq < from {
+	for before < len(read) && read[before].Seq < from {
 		before++
 	}
-	err := f.fetch(w.read[:before], func(v backlog.View, m *rawMessage) error { return w.emit(f.view(v, m.message())) })
+	err := f.fetch(read[:before], func(v backlog.View, m *rawMessage) error {
+		if !each(f.view(v, m.message())) {
+			return errStop
+		}
+		return nil
+	})
 	if err != nil {
 		return walked(err)
 	}
-	w.read = w.read[before:]
-	w.start(from, q)
-	pattern := store.NewFilter(q.Pattern)
-	scanned := f.c.stream.scan(w.from, func(m *rawMessage) bool {
+	s := f.c.stream
+	w := store.Walk{State: f.state, Hash: keyHash, Show: func(v backlog.View, m store.Message) bool { return each(f.view(v, m)) }}
+	w.LookBack = func(first, before int64, keys map[string]bool, found func(string, int64)) error {
+		return s.scanFor(literal(f.c.filter), first, func(m *rawMessage) bool {
+			if m.seq < before && keys[view(m.key)] {
+				found(string(m.key), m.seq)
+			}
+			return m.seq < before && len(keys) > 0
+		})
+	}
+	pattern, text, more := store.NewFilter(q.Pattern), literal(f.c.filter), true
+	if q.Pattern != "" && pattern.Literal() != "" {
+		text = literal(pattern)
+	}
+	scanned := s.scanFor(text, w.Start(from, q), func(m *rawMessage) bool {
 		if m.seq > f.last {
 			return false
 		}
-		if !f.c.filter.Match(view(m.key)) || q.Pattern != "" && !pattern.Match(view(m.key)) {
-			return true
+		key := view(m.key)
+		if f.c.filter.Match(key) && (q.Pattern == "" || pattern.Match(key)) && w.Wants(m.seq, key) {
+			more, err = w.Add(m.message())
 		}
-		err = w.add(m)
-		return err == nil
+		return more
 	})
-	if scanned != nil {
-		return scanned
+	if scanned != nil || err != nil || !more {
+		return cmp.Or(scanned, err)
 	}
-	if err == nil {
-		err = w.flush()
-	}
-	return walked(err)
+	return w.End()
 }
 
-// walk is a walk through the messages from where a consumer has read on.
-type walk struct {
-	f    *frozenState
-	each func(store.View) bool
-	read []backlog.View        // of the messages that lie before the consumer, by seq
-	seen map[backlog.Hash]bool // keys of unread messages
-
-	// Of a walk that begins in the middle, nothing is known of the keys before. Messages are collected, and then one look at
-	// those before finds out which of their keys were there. The look hashes nothing, and is many times as fast as to collect all keys.
-	first, from int64 // where the consumer has read on, and where the walk begins
-	waiting     []collected
-	bytes       int64
-	atOnce      int // how many to collect
-}
-
-// collected is a message whose view waits for a look at the messages before.
-type collected struct {
-	message store.Message
-	read    *backlog.View // nil for an unread message
-}
-
-// start makes the walk begin behind q.After. A walk for the newest messages passes by nearly all, and would look back often.
-func (w *walk) start(first int64, q store.ListQuery) {
-	w.first, w.from, w.atOnce = first, first, max(q.Limit, 1)
-	if !q.Desc && q.After >= first {
-		w.from = q.After + 1
-	}
-}
-
-// add takes the next message.
-func (w *walk) add(m *rawMessage) error {
-	for len(w.read) > 0 && w.read[0].Seq < m.seq {
-		w.read = w.read[1:] // it was dropped, or lies before the walk
-	}
-	c := collected{}
-	if len(w.read) > 0 && w.read[0].Seq == m.seq {
-		c.read, w.read = &w.read[0], w.read[1:]
-	} else if !w.f.state.IsUnread(m.seq, keyHash(view(m.key))) {
-		return nil
-	}
-	c.message = m.message()
-	if w.from == w.first {
-		return w.show(c)
-	}
-	w.waiting = append(w.waiting, c)
-	if w.bytes += c.message.Size(); len(w.waiting) < w.atOnce && w.bytes < store.MaxAnswerBytes {
-		return nil
-	}
-	return w.flush()
-}
-
-// flush shows the messages that were collected. The next time it collects more, so that it looks back a few times only.
-func (w *walk) flush() error {
-	keys := map[string]bool{}
-	for i := range w.waiting {
-		if w.waiting[i].read == nil {
-			keys[w.waiting[i].message.Key] = true
-		}
-	}
-	if err := w.lookBack(keys); err != nil {
-		return err
-	}
-	for i := range w.waiting {
-		if err := w.show(w.waiting[i]); err != nil {
-			return err
-		}
-	}
-	w.waiting, w.bytes, w.atOnce = w.waiting[:0], 0, 8*w.atOnce
-	return nil
-}
-
-// lookBack finds out which of the keys an unread message has that lies before the walk.
-func (w *walk) lookBack(keys map[string]bool) error {
-	if len(keys) == 0 {
-		return nil
-	}
-	return w.f.c.stream.scan(w.first, func(m *rawMessage) bool {
-		if m.seq >= w.from || len(keys) == 0 {
-			return false
-		}
-		if keys[view(m.key)] {
-			if key := keyHash(view(m.key)); w.f.state.IsUnread(m.seq, key) {
-				w.seen[key] = true
-				delete(keys, view(m.key))
-			}
-		}
-		return true
-	})
-}
-
-// show gives a message to each.
-func (w *walk) show(c collected) error {
-	if c.read != nil {
-		return w.emit(w.f.view(*c.read, c.message))
-	}
-	key := keyHash(c.message.Key)
-	v := w.f.state.Unread(c.message.Seq, key, w.seen[key])
-	w.seen[key] = true
-	return w.emit(w.f.view(v, c.message))
-}
-
-func (w *walk) emit(v store.View) error {
-	if !w.each(v) {
-		return errStop
+// literal returns the text that a record must have with a message that a filter matches, nil for any.
+func literal(f store.Filter) []byte {
+	if text := f.Literal(); text != "" {
+		return []byte(text)
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ type run struct {
 	bytes        int        // how much to read at once
 	purged       holes      // what it leaves out, on a stream that appends
 	wanted       []location // on a stream with one message per key
-	key          []byte     // only messages of this key are asked for; nil for all. It may have others
+	text         []byte     // only messages that contain it are asked for; nil for all. It may have others
 }
 
 type location struct {
@@ -188,7 +188,7 @@ func (r *runReader) record(rec seglog.Record) bool {
 // skips passes by a send of which all messages are next, and none has the key that is asked for. To look for the bytes of a key costs
 // a hundredth of reading the messages.
 func (r *runReader) skips(rec seglog.Record) bool {
-	if r.run.key == nil || !isSend(rec.Kind) || bytes.Contains(rec.Body, r.run.key) {
+	if r.run.text == nil || !isSend(rec.Kind) || bytes.Contains(rec.Body, r.run.text) {
 		return false
 	}
 	in := binary.NewReader(rec.Body)
@@ -252,8 +252,8 @@ func near(before, pos seglog.Pos) bool {
 // left out.
 func (s *stream) scan(from int64, f func(*rawMessage) bool) error { return s.scanFor(nil, from, f) }
 
-// scanFor is scan for messages of one key, unless that is nil. It may leave others out.
-func (s *stream) scanFor(key []byte, from int64, f func(*rawMessage) bool) error {
+// scanFor is scan, and may leave out messages without the text, unless that is nil.
+func (s *stream) scanFor(text []byte, from int64, f func(*rawMessage) bool) error {
 	stopped := false
 	again := repeat{}
 	for bytes := smallRun; ; bytes = min(2*bytes, largeRun) {
@@ -263,7 +263,7 @@ func (s *stream) scanFor(key []byte, from int64, f func(*rawMessage) bool) error
 		if !ok {
 			return nil
 		}
-		r.key = key
+		r.text = text
 		next, _, err := s.read(r, func(m *rawMessage) bool {
 			stopped = !f(m)
 			return !stopped
@@ -278,14 +278,9 @@ func (s *stream) scanFor(key []byte, from int64, f func(*rawMessage) bool) error
 	}
 }
 
-// scanBack calls f with the living messages between two seqs for which match returns true, by descending seq, until f returns false.
-// It is like scan.
-func (s *stream) scanBack(after, before int64, match func(*rawMessage) bool, f func(*store.Message) bool) error {
-	return s.scanBackFor(nil, after, before, match, f)
-}
-
-// scanBackFor is scanBack for messages of one key, unless that is nil. It may leave others out.
-func (s *stream) scanBackFor(key []byte, after, before int64, match func(*rawMessage) bool, f func(*store.Message) bool) error {
+// scanBackFor calls f with the living messages between two seqs for which match returns true, by descending seq, until f returns
+// false. It may leave out messages without the text, unless that is nil. It is like scan.
+func (s *stream) scanBackFor(text []byte, after, before int64, match func(*rawMessage) bool, f func(*store.Message) bool) error {
 	again := repeat{}
 	for before > after+1 {
 		var r run
@@ -294,7 +289,7 @@ func (s *stream) scanBackFor(key []byte, after, before int64, match func(*rawMes
 		if !ok {
 			return nil
 		}
-		r.key = key
+		r.text = text
 		var messages []store.Message
 		_, _, err := s.read(r, func(m *rawMessage) bool {
 			if m.seq > after && match(m) {

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -74,8 +75,8 @@ func (t *transaction) freezeKeyed(f *frozen) error {
 	return nil
 }
 
-// views calls f with every message that is not settled, by ascending seq, until f returns false.
-func (f *frozen) views(s *session, each func(store.View) bool) error {
+// views calls each with every message that is not settled and for which q may ask, by ascending seq, until each returns false.
+func (f *frozen) views(s *session, q store.ListQuery, each func(store.View) bool) error {
 	read, from := f.state.Views, f.state.From()
 	before := 0
 	for before < len(read) && read[before].Seq < from {
@@ -85,7 +86,7 @@ func (f *frozen) views(s *session, each func(store.View) bool) error {
 	if err != nil || stop {
 		return err
 	}
-	return f.scan(s, from, read[before:], each)
+	return f.scan(s, max(from, f.top.trim), q, each)
 }
 
 // fetch reads the messages of views.
@@ -108,44 +109,62 @@ func (f *frozen) fetch(s *session, views []backlog.View, each func(store.View) b
 	return false, nil
 }
 
-// scan reads the stream from a seq on. read are the views from there on that the state has.
-func (f *frozen) scan(s *session, from int64, read []backlog.View, each func(store.View) bool) error {
-	filter := store.NewFilter(f.h.row.Filter)
-	seen := map[backlog.Hash]bool{} // keys of unread messages
-	for seq := max(from, f.top.trim); seq > 0 && seq < f.top.next; {
-		messages, next, err := f.h.st.readRun(s, f.h.row.stream, seq, readRows)
+// scan reads the stream from a seq on.
+func (f *frozen) scan(s *session, from int64, q store.ListQuery, each func(store.View) bool) error {
+	filter, pattern := store.NewFilter(f.h.row.Filter), store.NewFilter(q.Pattern)
+	text := cmp.Or(pattern.Literal(), filter.Literal())
+	w := store.Walk{State: f.state, Hash: keyHash, Show: func(v backlog.View, m store.Message) bool { return each(f.view(v, m)) }}
+	w.LookBack = func(first, before int64, keys map[string]bool, found func(string, int64)) error {
+		return f.lookBack(s, filter.Literal(), first, before, keys, found)
+	}
+	for seq := w.Start(from, q); seq > 0 && seq < f.top.next; {
+		messages, next, err := f.h.st.readRunWith(s, f.h.row.stream, text, seq, readRows)
 		if err != nil {
 			return err
 		}
 		for _, m := range messages {
 			if m.Seq >= f.top.next {
-				return nil
+				return w.End()
 			}
-			if !filter.Match(m.Key) {
+			if !filter.Match(m.Key) || q.Pattern != "" && !pattern.Match(m.Key) || !w.Wants(m.Seq, m.Key) {
 				continue
 			}
-			for len(read) > 0 && read[0].Seq < m.Seq {
-				read = read[1:] // it is gone
-			}
-			key := keyHash(m.Key)
-			var v backlog.View
-			switch {
-			case len(read) > 0 && read[0].Seq == m.Seq:
-				v = read[0]
-			case f.state.IsUnread(m.Seq, key):
-				v = f.state.Unread(m.Seq, key, seen[key])
-				seen[key] = true
-			default:
-				continue
-			}
-			if !each(f.view(v, m)) {
-				return nil
+			if more, err := w.Add(m); err != nil || !more {
+				return err
 			}
 		}
 		seq = next
 	}
+	return w.End()
+}
+
+// lookBack calls found for messages whose key is in keys, and contains text. It reads keys only. In a stream with one message per key no message has an
+// earlier one.
+func (f *frozen) lookBack(s *session, text string, first, before int64, keys map[string]bool, found func(string, int64)) error {
+	st, id := f.h.st, f.h.row.stream.id
+	for seq := first; !f.h.row.stream.OneMessagePerKey && seq < before && len(keys) > 0; {
+		rows, err := st.queryKeysWith(s, id, text, seq, lookBackChunks)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		for _, r := range rows {
+			in := readKeys(r.first, r.n, r.keys)
+			for in != nil && in.read() {
+				if key := in.keys[in.begin : in.begin+in.key]; in.seq >= seq && in.seq < before && keys[string(key)] {
+					found(string(key), in.seq)
+				}
+			}
+			if in == nil || !in.whole() {
+				return damagedChunk(id, r.first)
+			}
+		}
+		seq = rows[len(rows)-1].next()
+	}
 	return nil
 }
+
+// lookBackChunks is how many chunks a statement of lookBack reads: about 2 MB of keys of a full stream.
+const lookBackChunks = 64
 
 // view makes the view of a message.
 func (f *frozen) view(v backlog.View, m store.Message) store.View {
@@ -167,7 +186,7 @@ func (h *consumer) Peek(ctx context.Context, q store.PeekQuery) (views []store.V
 	p := store.NewPeeked(q)
 	err = h.st.query(ctx, func(s *session) error {
 		*p = *store.NewPeeked(q) // the query may be repeated
-		return f.views(s, p.Add)
+		return f.views(s, q.ListQuery, p.Add)
 	})
 	return p.Views(), err
 }
@@ -183,7 +202,7 @@ func (h *consumer) State(ctx context.Context) (state store.ConsumerState, err er
 	}
 	err = h.st.query(ctx, func(s *session) error {
 		state = store.ConsumerState{Info: info, Waiting: h.engine().places.len()}
-		err := f.views(s, func(v store.View) bool {
+		err := f.views(s, store.ListQuery{}, func(v store.View) bool {
 			switch v.State {
 			case store.Available:
 				state.Available++
@@ -267,17 +286,12 @@ func (h *consumer) viewOf(ctx context.Context, m store.Message) (view store.View
 	}
 	earlier := false
 	err = h.st.query(ctx, func(s *session) error {
-		for seq := max(f.state.From(), f.top.trim); seq > 0 && seq < m.Seq && !earlier; {
-			messages, next, err := h.st.readRun(s, h.row.stream, seq, readRows)
-			if err != nil {
-				return err
+		keys := map[string]bool{m.Key: true}
+		return f.lookBack(s, m.Key, max(f.state.From(), f.top.trim), m.Seq, keys, func(_ string, seq int64) {
+			if earlier = earlier || f.state.IsUnread(seq, key); earlier {
+				clear(keys)
 			}
-			for _, o := range messages {
-				earlier = earlier || o.Seq < m.Seq && o.Key == m.Key && f.state.IsUnread(o.Seq, key)
-			}
-			seq = next
-		}
-		return nil
+		})
 	})
 	return f.view(f.state.Unread(m.Seq, key, earlier), m), err
 }

@@ -23,9 +23,14 @@ const (
 // readRun reads messages from seq on, of which it returns those that one statement reads. From next on the stream may have more; it is 0 at
 // the end of the stream.
 func (st *Store) readRun(s *session, row streamRow, seq int64, limit int) (messages []store.Message, next int64, err error) {
+	return st.readRunWith(s, row, "", seq, limit)
+}
+
+// readRunWith is readRun, and may leave out messages whose key does not contain a text.
+func (st *Store) readRunWith(s *session, row streamRow, text string, seq int64, limit int) (messages []store.Message, next int64, err error) {
 	if row.OneMessagePerKey {
 		limit = min(max(limit, 1), readRows)
-		messages, err = st.queryLatest(s, latestFromSQL, row.id, seq, limit)
+		messages, err = st.queryLatest(s, latestFromSQL, row.id, seq, limit, text)
 		if len(messages) == limit {
 			next = messages[limit-1].Seq + 1
 		}
@@ -35,7 +40,7 @@ func (st *Store) readRun(s *session, row streamRow, seq int64, limit int) (messa
 		return c.from(seq), c.next(), nil
 	}
 	n := min(max(limit/rowsOfChunk, 1), readChunks)
-	chunks, err := st.queryChunks(s, chunksFromSQL, row.id, seq, n)
+	chunks, err := st.queryChunks(s, chunksFromSQL, row.id, seq, n, []byte(text))
 	for _, c := range chunks {
 		messages = append(messages, c.from(seq)...)
 	}
@@ -109,18 +114,19 @@ func (st *Store) fetch(s *session, row streamRow, seqs []int64) (map[int64]store
 	return found, nil
 }
 
-// readBefore reads messages below seq, newest first. Below next the stream may have more; it is 0 when it has not.
-func (st *Store) readBefore(s *session, row streamRow, seq int64, limit int) (messages []store.Message, next int64, err error) {
+// readBefore reads messages below seq, newest first. Below next the stream may have more; it is 0 when it has not. It may leave out
+// messages whose key does not contain a text.
+func (st *Store) readBefore(s *session, row streamRow, text string, seq int64, limit int) (messages []store.Message, next int64, err error) {
 	if row.OneMessagePerKey {
 		limit = min(max(limit, 1), readRows)
-		messages, err = st.queryLatest(s, latestBeforeSQL, row.id, seq, limit)
+		messages, err = st.queryLatest(s, latestBeforeSQL, row.id, seq, limit, text)
 		if len(messages) == limit {
 			next = messages[limit-1].Seq
 		}
 		return messages, next, err
 	}
 	n := min(max(limit/rowsOfChunk, 1), readChunks)
-	chunks, err := st.queryChunks(s, chunksBeforeSQL, row.id, seq, n)
+	chunks, err := st.queryChunks(s, chunksBeforeSQL, row.id, seq, n, []byte(text))
 	for _, c := range chunks {
 		for i := len(c.messages) - 1; i >= 0; i-- {
 			if c.messages[i].Seq < seq {
@@ -176,7 +182,7 @@ func (h *stream) List(ctx context.Context, q store.ListQuery) (messages []store.
 }
 
 func (h *stream) list(s *session, p *page) error {
-	seq, read := max(p.q.After+1, p.trim), h.st.readRun
+	seq, read := max(p.q.After+1, p.trim), h.st.readRunWith
 	if p.q.Desc {
 		seq, read = int64(math.MaxInt64), h.st.readBefore
 		if p.q.Before > 0 {
@@ -184,7 +190,7 @@ func (h *stream) list(s *session, p *page) error {
 		}
 	}
 	for seq > 0 {
-		messages, next, err := read(s, h.row, seq, p.q.Limit-len(p.messages))
+		messages, next, err := read(s, h.row, p.filter.Literal(), seq, p.q.Limit-len(p.messages))
 		if err != nil {
 			return err
 		}
@@ -220,7 +226,7 @@ func (st *Store) get(s *session, row streamRow, key string) (m store.Message, er
 		return m, err
 	}
 	for seq := int64(math.MaxInt64); seq > top.trim; {
-		messages, next, err := st.readBefore(s, row, seq, math.MaxInt)
+		messages, next, err := st.readBefore(s, row, key, seq, math.MaxInt)
 		if err != nil {
 			return m, err
 		}

@@ -62,7 +62,12 @@ func (r *keysRow) next() int64 { return r.first + int64(r.n) }
 
 // queryKeys reads the keys of up to limit chunks, from the one that has a seq on.
 func (st *Store) queryKeys(s *session, stream, seq int64, limit int) (all []keysRow, err error) {
-	return st.queryKeyRows(s, chunkKeysSQL, stream, seq, limit)
+	return st.queryKeysWith(s, stream, "", seq, limit)
+}
+
+// queryKeysWith is queryKeys, and leaves out chunks without a key that contains a text.
+func (st *Store) queryKeysWith(s *session, stream int64, text string, seq int64, limit int) (all []keysRow, err error) {
+	return st.queryKeyRows(s, chunkKeysSQL, stream, seq, limit, []byte(text))
 }
 
 func (st *Store) queryKeyRows(s *session, text string, args ...any) (all []keysRow, err error) {

@@ -25,6 +25,7 @@ const (
 		where stream_id = $1 and first_seq >= coalesce((select max(first_seq)
 		from {s}.chunks
 		where stream_id = $1 and first_seq <= $2), 0)
+		and ($4::bytea = '' or position($4::bytea in keys) > 0)
 		order by first_seq limit $3`
 	// sumPurgedSQL finds by its index the chunks that messages were purged from.
 	sumPurgedSQL = `select coalesce(sum(purged), 0)::bigint, coalesce(sum(purged_bytes), 0)::bigint
@@ -81,15 +82,18 @@ const (
 
 // Reading messages.
 const (
+	// Those that read on in a stream take a text, and leave out what has no key with it. The empty text is in every key.
 	chunksFromSQL = `select first_seq, n, at, keys, data
 		from {s}.chunks
 		where stream_id = $1 and first_seq >= coalesce((select max(first_seq)
 		from {s}.chunks
 		where stream_id = $1 and first_seq <= $2), 0)
+		and ($4::bytea = '' or position($4::bytea in keys) > 0)
 		order by first_seq limit $3`
 	chunksBeforeSQL = `select first_seq, n, at, keys, data
 		from {s}.chunks
 		where stream_id = $1 and first_seq < $2
+		and ($4::bytea = '' or position($4::bytea in keys) > 0)
 		order by first_seq desc limit $3`
 	chunksOfSQL = `select distinct on (c.first_seq) c.first_seq, c.n, c.at, c.keys, c.data from unnest($2::bigint[]) q
 		cross join lateral (select *
@@ -109,11 +113,11 @@ const (
 	latestAtSQL    = `select seq, updated_at from {s}.latest where stream_id = $1 and seq >= $2 order by seq limit 1`
 	latestFromSQL  = `select seq, inserted_at, updated_at, key, headers, data
 		from {s}.latest
-		where stream_id = $1 and seq >= $2
+		where stream_id = $1 and seq >= $2 and ($4::text = '' or strpos(key, $4::text) > 0)
 		order by seq limit $3`
 	latestBeforeSQL = `select seq, inserted_at, updated_at, key, headers, data
 		from {s}.latest
-		where stream_id = $1 and seq < $2
+		where stream_id = $1 and seq < $2 and ($4::text = '' or strpos(key, $4::text) > 0)
 		order by seq desc limit $3`
 	latestOfSQL      = `select seq, inserted_at, updated_at, key, headers, data from {s}.latest where stream_id = $1 and seq = any($2)`
 	latestByKeySQL   = `select seq, inserted_at, updated_at, key, headers, data from {s}.latest where stream_id = $1 and key = $2`

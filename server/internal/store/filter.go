@@ -34,3 +34,20 @@ func (f Filter) Match(key string) bool {
 	}
 	return f.rest
 }
+
+// Literal returns a text that every key has which the filter matches, the longest that the pattern shows; "" if it shows none. What does
+// not contain it need not be looked at.
+func (f Filter) Literal() string {
+	longest := ""
+	for i := 0; i < len(f.tokens); {
+		end := i
+		for end < len(f.tokens) && f.tokens[end] != "*" {
+			end++
+		}
+		if text := strings.Join(f.tokens[i:end], "."); len(text) > len(longest) {
+			longest = text
+		}
+		i = end + 1
+	}
+	return longest
+}

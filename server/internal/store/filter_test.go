@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -61,4 +62,27 @@ func FuzzFilter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, pattern, key string) {
 		require.Equal(t, matchNaively(pattern, key), NewFilter(pattern).Match(key))
 	})
+}
+
+func TestTheLiteralOfAFilterIsInEveryKeyThatItMatches(t *testing.T) {
+	for pattern, want := range map[string]string{
+		">": "", "*": "", "*.>": "", "a": "a", "a.b.>": "a.b", "*.a.b.*.long.>": "long", "*.a.b.*.c.d": "a.b", "orders.*": "orders",
+	} {
+		require.Equal(t, want, NewFilter(pattern).Literal(), pattern)
+	}
+	random := rand.New(rand.NewPCG(3, 4))
+	words := func(of ...string) string {
+		n := 1 + random.IntN(4)
+		tokens := make([]string, n)
+		for i := range tokens {
+			tokens[i] = of[random.IntN(len(of))]
+		}
+		return strings.Join(tokens, ".")
+	}
+	for range 20_000 {
+		f, key := NewFilter(words("a", "bb", "*")+[]string{"", ".>"}[random.IntN(2)]), words("a", "bb", "c")
+		if f.Match(key) {
+			require.Contains(t, key, f.Literal())
+		}
+	}
 }
