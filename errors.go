@@ -155,7 +155,10 @@ func (e *APIError) Error() string {
 	}
 	fields := make([]string, 0, len(e.ValidationErrors))
 	for field, texts := range e.ValidationErrors {
-		fields = append(fields, field+" "+strings.Join(texts, ", "))
+		// The summary of our own server names the first reason.
+		if reason := field + " " + strings.Join(texts, ", "); !strings.Contains(e.Summary, reason) {
+			fields = append(fields, reason)
+		}
 	}
 	if len(fields) > 0 {
 		slices.Sort(fields)

@@ -54,6 +54,8 @@ func TestAnAPIErrorIsMadeFromAnyBody(t *testing.T) {
 		{"validation", 422, `{"summary":"Validation failed","validation_errors":{"name":["can't be blank","is short"],"kind":["is invalid"]}}`,
 			"Validation failed", fields{"name": {"can't be blank", "is short"}, "kind": {"is invalid"}},
 			"Validation failed (kind is invalid; name can't be blank, is short)"},
+		{"validation whose summary names the reason", 422, `{"summary":"Validation failed: name is taken","validation_errors":{"name":["is taken"],"kind":["is bad"]}}`,
+			"Validation failed: name is taken", fields{"name": {"is taken"}, "kind": {"is bad"}}, "422 Unprocessable Entity: Validation failed: name is taken (kind is bad) [request"},
 		{"validation by one text", 422, `{"summary":"Validation failed","validation_errors":{"name":"is taken"}}`,
 			"Validation failed", fields{"name": {"is taken"}}, "(name is taken)"},
 		{"validation of a nested field", 422, `{"summary":"Validation failed","validation_errors":{"name":["is taken"],"sink":{"url":["is bad"]}}}`,

@@ -79,6 +79,9 @@ const unread = ". The body was not read: send `Content-Type: application/json`"
 // taken is what is wrong with a name that is in use.
 const taken = "has already been taken"
 
+// brief returns the beginning of what a client has sent, for a summary: the whole may have megabytes.
+func brief[T string | []byte](text T) T { return text[:min(len(text), store.MaxKey)] }
+
 func badRequest(format string, args ...any) *failure {
 	return &failure{status: http.StatusBadRequest, summary: fmt.Sprintf(format, args...)}
 }

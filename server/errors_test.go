@@ -108,6 +108,24 @@ func TestMalformedJSONIsRefusedFirst(t *testing.T) {
 	}
 }
 
+// TestARefusalQuotesNoMoreThanTheBeginning sends names with megabytes, which a summary that has them as a whole makes larger
+// still.
+func TestARefusalQuotesNoMoreThanTheBeginning(t *testing.T) {
+	a := newAPI(t, server.Config{}).withStream("", "")
+	long := strings.Repeat("\x7f", 1_000_000)
+	for name, request := range map[string][2]string{
+		"key":               {messagesRoute, `{"messages":[{"key":"` + long + `","data":""}]}`},
+		"key, with headers": {messagesRoute, `{"messages":[{"key":"` + long + `","data":"","headers":[]}]}`},
+		"header":            {messagesRoute, `{"messages":[{"key":"k","data":"","headers":{"` + long + `":""}}]}`},
+		"member of a purge": {"/api/streams/s/purge", `{"` + long + `":1}`},
+		"the same twice":    {"/api/streams/s/purge", `{"` + long + `":1,"` + long + `":1}`},
+	} {
+		got := a.call("POST", request[0], request[1])
+		require.Equal(t, http.StatusBadRequest, got.status, name)
+		require.Less(t, len(got.body), 5_000, name)
+	}
+}
+
 // TestAlternativeFormsOfAValueAreAccepted lists what can be written in more than one way.
 func TestAlternativeFormsOfAValueAreAccepted(t *testing.T) {
 	a := newAPI(t, server.Config{}).withStream("", `,"max_deliver":null`)

@@ -56,7 +56,7 @@ func (c *call) readPurge(body []byte) (q store.PurgeQuery, err error) {
 		}
 		member, _ := name.(string)
 		if err != nil || seen[member] {
-			return q, badRequest("`%s` is there twice. %s", member, errPurge.summary)
+			return q, badRequest("`%s` is there twice. %s", brief(member), errPurge.summary)
 		}
 		seen[member] = true
 		switch member {
@@ -72,7 +72,7 @@ func (c *call) readPurge(body []byte) (q store.PurgeQuery, err error) {
 				err = badRequest("Invalid `all`. Must be true, or left out")
 			}
 		default:
-			err = badRequest("Unknown member `%s`. %s", member, errPurge.summary)
+			err = badRequest("Unknown member `%s`. %s", brief(member), errPurge.summary)
 		}
 		if err != nil {
 			return q, err

@@ -107,7 +107,7 @@ func (in *sendRequest) parseMessage() error {
 	case !key.ok || !data.ok:
 		return errFormat
 	case badHeaders != nil:
-		return badRequest("Invalid message headers: %v (key %q)", badHeaders, key.value)
+		return badRequest("Invalid message headers: %v (key %q)", badHeaders, brief(key.value))
 	}
 	in.messages = append(in.messages, store.Message{Key: view(key.value), Data: view(data.value), Verbatim: data.verbatim, Headers: headers})
 	return nil

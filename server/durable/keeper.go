@@ -152,7 +152,8 @@ func (k *keeper) recover() error {
 	return nil
 }
 
-// close ends the goroutine, writes a last snapshot if something was stored since the one before, and closes the log.
+// close ends the goroutine, writes a last snapshot if something was stored since the one before, and closes the log. Without
+// the snapshot, for which a full disk has no room, nothing is lost: the next opening reads more of the log.
 func (k *keeper) close() error {
 	if k.ctx.Err() != nil {
 		<-k.done
@@ -160,9 +161,13 @@ func (k *keeper) close() error {
 	}
 	k.stop()
 	<-k.done
+	log := k.store.log
 	var err error
-	if k.store.log.Err() == nil && k.written.Load() > 0 {
-		err = k.snapshot(context.Background())
+	if log.Err() == nil && k.written.Load() > 0 {
+		if err = k.snapshot(context.Background()); err != nil && log.Err() == nil {
+			k.store.options.Logger.Warn("cannot write a snapshot: nothing is lost, but the next opening takes longer", "error", err)
+			err = nil
+		}
 	}
-	return errors.Join(err, k.store.log.Close())
+	return errors.Join(err, log.Close())
 }

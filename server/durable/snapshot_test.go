@@ -1,13 +1,18 @@
 package durable
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -193,4 +198,38 @@ func TestADeleteIsOneStepForASnapshot(t *testing.T) {
 		require.ErrorIs(t, err, store.ErrNoStream)
 		require.NoError(t, st.Close())
 	}
+}
+
+// TestACloseNeedsNoRoomOnTheDisk closes a store on a disk that has no room for a snapshot. What was answered is in the log.
+func TestACloseNeedsNoRoomOnTheDisk(t *testing.T) {
+	var log bytes.Buffer
+	inBubble(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}, store.StreamOptions{}, func(f *fixture) {
+		require.NoError(f, f.send("a", "b"))
+		f.fs.SetHook(func(op crashfs.Op) error {
+			if strings.Contains(op.Name, "snap-") {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		require.NoError(f, f.st.Close())
+		require.Contains(f, log.String(), "cannot write a snapshot")
+		f.fs.SetHook(nil)
+		f.reopen(false)
+		require.Equal(f, []string{"a", "b"}, f.list())
+	})
+}
+
+// TestACloseTellsThatTheLastWritesFailed closes a store whose log cannot be synced.
+func TestACloseTellsThatTheLastWritesFailed(t *testing.T) {
+	inBubble(t, Options{Sync: SyncEvery(time.Hour)}, store.StreamOptions{}, func(f *fixture) {
+		require.NoError(f, f.send("a"))
+		f.fs.SetHook(func(op crashfs.Op) error {
+			if op.Kind == crashfs.Sync {
+				return syscall.EIO
+			}
+			return nil
+		})
+		require.ErrorIs(f, f.st.Close(), store.ErrFailed)
+		f.fs.SetHook(nil)
+	})
 }

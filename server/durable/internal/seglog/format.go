@@ -108,15 +108,22 @@ func (l *Log) writeFile(name string, size int64, data []byte) error {
 	return l.o.FS.SyncDir(l.dir)
 }
 
-// openFailure turns an error of the file system at opening into one of the store.
+// openFailure turns an error of the file system at opening into one of the store. A file that is not there is one that the
+// others belong to.
 func openFailure(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", store.ErrDamaged, err)
+	}
+	return diskFailure(err)
+}
+
+// diskFailure turns an error of a disk that is full or read-only into one of the store.
+func diskFailure(err error) error {
 	switch {
 	case vfs.IsReadOnly(err):
 		return fmt.Errorf("%w: %w", store.ErrReadOnly, err)
 	case vfs.IsFull(err):
 		return fmt.Errorf("%w: %w", store.ErrDiskFull, err)
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %w", store.ErrDamaged, err)
 	}
 	return err
 }

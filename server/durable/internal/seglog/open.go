@@ -42,6 +42,9 @@ func (o Options) withDefaults() Options {
 // ErrDamaged, or are those of the file system. A log of another version is not touched.
 func Open(dir string, o Options) (*Log, error) {
 	l := &Log{dir: dir, o: o.withDefaults()}
+	if err := l.o.FS.MkdirAll(l.dir); err != nil {
+		return nil, diskFailure(err)
+	}
 	if err := l.open(); err != nil {
 		l.release()
 		return nil, openFailure(err)
@@ -50,9 +53,6 @@ func Open(dir string, o Options) (*Log, error) {
 }
 
 func (l *Log) open() error {
-	if err := l.o.FS.MkdirAll(l.dir); err != nil {
-		return err
-	}
 	if _, err := l.readFormat(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err // before anything is touched
 	}

@@ -39,6 +39,22 @@ func TestASecondOpenerIsToldWhoHasTheLog(t *testing.T) {
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 }
 
+// noDirectories is a place where no directory can be made, such as /proc.
+type noDirectories struct{ *crashfs.FS }
+
+func (noDirectories) MkdirAll(dir string) error {
+	return &fs.PathError{Op: "mkdir", Path: dir, Err: fs.ErrNotExist}
+}
+
+// A directory that cannot be made has no data: it is not damaged, and there is nothing to repair.
+func TestADirectoryThatCannotBeMadeIsNotDamaged(t *testing.T) {
+	o := small(crashfs.New())
+	o.FS = noDirectories{crashfs.New()}
+	_, err := Open(testDir, o)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NotErrorIs(t, err, store.ErrDamaged)
+}
+
 func TestALogOfAnotherVersionIsNotTouched(t *testing.T) {
 	f := fill(t, false)
 	newer := f.edited(formatFile, func([]byte) []byte {
