@@ -39,9 +39,9 @@ func TestTheErrorTellsWhyAServerCannotBeReached(t *testing.T) {
 		timeout         time.Duration
 	}{
 		{"https to a server that never answers", "https://" + mute.Addr().String(), "handshake", 400 * time.Millisecond},
-		{"refused", refusing, "connection refused", long},
-		{"a certificate of an unknown authority", untrusted.URL, "certificate", long},
-		{"https to an http server", strings.Replace(plain.URL, "http:", "https:", 1), "HTTP response to HTTPS client", long},
+		{"refused", refusing, "connection refused): is the server running", long},
+		{"a certificate of an unknown authority", untrusted.URL, "does this machine trust who signed it? $SSL_CERT_FILE may name", long},
+		{"https to an http server", strings.Replace(plain.URL, "http:", "https:", 1), "HTTP response to HTTPS client): the server has no certificate: the URL must begin with http://", long},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			c, err := sequin.NewClient(sequin.Config{BaseURL: row.url, Timeout: row.timeout, Retry: sequin.RetryConfig{MaxAttempts: 2, MinWait: 1}})

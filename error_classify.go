@@ -293,11 +293,23 @@ type connError struct {
 func (e *connError) Error() string {
 	switch e.kind {
 	case kindUnreachable:
-		return fmt.Sprintf("sequin: cannot reach %s (%v): is the server running, and does Config.BaseURL or $SEQUIN_URL name it?", e.baseURL, e.cause)
+		return fmt.Sprintf("sequin: cannot reach %s (%v): %s", e.baseURL, e.cause, e.advice())
 	case kindUnreadable:
 		return fmt.Sprintf("sequin: %s %s: the answer of %s cannot be read: %v", e.method, e.path, e.baseURL, e.cause)
 	}
 	return fmt.Sprintf("sequin: %s %s: no complete answer from %s: %v", e.method, e.path, e.baseURL, e.cause)
+}
+
+// advice says what to look at when there was no connection.
+func (e *connError) advice() string {
+	var untrusted *tls.CertificateVerificationError
+	switch {
+	case errors.As(e.cause, &untrusted):
+		return "does the certificate have the name in the URL, and does this machine trust who signed it? $SSL_CERT_FILE may name a file of authorities"
+	case errors.Is(e.cause, http.ErrSchemeMismatch):
+		return "the server has no certificate: the URL must begin with http:// and not with https://"
+	}
+	return "is the server running, and does Config.BaseURL or $SEQUIN_URL name it?"
 }
 
 func (e *connError) Unwrap() error { return e.cause }

@@ -30,6 +30,9 @@ path only.`,
   sequin context use production`,
 		Args: arguments(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "" {
+				return cli.Usage("the name of the context is empty: usage is %q", cmd.UseLine())
+			}
 			if c.URL == "" {
 				return cli.Usage("--url is missing: usage is %q", cmd.UseLine())
 			}

@@ -45,6 +45,8 @@ func TestContexts(t *testing.T) {
 
 func TestOnlyTheUserMayUseTheContexts(t *testing.T) {
 	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
+		require.Equal(t, cli.ExitUsage, s.exec("context", "add", "", "--url", s.srv.URL))
+		require.Contains(t, s.errors, "the name of the context is empty")
 		require.Zero(t, s.exec("context", "add", "here", "--url", s.srv.URL))
 		path := filepath.Join(s.home, ".config", "sequin", "contexts.json")
 		info, err := os.Stat(path)

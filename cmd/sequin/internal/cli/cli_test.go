@@ -60,6 +60,14 @@ func TestTheCommandLineWinsOverTheEnvironment(t *testing.T) {
 	require.False(t, useB)
 }
 
+// A script that passes "$DATA" without the variable must not get a server in another place.
+func TestAnEmptyValueOnTheCommandLineIsRefused(t *testing.T) {
+	set := flags(t, "--a=")
+	_, err := ReadEnvironment(set, clitest.Environment("SEQUIN_A", "env"))
+	require.EqualError(t, err, "--a is empty: give it a value, or leave it out")
+	require.Equal(t, ExitUsage, ExitCode(err))
+}
+
 func TestAnEmptyVariableIsNotSet(t *testing.T) {
 	set := flags(t)
 	sources, err := ReadEnvironment(set, clitest.Environment("SEQUIN_A", ""))

@@ -36,7 +36,8 @@ const (
 type Sources map[string]Source
 
 // ReadEnvironment sets each flag that the command line has not set from its variable, and returns where each value comes
-// from. An empty variable counts as one that is not set. An invalid value is a usage error that names the variable.
+// from. An empty variable counts as one that is not set. An invalid value is a usage error that names the variable, and so is
+// an empty one on the command line: that of --postgres "$URL" without the variable must not start a server without Postgres.
 func ReadEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) (Sources, error) {
 	sources := Sources{}
 	var failed error
@@ -46,6 +47,9 @@ func ReadEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) (
 		}
 		if f.Changed {
 			sources[f.Name] = CommandLine
+			if f.Value.String() == "" && failed == nil {
+				failed = Usage("--%s is empty: give it a value, or leave it out", f.Name)
+			}
 			return
 		}
 		text, _ := lookup(EnvName(f.Name))
