@@ -33,7 +33,7 @@ func described() (names []string) {
 	return names
 }
 
-// problemsOf returns what is wrong with the names and labels of a query. The module of the program sequin has a test that parses
+// problemsOf returns what is wrong with the names and labels of a query. A test beside the dashboard parses
 // the queries.
 func problemsOf(query, legend string, known []string) (problems []string) {
 	labels := []string{"stream", "job", "instance", "__name__"} // Prometheus adds the latter ones

@@ -1,77 +1,45 @@
-package serve
+package grafana
 
 import (
-	"context"
 	"encoding/json"
-	"log/slog"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/stretchr/testify/require"
-
-	"github.com/sequin-go/sequin/server"
-	"github.com/sequin-go/sequin/server/durable"
-	"github.com/sequin-go/sequin/server/postgres"
 )
 
-// allMetrics returns the labels of all metrics of all stores, by the names that queries use.
-func allMetrics(t *testing.T) map[string]map[string]bool {
-	api := server.New(server.Config{})
-	t.Cleanup(api.Close)
-	m := newMetrics("v0", slog.New(slog.DiscardHandler))
-	m.watch(api, false)
-	syncs := newSyncTimes()
-	syncs.Observe(.001)
-	m.registry.MustRegister(syncs, durableMetrics{func() durable.Info { return durable.Info{} }, time.Second}, &postgresMetrics{
-		log: m.log, pool: func() postgres.PoolStats { return postgres.PoolStats{} },
-		read: func(context.Context) (postgres.Usage, error) {
-			return postgres.Usage{Tables: []postgres.TableUsage{{Name: "ops"}}}, nil
-		},
-	})
-	m.observe(server.RequestInfo{Route: "GET api/streams", Status: 200})
-	use(t, api)
+// top is the directory of the repository.
+var top = filepath.Join("..", "..")
 
-	families, err := m.registry.Gather()
+// serverMetrics returns the labels of all metrics of the server, by the names that queries use. A test of the server keeps the list of
+// its own ones.
+func serverMetrics(t *testing.T) map[string]map[string]bool {
+	text, err := os.ReadFile(filepath.Join(top, "cmd", "sequin", "internal", "serve", "testdata", "metrics.txt"))
 	require.NoError(t, err)
 	all := map[string]map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		labels := map[string]bool{}
+		for _, label := range words[1:] {
+			labels[label] = true
+		}
+		all[words[0]] = labels
+	}
+	require.Greater(t, len(all), 40)
+	runtime := prometheus.NewRegistry()
+	runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	families, err := runtime.Gather()
+	require.NoError(t, err)
 	for _, f := range families {
-		labels := map[string]bool{"instance": true, "job": true} // Prometheus adds them
-		for _, metric := range f.GetMetric() {
-			for _, l := range metric.GetLabel() {
-				labels[l.GetName()] = true
-			}
-		}
-		all[f.GetName()] = labels
-		if f.GetMetric()[0].GetHistogram() != nil {
-			for _, suffix := range []string{"_bucket", "_count", "_sum"} {
-				all[f.GetName()+suffix] = labels
-			}
-			all[f.GetName()+"_bucket"]["le"] = true
-		}
+		all[f.GetName()] = map[string]bool{"instance": true, "job": true} // Prometheus adds them
 	}
 	return all
-}
-
-// use makes a stream with a consumer, one message of which is delivered.
-func use(t *testing.T, api *server.Server) {
-	t.Helper()
-	for _, call := range [][2]string{
-		{"/api/streams", `{"name":"orders"}`}, {"/api/streams/orders/consumers", `{"name":"billing","filter_key_pattern":">"}`},
-		{"/api/streams/orders/messages", `{"messages":[{"key":"a","data":"one"},{"key":"b","data":"two"}]}`},
-		{"/api/streams/orders/consumers/billing/receive", `{}`},
-	} {
-		r := httptest.NewRequest("POST", call[0], strings.NewReader(call[1]))
-		r.Header.Set("Content-Type", "application/json")
-		w := httptest.NewRecorder()
-		api.ServeHTTP(w, r)
-		require.Equal(t, 200, w.Code, w.Body)
-	}
 }
 
 // dashboard is what the test reads of a dashboard of Grafana.
@@ -89,11 +57,11 @@ var legendLabel = regexp.MustCompile(`\{\{ *(\w+) *\}\}`)
 
 // TestTheDashboardShowsMetricsThatExist parses each query, and looks for its metrics and labels.
 func TestTheDashboardShowsMetricsThatExist(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "deploy", "grafana", "server.json"))
+	text, err := os.ReadFile("server.json")
 	require.NoError(t, err)
 	var d dashboard
 	require.NoError(t, json.Unmarshal(text, &d))
-	metrics := allMetrics(t)
+	metrics := serverMetrics(t)
 	shown := map[string]bool{}
 	queries := 0
 	for _, p := range d.Panels {
@@ -113,26 +81,11 @@ func TestTheDashboardShowsMetricsThatExist(t *testing.T) {
 	}
 }
 
-var metricNames = regexp.MustCompile(`\bsequin_[a-z_]+`)
-
-// TestThePageOfTheMetricsNamesThem also parses the alerts that it recommends.
-func TestThePageOfTheMetricsNamesThem(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join("..", "..", "..", "..", "docs", "metrics.md"))
+// TestTheRecommendedAlertsParse looks for their metrics and labels, too.
+func TestTheRecommendedAlertsParse(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(top, "docs", "metrics.md"))
 	require.NoError(t, err)
-	metrics := allMetrics(t)
-	named := map[string]bool{}
-	for _, name := range metricNames.FindAllString(string(page), -1) {
-		named[name] = true
-		if metrics[name] == nil {
-			t.Errorf("there is no metric %s", name)
-		}
-	}
-	for name := range metrics {
-		part := strings.HasSuffix(name, "_bucket") || strings.HasSuffix(name, "_sum") || strings.HasSuffix(name, "_count")
-		if strings.HasPrefix(name, "sequin_") && !part && !named[name] {
-			t.Errorf("the page does not name %s", name)
-		}
-	}
+	metrics := serverMetrics(t)
 	_, alerts, _ := strings.Cut(string(page), "| alert | expression |")
 	alerts, _, _ = strings.Cut(alerts, "\n\n")
 	rows := regexp.MustCompile("`(.+)` \\|").FindAllStringSubmatch(alerts, -1)
@@ -140,6 +93,23 @@ func TestThePageOfTheMetricsNamesThem(t *testing.T) {
 	for _, row := range rows {
 		require.Empty(t, problemsOf(row[1], "", metrics, map[string]bool{}), row[1])
 	}
+}
+
+// TestTheQueriesOfTheClientsDashboardParse leaves their metrics and labels to a test of package promsequin, which has them.
+func TestTheQueriesOfTheClientsDashboardParse(t *testing.T) {
+	text, err := os.ReadFile("clients.json")
+	require.NoError(t, err)
+	var d dashboard
+	require.NoError(t, json.Unmarshal(text, &d))
+	queries := 0
+	for _, p := range d.Panels {
+		for _, target := range p.Targets {
+			queries++
+			_, err := parser.NewParser(parser.Options{}).ParseExpr(strings.ReplaceAll(target.Expr, "$__rate_interval", "5m"))
+			require.NoError(t, err, target.Expr)
+		}
+	}
+	require.Greater(t, queries, 30)
 }
 
 func problemsOf(expr, legend string, metrics map[string]map[string]bool, shown map[string]bool) (problems []string) {
