@@ -38,6 +38,7 @@ type Console struct {
 	api      http.Handler
 	mux      *http.ServeMux
 	watchers watchers
+	logins   loginLimit
 	closed   chan struct{} // closed by Close
 	close    sync.Once
 	every    time.Duration // between two events of a page

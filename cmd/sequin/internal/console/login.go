@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -27,7 +28,7 @@ func (c *Console) answerLogin(w http.ResponseWriter, r *http.Request, status int
 	host, _, _ := strings.Cut(r.Host, ":")
 	v.answer(&page{
 		title: "Log in", name: "login", status: status,
-		data: loginPage{Next: nextPage(r.FormValue("next")), Problem: problem, Plain: !isEncrypted(r) && host != "localhost" && host != "127.0.0.1" && r.Host[0] != '['},
+		data: loginPage{Next: nextPage(r.FormValue("next")), Problem: problem, Plain: !isEncrypted(r) && host != "localhost" && host != "127.0.0.1" && !strings.HasPrefix(r.Host, "[")},
 	})
 }
 
@@ -50,7 +51,12 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	case !fromOwnForm(r):
 		c.answerLogin(w, r, http.StatusForbidden, "This page was too old, or your browser refuses cookies. Try again.")
 		return
+	case !c.logins.begin(r.RemoteAddr, time.Now()):
+		w.Header().Set("Retry-After", strconv.Itoa(int(loginWindow.Seconds())))
+		c.answerLogin(w, r, http.StatusTooManyRequests, "Too many logins were refused. Wait a minute, and try again.")
+		return
 	case token == "" || c.cfg.Rights(token) == 0:
+		c.logins.refused(r.RemoteAddr)
 		c.cfg.Log.Warn("console: a login was refused, the token is not one of this server", "from", r.RemoteAddr)
 		c.answerLogin(w, r, http.StatusForbidden, "This is not a token of this server.")
 		return

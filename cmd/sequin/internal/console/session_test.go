@@ -2,7 +2,9 @@ package console
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +33,43 @@ func TestALoginIsNeededWhereThereAreTokens(t *testing.T) {
 	require.Contains(t, w.see("/console/"), "orders")
 	require.Contains(t, w.see("/console/streams/orders"), "billing")
 	require.NotContains(t, w.log.String(), "s3cret")
+}
+
+func TestAnAddressMayGuessTenTokensAMinute(t *testing.T) {
+	w := newWorld(t, true)
+	for range maxRefused {
+		require.Equal(t, http.StatusForbidden, w.submit("/console/login", "token", "guess").status)
+	}
+	g := w.submit("/console/login", "token", adminToken)
+	require.Equal(t, http.StatusTooManyRequests, g.status)
+	require.Equal(t, "60", g.header.Get("Retry-After"))
+	require.Contains(t, g.body, "Too many logins were refused.")
+
+	l, now := &w.console.logins, time.Now()
+	require.False(t, l.begin("127.0.0.1:9", now), "the port is that of a connection")
+	require.True(t, l.begin("192.0.2.1:9", now), "others may log in")
+	require.True(t, l.begin("127.0.0.1:9", now.Add(loginWindow)))
+	for i := range maxAddresses {
+		l.refused(strconv.Itoa(i))
+	}
+	for range maxRefused {
+		require.True(t, l.begin("one", now.Add(loginWindow)))
+		l.refused("one")
+	}
+	require.False(t, l.begin("another", now.Add(loginWindow)), "addresses without room count as one")
+	require.True(t, l.begin("7", now.Add(loginWindow)))
+	require.LessOrEqual(t, len(l.count), maxAddresses+1)
+}
+
+// A client of HTTP/1.0 need not say which host it means.
+func TestALoginNeedsNoHost(t *testing.T) {
+	w := newWorld(t, true)
+	for _, host := range []string{"", "[", ":"} {
+		r, answer := httptest.NewRequest("GET", "/console/login", nil), httptest.NewRecorder()
+		r.Host = host
+		w.console.ServeHTTP(answer, r)
+		require.Equal(t, http.StatusOK, answer.Code, host)
+	}
 }
 
 func TestALoginIsSentByOurOwnForm(t *testing.T) {
