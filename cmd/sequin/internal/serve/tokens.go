@@ -27,8 +27,9 @@ type Tokens struct {
 	known atomic.Pointer[[]namedToken]
 	next  atomic.Int64 // when the file is looked at again, in Unix nanoseconds
 
-	mu      sync.Mutex // guards version
+	mu      sync.Mutex // guards what follows
 	version fileVersion
+	problem string // why the file cannot be used, as the log says it; "" if it can
 }
 
 type namedToken struct {
@@ -106,15 +107,21 @@ func (t *Tokens) refresh(now int64) {
 func (t *Tokens) reload() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.problem = "" // who sends SIGHUP is told each time
 	t.readAgain()
 }
 
 // readAgain reads the file again. It requires the lock.
 func (t *Tokens) readAgain() {
 	if err := t.read(t.onDisk()); err != nil {
+		if err.Error() == t.problem {
+			return // the file is read again each second, and the log says it once
+		}
+		t.problem = err.Error()
 		t.log.Error("the changed token file cannot be used, the tokens before it stay in use", "file", t.file, "error", err)
 		return
 	}
+	t.problem = ""
 	t.log.Info("the token file was read again", "file", t.file, "tokens", len(*t.known.Load()))
 }
 
