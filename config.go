@@ -101,16 +101,23 @@ type SubscriberConfig struct {
 	//
 	// Within this limit a Subscriber has as many deliveries in flight as the program settles in time. It begins with 32.
 	// The number grows while the program is quick compared with the lease, and shrinks when deliveries expire in the buffer.
-	// Beyond 1,000 for each receive that may run, and as many for the program, it grows only while the program has to wait.
-	// Deliveries with a delayed nack do not count towards that number. 1 to 100,000, default 10,000, which is the server's
-	// default max_ack_pending.
+	// Beyond 1,000 for each of Pollers (2 where it is not set), and as many for the program, it grows only while the program has
+	// to wait.
+	// Deliveries with a delayed nack do not count towards that number. Over a link with a long delay it bounds the rate: each
+	// message is in flight for a round trip of its receive and one of its ack. 1 to 100,000. Default 10,000, which is the
+	// server's default max_ack_pending, or the MaxAckPending that Subscribe finds at the consumer if that is more, up to
+	// 100,000. MaxInFlightBytes bounds the memory also then.
 	MaxInFlight int
 	// MaxInFlightBytes is how many bytes of JSON the deliveries in flight may have. A receive asks for as many messages as fit,
 	// if they are as large as those of the last answers; when they are larger, the bytes may exceed MaxInFlightBytes once.
 	// One message may always be in flight. At least 1, default 64 MiB.
 	MaxInFlightBytes int
 	// Pollers is how many receives may run at once. One of them may wait in a long poll; the others run only while
-	// receives return as many messages as they ask for, and while their answers are not too slow. 1 to 16, default 2.
+	// receives return as many messages as they ask for, and while their answers are not too slow. 1 to 64.
+	//
+	// Default 0: the Subscriber finds the number, from 2 to 64. It is 2 while the server answers within 10 ms. It doubles while
+	// the program waits for messages although all receives return as many as they ask for, if messages come faster then. It
+	// is 2 again when a receive returns fewer.
 	//
 	// Versions of one key come in order with any number. With 1, all deliveries come in the order in which the server
 	// delivers them: that of Seq, while none is redelivered. With more, two receives may be answered in either order, and
@@ -151,8 +158,12 @@ type SubscriberConfig struct {
 // limit of Pollers is maxPollers.
 const maxInFlight = 100_000
 
-// The defaults of SubscriberConfig.MaxInFlight and MaxInFlightBytes. The first is the server's default max_ack_pending, the
-// second is that of PublisherConfig.MaxBufferedBytes.
+// firstPollers is how many receives run at once where Pollers is not set and the link is short: one that is answered while
+// another is on its way.
+const firstPollers = 2
+
+// The defaults of SubscriberConfig.MaxInFlight, if the consumer allows no more, and MaxInFlightBytes. The first is the server's
+// default max_ack_pending, the second is that of PublisherConfig.MaxBufferedBytes.
 const (
 	defaultInFlight    = 10_000
 	defaultInFlightMem = 64 << 20
@@ -165,11 +176,8 @@ func (c SubscriberConfig) withDefaults(limit time.Duration) SubscriberConfig {
 	if c.MaxInFlightBytes == 0 {
 		c.MaxInFlightBytes = defaultInFlightMem
 	}
-	if c.Pollers == 0 && !c.Ordered {
-		c.Pollers = 2
-	}
-	if c.Pollers == 0 {
-		c.Pollers = 1 // the other one would only be told that nothing may be delivered
+	if c.Pollers == 0 && c.Ordered {
+		c.Pollers = 1 // another one would only be told that nothing may be delivered
 	}
 	if c.WaitFor == 0 {
 		c.WaitFor = 20 * time.Second
@@ -198,7 +206,7 @@ func (c SubscriberConfig) validate() error {
 		return fmt.Errorf("%w: SubscriberConfig.MaxInFlight is %d, must be 1 to %d", ErrInvalidConfig, c.MaxInFlight, maxInFlight)
 	case c.MaxInFlightBytes < 1:
 		return fmt.Errorf("%w: SubscriberConfig.MaxInFlightBytes is %d, must be at least 1", ErrInvalidConfig, c.MaxInFlightBytes)
-	case c.Pollers < 1 || c.Pollers > maxPollers:
+	case c.Pollers < 0 || c.Pollers > maxPollers:
 		return fmt.Errorf("%w: SubscriberConfig.Pollers is %d, must be 1 to %d", ErrInvalidConfig, c.Pollers, maxPollers)
 	case c.Ordered && c.Pollers != 1:
 		return fmt.Errorf("%w: SubscriberConfig.Pollers is %d, must be 1 with Ordered", ErrInvalidConfig, c.Pollers)
@@ -209,6 +217,17 @@ func (c SubscriberConfig) validate() error {
 	}
 	return nil
 }
+
+// pollers returns how many receives may run at once, at the beginning and at most.
+func (c SubscriberConfig) pollers() (first, most int) {
+	if c.Pollers == 0 {
+		return firstPollers, maxPollers
+	}
+	return c.Pollers, c.Pollers
+}
+
+// inFlightOf returns MaxInFlight for a consumer with that max_ack_pending, where MaxInFlight is not set.
+func inFlightOf(maxAckPending int) int { return min(max(defaultInFlight, maxAckPending), maxInFlight) }
 
 // checkOrder checks that the consumer keeps the order that the config wants. An answer without max_ack_pending is not checked.
 func (c SubscriberConfig) checkOrder(maxAckPending int) error {

@@ -83,7 +83,7 @@ func (b *partialBatch) dueAt(wait time.Duration) time.Time {
 
 func newCollector(p *handlerPool, cfg BatchHandlerConfig) *collector {
 	p.sub.minWindow.Store(int32(cfg.Size))
-	p.sub.full.Store(false) // it was set for a smaller window
+	p.sub.full.set(false) // it was set for a smaller window
 	p.sub.wake()
 	return &collector{pool: p, size: cfg.Size, wait: cfg.Wait, batches: make(chan []Delivery), timer: time.NewTimer(never)}
 }
@@ -114,7 +114,7 @@ func (c *collector) run() {
 			}
 		case out <- items:
 			c.open = slices.DeleteFunc(c.open, func(b *partialBatch) bool { return b == next })
-		case <-sub.filled:
+		case <-sub.full.told:
 		case <-c.timer.C:
 		case <-sub.soft.Done():
 			c.returnAll()
@@ -232,7 +232,7 @@ func (c *collector) returnAll() {
 // that would make room is being sent, because apart from messages with delayed nacks only the n deliveries are in flight.
 func (s *Subscriber) blockedBy(n int) bool {
 	limit := s.origin.consumer.MaxAckPending // 0 if the server does not report it
-	full := s.full.Load()
+	full := s.full.is.Load()
 	inFlight, delayed := s.ledger.InFlight()
 	return (full || limit > 0 && inFlight >= limit) && inFlight-delayed <= n
 }

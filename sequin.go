@@ -151,9 +151,9 @@ func isPort(port string) bool {
 	return port == "" || err == nil && n > 0
 }
 
-// idlePerHost is more than the connections of one process: all lanes and pollers that a config accepts, four settles, and
-// as many one-shot calls. A smaller pool would close and dial connections under load.
-const idlePerHost = 2 * (maxLanes + maxPollers + 4)
+// idlePerHost is more than the connections of one process: all lanes and pollers that a config accepts, all settles,
+// and as many one-shot calls. A smaller pool would close and dial connections under load.
+const idlePerHost = 2 * (maxLanes + maxPollers + 2*maxSettles)
 
 // bufferSize is the size of a connection's read and of its write buffer. A batch of 1,000 small messages then takes few
 // system calls.
@@ -247,7 +247,8 @@ func (r RetryConfig) wait(n int, cause error) time.Duration {
 // depends on them.
 const (
 	maxLanes   = 64 // 64,000 messages in flight; with more, the server is the limit
-	maxPollers = 16
+	maxPollers = 64 // 64,000 messages asked for
+	maxSettles = 64 // acks, and as many nacks: one for each poller
 )
 
 // Client calls a Sequin server. It is safe for concurrent use. It starts no goroutine but that of Config.TokenSource. Make one

@@ -30,6 +30,11 @@ type (
 	settleResult = batch.Result[settling, struct{}]
 )
 
+// settleSlots is how many requests with acks, and as many with nacks, may be in flight. With two, a request that hangs or is
+// repeated does not hold up the others. More may be, up to maxSettles, while each is full: on a long link two of them
+// would bound the rate.
+const settleSlots = 2
+
 // syncAck is an AckSync that waits. Its result and the end of its ctx may come at the same time. Whoever claims it first
 // decides who reports the result: AckSync, or OnAckError as for any other ack.
 type syncAck struct {
@@ -104,4 +109,13 @@ func (f *failedSettles) collect() error {
 		return nil
 	}
 	return fmt.Errorf("sequin: %d acks and nacks failed, the first: %w", n, first)
+}
+
+// endWork ends the contexts of deliveries whose settles have ended.
+func endWork(items []settleEntry) {
+	for i := range items {
+		if h := items[i].Item.state.held.Load(); h != nil {
+			h.EndWork(nil)
+		}
+	}
 }

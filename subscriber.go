@@ -54,9 +54,8 @@ type Subscriber struct {
 	slowSince     atomic.Pointer[time.Time] // when the breaker opened; nil while it is closed
 	failures      *failurelog.Log           // of handlers
 	minWindow     atomic.Int32              // the least size of the window: that of a handler's batch
-	full          atomic.Bool               // no receive runs, and there is no room for one
-	filled        chan struct{}             // receives a token whenever full is set
-	leasesChanged atomic.Bool               // leases were extended or lost, or an extension has failed; the loop has not looked yet
+	full          fullness
+	leasesChanged atomic.Bool // leases were extended or lost, or an extension has failed; the loop has not looked yet
 }
 
 // Subscribe starts receiving the messages of a consumer of a stream. Both are given by name or id. The Subscriber
@@ -71,6 +70,7 @@ type Subscriber struct {
 // goroutine while it runs. About once a minute another one reads the consumer again, and looks for an available message if none
 // was received since.
 func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg SubscriberConfig) (*Subscriber, error) {
+	inFlight := cfg.MaxInFlight
 	cfg, err := c.checkSubscriber(cfg)
 	if err != nil {
 		return nil, err
@@ -82,6 +82,7 @@ func (c *Client) Subscribe(ctx context.Context, stream, consumer string, cfg Sub
 	if err := cmp.Or(cfg.checkLease(foundConsumer.AckWait), cfg.checkOrder(foundConsumer.MaxAckPending)); err != nil {
 		return nil, err
 	}
+	cfg.MaxInFlight = cmp.Or(inFlight, inFlightOf(foundConsumer.MaxAckPending))
 	foundStream, err := c.GetStream(ctx, stream)
 	if err != nil {
 		return nil, err
@@ -107,7 +108,7 @@ func (c *Client) checkSubscriber(cfg SubscriberConfig) (SubscriberConfig, error)
 func (c *Client) subscribe(ctx context.Context, cfg SubscriberConfig, from *origin, ackWait time.Duration, appends bool) *Subscriber {
 	s := &Subscriber{client: c, cfg: cfg, origin: from,
 		deliveries: make(chan Delivery, min(cfg.MaxInFlight, channelSize)), wakeups: make(chan struct{}, 1), done: make(chan struct{}),
-		ledger: lease.NewLedger[receivedStates, settling](cfg.MaxInFlight), failures: failurelog.New(), filled: make(chan struct{}, 1)}
+		ledger: lease.NewLedger[receivedStates, settling](cfg.MaxInFlight), failures: failurelog.New(), full: fullness{told: make(chan struct{}, 1)}}
 	s.log.Log, s.log.Who, s.log.Attrs = c.log, "subscriber", from.attrs()
 	s.buffer.channel = s.deliveries
 	s.soft, s.softStop = context.WithCancel(ctx)

@@ -234,5 +234,24 @@ func (m *deliveryMode) set(mode int32) bool {
 // handlers reports whether handlers get the deliveries.
 func (m *deliveryMode) handlers() bool { return m.is.Load() == modeHandlers }
 
+// fullness is whether all room is taken: no receive runs, and there is no room for one. Each time it is, told gets a token, which
+// makes HandleBatch's collector check whether its batch can still grow.
+type fullness struct {
+	is   atomic.Bool
+	told chan struct{}
+}
+
+// set records whether all room is taken.
+func (f *fullness) set(full bool) {
+	f.is.Store(full)
+	if !full {
+		return
+	}
+	select {
+	case f.told <- struct{}{}:
+	default:
+	}
+}
+
 // noDeliveries is the channel of a Subscriber whose deliveries go to handlers.
 var noDeliveries = func() <-chan Delivery { c := make(chan Delivery); close(c); return c }()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
 )
 
@@ -196,4 +197,15 @@ func TestABufferUsesItsMemoryAgain(t *testing.T) {
 	}
 	require.Equal(t, 100, b.len())
 	require.Less(t, cap(b.queue), 400)
+}
+
+// The memory of the answers of a busy time is not kept.
+func TestAsManySlicesAreKeptAsReceivesMayRun(t *testing.T) {
+	lp := &subscriberLoop{parallel: flow.NewParallel(2, 64)}
+	lp.unused = make([][]Delivery, 10)
+	lp.reuse(make([]Delivery, 3))
+	require.Len(t, lp.unused, 2)
+	for _, gone := range lp.unused[2:10] {
+		require.Nil(t, gone)
+	}
 }

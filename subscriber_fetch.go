@@ -28,6 +28,7 @@ type receiving struct {
 	round    flow.Round    // that of the window when it started
 	wait     time.Duration // how long it may wait at the server
 	started  time.Time
+	lap      int        // that of parallel when it started
 	into     []Delivery // empty; the slice of an earlier answer, reused
 	cancel   context.CancelFunc
 	answered atomic.Bool // the answer has begun to arrive
@@ -55,8 +56,11 @@ func (lp *subscriberLoop) startReceives(now time.Time) (next time.Time) {
 			return lp.startProbe(now, until)
 		}
 		switch {
-		case len(lp.receives) > 0 && (!lp.more || len(lp.receives) >= lp.parallel.Size()):
+		case len(lp.receives) > 0 && !lp.more:
 			return time.Time{} // an answer wakes the loop
+		case len(lp.receives) >= lp.parallel.Size():
+			lp.parallel.Limits(func() bool { return !lp.window.Small(lp.window.Ask(lp.room(lp.windowSize()))) })
+			return time.Time{}
 		case now.Before(lp.nextReceive):
 			return lp.nextReceive
 		}
@@ -64,7 +68,7 @@ func (lp *subscriberLoop) startReceives(now time.Time) (next time.Time) {
 		busy := len(lp.receives) > 0 || lp.sub.buffer.len() > 0
 		if ask < 1 || busy && lp.window.Small(ask) {
 			// No timer needed: a settle, the end of a lease or an answer wakes the loop, and a non-empty channel is sampled.
-			lp.setFull(ask < 1 && len(lp.receives) == 0)
+			lp.sub.full.set(ask < 1 && len(lp.receives) == 0)
 			return time.Time{}
 		}
 		limited := ask < lp.window.Ask(lp.room(lp.sub.cfg.MaxInFlight))
@@ -92,8 +96,8 @@ func (lp *subscriberLoop) startProbe(now, due time.Time) (next time.Time) {
 // startReceive starts a receive. Only one of the receives that run may wait at the server. limited reports whether the
 // receive would ask for more with a larger window.
 func (lp *subscriberLoop) startReceive(now time.Time, ask int, limited bool) {
-	lp.setFull(false)
-	p := &receiving{id: uuid.NewString(), size: ask, limited: limited, round: lp.window.Round(), started: now}
+	lp.sub.full.set(false)
+	p := &receiving{id: uuid.NewString(), size: ask, limited: limited, round: lp.window.Round(), started: now, lap: lp.parallel.Start()}
 	if !slices.ContainsFunc(lp.receives, func(p *receiving) bool { return p.wait > 0 }) {
 		p.wait = lp.waitFor(now)
 	}
@@ -104,19 +108,6 @@ func (lp *subscriberLoop) startReceive(now time.Time, ask int, limited bool) {
 	p.cancel = cancel
 	lp.receives = append(lp.receives, p)
 	go lp.receive(ctx, p, *lp.sub.terms.Load())
-}
-
-// setFull records whether all room is taken. Each time it is, a token makes HandleBatch's collector check whether its batch
-// can still grow.
-func (lp *subscriberLoop) setFull(full bool) {
-	lp.sub.full.Store(full)
-	if !full {
-		return
-	}
-	select {
-	case lp.sub.filled <- struct{}{}:
-	default:
-	}
 }
 
 // windowSize returns how many messages may be in flight now.
@@ -226,7 +217,7 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 	}
 	lp.received(now)
 	lp.knowsWaited = a.knowsWaited
-	lp.more = len(a.deliveries) >= a.request.size
+	lp.setMore(len(a.deliveries) >= a.request.size)
 	if len(a.deliveries) == 0 {
 		lp.handleEmpty(now, a)
 		return
@@ -244,10 +235,11 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 	late := lease.Past(now, f.lease.HandOverBy)
 	if late {
 		lp.window.Lost(now, a.request.size, false) // the answer was too slow
-		lp.parallel.TooSlow(len(lp.receives))
+		lp.parallel.TooSlow(now, len(lp.receives))
 	} else {
 		lp.window.Arrived(now, len(a.deliveries))
-		lp.parallel.Arrived(now.Sub(f.lease.Began), f.lease.HandOverBy.Sub(f.lease.Began))
+		lp.parallel.Arrived(now, flow.Arrival{Lap: a.request.lap, Messages: len(a.deliveries), Full: lp.more, Starved: lp.sub.buffer.len() == 0,
+			Took: now.Sub(f.lease.Began), Lease: f.lease.HandOverBy.Sub(f.lease.Began), Window: lp.window.Round()})
 	}
 	open, _ := lp.sub.breaker.Open()
 	if open {
@@ -264,6 +256,13 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 		}
 	}
 	lp.push(now, kept)
+}
+
+// setMore records whether a receive returned as many messages as it asked for.
+func (lp *subscriberLoop) setMore(more bool) {
+	if lp.more = more; !more {
+		lp.parallel.NotFull()
+	}
 }
 
 // handleEmpty handles an answer without messages. It backs off if the server did not wait.
@@ -286,16 +285,18 @@ func (lp *subscriberLoop) endEarlyBackoff(now time.Time) {
 	}
 }
 
-// reuse keeps the slice of an answer for the next one, and nothing that is in it.
+// reuse keeps the slice of an answer for the next one, and nothing that is in it. It keeps as many as may be used at once.
 func (lp *subscriberLoop) reuse(deliveries []Delivery) {
 	clear(deliveries)
 	lp.unused = append(lp.unused, deliveries[:0])
+	lp.unused = slices.Delete(lp.unused, min(len(lp.unused), lp.parallel.Size()), len(lp.unused))
 }
 
 // account frees the room that a receive reserved, and counts the messages that it received. Messages whose answer was lost
 // are not counted, because the program cannot get them.
 func (lp *subscriberLoop) account(a answer) {
 	lp.receives = slices.DeleteFunc(lp.receives, func(p *receiving) bool { return p == a.request })
+	lp.parallel.End(a.request.lap)
 	lp.sub.counts.polls.Add(1)
 	n := len(a.deliveries)
 	if a.err != nil || n == 0 {
@@ -328,7 +329,7 @@ const refusedFor = 30 * time.Second
 
 // handleFailure handles a receive that failed. Only an error that is permanent stops the Subscriber.
 func (lp *subscriberLoop) handleFailure(now time.Time, a answer) {
-	lp.more = false
+	lp.setMore(false)
 	retry, f := lp.sub.client.cfg.Retry, classify(a.err)
 	if f.kind != kindUnauthorized {
 		lp.refusedSince = time.Time{}
@@ -390,7 +391,7 @@ func (lp *subscriberLoop) adapt(now time.Time, a answer, f requestFailure) {
 		}
 	}
 	if cut && errors.Is(a.err, context.DeadlineExceeded) {
-		lp.parallel.TooSlow(len(lp.receives))
+		lp.parallel.TooSlow(now, len(lp.receives))
 	}
 	if page || cut || f.kind == kindUnreadable || f.kind == kindResponseTooLarge {
 		lp.window.Lost(now, a.request.size, f.kind == kindResponseTooLarge || cut && began)

@@ -28,7 +28,7 @@ type subscriberLoop struct {
 	wait        flow.Wait
 
 	prefetched []*fetched   // those with deliveries in the buffer, in its order
-	unused     [][]Delivery // slices of earlier answers, for later ones; at most Pollers
+	unused     [][]Delivery // slices of earlier answers, for later ones; at most as many as receives may run
 
 	more        bool      // the last receive returned as many messages as it asked for
 	knowsWaited bool      // the last answer reported how long the server had waited
@@ -57,9 +57,10 @@ type subscriberLoop struct {
 }
 
 func newSubscriberLoop(s *Subscriber) *subscriberLoop {
-	lp := &subscriberLoop{sub: s, answers: make(chan answer, s.cfg.Pollers), asks: make(chan ask, s.cfg.Pollers), checks: make(chan check, 1), timer: time.NewTimer(0),
-		window:    flow.NewWindow(s.cfg.MaxInFlight, s.cfg.Pollers, MaxBatch, &s.times),
-		parallel:  flow.NewParallel(s.cfg.Pollers),
+	first, most := s.cfg.pollers()
+	lp := &subscriberLoop{sub: s, answers: make(chan answer, most), asks: make(chan ask, most), checks: make(chan check, 1), timer: time.NewTimer(0),
+		window:    flow.NewWindow(s.cfg.MaxInFlight, first, MaxBatch, &s.times),
+		parallel:  flow.NewParallel(first, most),
 		nextCheck: time.Now().Add(aboutAMinute())}
 	s.outage.Begun, s.outage.Over = lp.unavailable, lp.availableAgain
 	return lp

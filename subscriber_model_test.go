@@ -220,7 +220,7 @@ func (p *program) stop(w *world, cancel context.CancelFunc) {
 func (c *consumption) run(ctx context.Context, t *testing.T, w *world, name string) {
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
-	sub, err := w.as(t, name).Subscribe(life, "orders", "all", sequin.SubscriberConfig{MaxInFlight: 5 + c.draw(50), Pollers: 1 + c.draw(3)})
+	sub, err := w.as(t, name).Subscribe(life, "orders", "all", sequin.SubscriberConfig{MaxInFlight: 5 + c.draw(50), Pollers: c.draw(4)})
 	if err != nil {
 		return // a fault, or the end
 	}

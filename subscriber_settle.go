@@ -10,6 +10,7 @@ import (
 
 	"github.com/sequin-go/sequin/internal/batch"
 	"github.com/sequin-go/sequin/internal/extend"
+	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
 	"github.com/sequin-go/sequin/internal/wire"
 )
@@ -27,16 +28,17 @@ type settler struct {
 	sub         *Subscriber
 	acks, nacks *batch.Engine[settling, struct{}]
 	extender    *extend.Extender
+	slots       [Nack + 1]*flow.Slots
 	repeatAcks  bool // the stream is known to append: a repeated ack cannot settle a newer message
 	failures    [Nack + 1]atomic.Int32
 }
 
 func newSettler(sub *Subscriber, repeatAcks bool) *settler {
 	s := &settler{sub: sub, repeatAcks: repeatAcks}
+	s.slots[Ack], s.slots[Nack] = flow.NewSlots(settleSlots, maxSettles), flow.NewSlots(settleSlots, maxSettles)
 	limits := func(int) batch.Limits { return batch.Limits{Count: MaxBatch, Bytes: MaxRequestBytes} }
 	config := func(kind SettlementKind, lanes int) batch.Config[settling, struct{}] {
-		// With two slots, a request that hangs or is repeated does not hold up its whole lane.
-		return batch.Config[settling, struct{}]{Lanes: lanes, Slots: 2, Limits: limits, Compare: settling.compare,
+		return batch.Config[settling, struct{}]{Lanes: lanes, Slots: settleSlots, FullSlots: s.slots[kind].Size, Limits: limits, Compare: settling.compare,
 			Run:       func(ctx context.Context, b *settleBatch) settleResult { return s.run(ctx, kind, b) },
 			Unordered: true,
 			Done:      func(items []settleEntry, err error) { s.settled(kind, items, err) }}
@@ -237,7 +239,9 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 	r := settleRequest(s.sub.origin.path, kind.verb(), body, len(b.Items), neverRetry)
 	r.timeout = margin
 	r.stream, r.consumer = s.sub.origin.names()
+	s.slots[kind].Begin()
 	err := s.sub.client.settle(ctx, r)
+	s.slots[kind].End(time.Since(now), margin, err == nil, errors.Is(err, context.DeadlineExceeded))
 	if err == nil {
 		bodies.Put(body)
 		s.failures[kind].Store(0)
@@ -353,15 +357,6 @@ func (s *settler) settleInfo(kind SettlementKind, items []settleEntry, err error
 		i.Oldest, i.Total = max(i.Oldest, age), i.Total+age
 	}
 	return i
-}
-
-// endWork ends the contexts of deliveries whose settles have ended.
-func endWork(items []settleEntry) {
-	for i := range items {
-		if h := items[i].Item.state.held.Load(); h != nil {
-			h.EndWork(nil)
-		}
-	}
 }
 
 // count counts settles that have ended, without those of messages that the program did not see.

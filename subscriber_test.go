@@ -192,7 +192,7 @@ func TestSubscribeReturnsAnErrorThatNamesTheCause(t *testing.T) {
 			{"orders", "all", sequin.SubscriberConfig{MaxInFlight: -1}, sequin.ErrInvalidConfig},
 			{"orders", "all", sequin.SubscriberConfig{MaxInFlight: 100_001}, sequin.ErrInvalidConfig},
 			{"orders", "all", sequin.SubscriberConfig{Pollers: -1}, sequin.ErrInvalidConfig},
-			{"orders", "all", sequin.SubscriberConfig{Pollers: 17}, sequin.ErrInvalidConfig},
+			{"orders", "all", sequin.SubscriberConfig{Pollers: 65}, sequin.ErrInvalidConfig},
 			{"orders", "all", sequin.SubscriberConfig{PollMin: 2 * time.Second, PollMax: time.Second}, sequin.ErrInvalidConfig},
 			{"orders", "all", sequin.SubscriberConfig{PollMin: time.Microsecond}, sequin.ErrInvalidConfig},
 			{"orders", "all", sequin.SubscriberConfig{WaitFor: 499 * time.Millisecond}, sequin.ErrInvalidConfig},

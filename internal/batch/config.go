@@ -11,6 +11,9 @@ type Config[T, W any] struct {
 	// Lanes is the number of independent queues. Slots is how many batches of one lane may be in flight at once. Both
 	// are at least 1.
 	Lanes, Slots int
+	// FullSlots is optional. It returns how many batches of one lane may be in flight while the next one is full, if that is more
+	// than Slots. It is called with the engine's lock held.
+	FullSlots func() int
 	// Limits returns the limits of a lane's batches. It is called with the engine's lock held, each time the engine looks
 	// for batches that may leave, because the limits may change.
 	Limits func(lane int) Limits

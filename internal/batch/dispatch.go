@@ -84,7 +84,7 @@ func (s *state[T, W]) dispatch(now time.Time) (leaving []*Batch[T, W], wake time
 		l := &s.lanes[i]
 		l.limits = s.cfg.Limits(i)
 		r.limits = l.limits
-		for l.inFlight < s.cfg.Slots && l.hasWork() && !(s.cfg.InOrder && len(l.candidates.list) > 0) {
+		for s.hasSlot(l) && l.hasWork() && !(s.cfg.InOrder && len(l.candidates.list) > 0) {
 			d, at := decide(l.view(), now, r)
 			if d == leave {
 				b := s.leave(l, now)
@@ -111,6 +111,15 @@ func (s *state[T, W]) dispatch(now time.Time) (leaving []*Batch[T, W], wake time
 	leaving, wake = s.dispatchCandidates(leaving, now, wake)
 	s.leaving = leaving
 	return leaving, wake
+}
+
+// hasSlot reports whether the number of a lane's batches in flight allows another one.
+func (s *state[T, W]) hasSlot(l *lane[T, W]) bool {
+	if l.inFlight < s.cfg.Slots {
+		return true
+	}
+	full := l.queued() >= l.limits.Count || l.limits.filled(l.bytes)
+	return full && s.cfg.FullSlots != nil && l.inFlight < s.cfg.FullSlots()
 }
 
 // leave takes a lane's next batch, a retry or else a batch that it cuts, and counts it as in flight. It returns nil if every

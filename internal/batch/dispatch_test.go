@@ -137,3 +137,38 @@ func TestALaneThatBacksOffDelaysNoOther(t *testing.T) {
 		require.Equal(t, []time.Duration{0, 2 * time.Second, 61 * time.Second, 122 * time.Second, 123 * time.Second}, d.times())
 	})
 }
+
+// Only batches that are full leave beyond the slots, and never more than FullSlots says at the time.
+func TestFullBatchesLeaveBeyondTheSlots(t *testing.T) {
+	full := 3
+	withDriver(t, Config[parcel, int]{Slots: 1, Unordered: true, FullSlots: func() int { return full }}, func(t *testing.T, d *driver) {
+		inFlight := func() int {
+			synctest.Wait()
+			d.engine.mu.Lock()
+			defer d.engine.mu.Unlock()
+			return d.engine.state.inFlight
+		}
+		admit := func(from, n int) {
+			for i := range n {
+				require.NoError(t, d.engine.Admit(t.Context(), parcel{n: from + i, size: 10}.entry(), 0, false, false))
+			}
+		}
+		admit(0, 3)
+		require.Equal(t, 1, inFlight())
+		admit(3, 2)
+		require.Equal(t, 1, inFlight(), "it is not full")
+		admit(5, 1)
+		require.Equal(t, 2, inFlight())
+		admit(6, 6)
+		require.Equal(t, 3, inFlight())
+		full = 4
+		d.engine.FlushLane(0)
+		require.Equal(t, 4, inFlight())
+		full = 10
+		require.NoError(t, d.engine.Admit(t.Context(), parcel{n: 12, size: 10}.entry(), 0, true, false))
+		require.Equal(t, 4, inFlight(), "an urgent one waits for the slots")
+		left, err := d.engine.Close(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, left)
+	})
+}

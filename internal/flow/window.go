@@ -2,10 +2,10 @@
 //
 // A [Window] is the prefetch window: how many messages may be in flight, and how many one receive asks for. It follows
 // [HandlingTimes], which keeps the latest times from a message's receive to its settle. [Size] limits the bytes of a request,
-// [Link] those of all requests in flight, [Parallel] the number of receives, and [Wait] how long one waits at the server. [Ending]
-// says how a stop ends one, and [Shrunk] whether the window has shrunk.
+// [Link] those of all requests in flight, [Parallel] the number of receives, [Slots] that of requests with acks, and [Wait] how long
+// a receive waits at the server. [Ending] says how a stop ends one, and [Shrunk] whether the window has shrunk.
 //
-// Only the goroutine of the Subscriber's loop uses the Window, every [Batch], the Parallel, the Wait, every Ending and the Shrunk. HandlingTimes and
+// Only the goroutine of the Subscriber's loop uses the Window, every [Batch], the Parallel, the Wait, every Ending and the Shrunk. HandlingTimes, Slots and
 // Link may be used from any goroutine: each settle adds its time.
 //
 // The package knows nothing of requests, of the channel or of settles. Its callers report events to it, and it returns

@@ -171,7 +171,7 @@ func (d drawer) worker(consumers []consumerPlan) workerPlan {
 		Config: sequin.SubscriberConfig{
 			MaxInFlight:      pick(d, 1, 2, 5, 30, 1000),
 			MaxInFlightBytes: pick(d, 1, 500, 5_000, 64<<20, 64<<20),
-			Pollers:          pick(d, 1, 2, 2, 4),
+			Pollers:          pick(d, 0, 0, 1, 2, 4),
 			WaitFor:          pick(d, 500*time.Millisecond, 2*time.Second, 20*time.Second),
 			DrainTimeout:     d.upTo(10*time.Second) + time.Millisecond,
 		},
