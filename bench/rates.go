@@ -20,6 +20,7 @@ const (
 	peerName    = "JetStream, memory"
 	aloneName   = "client alone"
 	wholeName   = "with its server"
+	linkName    = "over a link"
 )
 
 // contender measures one cell of a table: how long n messages of a size take.

@@ -32,6 +32,7 @@ func (r *results) readmeParts() []readmePart {
 		{"latency", len(r.Latency) > 0, r.latencyTable},
 		{"json", len(r.JSON) > 0, r.jsonTable},
 		{"knobs", len(r.Knobs) > 0, r.knobTable},
+		{"link", len(r.Link) > 0, r.linkTable},
 	}
 }
 
@@ -162,6 +163,11 @@ func (r *results) jsonTable() string {
 		fmt.Fprintf(&b, "| %s | %d ns | %.2f | %d ns | %.2f |\n", c.Codec, c.Encode.Nanoseconds(), c.EncodeAllocs, c.Decode.Nanoseconds(), c.DecodeAllocs)
 	}
 	return b.String()
+}
+
+func (r *results) linkTable() string {
+	none := func(rate) string { return "" }
+	return tableOf("messages a second", r.Link, func(x rate) string { return x.Work + " " + x.Contender }, none)
 }
 
 func (r *results) knobTable() string {

@@ -21,6 +21,7 @@ type results struct {
 	Latency  []latency
 	Axes     []axis
 	Knobs    []knob
+	Link     []rate
 	JSON     []codecCost
 	Disk     []diskCell
 	Openings []opening

@@ -121,6 +121,8 @@ func TestTheReadmeGetsTheOtherTables(t *testing.T) {
 		Knobs: []knob{{Name: "publish Lanes", Value: "1", PerSecond: 1234, P50: 500 * time.Microsecond, PeakHeap: 17 << 20}}}
 	require.Contains(t, r.written(t, "latency"), "| sequin | 425 µs | 1000 µs |\n")
 	require.Contains(t, r.written(t, "json"), "| own | 240 ns | 0.06 | 950 ns | 1.00 |\n")
+	r.Link = []rate{{Work: "consume", Contender: "Pollers 2", Size: 100, PerSecond: 40_000}}
+	require.Equal(t, "| messages a second | 100 B |\n| --- | ---: |\n| consume Pollers 2 | 40,000 |\n", r.written(t, "link"))
 	require.Contains(t, r.written(t, "knobs"), "| publish Lanes 1 | 1,234 | 0.50 ms | 17 MiB |\n")
 }
 
@@ -139,4 +141,22 @@ func TestAReadmeWithoutTheMarksIsRefused(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte(readmeEnd+fmt.Sprintf(readmeBegin, "disk, and opening")), 0o644))
 	r := results{Disk: make([]diskCell, 1), Openings: make([]opening, 1)}
 	require.ErrorContains(t, r.writeReadme(file), "lacks the line")
+}
+
+// The bytes arrive in order, each after the delay, and a connection that ends leaves no goroutine.
+func TestALinkDelaysEachRoundTrip(t *testing.T) {
+	const delay = 20 * time.Millisecond
+	url, stop, err := serveFar(stubOf(100, false), delay)
+	require.NoError(t, err)
+	client, err := newClient(url)
+	require.NoError(t, err)
+	for range 3 {
+		began := time.Now()
+		got, err := client.ReceiveMessages(t.Context(), "stream", "consumer", sequin.ReceiveOptions{BatchSize: 1000})
+		require.NoError(t, err)
+		require.Len(t, got, 1000)
+		require.GreaterOrEqual(t, time.Since(began), delay)
+	}
+	client.Close()
+	stop() // waits for the goroutines
 }
