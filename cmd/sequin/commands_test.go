@@ -227,6 +227,23 @@ func TestReceiveFollowsAndAcksUntilCtrlC(t *testing.T) {
 	})
 }
 
+// The library names its own fields; who types a command knows its flags.
+func TestAWrongValueIsToldByItsFlag(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		for args, want := range map[string]string{
+			"receive orders billing -n 1001":                "sequin: --number is 1001, must be 1 to 1000\n",
+			"receive orders billing --wait 1ms":             "sequin: --wait is 1ms, must be whole milliseconds from 500ms to 5m0s\n",
+			"messages orders --limit 10001":                 "sequin: --limit is 10001, must be 1 to 10000\n",
+			"peek orders billing --limit 10001":             "sequin: --limit is 10001, must be 1 to 10000\n",
+			"consumer add orders other --ack-wait 1500us":   "sequin: --ack-wait is 1.5ms, must be whole milliseconds\n",
+			"consumer edit orders billing --ack-wait 100us": "sequin: --ack-wait is 100µs, must be whole milliseconds\n",
+		} {
+			require.Equal(t, cli.ExitUsage, s.exec(strings.Fields(args)...), args)
+			require.Equal(t, want, s.errors, args)
+		}
+	})
+}
+
 // Ctrl-C comes after the messages are printed. Without their acks they would be printed again by the next receive.
 func TestWhatIsPrintedIsAckedAlsoAfterCtrlC(t *testing.T) {
 	inOrders(t, func(t *testing.T, s *shell) {

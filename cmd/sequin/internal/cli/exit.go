@@ -51,7 +51,11 @@ func ExitCode(err error) int {
 }
 
 // inFlags replaces the names of the client library's settings by those of flags.
-var inFlags = strings.NewReplacer("invalid config: BaseURL", "--url", "Config.BaseURL", "--url")
+var inFlags = strings.NewReplacer(
+	"invalid config: BaseURL", "--url", "Config.BaseURL", "--url",
+	"invalid argument: BatchSize is", "--number is", "invalid argument: WaitFor is", "--wait is", "invalid argument: Limit is", "--limit is",
+	"invalid argument: ConsumerOptions.AckWait is", "--ack-wait is",
+)
 
 // Line returns the text of an error as one line, for the standard error. Errors of the client library have the prefix already,
 // and name a field where the command has a flag.
