@@ -189,21 +189,48 @@ func TestASendWhoseAnswerWasLostWakesWhoWaits(t *testing.T) {
 	}
 }
 
-// TestAReceiveThatFindsNothingWaitsForNoDisk looks at how much the log of the database grows.
+// logOf returns a function that returns how much the log of the database has grown since its last call, in bytes.
+func logOf(t *testing.T) (grown func() int64) {
+	conn, last := connect(t), int64(0)
+	return func() int64 {
+		before := last
+		require.NoError(t, conn.QueryRow(t.Context(), "select pg_current_wal_insert_lsn() - '0/0'").Scan(&last))
+		return last - before
+	}
+}
+
+// requests is how many a test makes that looks at the log. One takes about 100 bytes of it for the lock, and as much again for a
+// flush, so that most is what one without a flush takes at most.
+const requests, most = 200, 150
+
 func TestAReceiveThatFindsNothingWaitsForNoDisk(t *testing.T) {
 	st := openWith(t, Options{moveEvery: -1, cleanEvery: -1})
 	_, c := newConsumer(t, st, store.StreamOptions{})
-	conn := connect(t)
-	log := func() (bytes int64) {
-		require.NoError(t, conn.QueryRow(t.Context(), "select pg_current_wal_insert_lsn() - '0/0'").Scan(&bytes))
-		return bytes
-	}
-	const receives, most = 200, 150 // bytes; the lock takes about 100, and a flush as much again
-	before := log()
-	for range receives {
+	grown := logOf(t)
+	grown()
+	for range requests {
 		got, err := c.Receive(t.Context(), 1, nil)
 		require.NoError(t, err)
 		require.Empty(t, got)
 	}
-	require.Less(t, log()-before, int64(receives*most))
+	require.Less(t, grown(), int64(requests*most))
+}
+
+// TestAnAckThatFindsNothingLeftWaitsForTheDisk repeats an ack. Another replica may have stored the first one, and not flushed it
+// yet: a crash of the database then takes both.
+func TestAnAckThatFindsNothingLeftWaitsForTheDisk(t *testing.T) {
+	st := openWith(t, Options{moveEvery: -1, cleanEvery: -1})
+	s, c := newConsumer(t, st, store.StreamOptions{})
+	send(t, s, store.Message{Key: "a"})
+	got, err := c.Receive(t.Context(), 1, nil)
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	ack := func() { require.NoError(t, c.Settle(t.Context(), []store.ID{got[0].ID}, store.Ack)) }
+	ack()
+	grown := logOf(t)
+	grown()
+	for range requests {
+		ack()
+	}
+	require.Greater(t, grown(), int64(requests*most))
 }
