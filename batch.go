@@ -338,7 +338,7 @@ func (p *Publisher) cutToSize(b *messageBatch) (r messageResult, cut bool) {
 }
 
 // size returns the batch size of the batch's lane.
-func (p *Publisher) size(b *messageBatch) *flow.Size { return p.sizes[p.lane(b.Items[0].ID)] }
+func (p *Publisher) size(b *messageBatch) *flow.Size { return p.sizes[b.Lane()] }
 
 // timeout returns how long an attempt may take.
 func (p *Publisher) timeout() time.Duration { return p.client.attemptTimeout(request{}) }

@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -10,9 +11,12 @@ import (
 // PublisherConfig configures a Publisher. The zero value works. NewPublisher copies it.
 type PublisherConfig struct {
 	// Lanes is how many requests may be in flight at once, beside at most 8 that repeat what may be at fault. Where requests
-	// of single messages time out together, fewer are in flight at once. With 1, all messages keep their order. A key always
-	// uses the same lane, and a lane has one request in flight, so that the versions of a key keep their order. 1 to 64;
-	// default 4.
+	// of single messages time out together, fewer are in flight at once. With 1, all messages keep their order. A key has at
+	// most one request in flight, so that its versions keep their order. 1 to 64.
+	//
+	// Default: the Publisher finds the number itself, between 4 and 64. It begins with 4. It tries twice as many while full
+	// requests take 10 ms or longer and more are waiting, and keeps them if they carry a fifth more; otherwise it tries again
+	// after a minute. It tries half as many once a minute, and halves the number while requests are far from full.
 	Lanes int
 	// MaxBatch is the most messages in a request. 1 to 1,000; default 1,000.
 	MaxBatch int
@@ -21,7 +25,8 @@ type PublisherConfig struct {
 	// sends smaller ones, and larger ones again as they get through.
 	MaxBatchBytes int
 	// MaxBuffered is the most messages that the Publisher holds: those that wait, are in flight, or have failed and are
-	// not yet collected. While it is reached, Send waits. At least 1; default 20,000.
+	// not yet collected. While it is reached, Send waits. At least 1; default 20,000, and five requests of MaxBatch more for
+	// each lane beyond 4. More lanes than it has two full requests for are not tried.
 	MaxBuffered int
 	// MaxBufferedBytes is the most bytes of JSON that the buffered messages take. At least 8,000,000; default 64 MiB.
 	MaxBufferedBytes int
@@ -51,15 +56,29 @@ type PublisherConfig struct {
 // Limits and defaults of PublisherConfig.
 const (
 	minBatchBytes    = 1 << 10  // room for a few small messages
-	defaultBuffered  = 20_000   // five full batches a lane; with half of it a fast producer waits for room twice as often and is a tenth slower
+	defaultLanes     = 4        // the least number where it adapts
+	laneBatches      = 5        // full batches that the buffer holds for a lane; with half of it a fast producer waits for room twice as often and is a tenth slower
+	defaultBuffered  = 20_000   // that for the default lanes
 	defaultBufferMem = 64 << 20 // room for MaxBuffered messages of 3 KB
 )
 
+// adapting returns the most lanes of a Publisher that finds their number itself, and how much its buffer grows with each; 0 if it does not.
+func (c PublisherConfig) adapting() (most, laneItems int) {
+	if c.Lanes != 0 {
+		return 0, 0
+	}
+	if c.MaxBuffered == 0 {
+		laneItems = laneBatches * cmp.Or(c.MaxBatch, MaxBatch)
+	}
+	return maxLanes, laneItems
+}
+
 func (c PublisherConfig) withDefaults() PublisherConfig {
+	buffered := defaultBuffered + laneBatches*cmp.Or(c.MaxBatch, MaxBatch)*max(0, c.Lanes-defaultLanes)
 	defaults := []struct {
 		field *int
 		value int
-	}{{&c.Lanes, 4}, {&c.MaxBatch, MaxBatch}, {&c.MaxBatchBytes, 1 << 20}, {&c.MaxBuffered, defaultBuffered}, {&c.MaxBufferedBytes, defaultBufferMem}}
+	}{{&c.Lanes, defaultLanes}, {&c.MaxBatch, MaxBatch}, {&c.MaxBatchBytes, 1 << 20}, {&c.MaxBuffered, buffered}, {&c.MaxBufferedBytes, defaultBufferMem}}
 	for _, d := range defaults {
 		if *d.field == 0 {
 			*d.field = d.value

@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +39,7 @@ type Publisher struct {
 	receipts      receiptBook
 	failures      failures
 	jobs          backgroundJobs
-	sizes         []*flow.Size  // the batch size of each lane: MaxBatchBytes, or less after a 413 or a time-out
+	sizes         []*flow.Size  // the batch size of each lane: MaxBatchBytes, or less after a 413 or a time-out; nil for a lane never used
 	link          *flow.Link    // what all lanes send at once
 	tracker       blame.Tracker // results of recent sends, which show whether a message is at fault
 	outage        outage.Outage
@@ -60,6 +61,7 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 	if err := checkName("stream", stream); err != nil {
 		return nil, err
 	}
+	most, laneItems := cfg.adapting()
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -69,11 +71,10 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 	p.outage.Begun, p.outage.Over = p.unavailable, p.availableAgain
 	p.receipts.outage = &p.outage
 	p.link = flow.NewLink(minBatchBytes, cfg.MaxBufferedBytes)
-	for range cfg.Lanes {
-		p.sizes = append(p.sizes, flow.NewSize(minBatchBytes, cfg.MaxBatchBytes))
-	}
+	p.sizes = make([]*flow.Size, max(cfg.Lanes, most))
 	p.engine = batch.New(batch.Config[outgoing, batchState]{
-		Lanes: cfg.Lanes, Slots: 1, Limits: p.limits, MaxItems: cfg.MaxBuffered, MaxBytes: cfg.MaxBufferedBytes,
+		Lanes: cfg.Lanes, MaxLanes: most, MayGrow: p.mayGrow, Slots: 1, Limits: p.limits,
+		MaxItems: cfg.MaxBuffered, MaxBytes: cfg.MaxBufferedBytes, LaneItems: laneItems,
 		Linger: cfg.Linger, AsyncRelease: cfg.OnFailure != nil, Run: p.run, Done: p.done,
 		InOrder: cfg.Lanes == 1, Part: partWork,
 	})
@@ -109,9 +110,18 @@ func (p *Publisher) Stats() PublisherStats {
 	return s
 }
 
-// limits returns the current limits of a lane's batches.
+// limits returns the current limits of a lane's batches. It is called before any batch of the lane runs.
 func (p *Publisher) limits(lane int) batch.Limits {
+	if p.sizes[lane] == nil {
+		p.sizes[lane] = flow.NewSize(minBatchBytes, p.cfg.MaxBatchBytes)
+	}
 	return batch.Limits{Count: p.cfg.MaxBatch, Bytes: p.sizes[lane].Limit(), Overhead: wire.SendOverhead, Distinct: !p.duplicateKeys.Load()}
+}
+
+// mayGrow reports whether more lanes may be tried. Where less than everything gets through at once, more would not help. It is
+// called with the engine's lock held, as limits is.
+func (p *Publisher) mayGrow() bool {
+	return !p.link.Limited() && !slices.ContainsFunc(p.sizes, func(s *flow.Size) bool { return s != nil && s.Limit() < p.cfg.MaxBatchBytes })
 }
 
 // Send accepts a message with that key and data. It is short for SendMessage.
@@ -205,7 +215,7 @@ func (p *Publisher) SendAllSync(ctx context.Context, messages []Message) error {
 			e.Item.Message = m // which is not accepted
 		}
 		r := p.receipts.next()
-		r.engine, r.lane = p.engine, p.lane(e.ID)
+		r.engine, r.lane = p.engine, p.engine.Lane(e.ID)
 		e.Item.to, e.Item.slot = r.block, int32(r.slot)
 		entries, receipts = append(entries, e), append(receipts, r)
 	}
@@ -235,7 +245,7 @@ func (p *Publisher) admit(ctx context.Context, m Message, wait bool) error {
 	if err := p.prepare(ctx, m, &e); err != nil {
 		return err
 	}
-	return p.explainRefusal(p.engine.Admit(ctx, &e, p.lane(e.ID), false, wait))
+	return p.explainRefusal(p.engine.Admit(ctx, &e, p.engine.Lane(e.ID), false, wait))
 }
 
 // explainRefusal adds the cause of an outage to the error of an admission that found no room, or that a Close ended.
@@ -252,7 +262,7 @@ func (p *Publisher) admitReceipt(ctx context.Context, m Message, urgent bool) (R
 		return Receipt{}, err
 	}
 	r := p.receipts.next()
-	r.engine, r.lane = p.engine, p.lane(e.ID)
+	r.engine, r.lane = p.engine, p.engine.Lane(e.ID)
 	e.Item.to, e.Item.slot = r.block, int32(r.slot)
 	if err := p.engine.Admit(ctx, &e, r.lane, urgent, true); err != nil {
 		return Receipt{}, p.explainRefusal(err)
@@ -267,9 +277,9 @@ func (p *Publisher) admitAll(ctx context.Context, entries []messageEntry) (accep
 			return accepted, p.explainRefusal(contextError(ctx))
 		}
 		e := &entries[accepted]
-		n, err := p.engine.AdmitSome(entries[accepted:], func(e *messageEntry) int { return p.lane(e.ID) })
+		n, err := p.engine.AdmitSome(entries[accepted:], func(e *messageEntry) int { return p.engine.Lane(e.ID) })
 		if n == 0 && err == nil { // no room
-			n, err = 1, p.engine.Admit(ctx, e, p.lane(e.ID), true, true)
+			n, err = 1, p.engine.Admit(ctx, e, p.engine.Lane(e.ID), true, true)
 		}
 		if err != nil {
 			return accepted, p.explainRefusal(err)
@@ -287,7 +297,7 @@ func (p *Publisher) admitFor(ctx context.Context, l *lease.Lease, m Message, to 
 		return err
 	}
 	e.Item.lease, e.Item.to = l, to
-	return p.engine.Admit(ctx, &e, p.lane(e.ID), false, wait)
+	return p.engine.Admit(ctx, &e, p.engine.Lane(e.ID), false, wait)
 }
 
 // prepare checks a message and fills in its entry. Invalid messages are refused here, because the server would refuse their
@@ -307,8 +317,6 @@ func (p *Publisher) prepare(ctx context.Context, m Message, e *messageEntry) (er
 	}
 	return err
 }
-
-func (p *Publisher) lane(id uint64) int { return int(id % uint64(p.cfg.Lanes)) }
 
 // done reports the final result of messages. It is Config.Done of the engine.
 func (p *Publisher) done(items []messageEntry, err error) {

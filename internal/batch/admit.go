@@ -37,12 +37,12 @@ func (s *state[T, W]) refusal() error {
 }
 
 func (s *state[T, W]) hasRoom(size int) bool {
-	return s.cfg.MaxItems == 0 || s.buffered < s.cfg.MaxItems && s.bytes+size <= s.cfg.MaxBytes
+	return s.cfg.MaxItems == 0 || s.buffered < s.maxItems(s.tuner.want) && s.bytes+size <= s.cfg.MaxBytes
 }
 
 // enqueue puts a copy of e into a lane. It reports whether a batch may leave now that could not leave before.
 func (s *state[T, W]) enqueue(e *Entry[T], lane int, urgent bool) (dispatch bool) {
-	l, size := &s.lanes[lane], e.Size
+	l, size := s.laneAt(lane), e.Size
 	e.epoch = s.epochs.current()
 	var now time.Time
 	if e.epoch.live == 0 || l.queued() == 0 { // to read the clock for each item would cost as much as all else here
@@ -63,7 +63,7 @@ func (s *state[T, W]) enqueue(e *Entry[T], lane int, urgent bool) (dispatch bool
 	if first {
 		l.since = now
 	}
-	if s.buffered == s.cfg.MaxItems {
+	if s.buffered == s.maxItems(s.tuner.want) {
 		s.makeAllUrgent()
 		return true
 	}

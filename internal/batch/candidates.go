@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// maxRunningCandidates is how many candidates of an engine run at once; the others wait. It is twice the default number of a
+// maxRunningCandidates is how many candidates of an engine run at once; the others wait. It is twice the least number of a
 // Publisher's lanes, so that candidates do not take much more of the server than other batches do.
 const maxRunningCandidates = 8
 

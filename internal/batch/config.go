@@ -14,11 +14,18 @@ type Config[T, W any] struct {
 	// FullSlots is optional. It returns how many batches of one lane may be in flight while the next one is full, if that is more
 	// than Slots. It is called with the engine's lock held.
 	FullSlots func() int
+	// MaxLanes is optional. If it is larger than Lanes, the number of lanes adapts between the two: it doubles where that carries more
+	// items, and halves while batches are far from full. Both must be powers of two times one number, Slots must be 1, and items go to
+	// the lane that Engine.Lane returns for their ID. MayGrow is optional; it is called with the engine's lock held, and false
+	// keeps the number from growing.
+	MaxLanes int
+	MayGrow  func() bool
 	// Limits returns the limits of a lane's batches. It is called with the engine's lock held, each time the engine looks
 	// for batches that may leave, because the limits may change.
 	Limits func(lane int) Limits
-	// MaxItems and MaxBytes limit the buffered items. If MaxItems is 0 there is no limit.
-	MaxItems, MaxBytes int
+	// MaxItems and MaxBytes limit the buffered items. If MaxItems is 0 there is no limit. MaxItems grows by LaneItems with each lane
+	// beyond Lanes.
+	MaxItems, MaxBytes, LaneItems int
 	// Linger is how long a batch that is not full waits for more items.
 	Linger time.Duration
 	// AsyncRelease says that a goroutine of the caller releases failed items with BeginReport, so that an admission may
@@ -55,6 +62,11 @@ type Limits struct {
 // filled reports whether items with a total size of bytes make a full batch.
 func (l Limits) filled(bytes int) bool { return bytes >= l.Bytes-l.Overhead }
 
+// fill returns how full a batch of these items is, at most 1.
+func (l Limits) fill(bytes, items int) float64 {
+	return min(1, max(float64(items)/float64(l.Count), float64(bytes)/float64(max(1, l.Bytes-l.Overhead))))
+}
+
 // Entry is an item and what the engine needs to know of it.
 type Entry[T any] struct {
 	Item T
@@ -83,6 +95,7 @@ type Batch[T, W any] struct {
 
 	lane  *lane[T, W]
 	fresh bool // it was cut and has not run yet
+	full  bool // it was cut from enough items to be full
 
 	// Used by candidates only.
 	running bool
@@ -114,6 +127,9 @@ func (b *Batch[T, W]) Halve() (left, right *Batch[T, W]) {
 	n := len(b.Items) / 2
 	return &Batch[T, W]{Items: b.Items[:n:n]}, &Batch[T, W]{Items: b.Items[n:]}
 }
+
+// Lane returns the number of the lane that the batch was cut from. It is the number that Config.Limits got.
+func (b *Batch[T, W]) Lane() int { return b.lane.number }
 
 // Result is the result of running a batch. Together its lists hold each of the batch's items once.
 type Result[T, W any] struct {

@@ -80,9 +80,14 @@ func (s *state[T, W]) dispatch(now time.Time) (leaving []*Batch[T, W], wake time
 	}
 	var oldest *lane[T, W] // has waited longest, of the lanes with leaveIfIdle
 	var oldestDue time.Time
-	for i := range s.lanes {
-		l := &s.lanes[i]
-		l.limits = s.cfg.Limits(i)
+	if s.spreadOver != s.tuner.want && !s.isDrained() { // Close collects what is left without the lock
+		s.spread()
+	}
+	for _, l := range s.lanes {
+		if !l.open {
+			continue
+		}
+		l.limits = s.cfg.Limits(l.number)
 		r.limits = l.limits
 		for s.hasSlot(l) && l.hasWork() && !(s.cfg.InOrder && len(l.candidates.list) > 0) {
 			d, at := decide(l.view(), now, r)
@@ -142,12 +147,19 @@ func (s *state[T, W]) leave(l *lane[T, W], now time.Time) *Batch[T, W] {
 // cut takes a batch from the lane's queue. It returns nil if every item that it examines has the ID of a candidate.
 func (s *state[T, W]) cut(l *lane[T, W], now time.Time) *Batch[T, W] {
 	why, since := s.why(l, now), l.since
+	taken := l.bytes
 	items, skipped := s.take(l, now, l.emptyList(min(l.queued(), l.limits.Count)))
 	if len(items) == 0 {
 		l.spares = append(l.spares, items)
 		return nil
 	}
-	return &Batch[T, W]{Items: items, Skipped: skipped && len(l.candidates.list) == 0, lane: l, fresh: true, Why: why, Since: since, Left: now}
+	fill := l.limits.fill(taken-l.bytes, len(items))
+	full := why <= whyBytes && (!skipped || len(items) == l.limits.Count)
+	if full {
+		fill = 1 // the next item would have been too large
+	}
+	s.tuner.cut(now, fill)
+	return &Batch[T, W]{Items: items, Skipped: skipped && len(l.candidates.list) == 0, lane: l, fresh: true, full: full, Why: why, Since: since, Left: now}
 }
 
 // why returns why the lane's next batch leaves, which decide has found.

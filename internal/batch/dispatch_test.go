@@ -52,25 +52,26 @@ func TestDecide(t *testing.T) {
 
 func TestDispatchLetsOnlyTheOldestPartialBatchLeave(t *testing.T) {
 	now := time.Now()
-	newState := func(inFlight int) *state[parcel, int] {
+	filled := func(inFlight int) *state[parcel, int] {
 		cfg := &Config[parcel, int]{Lanes: 4, Slots: 1, Limits: func(int) Limits { return Limits{Count: 3, Bytes: 1000} }}
-		s := &state[parcel, int]{cfg: cfg, lanes: make([]lane[parcel, int], 4), epochs: newEpochs(), inFlight: inFlight}
+		s := newState(cfg)
+		s.inFlight = inFlight
 		for i, ms := range []time.Duration{3, 5, 4} { // the fourth lane is empty
 			s.lanes[i].push(parcel{n: i, key: 1}.entry())
 			s.lanes[i].since = now.Add(-ms * time.Millisecond)
 		}
-		return s
+		return &s
 	}
-	leaving, wake := newState(0).dispatch(now)
+	leaving, wake := filled(0).dispatch(now)
 	require.Len(t, leaving, 1)
 	require.Equal(t, []int{1}, numbers(leaving[0].Items))
 	require.Equal(t, now.Add(MaxHold-4*time.Millisecond), wake, "the next one is due then")
 
-	leaving, wake = newState(1).dispatch(now)
+	leaving, wake = filled(1).dispatch(now)
 	require.Empty(t, leaving, "another batch is in flight")
 	require.Equal(t, now.Add(MaxHold-5*time.Millisecond), wake)
 
-	stopped := newState(0)
+	stopped := filled(0)
 	stopped.suspended = errRefused
 	leaving, wake = stopped.dispatch(now)
 	require.Empty(t, leaving)

@@ -7,6 +7,9 @@
 // other in a lane with one slot. An item is passed over only if the limits forbid a repeated ID in a batch, if a candidate
 // holds its ID (see Result.Aside), or if Config.Compare or Config.Unordered asks for another order.
 //
+// The number of lanes may adapt; see Config.MaxLanes. An item then changes its lane only in a queue, and only while nothing of its
+// old lane is in flight, waits for a retry or is a candidate, so that the order of an ID holds.
+//
 // An idle engine runs the first item at once. The next batch fills while that one is in flight.
 //
 // An idle engine has no goroutine. Each batch in flight has one, which ends when no other batch may leave. Each

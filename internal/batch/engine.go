@@ -25,7 +25,7 @@ type Engine[T, W any] struct {
 // New returns an Engine. It starts no goroutine; the first Admit does.
 func New[T, W any](cfg Config[T, W]) *Engine[T, W] {
 	e := &Engine[T, W]{cfg: cfg, drained: make(chan struct{})}
-	e.state = state[T, W]{cfg: &e.cfg, lanes: make([]lane[T, W], cfg.Lanes), epochs: newEpochs()}
+	e.state = newState(&e.cfg)
 	e.alarm.ring = e.tick
 	e.ctx, e.cancel = context.WithCancelCause(context.Background())
 	return e
@@ -140,7 +140,7 @@ func (e *Engine[T, W]) await(ctx context.Context, w *waiter[T]) error {
 func (e *Engine[T, W]) FlushLane(lane int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.state.lanes[lane].makeUrgent()
+	e.state.laneAt(lane).makeUrgent()
 	e.dispatchLocked()
 }
 

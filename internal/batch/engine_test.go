@@ -127,6 +127,9 @@ type chaos struct {
 	mu     sync.Mutex
 	source *rand.Rand
 	last   map[uint64]int // by key, 1 + the number of the last parcel with a final result
+
+	ended func(b *parcelBatch) // optional; at the end of each run
+	wait  func()               // optional; waits for what runs beside the engine
 }
 
 func newChaos(t *testing.T, d *driver, seed uint64) *chaos {
@@ -158,6 +161,9 @@ func (c *chaos) run() {
 	time.Sleep(time.Duration(c.random(200)) * time.Second)
 	left, _ := d.close(ctx)
 	all.Wait()
+	if c.wait != nil {
+		c.wait()
+	}
 	for _, n := range left {
 		require.ErrorIs(t, d.errs[n], ErrClosed)
 	}
@@ -177,7 +183,7 @@ func (c *chaos) send(sender int, accepted map[int]bool) {
 		key := uint64(c.random(12)) + 12*uint64(sender)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.random(30))*time.Second)
 		n := sender*1000 + i
-		if c.d.admit(ctx, parcel{n: n, key: key, size: 1 + c.random(80)}, int(key%3), c.random(5) == 0, c.random(4) > 0) == nil {
+		if c.d.admit(ctx, parcel{n: n, key: key, size: 1 + c.random(80)}, c.d.engine.Lane(key), c.random(5) == 0, c.random(4) > 0) == nil {
 			accepted[n] = true
 		}
 		if c.random(20) == 0 {
@@ -189,6 +195,9 @@ func (c *chaos) send(sender int, accepted map[int]bool) {
 
 // result retries or halves a batch, makes it a candidate, or fails it, at random.
 func (c *chaos) result(b *parcelBatch) parcelResult {
+	if c.ended != nil {
+		c.ended(b)
+	}
 	wait := time.Duration(c.random(3)) * time.Second
 	half := len(b.Items) / 2
 	switch what := c.random(10); {

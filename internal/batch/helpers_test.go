@@ -56,6 +56,7 @@ type driver struct {
 	errs   map[int]error
 	result func(b *Batch[parcel, int]) Result[parcel, int] // of a run; nil means that all items succeed
 	onDone func(err error)
+	onRun  func(b *Batch[parcel, int]) // at the beginning of a run
 }
 
 // parcelRun is one attempt at a batch.
@@ -97,7 +98,11 @@ func newDriver(t *testing.T, cfg Config[parcel, int]) *driver {
 			run.numbers = append(run.numbers, e.Item.n)
 		}
 		d.runs = append(d.runs, run)
+		begun := d.onRun
 		d.mu.Unlock()
+		if begun != nil {
+			begun(b)
+		}
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():

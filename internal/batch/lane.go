@@ -7,6 +7,10 @@ import (
 
 // lane is a queue of items, and the batches that run before what is queued.
 type lane[T, W any] struct {
+	number int
+	open   bool // items are in it; see spread.go
+	ran    bool // a batch has ended since it was opened
+
 	queue  []Entry[T]
 	head   int       // index of the first item in the queue; those before it have left
 	bytes  int       // size of the queued items

@@ -7,9 +7,9 @@ import (
 
 // pace measures how long recent runs took.
 type pace struct {
-	last [15]time.Duration // 15 follow a change within a second; an odd number, so that the median is a measured value
-	n    int
-	held time.Duration
+	last        [15]time.Duration // 15 follow a change within a second; an odd number, so that the median is a measured value
+	n           int
+	least, held time.Duration
 }
 
 func (p *pace) record(took time.Duration) {
@@ -18,7 +18,7 @@ func (p *pace) record(took time.Duration) {
 	sorted := p.last
 	known := sorted[:min(p.n, len(sorted))]
 	slices.Sort(known)
-	p.held = min(2*known[len(known)/2], MaxHold)
+	p.least, p.held = known[0], min(2*known[len(known)/2], MaxHold)
 }
 
 // hold returns the longest that a partial batch waits for more items: twice the median, at most MaxHold.

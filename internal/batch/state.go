@@ -5,7 +5,7 @@ import "time"
 // state is what the mutex of an Engine guards. Its methods expect the mutex to be held. They do not wait.
 type state[T, W any] struct {
 	cfg     *Config[T, W]
-	lanes   []lane[T, W]
+	lanes   []*lane[T, W]
 	cutter  cutter
 	leaving []*Batch[T, W] // scratch space of dispatch
 
@@ -15,6 +15,9 @@ type state[T, W any] struct {
 	inFlight int // batches that run, without candidates
 	running  int // candidates that run
 	totals   Totals
+
+	tuner      tuner
+	spreadOver int // the number of open lanes; 0 while some have to open or close
 
 	pace    pace
 	reports reports
@@ -27,10 +30,16 @@ type state[T, W any] struct {
 	cause     error // why Close gave up
 }
 
+func newState[T, W any](cfg *Config[T, W]) state[T, W] {
+	s := state[T, W]{cfg: cfg, tuner: newTuner(cfg.Lanes, cfg.mostLanes()), spreadOver: cfg.Lanes, epochs: newEpochs()}
+	s.addLanes(cfg.Lanes)
+	return s
+}
+
 // makeAllUrgent sends everything that is queued now without waiting for more items.
 func (s *state[T, W]) makeAllUrgent() {
-	for i := range s.lanes {
-		s.lanes[i].makeUrgent()
+	for _, l := range s.lanes {
+		l.makeUrgent()
 	}
 }
 
@@ -55,6 +64,7 @@ func (s *state[T, W]) apply(b *Batch[T, W], r Result[T, W], took time.Duration) 
 	}
 	s.epochs.turn()
 	s.epochs.split(now)
+	s.adapt(b, r, now)
 	s.grant()
 }
 

@@ -107,6 +107,13 @@ func (l *Link) TimedOut(bytes int, at Turn) {
 	l.limit = max(1, l.limit/2)
 }
 
+// Limited reports whether there is a limit.
+func (l *Link) Limited() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.limit > 0
+}
+
 // Succeeded records a request that got through. The limit grows to what is sent in half of timeout at the rate of this
 // request.
 func (l *Link) Succeeded(bytes int, took, timeout time.Duration) {

@@ -319,6 +319,9 @@ const (
 	settlesDown   = 80
 )
 
+// mostLanes is how many lanes a Publisher has at most that finds the number itself.
+const mostLanes = 64
+
 // rateBounded limits the requests of each kind that a client makes during an outage.
 func rateBounded(h *history) (found []violation) {
 	calls := slices.SortedFunc(slices.Values(h.rec.calls), func(a, b *call) int { return cmp.Compare(a.began.UnixNano(), b.began.UnixNano()) })
@@ -339,7 +342,7 @@ func rateBounded(h *history) (found []violation) {
 			most := minutes * downPerMinute
 			switch p.kind {
 			case sendCall:
-				most *= h.publisherPlan(p.actor).Config.Lanes
+				most *= cmp.Or(h.publisherPlan(p.actor).Config.Lanes, mostLanes)
 			case settleCall:
 				most += settlesDown
 			case receiveCall:

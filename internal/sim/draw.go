@@ -54,7 +54,7 @@ func draw(seed uint64) schedule {
 // additions is the stream of random values of what was added later, so that a seed draws the rest as before.
 const additions = 1 << 32
 
-// addTo draws headers and purges.
+// addTo draws headers, purges and a long way.
 func (d drawer) addTo(s *schedule) {
 	for _, extension := range []string{headers, purging} {
 		if s.Mode == server.Documented && d.chance(20) {
@@ -70,6 +70,24 @@ func (d drawer) addTo(s *schedule) {
 	if d.chance(30) {
 		for range d.between(1, 3) {
 			s.Purges = append(s.Purges, purgePlan{At: d.upTo(horizon), Share: pick(d, 30, 70, 100), Pattern: pick(d, "", "", "a.>", "*.0")})
+		}
+	}
+	if d.chance(30) {
+		d.longWay(s)
+	}
+}
+
+// longWay makes sends slow, and gives much to send to the Publishers that find the number of their lanes.
+func (d drawer) longWay(s *schedule) {
+	s.Faults = append(s.Faults, faultPlan{For: wholeRun, Kind: slowAnswer, Op: sequintest.Send, Share: 100, Delay: 20 * time.Millisecond})
+	for i := range s.Publishers {
+		p := &s.Publishers[i]
+		if p.Config.Lanes != 0 {
+			continue
+		}
+		p.Config.MaxBatch, p.Config.MaxBuffered = 1, max(p.Config.MaxBuffered, 20)
+		for j := range p.Steps {
+			p.Steps[j].N *= pick(d, 1, 4)
 		}
 	}
 }
@@ -124,7 +142,7 @@ func (d drawer) publisher() publisherPlan {
 		Start:   d.upTo(horizon / 6),
 		Timeout: pick(d, time.Second, 5*time.Second, 30*time.Second),
 		Config: sequin.PublisherConfig{
-			Lanes:       pick(d, 1, 1, 2, 4),
+			Lanes:       pick(d, 0, 1, 2, 4),
 			MaxBatch:    pick(d, 1, 3, 10, 100, 1000),
 			MaxBuffered: pick(d, 1, 5, 20, 100, 10_000),
 		},
