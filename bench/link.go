@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -29,6 +30,11 @@ func linkCells() []contender {
 		s := settings{subscriber: sequin.SubscriberConfig{Pollers: pollers, MaxInFlight: 100_000}}
 		cells = append(cells, contender{linkName, "consume", fmt.Sprintf("Pollers %d", pollers), over(s.consume)})
 	}
+	cells = append(cells, contender{linkName, "publish", "(defaults)", over(settings{}.publishOn)})
+	for _, lanes := range []int{4, 16, 64} {
+		s := settings{publisher: sequin.PublisherConfig{Lanes: lanes}}
+		cells = append(cells, contender{linkName, "publish", fmt.Sprintf("Lanes %d", lanes), over(s.publishOn)})
+	}
 	return cells
 }
 
@@ -47,6 +53,34 @@ func measureLink(ctx context.Context, opts options, all *results) (err error) {
 	}
 	table(fmt.Sprintf("Over a link that adds %v to each round trip", linkDelay), []string{"work", "setting", "messages/s"}, rows)
 	return nil
+}
+
+// publishTime is how long a Publisher sends over the link for linkMessages. The number of messages differs by a factor of ten
+// between the settings, and the rate includes the beginning, in which the Publisher finds the number of its lanes.
+const publishTime = 10 * time.Second
+
+// publishOn publishes for publishTime, or a part of it for fewer messages, and returns how long n of the messages took.
+func (s settings) publishOn(ctx context.Context, url string, n, size int) (time.Duration, error) {
+	client, err := newClient(url)
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	pub, err := client.NewPublisher("stream", s.publisher)
+	if err != nil {
+		return 0, err
+	}
+	all, sent := samples(100_000, size, false), 0
+	length := publishTime * time.Duration(n) / linkMessages
+	began := time.Now()
+	for ; sent%1000 > 0 || time.Since(began) < length; sent++ {
+		m := &all[sent%len(all)]
+		if err := pub.Send(ctx, m.key, m.data); err != nil {
+			return 0, errors.Join(err, pub.Close(ctx))
+		}
+	}
+	err = pub.Close(ctx)
+	return time.Duration(float64(time.Since(began)) * float64(n) / float64(sent)), err
 }
 
 // onLink runs a measurement against a stub behind a link.
