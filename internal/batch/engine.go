@@ -140,7 +140,7 @@ func (e *Engine[T, W]) await(ctx context.Context, w *waiter[T]) error {
 func (e *Engine[T, W]) FlushLane(lane int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.state.laneAt(lane).makeUrgent()
+	e.state.homes[lane].makeUrgent()
 	e.dispatchLocked()
 }
 

@@ -30,6 +30,12 @@ func (s *state[T, W]) laneAt(home int) *lane[T, W] {
 
 func (s *state[T, W]) isOpen(home int) bool { return home < len(s.lanes) && s.lanes[home].open }
 
+func (s *state[T, W]) findHomes() {
+	for home := range s.homes {
+		s.homes[home] = s.laneAt(home)
+	}
+}
+
 // addLanes makes lanes until there are n. Those beyond Config.Lanes begin closed.
 func (s *state[T, W]) addLanes(n int) {
 	for i := len(s.lanes); i < n; i++ {
@@ -52,6 +58,7 @@ func (s *state[T, W]) spread() {
 			complete = complete && wanted == l.open
 		}
 	}
+	s.findHomes()
 	s.spreadOver = 0
 	if complete {
 		s.spreadOver = want
