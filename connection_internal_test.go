@@ -292,7 +292,8 @@ func TestARequestThatAGOAWAYLeftUnprocessedIsSentAgainAtOnce(t *testing.T) {
 					began := time.Now()
 					require.NoError(t, call(t.Context(), c))
 					require.Zero(t, time.Since(began))
-					require.EqualValues(t, 3, p.dials.Load())
+					// The first connection, the one that ends, and another one. net/http sometimes dials once more than it needs.
+					require.Contains(t, []int32{3, 4}, p.dials.Load())
 				})
 			})
 		})

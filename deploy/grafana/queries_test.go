@@ -1,3 +1,6 @@
+// Package grafana tests the dashboards of its directory, server.json for sequin serve and clients.json for the programs that use the
+// library: it parses their queries with the parser of Prometheus. It is a module of its own, because that parser needs more modules
+// than all else.
 package grafana
 
 import (
