@@ -33,8 +33,20 @@ help: ## show this list
 test: ## run the tests
 	go test ./...
 
+RACE := go test -race -timeout 15m -count=$(COUNT)
+
 race: ## run the tests under the race detector, COUNT times (1)
-	go test -race -timeout 15m -count=$(COUNT) ./...
+	@$(MAKE) -j2 --output-sync=target race/root-a race/root-others race/packages
+
+# The tests of the root package run one after the other and take twice as long as those of all other packages together.
+race/root-a:
+	$(RACE) -run '^TestA' .
+
+race/root-others:
+	$(RACE) -skip '^TestA' .
+
+race/packages:
+	$(RACE) -p 1 $$(go list ./... | tail -n +2)
 
 oldest: ## run the tests with the oldest Go that go.mod promises
 	GOTOOLCHAIN=go$$(go list -m -f '{{.GoVersion}}') go test ./...
