@@ -46,7 +46,7 @@ race/root-others:
 	$(RACE) -skip '^TestA' .
 
 race/packages:
-	$(RACE) -p 1 $$(go list ./... | tail -n +2)
+	$(RACE) $$(go list ./... | tail -n +2)
 
 oldest: ## run the tests with the oldest Go that go.mod promises
 	GOTOOLCHAIN=go$$(go list -m -f '{{.GoVersion}}') go test ./...
