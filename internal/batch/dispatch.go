@@ -83,11 +83,19 @@ func (s *state[T, W]) dispatch(now time.Time) (leaving []*Batch[T, W], wake time
 	if s.spreadOver != s.tuner.want && !s.isDrained() { // Close collects what is left without the lock
 		s.spread()
 	}
+	places := s.places()
 	for _, l := range s.lanes {
 		if !l.open {
 			continue
 		}
 		l.limits = s.cfg.Limits(l.number)
+		if places < 1 {
+			continue // the limits are asked for before any batch of the lane runs
+		}
+		trying := l.inFlight > 0 || len(l.retries) > 0
+		if trying {
+			places--
+		}
 		r.limits = l.limits
 		for s.hasSlot(l) && l.hasWork() && !(s.cfg.InOrder && len(l.candidates.list) > 0) {
 			d, at := decide(l.view(), now, r)
@@ -96,7 +104,9 @@ func (s *state[T, W]) dispatch(now time.Time) (leaving []*Batch[T, W], wake time
 				if b == nil {
 					break
 				}
-				leaving = append(leaving, b)
+				if leaving = append(leaving, b); !trying {
+					trying, places = true, places-1
+				}
 				continue
 			}
 			if d == leaveIfIdle && (oldest == nil || l.since.Before(oldest.since)) {
@@ -116,6 +126,15 @@ func (s *state[T, W]) dispatch(now time.Time) (leaving []*Batch[T, W], wake time
 	leaving, wake = s.dispatchCandidates(leaving, now, wake)
 	s.leaving = leaving
 	return leaving, wake
+}
+
+// places returns how many lanes may send. While the server is unavailable those that were opened because the way is long only wait:
+// each backs off by itself, and all together would be a load when the server comes back.
+func (s *state[T, W]) places() int {
+	if s.failing {
+		return s.cfg.Lanes
+	}
+	return len(s.lanes)
 }
 
 // hasSlot reports whether the number of a lane's batches in flight allows another one.

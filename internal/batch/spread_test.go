@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,6 +176,7 @@ type line struct {
 	pause    time.Duration // after each item
 	keys     uint64        // if there are few; a batch then holds each once
 	failEach int           // each so many-th request fails at first; 0 for none
+	down     func() bool   // whether the server is unavailable; nil for never
 
 	mu       sync.Mutex
 	busyTill time.Time
@@ -211,6 +213,9 @@ func (l *line) send(t *testing.T, n int) (e *Engine[parcel, int]) {
 		l.mu.Lock()
 		l.inFlight--
 		l.mu.Unlock()
+		if l.down != nil && l.down() {
+			return parcelResult{Again: []*parcelBatch{b}, Wait: time.Second}
+		}
 		if failed {
 			return parcelResult{Again: []*parcelBatch{b}, Wait: time.Millisecond}
 		}
@@ -310,5 +315,35 @@ func TestLanesCloseWhileBatchesAreFarFromFull(t *testing.T) {
 			}
 		}
 		require.True(t, slices.Equal([]int{0, 1, 2, 3}, open), "%v", open)
+	})
+}
+
+// In an outage of ten minutes the lanes that a long way has opened make no more requests than those of a short one.
+func TestLanesThatWereOpenedWaitWhileTheServerIsUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		var tried atomic.Int64
+		l := &line{delay: 50 * time.Millisecond, cfg: Config[parcel, int]{MaxLanes: 64, MaxItems: 2000, LaneItems: 500}}
+		l.down = func() bool {
+			if down.Load() {
+				tried.Add(1)
+			}
+			return down.Load()
+		}
+		e := l.send(t, 200_000)
+		require.Equal(t, 64, lanesOf(e))
+		fill := func() { l.produce(t, e, 20_000) }
+		go func() { time.Sleep(10 * time.Minute); down.Store(false) }()
+		down.Store(true)
+		began := time.Now()
+		fill()
+		require.Greater(t, time.Since(began), 9*time.Minute, "the buffer is full")
+		// Those that were in flight, and then one a second of each lane that may try.
+		require.LessOrEqual(t, tried.Load(), int64(64+4*600))
+		require.Greater(t, tried.Load(), int64(4*300))
+		l.produce(t, e, 100_000)
+		require.Equal(t, 64, l.most, "all are used again")
+		_, err := e.Close(t.Context())
+		require.NoError(t, err)
 	})
 }

@@ -18,7 +18,8 @@ type state[T, W any] struct {
 	totals   Totals
 
 	tuner      tuner
-	spreadOver int // the number of open lanes; 0 while some have to open or close
+	spreadOver int  // the number of open lanes; 0 while some have to open or close
+	failing    bool // the latest batch to end backs off, and no item has had its final result since
 
 	pace    pace
 	reports reports
@@ -60,6 +61,9 @@ func (s *state[T, W]) apply(b *Batch[T, W], r Result[T, W], took time.Duration) 
 	}
 	s.succeed(r.Done)
 	s.fail(r.Failed)
+	if final := len(r.Done)+len(r.Failed) > 0; final || r.Wait > 0 {
+		s.failing = !final
+	}
 	now := time.Now()
 	l.putBack(b, r, now, s.cfg.InOrder)
 	if len(r.Done) == len(b.Items) {

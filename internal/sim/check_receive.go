@@ -319,8 +319,8 @@ const (
 	settlesDown   = 80
 )
 
-// mostLanes is how many lanes a Publisher has at most that finds the number itself.
-const mostLanes = 64
+// leastLanes is how many lanes a Publisher has at least that finds the number itself. No more of them try in an outage.
+const leastLanes = 4
 
 // rateBounded limits the requests of each kind that a client makes during an outage.
 func rateBounded(h *history) (found []violation) {
@@ -342,7 +342,7 @@ func rateBounded(h *history) (found []violation) {
 			most := minutes * downPerMinute
 			switch p.kind {
 			case sendCall:
-				most *= cmp.Or(h.publisherPlan(p.actor).Config.Lanes, mostLanes)
+				most *= cmp.Or(h.publisherPlan(p.actor).Config.Lanes, leastLanes)
 			case settleCall:
 				most += settlesDown
 			case receiveCall:
