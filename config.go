@@ -17,6 +17,7 @@ type PublisherConfig struct {
 	// Default: the Publisher finds the number itself, between 4 and 64. It begins with 4. It tries twice as many while full
 	// requests take 10 ms or longer and more are waiting, and keeps them if they carry a fifth more; otherwise it tries again
 	// after a minute. It tries half as many once a minute, and halves the number while requests are far from full.
+	// While the server is unavailable, no more than 4 try.
 	Lanes int
 	// MaxBatch is the most messages in a request. 1 to 1,000; default 1,000.
 	MaxBatch int

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,7 +93,7 @@ func (o *own) close() {
 }
 
 func (o *own) publish(ctx context.Context, n, size int) (time.Duration, error) {
-	return o.settings.send(ctx, o.url, samples(n, size, o.keyed))
+	return o.settings.send(ctx, o.url, slices.Values(samples(n, size, o.keyed)))
 }
 
 func (o *own) consume(ctx context.Context, n, size int) (time.Duration, error) {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"time"
 
 	"github.com/sequin-go/sequin"
@@ -22,10 +24,10 @@ func newClient(url string) (*sequin.Client, error) {
 
 // publish sends n messages with one producer. The time ends when Close has returned.
 func (s settings) publish(ctx context.Context, url string, n, size int) (time.Duration, error) {
-	return s.send(ctx, url, samples(n, size, false))
+	return s.send(ctx, url, slices.Values(samples(n, size, false)))
 }
 
-func (s settings) send(ctx context.Context, url string, all []sample) (took time.Duration, err error) {
+func (s settings) send(ctx context.Context, url string, all iter.Seq[sample]) (took time.Duration, err error) {
 	client, err := newClient(url)
 	if err != nil {
 		return 0, err
@@ -36,8 +38,8 @@ func (s settings) send(ctx context.Context, url string, all []sample) (took time
 		return 0, err
 	}
 	began := time.Now()
-	for i := range all {
-		if err := pub.Send(ctx, all[i].key, all[i].data); err != nil {
+	for m := range all {
+		if err := pub.Send(ctx, m.key, m.data); err != nil {
 			return 0, errors.Join(err, pub.Close(ctx))
 		}
 	}

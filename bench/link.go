@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -61,26 +60,16 @@ const publishTime = 10 * time.Second
 
 // publishOn publishes for publishTime, or a part of it for fewer messages, and returns how long n of the messages took.
 func (s settings) publishOn(ctx context.Context, url string, n, size int) (time.Duration, error) {
-	client, err := newClient(url)
-	if err != nil {
-		return 0, err
-	}
-	defer client.Close()
-	pub, err := client.NewPublisher("stream", s.publisher)
-	if err != nil {
-		return 0, err
-	}
 	all, sent := samples(100_000, size, false), 0
 	length := publishTime * time.Duration(n) / linkMessages
-	began := time.Now()
-	for ; sent%1000 > 0 || time.Since(began) < length; sent++ {
-		m := &all[sent%len(all)]
-		if err := pub.Send(ctx, m.key, m.data); err != nil {
-			return 0, errors.Join(err, pub.Close(ctx))
+	took, err := s.send(ctx, url, func(yield func(sample) bool) {
+		for began := time.Now(); sent%1000 > 0 || time.Since(began) < length; sent++ {
+			if !yield(all[sent%len(all)]) {
+				return
+			}
 		}
-	}
-	err = pub.Close(ctx)
-	return time.Duration(float64(time.Since(began)) * float64(n) / float64(sent)), err
+	})
+	return time.Duration(float64(took) * float64(n) / float64(sent)), err
 }
 
 // onLink runs a measurement against a stub behind a link.

@@ -226,7 +226,7 @@ func (o *opening) fill(ctx context.Context, c *child) error {
 		return err
 	}
 	return inParts(o.Messages, func(all []sample) error {
-		_, err := settings{}.send(ctx, c.URL, all)
+		_, err := settings{}.send(ctx, c.URL, slices.Values(all))
 		return err
 	})
 }
