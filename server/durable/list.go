@@ -31,7 +31,7 @@ func (s *stream) get(key string) (m found, seen seglog.Pos, err error) {
 			return s.get(key) // it was replaced meanwhile
 		}
 	} else if err = s.snapshot(func() {}); err == nil {
-		err = s.scanBackFor([]byte(key), 0, 1<<62, func(m *rawMessage) bool { return view(m.key) == key }, func(newest *store.Message) bool {
+		err = s.scanBack([]byte(key), 0, 1<<62, func(m *rawMessage) bool { return view(m.key) == key }, func(newest *store.Message) bool {
 			m = found{*newest, true}
 			return false
 		})
@@ -78,7 +78,7 @@ func (s *stream) list(q store.ListQuery) (out []store.Message, seen seglog.Pos, 
 		if before <= 0 {
 			before = 1 << 62
 		}
-		err = s.scanBackFor(text, q.After, before, func(m *rawMessage) bool { return matches(view(m.key)) }, func(m *store.Message) bool { return take(*m) })
+		err = s.scanBack(text, q.After, before, func(m *rawMessage) bool { return matches(view(m.key)) }, func(m *store.Message) bool { return take(*m) })
 	default:
 		err = s.scanFor(text, q.After+1, func(m *rawMessage) bool {
 			if q.Before > 0 && m.seq >= q.Before {

@@ -185,8 +185,8 @@ func (r *runReader) record(rec seglog.Record) bool {
 	return r.err == nil && !r.stopped && r.next < r.run.before
 }
 
-// skips passes by a send of which all messages are next, and none has the key that is asked for. To look for the bytes of a key costs
-// a hundredth of reading the messages.
+// skips passes by a send of which all messages are next, and none has the text that is asked for. To look for its bytes costs a
+// hundredth of reading the messages.
 func (r *runReader) skips(rec seglog.Record) bool {
 	if r.run.text == nil || !isSend(rec.Kind) || bytes.Contains(rec.Body, r.run.text) {
 		return false
@@ -278,9 +278,9 @@ func (s *stream) scanFor(text []byte, from int64, f func(*rawMessage) bool) erro
 	}
 }
 
-// scanBackFor calls f with the living messages between two seqs for which match returns true, by descending seq, until f returns
+// scanBack calls f with the living messages between two seqs for which match returns true, by descending seq, until f returns
 // false. It may leave out messages without the text, unless that is nil. It is like scan.
-func (s *stream) scanBackFor(text []byte, after, before int64, match func(*rawMessage) bool, f func(*store.Message) bool) error {
+func (s *stream) scanBack(text []byte, after, before int64, match func(*rawMessage) bool, f func(*store.Message) bool) error {
 	again := repeat{}
 	for before > after+1 {
 		var r run
