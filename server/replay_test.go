@@ -179,7 +179,7 @@ func (p *player) send(x exchange) answer {
 		r.Header.Set("Expect", "100-continue") // curl's default
 	}
 	client := p.s.client
-	if slices.Contains(x.Request.CurlFlags, "--http2-prior-knowledge") {
+	if slices.Contains(x.Request.CurlFlags, "--http2-prior-knowledge") && len(bubbleProtocols) > 1 {
 		protocols := new(http.Protocols)
 		protocols.SetUnencryptedHTTP2(true)
 		client = p.s.newClient(p.t, protocols)
