@@ -62,8 +62,8 @@ func (b *deliveryBuffer) len() int {
 	return len(b.channel) + len(b.queue) - b.first
 }
 
-// add adds deliveries. There is room for them, because every delivery in the buffer is in flight.
-func (b *deliveryBuffer) add(now time.Time, ds []Delivery) {
+// add adds deliveries to the queue. There is room for them, because every delivery in the buffer is in flight.
+func (b *deliveryBuffer) add(ds []Delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.first > 0 && len(b.queue)+len(ds) > cap(b.queue) {
@@ -72,7 +72,7 @@ func (b *deliveryBuffer) add(now time.Time, ds []Delivery) {
 		b.queue, b.first = b.queue[:n], 0
 	}
 	b.queue = append(b.queue, ds...)
-	b.offerLocked(now)
+	b.queued.Store(int64(len(b.queue) - b.first))
 }
 
 // drain removes and returns all deliveries, in order.

@@ -21,7 +21,8 @@ func buffered(at time.Time, n int) *deliveryBuffer {
 	for i := range ds {
 		ds[i] = Delivery{Key: strconv.Itoa(i), state: &deliveryState{fetched: f}}
 	}
-	b.add(at, ds)
+	b.add(ds)
+	b.offer(at)
 	return b
 }
 
@@ -98,7 +99,8 @@ func TestAnOpenChannelIsRefilled(t *testing.T) {
 		b := buffered(now, 5)
 		b.channel = make(chan Delivery, channelSize)
 		b.drain()
-		b.add(now, buffered(now, 1000).drain())
+		b.add(buffered(now, 1000).drain())
+		b.offer(now)
 		read := len(b.read(1))
 		b.check(now, uint64(read), 0, handlers)
 		read += len(b.read(1))
@@ -135,7 +137,8 @@ func TestNothingIsTakenFromAProgramThatReads(t *testing.T) {
 		b.check(now, read, read, false)
 		require.Len(t, b.channel, int(100-read), "they stay")
 		if read == 12 {
-			b.add(now, buffered(now, 5).drain())
+			b.add(buffered(now, 5).drain())
+			b.offer(now)
 			require.Len(t, b.channel, 88, "further ones wait in the queue")
 		}
 	}
@@ -156,7 +159,8 @@ func TestAProgramThatReadsAheadAgainFindsTheChannelOpen(t *testing.T) {
 	require.Len(t, b.read(10), 10)
 	now = now.Add(openFor)
 	b.check(now, 12, 12, false)
-	b.add(now, buffered(now, 5).drain())
+	b.add(buffered(now, 5).drain())
+	b.offer(now)
 	require.Len(t, b.channel, 88)
 	require.Len(t, b.read(10), 10)
 	now = now.Add(openFor)
@@ -182,7 +186,8 @@ func TestADeliveryGoesToEveryGoroutineThatWaits(t *testing.T) {
 		go func() { got <- <-b.channel }()
 	}
 	for i := range 3 { // a read after the deadline gets at most the one in the channel
-		b.add(now, buffered(now, 1).drain())
+		b.add(buffered(now, 1).drain())
+		b.offer(now)
 		d := <-got
 		require.NotNil(t, d.state, i)
 	}
@@ -193,7 +198,8 @@ func TestABufferUsesItsMemoryAgain(t *testing.T) {
 	b := buffered(now, 100)
 	for range 10_000 {
 		require.Len(t, b.read(1), 1)
-		b.add(now, buffered(now, 1).drain())
+		b.add(buffered(now, 1).drain())
+		b.offer(now)
 	}
 	require.Equal(t, 100, b.len())
 	require.Less(t, cap(b.queue), 400)

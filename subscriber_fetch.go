@@ -255,7 +255,7 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 			kept = append(kept, *d)
 		}
 	}
-	lp.push(now, kept)
+	lp.push(kept)
 }
 
 // setMore records whether a receive returned as many messages as it asked for.

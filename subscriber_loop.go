@@ -28,6 +28,7 @@ type subscriberLoop struct {
 	wait        flow.Wait
 
 	prefetched []*fetched   // those with deliveries in the buffer, in its order
+	added      bool         // deliveries were added to the buffer, and not offered yet
 	unused     [][]Delivery // slices of earlier answers, for later ones; at most as many as receives may run
 
 	more        bool      // the last receive returned as many messages as it asked for
@@ -97,11 +98,6 @@ func (lp *subscriberLoop) runDue(now time.Time) {
 	if by := lp.handOverBy(); !by.IsZero() && lease.Past(now, by) {
 		lp.recall(now)
 	}
-	if by := lp.handOverBy(); !by.IsZero() {
-		lp.sub.buffer.check(now, lp.readCount(), lp.sub.times.Count(), lp.sub.mode.handlers())
-		soonest(by)
-		soonest(now.Add(lp.sub.buffer.pause(lp.window.Sample(lp.sub.buffer.len()))))
-	}
 	if f := lp.sub.late.Swap(nil); f != nil {
 		lp.window.Late(&f.batch)
 	}
@@ -112,7 +108,22 @@ func (lp *subscriberLoop) runDue(now time.Time) {
 	soonest(lp.startReceives(now))
 	soonest(lp.checkWhenDue(now))
 	lp.noteWindow(now)
+	if by := lp.handOverBy(); !by.IsZero() {
+		lp.offer(now)
+		soonest(by)
+		soonest(now.Add(lp.sub.buffer.pause(lp.window.Sample(lp.sub.buffer.len()))))
+	}
 	lp.timer.Reset(time.Until(next))
+}
+
+// offer moves deliveries from the buffer to the channel. runDue calls it last: a goroutine that is woken runs before those that
+// were made ready earlier, so that a program that waits for a delivery gets it before the next receive is sent.
+func (lp *subscriberLoop) offer(now time.Time) {
+	if lp.added {
+		lp.added = false
+		lp.sub.buffer.offer(now)
+	}
+	lp.sub.buffer.check(now, lp.readCount(), lp.sub.times.Count(), lp.sub.mode.handlers())
 }
 
 // noteWindow reports that the window has shrunk, or has reached the size that it had before.
@@ -154,12 +165,13 @@ func (lp *subscriberLoop) handOverBy() (first time.Time) {
 	return first
 }
 
-// push adds deliveries to the buffer.
-func (lp *subscriberLoop) push(now time.Time, ds []Delivery) {
+// push adds deliveries to the buffer. They move to the channel when runDue ends.
+func (lp *subscriberLoop) push(ds []Delivery) {
 	if len(ds) == 0 {
 		return
 	}
-	lp.sub.buffer.add(now, ds)
+	lp.sub.buffer.add(ds)
+	lp.added = true
 	before := lp.sub.counts.buffered.Add(uint64(len(ds))) - uint64(len(ds))
 	for i := range ds {
 		f := ds[i].state.fetched
@@ -184,7 +196,7 @@ func (lp *subscriberLoop) recall(now time.Time) {
 		}
 	}
 	late := len(all) - len(fresh)
-	lp.push(now, fresh)
+	lp.push(fresh)
 	if late == 0 {
 		return
 	}
@@ -196,13 +208,6 @@ func (lp *subscriberLoop) recall(now time.Time) {
 	}
 	lp.sub.changed(StateInfo{State: StateExpired, Messages: late})
 	lp.sub.log.Add(slog.LevelWarn, "returned deliveries that were not read in time", "deliveries", late, "window", lp.window.Size())
-}
-
-// drainBuffer removes and returns the deliveries that the program has not read.
-func (lp *subscriberLoop) drainBuffer() []Delivery {
-	all := lp.sub.buffer.drain()
-	lp.sub.counts.recalled.Add(uint64(len(all)))
-	return all
 }
 
 // expire frees the room of leases that are over, and returns when the next lease ends.
@@ -251,13 +256,6 @@ func (lp *subscriberLoop) sendDelayed(now time.Time) (next time.Time) {
 	due, next := lp.sub.ledger.Due(now)
 	lp.sendNow(due)
 	return next
-}
-
-// sendNow sends nacks that were delayed.
-func (lp *subscriberLoop) sendNow(nacks []lease.Delayed[settling]) {
-	for _, n := range nacks {
-		_ = lp.sub.settler.nack(n.Item, time.Time{}, 0, false) // no ErrClosed: this goroutine closes the settler later, in closeSettler
-	}
 }
 
 // checkEvery is the longest time between two reads of the consumer. A changed ack_wait takes effect within that time.

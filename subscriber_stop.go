@@ -371,3 +371,17 @@ func (s *Subscriber) giveBack(now time.Time) {
 		}
 	}
 }
+
+// sendNow sends nacks that were delayed.
+func (lp *subscriberLoop) sendNow(nacks []lease.Delayed[settling]) {
+	for _, n := range nacks {
+		_ = lp.sub.settler.nack(n.Item, time.Time{}, 0, false) // no ErrClosed: this goroutine closes the settler later, in closeSettler
+	}
+}
+
+// drainBuffer removes and returns the deliveries that the program has not read.
+func (lp *subscriberLoop) drainBuffer() []Delivery {
+	all := lp.sub.buffer.drain()
+	lp.sub.counts.recalled.Add(uint64(len(all)))
+	return all
+}
