@@ -1,6 +1,7 @@
 package sequin
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,10 +28,13 @@ type deliveryBuffer struct {
 	queued  atomic.Int64  // the length of the queue
 	idle    atomic.Bool   // the loop checks the buffer less often than every millisecond
 
-	mu    sync.Mutex // guards queue, first and open, and every send on the channel; held for copying only
-	queue []Delivery // its deliveries begin at index first
-	first int
-	open  bool // the channel may hold all deliveries
+	mu     sync.Mutex   // guards all up to open, and every send on the channel; held for copying only
+	queue  []Delivery   // the deliveries of an answer; those that have not left begin at index first
+	first  int          // less than len(queue), unless nothing is queued
+	later  [][]Delivery // those of the answers after it
+	behind int          // how many later holds
+	spares [][]Delivery // empty slices, of answers whose deliveries have left
+	open   bool         // the channel may hold all deliveries
 
 	// Only the loop uses these.
 	empty   bool   // the last check found the channel empty and deliveries in the queue
@@ -59,30 +63,73 @@ const refillEvery = 200 * time.Microsecond
 func (b *deliveryBuffer) len() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.channel) + len(b.queue) - b.first
+	return len(b.channel) + b.queuedLocked()
 }
 
-// add adds deliveries to the queue. There is room for them, because every delivery in the buffer is in flight.
+func (b *deliveryBuffer) queuedLocked() int { return len(b.queue) - b.first + b.behind }
+
+// add adds deliveries to the queue, at least one. There is room for them, because every delivery in the buffer is in flight. The buffer keeps
+// the slice: to copy each delivery, and to clear it there, would cost more than all else that the loop does with it.
 func (b *deliveryBuffer) add(ds []Delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.first > 0 && len(b.queue)+len(ds) > cap(b.queue) {
-		n := copy(b.queue, b.queue[b.first:])
-		clear(b.queue[n:])
-		b.queue, b.first = b.queue[:n], 0
+	if len(ds) < cap(ds)/2 { // a small answer in the slice of a large one
+		few := slices.Clone(ds)
+		b.reuseLocked(ds)
+		ds = few
 	}
-	b.queue = append(b.queue, ds...)
-	b.queued.Store(int64(len(b.queue) - b.first))
+	b.later, b.behind = append(b.later, ds), b.behind+len(ds)
+	if b.first == len(b.queue) {
+		b.nextLocked()
+	}
+	b.queued.Store(int64(b.queuedLocked()))
+}
+
+// nextLocked goes on to the next answer, after all deliveries of the queue have left.
+func (b *deliveryBuffer) nextLocked() {
+	b.reuseLocked(b.queue)
+	b.queue, b.first = nil, 0
+	if len(b.later) > 0 {
+		b.queue, b.later[0] = b.later[0], nil
+		b.later, b.behind = b.later[1:], b.behind-len(b.queue)
+	}
+}
+
+// reuse keeps a slice for a later answer, and nothing that is in it.
+func (b *deliveryBuffer) reuse(ds []Delivery) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reuseLocked(ds)
+}
+
+func (b *deliveryBuffer) reuseLocked(ds []Delivery) {
+	if cap(ds) > 0 {
+		clear(ds) // one clear for all costs less than one each, and keeps the messages in memory a little longer
+		b.spares = append(b.spares, ds[:0])
+	}
+}
+
+// spare returns an empty slice for an answer, that of an earlier one if there is one. Only the given number of others are kept.
+func (b *deliveryBuffer) spare(others int) (ds []Delivery) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if last := len(b.spares) - 1; last >= 0 {
+		ds, b.spares[last] = b.spares[last], nil
+		b.spares = b.spares[:last]
+	}
+	b.spares = slices.Delete(b.spares, min(len(b.spares), others), len(b.spares))
+	return ds
 }
 
 // drain removes and returns all deliveries, in order.
 func (b *deliveryBuffer) drain() []Delivery {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	all := b.emptyChannelLocked()
-	all = append(all, b.queue[b.first:]...)
-	clear(b.queue)
-	b.queue, b.first = b.queue[:0], 0
+	all := append(b.emptyChannelLocked(), b.queue[b.first:]...)
+	for _, ds := range b.later {
+		all = append(all, ds...)
+	}
+	b.queue, b.first, b.later, b.behind = nil, 0, nil, 0
 	b.queued.Store(0)
 	return all
 }
@@ -113,13 +160,11 @@ func (b *deliveryBuffer) offerLocked(now time.Time) bool {
 		default:
 			return true // an open channel that is full
 		}
-		b.first++
+		if b.first++; b.first == len(b.queue) {
+			b.nextLocked()
+		}
 	}
-	if b.first == len(b.queue) && b.first > 0 {
-		clear(b.queue) // one clear for all costs less than one each, and keeps the messages in memory a little longer
-		b.queue, b.first = b.queue[:0], 0
-	}
-	b.queued.Store(int64(len(b.queue) - b.first))
+	b.queued.Store(int64(b.queuedLocked()))
 	return fresh
 }
 
@@ -137,7 +182,9 @@ func (b *deliveryBuffer) take(now time.Time, taken []Delivery, limit int) (all [
 	}
 	for len(taken) < limit && b.first < len(b.queue) && !lease.Past(now, b.queue[b.first].state.fetched.lease.HandOverBy) {
 		taken = append(taken, b.queue[b.first])
-		b.first++
+		if b.first++; b.first == len(b.queue) {
+			b.nextLocked()
+		}
 	}
 	return taken, !b.offerLocked(now)
 }
@@ -214,6 +261,24 @@ func (b *deliveryBuffer) pause(otherwise time.Duration) time.Duration {
 	}
 	b.idle.Store(otherwise > time.Millisecond)
 	return min(otherwise, openFor)
+}
+
+// keep returns three kinds of messages to the server: those beyond the number asked for, because no room is reserved for them;
+// those of an answer that arrived too late; and all but the probe while the breaker is open. The others remain, in the slice of
+// the answer.
+func (lp *subscriberLoop) keep(now time.Time, a answer, late, open bool) []Delivery {
+	if !late && !open && len(a.deliveries) <= a.request.size {
+		return a.deliveries
+	}
+	i := -1
+	return slices.DeleteFunc(a.deliveries, func(d Delivery) bool {
+		i++
+		returned := i >= a.request.size || late || open && !lp.sub.breaker.Try(d.state, now, a.fetched.lease.HandOverBy)
+		if returned {
+			lp.sub.settler.nackUndelivered(d)
+		}
+		return returned
+	})
 }
 
 // deliveryMode is who gets the deliveries of a Subscriber.

@@ -2,13 +2,13 @@ package sequin
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
 )
 
@@ -21,8 +21,10 @@ func buffered(at time.Time, n int) *deliveryBuffer {
 	for i := range ds {
 		ds[i] = Delivery{Key: strconv.Itoa(i), state: &deliveryState{fetched: f}}
 	}
-	b.add(ds)
-	b.offer(at)
+	if n > 0 {
+		b.add(ds)
+		b.offer(at)
+	}
 	return b
 }
 
@@ -198,20 +200,84 @@ func TestABufferUsesItsMemoryAgain(t *testing.T) {
 	b := buffered(now, 100)
 	for range 10_000 {
 		require.Len(t, b.read(1), 1)
-		b.add(buffered(now, 1).drain())
+		b.add(append(b.spare(2), buffered(now, 1).drain()...))
 		b.offer(now)
 	}
 	require.Equal(t, 100, b.len())
-	require.Less(t, cap(b.queue), 400)
+	room := cap(b.queue)
+	for _, ds := range slices.Concat(b.later, b.spares) {
+		room += cap(ds)
+	}
+	require.Less(t, room, 400)
+}
+
+func TestTheSliceOfAnAnswerIsUsedAgainWhenItsDeliveriesHaveLeft(t *testing.T) {
+	now := time.Now()
+	for name, leave := range map[string]func(b *deliveryBuffer, n int) (keys []string){
+		"settled": func(b *deliveryBuffer, n int) (keys []string) {
+			for range n {
+				keys = append(keys, b.read(1)...)
+				b.offer(now)
+			}
+			return keys
+		},
+		"read ahead": func(b *deliveryBuffer, n int) []string {
+			b.setOpen(now, true)
+			keys := b.read(n)
+			b.setOpen(now, false)
+			return keys
+		},
+		"taken": func(b *deliveryBuffer, n int) (keys []string) {
+			taken, _ := b.take(now, nil, n)
+			for _, d := range taken {
+				keys = append(keys, d.Key)
+			}
+			return keys
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &deliveryBuffer{channel: make(chan Delivery, 5)}
+			first, second := buffered(now, 3).drain(), buffered(now, 5).drain()
+			b.add(first)
+			b.add(second)
+			b.offer(now)
+			require.Nil(t, b.spare(2))
+			require.Equal(t, []string{"0", "1", "2", "0"}, leave(b, 4))
+			require.Equal(t, 4, b.len())
+			reused := b.spare(2)
+			require.Same(t, &first[0], &reused[:1][0])
+			require.Empty(t, reused)
+			require.Equal(t, make([]Delivery, 3), first, "it holds no message")
+			require.Nil(t, b.spare(2), "the second one is in use")
+			require.Equal(t, []string{"1", "2", "3", "4"}, leave(b, 4))
+			require.Zero(t, b.len())
+			require.NotNil(t, b.spare(2))
+		})
+	}
+}
+
+func TestASmallAnswerDoesNotOccupyALargeSlice(t *testing.T) {
+	now := time.Now()
+	b := buffered(now, 2)
+	large := append(make([]Delivery, 0, 1000), buffered(now, 10).drain()...)
+	b.add(large)
+	require.Len(t, b.later, 1)
+	require.Less(t, cap(b.later[0]), 20)
+	require.Equal(t, "9", b.later[0][9].Key)
+	require.Equal(t, make([]Delivery, 10), large)
+	require.Equal(t, 1000, cap(b.spare(2)))
 }
 
 // The memory of the answers of a busy time is not kept.
 func TestAsManySlicesAreKeptAsReceivesMayRun(t *testing.T) {
-	lp := &subscriberLoop{parallel: flow.NewParallel(2, 64)}
-	lp.unused = make([][]Delivery, 10)
-	lp.reuse(make([]Delivery, 3))
-	require.Len(t, lp.unused, 2)
-	for _, gone := range lp.unused[2:10] {
+	b := buffered(time.Now(), 0)
+	for range 10 {
+		b.reuse(make([]Delivery, 3))
+	}
+	all := b.spares
+	require.NotNil(t, b.spare(2))
+	require.Len(t, b.spares, 2)
+	for _, gone := range all[2:10] {
 		require.Nil(t, gone)
 	}
 }

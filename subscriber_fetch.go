@@ -97,12 +97,10 @@ func (lp *subscriberLoop) startProbe(now, due time.Time) (next time.Time) {
 // receive would ask for more with a larger window.
 func (lp *subscriberLoop) startReceive(now time.Time, ask int, limited bool) {
 	lp.sub.full.set(false)
-	p := &receiving{id: uuid.NewString(), size: ask, limited: limited, round: lp.window.Round(), started: now, lap: lp.parallel.Start()}
+	p := &receiving{id: uuid.NewString(), size: ask, limited: limited, round: lp.window.Round(), started: now, lap: lp.parallel.Start(),
+		into: lp.sub.buffer.spare(lp.parallel.Size())}
 	if !slices.ContainsFunc(lp.receives, func(p *receiving) bool { return p.wait > 0 }) {
 		p.wait = lp.waitFor(now)
-	}
-	if n := len(lp.unused); n > 0 {
-		p.into, lp.unused = lp.unused[n-1], lp.unused[:n-1]
 	}
 	ctx, cancel := context.WithCancel(lp.sub.receiving)
 	p.cancel = cancel
@@ -210,7 +208,9 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 	now := time.Now()
 	lp.early = false
 	lp.account(a)
-	defer lp.reuse(a.deliveries)
+	if len(a.deliveries) == 0 || a.err != nil {
+		defer lp.sub.buffer.reuse(a.deliveries)
+	}
 	if a.err != nil {
 		lp.handleFailure(now, a)
 		return
@@ -245,17 +245,11 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 	if open {
 		lp.moveFreshestFirst(a.deliveries)
 	}
-	kept := a.deliveries[:0]
-	for i := range a.deliveries {
-		// Return three kinds of messages: those beyond the number asked for, because no room is reserved for them; those of
-		// an answer that arrived too late; and all but the probe while the breaker is open.
-		if d := &a.deliveries[i]; i >= a.request.size || late || open && !lp.sub.breaker.Try(d.state, now, f.lease.HandOverBy) {
-			lp.sub.settler.nackUndelivered(*d)
-		} else {
-			kept = append(kept, *d)
-		}
+	if kept := lp.keep(now, a, late, open); len(kept) > 0 {
+		lp.push(f, kept)
+	} else {
+		lp.sub.buffer.reuse(kept)
 	}
-	lp.push(kept)
 }
 
 // setMore records whether a receive returned as many messages as it asked for.
@@ -283,13 +277,6 @@ func (lp *subscriberLoop) endEarlyBackoff(now time.Time) {
 	if lp.early && lp.settles() != lp.settledBefore {
 		lp.early, lp.empties, lp.nextReceive = false, 0, now
 	}
-}
-
-// reuse keeps the slice of an answer for the next one, and nothing that is in it. It keeps as many as may be used at once.
-func (lp *subscriberLoop) reuse(deliveries []Delivery) {
-	clear(deliveries)
-	lp.unused = append(lp.unused, deliveries[:0])
-	lp.unused = slices.Delete(lp.unused, min(len(lp.unused), lp.parallel.Size()), len(lp.unused))
 }
 
 // account frees the room that a receive reserved, and counts the messages that it received. Messages whose answer was lost

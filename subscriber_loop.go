@@ -27,9 +27,8 @@ type subscriberLoop struct {
 	parallel    flow.Parallel
 	wait        flow.Wait
 
-	prefetched []*fetched   // those with deliveries in the buffer, in its order
-	added      bool         // deliveries were added to the buffer, and not offered yet
-	unused     [][]Delivery // slices of earlier answers, for later ones; at most as many as receives may run
+	prefetched []*fetched // those with deliveries in the buffer, in its order
+	added      bool       // deliveries were added to the buffer, and not offered yet
 
 	more        bool      // the last receive returned as many messages as it asked for
 	knowsWaited bool      // the last answer reported how long the server had waited
@@ -165,21 +164,17 @@ func (lp *subscriberLoop) handOverBy() (first time.Time) {
 	return first
 }
 
-// push adds deliveries to the buffer. They move to the channel when runDue ends.
-func (lp *subscriberLoop) push(ds []Delivery) {
-	if len(ds) == 0 {
-		return
+// push adds deliveries of one receive to the buffer, at least one. They move to the channel when runDue ends. The buffer keeps
+// the slice.
+func (lp *subscriberLoop) push(f *fetched, ds []Delivery) {
+	n := uint64(len(ds))
+	f.last = lp.sub.counts.buffered.Load() + n
+	if last := len(lp.prefetched) - 1; last < 0 || lp.prefetched[last] != f {
+		lp.prefetched = append(lp.prefetched, f)
 	}
 	lp.sub.buffer.add(ds)
 	lp.added = true
-	before := lp.sub.counts.buffered.Add(uint64(len(ds))) - uint64(len(ds))
-	for i := range ds {
-		f := ds[i].state.fetched
-		f.last = before + uint64(i) + 1
-		if n := len(lp.prefetched); n == 0 || lp.prefetched[n-1] != f {
-			lp.prefetched = append(lp.prefetched, f)
-		}
-	}
+	lp.sub.counts.buffered.Add(n)
 }
 
 // recall empties the buffer, returns the deliveries whose hand-over time has passed, and buffers the others again, in order.
@@ -187,16 +182,22 @@ func (lp *subscriberLoop) recall(now time.Time) {
 	read, was := lp.readCount(), lp.prefetched
 	all := lp.drainBuffer()
 	lp.prefetched = nil
-	fresh := all[:0]
-	for _, d := range all {
-		if lease.Past(now, d.state.fetched.lease.HandOverBy) {
+	fresh := slices.DeleteFunc(all, func(d Delivery) bool {
+		late := lease.Past(now, d.state.fetched.lease.HandOverBy)
+		if late {
 			lp.sub.settler.nackUndelivered(d)
-		} else {
-			fresh = append(fresh, d)
 		}
-	}
+		return late
+	})
 	late := len(all) - len(fresh)
-	lp.push(fresh)
+	for len(fresh) > 0 {
+		f, n := fresh[0].state.fetched, 1
+		for n < len(fresh) && fresh[n].state.fetched == f {
+			n++
+		}
+		lp.push(f, fresh[:n:n])
+		fresh = fresh[n:]
+	}
 	if late == 0 {
 		return
 	}
