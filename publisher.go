@@ -205,7 +205,8 @@ func (p *Publisher) SendSync(ctx context.Context, m Message) error {
 // Publisher was closed.
 func (p *Publisher) SendAllSync(ctx context.Context, messages []Message) error {
 	var left UnsentError
-	entries, receipts := make([]messageEntry, 0, len(messages)), make([]Receipt, 0, len(messages))
+	entries := make([]messageEntry, 0, len(messages))
+	all := &together{outage: &p.outage, results: make([]result, len(messages)), over: make(chan struct{})}
 	for _, m := range messages {
 		var e messageEntry
 		if err := p.prepare(ctx, m, &e); err != nil && ctx.Err() == nil {
@@ -214,24 +215,20 @@ func (p *Publisher) SendAllSync(ctx context.Context, messages []Message) error {
 		} else if err != nil {
 			e.Item.Message = m // which is not accepted
 		}
-		r := p.receipts.next()
-		r.engine, r.lane = p.engine, p.engine.Lane(e.ID)
-		e.Item.to, e.Item.slot = r.block, int32(r.slot)
-		entries, receipts = append(entries, e), append(receipts, r)
+		e.Item.to, e.Item.slot = all, int32(len(entries))
+		entries = append(entries, e)
 	}
 	accepted, err := p.admitAll(ctx, entries)
 	left.cause = err
-	for i, r := range receipts {
-		if i >= accepted {
-			left.Unsent = append(left.Unsent, entries[i].Item.Message)
-			continue
-		}
-		switch err := r.Wait(ctx); {
-		case err == nil:
-		case isAny(err, ErrClosed), ctx.Err() != nil && r.Err() == nil:
-			left.cause, left.Unsent = cmp.Or(left.cause, err), append(left.Unsent, entries[i].Item.Message)
-		default:
-			left.Failed = append(left.Failed, MessageError{Message: entries[i].Item.Message, Err: err})
+	err = all.wait(ctx, accepted)
+	for i := range entries {
+		switch m, r := entries[i].Item.Message, all.of(i); {
+		case i >= accepted:
+			left.Unsent = append(left.Unsent, m)
+		case !r.known, isAny(r.err, ErrClosed):
+			left.cause, left.Unsent = cmp.Or(left.cause, r.err, err), append(left.Unsent, m)
+		case r.err != nil:
+			left.Failed = append(left.Failed, MessageError{Message: m, Err: r.err})
 		}
 	}
 	if left.Failed == nil && left.Unsent == nil {

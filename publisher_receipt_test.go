@@ -173,6 +173,32 @@ func TestSendAllSyncSaysWhatIsNotKnownToBeSent(t *testing.T) {
 	})
 }
 
+// What SendAllSync says in an outage has its cause, whether its ctx ends or the Publisher is closed.
+func TestSendAllSyncTellsWhyNothingIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sequintest.Config{}, sequin.Config{})
+		pub := w.orders(t, sequin.PublisherConfig{})
+		messages := []sequin.Message{{Key: "a"}, {Key: "b"}}
+		w.Down()
+		ctx, cancel := context.WithTimeout(w.ctx, time.Second)
+		defer cancel()
+		err := pub.SendAllSync(ctx, messages)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, sequin.ErrUnreachable)
+
+		result := make(chan error, 1)
+		go func() { result <- pub.SendAllSync(w.ctx, messages) }()
+		synctest.Wait()
+		_ = pub.Close(ctx)
+		err = <-result
+		require.ErrorIs(t, err, sequin.ErrClosed)
+		require.ErrorIs(t, err, sequin.ErrUnreachable)
+		var left *sequin.UnsentError
+		require.ErrorAs(t, err, &left)
+		require.Equal(t, messages, left.Unsent)
+	})
+}
+
 // sendAllCallers are callers of SendAllSync that run at once.
 type sendAllCallers struct {
 	mu   sync.Mutex

@@ -325,6 +325,60 @@ func (b *receiptBook) next() Receipt {
 	return Receipt{block: b.block, slot: b.used - 1}
 }
 
+// together gets the results of the messages of one SendAllSync. It wakes the caller once, after the last of them.
+type together struct {
+	outage *outage.Outage // of the Publisher
+	over   chan struct{}  // closed when all accepted messages have their results
+
+	mu      sync.Mutex
+	results []result
+	known   int // of results
+	waited  int // how many the caller waits for, 0 until it knows
+}
+
+// result is the final result of a message, once it is known.
+type result struct {
+	known bool
+	err   error
+}
+
+// Complete implements completer.
+func (t *together) Complete(slot int, err error) {
+	if err == ErrClosed {
+		err = explain(t.outage, err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.results[slot] = result{known: true, err: err}
+	if t.known++; t.known == t.waited {
+		close(t.over)
+	}
+}
+
+// wait waits for the results of the first n messages, which are those that were accepted, or until ctx ends. It returns ctx's error.
+func (t *together) wait(ctx context.Context, n int) error {
+	t.mu.Lock()
+	t.waited = n
+	known := t.known == n
+	t.mu.Unlock()
+	if known {
+		return nil
+	}
+	select {
+	case <-t.over:
+		return nil
+	case <-ctx.Done():
+		return explain(t.outage, contextError(ctx))
+	}
+}
+
+// of returns what is known of the result of a message.
+func (t *together) of(slot int) result {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.results[slot]
+}
+
 // explain adds the cause of an outage, if there is one, to an error that a call returns.
 func explain(o *outage.Outage, err error) error {
 	cause := o.Cause()

@@ -329,3 +329,50 @@ func TestABatchTakesOneRoundTrip(t *testing.T) {
 		require.Equal(t, 50*time.Millisecond, time.Since(begin))
 	})
 }
+
+// A batch has messages that are refused, one of them for its headers only.
+func TestAfterSendIsCalledForWhatIsStored(t *testing.T) {
+	inVirtualTime(t, "key", func(t *testing.T, w *world) {
+		var stored []int
+		message := func(i int, key string, headers map[string]string) *driver.Message {
+			return &driver.Message{
+				Metadata: map[string]string{"key": key},
+				BeforeSend: func(as func(any) bool) error {
+					var m *sequin.Message
+					require.True(t, as(&m))
+					m.Headers = headers
+					return nil
+				},
+				AfterSend: func(func(any) bool) error { stored = append(stored, i); return nil },
+			}
+		}
+		err := w.topic.SendBatch(t.Context(), []*driver.Message{
+			message(0, "a", nil), message(1, "two words", nil), message(2, "a", map[string]string{"two words": "x"}), message(3, "b", nil),
+		})
+		require.Equal(t, gcerrors.InvalidArgument, errorCode(err))
+		require.Equal(t, []int{0, 3}, stored)
+		_, err = w.client.GetMessage(t.Context(), "orders", "b")
+		require.NoError(t, err)
+
+		w.srv.Down()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err = w.topic.SendBatch(ctx, []*driver.Message{message(4, "c", nil)})
+		require.Equal(t, gcerrors.DeadlineExceeded, errorCode(err))
+		require.ErrorIs(t, err, sequin.ErrUnreachable)
+		require.Equal(t, []int{0, 3}, stored)
+		w.srv.Up()
+		require.NoError(t, w.topic.pub.Flush(t.Context()))
+	})
+}
+
+func TestAHandlerForEachLane(t *testing.T) {
+	client, err := sequin.NewClient(sequin.Config{})
+	require.NoError(t, err)
+	for lanes, handlers := range map[int]int{0: 1, 4: 4} {
+		topic, batches, err := newTopic(client, "orders", &TopicOptions{Publisher: sequin.PublisherConfig{Lanes: lanes}})
+		require.NoError(t, err)
+		require.Equal(t, handlers, batches.MaxHandlers)
+		require.NoError(t, topic.Close())
+	}
+}

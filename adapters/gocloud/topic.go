@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,8 +27,8 @@ type TopicOptions struct {
 	// Publisher configures the sequin.Publisher that sends the messages. Lanes defaults to 1, which keeps the order of a batch: the
 	// CDK makes batches that are too small to be divided.
 	Publisher sequin.PublisherConfig
-	// BatcherOptions bound the batches that the CDK makes. MaxBatchSize defaults to 1,000. MaxHandlers defaults to 2, or to the Lanes
-	// if that is more: while one batch is sent, the next one waits in the Publisher, and leaves as soon as its lane is free.
+	// BatcherOptions bound the batches that the CDK makes. MaxBatchSize defaults to 1,000. MaxHandlers defaults to the Lanes: what is
+	// sent meanwhile gathers in one batch of the CDK. With more handlers it would be divided, and batches are half as large.
 	BatcherOptions batcher.Options
 }
 
@@ -52,9 +53,8 @@ func newTopic(client *sequin.Client, stream string, opts *TopicOptions) (*topic,
 	batches.MaxBatchSize = cmp.Or(batches.MaxBatchSize, sequin.MaxBatch)
 	cfg := opts.Publisher
 	cfg.Lanes = cmp.Or(cfg.Lanes, 1)
-	cfg.Linger = cmp.Or(cfg.Linger, linger)
 	cfg.CloseTimeout = cmp.Or(cfg.CloseTimeout, closeTimeout)
-	batches.MaxHandlers = cmp.Or(batches.MaxHandlers, max(2, cfg.Lanes))
+	batches.MaxHandlers = cmp.Or(batches.MaxHandlers, cfg.Lanes)
 	if err := checkBatches("BatcherOptions", batches); err != nil {
 		return nil, nil, fmt.Errorf("open topic %s: %w", stream, err)
 	}
@@ -64,10 +64,6 @@ func newTopic(client *sequin.Client, stream string, opts *TopicOptions) (*topic,
 	}
 	return &topic{client: client, pub: pub, keyName: opts.KeyName}, &batches, nil
 }
-
-// linger is the default of PublisherConfig.Linger. It keeps an idle Publisher from sending the first message of a batch alone, and delays
-// nothing, because SendBatch waits for each result.
-const linger = time.Millisecond
 
 // checkBatches returns an error for options with which the CDK would hang or panic.
 func checkBatches(name string, o batcher.Options) error {
@@ -88,35 +84,48 @@ type topic struct {
 	keyName string
 }
 
-// SendBatch accepts all messages into the Publisher, which shares requests with other batches, and waits for their results.
+// SendBatch hands the messages to the Publisher together, and waits until the last one has its result. The CDK fails all of the batch
+// if one fails. Behind a message that cannot be encoded, or whose BeforeSend fails, none is sent.
 func (t *topic) SendBatch(ctx context.Context, ms []*driver.Message) error {
 	sent := make([]sequin.Message, len(ms))
-	receipts := make([]sequin.Receipt, len(ms))
 	for i, m := range ms {
-		err := t.encode(m, &sent[i])
-		if err == nil {
-			receipts[i], err = t.pub.SendReceipt(ctx, sent[i])
-		}
-		if err != nil { // the CDK fails all of the batch
-			return errors.Join(err, t.settle(ctx, ms[:i], sent, receipts))
+		if err := t.encode(m, &sent[i]); err != nil {
+			return errors.Join(err, t.send(ctx, ms[:i], sent[:i]))
 		}
 	}
-	return t.settle(ctx, ms, sent, receipts)
+	return t.send(ctx, ms, sent)
 }
 
-// settle waits for the results of messages, and calls AfterSend for those that are stored.
-func (t *topic) settle(ctx context.Context, ms []*driver.Message, sent []sequin.Message, receipts []sequin.Receipt) error {
-	var errs []error
+// send sends messages, and calls AfterSend for those that are stored.
+func (t *topic) send(ctx context.Context, ms []*driver.Message, sent []sequin.Message) error {
+	err := t.pub.SendAllSync(ctx, sent)
+	errs, left := []error{err}, unsent(err)
 	for i, m := range ms {
-		err := receipts[i].Wait(ctx)
-		if err == nil && m.AfterSend != nil {
-			err = m.AfterSend(func(target any) bool { return as(target, sent[i]) })
-		}
-		if err != nil {
-			errs = append(errs, err)
+		if n := slices.IndexFunc(left, func(o sequin.Message) bool { return same(o, sent[i]) }); n >= 0 {
+			left = slices.Delete(left, n, n+1)
+		} else if m.AfterSend != nil {
+			errs = append(errs, m.AfterSend(func(target any) bool { return as(target, sent[i]) }))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// unsent returns the messages that an error of SendAllSync lists.
+func unsent(err error) []sequin.Message {
+	var list *sequin.UnsentError
+	if !errors.As(err, &list) {
+		return nil
+	}
+	left := slices.Clone(list.Unsent)
+	for _, f := range list.Failed {
+		left = append(left, f.Message)
+	}
+	return left
+}
+
+// same reports whether nothing tells two messages apart.
+func same(a, b sequin.Message) bool {
+	return a.Key == b.Key && a.Data == b.Data && maps.Equal(a.Headers, b.Headers)
 }
 
 // encode makes the message that is stored, and calls BeforeSend.
