@@ -258,14 +258,17 @@ func (r Receipt) Wait(ctx context.Context) error {
 }
 
 // receiptsPerBlock is how many receipts share an allocation. A block of 64 takes less than 3 KB. It stays in memory while
-// any of its receipts is in use.
-const receiptsPerBlock = 64
+// any of its receipts is in use. The first blocks of a Publisher are smaller, because it may make few receipts.
+const (
+	receiptsPerBlock = 64
+	firstReceipts    = 4
+)
 
 // receiptBlock holds the states of receipts that share an allocation.
 type receiptBlock struct {
 	outage *outage.Outage // of the Publisher
 	mu     sync.Mutex
-	states [receiptsPerBlock]receiptState
+	states []receiptState
 }
 
 type receiptState struct {
@@ -318,8 +321,11 @@ type receiptBook struct {
 func (b *receiptBook) next() Receipt {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.block == nil || b.used == receiptsPerBlock {
-		b.block, b.used = &receiptBlock{outage: b.outage}, 0
+	switch {
+	case b.block == nil:
+		b.block = &receiptBlock{outage: b.outage, states: make([]receiptState, firstReceipts)}
+	case b.used == len(b.block.states):
+		b.block, b.used = &receiptBlock{outage: b.outage, states: make([]receiptState, min(2*b.used, receiptsPerBlock))}, 0
 	}
 	b.used++
 	return Receipt{block: b.block, slot: b.used - 1}

@@ -200,7 +200,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 	}
 	s.client.hooks.deliver(s.origin, a.deliveries)
 	a.states = states.blocks
-	lp.answers <- a // has room for every poller
+	lp.answers <- &a // has room for every poller
 }
 
 // handleAnswer handles an answer.

@@ -16,10 +16,10 @@ import (
 // and reads of the consumer run on goroutines of their own, which report to the loop by its channels.
 type subscriberLoop struct {
 	sub         *Subscriber
-	answers     chan answer
-	asks        chan ask
-	asking      int       // requests to end a receive that run
-	cancelledAt time.Time // when a stop last cancelled a receive
+	answers     chan *answer // of pointers, because it has room for every poller and an idle Subscriber keeps it
+	asks        chan ask     // made by a stop
+	asking      int          // requests to end a receive that run
+	cancelledAt time.Time    // when a stop last cancelled a receive
 	checks      chan check
 	timer       *time.Timer
 	receives    []*receiving // those that run
@@ -58,7 +58,7 @@ type subscriberLoop struct {
 
 func newSubscriberLoop(s *Subscriber) *subscriberLoop {
 	first, most := s.cfg.pollers()
-	lp := &subscriberLoop{sub: s, answers: make(chan answer, most), asks: make(chan ask, most), checks: make(chan check, 1), timer: time.NewTimer(0),
+	lp := &subscriberLoop{sub: s, answers: make(chan *answer, most), checks: make(chan check, 1), timer: time.NewTimer(0),
 		window:    flow.NewWindow(s.cfg.MaxInFlight, first, MaxBatch, &s.times),
 		parallel:  flow.NewParallel(first, most),
 		nextCheck: time.Now().Add(aboutAMinute())}
@@ -71,7 +71,7 @@ func (lp *subscriberLoop) run() {
 		lp.runDue(time.Now())
 		select {
 		case a := <-lp.answers:
-			lp.handleAnswer(a)
+			lp.handleAnswer(*a)
 		case c := <-lp.checks:
 			lp.handleCheck(c)
 		case <-lp.sub.wakeups:

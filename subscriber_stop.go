@@ -117,6 +117,7 @@ func (d *stopState) result() error {
 func (lp *subscriberLoop) runStop() {
 	began := time.Now()
 	s := lp.sub
+	lp.asks = make(chan ask, cap(lp.answers))
 	s.ledger.Expire(began) // leases that were over before the stop do not count as unsettled
 	s.ledger.Stop()
 	if s.soft.Err() == nil {
@@ -280,7 +281,7 @@ func (lp *subscriberLoop) awaitEvent(until time.Time) {
 	lp.timer.Reset(time.Until(until))
 	select {
 	case a := <-lp.answers:
-		lp.returnAnswer(a)
+		lp.returnAnswer(*a)
 	case a := <-lp.asks:
 		lp.asking--
 		a.of.end.Answered(time.Now(), a.ended)
