@@ -2,7 +2,6 @@ package envelope
 
 import (
 	"encoding/base64"
-	"maps"
 	"slices"
 	"unicode/utf8"
 
@@ -42,7 +41,11 @@ func (e Envelope) appendMetadata(b []byte) ([]byte, error) {
 	if len(e.Metadata) == 0 {
 		return b, nil
 	}
-	names := slices.AppendSeq(make([]string, 0, len(e.Metadata)), maps.Keys(e.Metadata))
+	var stack [8]string // more names take an allocation
+	names := stack[:0]
+	for name := range e.Metadata {
+		names = append(names, name)
+	}
 	slices.Sort(names)
 	b = append(b, `,"metadata":`...)
 	separator := byte('{')
@@ -51,8 +54,8 @@ func (e Envelope) appendMetadata(b []byte) ([]byte, error) {
 		if err := checkText("a name of the metadata", name); err != nil {
 			return nil, err
 		}
-		if err := checkText("the value of "+name, value); err != nil {
-			return nil, err
+		if !utf8.ValidString(value) { // to call checkText would make the name of each value
+			return nil, checkText("the value of "+name, value)
 		}
 		b = jscan.AppendString(append(b, separator), name)
 		b = jscan.AppendString(append(b, ':'), value)
@@ -77,7 +80,7 @@ func (e Envelope) appendPayload(b []byte) []byte {
 
 // isJSON reports whether a payload can stand in an envelope as it is, and be read back as it was.
 func isJSON(payload []byte) bool {
-	if isSpace(payload[0]) || isSpace(payload[len(payload)-1]) || !utf8.Valid(payload) {
+	if !beginsJSON(payload[0]) || isSpace(payload[len(payload)-1]) || !utf8.Valid(payload) {
 		return false
 	}
 	var s jscan.Scanner
@@ -87,6 +90,16 @@ func isJSON(payload []byte) bool {
 		return false
 	}
 	return len(payload) < 2*maxDepth || nestsInside(payload)
+}
+
+// beginsJSON reports whether a JSON value can begin with b. Most words are told from JSON by their first letter: a scan that
+// fails makes an error, which costs more.
+func beginsJSON(b byte) bool {
+	switch b {
+	case '{', '[', '"', '-', 't', 'f', 'n':
+		return true
+	}
+	return '0' <= b && b <= '9'
 }
 
 // maxDepth is how deeply a reader lets JSON be nested.

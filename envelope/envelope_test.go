@@ -46,6 +46,12 @@ func TestAnEnvelopeIsWrittenAsOtherLanguagesReadIt(t *testing.T) {
 		{`{ "qty" : 4.0 , "<a>" : "\u0041" }`, `{"envelope":1,"payload":{ "qty" : 4.0 , "<a>" : "\u0041" }}`},
 		{`null`, `{"envelope":1,"payload":null}`},
 		{`"text"`, `{"envelope":1,"payload":"text"}`},
+		{`[]`, `{"envelope":1,"payload":[]}`},
+		{`true`, `{"envelope":1,"payload":true}`},
+		{`false`, `{"envelope":1,"payload":false}`},
+		{`-1`, `{"envelope":1,"payload":-1}`},
+		{`0`, `{"envelope":1,"payload":0}`},
+		{`9`, `{"envelope":1,"payload":9}`},
 		{`4,"id":"x"`, `{"envelope":1,"payload_text":"4,\"id\":\"x\""}`},
 		{` {}`, `{"envelope":1,"payload_text":" {}"}`},
 		{"{}\n", `{"envelope":1,"payload_text":"{}\n"}`},
@@ -198,6 +204,12 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// Nothing is made for the order of a few names, for their checks, or to find out that words are not JSON.
+func TestAnEnvelopeOfWordsTakesTwoAllocations(t *testing.T) {
+	e := envelope.Envelope{Metadata: map[string]string{"c": "3", "b": "2", "a": "1"}, Payload: []byte("hello, world")}
+	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = e.Encode() }), 2.0, "the bytes and the text")
+}
+
 func BenchmarkDecode(b *testing.B) {
 	payload := `{"id":"` + strings.Repeat("x", 80) + `","qty":4}` // 100 bytes
 	data, err := envelope.Envelope{ID: "0f8fad5b-d9cb-469f-a165-70867728950e", Metadata: map[string]string{"tenant": "7"}, Payload: []byte(payload)}.Encode()
@@ -211,12 +223,15 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func BenchmarkEncode(b *testing.B) {
-	payload := []byte(`{"id":"` + strings.Repeat("x", 80) + `","qty":4}`)
-	e := envelope.Envelope{ID: "0f8fad5b-d9cb-469f-a165-70867728950e", Metadata: map[string]string{"tenant": "7"}, Payload: payload}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := e.Encode(); err != nil {
-			b.Fatal(err)
-		}
+	for name, payload := range map[string]string{"json": `{"id":"` + strings.Repeat("x", 80) + `","qty":4}`, "text": "hello, world"} {
+		b.Run(name, func(b *testing.B) {
+			e := envelope.Envelope{ID: "0f8fad5b-d9cb-469f-a165-70867728950e", Metadata: map[string]string{"tenant": "7"}, Payload: []byte(payload)}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := e.Encode(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
