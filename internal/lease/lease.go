@@ -92,5 +92,9 @@ func (l *Lease) Context() context.Context {
 // Past reports whether t has come, by the monotonic or by the wall clock. It reads both, because the monotonic clock stops
 // while a machine sleeps, and the wall clock may be set back.
 func Past(now, t time.Time) bool {
-	return !now.Before(t) || !now.Round(0).Before(t.Round(0))
+	if !now.Before(t) {
+		return true
+	}
+	seconds, until := now.Unix(), t.Unix() // of the wall clock; Round(0) takes three times as long
+	return seconds > until || seconds == until && now.Nanosecond() >= t.Nanosecond()
 }

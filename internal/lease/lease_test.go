@@ -33,6 +33,7 @@ func TestATimeIsPastByEitherClock(t *testing.T) {
 		{"set forward", time.Second, time.Hour, true}, // or the machine slept: the monotonic clock stopped
 		{"set forward a little", time.Second, 8 * time.Second, false},
 		{"set forward to the very time", time.Second, 9 * time.Second, true},
+		{"set forward to just before it", time.Second - 1, 9 * time.Second, false},
 		{"set back before", 5 * time.Second, -time.Hour, false},
 		{"set back afterwards", 10 * time.Second, -time.Hour, true},
 	} {
