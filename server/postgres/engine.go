@@ -21,6 +21,7 @@ var errRefresh = errors.New("the lock is needed")
 // request is something that a consumer is asked.
 type request struct {
 	do      func(t *transaction) error // what to decide; it is called again when a transaction is repeated
+	settle  *settle                    // what it settles, if it is a settle
 	look    bool                       // it only looks, unless the state is behind
 	changes bool                       // its answer rests on decisions that must be on disk
 	always  bool                       // it is done on a stream that is being copied, too
@@ -56,6 +57,8 @@ type engine struct {
 	share  store.Share // of the messages that match
 	passed int64       // no message below matches that the state has not read
 	shared int         // for how many transactions the consumer still counts as one that other replicas serve too
+	unseen int         // how many decisions in a row were stored without a look at the state
+	own    []int64     // tags of such decisions that the state has not met
 }
 
 func (st *Store) engineOf(row consumerRow) *engine {
@@ -110,6 +113,9 @@ func (e *engine) run() {
 
 // decide decides about requests in one transaction. It returns those that need another.
 func (e *engine) decide(group []*request) (again []*request) {
+	if group = e.settleUnseen(group); len(group) == 0 {
+		return nil
+	}
 	t := transaction{e: e, group: group}
 	err := e.st.retry(e.st.ctx, t.attempt)
 	if err != nil {
@@ -165,24 +171,6 @@ func idsOf(all []store.Delivery) []store.ID {
 		ids[i] = all[i].ID
 	}
 	return ids
-}
-
-// settling is the request of a settle.
-func (e *engine) settling(ids []store.ID, how backlog.How, delay time.Duration) *request {
-	return &request{changes: true, wakes: true, do: func(t *transaction) error {
-		s := t.e.state
-		matter := make([]backlog.Delivery, 0, len(ids))
-		for _, id := range ids {
-			if d, ok := deliveryOf(e.salt, id); ok && s.OnLease(d, t.now) {
-				matter = append(matter, d)
-			}
-		}
-		if len(matter) > 0 {
-			t.d.addSettle(matter, how, int64(delay))
-			s.Settle(matter, how, t.now, int64(delay))
-		}
-		return nil
-	}}
 }
 
 func (h *consumer) engine() *engine { return h.st.engineOf(h.row) }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"math/bits"
 
 	"github.com/sequin-go/sequin/server/internal/backlog"
 	"github.com/sequin-go/sequin/server/internal/binary"
@@ -46,8 +47,13 @@ func (s *state) prepare() {
 // missing when it is read, and a decision says so. dead is for an inspection.
 func (s *state) Alive(seq int64) bool { return (s.keyed || seq >= s.trim) && !s.dead[seq] }
 
-// opFormat is the version of the bodies of decisions and snapshots.
-const opFormat = 1
+const (
+	// opFormat is the version of the bodies of decisions and snapshots.
+	opFormat = 1
+	// opFormatUnseen is that of the bodies of decisions that were made without a look at the state. The database has put in its
+	// clock: 8 bytes, big-endian microseconds.
+	opFormatUnseen = 2
+)
 
 // The entries of a decision.
 const (
@@ -59,6 +65,7 @@ const (
 	entryExtend
 	entryLimits
 	entryStart
+	entrySettleOnLease
 )
 
 // decision is the body of a row of ops while it is made.
@@ -88,6 +95,13 @@ func (d *decision) addSettle(all []backlog.Delivery, how backlog.How, delay int6
 	d.add(entrySettle)
 	d.body = binary.AppendInt(append(d.body, byte(how)), delay)
 	d.body = appendDeliveries(d.body, all)
+}
+
+// addSettleOnLease settles those of the deliveries that are on lease when the decision is applied.
+func (d *decision) addSettleOnLease(s *settle) {
+	d.add(entrySettleOnLease)
+	d.body = binary.AppendInt(append(d.body, byte(s.how)), s.delay)
+	d.body = appendDeliveries(d.body, s.deliveries)
 }
 
 func (d *decision) addExtend(all []backlog.Delivery, length int64) {
@@ -128,10 +142,14 @@ func readDeliveries(in *binary.Reader) []backlog.Delivery {
 // apply applies a decision of another replica, or one that was made before the state was read.
 func (s *state) apply(n, tag int64, body []byte) error {
 	in := binary.NewReader(body)
-	if format := in.Byte(); format != opFormat {
-		return fmt.Errorf("%w: a decision about a consumer has format %d, and this program knows %d: upgrade it", store.ErrFailed, format, opFormat)
+	switch format := in.Byte(); format {
+	case opFormat:
+		s.now = in.Int()
+	case opFormatUnseen:
+		s.now = max(s.now, int64(bits.ReverseBytes64(in.Fixed()))*1000)
+	default:
+		return fmt.Errorf("%w: a decision about a consumer has format %d, and this program knows %d: upgrade it", store.ErrFailed, format, opFormatUnseen)
 	}
-	s.now = in.Int()
 	for len(in.Rest()) > 0 && in.Err() == nil {
 		s.applyEntry(in)
 	}
@@ -165,6 +183,9 @@ func (s *state) applyEntry(in *binary.Reader) {
 	case entrySettle:
 		how, delay := backlog.How(in.Byte()), in.Int()
 		s.Settle(readDeliveries(in), how, s.now, delay)
+	case entrySettleOnLease:
+		how, delay := backlog.How(in.Byte()), in.Int()
+		s.Settle(s.onLease(readDeliveries(in), s.now), how, s.now, delay)
 	case entryExtend:
 		length := in.Int()
 		s.Extend(readDeliveries(in), s.now, length)

@@ -245,13 +245,6 @@ func (t *transaction) readWindow() (replaced bool, err error) {
 // a consumer.
 const sharedFor = 8
 
-// served notes how many decisions others have made since the last transaction.
-func (e *engine) served(byOthers int) {
-	if e.shared = max(e.shared-1, 0); byOthers > 0 {
-		e.shared = sharedFor
-	}
-}
-
 // seek reads the messages of keys that have left some out.
 func (t *transaction) seek() error {
 	s := t.e.state

@@ -132,6 +132,13 @@ const (
 	opsFromSQL      = `select n, tag, body from {s}.ops where consumer_id = $1 and n >= $2 order by n`
 	findSnapshotSQL = `select n, tag, body from {s}.snapshots where consumer_id = $1`
 	insertOpSQL     = `insert into {s}.ops (consumer_id, n, tag, body) values ($1, $2, $3, $4)`
+	// insertUnseenSQL numbers a decision itself, and puts the clock in: $5, or that of the database.
+	insertUnseenSQL = `insert into {s}.ops (consumer_id, n, tag, body)
+		select c.id, o.n + 1, $3, $4::bytea || int8send(coalesce($5::bigint, (extract(epoch from clock_timestamp()) * 1000000)::bigint)) || $6::bytea
+		from {s}.consumer_heads c
+		join {s}.stream_heads s on s.id = $2 and s.copy_state = 0
+		join lateral (select n from {s}.ops where consumer_id = c.id order by n desc limit 1) o on true
+		where c.id = $1 returning n`
 	saveSnapshotSQL = `insert into {s}.snapshots (consumer_id, n, tag, body)
 		values ($1, $2, $3, $4)
 		on conflict (consumer_id) do update set n = excluded.n, tag = excluded.tag, body = excluded.body`

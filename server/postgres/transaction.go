@@ -71,7 +71,7 @@ func (t *transaction) decide() error {
 		t.wrote = true
 		return t.s.flush()
 	}
-	t.d = newDecision(t.now)
+	t.d, t.e.unseen = newDecision(t.now), 0
 	t.window, t.begun = nil, false
 	if err := t.catchUp(); err != nil {
 		return err
@@ -95,7 +95,7 @@ func (t *transaction) decide() error {
 // finish stores what was decided.
 func (t *transaction) finish(changes bool) error {
 	s := t.e.state
-	if t.d.empty {
+	if t.d.empty && !(t.locked && s.wantsSnapshot()) {
 		b := &pgx.Batch{}
 		b.Queue("commit")
 		if changes { // an answer that nothing is left to do rests on the decisions of others
@@ -179,7 +179,7 @@ func (t *transaction) lock() (stored bool, err error) {
 		}
 	} else {
 		ops = ops[1:]
-		e.served(len(ops))
+		e.served(ops)
 	}
 	for _, op := range ops {
 		if err := e.state.apply(op.n, op.tag, op.body); err != nil {
@@ -200,7 +200,7 @@ func (t *transaction) lock() (stored bool, err error) {
 // load reads the state from its snapshot. It returns the decisions since.
 func (t *transaction) load() ([]opRow, error) {
 	e := t.e
-	e.state, e.passed = newState(e.row.stream.OneMessagePerKey), 0
+	e.state, e.passed, e.own = newState(e.row.stream.OneMessagePerKey), 0, nil
 	snapshot, err := t.queryOps(findSnapshotSQL, e.row.id)
 	if err != nil {
 		return nil, err
