@@ -22,6 +22,7 @@ var errRefresh = errors.New("the lock is needed")
 type request struct {
 	do      func(t *transaction) error // what to decide; it is called again when a transaction is repeated
 	settle  *settle                    // what it settles, if it is a settle
+	leases  bool                       // it is a receive
 	look    bool                       // it only looks, unless the state is behind
 	changes bool                       // its answer rests on decisions that must be on disk
 	always  bool                       // it is done on a stream that is being copied, too
@@ -59,6 +60,8 @@ type engine struct {
 	shared int         // for how many transactions the consumer still counts as one that other replicas serve too
 	unseen int         // how many decisions in a row were stored without a look at the state
 	own    []int64     // tags of such decisions that the state has not met
+	ahead  keysAhead
+	end    int64 // where the stream ended when it was last looked
 }
 
 func (st *Store) engineOf(row consumerRow) *engine {

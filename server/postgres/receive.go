@@ -22,7 +22,7 @@ func keyHash(key string) backlog.Hash { return backlog.Hash(store.HashBody(bytes
 
 // receiving is the request of a receive.
 func (e *engine) receiving(n int) *request {
-	r := &request{} // that there is no message rests on nothing that must be on disk
+	r := &request{leases: true} // that there is no message rests on nothing that must be on disk
 	r.do = func(t *transaction) (err error) {
 		r.again, err = t.receive(r, n)
 		return err

@@ -36,16 +36,7 @@ func (t *transaction) read(seq int64) (messages []planned, next int64, err error
 		all, next, err := st.readRun(t.s, row, seq, readRows)
 		return plannedOf(all), next, err
 	}
-	rows, err := st.queryKeys(t.s, row.id, seq, readChunks)
-	for _, r := range rows {
-		if messages, err = r.appendTo(messages, row.id, seq); err != nil {
-			return nil, 0, err
-		}
-	}
-	if len(rows) == readChunks && rows[readChunks-1].next() > seq {
-		next = rows[readChunks-1].next()
-	}
-	return messages, next, err
+	return t.readAhead(seq)
 }
 
 // fetch reads messages as Store.fetch does.

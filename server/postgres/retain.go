@@ -75,6 +75,10 @@ func (st *Store) queryKeyRows(s *session, text string, args ...any) (all []keysR
 	if err != nil {
 		return nil, err
 	}
+	return collectKeyRows(rows)
+}
+
+func collectKeyRows(rows pgx.Rows) ([]keysRow, error) {
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r keysRow, err error) {
 		return r, row.Scan(&r.first, &r.n, &r.total, &r.keys)
 	})

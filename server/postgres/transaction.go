@@ -147,6 +147,7 @@ func (t *transaction) lock() (stored bool, err error) {
 		head = findHeadSQL
 	}
 	b := begin()
+	addAhead := t.queueAhead(b)
 	found := false
 	b.Queue(st.q(head), e.row.id).Query(func(rows pgx.Rows) error {
 		found = rows.Next()
@@ -172,6 +173,8 @@ func (t *transaction) lock() (stored bool, err error) {
 		return false, store.ErrNoConsumer
 	}
 	st.chunks.purged(e.row.stream.id, t.top.purges)
+	addAhead()
+	e.end = t.top.next
 	if e.state == nil || len(ops) == 0 || ops[0].n != e.state.n || ops[0].tag != e.state.tag {
 		// The database has lost decisions, or others have replaced them by a snapshot.
 		if ops, err = t.load(); err != nil {
@@ -228,6 +231,11 @@ func readOps(rows pgx.Rows) (ops []opRow, err error) {
 		return nil
 	})
 	return ops, err
+}
+
+// leases reports whether a request may lease messages.
+func (t *transaction) leases() bool {
+	return slices.ContainsFunc(t.group, func(r *request) bool { return r.leases })
 }
 
 // catchUp decides what follows from the time and from the stream: leases have ended, messages are gone.
