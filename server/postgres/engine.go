@@ -31,6 +31,7 @@ type request struct {
 
 	deliveries []store.Delivery
 	unread     []int         // those of the deliveries whose data is not read yet
+	chunks     []int64       // the first seqs of the chunks that they are in
 	refused    error         // why it was not done, although others of its transaction were
 	done       chan struct{} // closed when the result is there
 	err        error
@@ -142,7 +143,7 @@ func (e *engine) decide(group []*request) (again []*request) {
 		switch {
 		case err == nil && r.again:
 			again = append(again, r)
-		case err == nil && r.unread != nil:
+		case err == nil && len(r.unread) > 0:
 			unread = append(unread, r)
 		default:
 			done = append(done, r)

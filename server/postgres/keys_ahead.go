@@ -53,7 +53,7 @@ func (k *keysAhead) forget(seq int64) {
 // done with them.
 func (t *transaction) queueAhead(b *pgx.Batch) (add func()) {
 	st, e := t.e.st, t.e
-	if st.options.pooler { // a restart of the database is not noticed
+	if st.options.pooler || !t.readsKeys() { // behind a pooler a restart of the database is not noticed
 		e.ahead = keysAhead{}
 	}
 	if !t.locked || e.state == nil || !t.readsKeys() || !t.leases() {

@@ -185,7 +185,7 @@ func (s *state) applyEntry(in *binary.Reader) {
 		s.Settle(readDeliveries(in), how, s.now, delay)
 	case entrySettleOnLease:
 		how, delay := backlog.How(in.Byte()), in.Int()
-		s.Settle(s.onLease(readDeliveries(in), s.now), how, s.now, delay)
+		s.SettleOnLease(readDeliveries(in), how, s.now, delay)
 	case entryExtend:
 		length := in.Int()
 		s.Extend(readDeliveries(in), s.now, length)

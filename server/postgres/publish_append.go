@@ -34,6 +34,21 @@ func (t *streamTop) queueHead(st *Store, id int64, b *pgx.Batch) {
 	})
 }
 
+// queueLook adds a statement that reads the clock, the newest row and the head.
+func (t *streamTop) queueLook(st *Store, row streamRow, b *pgx.Batch, now *int64) {
+	text := lookChunksSQL
+	if row.OneMessagePerKey {
+		text = lookLatestSQL
+	}
+	b.Queue(st.q(text), row.id).QueryRow(func(r pgx.Row) error {
+		err := r.Scan(now, &t.next, &t.at, &t.trim, &t.total, &t.messages, &t.bytes, &t.purges, &t.copying)
+		if st.options.now != nil {
+			*now = st.options.now()
+		}
+		return err
+	})
+}
+
 // queue adds the statement that reads the newest row.
 func (t *streamTop) queue(st *Store, row streamRow, b *pgx.Batch) {
 	t.next, t.trim = 1, 1

@@ -57,18 +57,25 @@ func (st *Store) queryChunks(s *session, text string, stream int64, args ...any)
 	if err != nil {
 		return nil, err
 	}
+	return st.collectChunks(moment, stream, rows)
+}
+
+// collectChunks reads the rows of queryChunks.
+func (st *Store) collectChunks(read moment, stream int64, rows pgx.Rows) (chunks []*chunk, err error) {
 	var first, at int64
 	var n int
 	var keys, data []byte
 	_, err = pgx.ForEachRow(rows, []any{&first, &n, &at, &keys, &data}, func() error {
 		c, err := decodeChunk(stream, first, n, at, keys, data)
-		chunks = append(chunks, c)
+		if err == nil {
+			chunks = append(chunks, c)
+		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	st.chunks.add(moment, st.epoch.Load, chunks...)
+	st.chunks.add(read, st.epoch.Load, chunks...)
 	return chunks, nil
 }
 

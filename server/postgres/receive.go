@@ -62,13 +62,17 @@ func (t *transaction) receive(r *request, n int) (again bool, err error) {
 		return again, nil
 	}
 	t.d.addReceive(rec)
-	leased := t.e.state.Receive(rec, nil)
-	messages := append(p.ready[:rec.Ready:rec.Ready], p.fresh...)
+	leased := t.e.state.Receive(rec, make([]backlog.Leased, 0, rec.Ready+len(rec.Fresh)))
+	messages := slices.Concat(p.ready[:rec.Ready], p.fresh)
+	r.deliveries = make([]store.Delivery, 0, len(leased))
 	for i, l := range leased {
 		id := ackID(t.e.salt, backlog.Delivery{Seq: l.Seq, Lease: rec.Lease})
 		r.deliveries = append(r.deliveries, store.Delivery{Message: messages[i].Message, ID: id, Count: l.Count, Expired: l.Expired, At: t.began})
 		if messages[i].unread {
 			r.unread = append(r.unread, i)
+			if n := len(r.chunks); n == 0 || r.chunks[n-1] != messages[i].chunk {
+				r.chunks = append(r.chunks, messages[i].chunk)
+			}
 		}
 	}
 	return false, nil

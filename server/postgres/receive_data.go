@@ -1,7 +1,10 @@
 package postgres
 
 import (
+	"errors"
 	"slices"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/sequin-go/sequin/server/internal/backlog"
 	"github.com/sequin-go/sequin/server/internal/store"
@@ -15,7 +18,8 @@ import (
 type planned struct {
 	store.Message
 	size   int64
-	unread bool // it has a key and a seq only
+	unread bool  // it has a key and a seq only
+	chunk  int64 // the first seq of its chunk, when it is unread
 }
 
 func plannedOf(messages []store.Message) []planned {
@@ -78,10 +82,11 @@ func (t *transaction) fetch(seqs []int64) (map[int64]planned, error) {
 // appendTo appends the messages of the chunk from a seq on.
 func (r *keysRow) appendTo(dst []planned, stream, seq int64) ([]planned, error) {
 	in := readKeys(r.first, r.n, r.keys)
+	dst = slices.Grow(dst, int(min(max(r.next()-max(seq, r.first), 0), chunkMessages)))
 	for in != nil && in.read() {
 		if in.seq >= seq {
 			key := string(in.keys[in.begin : in.begin+in.key])
-			dst = append(dst, planned{Message: store.Message{Key: key, Seq: in.seq}, size: in.size(), unread: true})
+			dst = append(dst, planned{Message: store.Message{Key: key, Seq: in.seq}, size: in.size(), unread: true, chunk: r.first})
 		}
 	}
 	if in == nil || !in.whole() {
@@ -90,7 +95,69 @@ func (r *keysRow) appendTo(dst []planned, stream, seq int64) ([]planned, error) 
 	return dst, nil
 }
 
-// complete gives the results of receives, after it has read the data of what they have leased.
+// queueData adds a statement that reads the data of what was leased, behind the end of the transaction.
+func (t *transaction) queueData(b *pgx.Batch) {
+	t.data = chunkSet{}
+	firsts := t.e.missing(t.group, &t.data)
+	if len(firsts) == 0 || t.e.st.options.fault("leases") != nil { // then complete reads it
+		return
+	}
+	stream := t.e.row.stream.id
+	read := t.e.st.chunks.moment(t.s, stream)
+	b.Queue(t.e.st.q(chunksSQL), stream, firsts).Query(func(rows pgx.Rows) error {
+		chunks, err := t.e.st.collectChunks(read, stream, rows)
+		if t.data = append(t.data, chunks...); errors.Is(err, store.ErrDamaged) {
+			err = nil // what is decided is stored: complete finds the damage
+		}
+		return err
+	})
+}
+
+// chunkSet are chunks of a stream.
+type chunkSet []*chunk
+
+// message returns a message, or nil.
+func (all chunkSet) message(seq int64) *store.Message {
+	for _, c := range all {
+		if seq >= c.first && seq < c.next() {
+			return c.message(seq)
+		}
+	}
+	return nil
+}
+
+// missing returns the first seqs of chunks that have what receives have not read. Those in the cache it adds to have.
+func (e *engine) missing(group []*request, have *chunkSet) (firsts []int64) {
+	for _, r := range group {
+		if len(r.unread) == 0 {
+			continue
+		}
+		for _, first := range r.chunks {
+			if c := e.st.chunks.find(e.row.stream.id, first); c != nil {
+				*have = append(*have, c)
+			} else {
+				firsts = append(firsts, first)
+			}
+		}
+	}
+	slices.Sort(firsts)
+	return slices.Compact(firsts)
+}
+
+// fill gives deliveries their data. Those whose messages are not there stay unread.
+func (r *request) fill(data chunkSet) {
+	left := r.unread[:0]
+	for _, i := range r.unread {
+		if m := data.message(r.deliveries[i].Seq); m != nil {
+			r.deliveries[i].Message = *m
+		} else {
+			left = append(left, i)
+		}
+	}
+	r.unread = left
+}
+
+// complete gives the results of receives, after it has read the data of what they have leased and have not read yet.
 func (e *engine) complete(group []*request) {
 	err := e.st.retry(e.st.ctx, func() error { return e.readData(group) })
 	for _, r := range group {
@@ -103,57 +170,29 @@ func (e *engine) complete(group []*request) {
 
 // readData reads the data of what receives have leased. What is gone by now is left out: the next transaction ends its lease.
 func (e *engine) readData(group []*request) error {
-	found, err := e.readChunks(group)
-	if err != nil {
-		return err
+	var data chunkSet
+	firsts := e.missing(group, &data)
+	if len(firsts) > 0 {
+		s, err := e.st.acquire(e.st.ctx)
+		if err != nil {
+			return err
+		}
+		defer s.release()
+		if err := e.st.options.fault("data"); err != nil {
+			return err
+		}
+		read, err := e.st.queryChunks(s, chunksSQL, e.row.stream.id, firsts)
+		if err != nil {
+			return err
+		}
+		data = append(data, read...)
 	}
 	for _, r := range group {
-		gone := false
-		for _, i := range r.unread {
-			d := &r.deliveries[i]
-			if m := found[d.Seq]; m != nil {
-				d.Message = *m
-			} else {
-				gone, d.Seq = true, 0
-			}
-		}
-		if gone {
-			r.deliveries = slices.DeleteFunc(r.deliveries, func(d store.Delivery) bool { return d.Seq == 0 })
+		r.fill(data)
+		for n, i := range r.unread {
+			r.deliveries = slices.Delete(r.deliveries, i-n, i-n+1)
 		}
 		r.unread = nil
 	}
 	return nil
-}
-
-// readChunks returns the messages of chunks that have what is unread.
-func (e *engine) readChunks(group []*request) (map[int64]*store.Message, error) {
-	found, missing := map[int64]*store.Message{}, []int64(nil)
-	for _, r := range group {
-		for _, i := range r.unread {
-			seq := r.deliveries[i].Seq
-			if c := e.st.chunks.find(e.row.stream.id, seq); c != nil {
-				found[seq] = c.message(seq)
-			} else {
-				missing = append(missing, seq)
-			}
-		}
-	}
-	if len(missing) == 0 {
-		return found, nil
-	}
-	s, err := e.st.acquire(e.st.ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer s.release()
-	if err := e.st.options.fault("data"); err != nil {
-		return nil, err
-	}
-	chunks, err := e.st.queryChunks(s, chunksOfSQL, e.row.stream.id, missing)
-	for _, c := range chunks {
-		for i := range c.messages {
-			found[c.messages[i].Seq] = &c.messages[i]
-		}
-	}
-	return found, err
 }

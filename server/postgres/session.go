@@ -52,9 +52,15 @@ func (s *session) send(b *pgx.Batch) error { return s.conn.SendBatch(s.ctx, b).C
 
 // begin starts a batch with the start of a transaction. Its commit does not wait for the disk: flush does.
 func begin() *pgx.Batch {
+	b := beginOnly()
+	b.Queue("set local synchronous_commit = off")
+	return b
+}
+
+// beginOnly starts a batch as begin does. The statement that takes the lock keeps the commit from waiting.
+func beginOnly() *pgx.Batch {
 	b := &pgx.Batch{}
 	b.Queue("begin isolation level read committed")
-	b.Queue("set local synchronous_commit = off")
 	return b
 }
 

@@ -30,23 +30,18 @@ func (e *engine) settling(ids []store.ID, how backlog.How, delay time.Duration) 
 	}
 	return &request{changes: true, wakes: true, settle: of, do: func(t *transaction) error {
 		s := t.e.state
-		if matter := s.onLease(of.deliveries, t.now); len(matter) > 0 {
+		matter := make([]backlog.Delivery, 0, len(of.deliveries))
+		for _, d := range of.deliveries {
+			if s.OnLease(d, t.now) {
+				matter = append(matter, d)
+			}
+		}
+		if len(matter) > 0 {
 			t.d.addSettle(matter, how, int64(delay))
 			s.Settle(matter, how, t.now, int64(delay))
 		}
 		return nil
 	}}
-}
-
-// onLease returns the deliveries that are on lease.
-func (s *state) onLease(all []backlog.Delivery, now int64) []backlog.Delivery {
-	matter := make([]backlog.Delivery, 0, len(all))
-	for _, d := range all {
-		if s.OnLease(d, now) {
-			matter = append(matter, d)
-		}
-	}
-	return matter
 }
 
 // unseenInARow is how many settles a replica stores at most without a look at the state. The next one finds out whether they
@@ -115,7 +110,7 @@ func (e *engine) storeUnseen(settles []*request, sent *bool) (stored bool, err e
 	}
 	tag := rand.Int64()
 	e.own = append(e.own, tag)
-	b := begin()
+	b := beginOnly()
 	b.Queue(st.q(lockConsumerSQL), e.row.id)
 	b.Queue(st.q(insertUnseenSQL), e.row.id, e.row.stream.id, tag, []byte{opFormatUnseen}, now, d.body).Query(func(rows pgx.Rows) error {
 		stored = rows.Next()

@@ -100,6 +100,7 @@ const (
 		from {s}.chunks
 		where stream_id = $1 and first_seq <= q
 		order by first_seq desc limit 1) c`
+	chunksSQL      = `select first_seq, n, at, keys, data from {s}.chunks where stream_id = $1 and first_seq = any($2)`
 	chunkKeysOfSQL = `select distinct on (c.first_seq) c.first_seq, c.n, c.total, c.keys from unnest($2::bigint[]) q
 		cross join lateral (select first_seq, n, total, keys
 		from {s}.chunks
@@ -127,8 +128,21 @@ const (
 
 // Consumers.
 const (
-	lockConsumerSQL = `select id from {s}.consumer_heads where id = $1 for no key update`
-	findHeadSQL     = `select id from {s}.consumer_heads where id = $1`
+	// Those that lock the head also keep the commit from waiting for the disk.
+	lockConsumerSQL = `select set_config('synchronous_commit', 'off', true) from {s}.consumer_heads where id = $1 for no key update`
+	tryConsumerSQL  = `select set_config('synchronous_commit', 'off', true) from {s}.consumer_heads where id = $1 for no key update skip locked`
+	findHeadSQL     = `select from {s}.consumer_heads where id = $1`
+	// lookChunksSQL and lookLatestSQL read the clock, what the newest row says of a stream, and its head.
+	lookChunksSQL = `select (extract(epoch from clock_timestamp()) * 1000000)::bigint, coalesce(c.first_seq + c.n, 1), coalesce(c.at, 0),
+			greatest(c.trim_seq, h.trim_seq, 1), coalesce(c.total, 0), 0::bigint, 0::bigint, coalesce(h.purges, 0), coalesce(h.copy_state, 0)
+		from (select) one
+		left join (select * from {s}.chunks where stream_id = $1 order by first_seq desc limit 1) c on true
+		left join {s}.stream_heads h on h.id = $1`
+	lookLatestSQL = `select (extract(epoch from clock_timestamp()) * 1000000)::bigint, coalesce(m.next_seq, 1), coalesce(m.at, 0),
+			greatest(h.trim_seq, 1), 0::bigint, coalesce(m.messages, 0), coalesce(m.bytes, 0), coalesce(h.purges, 0), coalesce(h.copy_state, 0)
+		from (select) one
+		left join (select * from {s}.marks where stream_id = $1 order by next_seq desc limit 1) m on true
+		left join {s}.stream_heads h on h.id = $1`
 	opsFromSQL      = `select n, tag, body from {s}.ops where consumer_id = $1 and n >= $2 order by n`
 	findSnapshotSQL = `select n, tag, body from {s}.snapshots where consumer_id = $1`
 	insertOpSQL     = `insert into {s}.ops (consumer_id, n, tag, body) values ($1, $2, $3, $4)`

@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sequin-go/sequin/server/internal/backlog"
-	"github.com/sequin-go/sequin/server/internal/store"
 )
 
 // transaction decides about some requests of a consumer.
@@ -31,6 +30,7 @@ type transaction struct {
 	window []planned // messages that the consumer has not read
 	next   int64     // where the stream goes on behind the window; 0 at its end
 	begun  bool      // the window is read
+	data   chunkSet  // of what was leased
 }
 
 // attempt makes the transaction. A look makes it without the lock first.
@@ -78,7 +78,7 @@ func (t *transaction) decide() error {
 	}
 	changes := false
 	for _, r := range t.group {
-		r.again, r.deliveries, r.unread, r.refused = false, nil, nil, nil
+		r.again, r.deliveries, r.unread, r.chunks, r.refused = false, nil, nil, nil, nil
 		if !r.always {
 			if r.refused = t.top.mark().Err(); r.refused != nil {
 				continue
@@ -117,7 +117,9 @@ func (t *transaction) finish(changes bool) error {
 		b.Queue(t.e.st.q(saveSnapshotSQL), t.e.row.id, t.n, t.tag, body)
 		s.ops, s.opBytes, s.snapshot = 0, 0, len(body)
 	}
-	commit(b)
+	b.Queue("commit")
+	t.queueData(b)
+	b.Queue(flushStatement)
 	t.unknown = true
 	if err := t.s.send(b); err != nil {
 		return err
@@ -126,111 +128,10 @@ func (t *transaction) finish(changes bool) error {
 		return err
 	}
 	t.wrote = true
+	for _, r := range t.group {
+		r.fill(t.data)
+	}
 	return nil
-}
-
-// opRow is a row of ops.
-type opRow struct {
-	n, tag int64
-	body   []byte
-}
-
-// lock takes the lock and brings the state up to date. stored says that an attempt before has stored its decision.
-func (t *transaction) lock() (stored bool, err error) {
-	st, e := t.e.st, t.e
-	from := int64(1)
-	if e.state != nil {
-		from = e.state.n
-	}
-	head := lockConsumerSQL
-	if !t.locked {
-		head = findHeadSQL
-	}
-	b := begin()
-	addAhead := t.queueAhead(b)
-	found := false
-	b.Queue(st.q(head), e.row.id).Query(func(rows pgx.Rows) error {
-		found = rows.Next()
-		return rows.Err()
-	})
-	var now int64
-	t.began = time.Now()
-	st.queueNow(b, &now)
-	var ops []opRow
-	if e.state != nil {
-		b.Queue(st.q(opsFromSQL), e.row.id, from).Query(func(rows pgx.Rows) (err error) {
-			ops, err = readOps(rows)
-			return err
-		})
-	}
-	t.top = streamTop{}
-	t.top.queue(st, e.row.stream, b)
-	t.top.queueHead(st, e.row.stream.id, b)
-	if err := t.s.send(b); err != nil {
-		return false, err
-	}
-	if !found {
-		return false, store.ErrNoConsumer
-	}
-	st.chunks.purged(e.row.stream.id, t.top.purges)
-	addAhead()
-	e.end = t.top.next
-	if e.state == nil || len(ops) == 0 || ops[0].n != e.state.n || ops[0].tag != e.state.tag {
-		// The database has lost decisions, or others have replaced them by a snapshot.
-		if ops, err = t.load(); err != nil {
-			return false, err
-		}
-	} else {
-		ops = ops[1:]
-		e.served(ops)
-	}
-	for _, op := range ops {
-		if err := e.state.apply(op.n, op.tag, op.body); err != nil {
-			if !t.locked {
-				return false, errRefresh // without the lock some may have been replaced by a snapshot
-			}
-			return false, err
-		}
-		stored = stored || t.tag != 0 && op.tag == t.tag
-	}
-	if t.unknown && !stored && e.state.n >= t.n && e.state.ops < int(e.state.n-t.n)+1 {
-		return false, store.ErrUnknown // a snapshot has replaced the decision, if it was stored
-	}
-	t.now = max(now*1000, e.state.now)
-	return stored, nil
-}
-
-// load reads the state from its snapshot. It returns the decisions since.
-func (t *transaction) load() ([]opRow, error) {
-	e := t.e
-	e.state, e.passed, e.own = newState(e.row.stream.OneMessagePerKey), 0, nil
-	snapshot, err := t.queryOps(findSnapshotSQL, e.row.id)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range snapshot {
-		if e.state, err = readState(e.row.stream.OneMessagePerKey, s.n, s.tag, s.body); err != nil {
-			return nil, err
-		}
-	}
-	return t.queryOps(opsFromSQL, e.row.id, e.state.n+1)
-}
-
-func (t *transaction) queryOps(text string, args ...any) ([]opRow, error) {
-	rows, err := t.s.conn.Query(t.s.ctx, t.e.st.q(text), args...)
-	if err != nil {
-		return nil, err
-	}
-	return readOps(rows)
-}
-
-func readOps(rows pgx.Rows) (ops []opRow, err error) {
-	var op opRow
-	_, err = pgx.ForEachRow(rows, []any{&op.n, &op.tag, &op.body}, func() error {
-		ops = append(ops, opRow{op.n, op.tag, slices.Clone(op.body)})
-		return nil
-	})
-	return ops, err
 }
 
 // leases reports whether a request may lease messages.

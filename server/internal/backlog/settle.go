@@ -102,6 +102,21 @@ func (b *Backlog) Settle(deliveries []Delivery, how How, now, delay int64) {
 	}
 }
 
+// SettleOnLease applies a settle of those of the deliveries that are on lease.
+func (b *Backlog) SettleOnLease(deliveries []Delivery, how How, now, delay int64) {
+	b.Expire(now)
+	for _, d := range deliveries {
+		it := b.bySeq[d.Seq]
+		if it == nil || !it.leased || it.delayed || it.lease != d.Lease {
+			continue
+		}
+		if how == Return {
+			it.count--
+		}
+		b.endLease(it, how == Ack, now, delay)
+	}
+}
+
 // settleUnknown settles a message whose lease is not known: it is the head of its key, or it is met, or not read.
 func (b *Backlog) settleUnknown(it *item, seq int64) {
 	switch {
