@@ -11,6 +11,10 @@
 // each replica keeps in memory. Each decision about it (messages are leased, acked, nacked, extended) is a row that the
 // replicas read and apply. A row lock orders the decisions.
 //
+// When several replicas serve a consumer, each does what it can without the lock: it reads what the others have decided and the keys
+// of the next messages before, and the data of what it has leased afterwards. A settle is stored without a look at the state: whoever
+// applies it settles what is on lease at that moment.
+//
 // # Promises
 //
 // What is answered is flushed to the disk of Postgres. A transaction holds its row lock for its work only, and not while

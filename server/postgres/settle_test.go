@@ -124,12 +124,14 @@ func TestASettleWithoutALookIsRefused(t *testing.T) {
 	require.ErrorIs(t, u.other.Settle(t.Context(), ids, store.Ack), store.ErrNoConsumer)
 }
 
-// TestSettlesWithoutALookLeaveSnapshots settles the same delivery again and again, which changes nothing.
+// TestSettlesWithoutALookLeaveSnapshots settles the same delivery again and again, which changes nothing, and looks without the lock.
 func TestSettlesWithoutALookLeaveSnapshots(t *testing.T) {
 	u := newUnseen(t, realTime(""), "a")
 	for range 4 * unseenInARow {
 		shared(u.other)
 		require.NoError(t, u.other.Settle(t.Context(), []store.ID{u.got[0].ID}, store.Ack))
+		_, err := u.other.(store.Measured).Measure(t.Context())
+		require.NoError(t, err)
 	}
 	var ops, snapshots int
 	schema := quoted(u.one.(*consumer).st.options.Schema)
@@ -169,4 +171,24 @@ func TestTimeDoesNotGoBack(t *testing.T) {
 		require.Equal(t, want, s.now)
 	}
 	require.Error(t, s.apply(s.n+1, 1, []byte{opFormatUnseen, 0, 0, 0}))
+}
+
+func TestASettleWithoutALookWakesWhoWaits(t *testing.T) {
+	u := newUnseen(t, realTime(""), "a")
+	place, err := u.one.Queue(t.Context())
+	require.NoError(t, err)
+	defer place.Leave()
+	for looks := true; looks; { // the look at the beginning finds nothing
+		require.Equal(t, []string{"a"}, u.outstanding(t))
+		p := &u.one.(*consumer).engine().places
+		p.mu.Lock()
+		looks = p.looking
+		p.mu.Unlock()
+	}
+	u.settle(t, u.got[0], store.Nack)
+	select {
+	case <-place.Ready():
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing wakes it")
+	}
 }

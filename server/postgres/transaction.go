@@ -71,7 +71,9 @@ func (t *transaction) decide() error {
 		t.wrote = true
 		return t.s.flush()
 	}
-	t.d, t.e.unseen = newDecision(t.now), 0
+	if t.d = newDecision(t.now); t.locked {
+		t.e.unseen = 0
+	}
 	t.window, t.begun = nil, false
 	if err := t.catchUp(); err != nil {
 		return err

@@ -1,0 +1,118 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// TestDecisionsAreAppliedBeforeTheLock holds the lock while a replica asks for it that has not seen the last decisions.
+func TestDecisionsAreAppliedBeforeTheLock(t *testing.T) {
+	o := realTime(newSchema(t))
+	s, one := newConsumer(t, openWith(t, o), store.StreamOptions{})
+	conn := connect(t)
+	tx, err := conn.Begin(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback(context.Background())
+	var e *engine
+	known := int64(0)
+	o.fault = func(point string) error {
+		if point != "waits" {
+			return nil
+		}
+		known = e.state.n
+		return tx.Rollback(context.Background())
+	}
+	_, c := onReplica(t, openWith(t, o))
+	_, err = c.Receive(t.Context(), 1, nil)
+	require.NoError(t, err)
+	send(t, s, store.Message{Key: "a"}, store.Message{Key: "b"})
+	for range 2 {
+		got, err := one.Receive(t.Context(), 1, nil)
+		require.NoError(t, err)
+		require.Len(t, got, 1)
+	}
+	e = shared(c)
+	before := e.state.n
+	_, err = tx.Exec(t.Context(), e.st.q(lockConsumerSQL), e.row.id)
+	require.NoError(t, err)
+	got, err := c.Receive(t.Context(), 1, nil)
+	require.NoError(t, err)
+	require.Empty(t, got)
+	require.Equal(t, before+2, known)
+}
+
+// TestKeysAreReadBeforeTheLock receives from chunks of one message each.
+func TestKeysAreReadBeforeTheLock(t *testing.T) {
+	o := realTime(newSchema(t))
+	s, _ := newConsumer(t, openWith(t, o), store.StreamOptions{})
+	const chunks = 4 * readChunks
+	for i := range chunks {
+		send(t, s, store.Message{Key: fmt.Sprint(i)})
+	}
+	_, c := onReplica(t, openWith(t, o))
+	e := shared(c)
+	for i := range chunks {
+		got, err := c.Receive(t.Context(), 1, nil)
+		require.NoError(t, err)
+		require.Len(t, got, 1)
+		require.Equal(t, fmt.Sprint(i), got[0].Key)
+		next := e.state.Next()
+		require.GreaterOrEqual(t, e.ahead.end(), min(next+readChunks/2, chunks+1), "the next receive finds its keys")
+		require.LessOrEqual(t, len(e.ahead.rows), 2*readChunks)
+		e.shared = sharedFor
+	}
+	e.shared = 0
+	_, err := c.Receive(t.Context(), 1, nil)
+	require.NoError(t, err)
+	require.Empty(t, e.ahead.rows, "it serves the consumer alone")
+}
+
+// TestKeysThatWereReadBeforeAPurgeAreForgotten purges at another replica.
+func TestKeysThatWereReadBeforeAPurgeAreForgotten(t *testing.T) {
+	o := realTime(newSchema(t))
+	s, one := newConsumer(t, openWith(t, o), store.StreamOptions{})
+	for i := range readChunks {
+		send(t, s, store.Message{Key: fmt.Sprint("a", i)}, store.Message{Key: fmt.Sprint("b", i)})
+	}
+	_, c := onReplica(t, openWith(t, o))
+	shared(c)
+	_, err := c.Receive(t.Context(), 1, nil)
+	require.NoError(t, err)
+	_, err = s.(store.ExtendedStream).Purge(t.Context(), store.PurgeQuery{Pattern: "b3"})
+	require.NoError(t, err)
+	_, err = one.State(t.Context()) // it knows of the purge before the lease
+	require.NoError(t, err)
+	got, err := c.Receive(t.Context(), 2*readChunks, nil)
+	require.NoError(t, err)
+	require.Len(t, got, 2*readChunks-2)
+	require.Equal(t, 2*readChunks-1, shared(c).state.Unsettled(), "the message that is gone is not leased")
+}
+
+func TestKeysAhead(t *testing.T) {
+	var k keysAhead
+	now := moment{1, 1}
+	row := func(first int64, n int) keysRow { return keysRow{first: first, n: n} }
+	k.add(now, 5, []keysRow{row(3, 4), row(7, 2)})
+	require.Equal(t, int64(9), k.end())
+	require.Nil(t, k.find(now, 4), "what is before the first seq that was asked for may not be all")
+	require.Equal(t, int64(3), k.find(now, 5).first)
+	require.Equal(t, int64(7), k.find(now, 8).first)
+	require.Nil(t, k.find(now, 9))
+	require.Nil(t, k.find(moment{1, 2}, 5))
+	k.add(now, 9, []keysRow{row(12, 2)})
+	require.Equal(t, int64(12), k.find(now, 9).first, "the chunks between are gone")
+	k.forget(9)
+	require.Nil(t, k.find(now, 8))
+	require.Len(t, k.rows, 1)
+	k.add(now, 20, []keysRow{row(20, 1)})
+	require.Nil(t, k.find(now, 12), "there may be others between")
+	k.add(moment{2, 1}, 21, []keysRow{row(21, 1)})
+	require.Nil(t, k.find(now, 20))
+	require.Nil(t, k.find(moment{2, 1}, 20))
+	require.Equal(t, int64(21), k.find(moment{2, 1}, 21).first)
+}
