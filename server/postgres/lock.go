@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -64,10 +65,22 @@ func (t *transaction) lock() (stored bool, err error) {
 	}
 	stored = stored || more
 	if t.unknown && !stored && e.state.n >= t.n && e.state.ops < int(e.state.n-t.n)+1 {
-		return false, store.ErrUnknown // a snapshot has replaced the decision, if it was stored
+		if stored, err = t.findOwn(); err != nil { // it is in the snapshot, if it was stored
+			return false, err
+		}
 	}
 	t.now = max(l.now*1000, e.state.now)
 	return stored, nil
+}
+
+// findOwn looks whether the decision of an attempt before was stored. Decisions are kept from the last snapshot but one on.
+func (t *transaction) findOwn() (stored bool, err error) {
+	var tag int64
+	err = t.s.conn.QueryRow(t.s.ctx, t.e.st.q(findOpSQL), t.e.row.id, t.n).Scan(&tag)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, store.ErrUnknown
+	}
+	return tag == t.tag, err
 }
 
 // looked is what the database says of a consumer.

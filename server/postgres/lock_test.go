@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -115,4 +116,36 @@ func TestKeysAhead(t *testing.T) {
 	require.Nil(t, k.find(now, 20))
 	require.Nil(t, k.find(moment{2, 1}, 20))
 	require.Equal(t, int64(21), k.find(moment{2, 1}, 21).first)
+}
+
+// TestAnOwnDecisionIsFoundBehindASnapshot loses the answer of a receive, and has another replica decide until there is a snapshot.
+func TestAnOwnDecisionIsFoundBehindASnapshot(t *testing.T) {
+	o := realTime(newSchema(t))
+	s, one := newConsumer(t, openWith(t, o), store.StreamOptions{})
+	send(t, s, store.Message{Key: "a"}, store.Message{Key: "b"})
+	lost := false
+	o.fault = func(point string) error {
+		if point != "decided" || lost {
+			return nil
+		}
+		lost = true
+		for snapshots := 0; snapshots == 0; {
+			got, err := one.Receive(t.Context(), 1, nil)
+			require.NoError(t, err)
+			require.NoError(t, one.Settle(t.Context(), []store.ID{got[0].ID}, store.Return))
+			schema := quoted(o.Schema)
+			require.NoError(t, connect(t).QueryRow(t.Context(), "select count(*) from "+schema+".snapshots").Scan(&snapshots))
+		}
+		return errors.New("the connection is lost")
+	}
+	_, c := onReplica(t, openWith(t, o))
+	got, err := c.Receive(t.Context(), 1, nil)
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	require.True(t, lost)
+	require.NoError(t, c.Settle(t.Context(), []store.ID{got[0].ID}, store.Ack))
+	rest, err := one.Receive(t.Context(), 9, nil)
+	require.NoError(t, err)
+	require.Len(t, rest, 1)
+	require.NotEqual(t, got[0].Seq, rest[0].Seq)
 }
