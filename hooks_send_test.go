@@ -174,6 +174,7 @@ func TestAProgramGetsItsMessagesBackWithoutAddedHeaders(t *testing.T) {
 		require.NoError(t, pub.SendMessage(w.ctx, sequin.Message{Key: "a", Headers: headers{"mine": "1"}}))
 		all := failed(t, pub.Flush(w.ctx))
 		require.Equal(t, headers{"mine": "1"}, all[0].Message.Headers)
+		w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Second}) // otherwise it may be stored before Close gives up
 		require.NoError(t, pub.Send(w.ctx, "b", ""))
 		var unsent *sequin.UnsentError
 		require.ErrorAs(t, pub.Close(endedCtx()), &unsent)
