@@ -68,6 +68,7 @@ func (lp *subscriberLoop) startReceives(now time.Time) (next time.Time) {
 		busy := len(lp.receives) > 0 || lp.sub.buffer.len() > 0
 		if ask < 1 || busy && lp.window.Small(ask) {
 			// No timer needed: a settle, the end of a lease or an answer wakes the loop, and a non-empty channel is sampled.
+			lp.offerAdded(now) // before HandleBatch is told that its batch cannot grow
 			lp.sub.full.set(ask < 1 && len(lp.receives) == 0)
 			return time.Time{}
 		}
@@ -249,6 +250,14 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 		lp.push(f, kept)
 	} else {
 		lp.sub.buffer.reuse(kept)
+	}
+}
+
+// offerAdded moves deliveries that were added to the channel.
+func (lp *subscriberLoop) offerAdded(now time.Time) {
+	if lp.added {
+		lp.added = false
+		lp.sub.buffer.offer(now)
 	}
 }
 

@@ -118,10 +118,7 @@ func (lp *subscriberLoop) runDue(now time.Time) {
 // offer moves deliveries from the buffer to the channel. runDue calls it last: a goroutine that is woken runs before those that
 // were made ready earlier, so that a program that waits for a delivery gets it before the next receive is sent.
 func (lp *subscriberLoop) offer(now time.Time) {
-	if lp.added {
-		lp.added = false
-		lp.sub.buffer.offer(now)
-	}
+	lp.offerAdded(now)
 	lp.sub.buffer.check(now, lp.readCount(), lp.sub.times.Count(), lp.sub.mode.handlers())
 }
 
