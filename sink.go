@@ -280,75 +280,21 @@ func (c Change[T]) Before() (T, error) {
 
 // sinkAttempts counts the deliveries of the messages of a sink, because the server does not. It knows the latest messages, at
 // least knownAttempts of them.
-type sinkAttempts struct{ latest, older tally } // by a hash of the ack id, which would keep the message in memory
+type sinkAttempts struct{ latest, older map[uint64]int } // by a hash of the ack id, which would keep the message in memory
 
 // knownAttempts is the largest MaxInFlight.
 const knownAttempts = maxInFlight
 
 // count sets the Attempt of deliveries.
 func (a *sinkAttempts) count(ds []Delivery) {
-	if a.latest.used >= knownAttempts {
-		a.latest, a.older = a.older, a.latest
-		clear(a.latest.counted) // to use the memory again spares it the growing
-		a.latest.used = 0
+	if a.latest == nil || len(a.latest) >= knownAttempts {
+		a.latest, a.older = map[uint64]int{}, a.latest
 	}
 	for i := range ds {
-		id := max(maphash.String(keySeed, ds[i].AckID), 1)
-		n := a.latest.of(id)
-		if *n == 0 {
-			*n = a.older.count(id)
-		}
-		*n++
-		ds[i].Attempt = *n
+		id := maphash.String(keySeed, ds[i].AckID)
+		ds[i].Attempt = max(a.latest[id], a.older[id]) + 1
+		a.latest[id] = ds[i].Attempt
 	}
-}
-
-// tally has a number for each id, and takes half of the time of a map. It is a hash table with open addressing.
-type tally struct {
-	counted []counted // a power of two of them; those with id 0 are free
-	used    int
-}
-
-type counted struct {
-	id uint64 // a hash
-	n  int
-}
-
-// place returns where an id is, or is to be. The tally must not be full.
-func (t *tally) place(id uint64) *counted {
-	mask := uint64(len(t.counted) - 1)
-	for i := id & mask; ; i = (i + 1) & mask {
-		if c := &t.counted[i]; c.id == id || c.id == 0 {
-			return c
-		}
-	}
-}
-
-// count returns the number of an id, or 0.
-func (t *tally) count(id uint64) int {
-	if t.used == 0 {
-		return 0
-	}
-	return t.place(id).n
-}
-
-// of returns the number of an id, to be changed. It is 0 for a new one. The next call may move it.
-func (t *tally) of(id uint64) *int {
-	if 4*t.used >= 3*len(t.counted) {
-		was := t.counted
-		t.counted = make([]counted, max(64, 2*len(was)))
-		for i := range was {
-			if was[i].id != 0 {
-				*t.place(was[i].id) = was[i]
-			}
-		}
-	}
-	c := t.place(id)
-	if c.id == 0 {
-		c.id = id
-		t.used++
-	}
-	return &c.n
 }
 
 // Sink returns the name of the sink that the message comes from, as it was given to SubscribeSink. It is empty for a message of
