@@ -37,6 +37,7 @@ type deliveryBuffer struct {
 	open   bool         // the channel may hold all deliveries
 
 	// Only the loop uses these.
+	added   bool   // deliveries were added, and not offered yet
 	empty   bool   // the last check found the channel empty and deliveries in the queue
 	settles uint64 // how many settles the program had made at the last check
 	opened  mark   // when the channel was opened, or when the loop last looked; zero once it holds one delivery again
@@ -68,8 +69,8 @@ func (b *deliveryBuffer) len() int {
 
 func (b *deliveryBuffer) queuedLocked() int { return len(b.queue) - b.first + b.behind }
 
-// add adds deliveries to the queue, at least one. There is room for them, because every delivery in the buffer is in flight. The buffer keeps
-// the slice: to copy each delivery, and to clear it there, would cost more than all else that the loop does with it.
+// add adds deliveries to the queue, at least one. There is room for them, because every delivery in the buffer is in flight. The
+// buffer keeps the slice: to copy each delivery, and to clear it there, would cost more than all else that the loop does with it.
 func (b *deliveryBuffer) add(ds []Delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -78,6 +79,7 @@ func (b *deliveryBuffer) add(ds []Delivery) {
 		b.reuseLocked(ds)
 		ds = few
 	}
+	b.added = true
 	b.later, b.behind = append(b.later, ds), b.behind+len(ds)
 	if b.first == len(b.queue) {
 		b.nextLocked()
@@ -223,9 +225,19 @@ func (b *deliveryBuffer) takeBack(now time.Time) {
 	b.offerLocked(now)
 }
 
+// offerAdded moves deliveries that were added to the channel. The loop calls it last, by check: a goroutine that is woken runs before
+// those that were made ready earlier, so that a program that waits for a delivery gets it before the next receive is sent.
+func (b *deliveryBuffer) offerAdded(now time.Time) {
+	if b.added {
+		b.added = false
+		b.offer(now)
+	}
+}
+
 // check moves deliveries to the channel, and opens or closes it. The loop calls check while the buffer holds deliveries.
 // read is how many deliveries have left the buffer, and settles is how many settles the program has made.
 func (b *deliveryBuffer) check(now time.Time, read, settles uint64, handlers bool) {
+	b.offerAdded(now)
 	again := b.empty && settles == b.settles
 	b.empty, b.settles = b.waits(), settles
 	switch m := b.opened; {
@@ -261,24 +273,6 @@ func (b *deliveryBuffer) pause(otherwise time.Duration) time.Duration {
 	}
 	b.idle.Store(otherwise > time.Millisecond)
 	return min(otherwise, openFor)
-}
-
-// keep returns three kinds of messages to the server: those beyond the number asked for, because no room is reserved for them;
-// those of an answer that arrived too late; and all but the probe while the breaker is open. The others remain, in the slice of
-// the answer.
-func (lp *subscriberLoop) keep(now time.Time, a answer, late, open bool) []Delivery {
-	if !late && !open && len(a.deliveries) <= a.request.size {
-		return a.deliveries
-	}
-	i := -1
-	return slices.DeleteFunc(a.deliveries, func(d Delivery) bool {
-		i++
-		returned := i >= a.request.size || late || open && !lp.sub.breaker.Try(d.state, now, a.fetched.lease.HandOverBy)
-		if returned {
-			lp.sub.settler.nackUndelivered(d)
-		}
-		return returned
-	})
 }
 
 // deliveryMode is who gets the deliveries of a Subscriber.

@@ -23,7 +23,7 @@ func buffered(at time.Time, n int) *deliveryBuffer {
 	}
 	if n > 0 {
 		b.add(ds)
-		b.offer(at)
+		b.offerAdded(at)
 	}
 	return b
 }
@@ -102,7 +102,7 @@ func TestAnOpenChannelIsRefilled(t *testing.T) {
 		b.channel = make(chan Delivery, channelSize)
 		b.drain()
 		b.add(buffered(now, 1000).drain())
-		b.offer(now)
+		b.offerAdded(now)
 		read := len(b.read(1))
 		b.check(now, uint64(read), 0, handlers)
 		read += len(b.read(1))
@@ -140,7 +140,7 @@ func TestNothingIsTakenFromAProgramThatReads(t *testing.T) {
 		require.Len(t, b.channel, int(100-read), "they stay")
 		if read == 12 {
 			b.add(buffered(now, 5).drain())
-			b.offer(now)
+			b.offerAdded(now)
 			require.Len(t, b.channel, 88, "further ones wait in the queue")
 		}
 	}
@@ -162,7 +162,7 @@ func TestAProgramThatReadsAheadAgainFindsTheChannelOpen(t *testing.T) {
 	now = now.Add(openFor)
 	b.check(now, 12, 12, false)
 	b.add(buffered(now, 5).drain())
-	b.offer(now)
+	b.offerAdded(now)
 	require.Len(t, b.channel, 88)
 	require.Len(t, b.read(10), 10)
 	now = now.Add(openFor)
@@ -189,7 +189,7 @@ func TestADeliveryGoesToEveryGoroutineThatWaits(t *testing.T) {
 	}
 	for i := range 3 { // a read after the deadline gets at most the one in the channel
 		b.add(buffered(now, 1).drain())
-		b.offer(now)
+		b.offerAdded(now)
 		d := <-got
 		require.NotNil(t, d.state, i)
 	}
@@ -201,7 +201,7 @@ func TestABufferUsesItsMemoryAgain(t *testing.T) {
 	for range 10_000 {
 		require.Len(t, b.read(1), 1)
 		b.add(append(b.spare(2), buffered(now, 1).drain()...))
-		b.offer(now)
+		b.offerAdded(now)
 	}
 	require.Equal(t, 100, b.len())
 	room := cap(b.queue)
@@ -240,7 +240,7 @@ func TestTheSliceOfAnAnswerIsUsedAgainWhenItsDeliveriesHaveLeft(t *testing.T) {
 			first, second := buffered(now, 3).drain(), buffered(now, 5).drain()
 			b.add(first)
 			b.add(second)
-			b.offer(now)
+			b.offerAdded(now)
 			require.Nil(t, b.spare(2))
 			require.Equal(t, []string{"0", "1", "2", "0"}, leave(b, 4))
 			require.Equal(t, 4, b.len())

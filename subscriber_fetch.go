@@ -68,7 +68,7 @@ func (lp *subscriberLoop) startReceives(now time.Time) (next time.Time) {
 		busy := len(lp.receives) > 0 || lp.sub.buffer.len() > 0
 		if ask < 1 || busy && lp.window.Small(ask) {
 			// No timer needed: a settle, the end of a lease or an answer wakes the loop, and a non-empty channel is sampled.
-			lp.offerAdded(now) // before HandleBatch is told that its batch cannot grow
+			lp.sub.buffer.offerAdded(now) // before HandleBatch is told that its batch cannot grow
 			lp.sub.full.set(ask < 1 && len(lp.receives) == 0)
 			return time.Time{}
 		}
@@ -209,9 +209,6 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 	now := time.Now()
 	lp.early = false
 	lp.account(a)
-	if len(a.deliveries) == 0 || a.err != nil {
-		defer lp.sub.buffer.reuse(a.deliveries)
-	}
 	if a.err != nil {
 		lp.handleFailure(now, a)
 		return
@@ -246,19 +243,25 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 	if open {
 		lp.moveFreshestFirst(a.deliveries)
 	}
-	if kept := lp.keep(now, a, late, open); len(kept) > 0 {
-		lp.push(f, kept)
-	} else {
-		lp.sub.buffer.reuse(kept)
-	}
+	lp.push(f, lp.keep(now, a, late, open))
 }
 
-// offerAdded moves deliveries that were added to the channel.
-func (lp *subscriberLoop) offerAdded(now time.Time) {
-	if lp.added {
-		lp.added = false
-		lp.sub.buffer.offer(now)
+// keep returns three kinds of messages to the server: those beyond the number asked for, because no room is reserved for them;
+// those of an answer that arrived too late; and all but the probe while the breaker is open. The others stay in their slice.
+func (lp *subscriberLoop) keep(now time.Time, a answer, late, open bool) []Delivery {
+	if !late && !open && len(a.deliveries) <= a.request.size {
+		return a.deliveries
 	}
+	kept := a.deliveries[:0]
+	for i, d := range a.deliveries {
+		if i >= a.request.size || late || open && !lp.sub.breaker.Try(d.state, now, a.fetched.lease.HandOverBy) {
+			lp.sub.settler.nackUndelivered(d)
+		} else {
+			kept = append(kept, d)
+		}
+	}
+	clear(a.deliveries[len(kept):])
+	return kept
 }
 
 // setMore records whether a receive returned as many messages as it asked for.
@@ -296,6 +299,7 @@ func (lp *subscriberLoop) account(a answer) {
 	lp.sub.counts.polls.Add(1)
 	n := len(a.deliveries)
 	if a.err != nil || n == 0 {
+		lp.sub.buffer.reuse(a.deliveries)
 		return
 	}
 	lp.sub.counts.received.Add(uint64(n))

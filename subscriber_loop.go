@@ -28,7 +28,6 @@ type subscriberLoop struct {
 	wait        flow.Wait
 
 	prefetched []*fetched // those with deliveries in the buffer, in its order
-	added      bool       // deliveries were added to the buffer, and not offered yet
 
 	more        bool      // the last receive returned as many messages as it asked for
 	knowsWaited bool      // the last answer reported how long the server had waited
@@ -108,18 +107,11 @@ func (lp *subscriberLoop) runDue(now time.Time) {
 	soonest(lp.checkWhenDue(now))
 	lp.noteWindow(now)
 	if by := lp.handOverBy(); !by.IsZero() {
-		lp.offer(now)
+		lp.sub.buffer.check(now, lp.readCount(), lp.sub.times.Count(), lp.sub.mode.handlers())
 		soonest(by)
 		soonest(now.Add(lp.sub.buffer.pause(lp.window.Sample(lp.sub.buffer.len()))))
 	}
 	lp.timer.Reset(time.Until(next))
-}
-
-// offer moves deliveries from the buffer to the channel. runDue calls it last: a goroutine that is woken runs before those that
-// were made ready earlier, so that a program that waits for a delivery gets it before the next receive is sent.
-func (lp *subscriberLoop) offer(now time.Time) {
-	lp.offerAdded(now)
-	lp.sub.buffer.check(now, lp.readCount(), lp.sub.times.Count(), lp.sub.mode.handlers())
 }
 
 // noteWindow reports that the window has shrunk, or has reached the size that it had before.
@@ -161,16 +153,18 @@ func (lp *subscriberLoop) handOverBy() (first time.Time) {
 	return first
 }
 
-// push adds deliveries of one receive to the buffer, at least one. They move to the channel when runDue ends. The buffer keeps
-// the slice.
+// push adds deliveries of one receive to the buffer, which keeps the slice. They move to the channel when runDue ends.
 func (lp *subscriberLoop) push(f *fetched, ds []Delivery) {
+	if len(ds) == 0 {
+		lp.sub.buffer.reuse(ds)
+		return
+	}
 	n := uint64(len(ds))
 	f.last = lp.sub.counts.buffered.Load() + n
 	if last := len(lp.prefetched) - 1; last < 0 || lp.prefetched[last] != f {
 		lp.prefetched = append(lp.prefetched, f)
 	}
 	lp.sub.buffer.add(ds)
-	lp.added = true
 	lp.sub.counts.buffered.Add(n)
 }
 
