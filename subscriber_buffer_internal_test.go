@@ -281,3 +281,24 @@ func TestAsManySlicesAreKeptAsReceivesMayRun(t *testing.T) {
 		require.Nil(t, gone)
 	}
 }
+
+// HandleBatch's collector takes its batch for complete when all room is taken and the channel is empty.
+func TestAllRoomIsTakenOnlyOnceDeliveriesAreInTheChannel(t *testing.T) {
+	now := time.Now()
+	ds := buffered(now, 1).drain()
+	f := ds[0].state.fetched
+	c, err := NewClient(Config{})
+	require.NoError(t, err)
+	cfg, err := c.checkSubscriber(SubscriberConfig{MaxInFlight: 1})
+	require.NoError(t, err)
+	s := &Subscriber{client: c, cfg: cfg, ledger: lease.NewLedger[receivedStates, settling](1), full: fullness{told: make(chan struct{}, 1)}}
+	s.buffer.channel = make(chan Delivery, 1)
+	s.ledger.Add(f.lease, 1, 100, receivedStates{f, [][]deliveryState{make([]deliveryState, 1)}})
+	lp := newSubscriberLoop(s)
+	lp.push(f, ds)
+	require.Empty(t, s.buffer.channel)
+	lp.startReceives(now)
+	require.Empty(t, lp.receives)
+	require.True(t, s.full.is.Load())
+	require.Len(t, s.buffer.channel, 1)
+}
