@@ -109,7 +109,9 @@ func (e *engine) storeUnseen(settles []*request, sent *bool) (stored bool, err e
 		now = &at
 	}
 	tag := rand.Int64()
-	e.own = append(e.own, tag)
+	if e.own = append(e.own, tag); len(e.own) > 2*unseenInARow { // those whose attempts failed are never met
+		e.own = slices.Delete(e.own, 0, 1)
+	}
 	b := beginOnly()
 	b.Queue(st.q(lockConsumerSQL), e.row.id)
 	b.Queue(st.q(insertUnseenSQL), e.row.id, e.row.stream.id, tag, []byte{opFormatUnseen}, now, d.body).Query(func(rows pgx.Rows) error {
