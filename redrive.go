@@ -9,6 +9,9 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/sequin-go/sequin/internal/transport"
+	"github.com/sequin-go/sequin/internal/wire"
 )
 
 // Redriven is the result of Redrive.
@@ -18,7 +21,8 @@ type Redriven struct {
 	// Superseded counts the messages that were dropped, because their stream keeps one message per key and a later message
 	// of its key was sent.
 	Superseded int
-	// Left counts the dead letters that could not be sent. They stay where they are.
+	// Left counts the dead letters that could not be sent. They stay where they are. It leaves out the messages of an answer
+	// that was not sent because one in it is no dead letter.
 	Left int
 }
 
@@ -29,9 +33,15 @@ type Redriven struct {
 //
 // A dead letter that cannot be sent stays in its stream and is nacked at the end; the others are still sent. The error
 // joins the reasons, one of each kind for each stream: ErrUnmodified, an *APIError such as ErrNotFound, ErrUnsupported
-// for a change of a sink and for headers that the server does not keep, or ErrInvalidData for data that is not a [DeadMessage]. Redrive returns at once when ctx ends, or when dead letters can
-// no longer be received or settled. A message that was sent and whose dead letter was not acked by then is sent again
+// for a change of a sink and for headers that the server does not keep. Redrive returns at once when ctx ends, or when dead letters
+// can no longer be received or settled. A message that was sent and whose dead letter was not acked by then is sent again
 // by the next Redrive.
+//
+// Redrive stops at a message whose data is not a [DeadMessage], and returns ErrNotDeadLetter: the stream is probably not one of dead
+// letters. It then sends nothing that comes after the message. To notice this early it asks for 10 messages first.
+//
+// What stays is given back with a nack. Where the server announces attempts the nack does not count as a delivery, so that a
+// consumer with a MaxDeliver still delivers the message. On other servers it counts.
 //
 // To a stream that appends, up to 100 messages are sent in a request. To a stream that keeps one message per key they
 // are sent one after the other, each after a read of its key. Redrive asks for fewer dead letters at once when an
@@ -46,16 +56,14 @@ func (c *Client) Redrive(ctx context.Context, stream, consumer string) (Redriven
 	if err != nil {
 		return Redriven{}, err
 	}
-	r := &redrive{client: c, stream: stream, consumer: found.ID, ackWait: found.AckWait, batch: redriveBatch,
+	r := &redrive{client: c, stream: stream, consumer: found.ID, ackWait: found.AckWait, batch: redriveFirst,
 		appends: map[string]bool{}, left: map[letterID]string{}, reasons: map[string]error{}}
 	for more := true; more && err == nil; {
 		more, err = r.round(ctx)
 	}
-	if len(r.left) > 0 {
-		// Nack them even if ctx has ended. They would otherwise not be available until their leases end.
-		ids := slices.Collect(maps.Values(r.left))
-		err = errors.Join(err, r.settle(context.WithoutCancel(ctx), r.client.NackMessages, ids))
-	}
+	// Nack them even if ctx has ended. They would otherwise not be available until their leases end.
+	ids := slices.AppendSeq(r.unsent, maps.Values(r.left))
+	err = errors.Join(err, r.settle(context.WithoutCancel(ctx), r.client.returnMessages, ids))
 	r.done.Left = len(r.left)
 	for _, kind := range slices.Sorted(maps.Keys(r.reasons)) {
 		err = errors.Join(err, r.reasons[kind])
@@ -66,6 +74,10 @@ func (c *Client) Redrive(ctx context.Context, stream, consumer string) (Redriven
 // redriveBatch is how many dead letters are received at once: few enough to be sent one after the other before their leases
 // end.
 const redriveBatch = 100
+
+// redriveFirst is how many are received first. When the stream turns out not to be one of dead letters, only so many messages were
+// leased, and only so many have used up a delivery on a server that counts each.
+const redriveFirst = 10
 
 // redrive is one call of Redrive.
 type redrive struct {
@@ -79,6 +91,7 @@ type redrive struct {
 	stale            int                 // dead letters in the latest answers in a row that held no new one
 	appends          map[string]bool     // whether a stream appends, by its name
 	left             map[letterID]string // the ack ids of the dead letters that could not be sent
+	unsent           []string            // the ack ids of a message that is no dead letter, and of those after it in its answer
 	reasons          map[string]error    // why, by stream and type of the error
 }
 
@@ -101,14 +114,17 @@ func (r *redrive) round(ctx context.Context) (more bool, err error) {
 	if again || err != nil {
 		return again, err
 	}
-	streams, byStream, fresh := r.read(got)
+	streams, byStream, fresh, wrong := r.read(got)
 	for _, stream := range streams {
 		letters := byStream[stream]
 		slices.SortStableFunc(letters, func(a, b letter) int { return cmp.Compare(a.Seq, b.Seq) })
 		acks, err := r.send(ctx, stream, letters)
 		if settled := r.settle(context.WithoutCancel(ctx), r.client.AckMessages, acks); settled != nil || err != nil {
-			return false, errors.Join(err, settled)
+			return false, errors.Join(err, wrong, settled)
 		}
+	}
+	if wrong != nil {
+		return false, wrong
 	}
 	return r.hasMore(ctx, len(got), fresh)
 }
@@ -137,11 +153,11 @@ func (r *redrive) receive(ctx context.Context) (got []ReceivedMessage, again boo
 }
 
 // read decodes dead letters, and returns them by the stream that they came from; streams lists these in the order of the
-// answer. It leaves out dead letters that were received before and could not be sent, and those that cannot be read. fresh
-// reports whether any was received for the first time.
-func (r *redrive) read(got []ReceivedMessage) (streams []string, byStream map[string][]letter, fresh bool) {
+// answer. It leaves out dead letters that were received before and could not be sent. fresh reports whether any was received
+// for the first time. wrong is the error of a message that is no dead letter; what follows it is not read.
+func (r *redrive) read(got []ReceivedMessage) (streams []string, byStream map[string][]letter, fresh bool, wrong error) {
 	byStream = map[string][]letter{}
-	for _, m := range got {
+	for i, m := range got {
 		l := letter{id: letterID{m.Key, m.Seq}, ackID: m.AckID}
 		if _, again := r.left[l.id]; again {
 			r.left[l.id] = l.ackID
@@ -154,15 +170,28 @@ func (r *redrive) read(got []ReceivedMessage) (streams []string, byStream map[st
 				clip(m.Key), clip(l.Sink)))
 			continue
 		case err != nil || l.Stream == "":
-			r.leave(l, fmt.Errorf("sequin: %q is not a dead letter: %w", clip(m.Key), errors.Join(ErrInvalidData, err)))
-			continue
+			r.keep(got[i:])
+			return streams, byStream, fresh, fmt.Errorf("%w: stream %q, key %q: nothing after this message was sent; "+
+				"if others are dead letters, ack it and redrive again", ErrNotDeadLetter, r.stream, clip(m.Key))
 		}
 		if byStream[l.Stream] == nil {
 			streams = append(streams, l.Stream)
 		}
 		byStream[l.Stream] = append(byStream[l.Stream], l)
 	}
-	return streams, byStream, fresh
+	return streams, byStream, fresh, nil
+}
+
+// keep marks messages to be given back at the end.
+func (r *redrive) keep(got []ReceivedMessage) {
+	for _, m := range got {
+		id := letterID{m.Key, m.Seq}
+		if _, again := r.left[id]; again {
+			r.left[id] = m.AckID
+			continue
+		}
+		r.unsent = append(r.unsent, m.AckID)
+	}
 }
 
 // hasMore reports whether the consumer may have more dead letters after an answer with got of them. It waits first, if
@@ -176,6 +205,9 @@ func (r *redrive) hasMore(ctx context.Context, got int, fresh bool) (more bool, 
 	switch wait := time.Until(r.lost); {
 	case fresh:
 		r.stale = 0
+		if r.batch == redriveFirst {
+			r.batch = redriveBatch
+		}
 		return true, nil
 	case got == r.batch && r.stale <= len(r.left):
 		return true, nil
@@ -287,6 +319,12 @@ func (r *redrive) leave(l letter, err error) {
 		err = fmt.Errorf("sequin: redrive %q into stream %q: %w", clip(l.Key), l.Stream, err)
 	}
 	r.reasons[kind] = err
+}
+
+// returnMessages nacks messages that were not handled. Where the server counts attempts their deliveries do not count.
+func (c *Client) returnMessages(ctx context.Context, stream, consumer string, ackIDs []string) error {
+	body := &transport.Payload{JSON: wire.AppendSettleTail(appendAckIDs(ackIDs), c.extensions().Has(wire.Attempts), 0)}
+	return c.settle(ctx, settleRequest(consumerPath(stream, consumer), "nack", body, len(ackIDs), ifFenced))
 }
 
 // settle acks or nacks dead letters, at most MaxBatch in a request.

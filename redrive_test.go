@@ -68,16 +68,15 @@ func TestRedriveLeavesDeadLettersThatItCannotSendAndSendsTheOthers(t *testing.T)
 			return sequin.Message{Key: "dead." + key, Data: string(text)}
 		}
 		_, err := w.client.SendMessages(w.ctx, "dead", []sequin.Message{
-			letter("orders", "a", "1"), letter("gone", "b", "2"), {Key: "other", Data: "not a letter"}, letter("orders", "c", "3"),
+			letter("orders", "a", "1"), letter("gone", "b", "2"), letter("orders", "c", "3"),
 		})
 		require.NoError(t, err)
 		done, err := w.client.Redrive(w.ctx, "dead", "reader")
 		require.ErrorIs(t, err, sequin.ErrNotFound)
-		require.ErrorContains(t, err, `"other" is not a dead letter`)
-		require.Equal(t, sequin.Redriven{Sent: 2, Left: 2}, done)
+		require.Equal(t, sequin.Redriven{Sent: 2, Left: 1}, done)
 		require.Len(t, w.data(t, "orders"), 2)
 		state, _ := w.Stream("dead")
-		require.Equal(t, 2, state.Consumers[0].Available)
+		require.Equal(t, 1, state.Consumers[0].Available)
 	})
 }
 
@@ -86,15 +85,67 @@ func TestRedriveLeavesTheDeadLettersOfSinks(t *testing.T) {
 		w.deadStream(t)
 		change, err := json.Marshal(sequin.DeadMessage{Sink: "orders-sink", Key: "public.orders.1", Data: "{}"})
 		require.NoError(t, err)
-		_, err = w.client.SendMessages(w.ctx, "dead", []sequin.Message{{Key: "dead.a", Data: string(change)}, {Key: "other", Data: "not a letter"}})
+		_, err = w.client.SendMessages(w.ctx, "dead", []sequin.Message{{Key: "dead.a", Data: string(change)}})
 		require.NoError(t, err)
 		done, err := w.client.Redrive(w.ctx, "dead", "reader")
 		require.ErrorIs(t, err, sequin.ErrUnsupported)
 		require.ErrorContains(t, err, `"dead.a" is a change of the sink "orders-sink"`)
-		require.ErrorIs(t, err, sequin.ErrInvalidData, "the other reason is told, too")
-		require.Equal(t, sequin.Redriven{Left: 2}, done)
+		require.Equal(t, sequin.Redriven{Left: 1}, done)
 		state, _ := w.Stream("dead")
-		require.Equal(t, 2, state.Consumers[0].Available)
+		require.Equal(t, 1, state.Consumers[0].Available)
+	})
+}
+
+// A consumer with a MaxDeliver of 1 must still deliver what a redrive of the wrong stream has received.
+func TestRedriveOfAStreamWithoutDeadLettersTakesNothingFromItsConsumer(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{MaxDeliver: 1})
+		w.publish(t, "k", 300)
+		done, err := w.client.Redrive(w.ctx, "orders", "all")
+		require.ErrorIs(t, err, sequin.ErrNotDeadLetter)
+		require.ErrorContains(t, err, `stream "orders", key "k.0"`)
+		require.Zero(t, done)
+		require.Equal(t, 1, w.Count(sequintest.Receive))
+		got, err := w.client.ReceiveMessages(w.ctx, "orders", "all", sequin.ReceiveOptions{BatchSize: 1000})
+		require.NoError(t, err)
+		require.Len(t, got, 300)
+	})
+}
+
+func TestRedriveOfAStreamWithoutDeadLettersReceivesFewMessagesOfA2024Server(t *testing.T) {
+	inMode(t, server.Aug2024, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.publish(t, "k", 300)
+		var nack string
+		w.Fault(sequintest.Fault{Op: sequintest.Nack, Match: func(r *sequintest.Request) bool {
+			nack = string(r.Body)
+			return false
+		}})
+		_, err := w.client.Redrive(w.ctx, "orders", "all")
+		require.ErrorIs(t, err, sequin.ErrNotDeadLetter)
+		require.Equal(t, 1, w.Count(sequintest.Receive))
+		require.Equal(t, 9, strings.Count(nack, ","), "10 ids, and no member that this server does not know")
+	})
+}
+
+func TestRedriveStopsAtTheFirstMessageThatIsNoDeadLetter(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.sendLetters(t, sequin.ConsumerOptions{MaxDeliver: 1}, 1, "x", "gone", "orders")
+		_, err := w.client.SendMessage(w.ctx, "dead", "other", `{"stream":""}`)
+		require.NoError(t, err)
+		text, err := json.Marshal(sequin.DeadMessage{Stream: "orders", Key: "later", Data: "x"})
+		require.NoError(t, err)
+		_, err = w.client.SendMessage(w.ctx, "dead", "dead.later", string(text))
+		require.NoError(t, err)
+
+		done, err := w.client.Redrive(w.ctx, "dead", "all")
+		require.ErrorIs(t, err, sequin.ErrNotDeadLetter)
+		require.ErrorIs(t, err, sequin.ErrNotFound, "the reason of the one that was left is told, too")
+		require.Equal(t, sequin.Redriven{Sent: 1, Left: 1}, done)
+		require.Len(t, w.data(t, "orders"), 1)
+		state, _ := w.Stream("dead")
+		require.Equal(t, 3, state.Consumers[0].Available)
 	})
 }
 

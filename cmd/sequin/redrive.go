@@ -27,12 +27,13 @@ type redriven struct {
 
 func newRedrive(w world) *cobra.Command {
 	return online(w, &cobra.Command{
-		Use:   "redrive STREAM CONSUMER",
+		Use:   "redrive STREAM CONSUMER [flags]",
 		Short: "Send dead letters back to the streams that they came from",
 		Long: `Receive the dead letters of a stream by a consumer of it, and send the messages in
 them to the streams that they came from, until there are no more. A dead letter
 that cannot be sent stays. A dead letter is a message that a handler of a program
-has given up; see DeadLetter in the package sequin.`,
+has given up; see DeadLetter in the package sequin. The command stops at a message
+that is none.`,
 		Example: `  sequin consumer add orders_dead redrive
   sequin redrive orders_dead redrive`,
 		Args: arguments(2),
@@ -59,7 +60,7 @@ has given up; see DeadLetter in the package sequin.`,
 		if result.Left > 0 {
 			text += fmt.Sprintf(", left %s", cli.Plural(result.Left, "dead letter"))
 		}
-		return errors.Join(done(s, redriven(result), "%s", text), err)
+		return errors.Join(done(s, redriven(result), "%s", text), cli.Failed(err))
 	})
 }
 

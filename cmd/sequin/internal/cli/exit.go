@@ -35,6 +35,15 @@ func NotFound(format string, args ...any) error {
 	return &codedError{ExitNotFound, fmt.Errorf(format, args...)}
 }
 
+// Failed returns err with ExitFailed, where it would have the code of wrong usage because the client library refuses the arguments of
+// a call that the user did not choose. It is nil for nil.
+func Failed(err error) error {
+	if ExitCode(OfClient(err)) != ExitUsage {
+		return err
+	}
+	return &codedError{ExitFailed, err}
+}
+
 // Unreachable returns err with ExitUnreachable.
 func Unreachable(err error) error { return &codedError{ExitUnreachable, err} }
 
