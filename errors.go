@@ -145,12 +145,18 @@ type APIError struct {
 // Error returns the request, the status, what the server said and the request id.
 func (e *APIError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "sequin: %s %s: %d %s", e.Method, e.Path, e.Status, http.StatusText(e.Status))
+	fmt.Fprintf(&b, "sequin: %s %s: %d", e.Method, e.Path, e.Status)
+	separator := ": "
+	if status := http.StatusText(e.Status); e.redirect == "" && status != "" && startsWithFold(e.Summary, status) {
+		separator = " " // the summary says the status itself, as most of Sequin's do
+	} else {
+		b.WriteString(" " + status)
+	}
 	switch {
 	case e.redirect != "":
 		fmt.Fprintf(&b, ": redirected to %q; set Config.BaseURL to the final address", e.redirect)
 	case e.Summary != "":
-		b.WriteString(": " + e.Summary)
+		b.WriteString(separator + e.Summary)
 	case e.unreadable != nil:
 		fmt.Fprintf(&b, ": the answer is not Sequin's (%v): does Config.BaseURL or $SEQUIN_URL name a Sequin server? %q", e.unreadable, e.excerpt)
 	case e.excerpt != "":
@@ -174,6 +180,11 @@ func (e *APIError) Error() string {
 		b.WriteString(" (not an answer of Sequin's own)")
 	}
 	return b.String()
+}
+
+// startsWithFold reports whether s starts with a prefix of ASCII characters, in upper or lower case.
+func startsWithFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
 // newAPIError makes the error of an answer other than success to the request with that method, path and id. The body may be

@@ -40,7 +40,7 @@ func newCopy(w world, what string, cmd *cobra.Command, next string) *cobra.Comma
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		dir := args[0]
 		if to == "" {
-			return cli.Usage("the new directory is missing: usage is %q", cmd.UseLine())
+			return cli.Usage("--to is missing: usage is %q", cmd.UseLine())
 		}
 		if err := mustHaveStore(dir); err != nil {
 			return err

@@ -44,7 +44,7 @@ func online(w world, cmd *cobra.Command, act func(ctx context.Context, s *sessio
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			return errors.New("stopped by a signal")
 		}
-		return err
+		return s.target.Explain(err)
 	}
 	completeNames(w, cmd, &flags)
 	return cmd

@@ -30,7 +30,7 @@ type diagnosis struct {
 
 func newDoctor(w world) *cobra.Command {
 	return orDatabase(w, online(w, &cobra.Command{
-		Use:   "doctor",
+		Use:   "doctor [flags]",
 		Short: "Test the connection to the server, or a Postgres database",
 		Long: `Test the connection to the server: whether it can be reached and takes the token,
 which kind of server it is and which extensions it has, how long a round trip

@@ -55,7 +55,7 @@ right to read, and those of what is done.`,
 		watcher := overview.New(overview.Config{
 			Client: client, Metrics: overview.HTTPMetrics(&http.Client{Transport: network}, to.URL, to.Token), MinInterval: every / 2,
 		})
-		return observe.Run(ctx, observe.Config{Client: client, Watcher: watcher, URL: to.URL, Every: every, Now: w.now}, w.in, w.out, os.Environ())
+		return to.Explain(observe.Run(ctx, observe.Config{Client: client, Watcher: watcher, URL: to.URL, Every: every, Now: w.now}, w.in, w.out, os.Environ()))
 	}
 	return cmd
 }

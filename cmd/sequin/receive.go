@@ -134,8 +134,16 @@ func (r *receiver) print(messages []sequin.ReceivedMessage) error {
 	}
 	return messageTable(r.session, []string{"ACK ID", "SEQ", "DELIVERED", "KEY"}, stored, func(i int) []string {
 		m := messages[i]
-		return []string{m.AckID, fmt.Sprint(m.Seq), fmt.Sprint(m.DeliverCount), m.Key}
+		return []string{m.AckID, fmt.Sprint(m.Seq), knownCount(m.DeliverCount), m.Key}
 	}, "no messages")
+}
+
+// knownCount returns how often a message was delivered. The server of 2024 does not say it: then the number is 0.
+func knownCount(n int) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
 }
 
 // sleep waits, and reports whether ctx has not ended.

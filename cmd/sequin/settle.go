@@ -36,7 +36,7 @@ type settle func(ctx context.Context, stream, consumer string, ackIDs []string) 
 
 func newSettle(w world, verb, short string, of func(*sequin.Client) settle) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   verb + " STREAM CONSUMER ID...",
+		Use:   verb + " STREAM CONSUMER ID... [flags]",
 		Short: short,
 		Long: short + `.
 

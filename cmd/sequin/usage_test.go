@@ -23,6 +23,7 @@ func TestWrongUsageExitsWith2AndOneLineThatSaysWhatToDo(t *testing.T) {
 	}{
 		{"nope", nil, `there is no command "nope": see "sequin --help"`},
 		{"serv", nil, `did you mean serve?`},
+		{"backup d", nil, `--to is missing: usage is "sequin backup DIR --to NEW [--json]"`},
 		{"help nope", nil, `there is no command "nope"`},
 		{"serve more", nil, `unexpected argument "more": usage is "sequin serve [flags]"`},
 		{"version more", nil, `unexpected argument "more"`},

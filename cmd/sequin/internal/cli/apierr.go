@@ -2,7 +2,8 @@ package cli
 
 import (
 	"errors"
-	"fmt"
+	"net/http"
+	"strings"
 
 	"github.com/sequin-go/sequin"
 )
@@ -13,7 +14,7 @@ var refusedArguments = []error{
 	sequin.ErrInvalidHeaders, sequin.ErrInvalidAckID, sequin.ErrBatchTooLarge,
 }
 
-// OfClient gives an error of the client library its exit code, and says what to do where the library cannot know.
+// OfClient gives an error of the client library its exit code.
 func OfClient(err error) error {
 	var coded *codedError
 	if err == nil || errors.As(err, &coded) {
@@ -29,8 +30,34 @@ func OfClient(err error) error {
 		return &codedError{ExitUnreachable, err}
 	case errors.Is(err, sequin.ErrNotFound):
 		return &codedError{ExitNotFound, err}
-	case errors.Is(err, sequin.ErrUnauthorized):
-		return fmt.Errorf("%w: the token comes from --token-file, $SEQUIN_TOKEN or the context", err)
 	}
 	return err
+}
+
+// withoutRequestIDs returns the text of err without the ids of requests that were refused: the text says all about them. Where the
+// server or a proxy failed, the id finds the request in the log.
+func withoutRequestIDs(err error) string {
+	text := err.Error()
+	for _, api := range apiErrors(err) {
+		if api.Status < http.StatusInternalServerError && !api.Foreign {
+			text = strings.ReplaceAll(text, " [request "+api.RequestID+"]", "")
+		}
+	}
+	return text
+}
+
+// apiErrors returns all answers of a server that err wraps.
+func apiErrors(err error) (all []*sequin.APIError) {
+	if api, ok := err.(*sequin.APIError); ok {
+		return []*sequin.APIError{api}
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return apiErrors(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			all = append(all, apiErrors(one)...)
+		}
+	}
+	return all
 }

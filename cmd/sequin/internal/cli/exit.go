@@ -66,10 +66,10 @@ var inFlags = strings.NewReplacer(
 	"invalid argument: ConsumerOptions.AckWait is", "--ack-wait is",
 )
 
-// Line returns the text of an error as one line, for the standard error. Errors of the client library have the prefix already,
+// Line returns the text of an error as one line, for the standard error. It has no ids of requests that were refused. Errors of the client library have the prefix already,
 // and name a field where the command has a flag.
 func Line(err error) string {
-	text := strings.TrimPrefix(err.Error(), "sequin: ")
+	text := strings.TrimPrefix(withoutRequestIDs(err), "sequin: ")
 	text = inFlags.Replace(text)
 	return "sequin: " + strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }

@@ -2,6 +2,7 @@ package target
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -35,6 +36,25 @@ type Target struct {
 	TokenFrom string
 	// Token returns the token, which is read again when the server refuses it; "" for none.
 	Token func() (string, error)
+
+	context bool // a context named the server
+}
+
+// Explain adds to the error of a server that refuses the token where the token comes from, or how to give one. Only the Target
+// knows that.
+func (t Target) Explain(err error) error {
+	var api *sequin.APIError
+	switch {
+	case !errors.Is(err, sequin.ErrUnauthorized):
+		return err
+	case t.TokenFrom != "":
+		return fmt.Errorf("%w: the token comes from %s", err, t.TokenFrom)
+	case !errors.As(err, &api) || api.Status != http.StatusUnauthorized:
+		return err // without a token 403 is about something else
+	case t.context:
+		return fmt.Errorf("%w: no token was given, and %s has none: give one with --token-file, or add it with %q", err, t.From, "sequin context add")
+	}
+	return fmt.Errorf("%w: no token was given: give one with --token-file or $%s", err, cli.TokenVariable)
 }
 
 // Find returns the server that the flags, the environment and the contexts choose. --url and --context win over their
@@ -60,7 +80,7 @@ func (f *Flags) Find(lookup func(string) (string, bool)) (Target, error) {
 		if c, t.From, inContext, err = f.find(useContext, lookup); err != nil {
 			return Target{}, err
 		}
-		t.URL = c.URL
+		t.URL, t.context = c.URL, inContext
 		if tokenFile == "" {
 			tokenFile = c.TokenFile
 		}

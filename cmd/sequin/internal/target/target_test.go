@@ -147,3 +147,24 @@ func TestATokenFileIsReadAgainWhenTheServerRefusesItsToken(t *testing.T) {
 		require.Equal(t, requests, srv.Count(sequintest.Any))
 	})
 }
+
+func TestARefusedTokenIsExplained(t *testing.T) {
+	refused, forbidden := &sequin.APIError{Status: 401}, &sequin.APIError{Status: 403}
+	for _, row := range []struct {
+		target Target
+		err    error
+		says   string
+	}{
+		{Target{TokenFrom: "/t"}, refused, "the token comes from /t"},
+		{Target{TokenFrom: "/t"}, forbidden, "the token comes from /t"},
+		{Target{}, refused, "no token was given: give one with --token-file or $SEQUIN_TOKEN"},
+		{Target{From: `context "c"`, context: true}, refused, `no token was given, and context "c" has none: give one with --token-file, or add it`},
+	} {
+		err := row.target.Explain(row.err)
+		require.ErrorContains(t, err, row.says)
+		require.ErrorIs(t, err, sequin.ErrUnauthorized)
+	}
+	require.Equal(t, error(forbidden), Target{}.Explain(forbidden), "it is not about a token")
+	require.NoError(t, Target{}.Explain(nil))
+	require.Equal(t, sequin.ErrClosed, Target{TokenFrom: "/t"}.Explain(sequin.ErrClosed))
+}
