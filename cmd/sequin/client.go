@@ -47,17 +47,25 @@ func online(w world, cmd *cobra.Command, act func(ctx context.Context, s *sessio
 		return s.target.Explain(err)
 	}
 	completeNames(w, cmd, &flags)
+	completeContextFlag(w, cmd)
 	return cmd
 }
 
+// zeroAllowed annotates a flag of which 0 is a value.
+const zeroAllowed = "sequin_zero_allowed"
+
 // aboveZero refuses numbers and times below 1 that are given. To the client library 0 means the default, which the user gets
-// without the flag.
+// without the flag. A flag with zeroAllowed is refused below 0.
 func aboveZero(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
 		text := f.Value.String()
 		switch f.Value.Type() {
 		case "int", "int64", "duration":
-			if text == "0" || text == "0s" || text[0] == '-' {
+			_, fromZero := f.Annotations[zeroAllowed]
+			switch zero := text == "0" || text == "0s"; {
+			case fromZero && text[0] == '-':
+				err = cli.Usage("invalid --%s %s: it must be at least 0", f.Name, text)
+			case !fromZero && (zero || text[0] == '-'):
 				err = cli.Usage("invalid --%s %s: it must be above 0", f.Name, text)
 			}
 		}

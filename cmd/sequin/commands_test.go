@@ -321,6 +321,23 @@ func TestMessagesFollowsFromASeq(t *testing.T) {
 	})
 }
 
+// A program that reads pages begins with 0.
+func TestMessagesFollowsFromTheFirstMessageAfter0(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		for range 5 {
+			require.Zero(t, s.exec("send", "orders", "k", "x"))
+		}
+		require.Zero(t, s.exec("messages", "orders", "--json", "--limit", "1", "--after", "0"))
+		require.Contains(t, s.out, `"seq":1,`)
+		wait := s.start("messages", "orders", "--follow", "--json", "--limit", "2", "--after", "0")
+		time.Sleep(time.Minute)
+		s.interrupt()
+		code, out := wait()
+		require.Zero(t, code)
+		require.Equal(t, 5, strings.Count(out, `"seq":`))
+	})
+}
+
 func TestRedriveSendsDeadLettersBack(t *testing.T) {
 	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
 		for _, stream := range []string{"orders", "dead"} {
@@ -368,6 +385,11 @@ func TestNamesAreCompleted(t *testing.T) {
 			"consumer rm orders |":   "billing",
 			"context use |":          "here",
 			"stream add |":           "",
+			"peek --context |":       "here",
+			"observe --context |":    "here",
+			"serve --compat |":       "documented\naug2024",
+			"serve --log-level |":    "debug\ninfo\nwarn\nerror",
+			"serve --log-format |":   "text\njson",
 		} {
 			args := append([]string{"__complete"}, strings.Fields(line)...)
 			args[len(args)-1] = ""

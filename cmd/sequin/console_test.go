@@ -17,7 +17,7 @@ func TestTheConsoleIsServedUnlessItIsSwitchedOff(t *testing.T) {
 	require.Contains(t, p.ok("GET", "/console/", ""), "No streams yet")
 	status, _ := p.do("GET", "/console/", "", "Host", "example.com")
 	require.Equal(t, http.StatusForbidden, status)
-	p = start(t, clitest.Environment(), "--memory", "--console=false")
+	p = start(t, clitest.Environment(), "--memory", "--no-console")
 	require.NotContains(t, p.usage, "console")
 	status, _ = p.do("GET", "/console/", "")
 	require.Equal(t, http.StatusNotFound, status)

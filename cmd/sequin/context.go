@@ -30,8 +30,8 @@ path only.`,
   sequin context use production`,
 		Args: arguments(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if args[0] == "" {
-				return cli.Usage("the name of the context is empty: usage is %q", cmd.UseLine())
+			if err := target.CheckName(args[0]); err != nil {
+				return err
 			}
 			if c.URL == "" {
 				return cli.Usage("--url is missing: usage is %q", cmd.UseLine())
@@ -166,14 +166,36 @@ func newContextList(w world) *cobra.Command {
 	return cmd
 }
 
+// completeContextFlag completes --context with the names of the contexts.
+func completeContextFlag(w world, cmd *cobra.Command) {
+	complete := func(_ *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return contextNames(w)
+	}
+	must(cmd.RegisterFlagCompletionFunc("context", complete))
+}
+
+func contextNames(w world) ([]string, cobra.ShellCompDirective) {
+	all, err := target.Load(w.lookup)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return slices.Sorted(maps.Keys(all.Contexts)), cobra.ShellCompDirectiveNoFileComp
+}
+
+// must panics if a flag that is to be completed does not exist.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
 // completeContexts completes the argument of a command with the names of the contexts.
 func completeContexts(w world, cmd *cobra.Command) *cobra.Command {
 	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		all, err := target.Load(w.lookup)
-		if err != nil || len(args) > 0 {
+		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return slices.Sorted(maps.Keys(all.Contexts)), cobra.ShellCompDirectiveNoFileComp
+		return contextNames(w)
 	}
 	return cmd
 }

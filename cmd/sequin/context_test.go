@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,8 +46,10 @@ func TestContexts(t *testing.T) {
 
 func TestOnlyTheUserMayUseTheContexts(t *testing.T) {
 	inShell(t, sequintest.Config{}, func(t *testing.T, s *shell) {
-		require.Equal(t, cli.ExitUsage, s.exec("context", "add", "", "--url", s.srv.URL))
-		require.Contains(t, s.errors, "the name of the context is empty")
+		for _, name := range []string{"", "bad name", "..", "-x", "a/b", "a\nb", strings.Repeat("x", 64)} {
+			require.Equal(t, cli.ExitUsage, s.exec("context", "add", "--url", s.srv.URL, "--", name), name)
+			require.Contains(t, s.errors, "of a context: use up to 63 letters")
+		}
 		require.Zero(t, s.exec("context", "add", "here", "--url", s.srv.URL))
 		path := filepath.Join(s.home, ".config", "sequin", "contexts.json")
 		info, err := os.Stat(path)

@@ -31,7 +31,7 @@ func newMessages(w world) *cobra.Command {
 			return cli.Usage("--before does nothing with --follow: leave one of them out")
 		}
 		if follow {
-			return followMessages(ctx, s, args[0], opts)
+			return followMessages(ctx, s, args[0], opts, cmd.Flags().Changed("after"))
 		}
 		messages, err := s.client.ListMessages(ctx, args[0], opts)
 		if err != nil {
@@ -49,6 +49,8 @@ func listFlags(cmd *cobra.Command, opts *sequin.ListOptions, newest *bool) {
 	cmd.Flags().IntVar(&opts.Limit, "limit", 100, "list at most this `number` of messages, up to 10000")
 	cmd.Flags().StringVar(&opts.KeyPattern, "key-pattern", "", "list only the messages whose keys match this `pattern`: "+patternHelp)
 	cmd.Flags().Int64Var(&opts.AfterSeq, "after", 0, "list only the messages after this `seq`, such as the last one of the list before")
+	// 0 is before the first page, so that a program can begin with it.
+	_ = cmd.Flags().SetAnnotation("after", zeroAllowed, nil)
 	cmd.Flags().Int64Var(&opts.BeforeSeq, "before", 0, "list only the messages before this `seq`")
 	cmd.Flags().BoolVar(newest, "newest", false, "begin with the newest message; default with the oldest")
 	cmd.PreRun = func(*cobra.Command, []string) {

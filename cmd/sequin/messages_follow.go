@@ -15,10 +15,10 @@ const (
 	maxList     = 10_000      // messages in a list, the limit of the API
 )
 
-// followMessages prints the messages after opts.AfterSeq, or else the newest ones, and then those with higher seqs.
-func followMessages(ctx context.Context, s *session, stream string, opts sequin.ListOptions) error {
+// followMessages prints the messages after opts.AfterSeq, with after, or else the newest ones, and then those with higher seqs.
+func followMessages(ctx context.Context, s *session, stream string, opts sequin.ListOptions, after bool) error {
 	next := func() ([]sequin.StoredMessage, bool, error) { return nextPage(ctx, s, stream, &opts) }
-	if opts.AfterSeq == 0 {
+	if !after {
 		next = newest(ctx, s, stream, opts)
 	}
 	for started := false; ; {

@@ -32,6 +32,7 @@ right to read, and those of what is done.`,
 	}
 	cmd.Flags().DurationVar(&every, "every", 2*time.Second, "how often the server is asked, from 500ms on")
 	flags.Register(cmd.Flags())
+	completeContextFlag(w, cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if every < 500*time.Millisecond {
 			return cli.Usage("invalid --every %v: it must be at least 500ms", every)

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
@@ -44,6 +47,10 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 server not reachable
 	root.SetHelpCommand(newHelp())
 	format(root)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var invalid *pflag.InvalidValueError
+		if errors.As(err, &invalid) {
+			err = fmt.Errorf("invalid --%s %q: %w", invalid.GetFlag().Name, invalid.GetValue(), cli.InWords(invalid.GetFlag(), invalid.Unwrap()))
+		}
 		return cli.Usage("%w: see %q", err, cmd.CommandPath()+" --help")
 	})
 	return root

@@ -19,7 +19,7 @@ type serveFlags struct {
 	data, sync           string
 	postgres, listen     string
 	memory, insecure     bool
-	console              bool
+	noConsole            bool
 	minFree              cli.Size
 	compat               string
 	addr                 string
@@ -76,6 +76,11 @@ func newServe(w world) *cobra.Command {
 	}
 	f.register(cmd.Flags())
 	cli.DocumentEnvironment(cmd.Flags())
+	for flag, words := range map[string][]string{
+		"compat": {"documented", "aug2024"}, "log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"},
+	} {
+		must(cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)))
+	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := f.config(cmd.Flags(), w)
 		if err != nil {
@@ -101,7 +106,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.cert, "tls-cert", "", "`file` with the certificate chain, for HTTPS; it is read again when it changes")
 	flags.StringVar(&f.key, "tls-key", "", "`file` with the key of the certificate")
 	flags.BoolVar(&f.insecure, "insecure", false, "serve on an address that other machines can reach without a token")
-	flags.BoolVar(&f.console, "console", true, "serve pages for a browser below /console")
+	flags.BoolVar(&f.noConsole, "no-console", false, "serve no pages for a browser below /console")
 	flags.StringVar(&f.logFormat, "log-format", "text", "`format` of the log on the standard error: text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "lowest `level` that is logged: debug, info, warn or error; debug has a line for each request")
 	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 10*time.Second, "how long a stop may take; requests that still run then are cut off")
@@ -121,7 +126,7 @@ func (f *serveFlags) config(flags *pflag.FlagSet, w world) (serve.Config, error)
 		return serve.Config{}, err
 	}
 	cfg := serve.Config{
-		Version: sequin.Version, Addr: f.addr, Insecure: f.insecure, CertFile: f.cert, KeyFile: f.key, Console: f.console,
+		Version: sequin.Version, Addr: f.addr, Insecure: f.insecure, CertFile: f.cert, KeyFile: f.key, Console: !f.noConsole,
 		ShutdownTimeout: f.shutdownTimeout, Limits: f.limits, Lookup: w.lookup,
 	}
 	cfg.Limits.RequestBytes, cfg.Limits.BytesInFlight = int(f.requestBytes), int64(f.flight)

@@ -105,7 +105,7 @@ func TestThePrintedCommandWorks(t *testing.T) {
 func TestAnAddressThatOthersReachNeedsAToken(t *testing.T) {
 	for _, addr := range []string{"0.0.0.0:0", ":0"} {
 		code, _, errors := runNow(clitest.Environment(), "serve", "--memory", "--addr", addr)
-		require.Equal(t, cli.ExitFailed, code)
+		require.Equal(t, cli.ExitUsage, code)
 		require.Contains(t, errors, "give one with --token-file or $SEQUIN_TOKEN, listen on 127.0.0.1, or add --insecure")
 	}
 	p := start(t, clitest.Environment("SEQUIN_INSECURE", "true"), "--memory", "--addr", ":0")

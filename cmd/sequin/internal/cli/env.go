@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -58,10 +60,28 @@ func ReadEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) (
 		}
 		sources[f.Name] = Environment
 		if err := f.Value.Set(text); err != nil && failed == nil {
-			failed = Usage("invalid value %q in $%s: %v", text, EnvName(f.Name), err)
+			failed = Usage("invalid value %q in $%s: %v", text, EnvName(f.Name), InWords(f, err))
 		}
 	})
 	return sources, failed
+}
+
+// InWords returns an error of a flag's value in words for people: those of the package strconv name its functions.
+func InWords(f *pflag.Flag, err error) error {
+	if errors.Is(err, strconv.ErrRange) {
+		return errors.New("the number is too large")
+	}
+	switch f.Value.Type() {
+	case "int", "int64":
+		return errors.New("want a whole number")
+	case "float64":
+		return errors.New("want a number")
+	case "duration":
+		return errors.New("want a time such as 500ms, 30s or 5m")
+	case "bool":
+		return errors.New("want true or false")
+	}
+	return err
 }
 
 // Choose decides between two flags of which only one may be set. A flag on the command line wins over the other one's

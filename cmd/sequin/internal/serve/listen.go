@@ -21,7 +21,7 @@ func listen(cfg *Config) (listener net.Listener, loopback bool, err error) {
 	loopback = listener.Addr().(*net.TCPAddr).IP.IsLoopback()
 	if !loopback && !cfg.hasToken() && !cfg.Insecure {
 		_ = listener.Close()
-		return nil, false, fmt.Errorf("other machines can reach %s, and there is no token: give one with --token-file or $%s, listen on 127.0.0.1, or add --insecure", listener.Addr(), cli.TokenVariable)
+		return nil, false, cli.Usage("other machines can reach --addr %s, and there is no token: give one with --token-file or $%s, listen on 127.0.0.1, or add --insecure", cfg.Addr, cli.TokenVariable)
 	}
 	if most := cfg.descriptors.accepted; most > 0 {
 		listener = newCappedListener(listener.(*net.TCPListener), most)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
 )
@@ -25,6 +26,17 @@ type Contexts struct {
 	Contexts map[string]Context `json:"contexts"`
 
 	path string
+}
+
+// simpleName is the form of a context's name. A shell and a table show such a name as it is, and no flag looks like it.
+var simpleName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$`)
+
+// CheckName refuses the name of a new context that is not simple.
+func CheckName(name string) error {
+	if simpleName.MatchString(name) {
+		return nil
+	}
+	return cli.Usage("invalid name %q of a context: use up to 63 letters, digits, underscores, dots and dashes, and begin with none of the last two", name)
 }
 
 // Load reads the contexts of the user. There are none when their file does not exist.
