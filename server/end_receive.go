@@ -122,6 +122,9 @@ func (c *call) endReceive() error {
 	if len(*buf) > 0 && !p.addJSON(*buf) {
 		return c.malformed(*buf)
 	}
+	if err := checkMembers(*buf, "request_id"); err != nil {
+		return err
+	}
 	consumer, err := c.findReceiver()
 	if err != nil {
 		return err

@@ -70,3 +70,20 @@ func TestWithoutExtendThereIsNoSuchRoute(t *testing.T) {
 		})
 	}
 }
+
+func TestTheRoutesOfExtensionsRefuseMembersThatTheyDoNotKnow(t *testing.T) {
+	inBubble(t, "", "", func(t *testing.T, a *api) {
+		for route, valid := range map[string]string{
+			extendRoute:            `"ack_ids":["00000000-0000-4000-8000-000000000000"],"ack_wait_ms":1000`,
+			endReceiveRoute:        `"request_id":"` + requestID(1) + `"`,
+			"/api/streams/s/purge": `"before_seq":1`,
+		} {
+			a.ok("POST", route, "{"+valid+"}")
+			for _, more := range []string{`"more":1`, `"undelivered":true`, valid} {
+				got := a.call("POST", route, "{"+valid+","+more+"}")
+				require.Equal(t, http.StatusBadRequest, got.status, route)
+				require.Regexp(t, "Unknown member|is there twice", got.body)
+			}
+		}
+	})
+}

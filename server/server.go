@@ -56,6 +56,7 @@
 //   - POST …/streams/:stream/purge with {"before_seq":N,"key_pattern":"…"}, of which one may be left out, or with {"all":true},
 //     removes the messages with a lower seq whose key matches. The answer is {"data":{"purged":N}}. Leases and delays of the messages
 //     end. The other messages keep their seqs, and a repeat of a send restores nothing.
+//   - These three routes refuse a member that they do not know, or that is there twice, with 400.
 //   - A new consumer may have a "start_from": "beginning", which is the default, "end", a seq, or an RFC 3339 time, and gets no
 //     message that is stored before. A seq or a time behind the last message is the end. The consumer shows the seq of the first message
 //     that it gets as "start_seq".

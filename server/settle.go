@@ -46,7 +46,7 @@ func (c *call) extend() error {
 		c.answered.Route = otherRoute
 		return c.noRoute()
 	}
-	in := settleRequest{invalid: errAckIDs, badWait: true}
+	in := settleRequest{known: []string{"ack_ids", "ack_wait_ms"}, invalid: errAckIDs, badWait: true}
 	consumer, err := c.readSettle(&in)
 	if err != nil {
 		return err
@@ -75,6 +75,11 @@ func (c *call) readSettle(in *settleRequest) (store.Consumer, error) {
 	if !in.parse(*buf) {
 		return nil, c.malformed(*buf)
 	}
+	if in.known != nil {
+		if err := checkMembers(*buf, in.known...); err != nil {
+			return nil, err
+		}
+	}
 	if in.plug && (in.invalid != nil || c.plug.params != nil) {
 		if err := c.plugAckIDs(in, *buf); err != nil {
 			return nil, err
@@ -90,6 +95,8 @@ func (c *call) readSettle(in *settleRequest) (store.Consumer, error) {
 // settleRequest is the parsed body of an ack, a nack or an extension.
 type settleRequest struct {
 	plug bool // ids are read as the 2024 server does, and of several members of one name the first counts, not the last
+
+	known []string // the members that an extension may have; nil for an ack or a nack, which may have any
 
 	ids         []store.ID
 	undelivered bool
