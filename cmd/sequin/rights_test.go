@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 )
 
@@ -23,4 +24,33 @@ func TestServeGivesEachTokenItsRights(t *testing.T) {
 	require.Equal(t, http.StatusOK, as("s3cret-1", "POST", "/api/streams/orders/messages", `{"messages":[{"key":"a","data":"1"}]}`))
 	require.Equal(t, http.StatusForbidden, as("s3cret-1", "GET", "/api/streams/orders/messages", ""))
 	require.Equal(t, http.StatusOK, as("s3cret-2", "GET", "/api/streams/orders/messages", ""))
+}
+
+// A Publisher reads its stream, and a Subscriber its stream and consumer. A token with the one right is enough for each.
+func TestATokenThatMayOnlySendOrConsumeIsEnough(t *testing.T) {
+	p := start(t, clitest.Environment(), "--memory", "--token-file", clitest.File(t, "web send s3cret-1\nworker consume s3cret-2\nops admin s3cret-3\n"))
+	as := func(token string) *sequin.Client {
+		client, err := sequin.NewClient(sequin.Config{BaseURL: p.url, Token: token})
+		require.NoError(t, err)
+		t.Cleanup(client.Close)
+		return client
+	}
+	ctx := t.Context()
+	_, err := as("s3cret-3").CreateStream(ctx, "orders", sequin.StreamOptions{})
+	require.NoError(t, err)
+	_, err = as("s3cret-3").CreateConsumer(ctx, "orders", "billing", ">", sequin.ConsumerOptions{})
+	require.NoError(t, err)
+	web := as("s3cret-1")
+	_, err = web.GetStream(ctx, "orders")
+	require.NoError(t, err)
+	pub, err := web.NewPublisher("orders", sequin.PublisherConfig{})
+	require.NoError(t, err)
+	require.NoError(t, pub.SendSync(ctx, sequin.Message{Key: "a", Data: "1", Headers: map[string]string{"trace": "1"}}))
+	require.NoError(t, pub.Close(ctx))
+	sub, err := as("s3cret-2").Subscribe(ctx, "orders", "billing", sequin.SubscriberConfig{})
+	require.NoError(t, err)
+	d := <-sub.Deliveries()
+	require.Equal(t, "1", d.Data)
+	require.NoError(t, d.AckSync(ctx))
+	require.NoError(t, sub.Close(ctx))
 }

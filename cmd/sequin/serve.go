@@ -48,7 +48,9 @@ yours that other users may read is refused, as ssh refuses such a key.
 
 The file has one token, which may do everything, or several, each on a line with
 a name and its rights: read, send, consume, and admin, which creates, changes
-and deletes streams and consumers. Lines that begin with # are comments.
+and deletes streams and consumers. Each token may also read a stream and a
+consumer by name, which clients do before they send or receive. Lines that begin
+with # are comments.
 
   billing  consume,read  TOKEN
   web      send          TOKEN
