@@ -147,7 +147,7 @@ func (e *APIError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "sequin: %s %s: %d", e.Method, e.Path, e.Status)
 	separator := ": "
-	if status := http.StatusText(e.Status); e.redirect == "" && status != "" && startsWithFold(e.Summary, status) {
+	if status := http.StatusText(e.Status); e.redirect == "" && status != "" && strings.HasPrefix(strings.ToLower(e.Summary), strings.ToLower(status)) {
 		separator = " " // the summary says the status itself, as most of Sequin's do
 	} else {
 		b.WriteString(" " + status)
@@ -180,11 +180,6 @@ func (e *APIError) Error() string {
 		b.WriteString(" (not an answer of Sequin's own)")
 	}
 	return b.String()
-}
-
-// startsWithFold reports whether s starts with a prefix of ASCII characters, in upper or lower case.
-func startsWithFold(s, prefix string) bool {
-	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
 // newAPIError makes the error of an answer other than success to the request with that method, path and id. The body may be

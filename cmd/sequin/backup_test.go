@@ -32,7 +32,7 @@ func TestARunningServerIsBackedUp(t *testing.T) {
 	require.Contains(t, errors, to+" is not empty")
 	code, _, errors = runNow(clitest.Environment(), "backup", dir)
 	require.Equal(t, 2, code)
-	require.Contains(t, errors, "the new directory is missing")
+	require.Contains(t, errors, "--to is missing")
 
 	copied := start(t, clitest.Environment(), "--data", to)
 	require.Contains(t, copied.ok("GET", "/api/streams/orders/messages/a", ""), "4 apples")
@@ -66,7 +66,7 @@ func TestBackupAndRestoreRefuseBadArguments(t *testing.T) {
 			code int
 			says string
 		}{
-			{[]string{dir}, cli.ExitUsage, "the new directory is missing"},
+			{[]string{dir}, cli.ExitUsage, "--to is missing"},
 			{[]string{filepath.Join(dir, "nope"), "--to", "new"}, cli.ExitNotFound, "there is no directory"},
 			{[]string{full, "--to", "new"}, cli.ExitNotFound, "there is no store in"},
 			{[]string{dir, "--to", full}, cli.ExitFailed, "is not empty"},

@@ -67,7 +67,7 @@ func TestTheImagesCommandServes(t *testing.T) {
 		env[i] = strings.NewReplacer("=/data", "="+t.TempDir(), "=:7376", "=:0").Replace(env[i])
 	}
 	code, _, errors := runNow(clitest.Environment(pairs(env)...), command)
-	require.Equal(t, cli.ExitFailed, code)
+	require.Equal(t, cli.ExitUsage, code)
 	require.Contains(t, errors, "there is no token")
 	c := startChild(t, append(env, "SEQUIN_TOKEN=0123456789abcdef"), command)
 	require.Contains(t, c.usage, "every machine that can reach")

@@ -48,14 +48,6 @@ func TestWrongUsageExitsWith2AndOneLineThatSaysWhatToDo(t *testing.T) {
 		{"serve --memory --log-level loud", nil, `want debug, info, warn or error`},
 		{"serve --memory --log-format xml", nil, `want text or json`},
 		{"serve --memory --addr 0.0.0.0:0", nil, `other machines can reach --addr 0.0.0.0:0, and there is no token`},
-		{"serve --memory --max-streams x", nil, `invalid --max-streams "x": want a whole number: see "sequin serve --help"`},
-		{"messages orders --after x", nil, `invalid --after "x": want a whole number: see`},
-		{"messages orders --after -1", nil, `invalid --after -1: it must be at least 0`},
-		{"messages orders --limit 0", nil, `invalid --limit 0: it must be above 0`},
-		{"messages orders --after 99999999999999999999", nil, `invalid --after "99999999999999999999": the number is too large`},
-		{"consumer add orders billing --ack-wait 30", nil, `invalid --ack-wait "30": want a time such as 500ms, 30s or 5m: see`},
-		{"serve --memory=maybe", nil, `invalid --memory "maybe": want true or false`},
-		{"serve --memory", []string{"SEQUIN_IDLE_TIMEOUT", "x"}, `invalid value "x" in $SEQUIN_IDLE_TIMEOUT: want a time such as`},
 		{"serve --memory --max-streams 0", nil, `--max-streams: it must be above 0`},
 		{"serve --memory --max-connections -1", nil, `--max-connections: it must be above 0`},
 		{"serve --memory --max-waiting 0", nil, `--max-waiting: it must be above 0`},
@@ -69,15 +61,40 @@ func TestWrongUsageExitsWith2AndOneLineThatSaysWhatToDo(t *testing.T) {
 		{"serve --memory --token-file " + clitest.File(t, " \n"), nil, `there is no token in `},
 		{"serve --memory --token-file " + clitest.File(t, "one\ntwo\n"), nil, `write one line`},
 	} {
-		code, out, errors := runNow(clitest.Environment(tt.env...), strings.Fields(tt.args)...)
-		require.Equalf(t, cli.ExitUsage, code, "%s: %s", tt.args, errors)
-		require.Empty(t, out)
-		require.Contains(t, errors, tt.want)
-		require.True(t, strings.HasPrefix(errors, "sequin: "))
-		require.Equal(t, 1, strings.Count(errors, "\n"), errors)
-		for _, secret := range []string{"secret", "two words", "one\n"} {
-			require.NotContains(t, errors, secret)
-		}
+		requireWrongUsage(t, tt.args, tt.env, tt.want)
+	}
+}
+
+func TestWrongValuesAreRefusedInPlainWords(t *testing.T) {
+	for _, tt := range []struct {
+		args string
+		env  []string
+		want string
+	}{
+		{"serve --memory --max-streams x", nil, `invalid --max-streams "x": want a whole number: see "sequin serve --help"`},
+		{"messages orders --after x", nil, `invalid --after "x": want a whole number: see`},
+		{"messages orders --after -1", nil, `invalid --after -1: it must be at least 0`},
+		{"messages orders --limit 0", nil, `invalid --limit 0: it must be above 0`},
+		{"messages orders --after 99999999999999999999", nil, `invalid --after "99999999999999999999": the number is too large`},
+		{"consumer add orders billing --ack-wait 30", nil, `invalid --ack-wait "30": want a time such as 500ms, 30s or 5m: see`},
+		{"serve --memory=maybe", nil, `invalid --memory "maybe": want true or false`},
+		{"serve --memory", []string{"SEQUIN_IDLE_TIMEOUT", "x"}, `invalid value "x" in $SEQUIN_IDLE_TIMEOUT: want a time such as`},
+	} {
+		requireWrongUsage(t, tt.args, tt.env, tt.want)
+	}
+}
+
+// requireWrongUsage runs a command, which must exit with 2 and print one line with the text want.
+func requireWrongUsage(t *testing.T, args string, env []string, want string) {
+	t.Helper()
+	code, out, errors := runNow(clitest.Environment(env...), strings.Fields(args)...)
+	require.Equalf(t, cli.ExitUsage, code, "%s: %s", args, errors)
+	require.Empty(t, out)
+	require.Contains(t, errors, want)
+	require.True(t, strings.HasPrefix(errors, "sequin: "))
+	require.Equal(t, 1, strings.Count(errors, "\n"), errors)
+	for _, secret := range []string{"secret", "two words", "one\n"} {
+		require.NotContains(t, errors, secret)
 	}
 }
 

@@ -258,7 +258,7 @@ func TestConsumersAreMadeAndDeleted(t *testing.T) {
 		x.shows("deleted consumer audit")
 		require.Len(t, x.consumers(), 1)
 		x.press("r", "y")
-		x.shows("error: ", "left 3 dead letters") // they are none
+		x.shows("error: ", "not a dead letter")
 	})
 }
 
