@@ -52,13 +52,22 @@ func ParseRights(text string) (r Rights, ok bool) {
 	return r, true
 }
 
-// mayNot returns the answer to a request whose token lacks the right for its route, or nil.
-func (c *call) mayNot(f found) error {
-	if c.rights&f.needs != 0 {
+// needs returns the answer to a request whose token has none of some rights, or nil.
+func (c *call) needs(one Rights) error {
+	if c.rights&one != 0 {
 		return nil
 	}
 	return forbidden("Forbidden: this token has the rights " + c.rights.String() + ", and the request needs " +
-		strings.ReplaceAll(f.needs.String(), ",", " or "))
+		strings.ReplaceAll(one.String(), ",", " or "))
+}
+
+// mayStillReceive returns the answer to a receive that has waited, if its token was taken away meanwhile or lost the right, or nil.
+func (c *call) mayStillReceive() error {
+	c.rights = c.srv.rightsOf(c.r)
+	if c.rights == 0 {
+		return errUnauthorized
+	}
+	return c.needs(CanConsume)
 }
 
 // rightsOf returns the rights of the request's token; 0 for one that is not known, or none.

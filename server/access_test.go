@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -117,6 +118,35 @@ func TestEveryRouteWithEveryKindOfToken(t *testing.T) {
 				require.Equal(t, 401, a.call(route.method, route.path, "{}", "Authorization", header).status, name)
 			}
 		}
+	}
+}
+
+// TestAReceiveThatWaitsGetsNothingOnceItsTokenIsTakenAway also checks that the next receive in the queue gets the message.
+func TestAReceiveThatWaitsGetsNothingOnceItsTokenIsTakenAway(t *testing.T) {
+	for rights, status := range map[server.Rights]int{0: http.StatusUnauthorized, server.CanSend: http.StatusForbidden} {
+		synctest.Test(t, func(t *testing.T) {
+			tokens := map[string]server.Rights{"old": server.AllRights, "new": server.AllRights}
+			a := newAPI(t, server.Config{Access: func(token string) server.Rights { return tokens[token] }})
+			k := a.Sink("rows", server.SinkOptions{})
+			as := func(token, path, body string) <-chan reply {
+				done := make(chan reply, 1)
+				go func() { done <- a.call("POST", path, body, "Authorization", "Bearer "+token) }()
+				synctest.Wait()
+				return done
+			}
+			require.Equal(t, 200, (<-as("new", "/api/streams", `{"name":"s"}`)).status)
+			require.Equal(t, 200, (<-as("new", "/api/streams/s/consumers", `{"name":"c","filter_key_pattern":">"}`)).status)
+			const receive, sink = "/api/streams/s/consumers/c/receive", "/api/sequin_streams/rows/receive"
+			old, next, change := as("old", receive, `{"wait_for":5000}`), as("new", receive, `{"wait_for":5000}`), as("old", sink, `{"wait_for":5000}`)
+			tokens["old"] = rights
+			require.Equal(t, 200, (<-as("new", "/api/streams/s/messages", `{"messages":[{"key":"k","data":"secret"}]}`)).status)
+			require.NoError(t, k.Insert(order{1, "secret"}))
+			for _, got := range []reply{<-old, <-change} {
+				require.Equal(t, status, got.status)
+				require.NotContains(t, got.body, "secret")
+			}
+			require.Contains(t, (<-next).body, "secret")
+		})
 	}
 }
 

@@ -70,6 +70,9 @@ func (c *call) longPoll(consumer store.Consumer, n int, wait time.Duration, dst 
 		if !c.awaitReady(place, over.C) {
 			return dst, nil
 		}
+		if err := c.mayStillReceive(); err != nil {
+			return dst, err
+		}
 		if err := c.checkRoom(); err != nil {
 			return dst, err
 		}

@@ -75,7 +75,7 @@ func (c *call) enter(f found) error {
 		return errUnacceptable
 	}
 	c.answered.Route = f.shape
-	return c.mayNot(f)
+	return c.needs(f.needs)
 }
 
 // The indexes of the elements of a path that are names or ids.

@@ -56,6 +56,9 @@ func (c *call) pollSink(k *Sink, n int, wait time.Duration) (got []sink.Delivery
 		if c.waitSink(changed, timer.C) {
 			return nil, true, nil
 		}
+		if err := c.mayStillReceive(); err != nil {
+			return nil, false, err
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ func (c *call) routeSink() error {
 	if err := c.sinkUnauthorized(); err != nil {
 		return err
 	}
-	if err := c.mayNot(f); err != nil {
+	if err := c.needs(f.needs); err != nil {
 		return err
 	}
 	if c.method() != http.MethodGet && !c.saysJSON() {
