@@ -1,3 +1,5 @@
+//go:build unix
+
 package otelsequin_test
 
 import (
@@ -5,10 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -70,18 +74,22 @@ func fountain(b *testing.B, traced bool) string {
 // chunk is how many messages are handled between two looks at the clock: some tens of milliseconds.
 const chunk = 20_000
 
-// works are what a program does. Each returns a function that handles a chunk of messages.
-var works = map[string]func(b *testing.B, client *sequin.Client) func(){
-	"publish": func(b *testing.B, client *sequin.Client) func() {
+// worker does the work of a program: run handles a chunk of messages.
+type worker struct {
+	run, stop func()
+}
+
+// works are what a program does.
+var works = map[string]func(b *testing.B, client *sequin.Client) worker{
+	"publish": func(b *testing.B, client *sequin.Client) worker {
 		pub, err := client.NewPublisher("orders", sequin.PublisherConfig{})
 		require.NoError(b, err)
-		b.Cleanup(func() { _ = pub.Close(context.Background()) })
 		data := strings.Repeat("x", 100)
 		keys := make([]string, 1000)
 		for i := range keys {
 			keys[i] = fmt.Sprintf("orders.customer.%d", i)
 		}
-		return func() {
+		run := func() {
 			for i := range chunk {
 				if err := pub.Send(b.Context(), keys[i%len(keys)], data); err != nil {
 					b.Fatal(err)
@@ -89,20 +97,21 @@ var works = map[string]func(b *testing.B, client *sequin.Client) func(){
 			}
 			require.NoError(b, pub.Flush(b.Context()))
 		}
+		return worker{run, func() { _ = pub.Close(context.Background()) }}
 	},
-	"range": func(b *testing.B, client *sequin.Client) func() {
+	"range": func(b *testing.B, client *sequin.Client) worker {
 		sub, err := client.Subscribe(context.Background(), "orders", "all", sequin.SubscriberConfig{})
 		require.NoError(b, err)
-		b.Cleanup(func() { _ = sub.CloseNow(context.Background()) })
-		return func() {
+		run := func() {
 			for range chunk {
 				if err := (<-sub.Deliveries()).Ack(); err != nil {
 					b.Fatal(err)
 				}
 			}
 		}
+		return worker{run, func() { _ = sub.CloseNow(context.Background()) }}
 	},
-	"handle": func(b *testing.B, client *sequin.Client) func() {
+	"handle": func(b *testing.B, client *sequin.Client) worker {
 		sub, err := client.Subscribe(context.Background(), "orders", "all", sequin.SubscriberConfig{})
 		require.NoError(b, err)
 		turns, handled := make(chan struct{}, chunk), make(chan struct{}, chunk)
@@ -119,8 +128,7 @@ var works = map[string]func(b *testing.B, client *sequin.Client) func(){
 				return nil
 			})
 		}()
-		b.Cleanup(func() { cancel(); <-done })
-		return func() {
+		run := func() {
 			for range chunk {
 				turns <- struct{}{}
 			}
@@ -128,6 +136,7 @@ var works = map[string]func(b *testing.B, client *sequin.Client) func(){
 				<-handled
 			}
 		}
+		return worker{run, func() { cancel(); <-done; _ = sub.CloseNow(context.Background()) }}
 	},
 }
 
@@ -163,40 +172,128 @@ type dropped struct{}
 func (dropped) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return nil }
 func (dropped) Shutdown(context.Context) error                             { return nil }
 
-// BenchmarkHooks does the same work without hooks and with some, in turns, and reports the medians of both and their ratio. A
-// chunk of 20,000 messages is an operation.
+// chunks is how many chunks each of the two Clients of a round handles, in turns, after one that is not counted.
+const chunks = 10
+
+// BenchmarkHooks does the same work without hooks and with some. An operation is a round, for which two Clients are made, because
+// a Client without hooks differs from another such Client by some percent as long as both live: each finds its own number of
+// lanes. It reports the medians of all rounds, by the clock and by the processors' time of the whole process. The latter hardly
+// depends on what else the machine does. The median of a ratio lies between its low and its high with a probability of 95 %.
 func BenchmarkHooks(b *testing.B) {
 	for _, work := range []string{"publish", "range", "handle"} {
 		for _, with := range []string{"none", "empty", "metrics", "otel", "propagated"} {
 			b.Run(fmt.Sprintf("work=%s/hooks=%s", work, with), func(b *testing.B) {
 				url := fountain(b, with == "propagated")
-				var runs [2]func()
-				for i, h := range []*sequin.Hooks{nil, hooks(with)} {
-					client, err := sequin.NewClient(sequin.Config{BaseURL: url, Hooks: h})
-					require.NoError(b, err)
-					b.Cleanup(client.Close)
-					runs[i] = works[work](b, client)
-					runs[i]()
-				}
-				var took [2][]time.Duration
+				var all [2][]cost
 				for n := 0; b.Loop(); n++ {
-					for i := range runs {
-						one := (i + n) % 2
-						began := time.Now()
-						runs[one]()
-						took[one] = append(took[one], time.Since(began))
+					for i, c := range round(b, url, work, with, n) {
+						all[i] = append(all[i], c)
 					}
 				}
-				median := func(all []time.Duration) float64 {
-					slices.Sort(all)
-					return float64(all[len(all)/2]) / chunk
-				}
-				without, within := median(took[0]), median(took[1])
-				b.ReportMetric(without, "ns/message-without")
-				b.ReportMetric(within, "ns/message-with")
-				b.ReportMetric(within/without, "ratio")
+				report(b, all, "", func(c cost) time.Duration { return c.clock })
+				report(b, all, "cpu-", func(c cost) time.Duration { return c.processors })
 				b.ReportMetric(0, "ns/op")
 			})
 		}
+	}
+}
+
+// cost is what a number of chunks took.
+type cost struct{ clock, processors time.Duration }
+
+// spent returns the time by the clock and by the processors, each since some moment.
+func spent(b *testing.B) cost {
+	var used syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &used))
+	return cost{time.Since(start), time.Duration(used.Utime.Nano() + used.Stime.Nano())}
+}
+
+var start = time.Now()
+
+// round does the work with a Client without hooks and with one that has some, and returns what each has taken. The number of the
+// round decides which Client is first.
+func round(b *testing.B, url, work, with string, n int) (took [2]cost) {
+	var runs [2]worker
+	for i := range runs {
+		one := (i + n) % 2
+		var h *sequin.Hooks
+		if one == 1 {
+			h = hooks(with)
+		}
+		client, err := sequin.NewClient(sequin.Config{BaseURL: url, Hooks: h})
+		require.NoError(b, err)
+		defer client.Close()
+		runs[one] = works[work](b, client)
+		defer runs[one].stop()
+		runs[one].run()
+	}
+	for c := range chunks {
+		for i := range runs {
+			one := (i + n + c) % 2
+			before := spent(b)
+			runs[one].run()
+			after := spent(b)
+			took[one].clock += after.clock - before.clock
+			took[one].processors += after.processors - before.processors
+		}
+	}
+	return took
+}
+
+// report reports the medians of what the rounds took, for each message, and of their ratios.
+func report(b *testing.B, all [2][]cost, prefix string, of func(cost) time.Duration) {
+	var each [2][]float64
+	var ratios []float64
+	for i := range all[0] {
+		without, within := float64(of(all[0][i])), float64(of(all[1][i]))
+		each[0], each[1] = append(each[0], without/chunks/chunk), append(each[1], within/chunks/chunk)
+		ratios = append(ratios, within/without)
+	}
+	for i, name := range []string{"without", "with"} {
+		_, median, _ := middle(each[i])
+		b.ReportMetric(median, prefix+"ns/message-"+name)
+	}
+	low, ratio, high := middle(ratios)
+	b.ReportMetric(low, prefix+"ratio-low")
+	b.ReportMetric(ratio, prefix+"ratio")
+	b.ReportMetric(high, prefix+"ratio-high")
+}
+
+// middle sorts values, and returns their median and the two values between which the median of all such values lies with a
+// probability of 95 %: by the binomial distribution, one standard deviation is half the square root of their number.
+func middle(values []float64) (low, median, high float64) {
+	slices.Sort(values)
+	n := len(values)
+	off := int(math.Ceil(1.96 * math.Sqrt(float64(n)) / 2))
+	return values[max(n/2-off, 0)], values[n/2], values[min(n/2+off, n-1)]
+}
+
+// BenchmarkRequest calls the functions of Hooks as the library does for a request that sends 1,000 messages, and as it does for a
+// receive of 1,000 messages and the ack of them. An operation is a batch.
+func BenchmarkRequest(b *testing.B) {
+	send := sequin.RequestInfo{Op: "send", Stream: "orders", Messages: 1000, Bytes: 150_000, Attempt: 1, RequestID: "0af7651916cd43dd8448eb211c80319c"}
+	receive, ack := send, send
+	receive.Op, receive.Consumer, receive.Messages, receive.Bytes = "receive", "all", 0, 40
+	ack.Op, ack.Consumer, ack.Bytes = "ack", "all", 40_000
+	result := sequin.RequestResult{Duration: time.Millisecond, Status: 200}
+	received := result
+	received.Messages = 1000
+	settled := sequin.SettleInfo{Stream: "orders", Consumer: "all", Messages: 1000, Kind: sequin.Ack}
+	for _, with := range []string{"empty", "metrics", "otel"} {
+		h := hooks(with)
+		b.Run("work=send/hooks="+with, func(b *testing.B) {
+			for b.Loop() {
+				h.Batch(sequin.BatchInfo{Stream: "orders", Messages: 1000, Reason: "full"})
+				h.RequestDone(h.RequestStart(b.Context(), send), send, result)
+			}
+		})
+		b.Run("work=receive-and-ack/hooks="+with, func(b *testing.B) {
+			for b.Loop() {
+				h.RequestDone(h.RequestStart(b.Context(), receive), receive, received)
+				h.Delivered(settled)
+				h.RequestDone(h.RequestStart(b.Context(), ack), ack, result)
+				h.Settled(settled)
+			}
+		})
 	}
 }

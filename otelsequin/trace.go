@@ -49,7 +49,7 @@ func (t *tracer) startRequest(ctx context.Context, r sequin.RequestInfo) context
 	if r.Op == "receive" {
 		return ctx
 	}
-	ctx, span := t.tracer.Start(ctx, spanName(r), t.options(r)...)
+	ctx, span := t.tracer.Start(ctx, spanName(r), t.options(r, sequin.RequestResult{})...)
 	if !span.IsRecording() {
 		return ctx
 	}
@@ -57,10 +57,10 @@ func (t *tracer) startRequest(ctx context.Context, r sequin.RequestInfo) context
 }
 
 // maxAttributes is how many attributes a span has when it begins, at most.
-const maxAttributes = 9
+const maxAttributes = 10
 
-// options are those of a request's span.
-func (t *tracer) options(r sequin.RequestInfo) []trace.SpanStartOption {
+// options are those of a request's span. result is zero for a request that has none yet.
+func (t *tracer) options(r sequin.RequestInfo, result sequin.RequestResult) []trace.SpanStartOption {
 	kind := trace.SpanKindClient
 	if r.Op == "send" && t.propagator == nil {
 		kind = trace.SpanKindProducer // with a propagator each message has a producer of its own
@@ -69,8 +69,15 @@ func (t *tracer) options(r sequin.RequestInfo) []trace.SpanStartOption {
 	if kind, ok := operationType[r.Op]; ok {
 		attrs = append(attrs, kind)
 	}
-	if r.Messages > 0 && r.Op != "receive" {
-		attrs = append(attrs, batchCount.Int(r.Messages))
+	messages := r.Messages
+	if r.Op == "receive" {
+		messages = result.Messages
+	}
+	if messages > 0 {
+		attrs = append(attrs, batchCount.Int(messages))
+	}
+	if result.Status != 0 {
+		attrs = append(attrs, statusCode.Int(result.Status))
 	}
 	if r.Bytes > 0 {
 		attrs = append(attrs, bodySize.Int(r.Bytes))
@@ -99,7 +106,11 @@ func (t *tracer) endRequest(ctx context.Context, r sequin.RequestInfo, result se
 		return
 	}
 	if q, ok := ctx.Value(requestKey{}).(*request); ok {
-		end(q.span, result)
+		if result.Status != 0 {
+			q.span.SetAttributes(statusCode.Int(result.Status))
+		}
+		fail(q.span, result.Err)
+		q.span.End()
 	}
 }
 
@@ -110,17 +121,7 @@ func (t *tracer) receive(ctx context.Context, r sequin.RequestInfo, result sequi
 		return
 	}
 	began := time.Now().Add(-result.Duration)
-	_, span := t.tracer.Start(ctx, spanName(r), append(t.options(r), trace.WithTimestamp(began))...)
-	if result.Messages > 0 {
-		span.SetAttributes(batchCount.Int(result.Messages))
-	}
-	end(span, result)
-}
-
-func end(span trace.Span, result sequin.RequestResult) {
-	if result.Status != 0 {
-		span.SetAttributes(statusCode.Int(result.Status))
-	}
+	_, span := t.tracer.Start(ctx, spanName(r), append(t.options(r, result), trace.WithTimestamp(began))...)
 	fail(span, result.Err)
 	span.End()
 }
