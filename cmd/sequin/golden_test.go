@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -24,7 +25,8 @@ type shell struct {
 	srv        *sequintest.Server
 	home       string
 	env        map[string]string
-	in         string // the standard input of the next command
+	in         string    // the standard input of the next command
+	stdin      io.Reader // that of all commands, in place of in; nil for none
 	terminal   bool
 	signals    chan os.Signal
 	transcript strings.Builder
@@ -53,10 +55,13 @@ func inOrders(t *testing.T, test func(*testing.T, *shell)) {
 // world returns the process of the next command.
 func (s *shell) world(out, errors *clitest.Buffer) world {
 	client := s.srv.Client()
-	in := s.in
+	var in io.Reader = strings.NewReader(s.in)
+	if s.stdin != nil {
+		in = s.stdin
+	}
 	s.in = ""
 	return world{
-		in: strings.NewReader(in), out: out, errors: errors, signals: s.signals, now: time.Now, terminal: s.terminal, transport: client.Transport,
+		in: in, out: out, errors: errors, signals: s.signals, now: time.Now, terminal: s.terminal, transport: client.Transport,
 		lookup: func(name string) (string, bool) { v, ok := s.env[name]; return v, ok },
 	}
 }

@@ -50,7 +50,7 @@ func newSend(w world) *cobra.Command {
 	flags.StringVar(&f.file, "file", "", "`file` with a JSON object a line; - is the standard input, which cannot go on after ctrl-C")
 	flags.StringVar(&f.template, "key", "", "with --file: `template` of the keys, in the syntax of Go's text/template; default the field key of a line")
 	flags.IntVar(&f.rate, "rate", 0, "with --file: send at most this `number` of messages a second; default no limit")
-	flags.StringVar(&f.refusedFile, "refused", "", "with --file: write the lines that cannot be sent to this `file`, as JSON; default they are listed")
+	flags.StringVar(&f.refusedFile, "refused", "", "with --file: write the lines that cannot be sent to this new `file`, as JSON, and when the send goes on, add to it; default they are listed")
 	flags.BoolVar(&f.restart, "restart", false, "with --file: begin with the first line, also if a part of the file is sent")
 	return online(w, cmd, func(ctx context.Context, s *session, args []string) error {
 		if f.file != "" && len(headers) > 0 {

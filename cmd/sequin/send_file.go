@@ -42,7 +42,8 @@ type fileSend struct {
 	saved   *feed.Checkpoint // nil for the standard input
 	savedAt time.Time
 	begun   feed.Position // where this run begins
-	refused *bufio.Writer // of --refused; nil without
+	list    *os.File      // of --refused; nil without
+	refused *bufio.Writer // writes to it
 	printed int           // refused lines that were listed without --refused
 	now     atomic.Pointer[feed.Position]
 }
@@ -73,6 +74,16 @@ func (f *fileSend) run(ctx context.Context, s *session, stream string) (err erro
 		return err
 	}
 	defer f.input.Close()
+	closeRefused, err := f.openRefused()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeRefused()) }()
+	if f.saved != nil {
+		if err := notSaved(f.saved.Save(f.input, f.begun)); err != nil {
+			return err
+		}
+	}
 	network, closeNetwork := s.network()
 	defer closeNetwork()
 	client, err := s.target.Client(keyed{network})
@@ -86,11 +97,7 @@ func (f *fileSend) run(ctx context.Context, s *session, stream string) (err erro
 	if f.rate > 0 {
 		cfg.Wait = rate.NewLimiter(rate.Limit(f.rate), cfg.Lines).WaitN
 	}
-	closeRefused, err := f.openRefused()
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.feed(ctx, cfg), closeRefused())
+	return f.feed(ctx, cfg)
 }
 
 // lines returns how many lines a batch has. With --rate batches are small, so that the messages come evenly.
@@ -153,10 +160,8 @@ func (f *fileSend) findCheckpoint(cfg *feed.Config, source feed.Source) error {
 		fmt.Fprintf(f.session.errors, "going on after line %d of %s: %s are sent already\n", f.begun.Line, f.file, cli.Plural(f.begun.Sent, "message"))
 	}
 	cfg.Input, cfg.ID, cfg.Lines, cfg.Start = f.input, f.saved.ID, f.saved.Lines, f.begun
-	if _, err := f.input.Seek(f.begun.Offset, io.SeekStart); err != nil {
-		return err
-	}
-	return notSaved(f.saved.Save(f.input, f.begun))
+	_, err = f.input.Seek(f.begun.Offset, io.SeekStart)
+	return err
 }
 
 // feed sends the input and says how far it came. The first signal lets what is in flight finish, and the second cuts it off.
@@ -218,16 +223,14 @@ func (f *fileSend) conclude(ctx context.Context, at feed.Position, err error) er
 }
 
 // keep saves the position for a later run, which a file that is sent does not need.
-func (f *fileSend) keep(at feed.Position, complete bool) (err error) {
+func (f *fileSend) keep(at feed.Position, complete bool) error {
 	switch {
 	case f.saved == nil:
 		return nil
 	case complete:
-		err = f.saved.Remove()
-	default:
-		err = f.saved.Save(f.input, at)
+		return notSaved(f.saved.Remove())
 	}
-	return notSaved(err)
+	return f.save(at)
 }
 
 // errNotSaved is the error of a position that cannot be saved.
@@ -269,5 +272,13 @@ func (f *fileSend) onProgress(at feed.Position) error {
 		return nil
 	}
 	f.savedAt = time.Now()
+	return f.save(at)
+}
+
+// save saves the position, after the lines before it that are refused.
+func (f *fileSend) save(at feed.Position) error {
+	if err := f.flushRefused(); err != nil {
+		return err
+	}
 	return notSaved(f.saved.Save(f.input, at))
 }

@@ -87,9 +87,67 @@ func TestARunThatGoesOnAddsToTheRefusedLines(t *testing.T) {
 		info, err := os.Stat(list)
 		require.NoError(t, err)
 		require.EqualValues(t, 0o600, info.Mode().Perm(), "the lines may be secret")
-		s.in = "{}\n"
-		require.Equal(t, cli.ExitFailed, s.exec("send", "orders", "--file", "-", "--refused", list))
-		require.Equal(t, 1, strings.Count(refused(), "\n"), "another run has a list of its own")
+	})
+}
+
+// The first request is cut off after the list of the second batch is written, as a kill does it.
+func TestLinesAreListedOnceAfterAKill(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		file, list := s.inputFile(2000), filepath.Join(s.home, "refused")
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, append([]byte("[]\n"), text...), 0o600))
+		s.stopSend(file, sequintest.Fault{Op: sequintest.Send, Delay: time.Second, Skip: 1}, 2, "--refused", list)
+		before, err := os.ReadFile(list)
+		require.NoError(t, err)
+		require.Equal(t, 1, strings.Count(string(before), "\n"))
+		require.NoError(t, os.WriteFile(list, append(before, "the line of a batch that is not in the position\n"...), 0o600))
+		require.Equal(t, cli.ExitFailed, s.exec("send", "orders", "--file", file, "--refused", list))
+		require.Contains(t, s.errors, "going on after line 1000")
+		after, err := os.ReadFile(list)
+		require.NoError(t, err)
+		require.Equal(t, string(before), string(after))
+	})
+}
+
+func TestTheListOfRefusedLinesOverwritesNothing(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		file, precious := s.inputFile(2), filepath.Join(s.home, "precious")
+		require.NoError(t, os.WriteFile(precious, []byte("precious"), 0o600))
+		require.NoError(t, os.Symlink(file, filepath.Join(s.home, "link")))
+		before, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, list := range []string{file, filepath.Join(s.home, "link")} {
+			require.Equal(t, cli.ExitUsage, s.exec("send", "orders", "--file", file, "--refused", list))
+			require.Equal(t, "sequin: --refused must be another file than --file\n", s.errors)
+		}
+		for _, restart := range []string{"--restart=false", "--restart"} {
+			require.Equal(t, cli.ExitUsage, s.exec("send", "orders", "--file", file, "--refused", precious, restart))
+			require.Equal(t, "sequin: --refused "+precious+" has something in it already: remove it, or give another file\n", s.errors)
+		}
+		require.Empty(t, s.stored())
+		after, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+		after, err = os.ReadFile(precious)
+		require.NoError(t, err)
+		require.Equal(t, "precious", string(after))
+		require.Zero(t, s.exec("send", "orders", "--file", file, "--refused", os.DevNull), s.errors)
+		s.in = "{}"
+		require.Equal(t, cli.ExitFailed, s.exec("send", "orders", "--file", "-", "--refused", os.DevNull), s.errors)
+	})
+}
+
+// A shell opens the input of --file - itself.
+func TestTheListOfRefusedLinesIsNotTheStandardInput(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		file := s.inputFile(2)
+		opened, err := os.Open(file)
+		require.NoError(t, err)
+		defer opened.Close()
+		s.stdin = opened
+		require.Equal(t, cli.ExitUsage, s.exec("send", "orders", "--file", "-", "--refused", file))
+		require.Equal(t, "sequin: --refused must be another file than --file\n", s.errors)
 	})
 }
 

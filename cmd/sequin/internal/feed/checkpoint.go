@@ -32,8 +32,16 @@ type Checkpoint struct {
 	At    Position `json:"at"`
 	// Bytes is the SHA-256 of the first and last bytes before At, which tells whether the file is the same.
 	Bytes string `json:"bytes"`
+	// Refused is the list of the lines before At that could not be sent.
+	Refused List `json:"refused_list"`
 
 	path string
+}
+
+// List is a file to which a send adds lines.
+type List struct {
+	File string `json:"file"` // its absolute path; empty for none
+	Size int64  `json:"size"` // of the lines before the position
 }
 
 // probe is how many bytes at the beginning and at the end are compared.
