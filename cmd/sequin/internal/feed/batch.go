@@ -5,7 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
+	"fmt"
 	"hash/maphash"
 	"io"
 
@@ -20,7 +20,13 @@ const maxBytes = 1 << 20
 // maxLine limits the memory for a line. No message can be that long: escaped as JSON a character takes up to six bytes.
 const maxLine = 8 * sequin.MaxRequestBytes
 
-var errLongLine = errors.New("the line is longer than any message")
+// longText is how much of a longer line is listed.
+const longText = 1 << 10
+
+var errLongLine = fmt.Errorf("the line is longer than any message: it has more than %d bytes, of which the first %d are listed", maxLine, longText)
+
+// bom begins files of some programs on Windows. It is not a part of the first line.
+var bom = []byte("\uFEFF")
 
 // scanner cuts the input into batches.
 type scanner struct {
@@ -37,6 +43,7 @@ func newScanner(in io.Reader, start Position, lines int) *scanner {
 type batch struct {
 	start, end Position
 	raw        []byte // the lines with their ends
+	long       *line  // follows raw when it is longer than maxLine, with the beginning of its text
 
 	// parsed is closed when these are known.
 	parsed   chan struct{}
@@ -56,19 +63,19 @@ type line struct {
 	text           []byte
 }
 
-// next returns the next batch, or the error of the input. Both are set when the input ends with a batch.
+// next returns the next batch, or the error of the input. Both are set when the input ends with a batch. A line that is too long
+// ends a batch.
 func (s *scanner) next() (*batch, error) {
 	b := &batch{start: s.pos, parsed: make(chan struct{})}
-	for n := 0; n < s.lines && len(b.raw) < maxBytes; n++ {
-		was := len(b.raw)
-		err := s.readLine(b)
-		if len(b.raw) > was {
-			s.pos.Offset += int64(len(b.raw) - was)
+	for n := 0; n < s.lines && len(b.raw) < maxBytes && b.long == nil; n++ {
+		read, err := s.readLine(b)
+		if read > 0 {
+			s.pos.Offset += read
 			s.pos.Line++
 		}
 		if err != nil {
 			b.end = s.pos
-			if len(b.raw) == 0 || err != io.EOF {
+			if s.pos == b.start || err != io.EOF {
 				return nil, err // the rest of a batch that cannot be read is read by a later run
 			}
 			return b, err
@@ -78,17 +85,21 @@ func (s *scanner) next() (*batch, error) {
 	return b, nil
 }
 
-// readLine appends a line to the batch.
-func (s *scanner) readLine(b *batch) error {
+// readLine appends a line to the batch, and returns how many bytes it has read.
+func (s *scanner) readLine(b *batch) (read int64, err error) {
 	began := len(b.raw)
 	for {
 		part, err := s.in.ReadSlice('\n')
-		b.raw = append(b.raw, part...)
-		if err != bufio.ErrBufferFull {
-			return err
+		read += int64(len(part))
+		if b.long == nil {
+			b.raw = append(b.raw, part...)
 		}
-		if len(b.raw)-began > maxLine {
-			return errLongLine
+		if b.long == nil && len(b.raw)-began > maxLine {
+			b.long = &line{s.pos.Line + 1, s.pos.Offset, bytes.Clone(b.raw[began:][:longText])}
+			b.raw = bytes.Clone(b.raw[:began]) // gives the memory of the line back
+		}
+		if err != bufio.ErrBufferFull {
+			return read, err
 		}
 	}
 }
@@ -103,6 +114,9 @@ func (b *batch) parse(id string, parse func([]byte) (sequin.Message, error)) {
 	for text := range bytes.Lines(b.raw) {
 		number++
 		l := line{number, offset, bytes.TrimSpace(text)}
+		if offset == 0 {
+			l.text = bytes.TrimSpace(bytes.TrimPrefix(text, bom))
+		}
 		offset += int64(len(text))
 		if len(l.text) == 0 {
 			continue
@@ -114,6 +128,9 @@ func (b *batch) parse(id string, parse func([]byte) (sequin.Message, error)) {
 		}
 		b.messages, b.lines = append(b.messages, m), append(b.lines, l)
 		b.keys = append(b.keys, maphash.String(seed, m.Key))
+	}
+	if b.long != nil {
+		b.refuse(*b.long, errLongLine)
 	}
 }
 

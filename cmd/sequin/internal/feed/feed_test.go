@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -134,12 +135,76 @@ func TestTheKeyOfABatchDependsOnTheFileThePlaceAndTheBytes(t *testing.T) {
 	require.Len(t, keys, 8)
 }
 
-// endless is a line without an end.
-type endless struct{}
+// repeated is a line of so many characters, without an end.
+type repeated int64
 
-func (endless) Read(p []byte) (int, error) { return len(p), nil }
+func (r *repeated) Read(p []byte) (int, error) {
+	if *r == 0 {
+		return 0, io.EOF
+	}
+	n := min(int64(*r), int64(len(p)))
+	for i := range n {
+		p[i] = 'x'
+	}
+	*r -= repeated(n)
+	return int(n), nil
+}
 
-func TestALineWithoutAnEndIsRefused(t *testing.T) {
-	_, err := newScanner(endless{}, Position{}, 1).next()
-	require.ErrorIs(t, err, errLongLine)
+// The line has more bytes than may be kept in memory. What is before it and after it is sent.
+func TestALineThatIsTooLongIsRefusedAndTheOthersSent(t *testing.T) {
+	const size = maxLine + 300_000
+	for _, after := range []string{"\n" + lines(2, 1), ""} {
+		long := repeated(size)
+		s := &sends{byKey: map[string][]sequin.Message{}}
+		var refused []Refused
+		at, err := Run(t.Context(), t.Context(), Config{
+			Input: io.MultiReader(strings.NewReader(lines(3, 1)), &long, strings.NewReader(after)), ID: "id", Lines: 1000, Parse: ParseMessage,
+			Send:      func(_ context.Context, key string, messages []sequin.Message) error { s.add(key, messages); return nil },
+			OnRefused: func(r Refused) { refused = append(refused, r) }, OnProgress: func(Position) error { return nil },
+		})
+		require.NoError(t, err)
+		before, sent := len(lines(3, 1)), 3+strings.Count(after, "key")
+		require.Equal(t, Position{int64(before + size + len(after)), int64(sent + 1), int64(sent), 1}, at)
+		require.Equal(t, []Refused{{4, int64(before), strings.Repeat("x", longText), errLongLine}}, refused)
+	}
+}
+
+// The buffer is given back: a batch with the line keeps only its beginning.
+func TestALineThatIsTooLongTakesNoMemory(t *testing.T) {
+	long := repeated(2 * maxLine)
+	b, err := newScanner(&long, Position{}, 1000).next()
+	require.Equal(t, io.EOF, err)
+	require.Less(t, cap(b.raw)+cap(b.long.text), 2*longText)
+}
+
+func TestAByteOrderMarkIsNotAPartOfTheFirstLine(t *testing.T) {
+	for input, sent := range map[string]int64{"\uFEFF" + lines(2, 1): 2, lines(1, 1) + "\uFEFF" + lines(1, 1): 1} {
+		runFeed(t, input, 1000, accept, func(_ *sends, at Position, err error) {
+			require.NoError(t, err)
+			require.Equal(t, sent, at.Sent)
+			require.EqualValues(t, len(input), at.Offset)
+		})
+	}
+}
+
+// Two batches have one key. The second waits for the first, although there is room, so that the messages of the key keep their
+// order. The third has another key.
+func TestABatchWaitsForOneInFlightThatHasOneOfItsKeys(t *testing.T) {
+	input := `{"key":"a","data":1}` + "\n" + `{"key":"a","data":2}` + "\n" + `{"key":"b","data":3}` + "\n"
+	began := map[string]time.Duration{}
+	var start time.Time
+	send := func(s *sends, _ string, messages []sequin.Message) error {
+		s.mu.Lock()
+		if start.IsZero() {
+			start = time.Now()
+		}
+		began[messages[0].Data] = time.Since(start)
+		s.mu.Unlock()
+		time.Sleep(time.Second)
+		return nil
+	}
+	runFeed(t, input, 1, send, func(_ *sends, _ Position, err error) {
+		require.NoError(t, err)
+		require.Equal(t, map[string]time.Duration{"1": 0, "2": time.Second, "3": time.Second}, began)
+	})
 }
