@@ -16,8 +16,10 @@ const sendLong = `Send one message, or with --file the messages in the lines of 
 what the standard input has.
 
 A line is {"key":"…","data":…}, which may have "headers":{"name":"value"}. Data
-that is a string is sent as it is, other data as its JSON. With --key each line
-is the data, and the key is made of its fields: --key 'orders.{{.id}}'.
+that is a string is sent as it is, other data as its JSON. The other fields of
+what "sequin receive --json" prints are ignored; a line with any other field is
+not sent. With --key each line is the data, and the key is made of its fields:
+--key 'orders.{{.id}}'.
 
 The messages of a key keep their order. After ctrl-C, or when the server is
 away for more than a minute, the same command goes on where it stopped. What was

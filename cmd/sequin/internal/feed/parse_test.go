@@ -13,21 +13,26 @@ func TestALineIsParsed(t *testing.T) {
 		`{"data":{"x": [1]},"key":"a.b","seq":1}`: {"a.b", `{"x": [1]}`},
 		`{"key":"a","data":null}`:                 {"a", "null"},
 		`{"key":"\u0061","data":"\"\n"}`:          {"a", "\"\n"},
-		`{"key":"a","data":1,"key":"b"}`:          {"b", "1"},
+		`{"ack_id":"i","deliver_count":1,"key":"a","data":"1","stream_id":"s","data_hash":"h","seq":1,"inserted_at":"t","updated_at":"t"}`: {"a", "1"},
+		`{"key":"a","data":"1","ack_id":"","deliver_count":1,"last_delivered_at":"t","not_visible_until":"t","state":"pending"}`:           {"a", "1"},
 	} {
 		m, err := ParseMessage([]byte(line))
 		require.NoError(t, err, line)
 		require.Equal(t, want, [2]string{m.Key, m.Data}, line)
 	}
-	m, err := ParseMessage([]byte(`{"key":"a","headers":{"x":"1","y":"ü\"","x":"2"},"data":1}`))
+	m, err := ParseMessage([]byte(`{"key":"a","headers":{"x":"1","y":"ü\""},"data":1}`))
 	require.NoError(t, err)
-	require.Equal(t, map[string]string{"x": "2", "y": `ü"`}, m.Headers)
+	require.Equal(t, map[string]string{"x": "1", "y": `ü"`}, m.Headers)
 	m, err = ParseMessage([]byte(`{"key":"a","data":1,"headers":null}`))
 	require.NoError(t, err)
 	require.Nil(t, m.Headers)
 	for line, want := range map[string]string{
 		`{"key":"a","data":1,"headers":{"x":1}}`: "headers: json", `{"key":"a","data":1,"headers":"x"}`: "headers: json",
 		`{"key":"a"}`: `no "data"`, `{"data":1}`: `no "key"`, `{}`: `no "key"`, `[]`: "not a JSON object", `{"key":1,"data":1}`: "not a JSON object",
+		`{"key":"a","data":1,"key":"b"}`: `"key" is there twice`, `{"data":1,"data":1,"key":"b"}`: `"data" is there twice`,
+		`{"key":"a","data":1,"headers":null,"headers":{}}`: `"headers" is there twice`, `{"key":"a","data":1,"headers":{"x":"1","x":"1"}}`: `the header "x" is there twice`,
+		`{"key":"a","data":1,"header":{"x":"1"}}`: `there is no field "header": a line has "key", "data" and "headers"`, `no`: `not a JSON object: want {"key":`,
+		`{"a":1,"b":1}`: `no field "a"`, `{"header":{`: "not a JSON object with",
 		`{"key":"a","data":1} x`: "not a JSON object", `{"key":"a","data":`: "not a JSON object", "{\"key\":\"a\",\"data\":\"\xff\"}": "not valid UTF-8",
 	} {
 		_, err := ParseMessage([]byte(line))
