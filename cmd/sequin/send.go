@@ -49,7 +49,7 @@ func newSend(w world) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVar(&headers, "header", nil, "header of the message, `name=value`; may be repeated")
-	flags.StringVar(&f.file, "file", "", "`file` with a JSON object a line; - is the standard input, which cannot go on after ctrl-C")
+	flags.StringVar(&f.file, "file", "", "`file` with a JSON object a line; - is the standard input, whose lines are sent as they come, and which cannot go on after ctrl-C")
 	flags.StringVar(&f.template, "key", "", "with --file: `template` of the keys, in the syntax of Go's text/template; default the field key of a line")
 	flags.IntVar(&f.rate, "rate", 0, "with --file: send at most this `number` of messages a second; default no limit")
 	flags.StringVar(&f.refusedFile, "refused", "", "with --file: write the lines that cannot be sent to this new `file`, as JSON, and when the send goes on, add to it; default they are listed")
@@ -94,7 +94,7 @@ func addHeaders(m *sequin.Message, headers []string) error {
 
 func sendOne(ctx context.Context, s *session, stream string, m sequin.Message) error {
 	if m.Data == stdin {
-		text, err := io.ReadAll(s.in)
+		text, err := readAll(ctx, s.in)
 		if err != nil {
 			return fmt.Errorf("cannot read the standard input: %w", err)
 		}
@@ -108,4 +108,22 @@ func sendOne(ctx context.Context, s *session, stream string, m sequin.Message) e
 		return done(s, result, "the stream has this message already")
 	}
 	return done(s, result, "sent 1 message")
+}
+
+// readAll reads all of the input, unless ctx ends before. Nothing can end a Read of a pipe or a terminal: its goroutine is left
+// behind.
+func readAll(ctx context.Context, in io.Reader) ([]byte, error) {
+	var all []byte
+	var failed error
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		all, failed = io.ReadAll(in)
+	}()
+	select {
+	case <-read:
+		return all, failed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

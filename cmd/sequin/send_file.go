@@ -111,7 +111,7 @@ func (f *fileSend) lines() int {
 // open opens the input at the position of the checkpoint.
 func (f *fileSend) open(cfg *feed.Config, stream string) error {
 	if f.file == stdin {
-		cfg.Input, cfg.ID = f.session.in, uuid.NewString()
+		cfg.Input, cfg.ID, cfg.Live = f.session.in, uuid.NewString(), true
 		return nil
 	}
 	path, err := filepath.Abs(f.file)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,5 +158,64 @@ func TestManyRefusedLinesAreListedInPart(t *testing.T) {
 		require.Equal(t, cli.ExitFailed, s.exec("send", "orders", "--file", "-"))
 		require.Equal(t, 21, strings.Count(s.errors, "\n"), "20 lines, and the error")
 		require.Contains(t, s.errors, "30 lines could not be sent, of which the first 20 are listed above: list all with --refused")
+	})
+}
+
+// pipe makes a pipe the standard input of all commands. Its writer stays open until the test ends.
+func (s *shell) pipe() *io.PipeWriter {
+	in, out := io.Pipe()
+	s.t.Cleanup(func() { _ = out.Close() })
+	s.stdin = in
+	return out
+}
+
+func TestCtrlCEndsASendOfAPipe(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		in := s.pipe()
+		wait := s.start("send", "orders", "--file", "-")
+		_, err := io.WriteString(in, `{"key":"k","data":1}`+"\n"+`{"key":"k","data":2}`+"\n")
+		require.NoError(t, err)
+		began := time.Now()
+		s.interrupt()
+		code, text := wait()
+		require.Zero(t, time.Since(began))
+		require.Equal(t, cli.ExitFailed, code)
+		require.Equal(t, "sent 2 messages of 2 lines\nsequin: stopped after line 2 of the standard input\n", text)
+		require.Len(t, s.stored(), 2)
+	})
+}
+
+// The first ctrl-C waits for the answer, and the second does not.
+func TestASecondCtrlCGivesAPipeUp(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		in := s.pipe()
+		slow := s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Hour})
+		wait := s.start("send", "orders", "--file", "-")
+		_, err := io.WriteString(in, `{"key":"k","data":1}`+"\n")
+		require.NoError(t, err)
+		began := time.Now()
+		require.NoError(t, slow.Wait(t.Context(), 1))
+		require.Equal(t, 100*time.Millisecond, time.Since(began), "the line is not held")
+		s.interrupt()
+		s.interrupt()
+		code, text := wait()
+		require.Equal(t, 100*time.Millisecond, time.Since(began))
+		require.Equal(t, cli.ExitFailed, code)
+		require.Contains(t, text, "stopped after line 0 of the standard input")
+	})
+}
+
+// Data that is not whole is not sent.
+func TestCtrlCEndsASendOfDataFromAPipe(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		in := s.pipe()
+		wait := s.start("send", "orders", "key", "-")
+		_, err := io.WriteString(in, "half")
+		require.NoError(t, err)
+		s.interrupt()
+		code, text := wait()
+		require.Equal(t, cli.ExitFailed, code)
+		require.Equal(t, "sequin: stopped by a signal\n", text)
+		require.Empty(t, s.stored())
 	})
 }

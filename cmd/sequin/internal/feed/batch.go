@@ -3,11 +3,13 @@ package feed
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"io"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -31,12 +33,21 @@ var bom = []byte("\uFEFF")
 // scanner cuts the input into batches.
 type scanner struct {
 	in    *bufio.Reader
+	live  *live // what in reads; nil for a file
 	lines int
 	pos   Position
+	begun []byte // of a line whose end a live input has not got yet
 }
 
-func newScanner(in io.Reader, start Position, lines int) *scanner {
-	return &scanner{bufio.NewReaderSize(in, 256<<10), lines, start}
+// newScanner returns a scanner of an input. When that is live, the end of reading ends it.
+func newScanner(reading context.Context, in io.Reader, isLive bool, start Position, lines int) *scanner {
+	s := &scanner{lines: lines, pos: start}
+	if isLive {
+		s.live = newLive(reading, in)
+		in = s.live
+	}
+	s.in = bufio.NewReaderSize(in, 256<<10)
+	return s
 }
 
 // batch is a part of the file.
@@ -64,18 +75,27 @@ type line struct {
 }
 
 // next returns the next batch, or the error of the input. Both are set when the input ends with a batch. A line that is too long
-// ends a batch.
+// ends a batch, and so does a pause of a live input.
 func (s *scanner) next() (*batch, error) {
 	b := &batch{start: s.pos, parsed: make(chan struct{})}
+	if s.live != nil {
+		s.live.due = nil
+	}
 	for n := 0; n < s.lines && len(b.raw) < maxBytes && b.long == nil; n++ {
 		read, err := s.readLine(b)
 		if read > 0 {
 			s.pos.Offset += read
 			s.pos.Line++
 		}
+		if n == 0 && s.live != nil {
+			s.live.due = time.After(linger)
+		}
+		if err == errPause {
+			break
+		}
 		if err != nil {
 			b.end = s.pos
-			if s.pos == b.start || err != io.EOF {
+			if s.pos == b.start || err != io.EOF && err != errStop {
 				return nil, err // the rest of a batch that cannot be read is read by a later run
 			}
 			return b, err
@@ -85,9 +105,12 @@ func (s *scanner) next() (*batch, error) {
 	return b, nil
 }
 
-// readLine appends a line to the batch, and returns how many bytes it has read.
+// readLine appends a line to the batch, and returns how many bytes it has. A live input that pauses or stops within a line leaves
+// its beginning for the next call.
 func (s *scanner) readLine(b *batch) (read int64, err error) {
 	began := len(b.raw)
+	b.raw, s.begun = append(b.raw, s.begun...), nil
+	read = int64(len(b.raw) - began)
 	for {
 		part, err := s.in.ReadSlice('\n')
 		read += int64(len(part))
@@ -98,7 +121,13 @@ func (s *scanner) readLine(b *batch) (read int64, err error) {
 			b.long = &line{s.pos.Line + 1, s.pos.Offset, bytes.Clone(b.raw[began:][:longText])}
 			b.raw = bytes.Clone(b.raw[:began]) // gives the memory of the line back
 		}
-		if err != bufio.ErrBufferFull {
+		switch {
+		case err == bufio.ErrBufferFull, err == errPause && b.long != nil:
+		case err == errPause, err == errStop && b.long == nil:
+			s.begun = bytes.Clone(b.raw[began:])
+			b.raw = b.raw[:began]
+			return 0, err
+		default:
 			return read, err
 		}
 	}

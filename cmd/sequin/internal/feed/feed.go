@@ -33,6 +33,9 @@ type Config struct {
 	Start Position
 	ID    string // of the file and all runs that send it, for the idempotency keys
 	Lines int    // in a batch, at most 1,000
+	// Live says that Input is a pipe or a terminal. Its batches do not wait for lines that are not there, and when ctx ends,
+	// what was read is sent, because no later run can read it.
+	Live bool
 
 	// Parse makes a message of a line. It is called concurrently. Its error refuses the line.
 	Parse func(line []byte) (sequin.Message, error)
@@ -78,11 +81,15 @@ type feed struct {
 }
 
 // Run sends the input. It stops reading when ctx ends, or after the first error, and then waits for what is in flight, which
-// sendCtx ends. It returns how far everything is sent.
+// sendCtx ends. It returns how far everything is sent. A Read of a live input that waits is left behind.
 func Run(ctx, sendCtx context.Context, cfg Config) (Position, error) {
 	f := &feed{Config: cfg, sendCtx: sendCtx, keys: map[uint64]int{}, pos: cfg.Start}
 	f.changed.L = &f.mu
-	reading, cancel := context.WithCancelCause(ctx)
+	admitting := ctx
+	if f.Live {
+		admitting = sendCtx
+	}
+	reading, cancel := context.WithCancelCause(admitting)
 	defer cancel(nil)
 	wake := context.AfterFunc(reading, func() {
 		f.mu.Lock()
@@ -91,7 +98,10 @@ func Run(ctx, sendCtx context.Context, cfg Config) (Position, error) {
 	})
 	defer wake()
 	parsed := make(chan *batch, ahead)
-	go f.read(reading, parsed)
+	input, stop := context.WithCancel(reading)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	go f.read(reading, newScanner(input, f.Input, f.Live, f.Start, f.Lines), parsed)
 	var sending sync.WaitGroup
 	for b := range parsed {
 		<-b.parsed
@@ -111,10 +121,10 @@ func Run(ctx, sendCtx context.Context, cfg Config) (Position, error) {
 }
 
 // read reads batches and parses each on a goroutine of its own.
-func (f *feed) read(ctx context.Context, parsed chan<- *batch) {
+func (f *feed) read(ctx context.Context, s *scanner, parsed chan<- *batch) {
 	defer close(parsed)
 	room := make(chan struct{}, ahead)
-	for s := newScanner(f.Input, f.Start, f.Lines); ctx.Err() == nil; {
+	for ctx.Err() == nil {
 		b, err := s.next()
 		if b != nil {
 			select {
@@ -133,7 +143,7 @@ func (f *feed) read(ctx context.Context, parsed chan<- *batch) {
 			}
 		}
 		if err != nil {
-			if err != io.EOF {
+			if err != io.EOF && err != errStop {
 				f.fail(err)
 			}
 			return

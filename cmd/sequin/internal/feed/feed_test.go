@@ -172,7 +172,7 @@ func TestALineThatIsTooLongIsRefusedAndTheOthersSent(t *testing.T) {
 // The buffer is given back: a batch with the line keeps only its beginning.
 func TestALineThatIsTooLongTakesNoMemory(t *testing.T) {
 	long := repeated(2 * maxLine)
-	b, err := newScanner(&long, Position{}, 1000).next()
+	b, err := newScanner(t.Context(), &long, false, Position{}, 1000).next()
 	require.Equal(t, io.EOF, err)
 	require.Less(t, cap(b.raw)+cap(b.long.text), 2*longText)
 }
