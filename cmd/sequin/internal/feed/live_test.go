@@ -87,10 +87,15 @@ func TestTheLinesOfAPipeDoNotWaitForABatch(t *testing.T) {
 		f.text("\n")
 		time.Sleep(time.Minute)
 		require.Equal(t, "2m0.22s 7", f.got[3])
+		f.write("8")
+		time.Sleep(60 * time.Millisecond)
+		f.write("9")
+		time.Sleep(60 * time.Millisecond)
+		require.Equal(t, "3m0.22s 8 9", f.got[4], "the second line does not make the first wait longer")
 		require.NoError(t, f.in.Close())
 		<-f.ended
 		require.NoError(t, f.err)
-		require.EqualValues(t, 7, f.at.Sent)
+		require.EqualValues(t, 9, f.at.Sent)
 	})
 }
 
@@ -123,17 +128,24 @@ func TestNothingOfAPipeIsSentAfterTheEndOfSending(t *testing.T) {
 func TestALineOfAPipeThatIsTooLongIsRefused(t *testing.T) {
 	runLive(t, func(f *liveFeed) {
 		f.write("1")
-		piece := strings.Repeat("x", maxLine/4)
-		for range 5 {
-			f.text(piece)
-			time.Sleep(time.Second)
-		}
-		f.text("\n")
+		f.text(strings.Repeat("x", maxLine+1))
+		time.Sleep(time.Second) // the batch is due, but its line goes on
+		f.text("x\n")
 		f.write("2")
 		require.NoError(t, f.in.Close())
 		<-f.ended
 		require.NoError(t, f.err)
 		require.EqualValues(t, 2, f.at.Sent)
 		require.EqualValues(t, 1, f.at.Refused)
+	})
+}
+
+func TestASilentPipeIsNotWaitedForAfterTheEndOfReading(t *testing.T) {
+	runLive(t, func(f *liveFeed) {
+		synctest.Wait()
+		f.stop()
+		<-f.ended
+		require.ErrorIs(t, f.err, context.Canceled)
+		require.Equal(t, f.began, time.Now())
 	})
 }
