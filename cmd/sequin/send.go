@@ -23,9 +23,10 @@ not sent. With --key each line is the data, and the key is made of its fields:
 
 The messages of a key keep their order. After ctrl-C, or when the server is
 away for more than a minute, the same command goes on where it stopped. What was
-in flight is sent again: a server that knows idempotency keys stores it once,
-another one may store it twice. Lines that cannot be sent are listed, and the
-exit code is 1.`
+in flight, at most 8 requests, is sent again: a server that knows idempotency
+keys stores it once if that is within 10 minutes. Later, and with another
+server, it may be stored twice, and the command says so. Lines that cannot be
+sent are listed, and the exit code is 1.`
 
 func newSend(w world) *cobra.Command {
 	f := &fileSend{}

@@ -22,8 +22,9 @@ import (
 )
 
 const (
-	// saveEvery is how often the position is saved. After a kill the batches of that time are sent again.
-	saveEvery = 100 * time.Millisecond
+	// keyWindow is how long after an interruption a server stores a batch that is sent again once. Servers remember a key for 10
+	// minutes from when they have stored its batch, which may be a minute before the position behind it is saved.
+	keyWindow = 9 * time.Minute
 	// listed is how many lines that cannot be sent are printed without --refused.
 	listed = 20
 	// bursts is how many batches a second --rate sends.
@@ -40,11 +41,11 @@ type fileSend struct {
 	input   *os.File // nil for the standard input
 	size    int64
 	saved   *feed.Checkpoint // nil for the standard input
-	savedAt time.Time
-	begun   feed.Position // where this run begins
-	list    *os.File      // of --refused; nil without
-	refused *bufio.Writer // writes to it
-	printed int           // refused lines that were listed without --refused
+	begun   feed.Position    // where this run begins
+	doubted int64            // messages of the file up to the last that an earlier run may have stored
+	list    *os.File         // of --refused; nil without
+	refused *bufio.Writer    // writes to it
+	printed int              // refused lines that were listed without --refused
 	now     atomic.Pointer[feed.Position]
 }
 
@@ -79,10 +80,8 @@ func (f *fileSend) run(ctx context.Context, s *session, stream string) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, closeRefused()) }()
-	if f.saved != nil {
-		if err := notSaved(f.saved.Save(f.input, f.begun)); err != nil {
-			return err
-		}
+	if err := f.saveBegin(ctx, cfg.Lines); err != nil {
+		return err
 	}
 	network, closeNetwork := s.network()
 	defer closeNetwork()
@@ -159,6 +158,7 @@ func (f *fileSend) findCheckpoint(cfg *feed.Config, source feed.Source) error {
 	if f.begun.Offset > 0 {
 		fmt.Fprintf(f.session.errors, "going on after line %d of %s: %s are sent already\n", f.begun.Line, f.file, cli.Plural(f.begun.Sent, "message"))
 	}
+	f.doubted = f.begun.Sent + f.begun.InFlight
 	cfg.Input, cfg.ID, cfg.Lines, cfg.Start = f.input, f.saved.ID, f.saved.Lines, f.begun
 	_, err = f.input.Seek(f.begun.Offset, io.SeekStart)
 	return err
@@ -222,27 +222,6 @@ func (f *fileSend) conclude(ctx context.Context, at feed.Position, err error) er
 	return errors.Join(err, kept, done(f.session, result, "sent %s of %s", cli.Plural(at.Sent, "message"), cli.Plural(at.Line, "line")))
 }
 
-// keep saves the position for a later run, which a file that is sent does not need.
-func (f *fileSend) keep(at feed.Position, complete bool) error {
-	switch {
-	case f.saved == nil:
-		return nil
-	case complete:
-		return notSaved(f.saved.Remove())
-	}
-	return f.save(at)
-}
-
-// errNotSaved is the error of a position that cannot be saved.
-var errNotSaved = errors.New("cannot save how far the file is sent")
-
-func notSaved(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%w: %w: set $XDG_STATE_HOME to a directory that can be written", errNotSaved, err)
-}
-
 // name is the name of the input for people.
 func (f *fileSend) name() string {
 	if f.saved == nil {
@@ -265,20 +244,8 @@ func (f *fileSend) refusals(n int64) error {
 	return fmt.Errorf("%s could not be sent, %s", cli.Plural(n, "line"), where)
 }
 
-// onProgress saves the position from time to time.
+// onProgress saves the position.
 func (f *fileSend) onProgress(at feed.Position) error {
 	f.now.Store(&at)
-	if f.saved == nil || time.Since(f.savedAt) < saveEvery {
-		return nil
-	}
-	f.savedAt = time.Now()
 	return f.save(at)
-}
-
-// save saves the position, after the lines before it that are refused.
-func (f *fileSend) save(at feed.Position) error {
-	if err := f.flushRefused(); err != nil {
-		return err
-	}
-	return notSaved(f.saved.Save(f.input, at))
 }

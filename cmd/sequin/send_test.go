@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -183,6 +184,7 @@ func TestAPositionThatCannotBeSavedIsReported(t *testing.T) {
 			slow := s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Second, Skip: 3})
 			wait := s.start("send", "orders", "--file", file)
 			require.NoError(t, slow.Wait(t.Context(), 1))
+			synctest.Wait() // until the position is saved
 			noDirectory()
 			if interrupted {
 				s.interrupt()

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -30,6 +31,8 @@ type Checkpoint struct {
 	ID    string   `json:"id"` // random, for the idempotency keys; a file that is sent twice gets another one
 	Lines int      `json:"lines_per_batch"`
 	At    Position `json:"at"`
+	// Since is when At was saved, or when a run ended that may have sent what is behind At.
+	Since time.Time `json:"since"`
 	// Bytes is the SHA-256 of the first and last bytes before At, which tells whether the file is the same.
 	Bytes string `json:"bytes"`
 	// Refused is the list of the lines before At that could not be sent.
@@ -72,6 +75,9 @@ func Resume(dir string, source Source, file io.ReaderAt, lines int) (*Checkpoint
 	}
 	if now != c.Bytes {
 		return nil, ErrChanged
+	}
+	if c.Since.IsZero() { // it is of version 0.2.0
+		c.At.InFlight = MaxInFlight(c.Lines)
 	}
 	return c, nil
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -14,6 +15,7 @@ func TestACheckpointBelongsToOneSource(t *testing.T) {
 	saved, err := New(dir, source, 7)
 	require.NoError(t, err)
 	at := Position{Offset: 4, Line: 1, Sent: 1}
+	saved.Since = time.Now()
 	require.NoError(t, saved.Save(file, at))
 
 	same, err := Resume(dir, source, file, 1000)
@@ -30,6 +32,17 @@ func TestACheckpointBelongsToOneSource(t *testing.T) {
 		require.Equal(t, 1000, fresh.Lines)
 		require.NotEqual(t, saved.ID, fresh.ID)
 	}
+}
+
+// Version 0.2.0 saved no time, and nothing of what was in flight.
+func TestACheckpointWithoutATimeLeavesInDoubtWhatIsInFlight(t *testing.T) {
+	dir, file, source := t.TempDir(), strings.NewReader("one\ntwo\n"), Source{File: "/in"}
+	saved, err := New(dir, source, 7)
+	require.NoError(t, err)
+	require.NoError(t, saved.Save(file, Position{Offset: 4, Line: 1, Sent: 1}))
+	c, err := Resume(dir, source, file, 1000)
+	require.NoError(t, err)
+	require.EqualValues(t, 7*ahead, c.At.InFlight)
 }
 
 func TestACheckpointThatIsGoneOrDamaged(t *testing.T) {

@@ -17,8 +17,14 @@ import (
 const (
 	// inFlight is how many batches are sent at once, as the Publisher does by default.
 	inFlight = 4
-	// ahead is how many batches are in memory: those in flight, and those that are being parsed.
+	// ahead is how many batches are in memory: those in flight, and those that are being parsed. It is also how many may be sent
+	// beyond the position that OnProgress has saved.
 	ahead = 2 * inFlight
+	// saveAt is how many batches behind the saved position end before the next one is saved, unless saveAfter has passed since.
+	// With those in flight they are as many as may be ahead, so that no batch waits while a position is saved in time.
+	saveAt = ahead - inFlight
+	// saveAfter is short for a person who watches the progress. Saving takes about a millisecond.
+	saveAfter = 10 * time.Millisecond
 	// retryFor is how long a batch is sent again after the server has last taken one. A restart of a server takes less.
 	retryFor = time.Minute
 	// retryAfter is the pause before that. The client has repeated the request with its own pauses already.
@@ -43,9 +49,10 @@ type Config struct {
 	Send func(ctx context.Context, key string, messages []sequin.Message) error
 	// Wait waits until n more messages may be sent; nil for no limit.
 	Wait func(ctx context.Context, n int) error
-	// OnRefused is called for each line that cannot be sent, by one goroutine at a time.
+	// OnRefused is called for each line that cannot be sent, by the goroutine that calls OnProgress.
 	OnRefused func(Refused)
-	// OnProgress is called when Position has moved, by one goroutine at a time. Its error ends the feed.
+	// OnProgress is called when Position has moved, by one goroutine, after OnRefused for the lines before it. Batches are sent
+	// meanwhile, but no more than ahead beyond the position for which it has returned. Its error ends the feed.
 	OnProgress func(Position) error
 }
 
@@ -55,7 +62,12 @@ type Position struct {
 	Line    int64 `json:"line"`   // lines before it
 	Sent    int64 `json:"sent"`
 	Refused int64 `json:"refused"`
+	// InFlight is how many messages behind it may be stored already, at most.
+	InFlight int64 `json:"in_flight"`
 }
+
+// MaxInFlight is Position.InFlight while a feed with so many lines in a batch runs.
+func MaxInFlight(lines int) int64 { return ahead * int64(lines) }
 
 // Refused is a line that cannot be sent.
 type Refused struct {
@@ -74,8 +86,11 @@ type feed struct {
 	changed sync.Cond      // a batch has ended
 	keys    map[uint64]int // hashes of the keys in flight, with the number of batches that have them
 	flying  int
-	window  []*batch // from the first that has not ended, in the order of the file
-	pos     Position
+	window  []*batch  // from the first that has not ended, in the order of the file
+	pos     Position  // its InFlight is that of Config.Start
+	passed  int       // batches before pos that OnProgress does not know yet
+	listed  []Refused // of these batches
+	ended   bool      // nothing more is sent
 	alive   time.Time // when the server has last taken a batch; zero for never
 	err     error     // the first; nothing is sent after it
 }
@@ -97,6 +112,8 @@ func Run(ctx, sendCtx context.Context, cfg Config) (Position, error) {
 		f.changed.Broadcast()
 	})
 	defer wake()
+	var saving sync.WaitGroup
+	saving.Go(f.save)
 	parsed := make(chan *batch, ahead)
 	input, stop := context.WithCancel(reading)
 	defer stop()
@@ -113,11 +130,68 @@ func Run(ctx, sendCtx context.Context, cfg Config) (Position, error) {
 	}
 	sending.Wait()
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.ended = true
+	f.changed.Broadcast()
+	f.mu.Unlock()
+	saving.Wait()
 	if f.err == nil {
 		f.err = ctx.Err()
 	}
+	f.pos.InFlight = f.inDoubt()
 	return f.pos, f.err
+}
+
+// save calls OnProgress until everything is sent. While it saves a position, the next one moves on, so that a slow disk holds
+// the sends up only when they are ahead.
+func (f *feed) save() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		for f.passed == 0 && !f.ended {
+			f.changed.Wait()
+		}
+		if f.passed == 0 {
+			return
+		}
+		at, passed, listed := f.pos, f.passed, f.listed
+		at.InFlight, f.listed = MaxInFlight(f.Lines), nil
+		f.mu.Unlock()
+		for _, r := range listed {
+			f.OnRefused(r)
+		}
+		err := f.OnProgress(at)
+		f.mu.Lock()
+		f.passed -= passed
+		if f.err == nil {
+			f.err = err
+		}
+		f.changed.Broadcast()
+		f.rest()
+	}
+}
+
+// rest waits until a position is worth saving again. It requires the lock.
+func (f *feed) rest() {
+	over := false
+	timer := time.AfterFunc(saveAfter, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		over = true
+		f.changed.Broadcast()
+	})
+	defer timer.Stop()
+	for !over && !f.ended && f.passed < saveAt {
+		f.changed.Wait()
+	}
+}
+
+// inDoubt returns how many messages behind the position may be stored at the end. Those of an earlier run may be, too.
+func (f *feed) inDoubt() int64 {
+	n := int64(0)
+	for _, b := range f.window {
+		n += int64(len(b.messages))
+	}
+	return max(n, f.Start.InFlight-(f.pos.Sent-f.Start.Sent))
 }
 
 // read reads batches and parses each on a goroutine of its own.
@@ -170,8 +244,8 @@ func (f *feed) admit(ctx context.Context, b *batch) bool {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	// The window bounds how many batches a later run may send again.
-	for f.err == nil && ctx.Err() == nil && (f.flying == inFlight || len(f.window) == ahead || f.conflicts(b)) {
+	// The sum bounds how many batches a later run may send again.
+	for f.err == nil && ctx.Err() == nil && (f.flying == inFlight || len(f.window)+f.passed == ahead || f.conflicts(b)) {
 		f.changed.Wait()
 	}
 	if f.err != nil || ctx.Err() != nil {
@@ -218,25 +292,17 @@ func (f *feed) send(b *batch) {
 
 // advance moves the position over the batches that have ended. It requires the lock.
 func (f *feed) advance() {
-	moved := false
 	for len(f.window) > 0 && f.window[0].ended {
 		b := f.window[0]
-		f.window, moved = f.window[1:], true
+		f.window = f.window[1:]
+		f.passed++
 		f.pos.Offset, f.pos.Line = b.end.Offset, b.end.Line
 		f.pos.Sent += b.sent
 		f.pos.Refused += int64(len(b.refused))
 		slices.SortFunc(b.refused, func(x, y Refused) int { return cmp.Compare(x.Line, y.Line) })
-		for _, r := range b.refused {
-			f.OnRefused(r)
-		}
+		f.listed = append(f.listed, b.refused...)
 	}
 	if f.pos.Sent == 0 && f.pos.Refused >= hopeless && f.err == nil {
 		f.err = errors.New("every line so far is refused, check the file and --key")
-	}
-	if !moved {
-		return
-	}
-	if err := f.OnProgress(f.pos); err != nil && f.err == nil {
-		f.err = err
 	}
 }

@@ -122,6 +122,51 @@ func TestTheFirstBatchHoldsThePosition(t *testing.T) {
 	})
 }
 
+// A kill while the position is saved makes a later run send again what follows the one before.
+func TestNoMoreIsSentThanIsAheadOfTheSavedPosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sends{byKey: map[string][]sequin.Message{}}
+		saved, most := int64(0), int64(0)
+		at, err := Run(t.Context(), t.Context(), Config{
+			Input: strings.NewReader(lines(50, 1)), ID: "id", Lines: 1, Parse: ParseMessage, OnRefused: func(Refused) {},
+			Send: func(_ context.Context, key string, messages []sequin.Message) error { s.add(key, messages); return nil },
+			OnProgress: func(at Position) error {
+				time.Sleep(time.Hour)
+				most = max(most, int64(s.count())-saved)
+				require.EqualValues(t, ahead, at.InFlight)
+				saved = at.Line
+				return nil
+			},
+		})
+		require.NoError(t, err)
+		require.EqualValues(t, ahead, most)
+		require.EqualValues(t, 50, saved)
+		require.Zero(t, at.InFlight)
+	})
+}
+
+// The first batch is refused for good, while the second is stored. An earlier run has stored others.
+func TestWhatMayBeStoredIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for earlier, want := range map[int64]int64{0: 8, 100: 96} {
+			at, err := Run(t.Context(), t.Context(), Config{
+				Input: strings.NewReader(lines(12, 1)), ID: "id", Lines: 4, Start: Position{Sent: 7, InFlight: earlier}, Parse: ParseMessage,
+				Send: func(_ context.Context, _ string, messages []sequin.Message) error {
+					if messages[0].Key == "k.4" {
+						time.Sleep(time.Second)
+						return sequin.ErrUnauthorized
+					}
+					return nil
+				},
+				OnRefused: func(Refused) {}, OnProgress: func(Position) error { return nil },
+			})
+			require.ErrorIs(t, err, sequin.ErrUnauthorized)
+			require.EqualValues(t, 11, at.Sent)
+			require.Equal(t, want, at.InFlight)
+		}
+	})
+}
+
 func TestTheKeyOfABatchDependsOnTheFileThePlaceAndTheBytes(t *testing.T) {
 	keys := map[string]bool{}
 	for _, id := range []string{"a", "b"} {
@@ -164,7 +209,7 @@ func TestALineThatIsTooLongIsRefusedAndTheOthersSent(t *testing.T) {
 		})
 		require.NoError(t, err)
 		before, sent := len(lines(3, 1)), 3+strings.Count(after, "key")
-		require.Equal(t, Position{int64(before + size + len(after)), int64(sent + 1), int64(sent), 1}, at)
+		require.Equal(t, Position{int64(before + size + len(after)), int64(sent + 1), int64(sent), 1, 0}, at)
 		require.Equal(t, []Refused{{4, int64(before), strings.Repeat("x", longText), errLongLine}}, refused)
 	}
 }
