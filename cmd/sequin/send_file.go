@@ -41,6 +41,7 @@ type fileSend struct {
 	input   *os.File // nil for the standard input
 	size    int64
 	saved   *feed.Checkpoint // nil for the standard input
+	unlock  func()           // lets other processes send the file
 	begun   feed.Position    // where this run begins
 	doubted int64            // messages of the file up to the last that an earlier run may have stored
 	list    *os.File         // of --refused; nil without
@@ -59,7 +60,7 @@ type fileResult struct {
 }
 
 func (f *fileSend) run(ctx context.Context, s *session, stream string) (err error) {
-	f.session = s
+	f.session, f.unlock = s, func() {}
 	parse := feed.ParseMessage
 	if f.template != "" {
 		if parse, err = feed.KeyTemplate(f.template); err != nil {
@@ -71,6 +72,7 @@ func (f *fileSend) run(ctx context.Context, s *session, stream string) (err erro
 		return err
 	}
 	cfg := feed.Config{Parse: parse, Lines: f.lines(), OnRefused: f.onRefused, OnProgress: f.onProgress}
+	defer func() { f.unlock() }()
 	if err := f.open(&cfg, found.Name); err != nil {
 		return err
 	}
@@ -143,16 +145,27 @@ func (f *fileSend) findCheckpoint(cfg *feed.Config, source feed.Source) error {
 		return err
 	}
 	dir = filepath.Join(dir, "sends")
-	if f.restart {
-		f.saved, err = feed.New(dir, source, cfg.Lines)
-	} else {
-		f.saved, err = feed.Resume(dir, source, f.input, cfg.Lines)
+	if f.saved, err = feed.New(dir, source, cfg.Lines); err != nil {
+		return err
 	}
-	if errors.Is(err, feed.ErrChanged) {
-		return fmt.Errorf("%s: %w: send it from the beginning with --restart", f.file, err)
+	unlock, err := f.saved.Lock()
+	if errors.Is(err, feed.ErrLocked) {
+		return fmt.Errorf("%s: %w: wait for it, or stop it first", f.file, err)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot read how far %s is sent: %w: add --restart", f.file, err)
+		return notSaved(err)
+	}
+	f.unlock = unlock
+	if !f.restart {
+		f.saved, err = feed.Resume(dir, source, f.input, cfg.Lines)
+	}
+	switch {
+	case errors.Is(err, feed.ErrChanged):
+		return fmt.Errorf("%s: %w: send it from the beginning with --restart", f.file, err)
+	case errors.Is(err, feed.ErrDamaged):
+		return fmt.Errorf("cannot read how far %s is sent: %w: send it from the beginning with --restart", f.file, err)
+	case err != nil:
+		return fmt.Errorf("cannot read how far %s is sent: %w: make it readable, or set $XDG_STATE_HOME to another directory", f.file, err)
 	}
 	f.begun = f.saved.At
 	if f.begun.Offset > 0 {

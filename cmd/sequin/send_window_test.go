@@ -1,13 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
 	"github.com/sequin-go/sequin/sequintest"
 	"github.com/sequin-go/sequin/server"
 )
@@ -89,5 +92,44 @@ func TestARunThatWasStoppedInPeaceLeavesNothingInDoubt(t *testing.T) {
 		require.Zero(t, s.exec("send", "orders", "--file", file))
 		require.NotContains(t, s.errors, "twice")
 		s.requireOnce(9500)
+	})
+}
+
+func TestASendOfAFileThatIsBeingSentIsRefused(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files have no locks there that the standard library knows")
+	}
+	inOrders(t, func(t *testing.T, s *shell) {
+		require.Zero(t, s.exec("stream", "add", "prices"))
+		file := s.inputFile(3000)
+		slow := s.srv.Fault(sequintest.Fault{Op: sequintest.Send, Delay: time.Second, Count: 1})
+		wait := s.start("send", "orders", "--file", file)
+		require.NoError(t, slow.Wait(t.Context(), 1))
+		for _, flag := range []string{"--restart=false", "--restart"} {
+			require.Equal(t, cli.ExitFailed, s.exec("send", "orders", "--file", file, flag))
+			require.Equal(t, fmt.Sprintf("sequin: %s: another sequin send of this file to this stream is running as process %d: wait for it, or stop it first\n", file, os.Getpid()), s.errors)
+		}
+		require.Zero(t, s.exec("send", "prices", "--file", file), s.errors)
+		code, _ := wait()
+		require.Zero(t, code)
+		s.requireOnce(3000)
+		require.Zero(t, s.exec("send", "orders", "--file", file), s.errors)
+	})
+}
+
+func TestAStateThatCannotBeReadIsToldWithWhatHelps(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		file := s.inputFile(3000)
+		s.killSend(file, 1)
+		require.NoError(t, os.WriteFile(s.savedSends()[0], nil, 0o600))
+		require.Equal(t, cli.ExitFailed, s.exec("send", "orders", "--file", file))
+		require.Contains(t, s.errors, "is damaged: ")
+		require.Contains(t, s.errors, ": send it from the beginning with --restart\n")
+		require.Zero(t, s.exec("send", "orders", "--file", file, "--restart"))
+		require.NoError(t, os.RemoveAll(filepath.Join(s.home, ".local", "state")))
+		require.NoError(t, os.WriteFile(filepath.Join(s.home, ".local", "state"), nil, 0o600))
+		require.Equal(t, cli.ExitFailed, s.exec("send", "orders", "--file", file))
+		require.Contains(t, s.errors, ": set $XDG_STATE_HOME to a directory that can be written\n")
+		require.NotContains(t, s.errors, "--restart")
 	})
 }

@@ -53,6 +53,9 @@ const probe = 64 << 10
 // ErrChanged means that a file is not the one that the checkpoint is about.
 var ErrChanged = errors.New("the file has changed since a part of it was sent")
 
+// ErrDamaged means that a checkpoint cannot be used.
+var ErrDamaged = errors.New("the file that keeps it is damaged")
+
 // Resume returns the checkpoint of an earlier run, which is kept in dir, or a new one. lines is used for a new one.
 func Resume(dir string, source Source, file io.ReaderAt, lines int) (*Checkpoint, error) {
 	c, err := New(dir, source, lines)
@@ -67,7 +70,7 @@ func Resume(dir string, source Source, file io.ReaderAt, lines int) (*Checkpoint
 		return nil, err
 	}
 	if err := json.Unmarshal(text, c); err != nil {
-		return nil, fmt.Errorf("%s is damaged: %w", c.path, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, c.path, err)
 	}
 	now, err := fingerprint(file, c.At.Offset)
 	if err != nil {
