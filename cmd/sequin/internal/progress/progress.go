@@ -26,9 +26,10 @@ type Bar struct {
 // Start shows the state once a second, with the unit of its count, such as "messages". Work of less than a second shows nothing.
 func Start(out io.Writer, terminal bool, unit string, state func() State) *Bar {
 	b := &Bar{make(chan struct{}), make(chan struct{})}
-	show, end := lines(out, unit), func() {}
+	begun := state()
+	show, end := lines(out, unit, begun.Count), func() {}
 	if terminal {
-		show, end = bar(out, unit)
+		show, end = bar(out, unit, begun.Part)
 	}
 	go func() {
 		defer close(b.stopped)
@@ -56,19 +57,19 @@ func (b *Bar) Stop() {
 // steps is how finely a bar divides the work.
 const steps = 1000
 
-// bar returns functions that draw a bar and remove it. A terminal that is gone shows no progress.
-func bar(out io.Writer, unit string) (show func(State), end func()) {
-	var drawn *progressbar.ProgressBar
+// bar returns functions that draw a bar and remove it. Its time counts from now on. A terminal that is gone shows no progress.
+func bar(out io.Writer, unit string, part float64) (show func(State), end func()) {
+	total := int64(steps)
+	if part < 0 {
+		total = -1 // a spinner
+	}
+	drawn := progressbar.NewOptions64(total, progressbar.OptionSetWriter(out), progressbar.OptionSetWidth(30),
+		progressbar.OptionSetElapsedTime(true), progressbar.OptionSetPredictTime(true),
+		progressbar.OptionSetSpinnerChangeInterval(0)) // otherwise a goroutine draws a spinner, also after Clear
+	drawn.Reset()
+	shown := false
 	return func(s State) {
-			if drawn == nil {
-				total := int64(steps)
-				if s.Part < 0 {
-					total = -1 // a spinner
-				}
-				drawn = progressbar.NewOptions64(total, progressbar.OptionSetWriter(out), progressbar.OptionSetWidth(30),
-					progressbar.OptionSetElapsedTime(true), progressbar.OptionSetPredictTime(true),
-					progressbar.OptionSetSpinnerChangeInterval(0)) // otherwise a goroutine draws a spinner, also after Clear
-			}
+			shown = true
 			drawn.Describe(fmt.Sprintf("%d %s", s.Count, unit))
 			if s.Part < 0 {
 				_ = drawn.Add(1)
@@ -76,16 +77,16 @@ func bar(out io.Writer, unit string) (show func(State), end func()) {
 			}
 			_ = drawn.Set64(int64(s.Part * (steps - 1))) // the last step would remove the bar
 		}, func() {
-			if drawn != nil {
+			if shown {
 				_ = drawn.Clear()
 			}
 		}
 }
 
-// lines returns a function that prints a line.
-func lines(out io.Writer, unit string) func(State) {
+// lines returns a function that prints a line. last is what is counted already.
+func lines(out io.Writer, unit string, last int64) func(State) {
 	began := time.Now()
-	last, lastAt := int64(0), began
+	lastAt := began
 	return func(s State) {
 		now := time.Now()
 		rate := float64(s.Count-last) / now.Sub(lastAt).Seconds()

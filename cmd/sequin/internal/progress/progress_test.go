@@ -74,6 +74,20 @@ func TestTheRateIsThatOfTheLatestSecond(t *testing.T) {
 }
 
 func TestABarShowsTheTimeThatIsGoneAndThatIsLeft(t *testing.T) {
-	require.Regexp(t, `300 messages +29% \|█{8} {22}\| +\[2s:4s\]`, shown(t, true, 4, ofThousand))
+	require.Regexp(t, `300 messages +29% \|█{8} {22}\| +\[3s:7s\]`, shown(t, true, 4, ofThousand))
 	require.NotContains(t, shown(t, true, 4, unknown), "%")
+}
+
+// An earlier run has counted 1,000.
+func TestTheFirstRateIsThatOfThisRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		var count atomic.Int64
+		count.Store(1000)
+		bar := Start(&text, false, "messages", func() State { return State{count.Load(), -1} })
+		count.Store(1010)
+		time.Sleep(1500 * time.Millisecond)
+		bar.Stop()
+		require.Equal(t, "1010 messages, 10 a second, after 1s\n", text.String())
+	})
 }
