@@ -216,3 +216,18 @@ func TestCtrlCEndsASendOfDataFromAPipe(t *testing.T) {
 		require.Empty(t, s.stored())
 	})
 }
+
+// Each run gives up after a thousand lines. The last one comes to the end, where nothing is left to go on with.
+func TestARunThatRefusesTheLastLineIsDone(t *testing.T) {
+	inOrders(t, func(t *testing.T, s *shell) {
+		file := filepath.Join(s.home, "in.ndjson")
+		require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("{}\n", 3000)), 0o600))
+		runs := 1
+		for ; s.exec("send", "orders", "--file", file) == cli.ExitFailed && strings.Contains(s.errors, "the same command goes on there"); runs++ {
+			require.LessOrEqual(t, runs, 3)
+			require.NotContains(t, s.errors, "stopped after line 3000")
+		}
+		require.Contains(t, s.errors, "3000 lines could not be sent")
+		require.Empty(t, s.savedSends())
+	})
+}

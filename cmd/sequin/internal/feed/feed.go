@@ -29,9 +29,11 @@ const (
 	retryFor = time.Minute
 	// retryAfter is the pause before that. The client has repeated the request with its own pauses already.
 	retryAfter = time.Second
-	// hopeless is how many lines are refused before the first is taken, until the feed gives up.
+	// hopeless is how many lines a run refuses before the first is taken, until the feed gives up.
 	hopeless = 1000
 )
+
+var errHopeless = errors.New("every line so far is refused, check the file and --key")
 
 // Config says what is sent, and how.
 type Config struct {
@@ -91,6 +93,7 @@ type feed struct {
 	passed  int       // batches before pos that OnProgress does not know yet
 	listed  []Refused // of these batches
 	ended   bool      // nothing more is sent
+	read    bool      // the end of the input is reached
 	alive   time.Time // when the server has last taken a batch; zero for never
 	err     error     // the first; nothing is sent after it
 }
@@ -118,12 +121,14 @@ func Run(ctx, sendCtx context.Context, cfg Config) (Position, error) {
 	input, stop := context.WithCancel(reading)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
-	go f.read(reading, newScanner(input, f.Input, f.Live, f.Start, f.Lines), parsed)
+	go f.cut(reading, newScanner(input, f.Input, f.Live, f.Start, f.Lines), parsed)
 	var sending sync.WaitGroup
+	skipped := false
 	for b := range parsed {
 		<-b.parsed
 		if !f.admit(reading, b) {
 			cancel(nil)
+			skipped = true
 			continue // the channel ends soon
 		}
 		sending.Go(func() { f.send(b) })
@@ -134,7 +139,11 @@ func Run(ctx, sendCtx context.Context, cfg Config) (Position, error) {
 	f.changed.Broadcast()
 	f.mu.Unlock()
 	saving.Wait()
-	if f.err == nil {
+	complete := f.read && !skipped && len(f.window) == 0
+	switch {
+	case complete && f.err == errHopeless:
+		f.err = nil // there is nothing that could be given up
+	case !complete && f.err == nil:
 		f.err = ctx.Err()
 	}
 	f.pos.InFlight = f.inDoubt()
@@ -194,8 +203,8 @@ func (f *feed) inDoubt() int64 {
 	return max(n, f.Start.InFlight-(f.pos.Sent-f.Start.Sent))
 }
 
-// read reads batches and parses each on a goroutine of its own.
-func (f *feed) read(ctx context.Context, s *scanner, parsed chan<- *batch) {
+// cut reads batches and parses each on a goroutine of its own.
+func (f *feed) cut(ctx context.Context, s *scanner, parsed chan<- *batch) {
 	defer close(parsed)
 	room := make(chan struct{}, ahead)
 	for ctx.Err() == nil {
@@ -217,12 +226,20 @@ func (f *feed) read(ctx context.Context, s *scanner, parsed chan<- *batch) {
 			}
 		}
 		if err != nil {
-			if err != io.EOF && err != errStop {
+			if err == io.EOF {
+				f.reachedEnd()
+			} else if err != errStop {
 				f.fail(err)
 			}
 			return
 		}
 	}
+}
+
+func (f *feed) reachedEnd() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.read = true
 }
 
 func (f *feed) fail(err error) {
@@ -302,7 +319,7 @@ func (f *feed) advance() {
 		slices.SortFunc(b.refused, func(x, y Refused) int { return cmp.Compare(x.Line, y.Line) })
 		f.listed = append(f.listed, b.refused...)
 	}
-	if f.pos.Sent == 0 && f.pos.Refused >= hopeless && f.err == nil {
-		f.err = errors.New("every line so far is refused, check the file and --key")
+	if f.pos.Sent == 0 && f.pos.Refused-f.Start.Refused >= hopeless && f.err == nil {
+		f.err = errHopeless
 	}
 }

@@ -253,3 +253,30 @@ func TestABatchWaitsForOneInFlightThatHasOneOfItsKeys(t *testing.T) {
 		require.Equal(t, map[string]time.Duration{"1": 0, "2": time.Second, "3": time.Second}, began)
 	})
 }
+
+// With more lines the feed gives up, but here nothing is left to give up.
+func TestAFeedThatIsRefusedToItsEndIsDone(t *testing.T) {
+	for batches, want := range map[int]error{1: nil, 30: errHopeless} {
+		runFeed(t, strings.Repeat("{}\n", batches*hopeless), hopeless, accept, func(_ *sends, at Position, err error) {
+			require.Equal(t, want, err)
+			if want == nil {
+				require.EqualValues(t, hopeless, at.Refused)
+			}
+		})
+	}
+}
+
+// The signal comes while the last batch is in flight. Its answer completes the feed.
+func TestAFeedWhoseLastBatchIsInFlightEndsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for batches, want := range map[int]error{1: nil, 20: context.Canceled} {
+			ctx, stop := context.WithCancel(t.Context())
+			_, err := Run(ctx, t.Context(), Config{
+				Input: strings.NewReader(lines(batches, 1)), ID: "id", Lines: 1, Parse: ParseMessage,
+				Send:      func(context.Context, string, []sequin.Message) error { time.Sleep(time.Second); stop(); return nil },
+				OnRefused: func(Refused) {}, OnProgress: func(Position) error { return nil },
+			})
+			require.Equal(t, want, err)
+		}
+	})
+}
