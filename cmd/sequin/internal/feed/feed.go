@@ -21,8 +21,9 @@ const (
 	// beyond the position that OnProgress has saved.
 	ahead = 2 * inFlight
 	// saveAt is how many batches behind the saved position end before the next one is saved, unless saveAfter has passed since.
-	// With those in flight they are as many as may be ahead, so that no batch waits while a position is saved in time.
-	saveAt = ahead - inFlight
+	// It is half of those that are ahead and not in flight: the other half may end while the position is saved. With all of them
+	// a send to a server in memory was 5% slower.
+	saveAt = (ahead - inFlight) / 2
 	// saveAfter is short for a person who watches the progress. Saving takes about a millisecond.
 	saveAfter = 10 * time.Millisecond
 	// retryFor is how long a batch is sent again after the server has last taken one. A restart of a server takes less.
