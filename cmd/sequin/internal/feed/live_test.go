@@ -63,6 +63,12 @@ func (f *liveFeed) write(data ...string) {
 	}
 }
 
+// pass lets time pass. What was sent until then can be read.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func (f *liveFeed) text(text string) {
 	_, err := io.WriteString(f.in, text)
 	require.NoError(f.t, err)
@@ -72,25 +78,25 @@ func (f *liveFeed) text(text string) {
 func TestTheLinesOfAPipeDoNotWaitForABatch(t *testing.T) {
 	runLive(t, func(f *liveFeed) {
 		f.write("1", "2")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Equal(t, []string{"100ms 1 2"}, f.got)
 		f.write("3", "4", "5")
 		require.Equal(t, "1m0s 3 4 5", f.got[1], "a full batch does not wait at all")
 		f.write("6")
-		time.Sleep(60 * time.Millisecond)
+		pass(60 * time.Millisecond)
 		f.text(`{"key":"k",`)
-		time.Sleep(60 * time.Millisecond)
+		pass(60 * time.Millisecond)
 		require.Equal(t, "1m0.1s 6", f.got[2], "the time counts from the first line of a batch")
 		f.text(`"data":7}`)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Len(t, f.got, 3, "the line has no end yet")
 		f.text("\n")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Equal(t, "2m0.22s 7", f.got[3])
 		f.write("8")
-		time.Sleep(60 * time.Millisecond)
+		pass(60 * time.Millisecond)
 		f.write("9")
-		time.Sleep(60 * time.Millisecond)
+		pass(60 * time.Millisecond)
 		require.Equal(t, "3m0.22s 8 9", f.got[4], "the second line does not make the first wait longer")
 		require.NoError(t, f.in.Close())
 		<-f.ended
