@@ -29,7 +29,7 @@ func (f *fileSend) warn(ctx context.Context) {
 		return
 	}
 	reason := "this server does not recognise what it has stored"
-	if f.session.knowsKeys(ctx) {
+	if knowsKeys(ctx, f.session.client) {
 		ago := time.Since(f.saved.Since)
 		if ago >= 0 && ago <= keyWindow {
 			return
@@ -40,8 +40,8 @@ func (f *fileSend) warn(ctx context.Context) {
 }
 
 // knowsKeys reports whether the server is known to store a send with the idempotency key of another one once.
-func (s *session) knowsKeys(ctx context.Context) bool {
-	info, err := s.client.Ping(ctx)
+func knowsKeys(ctx context.Context, c *sequin.Client) bool {
+	info, err := c.Ping(ctx)
 	return err == nil && info.Kind == sequin.ServerExtended
 }
 
