@@ -106,8 +106,7 @@ var (
 	// ErrUnmodified means that Redrive found the message in its stream with the same data and headers. The stream keeps one message
 	// per key and delivers only changed ones, so that no consumer would receive the message if it were sent again.
 	ErrUnmodified = errors.New("sequin: the stream already has this message, and does not deliver it again")
-	// ErrNotDeadLetter means that Redrive received a message whose data is not a [DeadMessage]. The stream is probably not one of
-	// dead letters.
+	// ErrNotDeadLetter means that Redrive received a message whose data is not a [DeadMessage].
 	ErrNotDeadLetter = errors.New("sequin: not a dead letter")
 )
 

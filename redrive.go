@@ -21,8 +21,7 @@ type Redriven struct {
 	// Superseded counts the messages that were dropped, because their stream keeps one message per key and a later message
 	// of its key was sent.
 	Superseded int
-	// Left counts the dead letters that could not be sent. They stay where they are. It leaves out the messages of an answer
-	// that was not sent because one in it is no dead letter.
+	// Left counts the messages that could not be sent. They stay where they are.
 	Left int
 }
 
@@ -33,12 +32,13 @@ type Redriven struct {
 //
 // A dead letter that cannot be sent stays in its stream and is nacked at the end; the others are still sent. The error
 // joins the reasons, one of each kind for each stream: ErrUnmodified, an *APIError such as ErrNotFound, ErrUnsupported
-// for a change of a sink and for headers that the server does not keep. Redrive returns at once when ctx ends, or when dead letters
+// for a change of a sink and for headers that the server does not keep, or ErrNotDeadLetter for data that is not a [DeadMessage].
+// Redrive returns at once when ctx ends, or when dead letters
 // can no longer be received or settled. A message that was sent and whose dead letter was not acked by then is sent again
 // by the next Redrive.
 //
-// Redrive stops at a message whose data is not a [DeadMessage], and returns ErrNotDeadLetter: the stream is probably not one of dead
-// letters. It then sends nothing that comes after the message. To notice this early it asks for 10 messages first.
+// Redrive asks for 10 messages first. It ends with ErrNotDeadLetter if none of them is a dead letter, because the stream is then
+// probably not one of dead letters.
 //
 // What stays is given back with a nack. Where the server announces attempts the nack does not count as a delivery, so that a
 // consumer with a MaxDeliver still delivers the message. On other servers it counts.
@@ -62,7 +62,7 @@ func (c *Client) Redrive(ctx context.Context, stream, consumer string) (Redriven
 		more, err = r.round(ctx)
 	}
 	// Nack them even if ctx has ended. They would otherwise not be available until their leases end.
-	ids := slices.AppendSeq(r.unsent, maps.Values(r.left))
+	ids := slices.Collect(maps.Values(r.left))
 	err = errors.Join(err, r.settle(context.WithoutCancel(ctx), r.client.returnMessages, ids))
 	r.done.Left = len(r.left)
 	for _, kind := range slices.Sorted(maps.Keys(r.reasons)) {
@@ -90,8 +90,8 @@ type redrive struct {
 	lostInARow       int                 // receives whose answer was lost, since the last one that was not
 	stale            int                 // dead letters in the latest answers in a row that held no new one
 	appends          map[string]bool     // whether a stream appends, by its name
-	left             map[letterID]string // the ack ids of the dead letters that could not be sent
-	unsent           []string            // the ack ids of a message that is no dead letter, and of those after it in its answer
+	found            bool                // a message that was received is a dead letter
+	left             map[letterID]string // the ack ids of the messages that could not be sent
 	reasons          map[string]error    // why, by stream and type of the error
 }
 
@@ -114,17 +114,17 @@ func (r *redrive) round(ctx context.Context) (more bool, err error) {
 	if again || err != nil {
 		return again, err
 	}
-	streams, byStream, fresh, wrong := r.read(got)
+	streams, byStream, fresh := r.read(got)
+	if len(got) > 0 && !r.found {
+		return false, nil // the reason says that they are no dead letters
+	}
 	for _, stream := range streams {
 		letters := byStream[stream]
 		slices.SortStableFunc(letters, func(a, b letter) int { return cmp.Compare(a.Seq, b.Seq) })
 		acks, err := r.send(ctx, stream, letters)
 		if settled := r.settle(context.WithoutCancel(ctx), r.client.AckMessages, acks); settled != nil || err != nil {
-			return false, errors.Join(err, wrong, settled)
+			return false, errors.Join(err, settled)
 		}
-	}
-	if wrong != nil {
-		return false, wrong
 	}
 	return r.hasMore(ctx, len(got), fresh)
 }
@@ -153,11 +153,11 @@ func (r *redrive) receive(ctx context.Context) (got []ReceivedMessage, again boo
 }
 
 // read decodes dead letters, and returns them by the stream that they came from; streams lists these in the order of the
-// answer. It leaves out dead letters that were received before and could not be sent. fresh reports whether any was received
-// for the first time. wrong is the error of a message that is no dead letter; what follows it is not read.
-func (r *redrive) read(got []ReceivedMessage) (streams []string, byStream map[string][]letter, fresh bool, wrong error) {
+// answer. It leaves out dead letters that were received before and could not be sent, and those that cannot be read. fresh
+// reports whether any was received for the first time.
+func (r *redrive) read(got []ReceivedMessage) (streams []string, byStream map[string][]letter, fresh bool) {
 	byStream = map[string][]letter{}
-	for i, m := range got {
+	for _, m := range got {
 		l := letter{id: letterID{m.Key, m.Seq}, ackID: m.AckID}
 		if _, again := r.left[l.id]; again {
 			r.left[l.id] = l.ackID
@@ -166,32 +166,21 @@ func (r *redrive) read(got []ReceivedMessage) (streams []string, byStream map[st
 		fresh = true
 		switch err := json.Unmarshal([]byte(m.Data), &l.DeadMessage); {
 		case err == nil && l.Sink != "":
+			r.found = true
 			r.leave(l, fmt.Errorf("%w: %q is a change of the sink %q, to which nobody can send; settle it with its consumer", ErrUnsupported,
 				clip(m.Key), clip(l.Sink)))
 			continue
 		case err != nil || l.Stream == "":
-			r.keep(got[i:])
-			return streams, byStream, fresh, fmt.Errorf("%w: stream %q, key %q: nothing after this message was sent; "+
-				"if others are dead letters, ack it and redrive again", ErrNotDeadLetter, r.stream, clip(m.Key))
+			r.leave(letter{id: l.id, ackID: l.ackID}, fmt.Errorf("%w: the message %q of the stream %q", ErrNotDeadLetter, clip(m.Key), r.stream))
+			continue
 		}
+		r.found = true
 		if byStream[l.Stream] == nil {
 			streams = append(streams, l.Stream)
 		}
 		byStream[l.Stream] = append(byStream[l.Stream], l)
 	}
-	return streams, byStream, fresh, nil
-}
-
-// keep marks messages to be given back at the end.
-func (r *redrive) keep(got []ReceivedMessage) {
-	for _, m := range got {
-		id := letterID{m.Key, m.Seq}
-		if _, again := r.left[id]; again {
-			r.left[id] = m.AckID
-			continue
-		}
-		r.unsent = append(r.unsent, m.AckID)
-	}
+	return streams, byStream, fresh
 }
 
 // hasMore reports whether the consumer may have more dead letters after an answer with got of them. It waits first, if

@@ -103,8 +103,8 @@ func TestRedriveOfAStreamWithoutDeadLettersTakesNothingFromItsConsumer(t *testin
 		w.publish(t, "k", 300)
 		done, err := w.client.Redrive(w.ctx, "orders", "all")
 		require.ErrorIs(t, err, sequin.ErrNotDeadLetter)
-		require.ErrorContains(t, err, `stream "orders", key "k.0"`)
-		require.Zero(t, done)
+		require.ErrorContains(t, err, `the message "k.0" of the stream "orders"`)
+		require.Equal(t, sequin.Redriven{Left: 10}, done)
 		require.Equal(t, 1, w.Count(sequintest.Receive))
 		got, err := w.client.ReceiveMessages(w.ctx, "orders", "all", sequin.ReceiveOptions{BatchSize: 1000})
 		require.NoError(t, err)
@@ -128,12 +128,14 @@ func TestRedriveOfAStreamWithoutDeadLettersReceivesFewMessagesOfA2024Server(t *t
 	})
 }
 
-func TestRedriveStopsAtTheFirstMessageThatIsNoDeadLetter(t *testing.T) {
+func TestRedriveLeavesAMessageThatIsNoDeadLetterAndSendsTheOthers(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
 		w.sendLetters(t, sequin.ConsumerOptions{MaxDeliver: 1}, 1, "x", "gone", "orders")
-		_, err := w.client.SendMessage(w.ctx, "dead", "other", `{"stream":""}`)
-		require.NoError(t, err)
+		for key, data := range map[string]string{"other": `{"stream":""}`, "another": "not a letter"} {
+			_, err := w.client.SendMessage(w.ctx, "dead", key, data)
+			require.NoError(t, err)
+		}
 		text, err := json.Marshal(sequin.DeadMessage{Stream: "orders", Key: "later", Data: "x"})
 		require.NoError(t, err)
 		_, err = w.client.SendMessage(w.ctx, "dead", "dead.later", string(text))
@@ -141,9 +143,10 @@ func TestRedriveStopsAtTheFirstMessageThatIsNoDeadLetter(t *testing.T) {
 
 		done, err := w.client.Redrive(w.ctx, "dead", "all")
 		require.ErrorIs(t, err, sequin.ErrNotDeadLetter)
-		require.ErrorIs(t, err, sequin.ErrNotFound, "the reason of the one that was left is told, too")
-		require.Equal(t, sequin.Redriven{Sent: 1, Left: 1}, done)
-		require.Len(t, w.data(t, "orders"), 1)
+		require.ErrorContains(t, err, `other" of the stream "dead"`)
+		require.ErrorIs(t, err, sequin.ErrNotFound, "the other reason is told, too")
+		require.Equal(t, sequin.Redriven{Sent: 2, Left: 3}, done)
+		require.Len(t, w.data(t, "orders"), 2)
 		state, _ := w.Stream("dead")
 		require.Equal(t, 3, state.Consumers[0].Available)
 	})

@@ -32,8 +32,8 @@ func newRedrive(w world) *cobra.Command {
 		Long: `Receive the dead letters of a stream by a consumer of it, and send the messages in
 them to the streams that they came from, until there are no more. A dead letter
 that cannot be sent stays. A dead letter is a message that a handler of a program
-has given up; see DeadLetter in the package sequin. The command stops at a message
-that is none.`,
+has given up; see DeadLetter in the package sequin. The command ends when none of
+the first 10 messages is one.`,
 		Example: `  sequin consumer add orders_dead redrive
   sequin redrive orders_dead redrive`,
 		Args: arguments(2),
@@ -58,7 +58,7 @@ that is none.`,
 			text += fmt.Sprintf(", dropped %d that a later message of their key has replaced", result.Superseded)
 		}
 		if result.Left > 0 {
-			text += fmt.Sprintf(", left %s", cli.Plural(result.Left, "dead letter"))
+			text += fmt.Sprintf(", left %s", cli.Plural(result.Left, "message"))
 		}
 		return errors.Join(done(s, redriven(result), "%s", text), cli.Failed(err))
 	})

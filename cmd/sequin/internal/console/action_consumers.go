@@ -133,7 +133,7 @@ var redriveLetters = action{
 			return nil, err
 		}
 		f.Lead = "Every dead letter that the consumer " + c.Name + " has not settled is sent to the stream that it came from, under its own key, and is then settled here. " +
-			"All consumers of that stream get it. It stops at a message that is not a dead letter."
+			"All consumers of that stream get it. Messages that are not dead letters stay."
 		return f, nil
 	},
 	do: func(v *visit) (*done, error) {

@@ -146,7 +146,7 @@ func TestDeadLettersAreRedriven(t *testing.T) {
 	require.NoError(t, err)
 	g := w.submit("/console/streams/dead/consumers/redrive/redrive")
 	require.Equal(t, http.StatusUnprocessableEntity, g.status)
-	require.Contains(t, g.body, "Sent again: 0. Left as they are: 0. not a dead letter")
+	require.Contains(t, g.body, "Sent again: 0. Left as they are: 1. not a dead letter")
 }
 
 // A redrive that takes long answers with how far it came. The browser would give up.
