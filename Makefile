@@ -103,14 +103,19 @@ examples: ## build the examples into bin/
 
 # One machine of 32 bits, and the systems that lack most of Unix.
 PORTS := linux/386 windows/amd64 plan9/amd64 js/wasm wasip1/wasm
-# What the program and its store are built for, beside this machine.
-SERVER_PORTS   := linux/386 windows/amd64 darwin/arm64 freebsd/amd64
+# What the program and its stores are built for, beside this machine. Only the durable store has files for systems such as FreeBSD.
+SERVER_PORTS   := linux/386 windows/amd64 darwin/arm64
+DURABLE_PORTS  := freebsd/amd64
 SERVER_MODULES := server/durable server/postgres cmd/sequin
 
 portable: ## vet for other systems: go vet also compiles the tests
 	@set -e; for port in $(PORTS); do \
 		echo "GOOS=$${port%/*} GOARCH=$${port#*/} go vet ./..."; \
 		CGO_ENABLED=0 GOOS=$${port%/*} GOARCH=$${port#*/} go vet ./...; \
+	done
+	@set -e; for port in $(DURABLE_PORTS); do \
+		echo "GOOS=$${port%/*} GOARCH=$${port#*/} go -C server/durable vet ./..."; \
+		CGO_ENABLED=0 GOOS=$${port%/*} GOARCH=$${port#*/} go -C server/durable vet ./...; \
 	done
 	@set -e; for dir in $(SERVER_MODULES); do for port in $(SERVER_PORTS); do \
 		echo "GOOS=$${port%/*} GOARCH=$${port#*/} go -C $$dir vet ./..."; \
