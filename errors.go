@@ -144,18 +144,12 @@ type APIError struct {
 // Error returns the request, the status, what the server said and the request id.
 func (e *APIError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "sequin: %s %s: %d", e.Method, e.Path, e.Status)
-	separator := ": "
-	if status := http.StatusText(e.Status); e.redirect == "" && status != "" && strings.HasPrefix(strings.ToLower(e.Summary), strings.ToLower(status)) {
-		separator = " " // the summary says the status itself, as most of Sequin's do
-	} else {
-		b.WriteString(" " + status)
-	}
+	fmt.Fprintf(&b, "sequin: %s %s: %d %s", e.Method, e.Path, e.Status, http.StatusText(e.Status))
 	switch {
 	case e.redirect != "":
 		fmt.Fprintf(&b, ": redirected to %q; set Config.BaseURL to the final address", e.redirect)
 	case e.Summary != "":
-		b.WriteString(separator + e.Summary)
+		b.WriteString(": " + e.Summary)
 	case e.unreadable != nil:
 		fmt.Fprintf(&b, ": the answer is not Sequin's (%v): does Config.BaseURL or $SEQUIN_URL name a Sequin server? %q", e.unreadable, e.excerpt)
 	case e.excerpt != "":

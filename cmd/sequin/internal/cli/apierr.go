@@ -34,13 +34,20 @@ func OfClient(err error) error {
 	return err
 }
 
-// withoutRequestIDs returns the text of err without the ids of requests that were refused: the text says all about them. Where the
-// server or a proxy failed, the id finds the request in the log.
-func withoutRequestIDs(err error) string {
+// textOf returns the text of err without what a person reads twice: the status, with which most summaries begin, and without the ids
+// of requests that were refused, because the text says all about them. Where the server or a proxy failed, the id finds the request
+// in the log.
+func textOf(err error) string {
 	text := err.Error()
 	for _, api := range apiErrors(err) {
 		if api.Status < http.StatusInternalServerError && !api.Foreign {
 			text = strings.ReplaceAll(text, " [request "+api.RequestID+"]", "")
+		}
+		status := http.StatusText(api.Status)
+		if n := len(status); n > 0 && len(api.Summary) >= n && strings.EqualFold(api.Summary[:n], status) {
+			if rest := api.Summary[n:]; rest == "" || strings.HasPrefix(rest, ": ") {
+				text = strings.ReplaceAll(text, status+": "+api.Summary, status+rest)
+			}
 		}
 	}
 	return text

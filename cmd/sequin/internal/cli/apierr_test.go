@@ -27,3 +27,12 @@ func TestOnlyAnAnswerOfAServerThatFailedHasTheIDOfItsRequest(t *testing.T) {
 	require.NotContains(t, both, "id-409")
 	require.Contains(t, both, "id-503")
 }
+
+func TestTheStatusOfAnAnswerIsSaidOnce(t *testing.T) {
+	for summary, want := range map[string]string{
+		"Not found: no stream": "404 Not Found: no stream", "Not Found": "404 Not Found", "Not foundling": "404 Not Found: Not foundling", "gone": "404 Not Found: gone",
+	} {
+		line := Line(fmt.Errorf("x: %w", &sequin.APIError{Method: "GET", Path: "/s", Status: 404, Summary: summary}))
+		require.Contains(t, line+"\n", want+"\n")
+	}
+}

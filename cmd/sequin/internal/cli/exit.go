@@ -69,7 +69,7 @@ var inFlags = strings.NewReplacer(
 // Line returns the text of an error as one line, for the standard error. It has no ids of requests that were refused. Errors of the client library have the prefix already,
 // and name a field where the command has a flag.
 func Line(err error) string {
-	text := strings.TrimPrefix(withoutRequestIDs(err), "sequin: ")
+	text := strings.TrimPrefix(textOf(err), "sequin: ")
 	text = inFlags.Replace(text)
 	return "sequin: " + strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
