@@ -48,6 +48,10 @@ race/root-others:
 race/packages:
 	$(RACE) $$(go list ./... | tail -n +2)
 
+# Most of the time only the tests of the root package run, one after the other, so that the two hardly take longer than one.
+test-both: ## run the tests with this Go and with the oldest one, at once
+	@$(MAKE) -j2 --output-sync=target test oldest
+
 oldest: ## run the tests with the oldest Go that go.mod promises
 	GOTOOLCHAIN=go$$(go list -m -f '{{.GoVersion}}') go test ./...
 
