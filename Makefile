@@ -29,7 +29,7 @@ MAKEFLAGS += --no-print-directory
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: test race oldest cover fuzz
+.PHONY: test race oldest test-both cover fuzz
 test: ## run the tests
 	go test ./...
 

@@ -351,12 +351,12 @@ func (c *Client) settleMessages(ctx context.Context, stream, consumer, verb stri
 	if err := checkAckIDs(ackIDs); err != nil {
 		return err
 	}
-	return c.settle(ctx, settleRequest(consumerPath(stream, consumer), verb, settleBody(ackIDs, delay), len(ackIDs), ifFenced))
+	return c.settle(ctx, settleRequest(consumerPath(stream, consumer), verb, settleBody(ackIDs, false, delay), len(ackIDs), ifFenced))
 }
 
 // settleBody is the body of an ack or a nack.
-func settleBody(ackIDs []string, delay time.Duration) *transport.Payload {
-	return &transport.Payload{JSON: wire.AppendSettleTail(appendAckIDs(ackIDs), false, delay)}
+func settleBody(ackIDs []string, undelivered bool, delay time.Duration) *transport.Payload {
+	return &transport.Payload{JSON: wire.AppendSettleTail(appendAckIDs(ackIDs), undelivered, delay)}
 }
 
 // appendAckIDs begins the body of an ack, a nack or an extension.

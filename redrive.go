@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sequin-go/sequin/internal/transport"
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
@@ -33,9 +32,8 @@ type Redriven struct {
 // A dead letter that cannot be sent stays in its stream and is nacked at the end; the others are still sent. The error
 // joins the reasons, one of each kind for each stream: ErrUnmodified, an *APIError such as ErrNotFound, ErrUnsupported
 // for a change of a sink and for headers that the server does not keep, or ErrNotDeadLetter for data that is not a [DeadMessage].
-// Redrive returns at once when ctx ends, or when dead letters
-// can no longer be received or settled. A message that was sent and whose dead letter was not acked by then is sent again
-// by the next Redrive.
+// Redrive returns at once when ctx ends, or when dead letters can no longer be received or settled. A message that was sent and
+// whose dead letter was not acked by then is sent again by the next Redrive.
 //
 // Redrive asks for 10 messages first. It ends with ErrNotDeadLetter if none of them is a dead letter, because the stream is then
 // probably not one of dead letters.
@@ -312,7 +310,7 @@ func (r *redrive) leave(l letter, err error) {
 
 // returnMessages nacks messages that were not handled. Where the server counts attempts their deliveries do not count.
 func (c *Client) returnMessages(ctx context.Context, stream, consumer string, ackIDs []string) error {
-	body := &transport.Payload{JSON: wire.AppendSettleTail(appendAckIDs(ackIDs), c.extensions().Has(wire.Attempts), 0)}
+	body := settleBody(ackIDs, c.extensions().Has(wire.Attempts), 0)
 	return c.settle(ctx, settleRequest(consumerPath(stream, consumer), "nack", body, len(ackIDs), ifFenced))
 }
 

@@ -96,6 +96,36 @@ func TestRedriveLeavesTheDeadLettersOfSinks(t *testing.T) {
 	})
 }
 
+// The first 10 messages are then no reason to end.
+func TestRedriveSendsDeadLettersBehindThoseOfSinks(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		w.stream(t, "orders", sequin.ConsumerOptions{})
+		w.deadStream(t)
+		var batches []string
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, Match: func(r *sequintest.Request) bool {
+			batches = append(batches, string(r.Body))
+			return false
+		}})
+		var letters []sequin.Message
+		for i := range 11 {
+			letter := sequin.DeadMessage{Sink: "orders-sink", Key: "public.orders.1", Data: "{}"}
+			if i == 10 {
+				letter = sequin.DeadMessage{Stream: "orders", Key: "k", Data: "x"}
+			}
+			text, err := json.Marshal(letter)
+			require.NoError(t, err)
+			letters = append(letters, sequin.Message{Key: fmt.Sprintf("dead.%d", i), Data: string(text)})
+		}
+		_, err := w.client.SendMessages(w.ctx, "dead", letters)
+		require.NoError(t, err)
+		done, err := w.client.Redrive(w.ctx, "dead", "reader")
+		require.ErrorIs(t, err, sequin.ErrUnsupported)
+		require.Equal(t, sequin.Redriven{Sent: 1, Left: 10}, done)
+		require.Contains(t, batches[0], `"batch_size":10`)
+		require.Contains(t, batches[1], `"batch_size":100`)
+	})
+}
+
 // A consumer with a MaxDeliver of 1 must still deliver what a redrive of the wrong stream has received.
 func TestRedriveOfAStreamWithoutDeadLettersTakesNothingFromItsConsumer(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {

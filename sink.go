@@ -130,7 +130,7 @@ func (c *Client) settleSink(ctx context.Context, sink, verb string, ackIDs []str
 	if err := errors.Join(checkName("sink", sink), checkAckIDs(ackIDs)); err != nil {
 		return err
 	}
-	return c.settle(ctx, settleRequest(sinkPath(sink), verb, settleBody(ackIDs, 0), len(ackIDs), ifNotActed))
+	return c.settle(ctx, settleRequest(sinkPath(sink), verb, settleBody(ackIDs, false, 0), len(ackIDs), ifNotActed))
 }
 
 // Sink is a sink as the management API of Sequin shows it.

@@ -21,14 +21,7 @@ type meter struct {
 	states                       metric.Int64UpDownCounter
 
 	mu   sync.RWMutex // guards sets
-	sets map[series]*measurement
-}
-
-// measurement is the attributes of a series, as options of each kind of instrument. They are made once, because the arguments of a
-// call would be made for each call.
-type measurement struct {
-	add    []metric.AddOption
-	record []metric.RecordOption
+	sets map[series]metric.MeasurementOption
 }
 
 // series identifies a set of attributes. There are as many as a program has streams, consumers, operations and kinds of errors.
@@ -38,7 +31,7 @@ type series struct{ kind, op, stream, consumer, err string }
 var buckets = metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 func newMeter(m metric.Meter) *meter {
-	r := meter{sets: map[series]*measurement{}}
+	r := meter{sets: map[series]metric.MeasurementOption{}}
 	var errs [10]error
 	r.duration, errs[0] = m.Float64Histogram("messaging.client.operation.duration", metric.WithUnit("s"), buckets,
 		metric.WithDescription("Duration of an attempt at a send, a receive that returned messages, an ack, a nack or an extension"))
@@ -67,7 +60,7 @@ func newMeter(m metric.Meter) *meter {
 }
 
 // set returns the attributes of a series, which it makes once. more are those beside the names and the error.
-func (m *meter) set(s series, more ...attribute.KeyValue) *measurement {
+func (m *meter) set(s series, more ...attribute.KeyValue) metric.MeasurementOption {
 	m.mu.RLock()
 	found, ok := m.sets[s]
 	m.mu.RUnlock()
@@ -78,8 +71,7 @@ func (m *meter) set(s series, more ...attribute.KeyValue) *measurement {
 	if s.err != "" {
 		attrs = append(attrs, errorType.String(s.err))
 	}
-	option := metric.WithAttributeSet(attribute.NewSet(attrs...))
-	made := &measurement{[]metric.AddOption{option}, []metric.RecordOption{option}}
+	made := metric.WithAttributeSet(attribute.NewSet(attrs...))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sets[s] = made
@@ -106,19 +98,19 @@ func (m *meter) request(ctx context.Context, r sequin.RequestInfo, result sequin
 		known = len(more)
 	}
 	set := m.set(series{"request", r.Op, r.Stream, r.Consumer, nameOf(result.Err)}, more[:known]...)
-	m.duration.Record(ctx, result.Duration.Seconds(), set.record...)
+	m.duration.Record(ctx, result.Duration.Seconds(), set)
 	switch {
 	case r.Op == "send" && r.Messages > 0:
-		m.sent.Add(ctx, int64(r.Messages), set.add...)
+		m.sent.Add(ctx, int64(r.Messages), set)
 	case result.Messages > 0:
-		m.consumed.Add(ctx, int64(result.Messages), set.add...)
+		m.consumed.Add(ctx, int64(result.Messages), set)
 	}
 }
 
 // delivered records the lag of a receive.
 func (m *meter) delivered(s sequin.SettleInfo) {
 	if s.Stream != "" { // a sink does not tell when its messages were stored
-		m.lag.Record(context.Background(), s.Oldest.Seconds(), m.set(series{"lag", "", s.Stream, s.Consumer, ""}).record...)
+		m.lag.Record(context.Background(), s.Oldest.Seconds(), m.set(series{"lag", "", s.Stream, s.Consumer, ""}))
 	}
 }
 
@@ -129,18 +121,18 @@ func (m *meter) settled(s sequin.SettleInfo) {
 		op = "nack"
 	}
 	m.settledCount.Add(context.Background(), int64(s.Messages),
-		m.set(series{"settled", op, s.Stream, s.Consumer, nameOf(s.Err)}, operationName.String(op)).add...)
+		m.set(series{"settled", op, s.Stream, s.Consumer, nameOf(s.Err)}, operationName.String(op)))
 }
 
 // handler records the call of a handler.
 func (m *meter) handler(ctx context.Context, d sequin.Delivery, result sequin.HandlerResult) {
 	m.processing.Record(ctx, result.Duration.Seconds(),
-		m.set(series{"process", "", d.Stream(), source(d), nameOf(result.Err)}, operationName.String("process")).record...)
+		m.set(series{"process", "", d.Stream(), source(d), nameOf(result.Err)}, operationName.String("process")))
 }
 
 // batch records why a batch has left.
 func (m *meter) batch(b sequin.BatchInfo) {
-	m.batches.Add(context.Background(), 1, m.set(series{"batch", b.Reason, b.Stream, "", ""}, attribute.String("sequin.batch.reason", b.Reason)).add...)
+	m.batches.Add(context.Background(), 1, m.set(series{"batch", b.Reason, b.Stream, "", ""}, attribute.String("sequin.batch.reason", b.Reason)))
 }
 
 // state records a change of state.
@@ -148,10 +140,10 @@ func (m *meter) state(s sequin.StateInfo) {
 	ctx := context.Background()
 	switch s.State {
 	case sequin.StateLeaseLost:
-		m.lostLeases.Add(ctx, int64(s.Messages), m.set(series{"lost", "", s.Stream, s.Consumer, ""}).add...)
+		m.lostLeases.Add(ctx, int64(s.Messages), m.set(series{"lost", "", s.Stream, s.Consumer, ""}))
 		return
 	case sequin.StateExpired:
-		m.expired.Add(ctx, int64(s.Messages), m.set(series{"expired", "", s.Stream, s.Consumer, ""}).add...)
+		m.expired.Add(ctx, int64(s.Messages), m.set(series{"expired", "", s.Stream, s.Consumer, ""}))
 		return
 	}
 	change := int64(1)
@@ -159,5 +151,5 @@ func (m *meter) state(s sequin.StateInfo) {
 		change = -1
 	}
 	state := string(s.State)
-	m.states.Add(ctx, change, m.set(series{"state", state, s.Stream, s.Consumer, ""}, attribute.String("sequin.state", state)).add...)
+	m.states.Add(ctx, change, m.set(series{"state", state, s.Stream, s.Consumer, ""}, attribute.String("sequin.state", state)))
 }

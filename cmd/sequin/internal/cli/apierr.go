@@ -34,9 +34,8 @@ func OfClient(err error) error {
 	return err
 }
 
-// textOf returns the text of err without what a person reads twice: the status, with which most summaries begin, and without the ids
-// of requests that were refused, because the text says all about them. Where the server or a proxy failed, the id finds the request
-// in the log.
+// textOf returns the text of err. It says a status once, with which most summaries begin. It has no ids of requests that were
+// refused, because the text says all about them. Where the server or a proxy failed, the id finds the request in the log.
 func textOf(err error) string {
 	text := err.Error()
 	for _, api := range apiErrors(err) {

@@ -66,8 +66,8 @@ var inFlags = strings.NewReplacer(
 	"invalid argument: ConsumerOptions.AckWait is", "--ack-wait is",
 )
 
-// Line returns the text of an error as one line, for the standard error. It has no ids of requests that were refused. Errors of the client library have the prefix already,
-// and name a field where the command has a flag.
+// Line returns the text of an error as one line, for the standard error. Errors of the client library have the prefix already, and
+// name a field where the command has a flag.
 func Line(err error) string {
 	text := strings.TrimPrefix(textOf(err), "sequin: ")
 	text = inFlags.Replace(text)

@@ -79,9 +79,6 @@ func Resume(dir string, source Source, file io.ReaderAt, lines int) (*Checkpoint
 	if now != c.Bytes {
 		return nil, ErrChanged
 	}
-	if c.Since.IsZero() { // it is of version 0.2.0
-		c.At.InFlight = MaxInFlight(c.Lines)
-	}
 	return c, nil
 }
 

@@ -34,17 +34,6 @@ func TestACheckpointBelongsToOneSource(t *testing.T) {
 	}
 }
 
-// Version 0.2.0 saved no time, and nothing of what was in flight.
-func TestACheckpointWithoutATimeLeavesInDoubtWhatIsInFlight(t *testing.T) {
-	dir, file, source := t.TempDir(), strings.NewReader("one\ntwo\n"), Source{File: "/in"}
-	saved, err := New(dir, source, 7)
-	require.NoError(t, err)
-	require.NoError(t, saved.Save(file, Position{Offset: 4, Line: 1, Sent: 1}))
-	c, err := Resume(dir, source, file, 1000)
-	require.NoError(t, err)
-	require.EqualValues(t, 7*ahead, c.At.InFlight)
-}
-
 func TestACheckpointThatIsGoneOrDamaged(t *testing.T) {
 	dir, file, source := t.TempDir(), strings.NewReader(""), Source{File: "/in"}
 	c, err := New(dir, source, 1)
