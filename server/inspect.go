@@ -64,13 +64,10 @@ type ConsumerLoad struct {
 
 // StreamSizes returns what each stream holds, newest first. It leaves out what a store that has failed cannot tell.
 func (s *Server) StreamSizes() []StreamSize {
-	ctx := context.Background()
 	var sizes []StreamSize
-	streams, _ := s.store.Streams(ctx)
-	for _, stream := range streams {
-		if info, err := stream.Info(ctx); err == nil {
-			sizes = append(sizes, s.sizeOf(info))
-		}
+	infos, _ := store.StreamInfos(context.Background(), s.store)
+	for _, info := range infos {
+		sizes = append(sizes, s.sizeOf(info))
 	}
 	return sizes
 }

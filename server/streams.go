@@ -61,17 +61,9 @@ func orNull(n int) *int {
 }
 
 func (c *call) listStreams() error {
-	streams, err := c.srv.store.Streams(c.ctx())
+	all, err := store.StreamInfos(c.ctx(), c.srv.store)
 	if err != nil {
 		return err
-	}
-	var all []store.StreamInfo
-	for _, s := range streams {
-		info, err := s.Info(c.ctx())
-		if err != nil {
-			return err
-		}
-		all = append(all, info)
 	}
 	c.srv.dialect.sortStreams(all)
 	out := list[any]{[]any{}}

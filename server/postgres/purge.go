@@ -29,6 +29,7 @@ func (st *Store) KeepsHeaders() {}
 var (
 	_ store.Extended       = (*Store)(nil)
 	_ store.ExtendedStream = (*stream)(nil)
+	_ store.Surveyed       = (*Store)(nil)
 	_ store.KeepsHeaders   = (*Store)(nil)
 )
 

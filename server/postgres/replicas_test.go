@@ -109,6 +109,11 @@ func (r *replicas) Streams(ctx context.Context) (all []store.Stream, err error) 
 	return all, err
 }
 
+// StreamInfos implements store.Surveyed.
+func (r *replicas) StreamInfos(ctx context.Context) ([]store.StreamInfo, error) {
+	return store.StreamInfos(ctx, r.any())
+}
+
 func (r *replicas) Consumer(ctx context.Context, ref string) (store.Consumer, error) {
 	return r.consumer(r.any().Consumer(ctx, ref))
 }

@@ -107,7 +107,18 @@ func (st *Store) living(s *session, stream, seq int64, top streamTop) (messages,
 	if err != nil || len(rows) == 0 {
 		return 0, 0, err
 	}
-	r := rows[0]
+	messages, bytes, err = rows[0].living(stream, seq, top)
+	if err != nil || top.purges == 0 {
+		return messages, bytes, err
+	}
+	var gone, goneBytes int64
+	err = s.conn.QueryRow(s.ctx, st.q(sumPurgedSQL), stream, rows[0].first).Scan(&gone, &goneBytes)
+	return messages - gone, bytes - goneBytes, err
+}
+
+// living returns how many messages are left from a seq on, which is in this chunk or before it, and their size. Those that were purged
+// from later chunks are counted.
+func (r *keysRow) living(stream, seq int64, top streamTop) (messages, bytes int64, err error) {
 	sizes, err := decodeSizes(stream, r.first, r.n, r.keys, seq)
 	if err != nil {
 		return 0, 0, err
@@ -116,10 +127,5 @@ func (st *Store) living(s *session, stream, seq int64, top streamTop) (messages,
 	for _, m := range sizes {
 		messages, bytes = messages+1, bytes+m.size
 	}
-	if top.purges == 0 {
-		return messages, bytes, nil
-	}
-	var gone, goneBytes int64
-	err = s.conn.QueryRow(s.ctx, st.q(sumPurgedSQL), stream, r.first).Scan(&gone, &goneBytes)
-	return messages - gone, bytes - goneBytes, err
+	return messages, bytes, nil
 }

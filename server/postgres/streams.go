@@ -145,29 +145,6 @@ var _ store.Stream = (*stream)(nil)
 
 func (h *stream) ID() string { return h.row.uuid.String() }
 
-func (h *stream) Info(ctx context.Context) (info store.StreamInfo, err error) {
-	at := wallTime(h.row.insertedAt)
-	info = store.StreamInfo{StreamOptions: h.row.StreamOptions, ID: h.ID(), InsertedAt: at, UpdatedAt: at}
-	err = h.st.query(ctx, func(s *session) error {
-		top, err := h.st.readTop(s, h.row)
-		if err != nil {
-			return err
-		}
-		err = s.conn.QueryRow(s.ctx, h.st.q("select count(*) from {s}.consumers where stream_id = $1"), h.row.id).Scan(&info.Consumers)
-		if err != nil {
-			return err
-		}
-		info.Messages, info.Bytes = int(top.messages), top.bytes
-		if h.row.OneMessagePerKey {
-			return nil
-		}
-		messages, bytes, err := h.st.living(s, h.row.id, top.trim, top)
-		info.Messages, info.Bytes = int(messages), bytes
-		return err
-	})
-	return info, err
-}
-
 // readTop reads the top of a stream.
 func (st *Store) readTop(s *session, row streamRow) (top streamTop, err error) {
 	b := &pgx.Batch{}

@@ -89,16 +89,50 @@ func (h *walkHeap) Pop() any {
 	return w
 }
 
+// firstLook is how many unread messages are looked at together at first: about as many as a page of the console has.
+const firstLook = 100
+
+// unreadViews looks at some messages together, and at more the next time. What lies before them is passed over once for all of them.
 func (b *documentedBacklog) unreadViews(after int64, f func(View) bool) {
+	rest := b.feed.log.from(b.next)
+	from := sort.Search(len(rest), func(i int) bool { return rest[i].seq > after })
+	before, rest := rest[:from], rest[from:]
 	seen := map[string]bool{} // keys of unread messages
-	for _, e := range b.feed.log.from(b.next) {
-		if e.dead || !b.feed.filter.Match(e.key) {
-			continue
+	for n := firstLook; len(rest) > 0; n *= 8 {
+		some := rest[:min(n, len(rest))]
+		rest = rest[len(some):]
+		b.lookBack(before, some, seen)
+		for _, e := range some {
+			if e.dead || !b.feed.filter.Match(e.key) {
+				continue
+			}
+			if !f(b.unreadView(e, seen[e.key])) {
+				return
+			}
+			seen[e.key] = true
 		}
-		if e.seq > after && !f(b.unreadView(e, seen[e.key])) {
+	}
+}
+
+// lookBack adds to seen the keys that some messages have in common with those before.
+func (b *documentedBacklog) lookBack(before, some []*entry, seen map[string]bool) {
+	if len(before) == 0 {
+		return
+	}
+	wanted := map[string]bool{}
+	for _, e := range some {
+		if !e.dead && !seen[e.key] && b.feed.filter.Match(e.key) {
+			wanted[e.key] = true
+		}
+	}
+	for _, e := range before {
+		if len(wanted) == 0 {
 			return
 		}
-		seen[e.key] = true
+		if !e.dead && wanted[e.key] {
+			seen[e.key] = true
+			delete(wanted, e.key)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -174,4 +175,29 @@ func (l *leases) each(f func(*item)) {
 	for _, it := range l.extended {
 		f(it)
 	}
+}
+
+// Surveyed is an optional interface of a Store that reads at once what all streams hold, because each Info asks a database.
+type Surveyed interface {
+	Store
+	// StreamInfos returns what each stream holds, newest first.
+	StreamInfos(context.Context) ([]StreamInfo, error)
+}
+
+// StreamInfos returns what each stream of a store holds, newest first. With an error it returns what it could read.
+func StreamInfos(ctx context.Context, st Store) (all []StreamInfo, err error) {
+	if surveyed, ok := st.(Surveyed); ok {
+		return surveyed.StreamInfos(ctx)
+	}
+	streams, err := st.Streams(ctx)
+	for _, s := range streams {
+		info, failed := s.Info(ctx)
+		switch {
+		case failed == nil:
+			all = append(all, info)
+		case !errors.Is(failed, ErrNoStream): // it was deleted meanwhile
+			err = errors.Join(err, failed)
+		}
+	}
+	return all, err
 }

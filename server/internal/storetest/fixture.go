@@ -133,9 +133,14 @@ func (f *fixture) info() store.ConsumerInfo {
 	return need(f, f.consumer.Info)
 }
 
+// streamInfo returns what the stream says, and checks that the list of all streams says the same.
 func (f *fixture) streamInfo() store.StreamInfo {
 	f.t.Helper()
-	return need(f, f.stream.Info)
+	info := need(f, f.stream.Info)
+	all, err := store.StreamInfos(f.t.Context(), f.store)
+	require.NoError(f.t, err)
+	require.Contains(f.t, all, info)
+	return info
 }
 
 func (f *fixture) list(q store.ListQuery) []store.Message {

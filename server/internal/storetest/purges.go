@@ -74,7 +74,12 @@ func purgeBelow(f *fixture) {
 	info := f.streamInfo()
 	require.Equal(f.t, []any{2, int64(4)}, []any{info.Messages, info.Bytes})
 	require.Equal(f.t, []string{"c=3", "d=4"}, got(f.receive(9)))
-	require.Equal(f.t, 2, f.purge(store.PurgeQuery{Before: 1 << 40}))
+	f.send("e=5")
+	f.send("f=6", "g=7")
+	require.Equal(f.t, 4, f.purge(store.PurgeQuery{Before: 7}), "of several sends")
+	info = f.streamInfo()
+	require.Equal(f.t, []any{1, int64(2)}, []any{info.Messages, info.Bytes})
+	require.Equal(f.t, 1, f.purge(store.PurgeQuery{Before: 1 << 40}))
 	require.Empty(f.t, f.stored())
 }
 

@@ -58,8 +58,16 @@ func streamsAreListed(f *fixture) {
 		f.createStream(store.StreamOptions{Name: name})
 	}
 	require.Equal(f.t, []string{"c", "a", "b", "s"}, f.streamNames())
+	infos, err := store.StreamInfos(f.t.Context(), f.store)
+	require.NoError(f.t, err)
+	for i, name := range f.streamNames() {
+		require.Equal(f.t, need(f, f.findStream(name).Info), infos[i])
+	}
 	require.NoError(f.t, f.findStream("a").Delete(f.t.Context()))
 	require.Equal(f.t, []string{"c", "b", "s"}, f.streamNames())
+	infos, err = store.StreamInfos(f.t.Context(), f.store)
+	require.NoError(f.t, err)
+	require.Len(f.t, infos, 3)
 }
 
 func streamShowsItself(f *fixture) {

@@ -16,6 +16,7 @@ var viewTests = []test{
 	{promise: "a list returns what the query asks for where messages are replaced", check: listOfReplaced, options: onePerKey},
 	{promise: "a peek lists what is not settled", check: peekAnswers},
 	{promise: "a peek from the middle shows what a whole one shows there", check: peekFromTheMiddle},
+	{promise: "a long peek from the middle shows the same", check: longPeekFromTheMiddle},
 	{promise: "a peek shows the lease of a replaced message", check: peekOfReplaced, options: onePerKey, timed: true},
 	{promise: "a peek leases nothing", check: peekLeasesNothing},
 	{promise: "the states of a message follow what happens to it", check: statesFollow},
@@ -126,6 +127,23 @@ func peekFromTheMiddle(f *fixture) {
 			}
 		}
 	}
+}
+
+// longPeekFromTheMiddle: a store may look at a part of the messages at a time.
+func longPeekFromTheMiddle(f *fixture) {
+	const messages = 1200
+	random := rand.New(rand.NewPCG(1, 2))
+	var all []string
+	for i := range messages {
+		all = append(all, fmt.Sprint("k", random.IntN(messages), "=", i))
+	}
+	f.send(all...)
+	f.ack(f.receive(5)...)
+	q := store.PeekQuery{ListQuery: store.ListQuery{Limit: messages}}
+	whole := f.peek(q)
+	q.After = messages / 6
+	from := slices.IndexFunc(whole, func(v store.View) bool { return v.Message.Seq > q.After })
+	require.Equal(f.t, whole[from:], f.peek(q))
 }
 
 // peekOfReplaced: a version that replaced a delivered one is shown as delivered until that lease ends, with the ack id and

@@ -1,0 +1,87 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sequin-go/sequin/server/internal/store"
+)
+
+// streamInfosSQL reads what streams hold. Of a stream that appends these are its top, and the chunk with its first living message,
+// as living needs them.
+const streamInfosSQL = `select ` + streamColumns + `, (select count(*) from {s}.consumers c where c.stream_id = s.id),
+		coalesce(h.purges, 0), coalesce(m.messages, 0), coalesce(m.bytes, 0),
+		coalesce(c.next_seq, 1), coalesce(c.total, 0), greatest(c.trim_seq, h.trim_seq, 1),
+		coalesce(f.first_seq, 0), coalesce(f.total, 0), coalesce(f.n, 0), f.keys, coalesce(p.messages, 0), coalesce(p.bytes, 0)
+	from {s}.streams s
+	left join (select id as head, trim_seq, purges from {s}.stream_heads) h on h.head = s.id
+	left join lateral (
+		select messages, bytes from {s}.marks where s.one_message_per_key and stream_id = s.id order by next_seq desc limit 1
+	) m on true
+	left join lateral (
+		select first_seq + n as next_seq, total, trim_seq
+		from {s}.chunks where not s.one_message_per_key and stream_id = s.id order by first_seq desc limit 1
+	) c on true
+	left join lateral (
+		select first_seq, n, total, keys from {s}.chunks
+		where c.next_seq is not null and stream_id = s.id and first_seq >= coalesce((
+			select max(first_seq) from {s}.chunks where stream_id = s.id and first_seq <= greatest(c.trim_seq, h.trim_seq, 1)
+		), 0)
+		order by first_seq limit 1
+	) f on true
+	left join lateral (
+		select sum(purged)::bigint as messages, sum(purged_bytes)::bigint as bytes
+		from {s}.chunks where h.purges > 0 and stream_id = s.id and first_seq > f.first_seq and purged > 0
+	) p on true`
+
+// StreamInfos implements store.Surveyed.
+func (st *Store) StreamInfos(ctx context.Context) ([]store.StreamInfo, error) {
+	return st.streamInfos(ctx, " order by s.id desc")
+}
+
+func (h *stream) Info(ctx context.Context) (store.StreamInfo, error) {
+	all, err := h.st.streamInfos(ctx, " where s.id = $1", h.row.id)
+	if err == nil && len(all) == 0 {
+		err = store.ErrNoStream
+	}
+	if err != nil {
+		return store.StreamInfo{}, err
+	}
+	return all[0], nil
+}
+
+// streamInfos reads what the streams hold that a condition selects.
+func (st *Store) streamInfos(ctx context.Context, condition string, args ...any) (all []store.StreamInfo, err error) {
+	err = st.query(ctx, func(s *session) error {
+		rows, err := s.conn.Query(s.ctx, st.q(streamInfosSQL+condition), args...)
+		if err != nil {
+			return err
+		}
+		all, err = pgx.CollectRows(rows, st.scanStreamInfo)
+		return err
+	})
+	return all, err
+}
+
+func (st *Store) scanStreamInfo(from pgx.CollectableRow) (info store.StreamInfo, err error) {
+	var row streamRow
+	var top streamTop
+	var first keysRow
+	var gone, goneBytes int64
+	err = from.Scan(append(row.fields(), &info.Consumers, &top.purges, &top.messages, &top.bytes, &top.next, &top.total, &top.trim,
+		&first.first, &first.total, &first.n, &first.keys, &gone, &goneBytes)...)
+	if err != nil {
+		return info, err
+	}
+	st.chunks.purged(row.id, top.purges)
+	at := wallTime(row.insertedAt)
+	info.StreamOptions, info.ID, info.InsertedAt, info.UpdatedAt = row.StreamOptions, row.uuid.String(), at, at
+	if first.n > 0 {
+		if top.messages, top.bytes, err = first.living(row.id, top.trim, top); err != nil {
+			return info, err
+		}
+	}
+	info.Messages, info.Bytes = int(top.messages-gone), top.bytes-goneBytes
+	return info, nil
+}
