@@ -114,16 +114,16 @@ var works = map[string]func(b *testing.B, client *sequin.Client) worker{
 	"handle": func(b *testing.B, client *sequin.Client) worker {
 		sub, err := client.Subscribe(context.Background(), "orders", "all", sequin.SubscriberConfig{})
 		require.NoError(b, err)
-		turns, handled := make(chan struct{}, chunk), make(chan struct{}, chunk)
+		turns, handled, stopped := make(chan struct{}, chunk), make(chan struct{}, chunk), make(chan struct{})
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			_ = sub.Handle(ctx, sequin.HandlerConfig{}, func(ctx context.Context, _ sequin.Delivery) error {
+			_ = sub.Handle(ctx, sequin.HandlerConfig{}, func(context.Context, sequin.Delivery) error {
 				select {
 				case <-turns:
 					handled <- struct{}{}
-				case <-ctx.Done():
+				case <-stopped:
 				}
 				return nil
 			})
@@ -136,7 +136,7 @@ var works = map[string]func(b *testing.B, client *sequin.Client) worker{
 				<-handled
 			}
 		}
-		return worker{run, func() { cancel(); <-done; _ = sub.CloseNow(context.Background()) }}
+		return worker{run, func() { close(stopped); cancel(); <-done; _ = sub.CloseNow(context.Background()) }}
 	},
 }
 

@@ -21,9 +21,13 @@ import (
 func BenchmarkConsole(b *testing.B) {
 	const streams = 1_000
 	for _, messages := range []int{1_000, 1_000_000} {
-		for store, arguments := range map[string][]string{"memory": {"--memory"}, "disk": {"--data", b.TempDir(), "--sync", "1s"}} {
+		for store, arguments := range map[string]func(*testing.B) []string{
+			"memory":   func(*testing.B) []string { return []string{"--memory"} },
+			"disk":     func(b *testing.B) []string { return []string{"--data", b.TempDir(), "--sync", "1s"} },
+			"postgres": func(b *testing.B) []string { return []string{"--postgres", newDatabase(b, "pages")} },
+		} {
 			b.Run(fmt.Sprintf("messages=%d/store=%s", messages, store), func(b *testing.B) {
-				p := start(b, clitest.Environment(), arguments...)
+				p := start(b, clitest.Environment(), arguments(b)...)
 				fillForConsole(b, p, streams, messages)
 				for _, page := range []struct{ name, path string }{
 					{"streams", "/console/"}, {"by-rate", "/console/?sort=in&page=9"}, {"stream", "/console/streams/large"},

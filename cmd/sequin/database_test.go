@@ -64,7 +64,7 @@ func TestAServerBehindAPoolerListensAtTheDatabase(t *testing.T) {
 var postgresStarted bool
 
 // postgresForTest returns the cluster of the tests. One test at a time uses it.
-func postgresForTest(t *testing.T) *pgcluster.Cluster {
+func postgresForTest(t testing.TB) *pgcluster.Cluster {
 	t.Helper()
 	postgresStarted = true
 	c, err := startPostgres()
@@ -85,7 +85,7 @@ func closePostgres() {
 }
 
 // newDatabase makes an empty database, which is dropped when the test ends, and returns its URL.
-func newDatabase(t *testing.T, name string) string {
+func newDatabase(t testing.TB, name string) string {
 	c := postgresForTest(t)
 	sql(t, c.URL(), "create database "+name)
 	t.Cleanup(func() { sql(t, c.URL(), "drop database "+name+" with (force)") })
@@ -93,7 +93,7 @@ func newDatabase(t *testing.T, name string) string {
 }
 
 // sql runs statements.
-func sql(t *testing.T, url string, statements ...string) {
+func sql(t testing.TB, url string, statements ...string) {
 	t.Helper()
 	for _, text := range statements {
 		out, err := postgresForTest(t).Command("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", url, "-c", text).CombinedOutput()
