@@ -25,7 +25,7 @@ func TestWithoutABackoffAFailedMessageComesBackAtOnce(t *testing.T) {
 				return errDown
 			})
 		})
-		time.Sleep(time.Minute)
+		time.Sleep(5 * time.Second)
 		require.NoError(t, run.stop())
 		require.Equal(t, failures+1, b.count())
 		require.Len(t, b.reported(), failures)

@@ -66,7 +66,7 @@ func TestADelayOutlivesTheSubscriber(t *testing.T) {
 func TestADelayAboveTheMaximumIsTheMaximum(t *testing.T) {
 	inDocumented(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{})
-		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		sub := w.subscribe(t, sequin.SubscriberConfig{WaitFor: 5 * time.Minute}) // a week has few of them
 		w.send(t, "k.1", "x")
 		began := time.Now()
 		require.NoError(t, next(t, sub, time.Second).NackAfter(1<<62))

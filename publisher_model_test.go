@@ -18,7 +18,7 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-var modelSeeds = flag.Uint64("model.seeds", 100, "how many random servers a Publisher meets in the model test")
+var modelSeeds = flag.Uint64("model.seeds", randomServers, "how many random servers a Publisher meets in the model test")
 
 // faultyServer is a server with a random fault, which may also refuse messages with "poison" in them.
 type faultyServer struct {
