@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"gocloud.dev/gcerrors"
 	"gocloud.dev/pubsub"
@@ -375,4 +376,25 @@ func TestAHandlerForEachLane(t *testing.T) {
 		require.Equal(t, handlers, batches.MaxHandlers)
 		require.NoError(t, topic.Close())
 	}
+}
+
+func TestASubscriptionHoldsAThousandMessagesUnlessToldOtherwise(t *testing.T) {
+	client, err := sequin.NewClient(sequin.Config{})
+	require.NoError(t, err)
+	for set, want := range map[int]int{0: 1000, 5000: 5000} {
+		sub, _, err := newSubscription(client, "orders", "billing", &SubscriptionOptions{Subscriber: sequin.SubscriberConfig{MaxInFlight: set}})
+		require.NoError(t, err)
+		require.Equal(t, want, sub.cfg.MaxInFlight)
+	}
+}
+
+func TestAMessageWithoutAKeyGetsAUUID(t *testing.T) {
+	var sent [2]sequin.Message
+	for i := range sent {
+		require.NoError(t, new(topic).encode(&driver.Message{}, &sent[i]))
+		key, err := uuid.Parse(sent[i].Key)
+		require.NoError(t, err)
+		require.Equal(t, []any{uuid.Version(4), uuid.RFC4122}, []any{key.Version(), key.Variant()})
+	}
+	require.NotEqual(t, sent[0].Key, sent[1].Key)
 }
