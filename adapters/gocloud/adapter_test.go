@@ -378,14 +378,22 @@ func TestAHandlerForEachLane(t *testing.T) {
 	}
 }
 
-func TestASubscriptionHoldsAThousandMessagesUnlessToldOtherwise(t *testing.T) {
-	client, err := sequin.NewClient(sequin.Config{})
-	require.NoError(t, err)
-	for set, want := range map[int]int{0: 1000, 5000: 5000} {
-		sub, _, err := newSubscription(client, "orders", "billing", &SubscriptionOptions{Subscriber: sequin.SubscriberConfig{MaxInFlight: set}})
-		require.NoError(t, err)
-		require.Equal(t, want, sub.cfg.MaxInFlight)
-	}
+// A program may hold more messages than one receive returns.
+func TestAProgramMayHoldManyMessages(t *testing.T) {
+	const messages = 2500
+	inVirtualTime(t, "", func(t *testing.T, w *world) {
+		var all []*driver.Message
+		for range messages {
+			all = append(all, &driver.Message{Body: []byte("x")})
+		}
+		require.NoError(t, w.topic.SendBatch(t.Context(), all))
+		held := map[string]bool{}
+		for range messages {
+			m := w.receive(t)
+			require.False(t, held[m.LoggableID], "it came again, in the place of another one")
+			held[m.LoggableID] = true
+		}
+	})
 }
 
 func TestAMessageWithoutAKeyGetsAUUID(t *testing.T) {

@@ -23,8 +23,8 @@ import (
 type SubscriptionOptions struct {
 	// KeyName is the metadata entry that gets the message's key. Without it the key is not in the metadata.
 	KeyName string
-	// Subscriber configures the sequin.Subscriber that receives the messages. MaxInFlight defaults to 1,000: the CDK keeps messages
-	// ready, too, and what is on lease here is kept from other receivers. A larger one helps where the server is far away.
+	// Subscriber configures the sequin.Subscriber that receives the messages. Its MaxInFlight is how many messages a program may hold
+	// that it has not acked: Receive waits for an ack then.
 	Subscriber sequin.SubscriberConfig
 	// ReceiveBatcherOptions and AckBatcherOptions bound the batches of the CDK. The MaxBatchSize of acks defaults to 1,000.
 	ReceiveBatcherOptions, AckBatcherOptions batcher.Options
@@ -48,7 +48,6 @@ func newSubscription(client *sequin.Client, stream, consumer string, opts *Subsc
 	if opts != nil {
 		o = *opts
 	}
-	o.Subscriber.MaxInFlight = cmp.Or(o.Subscriber.MaxInFlight, sequin.MaxBatch)
 	o.AckBatcherOptions.MaxBatchSize = cmp.Or(o.AckBatcherOptions.MaxBatchSize, sequin.MaxBatch)
 	err := cmp.Or(checkBatches("ReceiveBatcherOptions", o.ReceiveBatcherOptions), checkBatches("AckBatcherOptions", o.AckBatcherOptions))
 	if err != nil {
