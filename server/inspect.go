@@ -62,14 +62,15 @@ type ConsumerLoad struct {
 	Traffic     ConsumerTraffic
 }
 
-// StreamSizes returns what each stream holds, newest first. It leaves out what a store that has failed cannot tell.
-func (s *Server) StreamSizes() []StreamSize {
-	var sizes []StreamSize
-	infos, _ := store.StreamInfos(context.Background(), s.store)
-	for _, info := range infos {
-		sizes = append(sizes, s.sizeOf(info))
+// StreamSizes returns what each stream holds, newest first. With an error, which is that of the store or of ctx, it returns what the
+// store could tell.
+func (s *Server) StreamSizes(ctx context.Context) ([]StreamSize, error) {
+	infos, err := store.StreamInfos(ctx, s.store)
+	sizes := make([]StreamSize, len(infos))
+	for i, info := range infos {
+		sizes[i] = s.sizeOf(info)
 	}
-	return sizes
+	return sizes, err
 }
 
 // StreamSize returns what one stream holds, found by name or id. ok is false if there is none or the store has failed.
@@ -128,7 +129,8 @@ func (s *Server) ConsumerLoads(ctx context.Context, stream string) []ConsumerLoa
 // Streams returns the names of all streams, newest first. It leaves out what a store that has failed cannot tell.
 func (s *Server) Streams() []string {
 	names := []string{}
-	for _, size := range s.StreamSizes() {
+	sizes, _ := s.StreamSizes(context.Background())
+	for _, size := range sizes {
 		names = append(names, size.Name)
 	}
 	return names

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -36,47 +37,66 @@ const streamInfosSQL = `select ` + streamColumns + `, (select count(*) from {s}.
 		from {s}.chunks where h.purges > 0 and stream_id = s.id and first_seq > f.first_seq and purged > 0
 	) p on true`
 
-// StreamInfos implements store.Surveyed.
+// StreamInfos implements store.Surveyed. It leaves out a stream that is damaged.
 func (st *Store) StreamInfos(ctx context.Context) ([]store.StreamInfo, error) {
 	return st.streamInfos(ctx, " order by s.id desc")
 }
 
 func (h *stream) Info(ctx context.Context) (store.StreamInfo, error) {
 	all, err := h.st.streamInfos(ctx, " where s.id = $1", h.row.id)
-	if err == nil && len(all) == 0 {
-		err = store.ErrNoStream
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return store.StreamInfo{}, err
+	case len(all) == 0:
+		return store.StreamInfo{}, store.ErrNoStream
 	}
 	return all[0], nil
 }
 
 // streamInfos reads what the streams hold that a condition selects.
 func (st *Store) streamInfos(ctx context.Context, condition string, args ...any) (all []store.StreamInfo, err error) {
+	var damage error
 	err = st.query(ctx, func(s *session) error {
 		rows, err := s.conn.Query(s.ctx, st.q(streamInfosSQL+condition), args...)
 		if err != nil {
 			return err
 		}
-		all, err = pgx.CollectRows(rows, st.scanStreamInfo)
+		held, err := pgx.CollectRows(rows, scanHeld)
+		all, damage = make([]store.StreamInfo, 0, len(held)), nil
+		for i := range held {
+			info, err := held[i].info(st)
+			if err != nil {
+				damage = errors.Join(damage, err)
+				continue
+			}
+			all = append(all, info)
+		}
 		return err
 	})
-	return all, err
+	return all, errors.Join(err, damage)
 }
 
-func (st *Store) scanStreamInfo(from pgx.CollectableRow) (info store.StreamInfo, err error) {
-	var row streamRow
-	var top streamTop
-	var first keysRow
-	var gone, goneBytes int64
-	err = from.Scan(append(row.fields(), &info.Consumers, &top.purges, &top.messages, &top.bytes, &top.next, &top.total, &top.trim,
-		&first.first, &first.total, &first.n, &first.keys, &gone, &goneBytes)...)
-	if err != nil {
-		return info, err
-	}
+// held is a row of streamInfosSQL.
+type held struct {
+	stream          streamRow
+	consumers       int
+	top             streamTop
+	first           keysRow
+	gone, goneBytes int64 // what was purged from the chunks behind the first
+}
+
+func scanHeld(from pgx.CollectableRow) (h held, err error) {
+	top, first := &h.top, &h.first
+	return h, from.Scan(append(h.stream.fields(), &h.consumers, &top.purges, &top.messages, &top.bytes, &top.next, &top.total, &top.trim,
+		&first.first, &first.total, &first.n, &first.keys, &h.gone, &h.goneBytes)...)
+}
+
+// info counts what is left. It returns an error if the keys are damaged.
+func (h *held) info(st *Store) (info store.StreamInfo, err error) {
+	row, top, first := &h.stream, h.top, &h.first
 	st.chunks.purged(row.id, top.purges)
 	at := wallTime(row.insertedAt)
+	info.Consumers = h.consumers
 	info.StreamOptions, info.ID, info.InsertedAt, info.UpdatedAt = row.StreamOptions, row.uuid.String(), at, at
 	switch {
 	case first.n == 0: // it is empty, or has one message for each key
@@ -87,6 +107,6 @@ func (st *Store) scanStreamInfo(from pgx.CollectableRow) (info store.StreamInfo,
 			return info, err
 		}
 	}
-	info.Messages, info.Bytes = int(top.messages-gone), top.bytes-goneBytes
+	info.Messages, info.Bytes = int(top.messages-h.gone), top.bytes-h.goneBytes
 	return info, nil
 }

@@ -180,7 +180,7 @@ func (l *leases) each(f func(*item)) {
 // Surveyed is an optional interface of a Store that reads at once what all streams hold, because each Info asks a database.
 type Surveyed interface {
 	Store
-	// StreamInfos returns what each stream holds, newest first.
+	// StreamInfos returns what each stream holds, newest first. With an error it returns what it could read.
 	StreamInfos(context.Context) ([]StreamInfo, error)
 }
 

@@ -22,8 +22,8 @@ type Load struct {
 // others is the label of the consumers that have none of their own.
 const others = "other"
 
-// loads returns what the metrics tell of consumers, the largest backlog first, and whether there are others.
-func (s samples) loads() (loads []Load, more bool) {
+// loads returns what the metrics tell of consumers, the largest backlog first.
+func (s samples) loads() (loads []Load) {
 	for name := range s {
 		labels, ok := strings.CutPrefix(name, consumerBacklog+"/")
 		if !ok {
@@ -31,7 +31,6 @@ func (s samples) loads() (loads []Load, more bool) {
 		}
 		stream, consumer, _ := strings.Cut(labels, "/")
 		if stream == others {
-			more = true
 			continue
 		}
 		gauge := func(metric string) float64 { return s[key(metric, stream, consumer)] }
@@ -44,13 +43,13 @@ func (s samples) loads() (loads []Load, more bool) {
 	slices.SortFunc(loads, func(a, b Load) int {
 		return cmp.Or(cmp.Compare(b.Backlog, a.Backlog), strings.Compare(a.Stream, b.Stream), strings.Compare(a.Consumer, b.Consumer))
 	})
-	return loads, more
+	return loads
 }
 
-// addLoads adds the consumers with the largest backlogs, and to each stream the largest one of its own.
+// addLoads adds the consumers with the largest backlogs, and to each stream the largest one of its own. Of a stream of whose consumers
+// the metrics do not tell it is not known: it may be one of the others, or the store did not answer in time.
 func (s *Streams) addLoads(got samples) {
-	more := false
-	s.Loads, more = got.loads()
+	s.Loads = got.loads()
 	largest := map[string]Load{}
 	for _, l := range slices.Backward(s.Loads) {
 		largest[l.Stream] = l
@@ -58,6 +57,6 @@ func (s *Streams) addLoads(got samples) {
 	for i := range s.Streams {
 		of := &s.Streams[i]
 		l, told := largest[of.Name]
-		of.Backlog, of.BacklogKnown = l.Backlog, told || got != nil && (!more || of.Stats.ConsumerCount == 0)
+		of.Backlog, of.BacklogKnown = l.Backlog, told || got != nil && of.Stats.ConsumerCount == 0
 	}
 }

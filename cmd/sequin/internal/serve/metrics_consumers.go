@@ -43,9 +43,9 @@ func consumerLabels(l server.ConsumerLoad) labelled {
 	return labelled{l.ID, []string{l.Stream, l.Name}, counts{t.Deliveries, t.Redeliveries, t.Acks, t.Nacks}}
 }
 
-// collectConsumers collects the metrics of consumers. The streams are sorted, the largest first.
-func (m *streamMetrics) collectConsumers(out chan<- prometheus.Metric, streams []server.StreamSize) {
-	loads := m.consumerLoads(streams)
+// collectConsumers collects the metrics of consumers. The streams are sorted, the largest first. whole is false if some may be missing.
+func (m *streamMetrics) collectConsumers(out chan<- prometheus.Metric, streams []server.StreamSize, whole bool) {
+	loads := m.consumerLoads(streams, whole)
 	slices.SortFunc(loads, func(a, b server.ConsumerLoad) int {
 		return cmp.Or(cmp.Compare(b.Backlog, a.Backlog), cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Name, b.Name))
 	})
@@ -55,7 +55,7 @@ func (m *streamMetrics) collectConsumers(out chan<- prometheus.Metric, streams [
 	}
 	// Of the consumers that a slow store is not asked for nobody knows what they have counted, and a sum without them would fall.
 	some := m.slow && len(streams) > maxStreamLabels
-	for _, c := range m.consumers.collect(all) {
+	for _, c := range m.consumers.collect(all, whole && !m.late) {
 		if !some || c.id != "" {
 			counters(out, consumerCounters, c)
 		}
@@ -108,8 +108,8 @@ func largestLoads(loads []server.ConsumerLoad) []server.ConsumerLoad {
 const slowAtOnce = 4
 
 // consumerLoads returns what the consumers have to do. Of a slow store it asks the largest streams only, and keeps the answer for
-// usageFor.
-func (m *streamMetrics) consumerLoads(streams []server.StreamSize) (loads []server.ConsumerLoad) {
+// usageFor, unless it lacks streams.
+func (m *streamMetrics) consumerLoads(streams []server.StreamSize, whole bool) (loads []server.ConsumerLoad) {
 	if !m.slow {
 		for _, s := range streams {
 			loads = append(loads, m.api.ConsumerLoads(context.Background(), s.ID)...)
@@ -133,6 +133,9 @@ func (m *streamMetrics) consumerLoads(streams []server.StreamSize) (loads []serv
 		})
 	}
 	asked.Wait()
-	m.loads, m.loadedAt = slices.Concat(found...), time.Now()
+	m.loads, m.loadedAt, m.late = slices.Concat(found...), time.Time{}, ctx.Err() != nil
+	if whole {
+		m.loadedAt = time.Now()
+	}
 	return slices.Clone(m.loads)
 }

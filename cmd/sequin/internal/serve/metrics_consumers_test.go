@@ -1,6 +1,8 @@
 package serve
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
@@ -163,22 +165,120 @@ func TestACounterOfOthersNeverFalls(t *testing.T) {
 	for i := range maxStreamLabels + 2 {
 		all = append(all, labelled{fmt.Sprint(i), []string{fmt.Sprint("s", i)}, counts{int64(i)}})
 	}
-	got := l.collect(all)
+	got := l.collect(all, true)
 	require.Len(t, got, maxStreamLabels+1)
 	require.Equal(t, labelled{names: []string{"other"}, counts: counts{100 + 101}}, got[maxStreamLabels])
 
 	all[100].counts[0] += 7
 	all = all[1:] // the first is deleted: 100 gets its label, and counts from what it had
-	got = l.collect(all)
+	got = l.collect(all, true)
 	require.Equal(t, labelled{"100", []string{"s100"}, counts{7}}, got[99])
 	require.Equal(t, counts{100 + 101}, got[100].counts)
 	all[99].counts[0] += 5
-	require.Equal(t, counts{5 + 7}, l.collect(all)[99].counts)
+	require.Equal(t, counts{5 + 7}, l.collect(all, true)[99].counts)
 	require.Equal(t, counts{5 + 7}, l.one(all[99]).counts)
 
-	got = l.collect(all[:100]) // 101 is deleted
+	got = l.collect(all[:100], true) // 101 is deleted
 	require.Equal(t, counts{100 + 101}, got[100].counts)
 
 	l = newLabels()
-	require.Equal(t, []labelled{{names: []string{"other"}, counts: counts{3}}}, l.collect([]labelled{{"x", []string{"other"}, counts{3}}}))
+	require.Equal(t, []labelled{{names: []string{"other"}, counts: counts{3}}}, l.collect([]labelled{{"x", []string{"other"}, counts{3}}}, true))
+}
+
+func TestWhatIsNotToldIsNotForgotten(t *testing.T) {
+	l := newLabels()
+	var all []labelled
+	for i := range maxStreamLabels + 2 {
+		all = append(all, labelled{fmt.Sprint(i), []string{fmt.Sprint("s", i)}, counts{int64(i)}})
+	}
+	l.collect(all, true)
+	all[100].counts[0] += 7
+	all = append(all[1:], all[0])
+	before := l.collect(all, true)
+	require.Empty(t, l.collect(nil, false))
+	require.Len(t, l.collect(all[1:3], false), 2+1)
+	require.Equal(t, before, l.collect(all, true))
+}
+
+// troubled is a server whose store can fail to tell of streams, or of consumers.
+type troubled struct {
+	*server.Server
+	fail func(context.Context) error
+	late bool
+}
+
+func (x *troubled) ConsumerLoads(ctx context.Context, stream string) []server.ConsumerLoad {
+	if x.late {
+		<-ctx.Done()
+		return nil
+	}
+	return x.Server.ConsumerLoads(ctx, stream)
+}
+
+func (x *troubled) StreamSizes(ctx context.Context) ([]server.StreamSize, error) {
+	if err := x.fail(ctx); err != nil {
+		return nil, err
+	}
+	return x.Server.StreamSizes(ctx)
+}
+
+// counted returns the counters of streams and consumers.
+func (x *measured) counted() (lines []string) {
+	x.Helper()
+	for line := range strings.Lines(x.metrics()) {
+		if strings.Contains(line, "_total{") && strings.Contains(line, "stream=") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// TestAStoreThatFailsLeavesCountersAsTheyAre has a store fail at once, and not answer at all.
+func TestAStoreThatFailsLeavesCountersAsTheyAre(t *testing.T) {
+	works := func(context.Context) error { return nil }
+	for _, row := range []struct {
+		name string
+		slow bool
+		fail func(context.Context) error
+		late bool
+	}{
+		{"at once", false, func(context.Context) error { return errors.New("down") }, false},
+		{"at once, slow", true, func(context.Context) error { return errors.New("down") }, false},
+		{"late", false, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, false},
+		{"late, slow", true, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, false},
+		{"late for consumers", true, works, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			measure(t, func(x *measured) {
+				api := &troubled{x.api, works, false}
+				x.m = newMetrics("v0", slog.New(slog.DiscardHandler))
+				x.m.registry.MustRegister(newStreamMetrics(api, row.slow))
+				for i := range maxStreamLabels + 2 {
+					x.do("POST", "/api/streams", fmt.Sprintf(`{"name":"s%d"}`, i))
+					x.do("POST", fmt.Sprintf("/api/streams/s%d/messages", i), `{"messages":[{"key":"k","data":"d"}]}`)
+					for _, consumer := range []string{"c", "d"} {
+						x.do("POST", fmt.Sprintf("/api/streams/s%d/consumers", i), fmt.Sprintf(`{"name":%q,"filter_key_pattern":">"}`, consumer))
+						x.do("POST", fmt.Sprintf("/api/streams/s%d/consumers/%s/receive", i, consumer), "{}")
+					}
+				}
+				x.counted()
+				x.do("DELETE", "/api/streams/s0", "") // another one gets its label, and counts from what it had
+				time.Sleep(usageFor)
+				before := x.counted()
+				require.NotEmpty(t, before)
+				require.Contains(t, x.metrics(), "sequin_streams 101\n")
+				time.Sleep(usageFor)
+
+				api.fail, api.late = row.fail, row.late
+				began := time.Now()
+				require.Equal(t, row.late, strings.Contains(x.metrics(), "\nsequin_streams "), "of streams that the store does not tell there is no number")
+				require.LessOrEqual(t, time.Since(began), usageTimeout)
+				api.fail, api.late = works, false
+				if row.late {
+					time.Sleep(usageFor)
+				}
+				require.Equal(t, before, x.counted())
+			})
+		})
+	}
 }

@@ -36,22 +36,10 @@ func (l *labels) one(c labelled) labelled {
 }
 
 // collect returns those with labels of their own, and the sum of the others, without an id, if there are or were any. all are those that exist; the
-// first of them get labels first.
-func (l *labels) collect(all []labelled) []labelled {
-	exists := make(map[string]bool, len(all))
-	for _, c := range all {
-		exists[c.id] = true
-	}
-	for id := range l.own {
-		if !exists[id] {
-			delete(l.own, id)
-		}
-	}
-	for id, c := range l.rest {
-		if !exists[id] {
-			l.gone.add(c, 1)
-			delete(l.rest, id)
-		}
+// first of them get labels first. If whole is false, all may lack some that exist.
+func (l *labels) collect(all []labelled, whole bool) []labelled {
+	if whole {
+		l.drop(all)
 	}
 	out := make([]labelled, 0, min(len(all), maxStreamLabels+1))
 	for _, c := range all {
@@ -77,4 +65,23 @@ func (l *labels) collect(all []labelled) []labelled {
 		other.counts.add(c, 1)
 	}
 	return append(out, other)
+}
+
+// drop forgets those that do not exist any more.
+func (l *labels) drop(all []labelled) {
+	exists := make(map[string]bool, len(all))
+	for _, c := range all {
+		exists[c.id] = true
+	}
+	for id := range l.own {
+		if !exists[id] {
+			delete(l.own, id)
+		}
+	}
+	for id, c := range l.rest {
+		if !exists[id] {
+			l.gone.add(c, 1)
+			delete(l.rest, id)
+		}
+	}
 }

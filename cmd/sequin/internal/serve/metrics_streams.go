@@ -45,9 +45,16 @@ func streamCounts(t server.StreamTraffic) counts {
 	return counts{t.Sent, t.SentBytes, t.Delivered, t.DeliveredBytes}
 }
 
+// sizedStreams is what streamMetrics asks: a *server.Server.
+type sizedStreams interface {
+	StreamSizes(context.Context) ([]server.StreamSize, error)
+	StreamSize(ctx context.Context, stream string) (server.StreamSize, bool)
+	ConsumerLoads(ctx context.Context, stream string) []server.ConsumerLoad
+}
+
 // streamMetrics collects the sizes of the streams and what their consumers have to do, at the moment of the question.
 type streamMetrics struct {
-	api  *server.Server
+	api  sizedStreams
 	slow bool
 
 	mu        sync.Mutex // guards what follows; held while the store is asked, so that it is asked once
@@ -55,9 +62,10 @@ type streamMetrics struct {
 	consumers labels
 	loads     []server.ConsumerLoad // of a slow store
 	loadedAt  time.Time
+	late      bool // some loads did not come in time
 }
 
-func newStreamMetrics(api *server.Server, slow bool) *streamMetrics {
+func newStreamMetrics(api sizedStreams, slow bool) *streamMetrics {
 	return &streamMetrics{api: api, slow: slow, streams: newLabels(), consumers: newLabels()}
 }
 
@@ -77,11 +85,15 @@ func describeStreams(descs chan<- *prometheus.Desc) {
 func (m *streamMetrics) Collect(out chan<- prometheus.Metric) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	sizes := m.api.StreamSizes()
+	ctx, cancel := context.WithTimeout(context.Background(), usageTimeout)
+	sizes, err := m.api.StreamSizes(ctx)
+	cancel()
 	slices.SortFunc(sizes, func(a, b server.StreamSize) int {
 		return cmp.Or(cmp.Compare(b.Messages, a.Messages), cmp.Compare(a.Name, b.Name))
 	})
-	gauge(out, streamsDesc, float64(len(sizes)))
+	if err == nil {
+		gauge(out, streamsDesc, float64(len(sizes)))
+	}
 	for _, s := range largestStreams(sizes) {
 		gauge(out, streamMessagesDesc, float64(s.Messages), s.Name)
 		gauge(out, streamBytesDesc, float64(s.Bytes), s.Name)
@@ -90,10 +102,10 @@ func (m *streamMetrics) Collect(out chan<- prometheus.Metric) {
 	for i, s := range sizes {
 		all[i] = labelled{s.ID, []string{s.Name}, streamCounts(s.Traffic)}
 	}
-	for _, c := range m.streams.collect(all) {
+	for _, c := range m.streams.collect(all, err == nil) {
 		counters(out, streamCounters, c)
 	}
-	m.collectConsumers(out, sizes)
+	m.collectConsumers(out, sizes, err == nil)
 }
 
 func gauge(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
