@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,7 +23,8 @@ type ServerInfo struct {
 	// RoundTrip is the time from the request to the beginning of its answer, with the dial if no connection was idle.
 	RoundTrip time.Duration
 	// ClockOffset is how much the server's clock is ahead of this machine's. It is 0 if they agree within a second, which is
-	// the resolution, or if the server does not say what time it is.
+	// the resolution, or if the server does not say what time it is, or names a time before 1970 or one so far off that a
+	// Duration cannot hold it.
 	ClockOffset time.Duration
 	// Streams is how many streams the server lists. It is 0 for a server of sinks.
 	Streams int
@@ -83,7 +85,7 @@ func (s *ServerInfo) read(h http.Header, sent, answered time.Time) {
 		}
 	}
 	date, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
+	if err != nil || date.Unix() < 0 {
 		return
 	}
 	// The header has whole seconds, and the server wrote it between sent and answered.
@@ -92,6 +94,9 @@ func (s *ServerInfo) read(h http.Header, sent, answered time.Time) {
 		s.ClockOffset = date.Sub(answered)
 	case latest.Before(sent):
 		s.ClockOffset = latest.Sub(sent)
+	}
+	if s.ClockOffset.Abs() == math.MaxInt64 { // as Sub returns what a Duration cannot hold
+		s.ClockOffset = 0
 	}
 }
 

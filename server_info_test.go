@@ -82,6 +82,27 @@ func TestPingMeasuresTheRoundTripAndTheClocks(t *testing.T) {
 	}
 }
 
+// Such a time is that of no clock: Go, for instance, writes the year 1 for a time that was never set.
+func TestPingIgnoresATimeThatCannotBe(t *testing.T) {
+	for date, known := range map[string]bool{
+		"Mon, 01 Jan 0001 00:00:00 GMT": false,
+		"Fri, 01 Jan 1960 00:00:00 GMT": false,
+		"Fri, 31 Dec 9999 23:59:59 GMT": false,
+		"yesterday":                     false,
+		"Thu, 01 Jan 1970 00:00:00 GMT": true, // of a machine whose clock was not set
+	} {
+		t.Run(date, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, sequintest.Config{}, sequin.Config{})
+				w.Fault(sequintest.Fault{Status: 200, Body: `{"data":[]}`, Header: http.Header{"Date": {date}}})
+				info, err := w.client.Ping(w.ctx)
+				require.NoError(t, err)
+				require.Equal(t, known, info.ClockOffset != 0, info.ClockOffset)
+			})
+		})
+	}
+}
+
 // The error is that of a send, after one attempt.
 func TestPingHasTheErrorOfASend(t *testing.T) {
 	for name, row := range map[string]struct {
