@@ -31,8 +31,9 @@ type request struct {
 	wait           time.Duration // how long the server may delay the answer, on top of the timeout
 	timeout        time.Duration // of each attempt; 0 means Config.Timeout
 	retry          retryPolicy
-	onAnswer       func()    // called when an answer begins to arrive; may be nil
-	observed       *observed // its attempts, for Hooks; do sets it
+	onAnswer       func()              // called when an answer begins to arrive; may be nil
+	onHeader       func(h http.Header) // called with the header of an answer of any status; may be nil
+	observed       *observed           // its attempts, for Hooks; do sets it
 
 	// For Hooks and the log: how many messages it has or asks for, how many its answer has (nil for none), and the names of a
 	// Subscriber, whose path has an id. quiet says that the log has no line about it.
@@ -196,6 +197,9 @@ var bodies transport.Bodies
 // readAnswer reads an answer and returns nil or its error. lost makes the error of an answer that is incomplete.
 func (c *Client) readAnswer(resp *http.Response, r request, requestID string, lost func(error) error, decode func(http.Header, []byte) error) error {
 	defer resp.Body.Close()
+	if r.onHeader != nil {
+		r.onHeader(resp.Header)
+	}
 	if resp.StatusCode == http.StatusSwitchingProtocols { // the body is the connection, and does not end
 		return newAPIError(r.method, r.path, requestID, resp, nil)
 	}

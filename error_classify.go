@@ -351,6 +351,12 @@ func noRoute(err error) bool {
 	return errors.Is(err, ErrNotFound) && errors.As(err, &api) && api.Summary == ""
 }
 
+// isForbidden reports whether Sequin answered 403: the token lacks a right, or the request must not be made in this way.
+func isForbidden(err error) bool {
+	f := classify(err)
+	return f.kind == kindUnauthorized && f.status() == http.StatusForbidden
+}
+
 // endsWait reports whether a proxy may give such an answer when a receive has waited for longer than its read time-out. Some
 // give other statuses than 504, an empty success, or JSON that looks like Sequin's.
 func (f requestFailure) endsWait() bool {

@@ -26,7 +26,7 @@ type ServerInfo struct {
 	// the resolution, or if the server does not say what time it is, or names a time before 1970 or one so far off that a
 	// Duration cannot hold it.
 	ClockOffset time.Duration
-	// Streams is how many streams the server lists. It is 0 for a server of sinks.
+	// Streams is how many streams the server lists. It is 0 for a server of sinks, and -1 if the token may not list streams.
 	Streams int
 }
 
@@ -41,34 +41,54 @@ const (
 	ServerDocumented ServerKind = "documented"
 	// Server2024 serves streams and answers as the release of August 2024.
 	Server2024 ServerKind = "2024"
-	// ServerStreams serves streams without extensions, and has none. Its first stream shows which of the two kinds above it is.
+	// ServerStreams serves streams without extensions, and lists none, or none to this token. Its first stream shows which of the
+	// two kinds above it is.
 	ServerStreams ServerKind = "streams"
 	// ServerSinks serves sinks and no streams, as Sequin v0.6.0 and later. See [Client.SubscribeSink].
 	ServerSinks ServerKind = "sinks"
 )
 
-// Ping tests whether the server can be reached and accepts the token, and finds out which kind it is. It makes one attempt at a
-// list of the streams. For a server that serves no streams it also looks for sinks. Otherwise its error is that which a
-// send would have, too.
+// Ping tests whether the server can be reached and accepts the token, whatever its rights are, and finds out which kind it is. It
+// makes one attempt at a list of the streams. If the token may not list them, it also looks for one of them, which each token may do.
+// For a server that serves no streams it also looks for sinks. Otherwise its error is that which a send would have, too.
 func (c *Client) Ping(ctx context.Context) (*ServerInfo, error) {
 	info := new(ServerInfo)
 	var streams data[rows[seenStream]]
 	sent := time.Now()
 	var answered time.Time
-	err := c.do(ctx, request{method: http.MethodGet, path: path("api", "streams"), onAnswer: func() { answered = time.Now() }},
-		func(h http.Header, body []byte) error {
-			info.read(h, sent, answered)
-			return decodeJSON(&streams)(h, body)
-		})
+	err := c.do(ctx, request{method: http.MethodGet, path: path("api", "streams"),
+		onAnswer: func() { answered = time.Now() },
+		onHeader: func(h http.Header) { info.read(h, sent, answered) },
+	}, decodeJSON(&streams))
 	switch {
 	case err == nil:
 		info.Streams = len(*streams.Data)
 		info.Kind = kindOf(info.Extensions, *streams.Data)
 		return info, nil
+	case isForbidden(err):
+		if err := c.findStream(ctx, err); err != nil {
+			return nil, err
+		}
+		info.Streams, info.Kind = -1, kindOf(info.Extensions, nil)
+		return info, nil
 	case noRoute(err) && c.servesSinks(ctx):
-		return &ServerInfo{Kind: ServerSinks, RoundTrip: answered.Sub(sent)}, nil
+		info.Kind = ServerSinks
+		return info, nil
 	}
 	return nil, err
+}
+
+// findStream looks for a stream that does not exist, after a list of the streams was refused. Every token that the server accepts
+// may do that. It returns refused if it is forbidden as well: then not the token is at fault, but for instance a Host.
+func (c *Client) findStream(ctx context.Context, refused error) error {
+	_, err := callOnce[seenStream](ctx, c, path("api", "streams", noID))
+	switch {
+	case errors.Is(err, ErrNotFound) && !noRoute(err):
+		return nil
+	case isForbidden(err):
+		return refused
+	}
+	return err
 }
 
 // read reads the header of an answer. The request was made at sent, and its answer began at answered.
@@ -76,7 +96,7 @@ func (s *ServerInfo) read(h http.Header, sent, answered time.Time) {
 	if answered.IsZero() { // by a RoundTripper that calls no trace
 		answered = time.Now()
 	}
-	s.RoundTrip = answered.Sub(sent)
+	s.RoundTrip, s.Extensions, s.ClockOffset = answered.Sub(sent), nil, 0
 	for _, list := range h["Sequin-Extensions"] {
 		for name := range strings.SplitSeq(list, ",") {
 			if name = strings.TrimSpace(name); name != "" {
@@ -206,19 +226,23 @@ func (c *Client) explainMissingStreams(ctx context.Context, err error) error {
 	return fmt.Errorf("sequin: this Sequin has no consumers of streams: Subscribe needs v0.3.0 to v0.3.7, or sequin serve: %w", err)
 }
 
-// servesSinks reports whether the server serves sinks. It settles a message that does not exist, of a sink that does not exist.
+// servesSinks reports whether the server serves sinks. It settles a message that does not exist, of a sink that does not exist. If
+// the token may not do that, it reads the sink.
 func (c *Client) servesSinks(ctx context.Context) bool {
-	err := c.findSink(ctx, noAckID, neverRetry)
+	err := c.findSink(ctx, noID, neverRetry)
+	if isForbidden(err) {
+		_, err = callOnce[sinkJSON](ctx, c, path("api", "sinks", noID))
+	}
 	return err == nil || errors.Is(err, ErrNotFound) && !noRoute(err)
 }
 
-// noAckID is an ack id that no message has.
-const noAckID = "00000000-0000-4000-8000-000000000000"
+// noID is an id that no message, no stream and no sink has.
+const noID = "00000000-0000-4000-8000-000000000000"
 
 // findSink returns an error if there is no such sink. An ack of an unknown id changes nothing, and does not need the rights of
 // the management API.
 func (c *Client) findSink(ctx context.Context, sink string, retry retryPolicy) error {
-	body := &transport.Payload{JSON: wire.AppendSettleTail(wire.AppendAckID(wire.AppendSettleHead(nil), noAckID), false, 0)}
+	body := &transport.Payload{JSON: wire.AppendSettleTail(wire.AppendAckID(wire.AppendSettleHead(nil), noID), false, 0)}
 	return c.do(ctx, request{method: http.MethodPost, path: path("api", "sequin_streams", sink, "ack"), body: body, retry: retry},
 		func(_ http.Header, answer []byte) error { return wire.DecodeSettled(answer) })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,6 +45,84 @@ func TestPingTellsTheKindOfServer(t *testing.T) {
 				require.Equal(t, listed, info.Streams)
 				require.Equal(t, row.want == sequin.ServerExtended, len(info.Extensions) > 0)
 				require.Zero(t, info.ClockOffset)
+			})
+		})
+	}
+}
+
+// A token is accepted whatever it may do. A server may keep the list of its streams from it.
+func TestPingSucceedsWithATokenOfAnyRights(t *testing.T) {
+	for name, row := range map[string]struct {
+		cfg  server.Config
+		want sequin.ServerKind
+	}{
+		"with extensions":    {server.Config{}, sequin.ServerExtended},
+		"without extensions": {server.Config{WithoutExtensions: server.Extensions()}, sequin.ServerStreams},
+		"of 2024":            {server.Config{Compat: server.Aug2024}, sequin.ServerStreams},
+		"of sinks":           {server.Config{SinksOnly: true}, sequin.ServerSinks},
+	} {
+		for _, rights := range []server.Rights{server.CanSend, server.CanConsume, server.CanAdmin} {
+			t.Run(fmt.Sprint(name, ", ", rights), func(t *testing.T) {
+				row.cfg.Access = func(token string) server.Rights { return map[string]server.Rights{"known": rights}[token] }
+				info, err := ping(t, row.cfg, "known")
+				require.NoError(t, err)
+				require.Equal(t, row.want, info.Kind)
+				streams, extensions := -1, 0
+				if row.want == sequin.ServerSinks {
+					streams = 0
+				}
+				if row.want == sequin.ServerExtended {
+					extensions = len(server.Extensions())
+				}
+				require.Equal(t, streams, info.Streams)
+				require.Len(t, info.Extensions, extensions)
+				require.Positive(t, info.RoundTrip)
+				require.Zero(t, info.ClockOffset)
+				for _, token := range []string{"unknown", ""} {
+					_, err = ping(t, row.cfg, token)
+					require.ErrorIs(t, err, sequin.ErrUnauthorized)
+				}
+			})
+		}
+	}
+}
+
+// ping pings a server of its own.
+func ping(t *testing.T, cfg server.Config, token string) (*sequin.ServerInfo, error) {
+	t.Helper()
+	s := server.New(cfg)
+	srv := httptest.NewServer(s)
+	client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, Token: token})
+	require.NoError(t, err)
+	defer func() { client.Close(); s.Close(); srv.Close() }()
+	return client.Ping(t.Context())
+}
+
+// A 403 that has nothing to do with the rights of the token is the error of a send, too.
+func TestPingFailsWhenMoreThanTheListIsForbidden(t *testing.T) {
+	for name, row := range map[string]struct {
+		second  sequintest.Fault
+		path    string
+		foreign bool
+	}{
+		"another request is forbidden": {sequintest.Fault{Status: 403, Body: ownRefusal}, "/api/streams", false},
+		"the token was taken away":     {sequintest.Fault{Status: 401, Body: ownRefusal}, "/api/streams/00000000-0000-4000-8000-000000000000", false},
+		"a proxy forbids another":      {sequintest.Fault{Status: 403, Body: "<html>"}, "/api/streams/00000000-0000-4000-8000-000000000000", true},
+		"a server without such a path": {sequintest.Fault{Status: 404, Body: `{"errors":{"detail":"Not Found"}}`}, "/api/streams/00000000-0000-4000-8000-000000000000", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, sequintest.Config{}, sequin.Config{})
+				w.Fault(sequintest.Fault{Status: 403, Body: ownRefusal, Count: 1})
+				second := w.Fault(row.second)
+				info, err := w.client.Ping(w.ctx)
+				require.Nil(t, info)
+				var api *sequin.APIError
+				require.ErrorAs(t, err, &api)
+				require.Equal(t, row.second.Status, api.Status)
+				require.Equal(t, row.path, api.Path)
+				require.Equal(t, row.foreign, api.Foreign)
+				require.Equal(t, 1, second.Hits())
 			})
 		})
 	}

@@ -22,7 +22,7 @@ type diagnosis struct {
 	TokenFrom   string   `json:"token_from,omitempty"`
 	Kind        string   `json:"kind"`
 	Extensions  []string `json:"extensions"`
-	Streams     int      `json:"streams"`
+	Streams     *int     `json:"streams"` // null if the token may not list them
 	RoundTripMS float64  `json:"round_trip_ms"`
 	// ClockMS is how much the server's clock is ahead of this machine's. It is 0 within a second, which is the resolution.
 	ClockMS int64 `json:"clock_offset_ms"`
@@ -71,9 +71,13 @@ func diagnose(ctx context.Context, s *session) (*diagnosis, error) {
 			best = info
 		}
 	}
-	return &diagnosis{URL: s.target.URL, URLFrom: s.target.From, TokenFrom: s.target.TokenFrom, Kind: kinds[best.Kind],
-		Extensions: append([]string{}, best.Extensions...), Streams: best.Streams,
-		RoundTripMS: float64(best.RoundTrip.Microseconds()) / 1000, ClockMS: best.ClockOffset.Milliseconds()}, nil
+	d := &diagnosis{URL: s.target.URL, URLFrom: s.target.From, TokenFrom: s.target.TokenFrom, Kind: kinds[best.Kind],
+		Extensions:  append([]string{}, best.Extensions...),
+		RoundTripMS: float64(best.RoundTrip.Microseconds()) / 1000, ClockMS: best.ClockOffset.Milliseconds()}
+	if best.Streams >= 0 {
+		d.Streams = &best.Streams
+	}
+	return d, nil
 }
 
 // kinds are the kinds of servers in words.
@@ -86,12 +90,15 @@ var kinds = map[sequin.ServerKind]string{
 }
 
 func (d *diagnosis) print(s *session) error {
-	token, extensions, clock := "none", "none", "agrees with this machine's, within a second"
+	token, extensions, streams, clock := "none", "none", "not listed for this token", "agrees with this machine's, within a second"
 	if d.TokenFrom != "" {
 		token = "accepted, from " + d.TokenFrom
 	}
 	if len(d.Extensions) > 0 {
 		extensions = strings.Join(d.Extensions, ", ")
+	}
+	if d.Streams != nil {
+		streams = fmt.Sprint(*d.Streams)
 	}
 	if offset := time.Duration(d.ClockMS) * time.Millisecond; offset > 0 {
 		clock = fmt.Sprintf("%v ahead of this machine's: set one of them", offset.Round(time.Second))
@@ -103,7 +110,7 @@ func (d *diagnosis) print(s *session) error {
 		{"token", token},
 		{"kind", d.Kind},
 		{"extensions", extensions},
-		{"streams", fmt.Sprint(d.Streams)},
+		{"streams", streams},
 		{"round trip", fmt.Sprintf("%.1f ms", d.RoundTripMS)},
 		{"clock", clock},
 	})

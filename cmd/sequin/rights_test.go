@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
 	"github.com/sequin-go/sequin/cmd/sequin/internal/clitest"
 )
 
@@ -53,4 +54,26 @@ func TestATokenThatMayOnlySendOrConsumeIsEnough(t *testing.T) {
 	require.Equal(t, "1", d.Data)
 	require.NoError(t, d.AckSync(ctx))
 	require.NoError(t, sub.Close(ctx))
+}
+
+// The doctor tests whether the server takes the token, not what the token may do.
+func TestTheDoctorTakesATokenOfAnyRights(t *testing.T) {
+	p := start(t, clitest.Environment(), "--memory", "--token-file", clitest.File(t, "web send s3cret-1\nworker consume s3cret-2\nops read s3cret-3\n"))
+	for token, want := range map[string]struct{ shown, json string }{
+		"s3cret-1": {"not listed for this token", "null"},
+		"s3cret-2": {"not listed for this token", "null"},
+		"s3cret-3": {"0", "0"},
+	} {
+		asked := []string{"doctor", "--url", p.url, "--token-file", clitest.File(t, token)}
+		code, out, errors := runNow(clitest.Environment(), asked...)
+		require.Equal(t, cli.ExitOK, code, errors)
+		require.Contains(t, out, "accepted, from ")
+		require.Regexp(t, `(?m)^streams +`+want.shown+"$", out)
+		code, out, errors = runNow(clitest.Environment(), append(asked, "--json")...)
+		require.Equal(t, cli.ExitOK, code, errors)
+		require.Contains(t, out, `"streams":`+want.json)
+	}
+	code, _, errors := runNow(clitest.Environment(), "doctor", "--url", p.url, "--token-file", clitest.File(t, "s3cret-4"))
+	require.NotEqual(t, cli.ExitOK, code)
+	require.Contains(t, errors, "401 Unauthorized")
 }
