@@ -103,17 +103,22 @@ func (m *Model) ask() tea.Cmd {
 
 // open shows a screen above the others.
 func (m *Model) open(s screen) tea.Cmd {
-	m.stack, m.status, m.problem = append(m.stack, s), "", ""
+	m.stack = append(m.stack, s)
+	m.clear()
 	return m.ask()
 }
 
 // close goes back to the screen before.
 func (m *Model) close() tea.Cmd {
 	if len(m.stack) > 1 {
-		m.stack, m.status, m.problem = m.stack[:len(m.stack)-1], "", ""
+		m.stack = m.stack[:len(m.stack)-1]
+		m.clear()
 	}
 	return m.ask()
 }
+
+// clear removes what is said about the screen that is left, and the result of the last action.
+func (m *Model) clear() { m.status, m.failed, m.problem = "", false, "" }
 
 // actionTimeout is how long an action may take. A redrive may take longer: it ends with the program.
 const actionTimeout = 30 * time.Second
@@ -219,6 +224,7 @@ func (m *Model) press(msg tea.KeyPressMsg) tea.Cmd {
 // back removes the filter, or goes back to the screen before.
 func (m *Model) back() tea.Cmd {
 	if m.top().filterText() != "" {
+		m.status, m.failed = "", false
 		if m.top().filtered("") {
 			m.asking = nil
 			return m.ask()
@@ -231,7 +237,7 @@ func (m *Model) back() tea.Cmd {
 func (m *Model) pressFilter(msg tea.KeyPressMsg, name string) tea.Cmd {
 	switch name {
 	case "esc", "enter":
-		m.filtering = false
+		m.filtering, m.status, m.failed = false, "", false // the filter is shown where the result was
 		m.filter.Blur()
 		text := m.filter.Value()
 		if name == "esc" {

@@ -288,6 +288,28 @@ func TestOnlyAMessageThatAProgramHasCanBeNacked(t *testing.T) {
 	})
 }
 
+// TestTheErrorOfAnActionGoesWithItsScreen leaves the screen by each way, and filters it.
+func TestTheErrorOfAnActionGoesWithItsScreen(t *testing.T) {
+	inTerminal(t, sequintest.Config{}, func(x *terminal) {
+		for _, leave := range []string{"enter", "esc"} {
+			x.press("enter", "enter", "x")
+			x.shows("error: only a message")
+			x.press(leave)
+			require.NotContains(t, x.screen(), "error")
+			x.press("esc", "esc", "esc", "s", "n", "esc")
+			require.NotContains(t, x.screen(), "error")
+		}
+		x.press("enter", "enter", "x", "/")
+		x.typeText("eu.1")
+		x.press("enter")
+		x.shows("filter: eu.1")
+		x.press("x")
+		x.shows("error: only a message")
+		x.press("esc")
+		require.NotContains(t, x.screen(), "error")
+	})
+}
+
 // TestHostileDataIsShownHarmlessly has data with escape sequences, marks of direction, and lines longer than the terminal.
 func TestHostileDataIsShownHarmlessly(t *testing.T) {
 	inTerminal(t, sequintest.Config{}, func(x *terminal) {
