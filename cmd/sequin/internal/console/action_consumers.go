@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/overview"
 	"github.com/sequin-go/sequin/server"
 )
 
@@ -159,5 +160,5 @@ type redriveError struct {
 }
 
 func (e *redriveError) Error() string {
-	return "Sent again: " + number(e.result.Sent) + ". Left as they are: " + number(e.result.Left) + ". " + strings.ReplaceAll(e.err.Error(), "sequin: ", "")
+	return "Sent again: " + overview.Number(e.result.Sent) + ". Left as they are: " + overview.Number(e.result.Left) + ". " + strings.ReplaceAll(e.err.Error(), "sequin: ", "")
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/overview"
 	"github.com/sequin-go/sequin/server"
 )
 
@@ -104,7 +105,7 @@ var purgeStream = action{
 			return nil, err
 		}
 		f.Lead = "Messages of " + s.Name + " are removed, and no consumer gets them any more. Leave both fields empty to remove all " +
-			number(s.Stats.MessageCount) + ". This cannot be undone."
+			overview.Number(s.Stats.MessageCount) + ". This cannot be undone."
 		f.Confirm = s.Name
 		return f, nil
 	},

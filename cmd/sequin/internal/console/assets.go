@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/overview"
 )
 
 //go:embed templates/*.html
@@ -47,8 +48,8 @@ func serveStatic(w http.ResponseWriter, r *http.Request) {
 var functions = template.FuncMap{
 	"static":     func(name string) string { return Path + "/static/" + assetVersion + "/" + name },
 	"home":       func() string { return home },
-	"number":     number[int64],
-	"count":      number[int],
+	"number":     overview.Number[int64],
+	"count":      overview.Number[int],
 	"bytes":      cli.Bytes,
 	"rate":       perSecond,
 	"percent":    percent,

@@ -28,7 +28,7 @@ type health struct {
 func newConsumerRow(stream string, c overview.Consumer) consumerRow {
 	row := consumerRow{Consumer: c, URL: consumerURL(stream, c.Name), Health: healthOf(c), Oldest: unknown}
 	if c.OldestKnown && c.Backlog > 0 {
-		row.Oldest = span(c.OldestAge)
+		row.Oldest = overview.Span(c.OldestAge)
 	}
 	return row
 }
@@ -65,9 +65,9 @@ func healthOf(c overview.Consumer) health {
 		return health{"warn", "Not received", plural(c.Outstanding, "message is", "messages are") + " on lease. The others are available, and no program receives them."}
 	case again >= manyAgain*delivered && again > 0:
 		return health{"warn", "Failing", percent(again/max(again, delivered)) + " of the deliveries are not the first: programs nack the messages, or do not settle them within the ack wait of " +
-			span(c.AckWait) + "."}
+			overview.Span(c.AckWait) + "."}
 	case c.OldestKnown && c.OldestAge > lateFactor*c.AckWait:
-		return health{"warn", "Behind", "The oldest message that is not settled has waited for " + span(c.OldestAge) + "."}
+		return health{"warn", "Behind", "The oldest message that is not settled has waited for " + overview.Span(c.OldestAge) + "."}
 	}
 	return health{"good", "Working", "Messages are received and settled."}
 }
@@ -85,7 +85,7 @@ func plural(n int64, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	return number(n) + " " + many
+	return overview.Number(n) + " " + many
 }
 
 // consumerPage shows a consumer and what it has not settled.
@@ -188,14 +188,14 @@ func (v *visit) findConsumer(stream, name string) (*overview.Detail, *overview.C
 func settings(c *sequin.Consumer) []fact {
 	deliveries := "unlimited"
 	if c.MaxDeliver != sequin.Unlimited {
-		deliveries = number(c.MaxDeliver)
+		deliveries = overview.Number(c.MaxDeliver)
 	}
 	facts := []fact{
-		{"Filter", c.Filter}, {"Ack wait", span(c.AckWait)}, {"Max ack pending", number(c.MaxAckPending)},
-		{"Max deliver", deliveries}, {"Max waiting", number(c.MaxWaiting)},
+		{"Filter", c.Filter}, {"Ack wait", overview.Span(c.AckWait)}, {"Max ack pending", overview.Number(c.MaxAckPending)},
+		{"Max deliver", deliveries}, {"Max waiting", overview.Number(c.MaxWaiting)},
 	}
 	if c.StartSeq > 1 {
-		facts = append(facts, fact{"Starts at seq", number(c.StartSeq)})
+		facts = append(facts, fact{"Starts at seq", overview.Number(c.StartSeq)})
 	}
 	return facts
 }
@@ -225,25 +225,15 @@ func stateWord(state string) string {
 
 // reason says why a message is not settled.
 func (v *visit) reason(i *sequin.DeliveryInfo) string {
-	last := ""
-	if !i.LastDeliveredAt.IsZero() {
-		last = ", last " + ago(v.now, i.LastDeliveredAt).Text
-	}
-	times := "delivered once"
-	if i.DeliverCount != 1 {
-		times = "delivered " + number(i.DeliverCount) + " times"
-	}
 	switch {
 	case stateWord(i.State) == leased && i.NotVisibleUntil.After(v.now):
-		return "delivery " + number(i.DeliverCount) + last + "; the lease ends in " + span(i.NotVisibleUntil.Sub(v.now).Round(time.Second))
+		return "delivery " + overview.Number(i.DeliverCount) + overview.LastDelivery(i, v.now) + "; the lease ends in " + overview.Span(i.NotVisibleUntil.Sub(v.now).Round(time.Second))
 	case i.State == sequin.StateDelayed:
-		return times + last + "; kept back for " + span(i.NotVisibleUntil.Sub(v.now).Round(time.Second)) + " more"
+		return overview.Deliveries(i, v.now) + "; kept back for " + overview.Span(i.NotVisibleUntil.Sub(v.now).Round(time.Second)) + " more"
 	case i.State == sequin.StateWithheld:
 		return "waits until an earlier message of its key is settled"
 	case i.State == sequin.StateAcked:
-		return times + last
-	case i.DeliverCount == 0:
-		return "not delivered yet"
+		return overview.Deliveries(i, v.now)
 	}
-	return times + last + ", and not settled"
+	return overview.NotSettled(i, v.now)
 }

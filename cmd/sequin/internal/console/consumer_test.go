@@ -67,7 +67,7 @@ func TestTheConsumersThatWaitLongestComeFirst(t *testing.T) {
 
 func TestNumbersAreWrittenForPeople(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", -1234567: "-1,234,567", -100: "-100"} {
-		require.Equal(t, want, number(n))
+		require.Equal(t, want, overview.Number(n))
 	}
 	for n, want := range map[float64]string{0: "0/s", 0.01: "<0.1/s", 0.1: "0.1/s", 9.94: "9.9/s", 9.96: "10/s", 1234.5: "1,235/s"} {
 		require.Equal(t, want, perSecond(rates(n)))
@@ -76,7 +76,7 @@ func TestNumbersAreWrittenForPeople(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Second: "0 ms", 20 * time.Millisecond: "20 ms", 59 * time.Second: "59 s", 90 * time.Second: "1 min", 47*time.Hour + 30*time.Minute: "47 h 30 min", 72 * time.Hour: "3 days",
 	} {
-		require.Equal(t, want, span(d))
+		require.Equal(t, want, overview.Span(d))
 	}
 	now := time.Date(2026, 1, 31, 15, 4, 5, 0, time.UTC)
 	require.Equal(t, moment{"now", "2026-01-31T15:04:05.5Z", "2026-01-31 15:04:05.500 UTC"}, ago(now, now.Add(time.Second/2)))

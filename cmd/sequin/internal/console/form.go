@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/overview"
 	"github.com/sequin-go/sequin/server"
 )
 
@@ -108,7 +109,7 @@ func (a action) run(v *visit) error {
 	to, _ := url.Parse(d.to) // our own
 	query := to.Query()
 	query.Set(doneParam, d.what)
-	query.Set(countParam, number(d.n))
+	query.Set(countParam, overview.Number(d.n))
 	to.RawQuery = query.Encode()
 	http.Redirect(v.w, v.r, to.String(), http.StatusSeeOther)
 	return nil

@@ -14,19 +14,6 @@ import (
 // unknown stands for what the server has not told.
 const unknown = "–"
 
-// number writes a number in groups of three digits.
-func number[T int | int64](n T) string {
-	digits := strconv.FormatInt(int64(n), 10)
-	var out strings.Builder
-	for i, d := range digits {
-		if left := len(digits) - i; i > 0 && left%3 == 0 && digits[i-1] != '-' {
-			out.WriteByte(',')
-		}
-		out.WriteRune(d)
-	}
-	return out.String()
-}
-
 // perSecond writes a rate with the digits that matter.
 func perSecond(r overview.Rate) string {
 	switch n := r.Now; {
@@ -39,7 +26,7 @@ func perSecond(r overview.Rate) string {
 	case n < 9.95:
 		return strconv.FormatFloat(n, 'f', 1, 64) + "/s"
 	default:
-		return number(int64(math.Round(n))) + "/s"
+		return overview.Number(int64(math.Round(n))) + "/s"
 	}
 }
 
@@ -49,21 +36,6 @@ func percent(share float64) string {
 		return "<1%"
 	}
 	return fmt.Sprintf("%.0f%%", share*100)
-}
-
-// span writes a duration in its largest unit, or two for hours, as people say it.
-func span(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", max(0, d.Milliseconds()))
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
-	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
 // moment is a time as a page shows it.
@@ -78,13 +50,7 @@ func ago(now, t time.Time) moment {
 	if t.IsZero() {
 		return moment{Text: unknown}
 	}
-	m := moment{ISO: t.UTC().Format(time.RFC3339Nano), Full: t.UTC().Format("2006-01-02 15:04:05.000 UTC")}
-	if d := now.Sub(t); d < time.Second { // clocks differ a little
-		m.Text = "now"
-	} else {
-		m.Text = span(d) + " ago"
-	}
-	return m
+	return moment{Text: overview.Ago(now, t), ISO: t.UTC().Format(time.RFC3339Nano), Full: t.UTC().Format("2006-01-02 15:04:05.000 UTC")}
 }
 
 // href returns the URL of a path below the console. Its elements are escaped.

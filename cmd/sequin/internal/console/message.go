@@ -95,7 +95,7 @@ func (v *visit) olderMessage(stream string, newest *sequin.MessageInfo, seq int6
 	}
 	if len(older) == 0 {
 		return nil, nil, &problem{http.StatusNotFound, "This message is gone", "It was replaced, purged, or dropped by the limits of the stream. " +
-			"The newest message of its key has the seq " + number(newest.Message.Seq) + "."}
+			"The newest message of its key has the seq " + overview.Number(newest.Message.Seq) + "."}
 	}
 	for _, c := range newest.Consumers {
 		peeked, err := v.client.PeekMessages(v.r.Context(), stream, c.ConsumerName, only)

@@ -80,7 +80,7 @@ func options(s *sequin.Stream) (facts []fact) {
 		value      *int
 	}{{"Retains up to", " messages", s.RetainUpTo}, {"Retains at least", " messages", s.RetainAtLeast}, {"Largest size", " GB", s.MaxStorageGB}} {
 		if limit.value != nil && *limit.value > 0 {
-			facts = append(facts, fact{limit.name, number(*limit.value) + limit.unit})
+			facts = append(facts, fact{limit.name, overview.Number(*limit.value) + limit.unit})
 		}
 	}
 	return facts

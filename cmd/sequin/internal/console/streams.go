@@ -61,11 +61,11 @@ func late(loads []overview.Load) (rows []lateRow) {
 		case l.Outstanding == 0 && l.Waiting == 0:
 			why = "nobody receives at the moment"
 		case available > 0 && l.Waiting == 0:
-			why = number(l.Outstanding) + " on lease, and nobody receives the others at the moment"
+			why = overview.Number(l.Outstanding) + " on lease, and nobody receives the others at the moment"
 		default:
-			why = number(l.Outstanding) + " on lease"
+			why = overview.Number(l.Outstanding) + " on lease"
 		}
-		rows = append(rows, lateRow{l, consumerURL(l.Stream, l.Consumer), span(l.OldestAge), why})
+		rows = append(rows, lateRow{l, consumerURL(l.Stream, l.Consumer), overview.Span(l.OldestAge), why})
 	}
 	return rows
 }

@@ -86,7 +86,7 @@ func (s *messageScreen) text() string {
 	now := s.m.cfg.Now()
 	for _, c := range s.got.Consumers {
 		tries := ""
-		if c.DeliverCount > 0 {
+		if c.DeliverCount > 0 && c.State != sequin.StateAvailable { // of which why says it
 			tries = ", " + cli.Plural(c.DeliverCount, "delivery")
 			if c.DeliverCount > 1 {
 				tries = fmt.Sprintf(", %d deliveries", c.DeliverCount)

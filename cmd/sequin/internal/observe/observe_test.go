@@ -131,7 +131,7 @@ func TestTheWayDownToAMessageAndBack(t *testing.T) {
 		x.press("enter")
 		x.shows("streams > orders", "> billing", "OLDEST", "FILTER")
 		x.press("enter")
-		x.shows("streams > orders > billing", "eu.0", "available", `{"qty":0}`, "available: no program has asked for it; page 1, oldest first")
+		x.shows("streams > orders > billing", "eu.0", "available", `{"qty":0}`, "available: not delivered yet; page 1, oldest first")
 		x.press("down", "enter")
 		x.shows("streams > orders > billing > eu.1", "billing              available", "{\n  \"qty\": 1\n}", "seq 2")
 		x.press("esc", "esc", "m")
@@ -307,6 +307,21 @@ func TestTheErrorOfAnActionGoesWithItsScreen(t *testing.T) {
 		x.shows("error: only a message")
 		x.press("esc")
 		require.NotContains(t, x.screen(), "error")
+	})
+}
+
+// TestAMessageWhoseLeaseEndedSaysSo receives without an ack.
+func TestAMessageWhoseLeaseEndedSaysSo(t *testing.T) {
+	inTerminal(t, sequintest.Config{}, func(x *terminal) {
+		_, err := x.client.ReceiveMessage(x.Context(), "orders", "billing")
+		require.NoError(t, err)
+		time.Sleep(2*time.Minute + 10*time.Second)
+		x.press("enter", "enter")
+		x.shows("available: delivered once, last 2 min ago, and not settled; page 1")
+		x.press("enter")
+		x.shows("billing              available: delivered once, last 2 min ago, and not settled\n")
+		x.press("esc", "down")
+		x.shows("available: not delivered yet;")
 	})
 }
 

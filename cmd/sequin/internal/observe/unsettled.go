@@ -9,6 +9,7 @@ import (
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/cmd/sequin/internal/cli"
+	"github.com/sequin-go/sequin/cmd/sequin/internal/overview"
 )
 
 // unsettledScreen lists what a consumer has not settled, the oldest first: what is stuck.
@@ -54,7 +55,7 @@ func why(i sequin.DeliveryInfo, now time.Time) string {
 	left := cli.Left(now, i.NotVisibleUntil)
 	switch i.State {
 	case sequin.StateAvailable:
-		return "available: no program has asked for it"
+		return "available: " + overview.NotSettled(&i, now)
 	case sequin.StateDelivered, sequin.StatePending:
 		return "with a program, whose lease ends in " + left
 	case sequin.StateWithheld:
