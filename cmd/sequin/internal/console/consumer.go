@@ -68,6 +68,8 @@ func healthOf(c overview.Consumer) health {
 			overview.Span(c.AckWait) + "."}
 	case c.OldestKnown && c.OldestAge > lateFactor*c.AckWait:
 		return health{"warn", "Behind", "The oldest message that is not settled has waited for " + overview.Span(c.OldestAge) + "."}
+	case !c.Deliveries.Known && c.Outstanding == 0 && c.Waiting == 0:
+		return health{} // nothing tells yet whether a program receives
 	}
 	return health{"good", "Working", "Messages are received and settled."}
 }

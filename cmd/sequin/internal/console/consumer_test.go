@@ -29,7 +29,14 @@ func TestTheStateOfAConsumerSaysWhatIsWrong(t *testing.T) {
 		{"Not received", "bad", "no program receives them", func(c *overview.Consumer) { c.Backlog, c.Deliveries = 3, rates(0, 0) }},
 		{"Not received", "warn", "1 message is on lease. The others are available", func(c *overview.Consumer) { c.Backlog, c.Outstanding, c.Deliveries = 3, 1, rates(0, 0) }},
 		{"Working", "good", "received and settled", func(c *overview.Consumer) { c.Backlog = 3 }}, // there were deliveries just now
-		{"Working", "good", "received and settled", func(c *overview.Consumer) { c.Backlog, c.Deliveries = 3, overview.Rate{} }},
+		{"", "", "", func(c *overview.Consumer) {
+			c.Backlog, c.Deliveries, c.Redeliveries = 3, overview.Rate{}, overview.Rate{}
+		}}, // of the first question
+		{"Behind", "warn", "has waited for 5 min", func(c *overview.Consumer) {
+			c.Backlog, c.Deliveries, c.OldestKnown, c.OldestAge = 3, overview.Rate{}, true, 301*time.Second
+		}},
+		{"Working", "good", "received and settled", func(c *overview.Consumer) { c.Backlog, c.Waiting, c.Deliveries = 3, 1, overview.Rate{} }},
+		{"Working", "good", "received and settled", func(c *overview.Consumer) { c.Backlog, c.Outstanding, c.Deliveries = 3, 1, overview.Rate{} }},
 		{"Working", "good", "received and settled", func(c *overview.Consumer) { c.Backlog, c.Waiting, c.Deliveries = 3, 1, rates(0, 0) }},
 		{"Working", "good", "received and settled", func(c *overview.Consumer) { c.Backlog, c.Outstanding, c.Deliveries = 1, 1, rates(0, 0) }},
 		{"Not received", "bad", "", func(c *overview.Consumer) { c.Backlog, c.Deliveries = 3, rates(9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) }}, // that was long ago
