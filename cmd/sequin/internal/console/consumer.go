@@ -139,7 +139,8 @@ func (v *visit) unsettled(p *consumerPage, d *overview.Detail) (err error) {
 	query, ctx := v.r.URL.Query(), v.r.Context()
 	q := sequin.ListOptions{KeyPattern: p.Pattern, Sort: sequin.SortAscending, Limit: perPage(&d.Stream.Stream)}
 	to := func(query url.Values) string { return href(query, "streams", p.Stream, "consumers", p.Name) }
-	if q.AfterSeq, _ = strconv.ParseInt(query.Get("beyond"), 10, 64); q.AfterSeq > 0 {
+	beyond, _ := strconv.ParseInt(query.Get("beyond"), 10, 64)
+	if q.AfterSeq = max(0, beyond); q.AfterSeq > 0 {
 		p.First = to(with(query, "beyond", ""))
 	}
 	if p.Pattern != "" && d.Server.Has("paging") {

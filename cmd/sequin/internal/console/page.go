@@ -181,7 +181,7 @@ func problemOf(err error) *problem {
 		return known
 	case errors.As(err, &tooLarge):
 		return &problem{http.StatusRequestEntityTooLarge, "Too large", "Nothing was done. Use the command sequin send for large messages."}
-	case errors.Is(err, sequin.ErrNotFound):
+	case errors.Is(err, sequin.ErrNotFound), errors.Is(err, sequin.ErrInvalidArgument): // what a URL names that cannot be a name never existed
 		return &problem{http.StatusNotFound, "Not found", "It was deleted, or never existed."}
 	case errors.Is(err, sequin.ErrOutcomeUnknown):
 		return &problem{http.StatusServiceUnavailable, "It is not known whether that was done", "Look before you repeat it. " + err.Error()}

@@ -101,6 +101,22 @@ func TestThePageOfAStreamHasItsMessages(t *testing.T) {
 	require.Contains(t, g.body, "It was deleted, or never existed.")
 }
 
+// A URL may name what no stream and no consumer can be called.
+func TestANameThatCannotBeIsNotFound(t *testing.T) {
+	w := newWorld(t, false)
+	w.orders(sequin.Message{Key: "a", Data: "1"})
+	for _, name := range []string{"none", "%2e%2e", "%2e", "a%2Fb", "%00", "%ff", "%20", strings.Repeat("x", 300)} {
+		for _, path := range []string{name, name + "/message?key=a", name + "/data?key=a", name + "/purge", name + "/consumers/billing", "orders/consumers/" + name, "orders/consumers/" + name + "/redrive"} {
+			g := w.get("/console/streams/" + path)
+			require.Equal(t, http.StatusNotFound, g.status, path)
+			require.Contains(t, g.body, "<h1>Not found</h1>\n  <p>It was deleted, or never existed.</p>", path)
+		}
+	}
+	for _, path := range []string{"?beyond=-5", "?beyond=-5&order=oldest", "/consumers/billing?beyond=-5"} {
+		require.Contains(t, w.see("/console/streams/orders"+path), "/message?key=a", path)
+	}
+}
+
 // hostile is text that would do harm if it were taken for HTML, for a part of a URL, or for an instruction to the eye.
 const hostile = "<script>alert(1)</script>\"' onload=x \u202e\u2066txt.exe\x1b[31m</pre></template>"
 

@@ -111,6 +111,7 @@ func (v *visit) messages(d *overview.Detail) (messageList, error) {
 	l.Newest, l.OldestTo = to(with(first, "order", "")), to(with(first, "order", "oldest"))
 	q := sequin.ListOptions{KeyPattern: l.Pattern, Sort: sequin.SortDescending, Limit: perPage(&d.Stream.Stream)}
 	beyond, _ := strconv.ParseInt(query.Get("beyond"), 10, 64)
+	beyond = max(0, beyond)
 	if q.BeforeSeq = beyond; l.Oldest {
 		q.Sort, q.AfterSeq, q.BeforeSeq = sequin.SortAscending, beyond, 0
 	}
