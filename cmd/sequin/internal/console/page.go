@@ -185,6 +185,8 @@ func problemOf(err error) *problem {
 		return &problem{http.StatusNotFound, "Not found", "It was deleted, or never existed."}
 	case errors.Is(err, sequin.ErrOutcomeUnknown):
 		return &problem{http.StatusServiceUnavailable, "It is not known whether that was done", "Look before you repeat it. " + err.Error()}
+	case errors.As(err, &api) && api.Status >= 500:
+		return &problem{api.Status, "The server cannot answer", api.Summary}
 	case errors.As(err, &api) && api.Status >= 400:
 		return &problem{api.Status, "The server has refused this", api.Summary}
 	case errors.Is(err, sequin.ErrUnsupported):

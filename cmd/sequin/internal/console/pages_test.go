@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -244,7 +245,28 @@ func TestAPageThatGetsNoAnswerSaysSo(t *testing.T) {
 	for lines.Scan() && lines.Text() != "event: problem" {
 	}
 	require.True(t, lines.Scan())
-	require.Equal(t, "data: The server has refused this", lines.Text())
+	require.Equal(t, "data: The server cannot answer", lines.Text())
+}
+
+// While its store is down the server answers, but not what was asked. That is no refusal.
+func TestAPageOfAStoreThatIsDownSaysSo(t *testing.T) {
+	w := newWorld(t, false)
+	w.orders()
+	form := w.see("/console/new-stream")
+	status, summary := http.StatusServiceUnavailable, "The store cannot serve requests: no connection. Nothing was changed"
+	w.console.Use(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"summary":%q}`, summary)
+	}))
+	token := formTokenField.FindStringSubmatch(form)[1]
+	for _, g := range []got{w.get("/console/"), w.get("/console/streams/orders"), w.post("/console/new-stream", url.Values{"form_token": {token}, "name": {"new"}})} {
+		require.Equal(t, http.StatusServiceUnavailable, g.status)
+		require.Contains(t, g.body, "<h1>The server cannot answer</h1>")
+		require.Contains(t, g.body, summary)
+	}
+	status, summary = http.StatusForbidden, "The token may not read"
+	require.Contains(t, w.get("/console/").body, "<h1>The server has refused this</h1>")
 }
 
 func TestCloseEndsTheEvents(t *testing.T) {
