@@ -57,7 +57,9 @@ type Model struct {
 	status    string    // the result of the last action
 	failed    bool      // status is an error
 	problem   string    // why the server cannot be asked, "" if it can
-	silent    time.Time // since when it does not answer at all; zero if it does
+	down      bool      // the last question failed without an answer
+	heard     time.Time // of the last answer, or the start
+	waiting   time.Time // since when a question has no answer; zero if none is asked
 }
 
 type (
@@ -92,6 +94,9 @@ func (m *Model) ask() tea.Cmd {
 		return nil
 	}
 	m.asking = s
+	if m.waiting.IsZero() {
+		m.waiting = m.cfg.Now()
+	}
 	question := s.ask()
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(m.ctx, questionTimeout)
@@ -171,16 +176,25 @@ func (m *Model) answered(a answer) {
 	}
 	switch err := a.err; {
 	case err == nil:
-		m.problem, m.silent = "", time.Time{}
+		m.problem = ""
 		a.to.answered(a.value)
 	case m.ctx.Err() != nil:
+		return
 	case errors.Is(err, sequin.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
-		if m.problem = oneLine(err); m.silent.IsZero() {
-			m.silent = m.cfg.Now()
-		}
+		m.problem, m.down = oneLine(err), true
+		return
 	default:
-		m.problem, m.silent = oneLine(err), time.Time{}
+		m.problem = oneLine(err)
 	}
+	m.down, m.heard, m.waiting = false, m.cfg.Now(), time.Time{}
+	if m.asking != nil {
+		m.waiting = m.heard // for the answer to another screen
+	}
+}
+
+// silent reports whether the server does not answer.
+func (m *Model) silent() bool {
+	return m.down || !m.waiting.IsZero() && m.cfg.Now().Sub(m.waiting) > patience
 }
 
 // oneLine returns an error as one line that cannot control the terminal.

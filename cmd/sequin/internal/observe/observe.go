@@ -38,12 +38,15 @@ func Run(ctx context.Context, cfg Config, in io.Reader, out io.Writer, env []str
 // last.
 const questionTimeout = 10 * time.Second
 
+// patience is how long a question may go without an answer before the screen says so.
+const patience = 3 * time.Second
+
 // New returns the model. Questions end with ctx.
 func New(ctx context.Context, cfg Config) *Model {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	m := &Model{ctx: ctx, cfg: cfg, width: 80, height: 24, filter: newInput("/", "")}
+	m := &Model{ctx: ctx, cfg: cfg, width: 80, height: 24, heard: cfg.Now(), filter: newInput("/", "")}
 	m.stack = []screen{newStreamsScreen(m)}
 	return m
 }

@@ -363,12 +363,53 @@ func TestTheCursorStaysWithItsRow(t *testing.T) {
 
 func TestAServerThatDoesNotAnswerIsSaidToSo(t *testing.T) {
 	inTerminal(t, sequintest.Config{}, func(x *terminal) {
+		answered := time.Now()
 		x.srv.Down()
 		x.refresh()
+		x.shows("no answer for "+short(time.Since(answered))+": sequin: cannot reach", "http://server (no answer)")
 		x.refresh()
-		x.shows("no answer for", "> orders")
+		x.shows("no answer for "+short(time.Since(answered))+": ", "> orders")
+		x.press("enter")
+		x.shows("streams > orders", "no answer for "+short(time.Since(answered))+": ")
+		x.press("esc")
 		x.srv.Up()
 		x.refresh()
+		require.NotContains(t, x.screen(), "no answer")
+	})
+}
+
+// TestAQuestionThatIsNotAnsweredIsSaidSoSoon has a server that takes a question and is silent.
+func TestAQuestionThatIsNotAnsweredIsSaidSoSoon(t *testing.T) {
+	inTerminal(t, sequintest.Config{}, func(x *terminal) {
+		x.metrics = "sequin_stream_sent_messages_total{stream=\"orders\"} 3\n"
+		x.refresh()
+		time.Sleep(2 * time.Second)
+		answer := x.m.ask()
+		time.Sleep(3 * time.Second)
+		x.shows(" ms)")
+		time.Sleep(time.Second)
+		x.shows("no answer for 6s\n", "http://server (no answer)", "> orders")
+		require.Nil(t, x.m.ask(), "it is asked once at a time")
+		x.do(answer)
+		x.shows(" ms)")
+		require.NotContains(t, x.screen(), "no answer")
+	})
+}
+
+// TestAnotherScreenDoesNotWaitForTheAnswerOfTheFirst leaves a screen before its answer has come.
+func TestAnotherScreenDoesNotWaitForTheAnswerOfTheFirst(t *testing.T) {
+	inTerminal(t, sequintest.Config{}, func(x *terminal) {
+		first := x.m.ask()
+		time.Sleep(2 * time.Second)
+		_, second := x.m.Update(tea.KeyPressMsg{Code: tea.KeyEnter})
+		time.Sleep(2 * time.Second)
+		x.shows("no answer for 4s\n")
+		x.do(first)
+		require.NotContains(t, x.screen(), "no answer")
+		time.Sleep(4 * time.Second)
+		x.shows("no answer for 4s\n")
+		x.do(second)
+		x.shows("> billing")
 		require.NotContains(t, x.screen(), "no answer")
 	})
 }

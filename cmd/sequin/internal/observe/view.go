@@ -59,7 +59,11 @@ func (m *Model) titleLine() string {
 	}
 	left := strings.Join(path, " > ")
 	right := m.cfg.URL
-	if kind := kindText(m.server); kind != "" {
+	kind := kindText(m.server)
+	if m.silent() {
+		kind = "no answer"
+	}
+	if kind != "" {
 		right += " (" + kind + ")"
 	}
 	right = visible(right)
@@ -88,8 +92,12 @@ func (m *Model) statusLine() string {
 		return fit(m.filter.View(), m.width)
 	case m.busy != "":
 		return fit(m.busy+" ...", m.width)
-	case m.problem != "" && !m.silent.IsZero():
-		return errorStyle.Render(fit("no answer for "+short(m.cfg.Now().Sub(m.silent))+": "+m.problem, m.width))
+	case m.silent():
+		text := "no answer for " + short(m.cfg.Now().Sub(m.heard))
+		if m.down && m.problem != "" {
+			text += ": " + m.problem
+		}
+		return errorStyle.Render(fit(text, m.width))
 	case m.problem != "":
 		return errorStyle.Render(fit("error: "+m.problem, m.width))
 	case m.failed:
