@@ -38,18 +38,19 @@ type Publisher struct {
 	cfg    PublisherConfig
 	logger watermill.LoggerAdapter
 
-	mu     sync.Mutex
-	topics map[string]*topicPublisher
-	closed bool
+	mu      sync.Mutex // not held during a request
+	topics  map[string]*topicPublisher
+	closing context.Context // ended by Close, while mu is held
+	end     context.CancelFunc
 
 	closeOnce sync.Once
 	closeErr  error
 }
 
-// topicPublisher sends the messages of one topic. mu is held while it is made, so that calls which run at once make it once.
+// topicPublisher sends the messages of one topic.
 type topicPublisher struct {
-	mu  sync.Mutex
-	pub *sequin.Publisher
+	turn chan struct{}     // has room for the one call that makes pub, so that calls which run at once make it once
+	pub  *sequin.Publisher // guarded by Publisher.mu; nil before the stream exists
 }
 
 // NewPublisher returns a Publisher. It makes no request. A nil logger is silent.
@@ -73,7 +74,9 @@ func NewPublisher(cfg PublisherConfig, logger watermill.LoggerAdapter) (*Publish
 	if err := probe.Close(context.Background()); err != nil {
 		return nil, err
 	}
-	return &Publisher{cfg: cfg, logger: orSilent(logger), topics: make(map[string]*topicPublisher)}, nil
+	p := &Publisher{cfg: cfg, logger: orSilent(logger), topics: make(map[string]*topicPublisher)}
+	p.closing, p.end = context.WithCancel(context.Background())
+	return p, nil
 }
 
 func orSilent(logger watermill.LoggerAdapter) watermill.LoggerAdapter {
@@ -130,37 +133,62 @@ func failed(msg *message.Message, err error) error {
 	return fmt.Errorf("message %s: %w", msg.UUID, err)
 }
 
-// topic returns the sequin.Publisher of a topic, and makes it at the first call.
+// topic returns the sequin.Publisher of a topic. The first call makes it, and others wait for that as long as their ctx allows; when
+// that call gives up, the next one tries.
 func (p *Publisher) topic(ctx context.Context, topic string) (*sequin.Publisher, error) {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
+	t, pub, err := p.lookUp(topic)
+	if pub != nil || err != nil {
+		return pub, err
+	}
+	select {
+	case t.turn <- struct{}{}:
+		defer func() { <-t.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for the stream of topic %s: %w", topic, ctx.Err())
+	case <-p.closing.Done():
 		return nil, ErrClosed
 	}
-	t := p.topics[topic]
+	if _, pub, err := p.lookUp(topic); pub != nil || err != nil {
+		return pub, err
+	}
+	return p.open(ctx, t, topic)
+}
+
+// lookUp returns what is known of a topic. pub is nil before its stream exists.
+func (p *Publisher) lookUp(topic string) (t *topicPublisher, pub *sequin.Publisher, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing.Err() != nil {
+		return nil, nil, ErrClosed
+	}
+	t = p.topics[topic]
 	if t == nil {
-		t = new(topicPublisher)
+		t = &topicPublisher{turn: make(chan struct{}, 1)}
 		p.topics[topic] = t
 	}
-	p.mu.Unlock()
+	return t, t.pub, nil
+}
 
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.pub != nil {
-		return t.pub, nil
-	}
+// open creates the stream of a topic, and makes its sequin.Publisher. Close ends it.
+func (p *Publisher) open(ctx context.Context, t *topicPublisher, topic string) (*sequin.Publisher, error) {
 	stream := streamName(p.cfg.StreamName, topic)
 	if !p.cfg.DoNotCreate {
-		if _, err := p.cfg.Client.EnsureStream(ctx, stream, p.cfg.Stream); err != nil {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stop := context.AfterFunc(p.closing, cancel)
+		defer stop()
+		if _, err := p.cfg.Client.EnsureStream(ctx, stream, p.cfg.Stream); err != nil && p.closing.Err() == nil {
 			return nil, fmt.Errorf("create the stream of topic %s: %w", topic, err)
 		}
 	}
-	pub, err := p.cfg.Client.NewPublisher(stream, p.cfg.Publisher)
-	if err != nil {
-		return nil, err
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing.Err() != nil {
+		return nil, ErrClosed
 	}
+	pub, err := p.cfg.Client.NewPublisher(stream, p.cfg.Publisher)
 	t.pub = pub
-	return pub, nil
+	return pub, err
 }
 
 func streamName(name func(string) string, topic string) string {
@@ -171,7 +199,7 @@ func streamName(name func(string) string, topic string) string {
 }
 
 // Close refuses further messages, and sends those that Publish waits for, within CloseTimeout. The error counts what was left.
-// Every call returns the same value.
+// A Publish that is still creating its stream ends with ErrClosed. Every call returns the same value.
 func (p *Publisher) Close() error {
 	p.closeOnce.Do(func() { p.closeErr = p.close() })
 	return p.closeErr
@@ -179,20 +207,17 @@ func (p *Publisher) Close() error {
 
 func (p *Publisher) close() error {
 	p.mu.Lock()
-	p.closed = true
-	p.mu.Unlock() // topics does not change any more
+	p.end()
+	p.mu.Unlock() // topics and their Publishers do not change any more
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
 	for topic, t := range p.topics {
+		if t.pub == nil {
+			continue
+		}
 		wg.Go(func() {
-			t.mu.Lock()
-			pub := t.pub
-			t.mu.Unlock()
-			if pub == nil {
-				return
-			}
-			if err := pub.Close(context.Background()); err != nil {
+			if err := t.pub.Close(context.Background()); err != nil {
 				p.logger.Error("Could not send all messages", err, watermill.LogFields{"topic": topic})
 				mu.Lock()
 				errs = append(errs, fmt.Errorf("topic %s: %w", topic, err))
