@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -347,11 +348,78 @@ func TestABadConfigIsRefused(t *testing.T) {
 			_, err := watermillsequin.NewSubscriber(watermillsequin.SubscriberConfig{Client: client}, nil)
 			return err
 		},
+		"MaxInFlight": func() error {
+			bad := sequin.SubscriberConfig{MaxInFlight: -1}
+			_, err := watermillsequin.NewSubscriber(watermillsequin.SubscriberConfig{Client: client, ConsumerGroup: "g", Subscriber: bad}, nil)
+			return err
+		},
 	} {
 		err := newOne()
 		require.ErrorIs(t, err, sequin.ErrInvalidConfig, name)
 		require.ErrorContains(t, err, name)
 	}
+}
+
+func TestSubscribeTellsThatTheHandlerCannotWork(t *testing.T) {
+	for name, handler := range map[string]sequin.HandlerConfig{
+		"Workers is -1":     {Workers: -1},
+		"Workers is 20000":  {Workers: 20_000}, // more than MaxInFlight
+		"BackoffMin":        {BackoffMin: -1},
+		"MaxHandling":       {MaxHandling: -1},
+		"MaxAttempts is -1": {DeadLetter: &sequin.DeadLetter{Stream: "dead", MaxAttempts: -1}},
+		"DeadLetter.Stream": {DeadLetter: &sequin.DeadLetter{Stream: "topic"}},
+	} {
+		bad := func(_ *watermillsequin.PublisherConfig, cfg *watermillsequin.SubscriberConfig) { cfg.Handler = handler }
+		inVirtualTime(t, bad, func(t *testing.T, w *world) {
+			messages, err := w.sub.Subscribe(t.Context(), "topic")
+			require.ErrorIs(t, err, sequin.ErrInvalidConfig)
+			require.ErrorContains(t, err, name)
+			require.Nil(t, messages)
+		})
+	}
+	missing := func(_ *watermillsequin.PublisherConfig, cfg *watermillsequin.SubscriberConfig) {
+		cfg.DoNotCreate, cfg.Handler.DeadLetter = true, &sequin.DeadLetter{Stream: "dead"}
+	}
+	inVirtualTime(t, missing, func(t *testing.T, w *world) {
+		_, err := w.client.CreateStream(t.Context(), "topic", sequin.StreamOptions{})
+		require.NoError(t, err)
+		_, err = w.client.CreateConsumer(t.Context(), "topic", "group", ">", sequin.ConsumerOptions{})
+		require.NoError(t, err)
+		_, err = w.sub.Subscribe(t.Context(), "topic")
+		require.ErrorIs(t, err, sequin.ErrNotFound)
+		require.ErrorContains(t, err, "dead")
+	})
+}
+
+// TestAnEndOfTheContextDuringSubscribeIsNoRefusal ends the context when the handlers are about to start, or have just started.
+func TestAnEndOfTheContextDuringSubscribeIsNoRefusal(t *testing.T) {
+	for range 50 {
+		inVirtualTime(t, defaults, func(t *testing.T, w *world) {
+			ctx, cancel := context.WithCancel(t.Context())
+			w.srv.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 1, Match: func(*sequintest.Request) bool { cancel(); return true }})
+			messages, err := w.sub.Subscribe(ctx, "topic")
+			require.NoError(t, err)
+			_, open := <-messages
+			require.False(t, open)
+		})
+	}
+}
+
+// TestAConsumerThatIsDeletedDuringSubscribeIsNoRefusal has handlers that end before Subscribe knows that they have started.
+func TestAConsumerThatIsDeletedDuringSubscribeIsNoRefusal(t *testing.T) {
+	dead := func(_ *watermillsequin.PublisherConfig, cfg *watermillsequin.SubscriberConfig) {
+		cfg.Handler.DeadLetter = &sequin.DeadLetter{Stream: "dead"}
+	}
+	inVirtualTime(t, dead, func(t *testing.T, w *world) {
+		require.NoError(t, w.sub.SubscribeInitialize("topic"))
+		looksUp := func(r *sequintest.Request) bool { return strings.HasSuffix(r.Path, "/dead") }
+		w.srv.Fault(sequintest.Fault{Op: sequintest.GetStream, Match: looksUp, Skip: 1, Count: 1, Delay: time.Second})
+		time.AfterFunc(100*time.Millisecond, func() { _ = w.client.DeleteConsumer(context.Background(), "topic", "group") })
+		messages, err := w.sub.Subscribe(t.Context(), "topic")
+		require.NoError(t, err)
+		_, open := <-messages
+		require.False(t, open)
+	})
 }
 
 func TestFailuresAreLogged(t *testing.T) {
@@ -360,17 +428,17 @@ func TestFailuresAreLogged(t *testing.T) {
 		client, err := sequin.NewClient(sequin.Config{BaseURL: srv.URL, HTTPClient: srv.Client()})
 		require.NoError(t, err)
 		logger := watermill.NewCaptureLogger()
-		cfg := watermillsequin.SubscriberConfig{Client: client, ConsumerGroup: "group", Handler: sequin.HandlerConfig{Workers: 20_000}}
-		sub, err := watermillsequin.NewSubscriber(cfg, logger)
+		sub, err := watermillsequin.NewSubscriber(watermillsequin.SubscriberConfig{Client: client, ConsumerGroup: "group"}, logger)
 		require.NoError(t, err)
 		messages, err := sub.Subscribe(t.Context(), "topic")
 		require.NoError(t, err)
+		require.NoError(t, client.DeleteConsumer(t.Context(), "topic", "group"))
 		_, open := <-messages
-		require.False(t, open, "more workers than MaxInFlight")
+		require.False(t, open)
 		require.NoError(t, sub.Close())
 		captured := logger.Captured()[watermill.ErrorLogLevel]
 		require.Len(t, captured, 1)
-		require.True(t, errors.Is(captured[0].Err, sequin.ErrInvalidConfig))
+		require.True(t, errors.Is(captured[0].Err, sequin.ErrNotFound))
 		require.Equal(t, "topic", captured[0].Fields["topic"])
 	})
 }

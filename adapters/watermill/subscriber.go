@@ -53,7 +53,8 @@ type Subscriber struct {
 // errNacked is what a handler returns for a message that the program has nacked.
 var errNacked = errors.New("watermillsequin: the message was nacked")
 
-// NewSubscriber returns a Subscriber. It makes no request. A nil logger is silent.
+// NewSubscriber returns a Subscriber. It makes no request. A nil logger is silent. What is wrong with Handler is told by Subscribe,
+// because it depends on the consumer.
 func NewSubscriber(cfg SubscriberConfig, logger watermill.LoggerAdapter) (*Subscriber, error) {
 	if cfg.Client == nil {
 		return nil, fmt.Errorf("%w: SubscriberConfig.Client is nil", sequin.ErrInvalidConfig)
@@ -67,7 +68,21 @@ func NewSubscriber(cfg SubscriberConfig, logger watermill.LoggerAdapter) (*Subsc
 	if cmp.Or(cfg.Handler.Workers, 1) == 1 {
 		cfg.Subscriber.Pollers = cmp.Or(cfg.Subscriber.Pollers, 1)
 	}
+	if err := checkSubscriber(cfg); err != nil {
+		return nil, err
+	}
 	return &Subscriber{cfg: cfg, logger: orSilent(logger), closing: make(chan struct{})}, nil
+}
+
+// checkSubscriber returns what is wrong with the config of the sequin.Subscriber. Subscribe checks it before it makes a request,
+// and makes none when its ctx has ended.
+func checkSubscriber(cfg SubscriberConfig) error {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := cfg.Client.Subscribe(ended, "probe", cfg.ConsumerGroup, cfg.Subscriber); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
 }
 
 // SubscribeInitialize creates the stream of a topic and the consumer of the group, if they do not exist. Messages that are
@@ -101,6 +116,8 @@ func (s *Subscriber) initialize(ctx context.Context, topic string) error {
 // The Subscriber stops at the end of ctx, at Close, and when the consumer is deleted. It returns at once what nobody has read
 // from the channel, waits up to Subscriber.DrainTimeout for messages that are out, and closes the channel.
 //
+// A Handler that cannot work is an error, such as sequin.ErrInvalidConfig: see sequin.Subscriber.Handle.
+//
 // Each Subscribe starts a goroutine for each worker, and those of a sequin.Subscriber.
 func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	if !s.enter() {
@@ -114,18 +131,45 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, err
 	}
 	out := make(chan *message.Message)
+	ended, err := s.start(ctx, sub, topic, out)
+	if err != nil {
+		cancel()
+		s.running.Done()
+		return nil, err
+	}
 	go func() {
 		defer s.running.Done()
 		defer close(out)
 		defer cancel()
-		p := subscription{s: s, topic: topic, out: out, stopped: sub.Stopping()}
-		err := sub.Handle(ctx, s.handler(topic), p.handle)
-		_ = sub.Close(context.WithoutCancel(ctx)) // Handle has closed it, unless it refused to start
-		if err != nil {
+		if err := <-ended; err != nil {
 			s.logger.Error("Subscription ended", err, watermill.LogFields{"topic": topic, "consumer_group": s.cfg.ConsumerGroup})
 		}
 	}()
 	return out, nil
+}
+
+// start starts the handlers, and returns the channel that gets the error with which they end. It returns an error, and
+// closes sub, if Handle refuses to start them.
+//
+// Handle returns when the handlers have ended, and does not tell when it has started them. But it starts them once: of two calls
+// one returns ErrBusy when the other has, and both return what is wrong with the config.
+func (s *Subscriber) start(ctx context.Context, sub *sequin.Subscriber, topic string, out chan<- *message.Message) (<-chan error, error) {
+	p := subscription{s: s, topic: topic, out: out, stopped: sub.Stopping()}
+	cfg := s.handler(topic)
+	ended := make(chan error, 2)
+	for range 2 {
+		go func() { ended <- sub.Handle(ctx, cfg, p.handle) }()
+	}
+	err := <-ended
+	if errors.Is(err, sequin.ErrBusy) {
+		return ended, nil
+	}
+	_ = sub.CloseNow(ctx)
+	if other := <-ended; errors.Is(other, sequin.ErrBusy) { // the handlers were started, and have ended
+		ended <- err
+		return ended, nil
+	}
+	return nil, err
 }
 
 // enter counts a subscription, unless the Subscriber is closed.
