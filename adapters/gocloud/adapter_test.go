@@ -218,6 +218,7 @@ func TestErrorCodes(t *testing.T) {
 		{status(413, false), gcerrors.InvalidArgument},
 		{status(408, false), gcerrors.Unknown},
 		{status(500, false), gcerrors.Unknown},
+		{sequin.ErrInvalidConfig, gcerrors.InvalidArgument},
 		{sequin.ErrInvalidKey, gcerrors.InvalidArgument},
 		{sequin.ErrInvalidData, gcerrors.InvalidArgument},
 		{fmt.Errorf("wrapped: %w", envelope.ErrInvalid), gcerrors.InvalidArgument},
@@ -271,6 +272,40 @@ func TestBadOptionsAreRefused(t *testing.T) {
 	} {
 		require.ErrorIs(t, open(), sequin.ErrInvalidConfig)
 	}
+	for field, bad := range map[string]sequin.SubscriberConfig{
+		"MaxInFlight": {MaxInFlight: -1}, "Pollers": {Pollers: -1}, "DrainTimeout": {DrainTimeout: -1}, "WaitFor": {WaitFor: 1},
+	} {
+		_, err := OpenSubscription(client, "s", "c", &SubscriptionOptions{Subscriber: bad})
+		require.ErrorIs(t, err, sequin.ErrInvalidConfig, field)
+		require.ErrorContains(t, err, field)
+	}
+	_, err = OpenTopic(client, "s", &TopicOptions{Publisher: sequin.PublisherConfig{Lanes: -1}})
+	require.ErrorIs(t, err, sequin.ErrInvalidConfig)
+	require.ErrorContains(t, err, "PublisherConfig.Lanes is -1")
+}
+
+func TestAnEmptyNameIsRefused(t *testing.T) {
+	client, err := sequin.NewClient(sequin.Config{})
+	require.NoError(t, err)
+	for _, open := range []func() error{
+		func() error { _, err := OpenTopic(client, "", nil); return err },
+		func() error { _, err := OpenSubscription(client, "", "c", nil); return err },
+		func() error { _, err := OpenSubscription(client, "s", "", nil); return err },
+	} {
+		require.ErrorIs(t, open(), sequin.ErrInvalidArgument)
+	}
+}
+
+// TestAConfigThatDoesNotFitTheConsumerHasACode opens what only the consumer shows to be wrong.
+func TestAConfigThatDoesNotFitTheConsumerHasACode(t *testing.T) {
+	inVirtualTime(t, "", func(t *testing.T, w *world) {
+		sub, _, err := newSubscription(w.client, "orders", "billing", &SubscriptionOptions{Subscriber: sequin.SubscriberConfig{LeaseMargin: time.Hour}})
+		require.NoError(t, err)
+		_, err = sub.ReceiveBatch(t.Context(), 1)
+		require.Equal(t, gcerrors.InvalidArgument, errorCode(err))
+		require.False(t, sub.IsRetryable(err))
+		require.NoError(t, sub.Close())
+	})
 }
 
 func TestURLs(t *testing.T) {

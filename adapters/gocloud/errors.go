@@ -23,6 +23,7 @@ var errorCodes = []struct {
 	{sequin.ErrUnauthorized, gcerrors.PermissionDenied},
 	{sequin.ErrRateLimited, gcerrors.ResourceExhausted},
 	{sequin.ErrStreamFull, gcerrors.ResourceExhausted},
+	{sequin.ErrInvalidConfig, gcerrors.InvalidArgument},
 	{sequin.ErrInvalidKey, gcerrors.InvalidArgument},
 	{sequin.ErrInvalidData, gcerrors.InvalidArgument},
 	{sequin.ErrInvalidArgument, gcerrors.InvalidArgument},

@@ -31,7 +31,7 @@ type SubscriptionOptions struct {
 }
 
 // OpenSubscription opens a consumer for receiving. The client stays the caller's. opts may be nil. It makes no request; the error is
-// that of a nil client or of bad options.
+// that of a nil client, of bad options or of an empty name.
 func OpenSubscription(client *sequin.Client, stream, consumer string, opts *SubscriptionOptions) (*pubsub.Subscription, error) {
 	s, o, err := newSubscription(client, stream, consumer, opts)
 	if err != nil {
@@ -50,10 +50,24 @@ func newSubscription(client *sequin.Client, stream, consumer string, opts *Subsc
 	}
 	o.AckBatcherOptions.MaxBatchSize = cmp.Or(o.AckBatcherOptions.MaxBatchSize, sequin.MaxBatch)
 	err := cmp.Or(checkBatches("ReceiveBatcherOptions", o.ReceiveBatcherOptions), checkBatches("AckBatcherOptions", o.AckBatcherOptions))
+	if err == nil {
+		err = checkSubscriber(client, stream, consumer, o.Subscriber)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("open consumer %s of %s: %w", consumer, stream, err)
 	}
 	return &subscription{client: client, stream: stream, consumer: consumer, keyName: o.KeyName, cfg: o.Subscriber}, &o, nil
+}
+
+// checkSubscriber returns what is wrong with names and a config. Subscribe checks them before it makes a request, and makes none when
+// its ctx has ended.
+func checkSubscriber(client *sequin.Client, stream, consumer string, cfg sequin.SubscriberConfig) error {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := client.Subscribe(ended, stream, consumer, cfg); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
 }
 
 // subscription is the driver of one consumer. The CDK ends a subscription for good at an error that is not retryable, so it

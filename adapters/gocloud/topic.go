@@ -35,7 +35,7 @@ type TopicOptions struct {
 }
 
 // OpenTopic opens a stream for sending. The client stays the caller's. opts may be nil. It makes no request; the error is that of
-// a nil client or of bad options.
+// a nil client, of bad options or of an empty name.
 func OpenTopic(client *sequin.Client, stream string, opts *TopicOptions) (*pubsub.Topic, error) {
 	t, batches, err := newTopic(client, stream, opts)
 	if err != nil {
@@ -57,10 +57,10 @@ func newTopic(client *sequin.Client, stream string, opts *TopicOptions) (*topic,
 	cfg.Lanes = cmp.Or(cfg.Lanes, 1)
 	cfg.CloseTimeout = cmp.Or(cfg.CloseTimeout, closeTimeout)
 	batches.MaxHandlers = cmp.Or(batches.MaxHandlers, cfg.Lanes)
-	if err := checkBatches("BatcherOptions", batches); err != nil {
-		return nil, nil, fmt.Errorf("open topic %s: %w", stream, err)
+	pub, err := client.NewPublisher(stream, cfg) // which has checked the Lanes
+	if err == nil {
+		err = checkBatches("BatcherOptions", batches)
 	}
-	pub, err := client.NewPublisher(stream, cfg)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open topic %s: %w", stream, err)
 	}
