@@ -3,6 +3,7 @@ package envelope
 import (
 	"encoding/base64"
 	"strconv"
+	"strings"
 
 	"github.com/sequin-go/sequin/internal/jscan"
 )
@@ -135,9 +136,15 @@ func (d *decoder) metadata() {
 	}
 }
 
-// base64 reads a payload that is neither JSON nor text.
+// base64 reads a payload that is neither JSON nor text. Line breaks, which encoding/base64 skips, are as wrong as other characters
+// that are not in the alphabet of RFC 4648.
 func (d *decoder) base64() {
-	payload, err := base64.StdEncoding.Strict().DecodeString(d.text(memberBase64))
+	text := d.text(memberBase64)
+	if i := strings.IndexAny(text, "\r\n"); i >= 0 {
+		d.fail(invalid("%q: illegal line break at input byte %d", memberBase64, i))
+		return
+	}
+	payload, err := base64.StdEncoding.Strict().DecodeString(text)
 	if err != nil {
 		d.fail(invalid("%q: %s", memberBase64, err))
 		return

@@ -147,6 +147,8 @@ func TestABrokenEnvelopeIsAnError(t *testing.T) {
 		`{"envelope":1,"payload":1,"payload_text":"1"}`: `it has a payload twice`,
 		`{"envelope":1,"payload_text":1}`:               `"payload_text" is a number, and must be a text`,
 		`{"envelope":1,"payload_base64":"/wA"}`:         `"payload_base64": illegal base64 data at input byte 0`,
+		`{"envelope":1,"payload_base64":"/w\nAB"}`:      `"payload_base64": illegal line break at input byte 2`,
+		`{"envelope":1,"payload_base64":"/wAB\r\n"}`:    `"payload_base64": illegal line break at input byte 4`,
 		`{"envelope":1,"payload_base64":{}}`:            `"payload_base64" is an object, and must be a text`,
 	} {
 		e, ok, err := envelope.Decode(data)
