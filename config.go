@@ -152,7 +152,9 @@ type SubscriberConfig struct {
 	// handlers must be 1, their value if they are not set; Pollers is then 1, too.
 	//
 	// Each message takes a round trip to the server, and more where the server has no long polls. If a process crashes, the next
-	// message comes when the lease of the one that it had is over. Default false.
+	// message comes when the lease of the one that it had is over. The server of August 2024 may deliver only one message in the
+	// first five minutes of a consumer whose MaxAckPending is 1, so that the Subscriber stalls there: see docs/guarantees.md.
+	// Default false.
 	Ordered bool
 	// WaitFor is how long a receive may wait at the server for a message. 500 ms to 5 min, default 20 s, or less if
 	// HTTPClient.Timeout is shorter. If the server refuses to wait, or the lease is too short for a long poll (see the

@@ -201,8 +201,8 @@ func (p *Publisher) SendSync(ctx context.Context, m Message) error {
 //
 // It returns nil when the server has accepted all messages, and otherwise an *UnsentError. Its Failed are the messages that
 // failed or are invalid, without Superseded. When ctx ends, or the Publisher is closed or refuses messages, the error wraps that,
-// and Unsent are the messages that were not accepted, and those whose result was not known: these are still sent, unless the
-// Publisher was closed.
+// and Unsent are the messages that were not accepted, and those whose result was not known. The latter are still sent, unless the
+// Publisher was closed: then the server may have stored some of them in the last attempt.
 func (p *Publisher) SendAllSync(ctx context.Context, messages []Message) error {
 	var left UnsentError
 	entries := make([]messageEntry, 0, len(messages))
