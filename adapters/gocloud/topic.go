@@ -59,7 +59,9 @@ func newTopic(client *sequin.Client, stream string, opts *TopicOptions) (*topic,
 	batches.MaxHandlers = cmp.Or(batches.MaxHandlers, cfg.Lanes)
 	pub, err := client.NewPublisher(stream, cfg) // which has checked the Lanes
 	if err == nil {
-		err = checkBatches("BatcherOptions", batches)
+		if err = checkBatches("BatcherOptions", batches); err != nil {
+			_ = pub.Close(context.Background())
+		}
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("open topic %s: %w", stream, err)

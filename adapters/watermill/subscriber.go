@@ -165,7 +165,8 @@ func (s *Subscriber) start(ctx context.Context, sub *sequin.Subscriber, topic st
 		return ended, nil
 	}
 	_ = sub.CloseNow(ctx)
-	if other := <-ended; errors.Is(other, sequin.ErrBusy) { // the handlers were started, and have ended
+	// The handlers were started, and have ended. The other call may have come after that, when sub was closed.
+	if other := <-ended; err == nil || errors.Is(other, sequin.ErrBusy) {
 		ended <- err
 		return ended, nil
 	}
