@@ -152,7 +152,7 @@ func (c Consumer) RedeliveryShare() float64 {
 }
 
 // Streams returns what is known of all streams. Rates, backlogs and leases are known of those that the server names in its
-// metrics: the 100 largest streams, and the first 100 that were used. An answer that is younger than Config.MinInterval is given again. An error is
+// metrics: the 100 largest streams, and 100 that were used. An answer that is younger than Config.MinInterval is given again. An error is
 // that of the API; if only the metrics fail, Server.Metrics is false.
 func (w *Watcher) Streams(ctx context.Context) (*Streams, error) { return w.askStreams(ctx) }
 

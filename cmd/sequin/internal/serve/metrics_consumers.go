@@ -31,7 +31,7 @@ var (
 	// consumerCounters are in the order of consumerLabels.
 	consumerCounters = [4]*prometheus.Desc{
 		prometheus.NewDesc("sequin_consumer_deliveries_total",
-			"Messages that a consumer was delivered. The first 100 consumers have labels of their own until they are deleted, the others share the labels other.", byConsumer, nil),
+			"Messages that a consumer was delivered. 100 consumers have labels of their own, until they are deleted, or were idle for 5 minutes while others were not. The others share the labels other.", byConsumer, nil),
 		prometheus.NewDesc("sequin_consumer_redeliveries_total", "Deliveries of messages that had been delivered before.", byConsumer, nil),
 		prometheus.NewDesc("sequin_consumer_acks_total", "Ack ids of requests that succeeded.", byConsumer, nil),
 		prometheus.NewDesc("sequin_consumer_nacks_total", "Ack ids of nacks that succeeded, without those of messages that no program has seen.", byConsumer, nil),

@@ -185,6 +185,71 @@ func TestACounterOfOthersNeverFalls(t *testing.T) {
 	require.Equal(t, []labelled{{names: []string{"other"}, counts: counts{3}}}, l.collect([]labelled{{"x", []string{"other"}, counts{3}}}, true))
 }
 
+// TestABusyOneGetsTheLabelOfOneThatIsIdle checks at each step that the sum of all labels is what was counted.
+func TestABusyOneGetsTheLabelOfOneThatIsIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLabels()
+		var all []labelled
+		for i := range maxStreamLabels + 3 {
+			all = append(all, labelled{fmt.Sprint(i), []string{fmt.Sprint("s", i)}, counts{1}})
+		}
+		shown := func() (of map[string]int64) {
+			of = map[string]int64{}
+			for _, c := range l.collect(all, true) {
+				of[c.names[0]] = c.counts[0]
+			}
+			return of
+		}
+		require.EqualValues(t, 3, shown()["other"])
+		time.Sleep(idleLabel - time.Second)
+		for i := range 90 {
+			all[i].counts[0]++
+		}
+		all[100].counts[0] += 5
+		require.EqualValues(t, 8, shown()["other"], "no label is free")
+		time.Sleep(time.Second)
+		all[100].counts[0] += 5
+		all[102].counts[0] += 7
+		of := shown()
+		require.EqualValues(t, 5, of["s100"])
+		require.EqualValues(t, 7, of["s102"])
+		require.EqualValues(t, 8, of["other"], "without what came with their own labels")
+		require.NotContains(t, of, "s90")
+		require.NotContains(t, of, "s91")
+		require.EqualValues(t, 2, of["s0"])
+
+		all[90].counts[0] += 3 // it is one of the others now, and gets a label of another idle one
+		of = shown()
+		require.EqualValues(t, 3, of["s90"])
+		require.EqualValues(t, 8, of["other"])
+		require.NotContains(t, of, "s92")
+		all = all[1:]
+		require.EqualValues(t, 8, shown()["other"], "a label is free, which one gets that has counted nothing since")
+		require.Len(t, shown(), maxStreamLabels+1)
+	})
+}
+
+func TestTheBusiestGetsTheOnlyIdleLabel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLabels()
+		var all []labelled
+		for i := range maxStreamLabels + 3 {
+			all = append(all, labelled{fmt.Sprint(i), []string{fmt.Sprint("s", i)}, counts{}})
+		}
+		l.collect(all, true)
+		time.Sleep(idleLabel)
+		for i := range maxStreamLabels - 1 {
+			all[i].counts[0]++
+		}
+		for i, n := range []int64{3, 9, 5} {
+			all[maxStreamLabels+i].counts[0] += n
+		}
+		got := l.collect(all, true)
+		require.Equal(t, labelled{"101", []string{"s101"}, counts{9}}, got[maxStreamLabels-1])
+		require.Equal(t, counts{3 + 5}, got[maxStreamLabels].counts)
+	})
+}
+
 func TestWhatIsNotToldIsNotForgotten(t *testing.T) {
 	l := newLabels()
 	var all []labelled

@@ -31,7 +31,7 @@ var (
 	// streamCounters are in the order of streamCounts.
 	streamCounters = [4]*prometheus.Desc{
 		prometheus.NewDesc("sequin_stream_sent_messages_total",
-			"Messages that were sent to a stream. The first 100 streams have a label of their own until they are deleted, the others share the label other.", byStream, nil),
+			"Messages that were sent to a stream. 100 streams have a label of their own, until they are deleted, or were idle for 5 minutes while others were not. The others share the label other.", byStream, nil),
 		prometheus.NewDesc("sequin_stream_sent_bytes_total",
 			"Bytes of the keys, headers and data of those messages.", byStream, nil),
 		prometheus.NewDesc("sequin_stream_delivered_messages_total",
