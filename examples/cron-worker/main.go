@@ -11,12 +11,9 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/sequin-go/sequin"
 	"github.com/sequin-go/sequin/examples/internal/backend"
@@ -32,35 +29,10 @@ the server of $SEQUIN_URL and $SEQUIN_TOKEN, or on one in this process. A comman
 fails runs again, up to -attempts times; its time is then in the stream cron_failed.
 `}
 
-// options are the arguments.
-type options struct {
-	name     string
-	every    time.Duration
-	limit    time.Duration // how long the command may run
-	lease    time.Duration
-	attempts int
-	grace    time.Duration // how long a stop waits for the command
-	command  []string
-}
-
 func main() {
-	var o options
-	flags := flag.NewFlagSet("cron-worker", flag.ContinueOnError)
-	flags.StringVar(&o.name, "name", "", "the `NAME` of the job; by default that of the command")
-	flags.DurationVar(&o.every, "every", time.Minute, "the `TIME` from one run to the next")
-	flags.DurationVar(&o.limit, "limit", time.Hour, "the `TIME` after which a run is ended")
-	flags.DurationVar(&o.lease, "lease", 30*time.Second, "the `TIME` after which another process starts over when this one is gone")
-	flags.IntVar(&o.attempts, "attempts", 3, "the `NUMBER` of attempts at each run")
-	flags.DurationVar(&o.grace, "grace", 10*time.Second, "the `TIME` that a stop gives a run")
-	err := cron.Parse(flags, os.Args[1:], os.Stderr)
-	if err == nil && (flags.NArg() == 0 || o.every < time.Second) {
-		err = cron.Refuse(os.Stderr, errors.New("a command is needed, and -every of 1s or more"))
-	}
+	o, err := parse(os.Args[1:], os.Stderr)
 	if err != nil {
 		os.Exit(command.ExitCode(err))
-	}
-	if o.command = flags.Args(); o.name == "" {
-		o.name = filepath.Base(o.command[0])
 	}
 	os.Exit(cron.Run(os.Stderr, func(ctx context.Context) error { return run(ctx, o, os.Stdout) }))
 }
@@ -107,6 +79,16 @@ func prepare(ctx context.Context, client *sequin.Client, o options) error {
 	if _, err := client.EnsureStream(ctx, "cron_failed", sequin.StreamOptions{}); err != nil {
 		return err
 	}
-	_, err = client.EnsureConsumer(ctx, "cron_jobs", o.name, o.name+".>", sequin.ConsumerOptions{AckWait: o.lease})
+	return ensureConsumer(ctx, client, o)
+}
+
+// ensureConsumer creates the consumer of the job. One that exists gets the lease of o: the process that starts last sets it for all.
+func ensureConsumer(ctx context.Context, client *sequin.Client, o options) error {
+	filter, opts := o.name+".>", sequin.ConsumerOptions{AckWait: o.lease}
+	found, err := client.EnsureConsumer(ctx, "cron_jobs", o.name, filter, opts)
+	if !errors.Is(err, sequin.ErrMismatch) || found.Filter != filter {
+		return err // a consumer with another filter is none of a cron-worker
+	}
+	_, err = client.UpdateConsumer(ctx, "cron_jobs", o.name, opts)
 	return err
 }
