@@ -34,7 +34,11 @@ func main() {
 	if err != nil {
 		os.Exit(command.ExitCode(err))
 	}
-	os.Exit(cron.Run(os.Stderr, func(ctx context.Context) error { return run(ctx, o, os.Stdout) }))
+	os.Exit(cron.Run(os.Stderr, func(ctx context.Context) error {
+		ctx, stop := stopAtHangup(ctx)
+		defer stop()
+		return run(ctx, o, os.Stdout)
+	}))
 }
 
 // run schedules and works until ctx ends.

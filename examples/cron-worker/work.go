@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"time"
 
@@ -41,14 +40,15 @@ func work(ctx context.Context, client *sequin.Client, o options, job func(contex
 }
 
 // execute returns a job that runs a command. The end of its ctx interrupts the command, and kills it half a second later: a stop
-// gives a handler a second to return.
+// gives a handler a second to return. On Unix nothing else does, also not ctrl-C: the command gets the time of -grace.
 func execute(command []string, out io.Writer) func(context.Context) error {
 	return func(ctx context.Context) error {
 		c := exec.CommandContext(ctx, command[0], command[1:]...)
 		c.Stdout, c.Stderr = out, out
-		c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
 		c.WaitDelay = 500 * time.Millisecond
+		end := ownGroup(c)
 		if err := c.Run(); err != nil && ctx.Err() != nil {
+			end()
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		} else if err != nil {
 			return err
