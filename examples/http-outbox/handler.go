@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -38,7 +39,11 @@ func newHandler(pub *sequin.Publisher, wait time.Duration) http.Handler {
 // messages of one order have the same key, so that a consumer that has seen one recognizes the other.
 func (h *handler) create(w http.ResponseWriter, r *http.Request) {
 	var o order
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&o); err != nil {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err == nil {
+		err = json.Unmarshal(body, &o) // a Decoder would not see what follows the order
+	}
+	if err != nil {
 		http.Error(w, fmt.Sprintf("the body is no order: %v", err), http.StatusBadRequest)
 		return
 	}

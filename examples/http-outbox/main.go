@@ -36,15 +36,28 @@ type options struct {
 }
 
 func main() {
+	o, err := parse(os.Args[1:], os.Stderr)
+	if err != nil {
+		os.Exit(command.ExitCode(err))
+	}
+	os.Exit(outbox.Run(os.Stderr, func(ctx context.Context) error { return run(ctx, o, os.Stdout) }))
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("http-outbox", flag.ContinueOnError)
 	flags.StringVar(&o.addr, "addr", "127.0.0.1:8080", "the `ADDR` to listen on")
 	flags.DurationVar(&o.wait, "wait", 5*time.Second, "the `TIME` that a request waits at most")
 	flags.DurationVar(&o.load, "load", 0, "send requests for that `TIME`, print the rate, and end")
-	if err := outbox.Parse(flags, os.Args[1:], os.Stderr); err != nil {
-		os.Exit(command.ExitCode(err))
+	err := outbox.Parse(flags, args, stderr)
+	switch {
+	case err != nil:
+	case o.wait <= 0:
+		err = outbox.Refuse(stderr, fmt.Errorf("-wait is %v, must be more than 0", o.wait))
+	case o.load < 0:
+		err = outbox.Refuse(stderr, fmt.Errorf("-load is %v, must not be negative", o.load))
 	}
-	os.Exit(outbox.Run(os.Stderr, func(ctx context.Context) error { return run(ctx, o, os.Stdout) }))
+	return o, err
 }
 
 // run serves until ctx ends, or until the load is over. It answers the requests that run before it returns.

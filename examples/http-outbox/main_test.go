@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/examples/internal/command"
 	"github.com/sequin-go/sequin/sequintest"
 )
 
@@ -51,12 +52,35 @@ func TestAnOrderIsStoredWhenItsRequestIsAnswered(t *testing.T) {
 
 func TestABadOrderIsTheClientsFault(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, srv *sequintest.Server, _ *sequin.Client, h http.Handler) {
-		for _, body := range []string{``, `[]`, `{"id":"two words"}`, `{"id":""}`, `{"id":"` + strings.Repeat("x", maxBody) + `"}`} {
+		for _, body := range []string{``, `[]`, `{"id":"two words"}`, `{"id":""}`, `{"id":"7"}{}`, `{"id":"7"} x`, `{"id":"` + strings.Repeat("x", maxBody) + `"}`} {
 			w := post(h, body)
 			require.Equal(t, http.StatusBadRequest, w.Code, w.Body)
 		}
 		require.Zero(t, srv.Count(sequintest.Send))
 	})
+}
+
+func TestWhiteSpaceAroundAnOrderIsNoError(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, _ *sequintest.Server, _ *sequin.Client, h http.Handler) {
+		require.Equal(t, http.StatusAccepted, post(h, " {\"id\":\"7\"}\r\n").Code)
+	})
+}
+
+func TestWrongArgumentsAreRefused(t *testing.T) {
+	for args, says := range map[string]string{
+		"-load -1s": "http-outbox: -load is -1s",
+		"-wait 0":   "http-outbox: -wait is 0s",
+		"-wait -1s": "http-outbox: -wait is -1s",
+		"more":      "http-outbox: unexpected argument",
+	} {
+		var out strings.Builder
+		_, err := parse(strings.Fields(args), &out)
+		require.Equal(t, 2, command.ExitCode(err), args)
+		require.Contains(t, out.String(), says)
+	}
+	o, err := parse([]string{"-addr", ":80"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, options{addr: ":80", wait: 5 * time.Second}, o)
 }
 
 func TestAnOutageIsAnsweredInTime(t *testing.T) {
