@@ -45,12 +45,22 @@ on one in this process.
 `}
 
 func main() {
-	flags := flag.NewFlagSet("typed", flag.ContinueOnError)
-	n := flags.Int("n", 3, "the `NUMBER` of orders")
-	if err := typed.Parse(flags, os.Args[1:], os.Stderr); err != nil {
+	n, err := parse(os.Args[1:], os.Stderr)
+	if err != nil {
 		os.Exit(command.ExitCode(err))
 	}
-	os.Exit(typed.Run(os.Stderr, func(ctx context.Context) error { return run(ctx, *n, os.Stdout) }))
+	os.Exit(typed.Run(os.Stderr, func(ctx context.Context) error { return run(ctx, n, os.Stdout) }))
+}
+
+// parse returns the number of orders.
+func parse(args []string, stderr io.Writer) (int, error) {
+	flags := flag.NewFlagSet("typed", flag.ContinueOnError)
+	n := flags.Int("n", 3, "the `NUMBER` of orders")
+	err := typed.Parse(flags, args, stderr)
+	if err == nil && *n < 0 {
+		err = typed.Refuse(stderr, fmt.Errorf("-n is %d, must not be negative", *n))
+	}
+	return *n, err
 }
 
 // run sends n orders, and ends when each has its invoice.
