@@ -59,7 +59,11 @@ func TestTheCommandHasItsOwnProcessGroup(t *testing.T) {
 // What the command has started is interrupted with it, as by a ctrl-C, and has a moment to clean up even if the command itself
 // ends at once.
 func TestAStopInterruptsTheWholeGroup(t *testing.T) {
-	out, stop := startShell(t, `sh -c 'trap "sleep 0.1; echo heard; exit" INT; sleep 60 & echo ready; wait'; exit 0`)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	t.Setenv("SELF", self)
+	t.Setenv("CRON_WORKER_SCRIPT", `trap "sleep 0.1; echo heard; exit" INT; sleep 60 & echo ready; wait`)
+	out, stop := startShell(t, `exec "$SELF"`)
 	require.ErrorIs(t, stop(), context.Canceled)
 	rest, err := io.ReadAll(out)
 	require.NoError(t, err)

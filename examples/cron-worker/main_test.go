@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -16,8 +17,14 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
-// The test binary is the command of TestTheCommandIsRun.
+// The test binary is the command of TestTheCommandIsRun, and one that a signal ends at once, whatever it has started.
 func TestMain(m *testing.M) {
+	if script := os.Getenv("CRON_WORKER_SCRIPT"); script != "" {
+		c := exec.Command("sh", "-c", script)
+		c.Stdout = os.Stdout
+		_ = c.Run()
+		os.Exit(0)
+	}
 	if os.Getenv("CRON_WORKER_COMMAND") != "" {
 		os.Stdout.WriteString("it runs: " + strings.Join(os.Args[1:], " ") + "\n")
 		os.Exit(len(os.Args) - 2)
