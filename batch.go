@@ -49,8 +49,10 @@ type outgoing struct {
 	added map[string]string
 }
 
-// completer gets the final result of each of its messages once.
-type completer interface{ Complete(slot int, err error) }
+// completer gets the final result of each of its messages once. Complete reports whether a goroutine may have waited for the result.
+type completer interface {
+	Complete(slot int, err error) (woke bool)
+}
 
 // expired reports whether the message was made from a delivery whose lease has ended. Such a message is not sent, because
 // it is made again from the next delivery.

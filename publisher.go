@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -221,6 +222,9 @@ func (p *Publisher) SendAllSync(ctx context.Context, messages []Message) error {
 	accepted, err := p.admitAll(ctx, entries)
 	left.cause = err
 	err = all.wait(ctx, accepted)
+	if err == nil && accepted == len(messages) && all.succeeded() {
+		return nil
+	}
 	for i := range entries {
 		switch m, r := entries[i].Item.Message, all.of(i); {
 		case i >= accepted:
@@ -320,14 +324,26 @@ func (p *Publisher) done(items []messageEntry, err error) {
 	if err == nil {
 		p.failures.supersede(items)
 	}
+	woke := false
 	for i := range items {
-		if o := &items[i].Item; o.to != nil {
-			o.to.Complete(int(o.slot), err)
+		if o := &items[i].Item; o.to != nil && o.to.Complete(int(o.slot), err) {
+			woke = true
 		}
 	}
 	if err != nil && err != ErrClosed { // Close itself lists the messages that it left
 		p.failures.add(items, err)
 	}
+	if woke {
+		letSend()
+	}
+}
+
+// letSend lets the callers that were woken send their next messages before the lane cuts its next batch. Otherwise that batch holds
+// the messages of the other callers alone: callers of SendSync would share requests in two groups that take turns. 64 callers of one
+// lane share requests of 29 messages without letSend, of 45 with one yield, and of 52 with two or more.
+func letSend() {
+	runtime.Gosched()
+	runtime.Gosched()
 }
 
 // Flush sends all messages that were accepted before the call, without waiting for more, and waits until each is sent or

@@ -3,11 +3,13 @@ package sequin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/sequin-go/sequin/internal/batch"
+	"github.com/sequin-go/sequin/internal/outage"
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
@@ -313,4 +315,13 @@ func (p *Publisher) logFailed(items []messageEntry, err error) {
 	if total := p.failedLines.Add(messages); total > 0 {
 		p.log.Add(slog.LevelError, "could not send messages", "messages", total, "error", err)
 	}
+}
+
+// explain adds the cause of an outage, if there is one, to an error that a call returns.
+func explain(o *outage.Outage, err error) error {
+	cause := o.Cause()
+	if err == nil || cause == nil {
+		return err
+	}
+	return fmt.Errorf("%w; the latest request failed: %w", err, cause)
 }

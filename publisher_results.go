@@ -297,7 +297,7 @@ func (b *receiptBlock) errOf(slot int) error {
 }
 
 // Complete implements completer.
-func (b *receiptBlock) Complete(slot int, err error) {
+func (b *receiptBlock) Complete(slot int, err error) (woke bool) {
 	if err == ErrClosed {
 		err = explain(b.outage, err)
 	}
@@ -305,9 +305,11 @@ func (b *receiptBlock) Complete(slot int, err error) {
 	defer b.mu.Unlock()
 	s := &b.states[slot]
 	s.over, s.err = true, err
-	if s.done != nil {
-		close(s.done)
+	if s.done == nil {
+		return false
 	}
+	close(s.done)
+	return true
 }
 
 // receiptBook makes receipts. It fills one block after another.
@@ -338,8 +340,9 @@ type together struct {
 
 	mu      sync.Mutex
 	results []result
-	known   int // of results
-	waited  int // how many the caller waits for, 0 until it knows
+	known   int  // of results
+	failed  bool // one of the results is an error
+	waited  int  // how many the caller waits for, 0 until it knows
 }
 
 // result is the final result of a message, once it is known.
@@ -349,16 +352,19 @@ type result struct {
 }
 
 // Complete implements completer.
-func (t *together) Complete(slot int, err error) {
+func (t *together) Complete(slot int, err error) (woke bool) {
 	if err == ErrClosed {
 		err = explain(t.outage, err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.results[slot] = result{known: true, err: err}
-	if t.known++; t.known == t.waited {
-		close(t.over)
+	t.failed = t.failed || err != nil
+	if t.known++; t.known < t.waited || t.waited == 0 {
+		return false
 	}
+	close(t.over)
+	return true
 }
 
 // wait waits for the results of the first n messages, which are those that were accepted, or until ctx ends. It returns ctx's error.
@@ -378,18 +384,16 @@ func (t *together) wait(ctx context.Context, n int) error {
 	}
 }
 
+// succeeded reports whether no result is an error. It is called when all results are known.
+func (t *together) succeeded() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.failed
+}
+
 // of returns what is known of the result of a message.
 func (t *together) of(slot int) result {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.results[slot]
-}
-
-// explain adds the cause of an outage, if there is one, to an error that a call returns.
-func explain(o *outage.Outage, err error) error {
-	cause := o.Cause()
-	if err == nil || cause == nil {
-		return err
-	}
-	return fmt.Errorf("%w; the latest request failed: %w", err, cause)
 }

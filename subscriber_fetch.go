@@ -56,17 +56,17 @@ func (lp *subscriberLoop) startReceives(now time.Time) (next time.Time) {
 			return lp.startProbe(now, until)
 		}
 		switch {
-		case len(lp.receives) > 0 && !lp.more:
+		case len(lp.receives) >= lp.mayRun():
+			if lp.more {
+				lp.parallel.Limits(func() bool { return !lp.window.Small(lp.window.Ask(lp.room(lp.windowSize()))) })
+			}
 			return time.Time{} // an answer wakes the loop
-		case len(lp.receives) >= lp.parallel.Size():
-			lp.parallel.Limits(func() bool { return !lp.window.Small(lp.window.Ask(lp.room(lp.windowSize()))) })
-			return time.Time{}
 		case now.Before(lp.nextReceive):
 			return lp.nextReceive
 		}
-		ask := lp.window.Ask(lp.room(lp.windowSize()))
-		busy := len(lp.receives) > 0 || lp.sub.buffer.len() > 0
-		if ask < 1 || busy && lp.window.Small(ask) {
+		ask, unread := lp.window.Ask(lp.room(lp.windowSize())), lp.sub.buffer.len()
+		busy := len(lp.receives) > 0 || unread > 0
+		if ask < 1 || busy && (lp.window.Small(ask) || lp.window.Enough(unread, lp.mayRun())) {
 			// No timer needed: a settle, the end of a lease or an answer wakes the loop, and a non-empty channel is sampled.
 			lp.sub.buffer.offerAdded(now) // before HandleBatch is told that its batch cannot grow
 			lp.sub.full.set(ask < 1 && len(lp.receives) == 0)

@@ -3,6 +3,7 @@ package envelope
 import (
 	"encoding/base64"
 	"slices"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/sequin-go/sequin/internal/jscan"
@@ -21,20 +22,38 @@ const (
 // Encode returns the data of a message that holds e. Metadata is sorted by its names, so that equal envelopes have equal data.
 // The error wraps ErrInvalid if the id or the metadata is not UTF-8. Encode may be called concurrently.
 func (e Envelope) Encode() (string, error) {
-	// Escapes and base64 may need more: then the buffer grows.
-	b := make([]byte, 0, len(e.ID)+len(e.Payload)+40*len(e.Metadata)+64+jscan.Ahead)
+	buffer := buffers.Get().(*[]byte)
+	b, err := e.append((*buffer)[:0])
+	if err != nil {
+		return "", err
+	}
+	data := string(b)
+	if cap(b) <= maxBuffer {
+		*buffer = b
+		buffers.Put(buffer)
+	}
+	return data, nil
+}
+
+// buffers holds slices that Encode builds texts in, so that an envelope takes one allocation.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxBuffer is the largest slice that is kept. Larger envelopes are rare, and would keep their memory.
+const maxBuffer = 64 << 10
+
+func (e Envelope) append(b []byte) ([]byte, error) {
 	b = append(b, `{"envelope":1`...)
 	if e.ID != "" {
 		if err := checkText("the id", e.ID); err != nil {
-			return "", err
+			return nil, err
 		}
 		b = jscan.AppendString(append(b, `,"id":`...), e.ID)
 	}
 	b, err := e.appendMetadata(b)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return string(append(e.appendPayload(b), '}')), nil
+	return append(e.appendPayload(b), '}'), nil
 }
 
 func (e Envelope) appendMetadata(b []byte) ([]byte, error) {

@@ -91,6 +91,10 @@ func (w *Window) Ask(room int) int { return min(room, w.part()) }
 // messages.
 func (w *Window) Small(ask int) bool { return ask < 1 || ask < min(w.part(), w.size)/2 }
 
+// Enough reports whether unread messages are as many as the given number of receives bring. More of them would wait for the program,
+// and would come in small answers while the server has few.
+func (w *Window) Enough(unread, receives int) bool { return unread >= receives*w.part() }
+
 // Batch is what a Window records of the messages of one receive.
 type Batch struct {
 	lease    *lease.Lease

@@ -97,4 +97,7 @@ func (o *Output[ID, D]) End(n int, err error) {
 }
 
 // Complete records that one message has ended with err. It ignores the number of the message, which a Publisher passes.
-func (o *Output[ID, D]) Complete(_ int, err error) { o.End(1, err) }
+func (o *Output[ID, D]) Complete(_ int, err error) (woke bool) {
+	o.End(1, err)
+	return false
+}
