@@ -317,6 +317,8 @@ func TestURLs(t *testing.T) {
 		"sequin://":                             "the name of the stream is missing",
 		"sequin://orders/more":                  "only the name of the stream",
 		"sequin://orders:80":                    "only the name of the stream",
+		"sequin://orders:":                      "only the name of the stream",
+		"sequin://[::1]":                        "only the name of the stream",
 		"sequin://me@orders":                    "only the name of the stream",
 		"sequin://orders?consumer=billing":      `the parameter "consumer" is not known`,
 		"sequin://orders?key_name=":             "the parameter key_name is empty",

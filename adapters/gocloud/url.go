@@ -84,7 +84,7 @@ func parse(u *url.URL, parameters map[string]*string) error {
 	if u.Host == "" {
 		return fmt.Errorf("the name of the stream is missing: %s://NAME", Scheme)
 	}
-	if u.Port() != "" || u.User != nil || u.Path != "" || u.Fragment != "" {
+	if u.Host != u.Hostname() || u.User != nil || u.Path != "" || u.Fragment != "" {
 		return fmt.Errorf("only the name of the stream and parameters are allowed: %s://NAME?…; $SEQUIN_URL names the server", Scheme)
 	}
 	query, err := url.ParseQuery(u.RawQuery)
