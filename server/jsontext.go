@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/sequin-go/sequin/internal/jscan"
 )
 
 // isText reports whether a JSON body is valid UTF-8 without an escape of half a surrogate pair. The real server's decoder
@@ -15,11 +17,9 @@ func isText(body []byte) bool { return utf8.Valid(body) && !hasHalfPair(body) }
 // is left to the parser, which refuses it.
 func hasHalfPair(body []byte) bool {
 	for i := 0; ; {
-		n := bytes.Index(body[i:], []byte(`\u`))
-		if n < 0 {
+		if i = jscan.IndexEscape(body, i); i < 0 {
 			return false
 		}
-		i += n
 		before := body[:i]
 		if (len(before)-len(bytes.TrimRight(before, `\`)))%2 == 1 {
 			i += 2 // the backslash is escaped, so this is not an escape of a character
