@@ -122,7 +122,7 @@ type SubscriberConfig struct {
 	// Within this limit a Subscriber has as many deliveries in flight as the program settles in time. It begins with 32.
 	// The number grows while the program is quick compared with the lease, and shrinks when deliveries expire in the buffer.
 	// Beyond 1,000 for each of Pollers (2 where it is not set), and as many for the program, it grows only while the program has
-	// to wait.
+	// to wait. While 1,000 are unread and the server has fewer messages than were asked for, the Subscriber asks for no more.
 	// Deliveries with a delayed nack do not count towards that number. Over a link with a long delay it bounds the rate: each
 	// message is in flight for a round trip of its receive and one of its ack. 1 to 100,000. Default 10,000, which is the
 	// server's default max_ack_pending, or the MaxAckPending that Subscribe finds at the consumer if that is more, up to
