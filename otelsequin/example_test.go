@@ -81,7 +81,7 @@ func Example() {
 }
 
 // A program whose metrics also have what is buffered and in flight.
-func ExampleNewGauges() {
+func ExampleGauges() {
 	reader := sdkmetric.NewManualReader() // a program has a reader that exports
 	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
 	s := server.New(server.Config{})

@@ -16,7 +16,7 @@ import (
 )
 
 // A program that sends, and serves its metrics.
-func Example() {
+func ExampleCollector() {
 	s := server.New(server.Config{})
 	defer s.Close()
 	srv := httptest.NewServer(s)

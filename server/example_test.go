@@ -104,7 +104,7 @@ func ExampleServer_Inspect() {
 }
 
 // Each token has its rights. The clients of the web server send, and nothing else.
-func ExampleParseRights() {
+func ExampleRights() {
 	tokens := map[string]server.Rights{}
 	for token, text := range map[string]string{"operator": "read,send,consume,admin", "web": "send"} {
 		rights, ok := server.ParseRights(text)

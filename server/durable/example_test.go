@@ -18,7 +18,7 @@ import (
 
 // A server with a store keeps its streams, consumers and messages in a directory. A program that starts again finds them
 // there. The store is closed after the server.
-func ExampleOpen() {
+func ExampleStore() {
 	temporary, err := os.MkdirTemp("", "sequin")
 	if err != nil {
 		log.Fatal(err)

@@ -85,7 +85,7 @@ func serve(st *postgres.Store) (client *sequin.Client, stop func()) {
 }
 
 // A deploy makes the tables once, with a role that owns them. The servers then open the store: any number of them, on one database.
-func ExampleOpen() {
+func ExampleStore() {
 	ctx := context.Background()
 	opts := postgres.Options{Schema: "example_open"}
 	if _, err := postgres.Migrate(ctx, postgres.DatabaseURL(), opts); err != nil {
