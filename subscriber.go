@@ -173,7 +173,7 @@ func (s *Subscriber) Deliveries() <-chan Delivery {
 	if !s.mode.set(modeChannel) {
 		return noDeliveries
 	}
-	if s.buffer.waits() || s.buffer.wokenUp() {
+	if s.buffer.waits() || s.buffer.sleeps() {
 		s.offer(time.Now())
 	}
 	return s.deliveries
@@ -252,7 +252,7 @@ func (s *Subscriber) All(ctx context.Context) iter.Seq2[Delivery, error] {
 func (s *Subscriber) take(d Delivery, limit int) []Delivery {
 	now := time.Now()
 	taken, check := s.buffer.take(now, []Delivery{d}, limit)
-	if check || s.buffer.wokenUp() {
+	if check {
 		s.wake()
 	}
 	return slices.DeleteFunc(taken, func(d Delivery) bool {

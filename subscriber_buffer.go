@@ -173,6 +173,7 @@ func (b *deliveryBuffer) offerLocked(now time.Time) bool {
 // take appends the deliveries of the channel and of the queue to taken, until it holds limit. It leaves those in the queue whose
 // hand-over time has passed. It reports whether the loop must check the buffer.
 func (b *deliveryBuffer) take(now time.Time, taken []Delivery, limit int) (all []Delivery, check bool) {
+	woken := b.wokenUp() // before the queue is empty: the loop may receive again
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(taken) < limit && len(b.channel) > 0 {
@@ -188,7 +189,7 @@ func (b *deliveryBuffer) take(now time.Time, taken []Delivery, limit int) (all [
 			b.nextLocked()
 		}
 	}
-	return taken, !b.offerLocked(now)
+	return taken, !b.offerLocked(now) || woken
 }
 
 // offer moves the next delivery to the channel if the channel is empty. It reports whether the loop must check the buffer.
@@ -201,10 +202,11 @@ func (b *deliveryBuffer) offer(now time.Time) (check bool) {
 // waits reports whether a delivery is in the queue and none in the channel.
 func (b *deliveryBuffer) waits() bool { return b.queued.Load() > 0 && len(b.channel) == 0 }
 
+// sleeps reports whether the loop checks the buffer only now and then, although it holds deliveries.
+func (b *deliveryBuffer) sleeps() bool { return b.idle.Load() && b.queued.Load() > 0 }
+
 // wokenUp reports, once, that the program is active again while the loop checks the buffer only now and then.
-func (b *deliveryBuffer) wokenUp() bool {
-	return b.idle.Load() && b.queued.Load() > 0 && b.idle.Swap(false)
-}
+func (b *deliveryBuffer) wokenUp() bool { return b.sleeps() && b.idle.Swap(false) }
 
 // setOpen opens the channel for all deliveries, or keeps further ones in the queue. What is in the channel stays there.
 func (b *deliveryBuffer) setOpen(now time.Time, open bool) {

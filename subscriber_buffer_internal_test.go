@@ -57,6 +57,20 @@ func TestOneDeliveryIsInTheChannel(t *testing.T) {
 	require.Zero(t, b.len())
 }
 
+// A loop that looks now and then would not notice for a while that the buffer is empty.
+func TestTheLoopIsWokenOnceByAProgramThatTakesAll(t *testing.T) {
+	now := time.Now()
+	b := buffered(now, 5)
+	b.idle.Store(true)
+	require.True(t, b.sleeps(), "as often as it is called")
+	require.True(t, b.sleeps())
+	taken, check := b.take(now, nil, 5)
+	require.Len(t, taken, 5)
+	require.True(t, check)
+	require.False(t, b.sleeps())
+	require.False(t, b.wokenUp())
+}
+
 func TestAProgramThatSettlesWhatItReadsFindsOneDeliveryInTheChannel(t *testing.T) {
 	now := time.Now()
 	b := buffered(now, 100)

@@ -1,0 +1,47 @@
+package sequin_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sequin-go/sequin"
+	"github.com/sequin-go/sequin/sequintest"
+)
+
+// A Subscriber that asked for no more, because a full answer was unread, asks again when the program takes all at once.
+func TestASubscriberReceivesAtOnceWhenAllIsTaken(t *testing.T) {
+	inDocumented(t, func(t *testing.T, w *world) {
+		const backlog, few, times = 40_000, 50, 30
+		w.stream(t, "orders", spacious)
+		w.publish(t, "backlog", backlog)
+		lag := w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 10 * time.Millisecond})
+		sub := w.subscribe(t, sequin.SubscriberConfig{})
+		for range backlog {
+			require.NoError(t, next(t, sub, time.Second).Ack())
+		}
+		require.NoError(t, sub.Flush(w.ctx))
+		lag.Remove()
+		for i := range times {
+			w.publish(t, fmt.Sprint("few_", i), few)
+			time.Sleep(101 * time.Millisecond)
+		}
+		var held []sequin.Delivery
+		began := time.Now()
+		for len(held) < few*times {
+			ds, err := sub.Take(w.ctx, few*times)
+			require.NoError(t, err)
+			held = append(held, ds...)
+			synctest.Wait()
+		}
+		require.Zero(t, time.Since(began), "the loop looked at the buffer only now and then")
+		for _, d := range held {
+			require.NoError(t, d.Ack())
+		}
+		require.NoError(t, sub.Close(w.ctx))
+		w.requireDone(t)
+	})
+}
