@@ -66,7 +66,7 @@ func (lp *subscriberLoop) startReceives(now time.Time) (next time.Time) {
 		}
 		ask, unread := lp.window.Ask(lp.room(lp.windowSize())), lp.sub.buffer.len()
 		busy := len(lp.receives) > 0 || unread > 0
-		if ask < 1 || busy && (lp.window.Small(ask) || lp.window.Enough(unread, lp.mayRun())) {
+		if ask < 1 || busy && (lp.window.Small(ask) || !lp.more && lp.window.Enough(unread)) {
 			// No timer needed: a settle, the end of a lease or an answer wakes the loop, and a non-empty channel is sampled.
 			lp.sub.buffer.offerAdded(now) // before HandleBatch is told that its batch cannot grow
 			lp.sub.full.set(ask < 1 && len(lp.receives) == 0)

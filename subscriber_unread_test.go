@@ -12,6 +12,35 @@ import (
 	"github.com/sequin-go/sequin/sequintest"
 )
 
+// The messages of the next answer arrive while the program handles those that it took. One receive brings 1,000, and as many fit into
+// the window beside them.
+func TestABacklogIsReceivedWhileTheProgramHandlesManyMessages(t *testing.T) {
+	for _, lag := range []time.Duration{0, 10 * time.Millisecond} {
+		t.Run(fmt.Sprint(lag), func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				const n, handling = 20_000, 100 * time.Millisecond
+				w.stream(t, "orders", spacious)
+				w.publish(t, "backlog", n)
+				w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: lag})
+				sub := w.subscribe(t, sequin.SubscriberConfig{Pollers: 1})
+				began := time.Now()
+				for done := 0; done < n; {
+					ds, err := sub.Take(w.ctx, n)
+					require.NoError(t, err)
+					time.Sleep(handling)
+					for _, d := range ds {
+						require.NoError(t, d.Ack())
+					}
+					done += len(ds)
+				}
+				require.Less(t, time.Since(began), n/sequin.MaxBatch*handling*8/10)
+				require.NoError(t, sub.Close(w.ctx))
+				w.requireDone(t)
+			})
+		})
+	}
+}
+
 // A Subscriber that asked for no more, because a full answer was unread, asks again when the program takes all at once.
 func TestASubscriberReceivesAtOnceWhenAllIsTaken(t *testing.T) {
 	inDocumented(t, func(t *testing.T, w *world) {

@@ -91,9 +91,10 @@ func (w *Window) Ask(room int) int { return min(room, w.part()) }
 // messages.
 func (w *Window) Small(ask int) bool { return ask < 1 || ask < min(w.part(), w.size)/2 }
 
-// Enough reports whether unread messages are as many as the given number of receives bring. More of them would wait for the program,
-// and would come in small answers while the server has few.
-func (w *Window) Enough(unread, receives int) bool { return unread >= receives*w.part() }
+// Enough reports whether unread messages are as many as one receive brings. While the server has few, more of them would come in small
+// answers and wait for the program. While it has more than was asked for, the size of the window alone counts: a program that takes
+// many messages at once, or is quick, needs what it had time to fetch meanwhile.
+func (w *Window) Enough(unread int) bool { return unread >= w.part() }
 
 // Batch is what a Window records of the messages of one receive.
 type Batch struct {
