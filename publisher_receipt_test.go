@@ -292,22 +292,31 @@ func TestSendAllSyncTellsTheFateOfEachMessage(t *testing.T) {
 // Callers that send again as soon as they have their result share the next request. Otherwise it would hold what the others sent
 // meanwhile, and the callers would share requests in two groups.
 func TestCallersOfSendSyncShareRequests(t *testing.T) {
-	inBothModes(t, func(t *testing.T, w *world) {
-		const callers, rounds = 32, 300
-		pub := w.orders(t, sequin.PublisherConfig{Lanes: 1})
-		w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: 10 * time.Millisecond})
-		var group sync.WaitGroup
-		for i := range callers {
-			group.Go(func() {
-				for range rounds {
-					if err := pub.SendSync(w.ctx, sequin.Message{Key: fmt.Sprint(i)}); err != nil {
-						t.Error(err)
-					}
+	for name, send := range map[string]func(*sequin.Publisher, context.Context, sequin.Message) error{
+		"SendSync": (*sequin.Publisher).SendSync,
+		"SendAllSync": func(pub *sequin.Publisher, ctx context.Context, m sequin.Message) error {
+			return pub.SendAllSync(ctx, []sequin.Message{m})
+		},
+	} {
+		t.Run(name, func(t *testing.T) { inBothModes(t, func(t *testing.T, w *world) { callersShareRequests(t, w, send) }) })
+	}
+}
+
+func callersShareRequests(t *testing.T, w *world, send func(*sequin.Publisher, context.Context, sequin.Message) error) {
+	const callers, rounds = 32, 300
+	pub := w.orders(t, sequin.PublisherConfig{Lanes: 1})
+	w.Fault(sequintest.Fault{Op: sequintest.Send, Delay: 10 * time.Millisecond})
+	var group sync.WaitGroup
+	for i := range callers {
+		group.Go(func() {
+			for range rounds {
+				if err := send(pub, w.ctx, sequin.Message{Key: fmt.Sprint(i)}); err != nil {
+					t.Error(err)
 				}
-			})
-		}
-		group.Wait()
-		require.NoError(t, pub.Close(w.ctx))
-		require.Less(t, w.Count(sequintest.Send), rounds*15/8, "two groups in nearly every round")
-	})
+			}
+		})
+	}
+	group.Wait()
+	require.NoError(t, pub.Close(w.ctx))
+	require.Less(t, w.Count(sequintest.Send), rounds*15/8, "two groups in nearly every round")
 }
