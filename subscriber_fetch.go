@@ -56,11 +56,11 @@ func (lp *subscriberLoop) startReceives(now time.Time) (next time.Time) {
 			return lp.startProbe(now, until)
 		}
 		switch {
-		case len(lp.receives) >= lp.mayRun():
-			if lp.more {
-				lp.parallel.Limits(func() bool { return !lp.window.Small(lp.window.Ask(lp.room(lp.windowSize()))) })
-			}
+		case len(lp.receives) > 0 && !lp.more:
 			return time.Time{} // an answer wakes the loop
+		case len(lp.receives) >= lp.parallel.Size():
+			lp.parallel.Limits(func() bool { return !lp.window.Small(lp.window.Ask(lp.room(lp.windowSize()))) })
+			return time.Time{}
 		case now.Before(lp.nextReceive):
 			return lp.nextReceive
 		}

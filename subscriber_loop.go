@@ -84,14 +84,6 @@ func (lp *subscriberLoop) run() {
 // never is how long to wait if only an event can change anything.
 const never = time.Hour
 
-// mayRun returns how many receives may run at once. Only one does unless the server has more messages.
-func (lp *subscriberLoop) mayRun() int {
-	if !lp.more {
-		return 1
-	}
-	return lp.parallel.Size()
-}
-
 // runDue does what is due at now, and sets the timer to when something is due next.
 func (lp *subscriberLoop) runDue(now time.Time) {
 	next := now.Add(never)
