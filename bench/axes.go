@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"runtime/metrics"
-	"sync"
 	"time"
 
 	"github.com/sequin-go/sequin"
@@ -35,14 +33,9 @@ func measureAxes(ctx context.Context, opts options, all *results) error {
 		lines      []string
 		run        func(ctx context.Context, line string, x, n int) (time.Duration, error)
 	}{
-		{"backlog", "messages in the stream", []int{1_000, 10_000, 100_000, 1_000_000}, []string{"publish", "consume"}, onBacklog},
 		{"lanes", "lanes", []int{1, 2, 4, 8}, []string{"at once", "5 ms a request"}, onLanes},
 		{"pollers", "pollers", []int{1, 2, 3, 4}, []string{"at once", "5 ms a request"}, onPollers},
-		{"subscribers", "subscribers on one consumer", []int{1, 2, 4, 8, 16, 32}, []string{"consume"}, onSubscribers},
 	} {
-		if opts.quick && a.name == "backlog" {
-			a.over = a.over[:2]
-		}
 		ax := axis{Name: a.name, Unit: a.unit}
 		rows := make([][]string, len(a.over))
 		for i, x := range a.over {
@@ -72,21 +65,6 @@ func measureAxes(ctx context.Context, opts options, all *results) error {
 	return nil
 }
 
-// onBacklog measures n messages on a stream with a backlog. For publish, x messages are stored before the clock starts. For
-// consume, n + x are stored, and the first n of them are consumed.
-func onBacklog(ctx context.Context, work string, x, n int) (time.Duration, error) {
-	return onServer(ctx, x, 100, true, func(ctx context.Context, url string, _, _ int) (time.Duration, error) {
-		runtime.GC() // otherwise the garbage of filling would be collected during some rounds and not during others
-		if work == "publish" {
-			return settings{}.publish(ctx, url, n, 100)
-		}
-		if _, err := (settings{}).publish(ctx, url, n, 100); err != nil {
-			return 0, err
-		}
-		return settings{}.consume(ctx, url, n, 100)
-	})
-}
-
 // onStub runs a measurement against a new stub.
 func onStub(ctx context.Context, line string, n int, run func(context.Context, string, int, int) (time.Duration, error)) (time.Duration, error) {
 	s := &stub{size: 100}
@@ -107,43 +85,6 @@ func onLanes(ctx context.Context, line string, lanes, n int) (time.Duration, err
 
 func onPollers(ctx context.Context, line string, pollers, n int) (time.Duration, error) {
 	return onStub(ctx, line, n, settings{subscriber: sequin.SubscriberConfig{Pollers: pollers}}.consume)
-}
-
-// onSubscribers shares n messages among x Subscribers of one consumer, whose max_waiting is the default of 20.
-func onSubscribers(ctx context.Context, _ string, x, n int) (time.Duration, error) {
-	return onServer(ctx, n, 100, true, func(ctx context.Context, url string, _, _ int) (took time.Duration, err error) {
-		client, err := newClient(url)
-		if err != nil {
-			return 0, err
-		}
-		defer client.Close()
-		acked := make(chan struct{}, n)
-		var readers sync.WaitGroup
-		defer readers.Wait()
-		began := time.Now()
-		for range x {
-			sub, refused := client.Subscribe(ctx, "stream", "consumer", sequin.SubscriberConfig{})
-			if refused != nil {
-				return 0, refused
-			}
-			defer func() { err = errors.Join(err, sub.Close(ctx)) }()
-			readers.Go(func() {
-				for d := range sub.Deliveries() {
-					if d.Ack() == nil {
-						acked <- struct{}{}
-					}
-				}
-			})
-		}
-		for range n {
-			select {
-			case <-acked:
-			case <-ctx.Done():
-				return 0, ctx.Err()
-			}
-		}
-		return time.Since(began), nil
-	})
 }
 
 // measureKnobs measures the effect of each setting, with a server that takes 5 ms per request.

@@ -187,6 +187,6 @@ func prepare(ctx context.Context, url string, keyed bool) error {
 	if _, err := client.CreateStream(ctx, "stream", sequin.StreamOptions{OneMessagePerKey: keyed}); err != nil {
 		return err
 	}
-	_, err = client.CreateConsumer(ctx, "stream", "consumer", ">", sequin.ConsumerOptions{MaxAckPending: 1_000_000})
+	_, err = client.CreateConsumer(ctx, "stream", "consumer", ">", sequin.ConsumerOptions{MaxAckPending: 1_000_000, MaxWaiting: 1_000})
 	return err
 }

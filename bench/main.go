@@ -31,7 +31,7 @@ func main() {
 	quick := flag.Bool("quick", false, "one round with few messages; writes nothing")
 	rounds := flag.Int("rounds", 5, "number of rounds; the result is their median")
 	out := flag.String("out", "results", "directory for the results and plots")
-	only := flag.String("only", "", "measure only one part: rates, latency, axes, sinks, knobs, link, json, disk, opening or postgres; the figures of the others are kept")
+	only := flag.String("only", "", "measure only one part: rates, latency, axes, growth, sinks, knobs, link, json, disk, opening or postgres; the figures of the others are kept")
 	readme := flag.String("readme", "../README.md", "README that gets the tables of the stores; empty for none")
 	child := flag.String("serve", "", "serve -dir as this kind of server until killed; the command starts itself so to measure openings")
 	dir := flag.String("dir", "", "directory of -serve")
@@ -70,7 +70,7 @@ func run(ctx context.Context, opts options, only string) error {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context, options, *results) error
-	}{{"rates", measureRates}, {"latency", measureLatency}, {"axes", measureAxes}, {"sinks", measureSinks}, {"knobs", measureKnobs}, {"link", measureLink}, {"json", measureJSON}, {"disk", measureDisk}, {"opening", measureOpenings}, {"postgres", measurePostgres}} {
+	}{{"rates", measureRates}, {"latency", measureLatency}, {"axes", measureAxes}, {"growth", measureGrowth}, {"sinks", measureSinks}, {"knobs", measureKnobs}, {"link", measureLink}, {"json", measureJSON}, {"disk", measureDisk}, {"opening", measureOpenings}, {"postgres", measurePostgres}} {
 		if only != "" && only != part.name {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image/color"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -22,7 +23,7 @@ func (r *results) plot(dir string) error {
 			return err
 		}
 	}
-	for _, a := range r.Axes {
+	for _, a := range slices.Concat(r.Axes, r.Growth) {
 		if err := r.lines(a, filepath.Join(dir, a.Name+".svg")); err != nil {
 			return err
 		}
@@ -150,10 +151,10 @@ func (r *results) lines(a axis, file string) error {
 		return err
 	}
 	headroom(p) // starts at zero again: AddLinePoints has fitted the range to the data, which exaggerates small differences
-	if a.Name == "backlog" || a.Name == "subscribers" {
+	if x := a.Series[0].X; x[len(x)-1] >= 1000 {
 		p.X.Scale = plot.LogScale{}
 		var ticks []plot.Tick
-		for _, x := range a.Series[0].X {
+		for _, x := range x {
 			ticks = append(ticks, plot.Tick{Value: x, Label: thousands(x)})
 		}
 		p.X.Tick.Marker = plot.ConstantTicks(ticks)

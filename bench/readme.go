@@ -30,6 +30,7 @@ func (r *results) readmeParts() []readmePart {
 		{"disk, and opening", len(r.Disk) > 0 && len(r.Openings) > 0, r.diskTables},
 		{"postgres", len(r.Postgres) > 0, r.postgresTable},
 		{"latency", len(r.Latency) > 0, r.latencyTable},
+		{"growth", len(r.Growth) > 0, r.growthTable},
 		{"json", len(r.JSON) > 0, r.jsonTable},
 		{"knobs", len(r.Knobs) > 0, r.knobTable},
 		{"link", len(r.Link) > 0, r.linkTable},

@@ -20,6 +20,7 @@ type results struct {
 	Sinks    []rate
 	Latency  []latency
 	Axes     []axis
+	Growth   []axis
 	Knobs    []knob
 	Link     []rate
 	JSON     []codecCost
@@ -57,6 +58,8 @@ type series struct {
 	Name string
 	X    []float64
 	Y    []float64 // messages per second
+	// Rounds are the rates of each round, where they were kept.
+	Rounds [][]float64 `json:",omitempty"`
 }
 
 // knob is a setting and its effect.

@@ -160,3 +160,11 @@ func TestALinkDelaysEachRoundTrip(t *testing.T) {
 	client.Close()
 	stop() // waits for the goroutines
 }
+
+func TestTheGrowthTableHasAColumnForEachPowerOfTen(t *testing.T) {
+	r := results{Growth: []axis{{Unit: "streams", Series: []series{{
+		Name: "publish", X: []float64{1, 100}, Y: []float64{2000, 3000}, Rounds: [][]float64{{2000}, {1, 2, 3000, 9000, 9001}},
+	}}}}}
+	require.Contains(t, r.growthTable(), "| streams: publish | 2,000 |  | ~3,000 |  |  |  |  |  |\n", "~ for rounds that differ much")
+	require.Equal(t, []int{1000, 10_000}, tens(3, 4))
+}
