@@ -128,35 +128,3 @@ func ExampleSubscriber_Err() {
 	// ready: true
 	// <nil> <nil>
 }
-
-// A sink of a released Sequin delivers the changes of the rows of a table. In a test the embedded server has one.
-func ExampleClient_SubscribeSink() {
-	ctx := context.Background()
-	srv := server.New(server.Config{})
-	web := httptest.NewServer(srv)
-	defer func() { srv.Close(); web.Close() }()
-	client, err := sequin.NewClient(sequin.Config{BaseURL: web.URL})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer client.Close()
-	type order struct {
-		ID  int `json:"id"`
-		Qty int `json:"qty"`
-	}
-	if err := srv.Sink("orders", server.SinkOptions{}).Insert(order{ID: 7, Qty: 4}); err != nil {
-		log.Fatal(err)
-	}
-
-	sub, err := client.SubscribeSink(ctx, "orders", sequin.SinkConfig{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	d := <-sub.Deliveries()
-	change, err := sequin.DecodeChange[order](d)
-	fmt.Println(change.Action, change.Record, err)
-	fmt.Println(d.AckSync(ctx), sub.Close(ctx))
-	// Output:
-	// insert {7 4} <nil>
-	// <nil> <nil>
-}

@@ -41,30 +41,53 @@ func TestABacklogIsReceivedWhileTheProgramHandlesManyMessages(t *testing.T) {
 	}
 }
 
+// leavesUnread subscribes with a program that handles a backlog quickly, so that the window grows, and then reads nothing while few
+// messages arrive at a time. It returns how many do.
+func (w *world) leavesUnread(t *testing.T) (sub *sequin.Subscriber, unread int) {
+	t.Helper()
+	const backlog, times = 40_000, 100
+	w.stream(t, "orders", spacious)
+	w.publish(t, "backlog", backlog)
+	lag := w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 10 * time.Millisecond})
+	sub = w.subscribe(t, sequin.SubscriberConfig{})
+	for range backlog {
+		require.NoError(t, next(t, sub, time.Second).Ack())
+	}
+	require.NoError(t, sub.Flush(w.ctx))
+	lag.Remove()
+	for i := range times {
+		w.publish(t, fmt.Sprint("few_", i), few)
+		time.Sleep(101 * time.Millisecond) // the loop looks at the buffer every 10 ms, and not at the end
+	}
+	return sub, few * times
+}
+
+// few is how many messages arrive at a time.
+const few = 50
+
+// Those beyond a full answer would come in small ones, and other processes could handle them.
+func TestASubscriberAsksForNoMoreWhileAFullAnswerIsUnread(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub, unread := w.leavesUnread(t)
+		require.LessOrEqual(t, sub.Stats().InFlight, sequin.MaxBatch+few)
+		for range unread {
+			require.NoError(t, next(t, sub, time.Second).Ack())
+		}
+		require.NoError(t, sub.Close(w.ctx))
+		w.requireDone(t)
+	})
+}
+
 // A Subscriber that asked for no more, because a full answer was unread, asks again when the program takes all at once.
 func TestASubscriberReceivesAtOnceWhenAllIsTaken(t *testing.T) {
 	inDocumented(t, func(t *testing.T, w *world) {
-		const backlog, few, times = 40_000, 50, 30
-		w.stream(t, "orders", spacious)
-		w.publish(t, "backlog", backlog)
-		lag := w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 10 * time.Millisecond})
-		sub := w.subscribe(t, sequin.SubscriberConfig{})
-		for range backlog {
-			require.NoError(t, next(t, sub, time.Second).Ack())
-		}
-		require.NoError(t, sub.Flush(w.ctx))
-		lag.Remove()
-		for i := range times {
-			w.publish(t, fmt.Sprint("few_", i), few)
-			time.Sleep(101 * time.Millisecond)
-		}
-		var held []sequin.Delivery
+		sub, unread := w.leavesUnread(t)
+		var held []sequin.Delivery // a settle would wake the loop, too
 		began := time.Now()
-		for len(held) < few*times {
-			ds, err := sub.Take(w.ctx, few*times)
+		for ; len(held) < unread; synctest.Wait() {
+			ds, err := sub.Take(w.ctx, unread)
 			require.NoError(t, err)
 			held = append(held, ds...)
-			synctest.Wait()
 		}
 		require.Zero(t, time.Since(began), "the loop looked at the buffer only now and then")
 		for _, d := range held {

@@ -161,33 +161,6 @@ func TestTheWindowGrowsThoughHalfOfItIsFree(t *testing.T) {
 	}
 }
 
-// A program that was quick pauses while few messages arrive. Those beyond a full answer would come in small ones, and other processes
-// could handle them.
-func TestASubscriberAsksForNoMoreWhileAFullAnswerIsUnread(t *testing.T) {
-	inBothModes(t, func(t *testing.T, w *world) {
-		const backlog, few, times = 40_000, 50, 100
-		w.stream(t, "orders", spacious)
-		w.publish(t, "backlog", backlog)
-		lag := w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 10 * time.Millisecond})
-		sub := w.subscribe(t, sequin.SubscriberConfig{})
-		for range backlog {
-			require.NoError(t, next(t, sub, time.Second).Ack())
-		}
-		require.NoError(t, sub.Flush(w.ctx))
-		lag.Remove()
-		for i := range times {
-			w.publish(t, fmt.Sprint("few_", i), few)
-			time.Sleep(100 * time.Millisecond)
-		}
-		require.LessOrEqual(t, sub.Stats().InFlight, sequin.MaxBatch+few)
-		for range few * times {
-			require.NoError(t, next(t, sub, time.Second).Ack())
-		}
-		require.NoError(t, sub.Close(w.ctx))
-		w.requireDone(t)
-	})
-}
-
 // The first receive cannot know how large the messages are. Later ones ask for 1 MiB: three of these are 306 messages of 10 KB.
 func TestTheBytesInFlightAreBounded(t *testing.T) {
 	for name, row := range map[string]struct{ limit, size, most int }{

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/sequin-go/sequin"
-	"github.com/sequin-go/sequin/server"
 )
 
 // growing is something whose number grows, and the work that is measured with each number.
@@ -78,31 +77,40 @@ func measureGrowth(ctx context.Context, opts options, all *results) error {
 		}
 		all.Growth = append(all.Growth, ax)
 	}
-	fmt.Println(all.growthTable())
+	header, rows := all.growthCells()
+	table("How the rates depend on what grows", header, rows)
 	return nil
 }
 
-// growthTable is a table with a row for each kind of work and a column for each power of ten.
-func (r *results) growthTable() string {
+// growthCells returns a row for each kind of work, with a column for each power of ten.
+func (r *results) growthCells() (header []string, rows [][]string) {
 	columns := tens(0, 7)
-	var b strings.Builder
-	b.WriteString("| messages a second, over the number of |")
+	header = []string{"messages a second, over the number of"}
 	for _, x := range columns {
-		fmt.Fprintf(&b, " %s |", thousands(float64(x)))
+		header = append(header, thousands(float64(x)))
 	}
-	b.WriteString("\n| --- |" + strings.Repeat(" ---: |", len(columns)) + "\n")
 	for _, a := range r.Growth {
 		for _, s := range a.Series {
-			fmt.Fprintf(&b, "| %s: %s |", a.Unit, s.Name)
+			row := []string{a.Unit + ": " + s.Name}
 			for _, x := range columns {
 				cell := ""
 				if i := slices.Index(s.X, float64(x)); i >= 0 {
 					cell = noise(s.Rounds[i]) + thousands(s.Y[i])
 				}
-				fmt.Fprintf(&b, " %s |", cell)
+				row = append(row, cell)
 			}
-			b.WriteString("\n")
+			rows = append(rows, row)
 		}
+	}
+	return header, rows
+}
+
+func (r *results) growthTable() string {
+	header, rows := r.growthCells()
+	var b strings.Builder
+	b.WriteString("| " + strings.Join(header, " | ") + " |\n| ---" + strings.Repeat(" | ---:", len(header)-1) + " |\n")
+	for _, row := range rows {
+		b.WriteString("| " + strings.Join(row, " | ") + " |\n")
 	}
 	return b.String()
 }
@@ -110,7 +118,7 @@ func (r *results) growthTable() string {
 // onBacklog measures n messages on a stream with a backlog. For publish, x messages are stored before the clock starts. For
 // consume, n + x are stored, and the first n of them are consumed.
 func onBacklog(ctx context.Context, work string, x, n int) (time.Duration, error) {
-	return onServer(ctx, 0, 100, false, func(ctx context.Context, url string, _, _ int) (time.Duration, error) {
+	return onStream(ctx, false, func(ctx context.Context, url string) (time.Duration, error) {
 		stored := x
 		if work == "consume" {
 			stored += n
@@ -140,25 +148,17 @@ func eachOf(n int) iter.Seq[sample] {
 
 // onKeys measures n messages that replace others on a stream with x keys. All keys come before one of them comes again.
 func onKeys(ctx context.Context, _ string, x, n int) (time.Duration, error) {
-	srv := server.New(server.Config{})
-	url, stop, err := serve(srv)
-	if err != nil {
-		return 0, err
-	}
-	defer stop()
-	defer srv.Close()
-	if err := prepare(ctx, url, true); err != nil {
-		return 0, err
-	}
-	if _, err := (settings{}).send(ctx, url, eachOf(x)); err != nil {
-		return 0, err
-	}
-	messages, order := make([]sample, n), rand.Perm(x)
-	for i := range messages {
-		messages[i] = sample{key: key(order[i%x]), data: fmt.Sprintf("%08d", i) + payload(100)[8:]} // differs, so that it is stored
-	}
-	runtime.GC()
-	return settings{}.send(ctx, url, slices.Values(messages))
+	return onStream(ctx, true, func(ctx context.Context, url string) (time.Duration, error) {
+		if _, err := (settings{}).send(ctx, url, eachOf(x)); err != nil {
+			return 0, err
+		}
+		messages, order := make([]sample, n), rand.Perm(x)
+		for i := range messages {
+			messages[i] = sample{key: key(order[i%x]), data: fmt.Sprintf("%08d", i) + payload(100)[8:]} // differs, so that it is stored
+		}
+		runtime.GC()
+		return settings{}.send(ctx, url, slices.Values(messages))
+	})
 }
 
 // used is how many streams are used at most. The others cost what they cost by being there.
@@ -167,7 +167,7 @@ const used = 40
 // onStreams measures one-shot calls of four goroutines, each with 1,000 messages, on a server with x streams. The calls go to some of
 // the streams in turn, each of which has had one before the clock starts.
 func onStreams(ctx context.Context, work string, x, n int) (took time.Duration, err error) {
-	return onServer(ctx, 0, 100, false, func(ctx context.Context, url string, _, _ int) (time.Duration, error) {
+	return onStream(ctx, false, func(ctx context.Context, url string) (time.Duration, error) {
 		client, err := newClient(url)
 		if err != nil {
 			return 0, err
@@ -252,7 +252,7 @@ func inFour(n int, do func(i int) error) error {
 
 // onPublishers shares n messages among x Publishers, each with a goroutine that sends. Each has sent one before the clock starts.
 func onPublishers(ctx context.Context, _ string, x, n int) (time.Duration, error) {
-	return onServer(ctx, 0, 100, false, func(ctx context.Context, url string, _, _ int) (time.Duration, error) {
+	return onStream(ctx, false, func(ctx context.Context, url string) (time.Duration, error) {
 		client, err := newClient(url)
 		if err != nil {
 			return 0, err

@@ -113,6 +113,18 @@ func contenders() []contender {
 
 // onServer runs a measurement against a new embedded server. With fill, n messages are published before.
 func onServer(ctx context.Context, n, size int, fill bool, run func(context.Context, string, int, int) (time.Duration, error)) (time.Duration, error) {
+	return onStream(ctx, false, func(ctx context.Context, url string) (time.Duration, error) {
+		if fill {
+			if _, err := (settings{}).publish(ctx, url, n, size); err != nil {
+				return 0, err
+			}
+		}
+		return run(ctx, url, n, size)
+	})
+}
+
+// onStream runs a measurement against a new embedded server with an empty stream.
+func onStream(ctx context.Context, keyed bool, run func(ctx context.Context, url string) (time.Duration, error)) (time.Duration, error) {
 	srv := server.New(server.Config{})
 	url, stop, err := serve(srv)
 	if err != nil {
@@ -120,15 +132,10 @@ func onServer(ctx context.Context, n, size int, fill bool, run func(context.Cont
 	}
 	defer stop()
 	defer srv.Close()
-	if err := prepare(ctx, url, false); err != nil {
+	if err := prepare(ctx, url, keyed); err != nil {
 		return 0, err
 	}
-	if fill {
-		if _, err := (settings{}).publish(ctx, url, n, size); err != nil {
-			return 0, err
-		}
-	}
-	return run(ctx, url, n, size)
+	return run(ctx, url)
 }
 
 func measureRates(ctx context.Context, opts options, all *results) error {

@@ -206,7 +206,6 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// Nothing is made for the order of a few names, for their checks, or to find out that words are not JSON.
 func BenchmarkDecode(b *testing.B) {
 	payload := `{"id":"` + strings.Repeat("x", 80) + `","qty":4}` // 100 bytes
 	data, err := envelope.Envelope{ID: "0f8fad5b-d9cb-469f-a165-70867728950e", Metadata: map[string]string{"tenant": "7"}, Payload: []byte(payload)}.Encode()
