@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -83,23 +84,23 @@ func (w *batchState) aloneSince() time.Duration { return w.doubt.aloneSince }
 // right one must hold an invalid message and is split without being sent. The zero value marks a batch that is not a half.
 type half struct {
 	left         bool
-	leftAccepted *bool // shared by both halves, without a lock: one lane sends one after the other
+	leftAccepted *atomic.Bool // shared by both halves, which may be sent at once: one of them may be a candidate
 }
 
 func newHalves() (left, right half) {
-	accepted := new(bool)
+	accepted := new(atomic.Bool)
 	return half{left: true, leftAccepted: accepted}, half{leftAccepted: accepted}
 }
 
 // noteAccepted records that the server accepted the half.
 func (h half) noteAccepted() {
 	if h.left {
-		*h.leftAccepted = true
+		h.leftAccepted.Store(true)
 	}
 }
 
 // surelyInvalid reports whether the half is known to hold an invalid message.
-func (h half) surelyInvalid() bool { return h.leftAccepted != nil && !h.left && *h.leftAccepted }
+func (h half) surelyInvalid() bool { return h.leftAccepted != nil && !h.left && h.leftAccepted.Load() }
 
 // run decides what to do with a batch, makes at most one attempt at it, and returns the result. It is Config.Run of the
 // engine.

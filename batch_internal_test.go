@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,6 +114,16 @@ func TestTheRightHalfIsSurelyInvalidOnceTheLeftOneWasTaken(t *testing.T) {
 	var none half
 	none.noteAccepted()
 	require.False(t, none.surelyInvalid())
+}
+
+// One half may be a candidate, which is sent beside its lane. The race detector finds an access that is not synchronized.
+func TestBothHalvesMayBeSentAtOnce(t *testing.T) {
+	left, right := newHalves()
+	var sends sync.WaitGroup
+	sends.Go(left.noteAccepted)
+	sends.Go(func() { _ = right.surelyInvalid() })
+	sends.Wait()
+	require.True(t, right.surelyInvalid())
 }
 
 func TestExpiredMessagesLeaveABatchThatIsRetried(t *testing.T) {
