@@ -81,6 +81,16 @@ func (f *fountain) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// subscribe subscribes with the defaults.
+func (f *fountain) subscribe(b *testing.B) (*sequin.Client, *sequin.Subscriber) {
+	b.Helper()
+	client, err := sequin.NewClient(sequin.Config{BaseURL: f.URL})
+	require.NoError(b, err)
+	sub, err := client.Subscribe(b.Context(), "orders", "all", sequin.SubscriberConfig{})
+	require.NoError(b, err)
+	return client, sub
+}
+
 // BenchmarkReceiveAndAckLimit measures net/http alone: receive and ack, one after the other, on one connection, with
 // ready-made bodies and nothing decoded. An operation is a message.
 func BenchmarkReceiveAndAckLimit(b *testing.B) {
@@ -134,6 +144,59 @@ func BenchmarkSubscriber(b *testing.B) {
 				client.Close()
 			})
 		}
+	}
+}
+
+// BenchmarkReadAhead reads deliveries in groups and acks each group. An operation is a message.
+func BenchmarkReadAhead(b *testing.B) {
+	for _, group := range []int{10, 100, 1000} {
+		b.Run(strconv.Itoa(group), func(b *testing.B) {
+			client, sub := newFountain(b, 100).subscribe(b)
+			channel, held := sub.Deliveries(), []sequin.Delivery(nil)
+			for b.Loop() {
+				if held = append(held, <-channel); len(held) == group {
+					for _, d := range held {
+						if err := d.Ack(); err != nil {
+							b.Fatal(err)
+						}
+					}
+					held = held[:0]
+				}
+			}
+			b.StopTimer()
+			require.NoError(b, sub.CloseNow(context.Background()))
+			client.Close()
+		})
+	}
+}
+
+// BenchmarkHandleBatch handles deliveries in batches, by a handler that does nothing. An operation is a message.
+func BenchmarkHandleBatch(b *testing.B) {
+	for _, size := range []int{100, 1000} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			client, sub := newFountain(b, 100).subscribe(b)
+			ctx, cancel := context.WithCancel(b.Context())
+			handled := make(chan int)
+			done := make(chan error, 1)
+			go func() {
+				done <- sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: size}, func(ctx context.Context, batch []sequin.Delivery) error {
+					select {
+					case handled <- len(batch):
+					case <-ctx.Done():
+					}
+					return nil
+				})
+			}()
+			for left := 0; b.Loop(); left-- {
+				if left == 0 {
+					left = <-handled
+				}
+			}
+			b.StopTimer()
+			cancel()
+			<-done
+			client.Close()
+		})
 	}
 }
 

@@ -60,25 +60,40 @@ type partialBatch struct {
 	items []Delivery
 	limit int       // the most items that it may hold; all its items have the same limit
 	since time.Time // when its first item was added
+	by    time.Time // the earliest hand-over time of its leases, so that not all are looked at for each delivery
 }
 
 func (b *partialBatch) full() bool { return len(b.items) >= b.limit }
 
-// handOverBy returns the earliest hand-over time of the batch's leases.
-func (b *partialBatch) handOverBy() time.Time {
-	first := b.items[0].state.Lease().HandOverBy
-	for _, d := range b.items[1:] {
-		if by := d.state.Lease().HandOverBy; by.Before(first) {
-			first = by
-		}
+// add adds a delivery.
+func (b *partialBatch) add(d Delivery) {
+	b.items = append(b.items, d)
+	if by := d.state.Lease().HandOverBy; len(b.items) == 1 || by.Before(b.by) {
+		b.by = by
 	}
-	return first
 }
 
-// dueAt returns when the batch is handled even if it is not full: after wait, or after half of the time until handOverBy if
-// that is earlier. With a free worker, no delivery is then returned because of the wait.
+// removeLate removes and returns the deliveries whose hand-over time has passed.
+func (b *partialBatch) removeLate(now time.Time) (late []Delivery) {
+	if !lease.Past(now, b.by) {
+		return nil
+	}
+	all := b.items
+	b.items = nil
+	for _, d := range all {
+		if lease.Past(now, d.state.Lease().HandOverBy) {
+			late = append(late, d)
+		} else {
+			b.add(d)
+		}
+	}
+	return late
+}
+
+// dueAt returns when the batch is handled even if it is not full: after wait, or after half of the time until its first hand-over
+// time if that is earlier. With a free worker, no delivery is then returned because of the wait.
 func (b *partialBatch) dueAt(wait time.Duration) time.Time {
-	return b.since.Add(min(wait, b.handOverBy().Sub(b.since)/2))
+	return b.since.Add(min(wait, b.by.Sub(b.since)/2))
 }
 
 func newCollector(p *handlerPool, cfg BatchHandlerConfig) *collector {
@@ -98,7 +113,7 @@ func (c *collector) run() {
 		c.returnLate(now)
 		next, wake := c.next(now)
 		in, out, items := sub.deliveries, c.batches, []Delivery(nil)
-		if slices.ContainsFunc(c.open, (*partialBatch).full) {
+		if c.full() {
 			in = nil // keep the others in the channel, from where the Subscriber can recall them
 		}
 		if next == nil {
@@ -111,6 +126,7 @@ func (c *collector) run() {
 		case d, ok := <-in:
 			if ok {
 				c.add(d)
+				c.addReady()
 			}
 		case out <- items:
 			c.open = slices.DeleteFunc(c.open, func(b *partialBatch) bool { return b == next })
@@ -131,8 +147,29 @@ func (c *collector) add(d Delivery) {
 		i = len(c.open)
 		c.open = append(c.open, &partialBatch{limit: limit, since: time.Now()})
 	}
-	c.open[i].items = append(c.open[i].items, d)
+	c.open[i].add(d)
 }
+
+// addReady adds the deliveries that the Subscriber has, until a batch is full.
+func (c *collector) addReady() {
+	sub := c.pool.sub
+	for !c.full() {
+		select {
+		case d, ok := <-sub.deliveries:
+			if !ok {
+				return
+			}
+			c.add(d)
+		default:
+			if sub.refill(); len(sub.deliveries) == 0 {
+				return
+			}
+		}
+	}
+}
+
+// full reports whether a batch is full.
+func (c *collector) full() bool { return slices.ContainsFunc(c.open, (*partialBatch).full) }
 
 // limit returns how many items a batch with d may hold. It halves with each failure of the message, those of other processes too, down to 1, so that a bad
 // message is finally in a batch of its own. It is 1 at once if the message must be isolated, or if the next failure makes it
@@ -167,20 +204,20 @@ func (c *collector) next(now time.Time) (next *partialBatch, wake time.Time) {
 		case due.After(now) && due.Before(wake):
 			wake = due
 		}
-		if by := b.handOverBy(); by.Before(wake) {
-			wake = by
+		if b.by.Before(wake) {
+			wake = b.by
 		}
 	}
 	return next, wake
 }
 
-// complete reports whether no delivery can be added to the batches for now: the channel is empty, and nothing is received
+// complete reports whether no delivery can be added to the batches for now: the buffer is empty, and nothing is received
 // before a delivery that is collected here or is being handled is settled. While the breaker is open deliveries arrive one
 // at a time, so that a batch of one is complete.
 //
-// The channel must be checked last. If it were checked first, the last answer could fill it before the Subscriber is found
+// The buffer must be checked last. If it were checked first, the last answer could fill it before the Subscriber is found
 // to be full. The number of deliveries here and with handlers does not answer the question, because handlers may have
-// settled some of theirs. Once nothing more is received, everything that was received is in the channel.
+// settled some of theirs. Once nothing more is received, everything that was received is in the buffer.
 func (c *collector) complete() bool {
 	if open, _ := c.pool.sub.breaker.Open(); open {
 		return true
@@ -189,21 +226,17 @@ func (c *collector) complete() bool {
 	for _, b := range c.open {
 		n += len(b.items)
 	}
-	return c.pool.sub.blockedBy(n) && len(c.pool.sub.deliveries) == 0
+	return c.pool.sub.blockedBy(n) && c.pool.sub.buffer.len() == 0
 }
 
 // returnLate returns the deliveries that no worker was free for, before their leases end.
 func (c *collector) returnLate(now time.Time) {
 	late := 0
 	for _, b := range c.open {
-		b.items = slices.DeleteFunc(b.items, func(d Delivery) bool {
-			if !lease.Past(now, d.state.Lease().HandOverBy) {
-				return false
-			}
+		for _, d := range b.removeLate(now) {
 			late++
 			c.pool.sub.returnFromHandler(d)
-			return true
-		})
+		}
 	}
 	if late == 0 {
 		return

@@ -202,7 +202,12 @@ func (p *handlerPool) work(work func(*calls.Worker), w *calls.Worker, exited cha
 // serveEach serves the deliveries of the channel, one after the other. Handle and Pipe pass it to run.
 func (p *handlerPool) serveEach(w *calls.Worker) {
 	one := make([]Delivery, 1)
-	for d := range p.sub.deliveries {
+	for {
+		p.sub.refill()
+		d, ok := <-p.sub.deliveries
+		if !ok {
+			return
+		}
 		one[0] = d
 		p.serve(w, one)
 	}

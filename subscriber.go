@@ -264,18 +264,6 @@ func (s *Subscriber) take(d Delivery, limit int) []Delivery {
 	})
 }
 
-// offer moves the next delivery to the channel. It is called when the program settles a delivery or calls Deliveries,
-// because the program may read the next delivery then.
-func (s *Subscriber) offer(now time.Time) {
-	check := s.buffer.wokenUp()
-	if s.buffer.waits() {
-		check = s.buffer.offer(now) || check
-	}
-	if check {
-		s.wake()
-	}
-}
-
 // Stats returns the totals so far. It may be called at any time.
 func (s *Subscriber) Stats() SubscriberStats {
 	c := &s.counts

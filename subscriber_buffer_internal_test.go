@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -93,13 +94,13 @@ func TestTheChannelOpensForAProgramThatReadsAheadAndClosesAfterwards(t *testing.
 	require.Len(t, b.read(1), 1)
 	b.check(now, 2, 0, false)
 	require.Len(t, b.channel, 98, "nothing was settled between two looks that found it empty")
-	require.LessOrEqual(t, b.pause(time.Hour), openFor)
+	require.LessOrEqual(t, b.pause(time.Hour), minOpen)
 
 	require.Equal(t, "2", b.read(1)[0])
-	now = now.Add(openFor)
+	now = now.Add(minOpen)
 	b.check(now, 3, 0, false)
 	require.Len(t, b.channel, 97, "it reads on")
-	now = now.Add(openFor)
+	now = now.Add(minOpen)
 	b.check(now, 3, 0, false)
 	require.Len(t, b.channel, 1, "it has stopped reading")
 	require.Equal(t, []string{"3"}, b.read(5))
@@ -108,33 +109,83 @@ func TestTheChannelOpensForAProgramThatReadsAheadAndClosesAfterwards(t *testing.
 	require.Equal(t, "5", b.drain()[0].Key)
 }
 
-// The channel is small: most programs leave it nearly empty. One that reads ahead must not wait for it.
-func TestAnOpenChannelIsRefilled(t *testing.T) {
-	for _, handlers := range []bool{false, true} {
-		now := time.Now()
-		b := buffered(now, 5)
-		b.channel = make(chan Delivery, channelSize)
-		b.drain()
-		b.add(buffered(now, 1000).drain())
-		b.offerAdded(now)
-		read := len(b.read(1))
-		b.check(now, uint64(read), 0, handlers)
-		read += len(b.read(1))
-		b.check(now, uint64(read), 0, handlers)
-		for read < 1000-2*channelSize {
-			n := len(b.read(1000))
-			require.GreaterOrEqual(t, n, channelSize-1, read)
-			read += n
-			if !handlers { // handlers settle what they read
-				require.Equal(t, refillEvery, b.pause(50*time.Millisecond))
-			}
-			now = now.Add(refillEvery)
-			b.check(now, uint64(read), 0, handlers)
-		}
-		require.Greater(t, b.pause(50*time.Millisecond), refillEvery, "it is full")
-		require.Equal(t, 1000-read, b.len())
-		require.Equal(t, strconv.Itoa(read), b.drain()[0].Key, "in order")
+// opened returns a buffer with n deliveries and an open channel of four, and the delivery that the loop is to send next.
+func opened(t *testing.T, now time.Time, n int) (b *deliveryBuffer, next Delivery, room chan<- Delivery) {
+	t.Helper()
+	b = buffered(now, 0)
+	b.channel = make(chan Delivery, 4)
+	b.add(buffered(now, n).drain())
+	b.setOpen(now, true)
+	require.Len(t, b.channel, 4)
+	next, room = b.next(now, false)
+	require.Equal(t, "4", next.Key)
+	return b, next, room
+}
+
+func keysOfDeliveries(ds []Delivery) (keys []string) {
+	for _, d := range ds {
+		keys = append(keys, d.Key)
 	}
+	return keys
+}
+
+func TestNobodySendsBeforeTheDeliveryThatTheLoopSends(t *testing.T) {
+	now := time.Now()
+	b, next, room := opened(t, now, 10)
+	require.Equal(t, []string{"0", "1", "2", "3"}, b.read(10))
+	require.False(t, b.offer(now))
+	require.Empty(t, b.channel)
+	taken, _ := b.take(now, buffered(now, 1).drain(), 10)
+	require.Len(t, taken, 1, "another goroutine may get the one that is sent")
+	room <- next
+	b.sent()
+	require.Equal(t, 6, b.len())
+	b.offer(now)
+	require.Equal(t, []string{"4", "5", "6", "7"}, b.read(10))
+	b.offer(now)
+	require.Equal(t, []string{"8", "9"}, b.read(10))
+}
+
+func TestADeliveryThatIsNotSentStaysFirst(t *testing.T) {
+	now := time.Now()
+	b, _, _ := opened(t, now, 6)
+	b.unsent()
+	require.Equal(t, 6, b.len())
+	require.Equal(t, []string{"0", "1", "2", "3"}, b.read(10))
+	b.offer(now)
+	require.Equal(t, []string{"4", "5"}, b.read(10))
+}
+
+func TestAProgramThatTakesAllGetsTheDeliveryThatTheLoopSends(t *testing.T) {
+	now := time.Now()
+	synctest.Test(t, func(t *testing.T) {
+		b, next, room := opened(t, now, 10)
+		go func() {
+			room <- next
+			b.sent()
+		}()
+		synctest.Wait()
+		taken, _ := b.take(now, nil, 10)
+		require.Equal(t, []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, keysOfDeliveries(taken))
+		synctest.Wait()
+		require.Zero(t, b.len())
+	})
+}
+
+// Receives may be answered out of order.
+func TestABatchReturnsEachDeliveryWhenItsOwnLeaseIsNearlyOver(t *testing.T) {
+	now := time.Now()
+	var b partialBatch
+	for _, age := range []time.Duration{0, 5 * time.Second, 3 * time.Second} {
+		b.add(buffered(now.Add(-age), 1).drain()[0])
+	}
+	early, late := b.items[1].state.Lease().HandOverBy, b.items[0].state.Lease().HandOverBy
+	require.Equal(t, early, b.by)
+	require.Empty(t, b.removeLate(early.Add(-time.Millisecond)))
+	require.Len(t, b.removeLate(early.Add(time.Millisecond)), 1)
+	require.Len(t, b.items, 2)
+	require.Len(t, b.removeLate(late.Add(time.Millisecond)), 2)
+	require.Empty(t, b.items)
 }
 
 // A program that reads while deliveries are taken out of the channel would get a later one first.
@@ -149,7 +200,7 @@ func TestNothingIsTakenFromAProgramThatReads(t *testing.T) {
 
 	for read := uint64(12); read <= 92; read += 10 { // from now on it settles what it reads
 		require.Len(t, b.read(10), 10)
-		now = now.Add(openFor)
+		now = now.Add(minOpen)
 		b.check(now, read, read, false)
 		require.Len(t, b.channel, int(100-read), "they stay")
 		if read == 12 {
@@ -173,13 +224,13 @@ func TestAProgramThatReadsAheadAgainFindsTheChannelOpen(t *testing.T) {
 	require.Len(t, b.read(1), 1)
 	b.check(now, 2, 0, false)
 	require.Len(t, b.read(10), 10)
-	now = now.Add(openFor)
+	now = now.Add(minOpen)
 	b.check(now, 12, 12, false)
 	b.add(buffered(now, 5).drain())
 	b.offerAdded(now)
 	require.Len(t, b.channel, 88)
 	require.Len(t, b.read(10), 10)
-	now = now.Add(openFor)
+	now = now.Add(minOpen)
 	b.check(now, 22, 12, false)
 	require.Len(t, b.channel, 83)
 }

@@ -66,9 +66,18 @@ func newSubscriberLoop(s *Subscriber) *subscriberLoop {
 }
 
 func (lp *subscriberLoop) run() {
-	for lp.sub.soft.Err() == nil && lp.fatal == nil {
-		lp.runDue(time.Now())
+	b := &lp.sub.buffer
+	for due := true; lp.sub.soft.Err() == nil && lp.fatal == nil; {
+		now := time.Now()
+		if due {
+			lp.runDue(now)
+		}
+		next, room := b.next(now, lp.sub.mode.handlers())
+		due = true
 		select {
+		case room <- next:
+			b.sent()
+			due = false // nothing else has changed; the timer shows what the program has read
 		case a := <-lp.answers:
 			lp.handleAnswer(*a)
 		case c := <-lp.checks:
@@ -77,6 +86,7 @@ func (lp *subscriberLoop) run() {
 		case <-lp.timer.C:
 		case <-lp.sub.soft.Done():
 		}
+		b.unsent()
 	}
 	lp.runStop()
 }
