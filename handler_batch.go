@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/sequin-go/sequin/internal/calls"
@@ -268,4 +269,23 @@ func (s *Subscriber) blockedBy(n int) bool {
 	full := s.full.is.Load()
 	inFlight, delayed := s.ledger.InFlight()
 	return (full || limit > 0 && inFlight >= limit) && inFlight-delayed <= n
+}
+
+// fullness is whether all room is taken: no receive runs, and there is no room for one. Each time it is, told gets a token, which
+// makes HandleBatch's collector check whether its batch can still grow.
+type fullness struct {
+	is   atomic.Bool
+	told chan struct{}
+}
+
+// set records whether all room is taken.
+func (f *fullness) set(full bool) {
+	f.is.Store(full)
+	if !full {
+		return
+	}
+	select {
+	case f.told <- struct{}{}:
+	default:
+	}
 }

@@ -128,7 +128,7 @@ func (dl *deadLetters) announceCalls(batch []Delivery) (known []Delivery) {
 		return batch
 	}
 	sub := dl.pool.sub
-	errs := sub.settler.extender.ExtendAll(sub.hard, min(sub.terms.Load().AckWait, MaxExtension), suspects...)
+	errs := sub.settler.extender().ExtendAll(sub.hard, min(sub.terms.Load().AckWait, MaxExtension), suspects...)
 	known = batch[:0]
 	for _, d := range batch {
 		if len(suspects) > 0 && d.state.held.Load() == suspects[0] {

@@ -168,7 +168,7 @@ func (p *handlerPool) keepLeases(now time.Time) (next time.Time) {
 
 func (p *handlerPool) keepEach(now time.Time, early bool, started *bool) (next time.Time) {
 	ackWait := min(p.sub.terms.Load().AckWait, MaxExtension)
-	extend := func(h *lease.Held) { *started = p.sub.settler.extender.Start(h, ackWait) || *started }
+	extend := func(h *lease.Held) { *started = p.sub.settler.extender().Start(h, ackWait) || *started }
 	for i := range p.workers {
 		p.workers[i].Inspect(func(call *calls.Call) {
 			at, lost := call.Keep(now, early, extend, ErrLeaseExpired)

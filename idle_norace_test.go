@@ -5,14 +5,18 @@
 package sequin_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"path"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,36 +33,88 @@ func held() int {
 	return int(m.HeapAlloc + m.StackInuse)
 }
 
-// withoutServer answers sends, and lets receives wait until their Subscriber stops. Neither net/http nor a server keeps anything.
-func withoutServer(waiting *atomic.Int64) func(http.RoundTripper) http.RoundTripper {
-	return func(behind http.RoundTripper) http.RoundTripper {
+// leased is a message in an answer.
+const leased = `{"ack_id":"3f2a7c10-0000-4000-8000-000000000000","deliver_count":1,"message":{"key":"orders.1","data":"x","seq":1}}`
+
+// supply is how many messages are left for a consumer.
+type supply struct {
+	mu       sync.Mutex
+	consumer string
+	left     int
+}
+
+// answer returns the answer to a receive, "" if there is none.
+func (s *supply) answer(r *http.Request) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left == 0 || !strings.Contains(r.URL.Path, "/"+s.consumer+"/") {
+		return ""
+	}
+	var asked struct {
+		Size int `json:"batch_size"`
+	}
+	_ = json.NewDecoder(r.Body).Decode(&asked)
+	n := min(asked.Size, s.left)
+	s.left -= n
+	return `{"data":[` + strings.Repeat(","+leased, n)[1:] + `]}`
+}
+
+func (s *supply) set(consumer string, left int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.consumer, s.left = consumer, left
+}
+
+// withoutServer answers all requests. Receives without messages wait. Neither net/http nor a server keeps anything.
+func withoutServer(waiting *atomic.Int64, messages *supply) func(http.RoundTripper) http.RoundTripper {
+	return func(http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
 			body := ""
 			switch path.Base(r.URL.Path) {
 			case "messages":
 				body = `{"data":{"published":1}}`
+			case "ack":
+				body = `{"success":true}`
 			case "receive":
+				if body = messages.answer(r); body != "" {
+					break
+				}
 				waiting.Add(1)
-				<-r.Context().Done()
-				body = `{"data":[]}`
+				defer waiting.Add(-1)
+				select {
+				case <-r.Context().Done():
+					return nil, r.Context().Err()
+				case <-time.After(10 * time.Second): // a third of ack_wait
+					body = `{"data":[]}`
+				}
+			case "orders":
+				body = `{"id":"0f6b1c9e-7a55-4c5e-9a39-0a5d6c2f7d11","name":"orders","one_message_per_key":false}`
 			default:
-				return behind.RoundTrip(r)
+				name := path.Base(r.URL.Path)
+				body = `{"id":"` + name + `","name":"` + name + `","ack_wait_ms":30000}`
 			}
 			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
 		})
 	}
 }
 
+// aWhile is longer than what is kept for later messages stays in memory.
+const aWhile = 3 * time.Minute
+
 // oneTakes returns what one of many takes, beside what all of them share.
 func oneTakes(t *testing.T, open func()) (bytes int, goroutines float64) {
 	t.Helper()
-	const many = 200
-	open()
+	const first, many = 50, 200
+	for range first { // they fill pools, and grow what all share
+		open()
+	}
+	time.Sleep(aWhile)
 	synctest.Wait()
 	bytes, before := held(), runtime.NumGoroutine()
 	for range many {
 		open()
 	}
+	time.Sleep(aWhile)
 	synctest.Wait()
 	bytes, goroutines = (held()-bytes)/many, float64(runtime.NumGoroutine()-before)/many
 	t.Logf("%d bytes and %.2f goroutines each", bytes, goroutines)
@@ -67,14 +123,36 @@ func oneTakes(t *testing.T, open func()) (bytes int, goroutines float64) {
 
 func TestAnIdleSubscriberIsSmall(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
-		w.stream(t, "orders", spacious)
 		var waiting atomic.Int64
-		client := w.through(t, withoutServer(&waiting))
+		client := w.through(t, withoutServer(&waiting, new(supply)))
 		var subs []*sequin.Subscriber
 		bytes, goroutines := oneTakes(t, func() { subs = append(subs, subscribe(t, client, sequin.SubscriberConfig{})) })
 		require.EqualValues(t, len(subs), waiting.Load())
-		require.LessOrEqual(t, bytes, 64<<10)
+		require.LessOrEqual(t, bytes, 36<<10)
 		require.LessOrEqual(t, goroutines, 2.0)
+		for _, sub := range subs {
+			closeNow(t, sub)
+		}
+	})
+}
+
+func TestASubscriberThatHasNothingToDoAnyMoreIsSmallAgain(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		var messages supply
+		client := w.through(t, withoutServer(new(atomic.Int64), &messages))
+		var subs []*sequin.Subscriber
+		bytes, _ := oneTakes(t, func() {
+			name := fmt.Sprint("busy", len(subs))
+			messages.set(name, 5000)
+			sub, err := client.Subscribe(w.ctx, "orders", name, sequin.SubscriberConfig{})
+			require.NoError(t, err)
+			subs = append(subs, sub)
+			for range 5000 {
+				require.NoError(t, next(t, sub, time.Minute).Ack())
+			}
+			require.NoError(t, sub.Flush(w.ctx))
+		})
+		require.LessOrEqual(t, bytes, 48<<10)
 		for _, sub := range subs {
 			closeNow(t, sub)
 		}
@@ -83,7 +161,7 @@ func TestAnIdleSubscriberIsSmall(t *testing.T) {
 
 func TestAnIdlePublisherIsSmall(t *testing.T) {
 	inMode(t, server.Documented, func(t *testing.T, w *world) {
-		client := w.through(t, withoutServer(nil))
+		client := w.through(t, withoutServer(nil, nil))
 		var pubs []*sequin.Publisher
 		bytes, goroutines := oneTakes(t, func() { // has sent, and is idle again
 			p, err := client.NewPublisher("orders", sequin.PublisherConfig{})
@@ -93,6 +171,26 @@ func TestAnIdlePublisherIsSmall(t *testing.T) {
 		})
 		require.LessOrEqual(t, bytes, 8<<10)
 		require.LessOrEqual(t, goroutines, 0.0)
+		for _, p := range pubs {
+			require.NoError(t, p.Close(t.Context()))
+		}
+	})
+}
+
+func TestAPublisherThatHasNothingToDoAnyMoreIsSmallAgain(t *testing.T) {
+	inMode(t, server.Documented, func(t *testing.T, w *world) {
+		client := w.through(t, withoutServer(nil, nil))
+		var pubs []*sequin.Publisher
+		bytes, _ := oneTakes(t, func() {
+			p, err := client.NewPublisher("orders", sequin.PublisherConfig{})
+			require.NoError(t, err)
+			for i := range 5000 {
+				require.NoError(t, p.Send(t.Context(), fmt.Sprint("orders.", i), "x"))
+			}
+			require.NoError(t, p.Flush(t.Context()))
+			pubs = append(pubs, p)
+		})
+		require.LessOrEqual(t, bytes, 10<<10)
 		for _, p := range pubs {
 			require.NoError(t, p.Close(t.Context()))
 		}

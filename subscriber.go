@@ -297,7 +297,7 @@ func (s *Subscriber) Stats() SubscriberStats {
 // AckSync do not count. If ctx ends first, Flush returns ctx's error and reports no failures yet. After a stop that left
 // some of them it returns ErrClosed.
 func (s *Subscriber) Flush(ctx context.Context) error {
-	if err := cmp.Or(s.settler.acks.Flush(ctx), s.settler.nacks.Flush(ctx)); err != nil {
+	if err := cmp.Or(s.settler.acks.Flush(ctx), s.settler.nacks().Flush(ctx)); err != nil {
 		return err
 	}
 	return s.failedSettles.collect()

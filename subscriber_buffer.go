@@ -36,6 +36,7 @@ type deliveryBuffer struct {
 	later  [][]Delivery // those of the answers after it
 	behind int          // how many later holds
 	spares [][]Delivery // empty slices, of answers whose deliveries have left
+	small  int          // how many answers in a row did not need half of their slice
 	open   bool         // the channel may be full
 	// offered is the state of the first delivery of the queue while the loop waits for room in the channel to send it. Nobody else
 	// sends meanwhile. The delivery may have been sent already, and the loop has not run since.
@@ -64,9 +65,13 @@ const (
 	maxOpen = 640 * time.Millisecond
 )
 
-// channelSize is how many deliveries an open channel holds. With 32 a program reads 2.9 million a second before it settles them,
-// with 64 no more. 32 take 5 KB.
-const channelSize = 32
+// channelSize is how many deliveries an open channel holds. With 16 a program reads 2.9 million a second before it settles them,
+// with 64 no more. 16 take 3 KB.
+const channelSize = 16
+
+// smallInARow is how many answers may leave half of their slice unused before smaller ones are made. A slice of 1,000 deliveries
+// takes 170 KB, which a Subscriber with little to do should not keep. A busy one that has caught up gets some small answers.
+const smallInARow = 8
 
 // len returns how many deliveries the program has not read.
 func (b *deliveryBuffer) len() int {
@@ -82,9 +87,13 @@ func (b *deliveryBuffer) queuedLocked() int { return len(b.queue) - b.first + b.
 func (b *deliveryBuffer) add(ds []Delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(ds) < cap(ds)/2 { // a small answer in the slice of a large one
+	if b.small++; len(ds) >= cap(ds)/2 {
+		b.small = 0
+	} else { // a small answer in the slice of a large one
 		few := slices.Clone(ds)
-		b.reuseLocked(ds)
+		if b.reuseLocked(ds); b.small > smallInARow {
+			b.spares = nil
+		}
 		ds = few
 	}
 	b.added = true
@@ -129,6 +138,13 @@ func (b *deliveryBuffer) spare(others int) (ds []Delivery) {
 	}
 	b.spares = slices.Delete(b.spares, min(len(b.spares), others), len(b.spares))
 	return ds
+}
+
+// dropSpares frees the memory that is kept for later answers.
+func (b *deliveryBuffer) dropSpares() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spares = nil
 }
 
 // drain removes and returns all deliveries, in order.
@@ -366,25 +382,6 @@ func (m *deliveryMode) set(mode int32) bool {
 
 // handlers reports whether handlers get the deliveries.
 func (m *deliveryMode) handlers() bool { return m.is.Load() == modeHandlers }
-
-// fullness is whether all room is taken: no receive runs, and there is no room for one. Each time it is, told gets a token, which
-// makes HandleBatch's collector check whether its batch can still grow.
-type fullness struct {
-	is   atomic.Bool
-	told chan struct{}
-}
-
-// set records whether all room is taken.
-func (f *fullness) set(full bool) {
-	f.is.Store(full)
-	if !full {
-		return
-	}
-	select {
-	case f.told <- struct{}{}:
-	default:
-	}
-}
 
 // noDeliveries is the channel of a Subscriber whose deliveries go to handlers.
 var noDeliveries = func() <-chan Delivery { c := make(chan Delivery); close(c); return c }()

@@ -172,6 +172,26 @@ func TestAProgramThatTakesAllGetsTheDeliveryThatTheLoopSends(t *testing.T) {
 	})
 }
 
+func TestASubscriberWithFewMessagesDoesNotKeepALargeSlice(t *testing.T) {
+	now := time.Now()
+	b := buffered(now, 0)
+	large := make([]Delivery, 0, 1000)
+	for range smallInARow + 1 {
+		require.NotZero(t, cap(large), "a busy Subscriber gets small answers, too")
+		b.add(append(large, buffered(now, 10).drain()...))
+		large = b.spare(2)
+	}
+	require.Nil(t, large)
+	b.reuse(make([]Delivery, 0, 1000))
+	b.add(append(b.spare(2), buffered(now, 900).drain()...))
+	b.reuse(make([]Delivery, 0, 1000))
+	b.add(append(b.spare(2), buffered(now, 10).drain()...))
+	require.NotNil(t, b.spare(2), "large answers come again")
+	b.reuse(make([]Delivery, 0, 1000))
+	b.dropSpares()
+	require.Nil(t, b.spare(2))
+}
+
 // Receives may be answered out of order.
 func TestABatchReturnsEachDeliveryWhenItsOwnLeaseIsNearlyOver(t *testing.T) {
 	now := time.Now()

@@ -28,8 +28,8 @@ type receiving struct {
 	round    flow.Round    // that of the window when it started
 	wait     time.Duration // how long it may wait at the server
 	started  time.Time
-	lap      int        // that of parallel when it started
-	into     []Delivery // empty; the slice of an earlier answer, reused
+	lap      int // that of parallel when it started
+	spares   int // how many slices for other answers are kept
 	cancel   context.CancelFunc
 	answered atomic.Bool // the answer has begun to arrive
 	end      flow.Ending
@@ -99,7 +99,7 @@ func (lp *subscriberLoop) startProbe(now, due time.Time) (next time.Time) {
 func (lp *subscriberLoop) startReceive(now time.Time, ask int, limited bool) {
 	lp.sub.full.set(false)
 	p := &receiving{id: uuid.NewString(), size: ask, limited: limited, round: lp.window.Round(), started: now, lap: lp.parallel.Start(),
-		into: lp.sub.buffer.spare(lp.parallel.Size())}
+		spares: lp.parallel.Size()}
 	if !slices.ContainsFunc(lp.receives, func(p *receiving) bool { return p.wait > 0 }) {
 		p.wait = lp.waitFor(now)
 	}
@@ -153,9 +153,8 @@ const waitedHeader = "Sequin-Waited-Ms"
 func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease.Terms) {
 	defer p.cancel()
 	s := lp.sub
-	a := answer{request: p, deliveries: p.into}
-	var states stateBlocks
-	sorted := true
+	a := answer{request: p}
+	states, sorted := stateBlocks{}, true
 	decoder := wire.Decoder{Bare: true, Each: func(m *wire.Message) {
 		if last := len(a.deliveries) - 1; last >= 0 && a.deliveries[last].Seq > m.Seq {
 			sorted = false
@@ -190,6 +189,7 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 			waited = min(time.Duration(ms)*time.Millisecond, arrived.Sub(sent))
 		}
 		a.bytes = len(body)
+		a.deliveries = s.buffer.spare(p.spares) // now: a receive that waits needs no memory for its answer
 		// Only what this answer announces counts: several servers may share an address while one is upgraded.
 		announced, _ := wire.AnnouncedBy(h)
 		a.fetched = &fetched{holder: s.settler, origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard), extensions: announced}
@@ -281,6 +281,7 @@ func (lp *subscriberLoop) handleEmpty(now time.Time, a answer) {
 		return
 	}
 	lp.empties, lp.nextReceive = 0, now
+	lp.sub.buffer.dropSpares() // nothing has arrived for as long as a receive waits
 }
 
 // endEarlyBackoff ends the backoff after an early empty answer of a sink when something was settled since: the next change of

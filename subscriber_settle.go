@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,12 +26,13 @@ const (
 
 // settler is the Acknowledger of a Subscriber's deliveries. It sends their acks and nacks, and extends their leases.
 type settler struct {
-	sub         *Subscriber
-	acks, nacks *batch.Engine[settling, struct{}]
-	extender    *extend.Extender
-	slots       [Nack + 1]*flow.Slots
-	repeatAcks  bool // the stream is known to append: a repeated ack cannot settle a newer message
-	failures    [Nack + 1]atomic.Int32
+	sub        *Subscriber
+	acks       *batch.Engine[settling, struct{}]
+	nacks      func() *batch.Engine[settling, struct{}] // made when it is needed, because many programs never nack or extend
+	extender   func() *extend.Extender
+	slots      [Nack + 1]*flow.Slots
+	repeatAcks bool // the stream is known to append: a repeated ack cannot settle a newer message
+	failures   [Nack + 1]atomic.Int32
 }
 
 func newSettler(sub *Subscriber, repeatAcks bool) *settler {
@@ -44,8 +46,8 @@ func newSettler(sub *Subscriber, repeatAcks bool) *settler {
 			Done:      func(items []settleEntry, err error) { s.settled(kind, items, err) }}
 	}
 	s.acks = batch.New(config(Ack, 1))
-	s.nacks = batch.New(config(Nack, 2))
-	s.extender = extend.New(sub.extension())
+	s.nacks = sync.OnceValue(func() *batch.Engine[settling, struct{}] { return batch.New(config(Nack, 2)) })
+	s.extender = sync.OnceValue(func() *extend.Extender { return extend.New(sub.extension()) })
 	return s
 }
 
@@ -128,7 +130,7 @@ func (s *settler) extend(ctx context.Context, d Delivery, wait time.Duration) er
 	if !d.state.Extends() {
 		return unsupported(wire.Extend)
 	}
-	err := s.extender.Extend(ctx, d.state.Hold(d.AckID), wait)
+	err := s.extender().Extend(ctx, d.state.Hold(d.AckID), wait)
 	switch {
 	case err == nil, errors.Is(err, ErrClosed), errors.Is(err, ErrSettled):
 		return err
@@ -192,7 +194,7 @@ func (s *settler) nack(x settling, now time.Time, delay time.Duration, atServer 
 	if x.uncounted {
 		lane = laneUncounted
 	}
-	return s.nacks.Admit(context.Background(), x.entry(), lane, x.urgent(time.Now()), true)
+	return s.nacks().Admit(context.Background(), x.entry(), lane, x.urgent(time.Now()), true)
 }
 
 // nackUndelivered nacks a message that the program did not see.
@@ -203,7 +205,7 @@ func (s *settler) nackUndelivered(d Delivery) {
 	x := settling{ackID: d.AckID, state: d.state, undelivered: true, uncounted: true}
 	// Admit refuses the nack only if a stop was interrupted before a handler returned what it had read. Such a message is
 	// counted as unsettled by Close.
-	_ = s.nacks.Admit(context.Background(), x.entry(), laneUncounted, false, true)
+	_ = s.nacks().Admit(context.Background(), x.entry(), laneUncounted, false, true)
 }
 
 // giveBack nacks a delivery that the program has, unless it is settled.

@@ -326,9 +326,9 @@ func (lp *subscriberLoop) closeSettler() {
 	s := lp.sub
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.hard), s.terms.Load().Margin)
 	defer cancel()
-	s.settler.extender.Close()
+	s.settler.extender().Close()
 	_, _ = s.settler.acks.Close(ctx) // report has reported each settle that failed
-	_, _ = s.settler.nacks.Close(ctx)
+	_, _ = s.settler.nacks().Close(ctx)
 	told, cancel := context.WithTimeout(context.Background(), callbackGrace)
 	defer cancel()
 	s.ackErrors.Await(told)

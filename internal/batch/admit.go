@@ -42,7 +42,7 @@ func (s *state[T, W]) hasRoom(size int) bool {
 
 // enqueue puts a copy of e into a lane. It reports whether a batch may leave now that could not leave before.
 func (s *state[T, W]) enqueue(e *Entry[T], lane int, urgent bool) (dispatch bool) {
-	l, size := s.homes[lane], e.Size
+	l, size := s.lanes[s.homes[lane]], e.Size
 	e.epoch = s.epochs.current()
 	var now time.Time
 	if e.epoch.live == 0 || l.queued() == 0 { // to read the clock for each item would cost as much as all else here

@@ -16,7 +16,7 @@ type Config[T, W any] struct {
 	FullSlots func() int
 	// MaxLanes is optional. If it is larger than Lanes, the number of lanes adapts between the two: it doubles where that carries more
 	// items, and halves while batches are far from full. Both must be powers of two times one number, Slots must be 1, and items go to
-	// the lane that Engine.Lane returns for their ID. MayGrow is optional; it is called with the engine's lock held, and false
+	// the lane that Engine.Lane returns for their ID. At most 256. MayGrow is optional; it is called with the engine's lock held, and false
 	// keeps the number from growing.
 	MaxLanes int
 	MayGrow  func() bool

@@ -16,6 +16,7 @@ type Engine[T, W any] struct {
 	mu    sync.Mutex // guards state and alarm; held for arithmetic only
 	state state[T, W]
 	alarm alarm // wakes the engine when a waiting batch becomes due
+	rest  rest
 
 	drained     chan struct{} // closed when Close was called and nothing is left to run
 	collectLeft sync.Once
@@ -140,7 +141,7 @@ func (e *Engine[T, W]) await(ctx context.Context, w *waiter[T]) error {
 func (e *Engine[T, W]) FlushLane(lane int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.state.homes[lane].makeUrgent()
+	e.state.lanes[e.state.homes[lane]].makeUrgent()
 	e.dispatchLocked()
 }
 
@@ -279,6 +280,9 @@ func (e *Engine[T, W]) endIfDrainedLocked() {
 		return
 	}
 	e.alarm.set(time.Time{})
+	if e.rest.timer != nil {
+		e.rest.timer.Stop()
+	}
 	e.cancel(ErrClosed)
 	close(e.drained)
 }
@@ -354,6 +358,7 @@ func (e *Engine[T, W]) runOne(b *Batch[T, W]) (next *Batch[T, W]) {
 		e.startLocked(leaving[1:])
 	}
 	e.endIfDrainedLocked()
+	e.restLocked()
 	return next
 }
 

@@ -32,7 +32,7 @@ func (s *state[T, W]) isOpen(home int) bool { return home < len(s.lanes) && s.la
 
 func (s *state[T, W]) findHomes() {
 	for home := range s.homes {
-		s.homes[home] = s.laneAt(home)
+		s.homes[home] = uint8(s.laneAt(home).number)
 	}
 }
 

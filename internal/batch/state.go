@@ -6,7 +6,7 @@ import "time"
 type state[T, W any] struct {
 	cfg     *Config[T, W]
 	lanes   []*lane[T, W]
-	homes   []*lane[T, W] // laneAt of each home, which takes too long for each item
+	homes   []uint8 // the number of laneAt of each home, which takes too long for each item
 	cutter  cutter
 	leaving []*Batch[T, W] // scratch space of dispatch
 
@@ -35,7 +35,7 @@ type state[T, W any] struct {
 func newState[T, W any](cfg *Config[T, W]) state[T, W] {
 	s := state[T, W]{cfg: cfg, tuner: newTuner(cfg.Lanes, cfg.mostLanes()), spreadOver: cfg.Lanes, epochs: newEpochs()}
 	s.addLanes(cfg.Lanes)
-	s.homes = make([]*lane[T, W], cfg.mostLanes())
+	s.homes = make([]uint8, cfg.mostLanes())
 	s.findHomes()
 	return s
 }

@@ -9,12 +9,20 @@ import (
 // for use. Its methods may be called from any goroutine.
 type HandlingTimes struct {
 	count atomic.Uint64
-	last  [256]atomic.Int64 // enough to include the slow ones of 200 workers, few enough to replace those of a bad minute soon
+	last  atomic.Pointer[lastTimes] // nil before the first one, because they take 2 KB
 }
+
+// lastTimes are enough to include the slow ones of 200 workers, and few enough to replace those of a bad minute soon.
+type lastTimes [256]atomic.Int64
 
 // Add adds the time of a message that was settled.
 func (t *HandlingTimes) Add(took time.Duration) {
-	t.last[(t.count.Add(1)-1)%uint64(len(t.last))].Store(int64(took))
+	last := t.last.Load()
+	if last == nil {
+		t.last.CompareAndSwap(nil, new(lastTimes))
+		last = t.last.Load()
+	}
+	last[(t.count.Add(1)-1)%uint64(len(last))].Store(int64(took))
 }
 
 // Count returns how many times were added.
@@ -22,9 +30,12 @@ func (t *HandlingTimes) Count() uint64 { return t.count.Load() }
 
 // Extremes returns the shortest and the longest of the last 256 times, zero before the first one.
 func (t *HandlingTimes) Extremes() (fastest, slowest time.Duration) {
-	known := min(t.count.Load(), uint64(len(t.last)))
-	for i := range known {
-		took := time.Duration(t.last[i].Load())
+	last := t.last.Load()
+	if last == nil {
+		return 0, 0
+	}
+	for i := range min(t.count.Load(), uint64(len(last))) {
+		took := time.Duration(last[i].Load())
 		if i == 0 || took < fastest {
 			fastest = took
 		}

@@ -1,0 +1,74 @@
+package batch
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// kept returns for how many items an engine has memory.
+func kept(d *driver) (n int) {
+	d.engine.mu.Lock()
+	defer d.engine.mu.Unlock()
+	s := &d.engine.state
+	for _, l := range s.lanes {
+		n += cap(l.queue)
+		for _, spare := range l.spares {
+			n += cap(spare)
+		}
+	}
+	return n + cap(s.leaving) + len(s.cutter.seen.slots) + cap(s.cutter.taken)
+}
+
+func TestAnEngineWithoutItemsFreesItsMemoryAfterAWhile(t *testing.T) {
+	withDriver(t, Config[parcel, int]{Lanes: 4}, func(t *testing.T, d *driver) {
+		d.put(1, 2, 3, 4, 5)
+		require.NoError(t, d.engine.Flush(t.Context()))
+		time.Sleep(idleFor / 2)
+		d.put(6)
+		require.NoError(t, d.engine.Flush(t.Context()))
+		time.Sleep(idleFor/2 + time.Second)
+		require.Positive(t, kept(d), "it was used meanwhile")
+		time.Sleep(idleFor)
+		require.Zero(t, kept(d))
+		d.put(7)
+		require.NoError(t, d.engine.Flush(t.Context()))
+		require.Positive(t, kept(d))
+		time.Sleep(2 * idleFor)
+		require.Zero(t, kept(d), "as often as it is used")
+		require.Equal(t, 1, d.ended[7])
+	})
+}
+
+func TestAnEngineWithItemsKeepsItsMemory(t *testing.T) {
+	withDriver(t, Config[parcel, int]{}, func(t *testing.T, d *driver) {
+		d.put(1)
+		require.NoError(t, d.engine.Flush(t.Context()))
+		d.engine.Suspend(errRefused)
+		d.engine.Resume()
+		d.result = func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Hour} }
+		d.put(2, 3)
+		time.Sleep(2 * idleFor)
+		require.Positive(t, kept(d))
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		left, _ := d.close(ended)
+		require.ElementsMatch(t, []int{2, 3}, left)
+	})
+}
+
+func TestAClosedEngineHasNoTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDriver(t, Config[parcel, int]{})
+		d.put(1)
+		require.NoError(t, d.engine.Flush(t.Context()))
+		require.True(t, d.engine.rest.set)
+		_, _ = d.close(t.Context())
+		require.False(t, d.engine.rest.timer.Stop())
+		d.engine.rested() // it was about to run
+		require.Positive(t, kept(d), "Close reads the queues without the lock")
+	})
+}
