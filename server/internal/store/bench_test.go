@@ -2,6 +2,8 @@ package store
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -210,6 +212,41 @@ func BenchmarkHashBody(b *testing.B) {
 			for b.Loop() {
 				HashBody(body)
 			}
+		})
+	}
+}
+
+// BenchmarkReplaceKeys replaces messages of random keys on a stream that keeps one message per key.
+func BenchmarkReplaceKeys(b *testing.B) {
+	for _, keys := range []int{1_000, 100_000, 10_000_000} {
+		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
+			s, _ := benchStream(b, 0, StreamOptions{OneMessagePerKey: true})
+			key := func(i int) string { return fmt.Sprintf("orders.hall_7.%d", i) }
+			batch := make([]Message, benchBatch)
+			for i := range keys {
+				batch[i%benchBatch] = Message{Key: key(i), Data: benchData}
+				if (i+1)%benchBatch == 0 {
+					if _, err := s.Send(b.Context(), Once{}, batch); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			order := rand.New(rand.NewPCG(1, 2)).Perm(keys)
+			next := 0
+			runtime.GC()
+			b.ResetTimer()
+			for range b.N {
+				b.StopTimer()
+				for i := range batch {
+					batch[i] = Message{Key: key(order[next%keys]), Data: fmt.Sprintf("%08d", next) + benchData[8:]}
+					next++
+				}
+				b.StartTimer()
+				if _, err := s.Send(b.Context(), Once{}, batch); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchBatch, "ns/msg")
 		})
 	}
 }

@@ -13,7 +13,7 @@ type dialect struct {
 	// sharedSeq makes all streams of a store take their seqs from one sequence.
 	sharedSeq bool
 	// plan decides how the messages of one send are stored, and what happens to a key that occurs twice in it.
-	plan func(newest map[string]*entry, o StreamOptions, messages []Message) (batch, error)
+	plan func(newest *keyIndex, o StreamOptions, messages []Message) (batch, error)
 	// newBacklog returns the backlog of a new consumer: how its messages are leased and settled.
 	newBacklog func(feed) backlog
 }

@@ -68,7 +68,7 @@ func (s *stream) store(b *batch) {
 		}
 		s.log.append(e)
 		if s.newest != nil {
-			s.newest[e.key] = e
+			s.newest.put(e)
 		}
 	}
 	for _, c := range s.consumers {
@@ -84,7 +84,7 @@ func (s *stream) drop(e *entry) {
 	e.dropped = true
 	s.log.remove(e)
 	if s.newest != nil {
-		delete(s.newest, e.key)
+		s.newest.remove(e.key)
 	}
 	s.notifyRemoved(e)
 }

@@ -17,7 +17,7 @@ type batch struct {
 
 // planDocumented is how Sequin documents a send. A stream appends all messages, also several of one key; with
 // one_message_per_key a message replaces the one with its key.
-func planDocumented(newest map[string]*entry, o StreamOptions, messages []Message) (batch, error) {
+func planDocumented(newest *keyIndex, o StreamOptions, messages []Message) (batch, error) {
 	if o.OneMessagePerKey {
 		return planReplacing(newest, o.ProcessUnmodified, messages), nil
 	}
@@ -45,23 +45,25 @@ func planAppending(messages []Message) (b batch) {
 
 // planReplacing stores the last of several messages with one key; no consumer would see the others. Each message that
 // differs from the one before it counts as published, as if they had been sent one by one.
-func planReplacing(newest map[string]*entry, processUnmodified bool, messages []Message) (b batch) {
-	index := make(map[string]int, len(messages)) // of the key's entry in b.add
+func planReplacing(newest *keyIndex, processUnmodified bool, messages []Message) (b batch) {
+	lookups := newest.lookUp(messages)
+	defer lookups.release()
 	for i := range messages {
 		m := &messages[i]
-		if i, again := index[m.Key]; again {
-			if e := b.add[i]; !e.holds(m) || processUnmodified {
+		l, _ := lookups.note(i)
+		if l.added >= 0 {
+			if e := b.add[l.added]; !e.holds(m) || processUnmodified {
 				b.published++
 				b.bytes -= e.size()
 				e = b.newEntry(m)
-				e.insertedAt = b.add[i].insertedAt
-				b.add[i] = nil
-				index[m.Key] = len(b.add)
+				e.insertedAt = b.add[l.added].insertedAt
+				b.add[l.added] = nil
+				l.added = len(b.add)
 				b.add = append(b.add, e)
 			}
 			continue
 		}
-		old := newest[m.Key]
+		old := l.entry
 		if old != nil && old.holds(m) && !processUnmodified {
 			continue
 		}
@@ -71,7 +73,7 @@ func planReplacing(newest map[string]*entry, processUnmodified bool, messages []
 			b.replace(old)
 		}
 		b.published++
-		index[m.Key] = len(b.add)
+		l.added = len(b.add)
 		b.add = append(b.add, e)
 	}
 	b.add = slices.DeleteFunc(b.add, func(e *entry) bool { return e == nil })
@@ -80,16 +82,16 @@ func planReplacing(newest map[string]*entry, processUnmodified bool, messages []
 
 // planAug2024 is what the 2024 server does with a send. It stores the last message first, and its database refuses a
 // batch with a key that occurs twice. A message that replaces another takes two seqs, one that changes nothing takes one.
-func planAug2024(newest map[string]*entry, _ StreamOptions, messages []Message) (b batch, err error) {
-	seen := make(map[string]struct{}, len(messages))
+func planAug2024(newest *keyIndex, _ StreamOptions, messages []Message) (b batch, err error) {
+	lookups := newest.lookUp(messages)
+	defer lookups.release()
 	for i := len(messages) - 1; i >= 0; i-- {
-		m := &messages[i]
-		if _, again := seen[m.Key]; again {
+		l, again := lookups.note(i)
+		if again {
 			b.undo()
 			return batch{}, ErrDoubledKey
 		}
-		seen[m.Key] = struct{}{}
-		old := newest[m.Key]
+		m, old := &messages[i], l.entry
 		if old != nil && old.holds(m) {
 			b.skippedSeqs++
 			continue

@@ -23,8 +23,8 @@ type stream struct {
 
 	mu        sync.Mutex // guards what follows and all consumers; locked in locking.go only, never while waiting
 	log       log
-	lastAt    int64             // time of the newest message: those of messages never go back
-	newest    map[string]*entry // by key; nil on a stream that appends
+	lastAt    int64     // time of the newest message: those of messages never go back
+	newest    *keyIndex // nil on a stream that appends
 	sent      successes
 	ids       idSource
 	consumers []*consumer
@@ -37,7 +37,7 @@ func newStream(d *dialect, o StreamOptions, seqs *atomic.Int64, forget func(*str
 		sent: newSuccesses(), ids: newIDSource(),
 	}
 	if o.OneMessagePerKey {
-		s.newest = map[string]*entry{}
+		s.newest = newKeyIndex()
 	}
 	return s
 }
@@ -67,7 +67,7 @@ func (s *stream) end(err error) {
 // find returns the newest entry of a key, or nil.
 func (s *stream) find(key string) *entry {
 	if s.newest != nil {
-		return s.newest[key]
+		return s.newest.find(key)
 	}
 	return s.log.findLast(key)
 }
