@@ -116,6 +116,8 @@ func (c *collector) run() {
 		in, out, items := sub.deliveries, c.batches, []Delivery(nil)
 		if c.full() {
 			in = nil // keep the others in the channel, from where the Subscriber can recall them
+		} else {
+			sub.refill()
 		}
 		if next == nil {
 			out = nil

@@ -69,7 +69,8 @@ func (c *publisherCounts) attempt(bytes int, err error, retry bool) {
 
 // SubscriberStats are totals since Subscribe, except for InFlight and what is below it.
 type SubscriberStats struct {
-	// Received counts the messages in answers. HandedOut counts those that were read from the channel.
+	// Received counts the messages in answers. HandedOut counts those that were read from the channel; it may be
+	// one too low while the program reads.
 	Received, HandedOut uint64
 	// Acked and Nacked count the settles that the server confirmed, without the return of messages that the program did
 	// not see. A Release counts as a nack.
@@ -105,6 +106,21 @@ type subscriberCounts struct {
 	buffered atomic.Uint64 // deliveries sent on the channel
 	recalled atomic.Uint64 // those of them that were removed again before the program saw them
 	last     atomic.Pointer[lastError]
+
+	handedOut atomic.Uint64 // the most that Stats has reported, because counters must not go back
+}
+
+// handOut returns n, or the most that it has returned before.
+func (c *subscriberCounts) handOut(n uint64) uint64 {
+	for {
+		most := c.handedOut.Load()
+		if n <= most {
+			return most
+		}
+		if c.handedOut.CompareAndSwap(most, n) {
+			return n
+		}
+	}
 }
 
 type lastError struct {

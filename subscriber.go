@@ -273,7 +273,7 @@ func (s *Subscriber) Stats() SubscriberStats {
 	// The order of these reads matters. A delivery that is added or read in between may be missed, but none is counted twice.
 	recalled := c.recalled.Load()
 	buffered := c.buffered.Load()
-	stats.HandedOut = buffered - min(buffered, recalled+uint64(s.buffer.len()))
+	stats.HandedOut = c.handOut(buffered - min(buffered, recalled+uint64(s.buffer.len())))
 	if last := c.last.Load(); last != nil {
 		stats.LastError, stats.LastErrorAt = last.err, last.at
 	}

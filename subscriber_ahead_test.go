@@ -84,6 +84,49 @@ func TestAProgramThatReadsInGroupsSeldomWaits(t *testing.T) {
 	})
 }
 
+// Groups of two are never without a settle between two looks.
+func TestAProgramThatReadsInSmallGroupsSeldomWaits(t *testing.T) {
+	for _, size := range []int{2, 3} {
+		inDocumented(t, func(t *testing.T, w *world) {
+			const groups, work = 300, time.Millisecond
+			sub := w.backlog(t, groups*size, time.Minute, sequin.SubscriberConfig{})
+			began, channel := time.Now(), sub.Deliveries()
+			for range groups {
+				var held []sequin.Delivery
+				for range size {
+					held = append(held, <-channel)
+				}
+				ackAll(t, held)
+				time.Sleep(work)
+			}
+			require.Less(t, time.Since(began), groups*work*12/10)
+			require.NoError(t, sub.Close(w.ctx))
+			w.requireDone(t)
+		})
+	}
+}
+
+func TestHandedOutDoesNotDecrease(t *testing.T) {
+	inDocumented(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 1000, time.Minute, sequin.SubscriberConfig{})
+		var held []sequin.Delivery
+		last := uint64(0)
+		for d := range sub.Deliveries() {
+			held = append(held, d)
+			n := sub.Stats().HandedOut
+			require.GreaterOrEqual(t, n, max(last, uint64(len(held)-1)))
+			require.LessOrEqual(t, n, uint64(len(held)))
+			if last = n; len(held) == 1000 {
+				break
+			}
+		}
+		ackAll(t, held)
+		synctest.Wait()
+		require.EqualValues(t, 1000, sub.Stats().HandedOut)
+		require.NoError(t, sub.Close(w.ctx))
+	})
+}
+
 func TestADeliveryThatWaitsForRoomStaysInOrder(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		const n = 4000
@@ -135,6 +178,28 @@ func TestABatchOfAThousandDoesNotWait(t *testing.T) {
 		require.LessOrEqual(t, b.at[2], 10*time.Millisecond)
 		w.requireSettled(t, "orders")
 	})
+}
+
+// A full batch may have taken the last delivery of the channel.
+func TestFullBatchesWithFreeWorkersDoNotWait(t *testing.T) {
+	for _, size := range []int{1, 16, 17} {
+		inBothModes(t, func(t *testing.T, w *world) {
+			const n = 960
+			sub := w.backlog(t, n, time.Minute, sequin.SubscriberConfig{MaxInFlight: n})
+			b := batches{began: time.Now()}
+			run := w.start(t, func(ctx context.Context) error {
+				return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: size, Workers: n}, func(_ context.Context, batch []sequin.Delivery) error {
+					b.note(batch)
+					time.Sleep(5 * time.Second)
+					return nil
+				})
+			})
+			time.Sleep(time.Minute)
+			require.NoError(t, run.stop())
+			require.LessOrEqual(t, b.at[n/size-1], 10*time.Millisecond)
+			w.requireSettled(t, "orders")
+		})
+	}
 }
 
 // A batch that nothing can be added to does not wait. One may be added while deliveries wait for room in the channel.

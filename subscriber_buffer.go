@@ -17,10 +17,10 @@ import (
 // costs no switch of goroutines.
 //
 // A program may read several deliveries before it settles one. The loop then moves the others: it checks the channel every
-// millisecond while the program reads. If two checks in a row find the channel empty, and nothing was settled in between,
-// the loop opens the channel: it fills the channel, and waits for room to send the next delivery. After 10 ms the loop looks
-// again. If the program has settled as many deliveries as it has read since, further ones stay in the queue. If it has read
-// none, those in the channel are taken back, too: not before, because a program that reads at that moment would get a later
+// millisecond while the program reads. If a check finds the channel empty and the program waiting, or two in a row find it empty and
+// nothing was settled in between, the loop opens the channel: it fills it, and waits for room to send the next delivery. After 10 ms
+// the loop looks again. If the program has settled as many deliveries as it has read since, further ones stay in the queue. If it has
+// read none, those in the channel are taken back, too: not before, because a program that reads at that moment would get a later
 // delivery before those that are taken out. A channel that had to be opened again soon stays open for longer.
 //
 // For handlers the channel is always open, because they check the lease of each delivery. They settle each, or offer to
@@ -186,10 +186,11 @@ func (b *deliveryBuffer) offerLocked(now time.Time) bool {
 		}
 		select {
 		case b.channel <- *d:
-		default:
-			return true // an open channel that is full
+			b.popLocked()
+			continue
+		default: // an open channel that is full
 		}
-		b.popLocked()
+		break
 	}
 	b.queued.Store(int64(b.queuedLocked()))
 	return fresh
@@ -276,6 +277,16 @@ func (b *deliveryBuffer) sleeps() bool { return b.idle.Load() && b.queued.Load()
 // wokenUp reports, once, that the program is active again while the loop checks the buffer only now and then.
 func (b *deliveryBuffer) wokenUp() bool { return b.sleeps() && b.idle.Swap(false) }
 
+// offerToReader is offer for an empty channel. It reports whether the program was waiting for a delivery: then it has read several
+// before it settles them.
+func (b *deliveryBuffer) offerToReader(now time.Time) (waited bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	queued := b.queuedLocked()
+	b.offerLocked(now)
+	return queued-b.queuedLocked() > len(b.channel)
+}
+
 // setOpen opens the channel for all deliveries, or keeps further ones in the queue. What is in the channel stays there.
 func (b *deliveryBuffer) setOpen(now time.Time, open bool) {
 	b.mu.Lock()
@@ -310,15 +321,14 @@ func (b *deliveryBuffer) check(now time.Time, read, settles uint64, handlers boo
 	b.offerAdded(now)
 	again := b.empty && settles == b.settles
 	b.empty, b.settles = b.waits(), settles
+	ahead := b.empty && (again || b.offerToReader(now))
 	switch m := b.opened; {
-	case m.at.IsZero() && (handlers || b.empty && again):
+	case m.at.IsZero() && (handlers || ahead):
 		if b.openFor = min(2*b.openFor, maxOpen); now.Sub(b.closed) > b.openFor {
 			b.openFor = minOpen
 		}
 		b.opened = mark{now, read, settles}
 		b.setOpen(now, true)
-	case m.at.IsZero() && b.empty:
-		b.offer(now)
 	case m.at.IsZero():
 	case handlers:
 		b.offer(now)
@@ -328,7 +338,7 @@ func (b *deliveryBuffer) check(now time.Time, read, settles uint64, handlers boo
 	case now.Sub(m.at) < b.openFor:
 		b.offer(now)
 	case read == m.read:
-		b.opened, b.closed = mark{}, now
+		b.opened = mark{}
 		b.takeBack(now)
 	default:
 		b.opened = mark{now, read, settles}

@@ -192,6 +192,100 @@ func TestASubscriberWithFewMessagesDoesNotKeepALargeSlice(t *testing.T) {
 	require.Nil(t, b.spare(2))
 }
 
+func TestADeliveryBehindTheOneThatTheLoopSentIsNotLost(t *testing.T) {
+	now := time.Now()
+	b, next, room := opened(t, now, 20)
+	require.Len(t, b.read(4), 4)
+	room <- next
+	taken, _ := b.take(now, nil, 3)
+	require.Equal(t, []string{"4", "5", "6"}, keysOfDeliveries(taken))
+	b.sent()
+	b.unsent()
+	require.Equal(t, 13, b.len())
+	var keys []string
+	for range 20 {
+		b.offer(now)
+		keys = append(keys, b.read(1)...)
+	}
+	require.Equal(t, []string{"7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19"}, keys)
+}
+
+func TestTheLoopSendsNothingThatHasExpired(t *testing.T) {
+	now := time.Now()
+	b, _, _ := opened(t, now, 20)
+	b.unsent()
+	require.Len(t, b.read(4), 4)
+	_, room := b.next(now.Add(time.Minute), false)
+	require.Nil(t, room)
+	require.Empty(t, b.read(20))
+}
+
+func TestTheLoopSendsNothingToHandlers(t *testing.T) {
+	now := time.Now()
+	b, _, _ := opened(t, now, 20)
+	b.unsent()
+	_, room := b.next(now, true)
+	require.Nil(t, room)
+}
+
+func TestABufferWhoseLastDeliveryTheLoopHasSentIsEmpty(t *testing.T) {
+	now := time.Now()
+	b, next, room := opened(t, now, 5)
+	require.Len(t, b.read(1), 1)
+	room <- next
+	b.sent()
+	require.Len(t, b.read(5), 4)
+	require.Zero(t, b.len())
+	require.False(t, b.waits())
+}
+
+func TestTheLoopThatSendsIsWokenByAProgramThatTakes(t *testing.T) {
+	now := time.Now()
+	b, _, _ := opened(t, now, 10)
+	b.idle.Store(true)
+	_, check := b.take(now, nil, 10)
+	require.True(t, check)
+}
+
+func TestABatchThatHasReturnedLateDeliveriesIsDueLater(t *testing.T) {
+	now := time.Now()
+	var b partialBatch
+	for _, age := range []time.Duration{0, 5 * time.Second, 3 * time.Second} {
+		b.add(buffered(now.Add(-age), 1).drain()[0])
+	}
+	early := b.by
+	require.Len(t, b.removeLate(early.Add(time.Millisecond)), 1)
+	require.Equal(t, b.items[1].state.Lease().HandOverBy, b.by)
+}
+
+func TestTheChannelOpensAtOnceForAProgramThatWaitsForMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		b := buffered(now, 1)
+		read := make(chan []Delivery, 1)
+		go func() { read <- []Delivery{<-b.channel, <-b.channel} }()
+		synctest.Wait()
+		b.add(buffered(now, 100).drain())
+		b.added = false // they were there before
+		b.check(now, 1, 0, false)
+		require.Len(t, b.channel, 99)
+		require.Equal(t, []string{"0", "0"}, keysOfDeliveries(<-read))
+
+		b = buffered(now, 100)
+		require.Len(t, b.read(1), 1)
+		b.check(now, 1, 0, false)
+		require.Len(t, b.channel, 1, "a program that works does not wait")
+	})
+}
+
+// It counts what is read and what is left at different moments.
+func TestHandedOutIsACounter(t *testing.T) {
+	var c subscriberCounts
+	require.EqualValues(t, 5, c.handOut(5))
+	require.EqualValues(t, 5, c.handOut(4))
+	require.EqualValues(t, 6, c.handOut(6))
+}
+
 // Receives may be answered out of order.
 func TestABatchReturnsEachDeliveryWhenItsOwnLeaseIsNearlyOver(t *testing.T) {
 	now := time.Now()

@@ -72,3 +72,12 @@ func TestAClosedEngineHasNoTimer(t *testing.T) {
 		require.Positive(t, kept(d), "Close reads the queues without the lock")
 	})
 }
+
+func TestAnEngineThatCloseHasDrainedSetsNoTimer(t *testing.T) {
+	withDriver(t, Config[parcel, int]{}, func(t *testing.T, d *driver) {
+		d.put(1)
+		_, _ = d.close(t.Context())
+		synctest.Wait()
+		require.False(t, d.engine.rest.set)
+	})
+}
