@@ -80,11 +80,10 @@ func (c *postgresCell) name() string {
 	return text
 }
 
-// Messages of a measurement, of the SQL and of the store. Each takes seconds. The rate of the SQL falls with the number of
-// messages that wait, so that fewer flatter it.
-var postgresCounts = map[string][2]int{
-	"append": {60_000, 600_000}, "receive": {30_000, 400_000}, "end-to-end": {100_000, 400_000}, "upsert": {60_000, 300_000},
-	"send-one": {4_000, 30_000}, "receive-one": {2_000, 20_000},
+// postgresCounts are the messages of a measurement, the same of the SQL and of the store. The rate of the SQL falls with the number of
+// messages that wait. The store needs a second for 200,000, and the SQL twenty.
+var postgresCounts = map[string]int{
+	"append": 200_000, "receive": 200_000, "end-to-end": 200_000, "upsert": 100_000, "send-one": 10_000, "receive-one": 10_000,
 }
 
 // quickPart is what part of the messages a quick run has.
@@ -124,7 +123,7 @@ func measurePostgres(ctx context.Context, opts options, all *results) (err error
 	return nil
 }
 
-// maxPostgresRounds keeps the run short: a round takes six minutes.
+// maxPostgresRounds keeps the run short: a round takes a quarter of an hour.
 const maxPostgresRounds = 3
 
 // startPostgres starts a Postgres with its default settings.
@@ -165,13 +164,7 @@ func (c *postgresCell) measure(ctx context.Context, opts options, program, url s
 }
 
 func (c *postgresCell) once(ctx context.Context, opts options, program, url, contender string, replicas int) (r stored, err error) {
-	counts := postgresCounts[c.Work]
-	n := counts[0]
-	if contender == storeName {
-		if n = counts[1]; c.Size > 100 {
-			n /= 2
-		}
-	}
+	n := postgresCounts[c.Work]
 	if opts.quick {
 		n /= quickPart
 	}
