@@ -123,7 +123,7 @@ func measurePostgres(ctx context.Context, opts options, all *results) (err error
 	return nil
 }
 
-// maxPostgresRounds keeps the run short: a round takes a quarter of an hour.
+// maxPostgresRounds keeps the run short: a round takes eight minutes.
 const maxPostgresRounds = 3
 
 // startPostgres starts a Postgres with its default settings.
