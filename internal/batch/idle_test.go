@@ -65,6 +65,7 @@ func TestAClosedEngineHasNoTimer(t *testing.T) {
 		d := newDriver(t, Config[parcel, int]{})
 		d.put(1)
 		require.NoError(t, d.engine.Flush(t.Context()))
+		synctest.Wait() // Flush returns before the run has set the timer
 		require.True(t, d.engine.rest.set)
 		_, _ = d.close(t.Context())
 		require.False(t, d.engine.rest.timer.Stop())
