@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/sequin-go/sequin/internal/calls"
@@ -99,7 +98,7 @@ func (b *partialBatch) dueAt(wait time.Duration) time.Time {
 
 func newCollector(p *handlerPool, cfg BatchHandlerConfig) *collector {
 	p.sub.minWindow.Store(int32(cfg.Size))
-	p.sub.full.set(false) // it was set for a smaller window
+	p.sub.full.Set(false) // it was set for a smaller window
 	p.sub.wake()
 	return &collector{pool: p, size: cfg.Size, wait: cfg.Wait, batches: make(chan []Delivery), timer: time.NewTimer(never)}
 }
@@ -117,7 +116,7 @@ func (c *collector) run() {
 		if c.full() {
 			in = nil // keep the others in the channel, from where the Subscriber can recall them
 		} else {
-			sub.refill()
+			sub.buffer.refill()
 		}
 		if next == nil {
 			out = nil
@@ -133,7 +132,7 @@ func (c *collector) run() {
 			}
 		case out <- items:
 			c.open = slices.DeleteFunc(c.open, func(b *partialBatch) bool { return b == next })
-		case <-sub.full.told:
+		case <-sub.full.Told():
 		case <-c.timer.C:
 		case <-sub.soft.Done():
 			c.returnAll()
@@ -164,7 +163,7 @@ func (c *collector) addReady() {
 			}
 			c.add(d)
 		default:
-			if sub.refill(); len(sub.deliveries) == 0 {
+			if sub.buffer.refill(); len(sub.deliveries) == 0 {
 				return
 			}
 		}
@@ -268,26 +267,7 @@ func (c *collector) returnAll() {
 // that would make room is being sent, because apart from messages with delayed nacks only the n deliveries are in flight.
 func (s *Subscriber) blockedBy(n int) bool {
 	limit := s.origin.consumer.MaxAckPending // 0 if the server does not report it
-	full := s.full.is.Load()
+	full := s.full.Is()
 	inFlight, delayed := s.ledger.InFlight()
 	return (full || limit > 0 && inFlight >= limit) && inFlight-delayed <= n
-}
-
-// fullness is whether all room is taken: no receive runs, and there is no room for one. Each time it is, told gets a token, which
-// makes HandleBatch's collector check whether its batch can still grow.
-type fullness struct {
-	is   atomic.Bool
-	told chan struct{}
-}
-
-// set records whether all room is taken.
-func (f *fullness) set(full bool) {
-	f.is.Store(full)
-	if !full {
-		return
-	}
-	select {
-	case f.told <- struct{}{}:
-	default:
-	}
 }

@@ -42,6 +42,22 @@ func (b *batches) handled() []int {
 	return slices.Clone(b.sizes)
 }
 
+// batchesFor handles batches for a time. Each takes work.
+func (w *world) batchesFor(t *testing.T, long time.Duration, sub *sequin.Subscriber, cfg sequin.BatchHandlerConfig, work time.Duration) *batches {
+	t.Helper()
+	b := &batches{began: time.Now()}
+	run := w.start(t, func(ctx context.Context) error {
+		return sub.HandleBatch(ctx, cfg, func(_ context.Context, batch []sequin.Delivery) error {
+			b.note(batch)
+			time.Sleep(work)
+			return nil
+		})
+	})
+	time.Sleep(long)
+	require.NoError(t, run.stop())
+	return b
+}
+
 func TestABatchHoldsWhatHasArrivedUpToSize(t *testing.T) {
 	for _, tc := range []struct {
 		what       string
@@ -59,15 +75,7 @@ func TestABatchHoldsWhatHasArrivedUpToSize(t *testing.T) {
 		t.Run(tc.what, func(t *testing.T) {
 			inBothModes(t, func(t *testing.T, w *world) {
 				sub := w.backlog(t, tc.n, 2*time.Hour, sequin.SubscriberConfig{MaxInFlight: tc.room, PollMax: 100 * time.Millisecond})
-				b := batches{began: time.Now()}
-				run := w.start(t, func(ctx context.Context) error {
-					return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: tc.size, Wait: tc.wait}, func(_ context.Context, batch []sequin.Delivery) error {
-						b.note(batch)
-						return nil
-					})
-				})
-				time.Sleep(time.Minute)
-				require.NoError(t, run.stop())
+				b := w.batchesFor(t, time.Minute, sub, sequin.BatchHandlerConfig{Size: tc.size, Wait: tc.wait}, 0)
 				require.Equal(t, tc.sizes, b.sizes)
 				require.Len(t, b.times(), tc.n)
 				require.LessOrEqual(t, b.at[len(b.at)-1], tc.longest)
@@ -82,17 +90,8 @@ func TestABatchDoesNotWaitForMoreThanMaxAckPending(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		w.stream(t, "orders", sequin.ConsumerOptions{AckWait: 2 * time.Hour, MaxAckPending: 10})
 		w.publish(t, "k", 10)
-		b := batches{began: time.Now()}
-		sub := w.subscribe(t, sequin.SubscriberConfig{})
-		run := w.start(t, func(ctx context.Context) error {
-			return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: 50, Wait: time.Hour}, func(_ context.Context, batch []sequin.Delivery) error {
-				b.note(batch)
-				return nil
-			})
-		})
-		time.Sleep(time.Second)
-		require.Equal(t, []int{10}, b.handled())
-		require.NoError(t, run.stop())
+		b := w.batchesFor(t, time.Second, w.subscribe(t, sequin.SubscriberConfig{}), sequin.BatchHandlerConfig{Size: 50, Wait: time.Hour}, 0)
+		require.Equal(t, []int{10}, b.sizes)
 		w.requireSettled(t, "orders")
 	})
 }

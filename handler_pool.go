@@ -203,7 +203,7 @@ func (p *handlerPool) work(work func(*calls.Worker), w *calls.Worker, exited cha
 func (p *handlerPool) serveEach(w *calls.Worker) {
 	one := make([]Delivery, 1)
 	for {
-		p.sub.refill()
+		p.sub.buffer.refill()
 		d, ok := <-p.sub.deliveries
 		if !ok {
 			return

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sequin-go/sequin/internal/transport"
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
@@ -234,15 +233,4 @@ func (c *Client) servesSinks(ctx context.Context) bool {
 		_, err = callOnce[sinkJSON](ctx, c, path("api", "sinks", noID))
 	}
 	return err == nil || errors.Is(err, ErrNotFound) && !noRoute(err)
-}
-
-// noID is an id that no message, no stream and no sink has.
-const noID = "00000000-0000-4000-8000-000000000000"
-
-// findSink returns an error if there is no such sink. An ack of an unknown id changes nothing, and does not need the rights of
-// the management API.
-func (c *Client) findSink(ctx context.Context, sink string, retry retryPolicy) error {
-	body := &transport.Payload{JSON: wire.AppendSettleTail(wire.AppendAckID(wire.AppendSettleHead(nil), noID), false, 0)}
-	return c.do(ctx, request{method: http.MethodPost, path: path("api", "sequin_streams", sink, "ack"), body: body, retry: retry},
-		func(_ http.Header, answer []byte) error { return wire.DecodeSettled(answer) })
 }

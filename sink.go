@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/sequin-go/sequin/internal/transport"
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
@@ -308,3 +309,14 @@ func (d Delivery) Sink() string {
 
 // sinkPath is the path of a sink, below BaseURL.
 func sinkPath(sink string) string { return path("api", "sequin_streams", sink) }
+
+// noID is an id that no message, no stream and no sink has.
+const noID = "00000000-0000-4000-8000-000000000000"
+
+// findSink returns an error if there is no such sink. An ack of an unknown id changes nothing, and does not need the rights of
+// the management API.
+func (c *Client) findSink(ctx context.Context, sink string, retry retryPolicy) error {
+	body := &transport.Payload{JSON: wire.AppendSettleTail(wire.AppendAckID(wire.AppendSettleHead(nil), noID), false, 0)}
+	return c.do(ctx, request{method: http.MethodPost, path: path("api", "sequin_streams", sink, "ack"), body: body, retry: retry},
+		func(_ http.Header, answer []byte) error { return wire.DecodeSettled(answer) })
+}

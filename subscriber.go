@@ -54,8 +54,8 @@ type Subscriber struct {
 	slowSince     atomic.Pointer[time.Time] // when the breaker opened; nil while it is closed
 	failures      *failurelog.Log           // of handlers
 	minWindow     atomic.Int32              // the least size of the window: that of a handler's batch
-	full          fullness
-	leasesChanged atomic.Bool // leases were extended or lost, or an extension has failed; the loop has not looked yet
+	full          *flow.Full                // all room is taken, which makes HandleBatch check whether its batch can still grow
+	leasesChanged atomic.Bool               // leases were extended or lost, or an extension has failed; the loop has not looked yet
 }
 
 // Subscribe starts receiving the messages of a consumer of a stream. Both are given by name or id. The Subscriber
@@ -108,9 +108,9 @@ func (c *Client) checkSubscriber(cfg SubscriberConfig) (SubscriberConfig, error)
 func (c *Client) subscribe(ctx context.Context, cfg SubscriberConfig, from *origin, ackWait time.Duration, appends bool) *Subscriber {
 	s := &Subscriber{client: c, cfg: cfg, origin: from,
 		deliveries: make(chan Delivery, min(cfg.MaxInFlight, channelSize)), wakeups: make(chan struct{}, 1), done: make(chan struct{}),
-		ledger: lease.NewLedger[receivedStates, settling](cfg.MaxInFlight), failures: failurelog.New(), full: fullness{told: make(chan struct{}, 1)}}
+		ledger: lease.NewLedger[receivedStates, settling](cfg.MaxInFlight), failures: failurelog.New(), full: flow.NewFull()}
 	s.log.Log, s.log.Who, s.log.Attrs = c.log, "subscriber", from.attrs()
-	s.buffer.channel = s.deliveries
+	s.buffer.channel, s.buffer.wake = s.deliveries, s.wake
 	s.soft, s.softStop = context.WithCancel(ctx)
 	s.hard, s.hardStop = context.WithCancel(context.WithoutCancel(ctx))
 	s.receiving, s.cutOff = context.WithCancel(context.WithoutCancel(ctx))
@@ -174,10 +174,13 @@ func (s *Subscriber) Deliveries() <-chan Delivery {
 		return noDeliveries
 	}
 	if s.buffer.waits() || s.buffer.sleeps() {
-		s.offer(time.Now())
+		s.buffer.offerNext(time.Now())
 	}
 	return s.deliveries
 }
+
+// noDeliveries is the channel of a Subscriber whose deliveries go to handlers.
+var noDeliveries = func() <-chan Delivery { c := make(chan Delivery); close(c); return c }()
 
 // Take returns up to limit deliveries at once. It waits until there is one, and does not wait for more. The error is that of
 // ctx, that of Err when the Subscriber has stopped, or ErrClosed after Close. Deliveries whose leases are over, after a pause

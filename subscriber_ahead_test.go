@@ -2,6 +2,7 @@ package sequin_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
@@ -22,7 +23,7 @@ func ackAll(t *testing.T, ds []sequin.Delivery) {
 	}
 }
 
-// The Subscriber needs two looks, a millisecond apart, to see that a program settles nothing before it reads on.
+// The Subscriber looks each millisecond whether a program waits that has settled nothing.
 func TestAProgramThatReadsAheadWaitsOnlyAtTheBeginning(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		const n = 1000
@@ -64,44 +65,31 @@ func TestAProgramThatHasReadAheadMayGoOnOneByOne(t *testing.T) {
 	})
 }
 
-// When the Subscriber looks, the program has often settled all that it has read.
+// When the Subscriber looks, the program has often settled all that it has read. Of groups of two or three it always has settled some
+// between two looks.
 func TestAProgramThatReadsInGroupsSeldomWaits(t *testing.T) {
-	inBothModes(t, func(t *testing.T, w *world) {
-		const groups, size, work = 200, 40, 3 * time.Millisecond
-		sub := w.backlog(t, groups*size, time.Minute, sequin.SubscriberConfig{})
-		began, channel := time.Now(), sub.Deliveries()
-		for range groups {
-			var held []sequin.Delivery
-			for range size {
-				held = append(held, <-channel)
-			}
-			ackAll(t, held)
-			time.Sleep(work)
-		}
-		require.Less(t, time.Since(began), groups*work*11/10)
-		require.NoError(t, sub.Close(w.ctx))
-		w.requireDone(t)
-	})
-}
-
-// Groups of two are never without a settle between two looks.
-func TestAProgramThatReadsInSmallGroupsSeldomWaits(t *testing.T) {
-	for _, size := range []int{2, 3} {
-		inDocumented(t, func(t *testing.T, w *world) {
-			const groups, work = 300, time.Millisecond
-			sub := w.backlog(t, groups*size, time.Minute, sequin.SubscriberConfig{})
-			began, channel := time.Now(), sub.Deliveries()
-			for range groups {
-				var held []sequin.Delivery
-				for range size {
-					held = append(held, <-channel)
+	for _, row := range []struct {
+		size int
+		work time.Duration // after each group
+		most time.Duration // of 200 groups
+	}{{40, 3 * time.Millisecond, 660 * time.Millisecond}, {2, time.Millisecond, 240 * time.Millisecond}, {3, time.Millisecond, 240 * time.Millisecond}} {
+		t.Run(fmt.Sprint(row.size), func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				const groups = 200
+				sub := w.backlog(t, groups*row.size, time.Minute, sequin.SubscriberConfig{})
+				began, channel := time.Now(), sub.Deliveries()
+				for range groups {
+					var held []sequin.Delivery
+					for range row.size {
+						held = append(held, <-channel)
+					}
+					ackAll(t, held)
+					time.Sleep(row.work)
 				}
-				ackAll(t, held)
-				time.Sleep(work)
-			}
-			require.Less(t, time.Since(began), groups*work*12/10)
-			require.NoError(t, sub.Close(w.ctx))
-			w.requireDone(t)
+				require.Less(t, time.Since(began), row.most)
+				require.NoError(t, sub.Close(w.ctx))
+				w.requireDone(t)
+			})
 		})
 	}
 }
@@ -165,15 +153,7 @@ func TestADeliveryThatWaitsForRoomStaysInOrder(t *testing.T) {
 func TestABatchOfAThousandDoesNotWait(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 3000, time.Minute, sequin.SubscriberConfig{})
-		b := batches{began: time.Now()}
-		run := w.start(t, func(ctx context.Context) error {
-			return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: 1000}, func(_ context.Context, batch []sequin.Delivery) error {
-				b.note(batch)
-				return nil
-			})
-		})
-		time.Sleep(time.Second)
-		require.NoError(t, run.stop())
+		b := w.batchesFor(t, time.Second, sub, sequin.BatchHandlerConfig{Size: 1000}, 0)
 		require.Equal(t, []int{1000, 1000, 1000}, b.sizes)
 		require.LessOrEqual(t, b.at[2], 10*time.Millisecond)
 		w.requireSettled(t, "orders")
@@ -186,16 +166,7 @@ func TestFullBatchesWithFreeWorkersDoNotWait(t *testing.T) {
 		inBothModes(t, func(t *testing.T, w *world) {
 			const n = 960
 			sub := w.backlog(t, n, time.Minute, sequin.SubscriberConfig{MaxInFlight: n})
-			b := batches{began: time.Now()}
-			run := w.start(t, func(ctx context.Context) error {
-				return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: size, Workers: n}, func(_ context.Context, batch []sequin.Delivery) error {
-					b.note(batch)
-					time.Sleep(5 * time.Second)
-					return nil
-				})
-			})
-			time.Sleep(time.Minute)
-			require.NoError(t, run.stop())
+			b := w.batchesFor(t, time.Minute, sub, sequin.BatchHandlerConfig{Size: size, Workers: n}, 5*time.Second)
 			require.LessOrEqual(t, b.at[n/size-1], 10*time.Millisecond)
 			w.requireSettled(t, "orders")
 		})
@@ -206,15 +177,7 @@ func TestFullBatchesWithFreeWorkersDoNotWait(t *testing.T) {
 func TestABatchWaitsForWhatIsBuffered(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w *world) {
 		sub := w.backlog(t, 400, time.Minute, sequin.SubscriberConfig{MaxInFlight: 400})
-		b := batches{began: time.Now()}
-		run := w.start(t, func(ctx context.Context) error {
-			return sub.HandleBatch(ctx, sequin.BatchHandlerConfig{Size: 300, Wait: 10 * time.Second}, func(_ context.Context, batch []sequin.Delivery) error {
-				b.note(batch)
-				return nil
-			})
-		})
-		time.Sleep(time.Minute)
-		require.NoError(t, run.stop())
+		b := w.batchesFor(t, time.Minute, sub, sequin.BatchHandlerConfig{Size: 300, Wait: 10 * time.Second}, 0)
 		require.Equal(t, []int{300, 100}, b.sizes)
 		w.requireSettled(t, "orders")
 	})

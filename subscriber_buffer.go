@@ -27,6 +27,7 @@ import (
 // themselves what is next, so that the loop need not wait for room.
 type deliveryBuffer struct {
 	channel chan Delivery // its size is channelSize, or MaxInFlight if that is less
+	wake    func()        // makes the loop check the buffer
 	queued  atomic.Int64  // the length of the queue
 	idle    atomic.Bool   // the loop checks the buffer less often than every millisecond
 
@@ -57,9 +58,9 @@ type mark struct {
 	read, settles uint64
 }
 
-// The channel stays open for at least minOpen, and longer when it was opened again soon, up to maxOpen, until the loop decides again.
-// minOpen is long compared with the millisecond between two checks. A program that reads in groups is closed half of the times that the
-// loop looks, and then waits for up to two milliseconds. With maxOpen that costs less than a hundredth of its time.
+// The channel stays open for minOpen, and longer when it was opened again soon, up to maxOpen, until the loop decides again. minOpen is
+// long compared with the millisecond between two checks. A program that reads in groups has often settled all when the loop looks, and
+// then waits for up to two milliseconds. With maxOpen that costs less than a hundredth of its time.
 const (
 	minOpen = 10 * time.Millisecond
 	maxOpen = 640 * time.Millisecond
@@ -87,14 +88,10 @@ func (b *deliveryBuffer) queuedLocked() int { return len(b.queue) - b.first + b.
 func (b *deliveryBuffer) add(ds []Delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.small++; len(ds) >= cap(ds)/2 {
+	if len(ds) < cap(ds)/2 { // a small answer in the slice of a large one
+		ds = b.cloneSmallLocked(ds)
+	} else {
 		b.small = 0
-	} else { // a small answer in the slice of a large one
-		few := slices.Clone(ds)
-		if b.reuseLocked(ds); b.small > smallInARow {
-			b.spares = nil
-		}
-		ds = few
 	}
 	b.added = true
 	b.later, b.behind = append(b.later, ds), b.behind+len(ds)
@@ -102,6 +99,16 @@ func (b *deliveryBuffer) add(ds []Delivery) {
 		b.nextLocked()
 	}
 	b.queued.Store(int64(b.queuedLocked()))
+}
+
+// cloneSmallLocked returns a copy of the deliveries of a small answer, and keeps their slice for a later one.
+func (b *deliveryBuffer) cloneSmallLocked(ds []Delivery) []Delivery {
+	few := slices.Clone(ds)
+	b.reuseLocked(ds)
+	if b.small++; b.small > smallInARow {
+		b.spares = nil
+	}
+	return few
 }
 
 // nextLocked goes on to the next answer, after all deliveries of the queue have left.
@@ -179,18 +186,13 @@ func (b *deliveryBuffer) offerLocked(now time.Time) bool {
 		return true
 	}
 	fresh := true
-	for b.first < len(b.queue) && (b.open || len(b.channel) == 0) {
+	for b.first < len(b.queue) && (len(b.channel) == 0 || b.open && len(b.channel) < cap(b.channel)) {
 		d := &b.queue[b.first]
 		if fresh = !lease.Past(now, d.state.fetched.lease.HandOverBy); !fresh {
 			break
 		}
-		select {
-		case b.channel <- *d:
-			b.popLocked()
-			continue
-		default: // an open channel that is full
-		}
-		break
+		b.channel <- *d // nobody else sends, so that there is room
+		b.popLocked()
 	}
 	b.queued.Store(int64(b.queuedLocked()))
 	return fresh
@@ -274,7 +276,7 @@ func (b *deliveryBuffer) waits() bool { return b.queued.Load() > 0 && len(b.chan
 // sleeps reports whether the loop checks the buffer only now and then, although it holds deliveries.
 func (b *deliveryBuffer) sleeps() bool { return b.idle.Load() && b.queued.Load() > 0 }
 
-// wokenUp reports, once, that the program is active again while the loop checks the buffer only now and then.
+// wokenUp reports, once, that the program is active again meanwhile.
 func (b *deliveryBuffer) wokenUp() bool { return b.sleeps() && b.idle.Swap(false) }
 
 // offerToReader is offer for an empty channel. It reports whether the program was waiting for a delivery: then it has read several
@@ -355,23 +357,23 @@ func (b *deliveryBuffer) pause(otherwise time.Duration) time.Duration {
 	return min(otherwise, minOpen)
 }
 
-// offer moves the next delivery to the channel. It is called when the program settles a delivery or calls Deliveries,
+// offerNext moves the next delivery to the channel. It is called when the program settles a delivery or calls Deliveries,
 // because the program may read the next delivery then.
-func (s *Subscriber) offer(now time.Time) {
-	check := s.buffer.wokenUp()
-	if s.buffer.waits() {
-		check = s.buffer.offer(now) || check
+func (b *deliveryBuffer) offerNext(now time.Time) {
+	check := b.wokenUp()
+	if b.waits() {
+		check = b.offer(now) || check
 	}
 	if check {
-		s.wake()
+		b.wake()
 	}
 }
 
 // refill moves deliveries to the channel if it is empty. A handler's goroutine calls it before it reads: what it has read is
 // perhaps not settled yet, for instance because its messages are still being sent.
-func (s *Subscriber) refill() {
-	if s.buffer.waits() {
-		s.offer(time.Now())
+func (b *deliveryBuffer) refill() {
+	if b.waits() {
+		b.offerNext(time.Now())
 	}
 }
 
@@ -392,6 +394,3 @@ func (m *deliveryMode) set(mode int32) bool {
 
 // handlers reports whether handlers get the deliveries.
 func (m *deliveryMode) handlers() bool { return m.is.Load() == modeHandlers }
-
-// noDeliveries is the channel of a Subscriber whose deliveries go to handlers.
-var noDeliveries = func() <-chan Delivery { c := make(chan Delivery); close(c); return c }()

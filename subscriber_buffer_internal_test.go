@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
 )
 
@@ -470,7 +471,7 @@ func TestAllRoomIsTakenOnlyOnceDeliveriesAreInTheChannel(t *testing.T) {
 	require.NoError(t, err)
 	cfg, err := c.checkSubscriber(SubscriberConfig{MaxInFlight: 1})
 	require.NoError(t, err)
-	s := &Subscriber{client: c, cfg: cfg, ledger: lease.NewLedger[receivedStates, settling](1), full: fullness{told: make(chan struct{}, 1)}}
+	s := &Subscriber{client: c, cfg: cfg, ledger: lease.NewLedger[receivedStates, settling](1), full: flow.NewFull()}
 	s.buffer.channel = make(chan Delivery, 1)
 	s.ledger.Add(f.lease, 1, 100, receivedStates{f, [][]deliveryState{make([]deliveryState, 1)}})
 	lp := newSubscriberLoop(s)
@@ -478,6 +479,6 @@ func TestAllRoomIsTakenOnlyOnceDeliveriesAreInTheChannel(t *testing.T) {
 	require.Empty(t, s.buffer.channel)
 	lp.startReceives(now)
 	require.Empty(t, lp.receives)
-	require.True(t, s.full.is.Load())
+	require.True(t, s.full.Is())
 	require.Len(t, s.buffer.channel, 1)
 }

@@ -195,3 +195,12 @@ func TestAnExtendedDeliveryIsInFlightUntilItsLeaseEnds(t *testing.T) {
 		closeNow(t, sub)
 	})
 }
+
+func TestAfterAStopNothingIsExtended(t *testing.T) {
+	inDocumented(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 1, time.Minute, sequin.SubscriberConfig{})
+		d := next(t, sub, time.Second)
+		require.Error(t, sub.Close(endedCtx()), "it is not settled")
+		require.ErrorIs(t, d.Extend(t.Context(), time.Minute), sequin.ErrClosed)
+	})
+}

@@ -69,7 +69,7 @@ func (lp *subscriberLoop) startReceives(now time.Time) (next time.Time) {
 		if ask < 1 || busy && (lp.window.Small(ask) || !lp.more && lp.window.Enough(unread)) {
 			// No timer needed: a settle, the end of a lease or an answer wakes the loop, and a non-empty channel is sampled.
 			lp.sub.buffer.offerAdded(now) // before HandleBatch is told that its batch cannot grow
-			lp.sub.full.set(ask < 1 && len(lp.receives) == 0)
+			lp.sub.full.Set(ask < 1 && len(lp.receives) == 0)
 			return time.Time{}
 		}
 		limited := ask < lp.window.Ask(lp.room(lp.sub.cfg.MaxInFlight))
@@ -97,7 +97,7 @@ func (lp *subscriberLoop) startProbe(now, due time.Time) (next time.Time) {
 // startReceive starts a receive. Only one of the receives that run may wait at the server. limited reports whether the
 // receive would ask for more with a larger window.
 func (lp *subscriberLoop) startReceive(now time.Time, ask int, limited bool) {
-	lp.sub.full.set(false)
+	lp.sub.full.Set(false)
 	p := &receiving{id: uuid.NewString(), size: ask, limited: limited, round: lp.window.Round(), started: now, lap: lp.parallel.Start(),
 		spares: lp.parallel.Size()}
 	if !slices.ContainsFunc(lp.receives, func(p *receiving) bool { return p.wait > 0 }) {

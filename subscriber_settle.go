@@ -94,7 +94,7 @@ func (s *settler) settle(ctx context.Context, d Delivery, how Settlement, atServ
 		return ErrSettled
 	}
 	s.sub.times.Add(now.Sub(d.state.fetched.lease.Began))
-	s.sub.offer(now)
+	s.sub.buffer.offerNext(now)
 	x := s.newSettling(d)
 	switch how.Kind {
 	case Nack:

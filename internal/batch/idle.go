@@ -41,13 +41,10 @@ func (e *Engine[T, W]) rested() {
 	}
 }
 
-// free frees the memory that is kept for later items.
+// free frees the memory that is kept for later items. There are no items now.
 func (s *state[T, W]) free() {
 	for _, l := range s.lanes {
-		l.spares = nil
-		if l.queued() == 0 {
-			l.queue, l.head = nil, 0
-		}
+		l.queue, l.head, l.spares = nil, 0, nil
 	}
 	s.cutter, s.leaving = cutter{}, nil
 }

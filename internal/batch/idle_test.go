@@ -1,7 +1,6 @@
 package batch
 
 import (
-	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,20 +42,19 @@ func TestAnEngineWithoutItemsFreesItsMemoryAfterAWhile(t *testing.T) {
 	})
 }
 
-func TestAnEngineWithItemsKeepsItsMemory(t *testing.T) {
-	withDriver(t, Config[parcel, int]{}, func(t *testing.T, d *driver) {
+func TestAnEngineWithItemsFreesNothing(t *testing.T) {
+	withDriver(t, Config[parcel, int]{Lanes: 1}, func(t *testing.T, d *driver) {
 		d.put(1)
 		require.NoError(t, d.engine.Flush(t.Context()))
-		d.engine.Suspend(errRefused)
-		d.engine.Resume()
-		d.result = func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Hour} }
-		d.put(2, 3)
+		time.Sleep(idleFor / 2)
+		d.result = func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: 3 * idleFor} }
+		d.put(2)
+		synctest.Wait()
+		d.put(3) // it is queued behind the retry
 		time.Sleep(2 * idleFor)
-		require.Positive(t, kept(d))
-		ended, cancel := context.WithCancel(t.Context())
-		cancel()
-		left, _ := d.close(ended)
-		require.ElementsMatch(t, []int{2, 3}, left)
+		d.result = nil
+		require.NoError(t, d.engine.Flush(t.Context()))
+		require.Equal(t, map[int]int{1: 1, 2: 1, 3: 1}, d.ended)
 	})
 }
 
