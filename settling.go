@@ -119,3 +119,14 @@ func endWork(items []settleEntry) {
 		}
 	}
 }
+
+// longestSettleWait returns how long settles may wait for their next attempt. Leases would run out while a recovered server sits idle
+// if it were more than a second, half of the longest default margin, or more than half of what is left of a lease. It is no less than
+// half of the margin: with one of some milliseconds a Subscriber would make dozens of requests a second in an outage.
+func longestSettleWait(items []settleEntry, margin time.Duration) time.Duration {
+	now, wait := time.Now(), time.Second
+	for i := range items {
+		wait = min(wait, items[i].Item.state.Lease().Deadline.Sub(now)/2)
+	}
+	return max(wait, margin/2)
+}

@@ -272,10 +272,9 @@ func (s *settler) failed(kind SettlementKind, b *settleBatch, err error, margin 
 	}
 	r := settleResult{Failed: failed, Err: err}
 	if len(again) > 0 {
-		// Wait at most half the margin, or leases would run out while a recovered server sits idle. Retry the batch without
-		// adding to it: one of its ids may cause the failure, and the second slot serves the rest.
+		// Retry the batch without adding to it: one of its ids may cause the failure, and the second slot serves the rest.
 		r.Again = []*settleBatch{{Items: again}}
-		r.Wait = min(s.sub.client.cfg.Retry.wait(int(s.failures[kind].Add(1)-1), err), margin/2)
+		r.Wait = min(s.sub.client.cfg.Retry.wait(int(s.failures[kind].Add(1)-1), err), longestSettleWait(again, margin))
 	}
 	return r
 }

@@ -446,3 +446,35 @@ func TestAnAckShortlyBeforeItsDeadlineIsSentAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// With half of a margin of some milliseconds between two attempts there would be hundreds.
+func TestASettleIsRepeatedSeldomAndInTime(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		sub := w.backlog(t, 1, 5*time.Second, sequin.SubscriberConfig{LeaseMargin: 20 * time.Millisecond})
+		down := w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503, Body: ownRefusal})
+		d := next(t, sub, time.Second)
+		require.NoError(t, d.Ack())
+		time.Sleep(time.Until(d.Deadline) - 200*time.Millisecond)
+		require.Less(t, w.Count(sequintest.Ack), 20)
+		down.Remove()
+		require.NoError(t, sub.Flush(w.ctx))
+		require.False(t, time.Now().After(d.Deadline))
+		require.NoError(t, sub.Close(w.ctx))
+		w.requireDone(t)
+	})
+}
+
+func TestASettleIsNotRepeatedEverMoreOften(t *testing.T) {
+	inBothModes(t, func(t *testing.T, w *world) {
+		failed := make(chan error, 1)
+		sub := w.backlog(t, 1, 5*time.Second, sequin.SubscriberConfig{LeaseMargin: 20 * time.Millisecond,
+			OnAckError: func(_ sequin.Delivery, err error) { failed <- err }})
+		down := w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503, Body: ownRefusal, Count: 20})
+		d := next(t, sub, time.Second)
+		require.NoError(t, d.Ack())
+		time.Sleep(time.Until(d.Deadline) + time.Second)
+		require.Less(t, down.Hits(), 20)
+		require.ErrorIs(t, <-failed, sequin.ErrLeaseExpired)
+		closeNow(t, sub)
+	})
+}
