@@ -56,7 +56,11 @@ func (s *state[T, W]) enqueue(e *Entry[T], lane int, urgent bool) (dispatch bool
 	s.totals.Admitted++
 	s.buffered++
 	s.bytes += size
-	first := l.push(e)
+	first := l.queued() == 0
+	if l.limits.Count == 0 { // nothing has been dispatched yet
+		l.limits = s.cfg.Limits(l.number)
+	}
+	l.queue.push(e, l.limits)
 	if urgent {
 		l.makeUrgent()
 	}
@@ -68,7 +72,7 @@ func (s *state[T, W]) enqueue(e *Entry[T], lane int, urgent bool) (dispatch bool
 		return true
 	}
 	// An item between the first one and the one that fills the batch lets no batch leave.
-	filled := l.queued() == l.limits.Count || l.limits.filled(l.bytes) && !l.limits.filled(l.bytes-size)
+	filled := l.queued() == l.limits.Count || l.limits.filled(l.queue.bytes) && !l.limits.filled(l.queue.bytes-size)
 	// While a lane has candidates, this may be its only item that is allowed to leave.
 	return first || urgent || filled || len(l.candidates.list) > 0
 }

@@ -11,29 +11,25 @@ type cutter struct {
 	taken []int32 // indices of the items taken, where IDs are distinct
 }
 
-// cut takes the next batch from pending: as many items as the limits allow, in order. If IDs must be distinct, it passes
-// over an item whose ID the batch already holds. It passes over every item whose ID is in avoid, which may be nil.
-//
-// The batch is appended to into, whose items count as taken. cut takes at least one item unless avoid or into is given.
-// The items that were passed over keep their order at the start of rest, which shares pending's array.
-func cut[T any](c *cutter, pending []Entry[T], lim Limits, avoid *IDSet, into []Entry[T]) (batch, rest []Entry[T], skipped int) {
-	window, choosy := len(pending), lim.Distinct || avoid != nil
+// cut takes a batch as queue.take does, and copies its items.
+func cut[T any](c *cutter, q *queue[T], lim Limits, avoid *IDSet, into []Entry[T]) (batch []Entry[T], skipped int) {
+	window, choosy := q.n, lim.Distinct || avoid != nil
 	if choosy {
 		window = min(window, lookahead*lim.Count)
 		c.taken = c.taken[:0]
 	}
 	if lim.Distinct {
-		c.seen.Reset(window + len(into))
+		c.seen.Reset(lim.Count + len(into))
 	}
-	bytes, last := lim.Overhead, -1
+	bytes, taken, last := lim.Overhead+sizeOf(into), 0, place{}
 	for i := range into {
-		bytes += into[i].Size
 		if lim.Distinct {
 			c.seen.Add(into[i].ID)
 		}
 	}
-	for i := 0; i < window && len(into) < lim.Count; i++ {
-		e := &pending[i]
+	at := place{}
+	for i := 0; i < window && len(into) < lim.Count; i, at = i+1, q.after(at) {
+		e := q.at(at)
 		if choosy && e.ID != 0 && (avoid != nil && avoid.Has(e.ID) || lim.Distinct && !c.seen.Add(e.ID)) {
 			skipped++
 			continue
@@ -41,26 +37,58 @@ func cut[T any](c *cutter, pending []Entry[T], lim Limits, avoid *IDSet, into []
 		if bytes += e.Size; bytes > lim.Bytes && len(into) > 0 {
 			break
 		}
-		into, last = append(into, *e), i
+		into, last = append(into, *e), at
+		q.bytes -= e.Size
+		taken++
 		if choosy {
 			c.taken = append(c.taken, int32(i))
 		}
 	}
-	// Close the gaps: move the items that were passed over to the end of the examined part. Later items are not moved.
-	hole := last
-	if skipped > 0 {
-		next := len(c.taken) - 1
-		for i := last; i >= 0; i-- {
-			if next >= 0 && c.taken[next] == int32(i) {
-				next--
-				continue
-			}
-			pending[hole] = pending[i]
-			hole--
-		}
+	if taken == 0 {
+		return into, skipped
 	}
-	clear(pending[:hole+1]) // so that the queue does not keep the strings of the items taken in memory
-	return into, pending[hole+1:], skipped
+	if skipped > 0 {
+		q.closeGaps(c.taken, last)
+	}
+	q.drop(taken, last.block+1)
+	return into, skipped
+}
+
+// closeGaps moves the items that were passed over to the end of the examined part, which ends at last. taken has the indices of the
+// others.
+func (q *queue[T]) closeGaps(taken []int32, last place) {
+	hole, from := last, last
+	for i := taken[len(taken)-1]; i >= 0; i-- {
+		if n := len(taken) - 1; n >= 0 && taken[n] == i {
+			taken = taken[:n]
+		} else {
+			*q.at(hole) = *q.at(from)
+			hole = q.before(hole)
+		}
+		from = q.before(from)
+	}
+	for i := range last.block + 1 {
+		q.blocks[i].distinct = false
+	}
+}
+
+// place is the place of an item in a queue.
+type place struct{ block, item int }
+
+func (q *queue[T]) at(p place) *Entry[T] { return &q.blocks[p.block].pending()[p.item] }
+
+func (q *queue[T]) after(p place) place {
+	if p.item++; p.item == len(q.blocks[p.block].pending()) {
+		return place{block: p.block + 1}
+	}
+	return p
+}
+
+func (q *queue[T]) before(p place) place {
+	if p.item--; p.item < 0 && p.block > 0 {
+		return place{block: p.block - 1, item: len(q.blocks[p.block-1].pending()) - 1}
+	}
+	return p
 }
 
 // IDSet is a set of IDs. It is a hash table with open addressing, whose memory Reset reuses. A map would double the
@@ -95,6 +123,9 @@ func (s *IDSet) Add(id uint64) bool {
 		}
 	}
 }
+
+// addOf is Add for the ID of an item, which may be 0: items without an ID do not repeat one.
+func (s *IDSet) addOf(id uint64) bool { return id == 0 || s.Add(id) }
 
 // Has reports whether the set holds id, which must not be 0.
 func (s *IDSet) Has(id uint64) bool {

@@ -51,35 +51,22 @@ func TestCut(t *testing.T) {
 		{"repeats and an ID to avoid", parcels(7, 1, 1, 7, 2), threeOnce, idSet(7), []int{1, 4}, []int{0, 2, 3}, 3},
 		{"nothing but IDs to avoid", parcels(7, 7), three, idSet(7), []int{}, []int{0, 1}, 2},
 	} {
-		t.Run(row.name, func(t *testing.T) {
-			batch, rest, skipped := cut(new(cutter), slices.Clone(row.pending), row.lim, row.avoid, nil)
-			require.Equal(t, row.batch, numbers(batch))
-			require.Equal(t, row.rest, numbers(rest))
-			require.Equal(t, row.skipped, skipped)
-		})
+		for blocks, lim := range map[string]Limits{"blocks of a batch": row.lim, "one block": oneBlock, "blocks of one": {Count: 1, Distinct: true}} {
+			t.Run(row.name+"/"+blocks, func(t *testing.T) {
+				q := queueOf(lim, row.pending...)
+				batch, skipped := q.take(new(cutter), row.lim, row.avoid, nil)
+				require.Equal(t, row.batch, numbers(batch))
+				require.Equal(t, row.rest, numbers(q.appendTo(nil)))
+				require.Equal(t, row.skipped, skipped)
+				requireSound(t, q)
+			})
+		}
 	}
-}
-
-// idSet returns a set of these IDs.
-func idSet(ids ...uint64) *IDSet {
-	s := new(IDSet)
-	s.Reset(len(ids))
-	for _, id := range ids {
-		s.Add(id)
-	}
-	return s
-}
-
-func TestCutClearsTheRoomOfWhatHasLeft(t *testing.T) {
-	pending := parcels(1, 1, 2, 3, 4)
-	_, rest, _ := cut(new(cutter), pending, Limits{Count: 3, Bytes: 1000, Distinct: true}, nil, nil)
-	require.Equal(t, []int{1, 4}, numbers(rest))
-	require.Equal(t, make([]Entry[parcel], 3), pending[:3], "the queue must not keep alive what has left")
 }
 
 func TestCutAppendsToTheListItIsGiven(t *testing.T) {
 	room := make([]Entry[parcel], 1, 8)
-	batch, _, _ := cut(new(cutter), parcels(1, 2), Limits{Count: 3, Bytes: 1000}, nil, room)
+	batch, _ := queueOf(oneBlock, parcels(1, 2)...).take(new(cutter), Limits{Count: 3, Bytes: 1000}, nil, room)
 	require.Len(t, batch, 3)
 	require.Same(t, &room[0], &batch[0], "memory that is large enough is used")
 }
@@ -101,10 +88,12 @@ func TestTheItemsOfABatchCountWhenMoreIsCutForIt(t *testing.T) {
 		{"IDs that may repeat", parcels(1, 2), Limits{Count: 9, Bytes: 1000}, 4},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			batch, rest, _ := cut(new(cutter), slices.Clone(row.pending), row.lim, nil, slices.Clone(held))
+			q := queueOf(row.lim, row.pending...)
+			batch, _ := q.take(new(cutter), row.lim, nil, slices.Clone(held))
 			require.Len(t, batch, row.batch)
 			require.Equal(t, held, batch[:2])
-			require.Len(t, rest, len(held)+len(row.pending)-row.batch)
+			require.Equal(t, len(held)+len(row.pending)-row.batch, q.n)
+			requireSound(t, q)
 		})
 	}
 }
@@ -112,42 +101,53 @@ func TestTheItemsOfABatchCountWhenMoreIsCutForIt(t *testing.T) {
 func TestACutterKeepsNoStateBetweenCuts(t *testing.T) {
 	c, lim := new(cutter), Limits{Count: 100, Bytes: 1 << 20, Distinct: true}
 	for range 3 {
-		batch, rest, skipped := cut(c, parcels(1, 2, 1, 3), lim, nil, nil)
+		q := queueOf(lim, parcels(1, 2, 1, 3)...)
+		batch, skipped := q.take(c, lim, nil, nil)
 		require.Equal(t, []int{0, 1, 3}, numbers(batch))
-		require.Equal(t, []int{2}, numbers(rest))
+		require.Equal(t, []int{2}, numbers(q.appendTo(nil)))
 		require.Equal(t, 1, skipped)
 	}
 }
 
 // FuzzCut cuts a queue to its end and checks every batch. Each byte of script is an item: its low bits are the ID, its
-// high bits the size.
+// high bits the size. The blocks of the queue keep to limits with another count and as many bytes, and every third item is pushed after
+// the first cut.
 func FuzzCut(f *testing.F) {
-	f.Add([]byte{}, uint8(3), uint16(100), true, uint8(0))
-	f.Add([]byte{1, 1, 1, 2, 3, 1, 0, 0}, uint8(2), uint16(40), true, uint8(1))
-	f.Add([]byte("any text will do as a queue of items"), uint8(5), uint16(200), false, uint8(0))
-	f.Add([]byte{0xf1, 0x01, 0xf1, 0x02, 0xff, 0x10}, uint8(4), uint16(9), true, uint8(2))
-	f.Fuzz(func(t *testing.T, script []byte, count uint8, bytes uint16, distinct bool, avoid uint8) {
+	f.Add([]byte{}, uint8(3), uint8(3), uint16(100), true, uint8(0))
+	f.Add([]byte{1, 1, 1, 2, 3, 1, 0, 0}, uint8(2), uint8(3), uint16(40), true, uint8(1))
+	f.Add([]byte("any text will do as a queue of items"), uint8(5), uint8(5), uint16(200), false, uint8(0))
+	f.Add([]byte("any text will do as a queue of items"), uint8(5), uint8(4), uint16(2000), true, uint8(3))
+	f.Add([]byte{0xf1, 0x01, 0xf1, 0x02, 0xff, 0x10}, uint8(4), uint8(1), uint16(9), true, uint8(2))
+	f.Fuzz(func(t *testing.T, script []byte, count, blocks uint8, bytes uint16, distinct bool, avoid uint8) {
 		script = script[:min(len(script), 300)] // the checks take quadratic time
 		pending := make([]Entry[parcel], len(script))
 		for i, b := range script {
 			pending[i] = *parcel{n: i, key: uint64(b & 7), size: 1 + int(b>>3)*int(b>>3)}.entry()
 		}
 		lim := Limits{Count: max(1, int(count)), Bytes: int(bytes), Overhead: 3, Distinct: distinct}
-		c := new(cutter)
-		if id := uint64(avoid & 7); id != 0 {
-			before := slices.Clone(pending)
-			batch, rest, _ := cut(c, pending, lim, idSet(id), nil)
-			require.False(t, slices.ContainsFunc(batch, func(e Entry[parcel]) bool { return e.ID == id }))
-			checkCut(t, before, lim, batch, rest)
-			pending = rest
+		made := Limits{Count: max(1, int(blocks)), Bytes: int(bytes), Overhead: 3, Distinct: distinct || blocks%2 == 0}
+		c, early := new(cutter), len(pending)-len(pending)/3
+		q := queueOf(made, pending[:early]...)
+		take := func(avoid *IDSet) []Entry[parcel] {
+			before := q.appendTo(nil)
+			batch, skipped := q.take(c, lim, avoid, nil)
+			require.True(t, lim.Distinct || avoid != nil || skipped == 0)
+			checkCut(t, before, lim, batch, q.appendTo(nil))
+			requireSound(t, q)
+			return batch
 		}
-		for len(pending) > 0 {
-			before := slices.Clone(pending)
-			batch, rest, skipped := cut(c, pending, lim, nil, nil)
+		if id := uint64(avoid & 7); id != 0 {
+			require.False(t, slices.ContainsFunc(take(idSet(id)), func(e Entry[parcel]) bool { return e.ID == id }))
+		}
+		for i := range pending[early:] {
+			q.push(&pending[early+i], made)
+		}
+		requireSound(t, q)
+		for q.n > 0 {
+			batch := take(nil)
 			require.NotEmpty(t, batch)
-			require.True(t, lim.Distinct || skipped == 0)
-			checkCut(t, before, lim, batch, rest)
-			pending = rest
+			clear(batch)
+			q.keepSpare(batch)
 		}
 	})
 }
@@ -185,17 +185,18 @@ func checkCut(t *testing.T, before []Entry[parcel], lim Limits, batch, rest []En
 func BenchmarkCut(b *testing.B) {
 	for _, keys := range []uint64{1, 1000, 1 << 62} {
 		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
-			queue := make([]Entry[parcel], lookahead*maxCount)
 			var c cutter
-			into := make([]Entry[parcel], 0, maxCount)
+			q := new(queue[parcel])
 			lim := Limits{Count: maxCount, Bytes: 1 << 20, Distinct: true}
 			taken := 0
-			for b.Loop() {
-				for i := range queue {
-					queue[i] = *parcel{n: i, key: 1 + uint64(i)*0x9e3779b97f4a7c15%keys, size: 100}.entry()
+			for i := 0; b.Loop(); {
+				for ; q.n < lookahead*maxCount; i++ {
+					q.push(parcel{n: i, key: 1 + uint64(i)*0x9e3779b97f4a7c15%keys, size: 100}.entry(), lim)
 				}
-				batch, _, _ := cut(&c, queue, lim, nil, into)
+				batch, _ := q.take(&c, lim, nil, nil)
 				taken += len(batch)
+				clear(batch)
+				q.keepSpare(batch)
 			}
 			b.ReportMetric(float64(taken)/float64(b.N), "items/op")
 		})

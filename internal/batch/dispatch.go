@@ -1,7 +1,6 @@
 package batch
 
 import (
-	"slices"
 	"time"
 )
 
@@ -27,7 +26,7 @@ type laneView struct {
 }
 
 func (l *lane[T, W]) view() laneView {
-	return laneView{retries: len(l.retries) > 0, queued: l.queued(), bytes: l.bytes, urgent: l.urgent, since: l.since, resume: l.resume}
+	return laneView{retries: len(l.retries) > 0, queued: l.queue.n, bytes: l.queue.bytes, urgent: l.urgent, since: l.since, resume: l.resume}
 }
 
 // rules are the settings that decide needs.
@@ -142,8 +141,7 @@ func (s *state[T, W]) hasSlot(l *lane[T, W]) bool {
 	if l.inFlight < s.cfg.Slots {
 		return true
 	}
-	full := l.queued() >= l.limits.Count || l.limits.filled(l.bytes)
-	return full && s.cfg.FullSlots != nil && l.inFlight < s.cfg.FullSlots()
+	return l.isFull() && s.cfg.FullSlots != nil && l.inFlight < s.cfg.FullSlots()
 }
 
 // leave takes a lane's next batch, a retry or else a batch that it cuts, and counts it as in flight. It returns nil if every
@@ -166,13 +164,13 @@ func (s *state[T, W]) leave(l *lane[T, W], now time.Time) *Batch[T, W] {
 // cut takes a batch from the lane's queue. It returns nil if every item that it examines has the ID of a candidate.
 func (s *state[T, W]) cut(l *lane[T, W], now time.Time) *Batch[T, W] {
 	why, since := s.why(l, now), l.since
-	taken := l.bytes
-	items, skipped := s.take(l, now, l.emptyList(min(l.queued(), l.limits.Count)))
+	taken := l.queue.bytes
+	items, skipped := s.take(l, now, nil)
 	if len(items) == 0 {
-		l.spares = append(l.spares, items)
+		l.queue.keepSpare(items)
 		return nil
 	}
-	fill := l.limits.fill(taken-l.bytes, len(items))
+	fill := l.limits.fill(taken-l.queue.bytes, len(items))
 	full := why <= whyBytes && (!skipped || len(items) == l.limits.Count)
 	if full {
 		fill = 1 // the next item would have been too large
@@ -186,7 +184,7 @@ func (s *state[T, W]) why(l *lane[T, W], now time.Time) Why {
 	switch {
 	case l.queued() >= l.limits.Count:
 		return whyFull
-	case l.limits.filled(l.bytes):
+	case l.limits.filled(l.queue.bytes):
 		return whyBytes
 	case l.urgent > 0 && s.closed:
 		return whyClose
@@ -208,27 +206,20 @@ func (s *state[T, W]) topUp(b *Batch[T, W], now time.Time) {
 // take moves items from the lane's queue into the batch that into holds, as many as the limits allow. It reports whether it
 // passed over any.
 func (s *state[T, W]) take(l *lane[T, W], now time.Time, into []Entry[T]) (items []Entry[T], passed bool) {
-	pending := l.pending()
-	if s.cfg.Compare != nil && len(pending) > l.limits.Count {
-		slices.SortStableFunc(pending, func(x, y Entry[T]) int { return s.cfg.Compare(x.Item, y.Item) })
+	if s.cfg.Compare != nil && l.queued() > l.limits.Count {
+		l.queue.sort(s.cfg.Compare)
 	}
-	items, rest, skipped := cut(&s.cutter, pending, l.limits, l.candidates.avoid(), into)
-	taken := items[len(into):]
-	if len(taken) == 0 {
+	items, skipped := l.queue.take(&s.cutter, l.limits, l.candidates.avoid(), into)
+	taken := len(items) - len(into)
+	if taken == 0 {
 		return items, skipped > 0
-	}
-	for i := range taken {
-		l.bytes -= taken[i].Size
 	}
 	// Items that were passed over keep their order, so that urgent items stay at the front of the queue. If any was passed
 	// over, the urgent items that were taken are not subtracted; a few other items then count as urgent, which does no harm.
 	if skipped == 0 {
-		l.urgent = max(0, l.urgent-len(taken))
+		l.urgent = max(0, l.urgent-taken)
 	}
-	l.urgent = min(l.urgent, len(rest))
-	if l.head = len(l.queue) - len(rest); len(rest) == 0 {
-		l.queue, l.head = l.queue[:0], 0
-	}
+	l.urgent = min(l.urgent, l.queued())
 	// The lane does not keep the time of each item, which would double the cost of an admission. If none was passed
 	// over, the rest counts as waiting from now on. An item that was passed over has waited longer, so since stays as
 	// it is; in a lane with a hot key that is usual.

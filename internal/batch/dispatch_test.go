@@ -57,7 +57,7 @@ func TestDispatchLetsOnlyTheOldestPartialBatchLeave(t *testing.T) {
 		s := newState(cfg)
 		s.inFlight = inFlight
 		for i, ms := range []time.Duration{3, 5, 4} { // the fourth lane is empty
-			s.lanes[i].push(parcel{n: i, key: 1}.entry())
+			s.lanes[i].queue.push(parcel{n: i, key: 1}.entry(), cfg.Limits(i))
 			s.lanes[i].since = now.Add(-ms * time.Millisecond)
 		}
 		return &s

@@ -227,7 +227,7 @@ func (e *Engine[T, W]) Drop(unwanted func(*T) bool, err error) {
 	e.cfg.Done(dropped, err)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.state.fail(dropped)
+	e.state.fail(tallyOf(dropped))
 	e.state.epochs.turn()
 }
 
@@ -350,9 +350,17 @@ func (e *Engine[T, W]) runOne(b *Batch[T, W]) (next *Batch[T, W]) {
 	if len(r.Failed) > 0 {
 		e.cfg.Done(r.Failed, r.Err)
 	}
+	done, failed := tallyOf(r.Done), tallyOf(r.Failed)
+	spare := !b.Candidate && len(r.Done) == len(b.Items) // the other candidates of the lane still look at those of a candidate
+	if spare {
+		clear(b.Items)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.state.apply(b, r, took)
+	e.state.apply(b, r, done, failed, took)
+	if spare {
+		b.lane.queue.keepSpare(b.Items)
+	}
 	if leaving := e.leavingLocked(); len(leaving) > 0 {
 		next, leaving[0] = leaving[0], nil
 		e.startLocked(leaving[1:])
@@ -360,28 +368,6 @@ func (e *Engine[T, W]) runOne(b *Batch[T, W]) (next *Batch[T, W]) {
 	e.endIfDrainedLocked()
 	e.restLocked()
 	return next
-}
-
-// alarm calls ring at a time that can be changed.
-type alarm struct {
-	ring  func()
-	timer *time.Timer
-	at    time.Time // zero when it is not set
-}
-
-// set makes the alarm call ring at that time, or never if it is zero.
-func (a *alarm) set(at time.Time) {
-	if at.Equal(a.at) {
-		return
-	}
-	switch a.at = at; {
-	case at.IsZero():
-		a.timer.Stop()
-	case a.timer == nil:
-		a.timer = time.AfterFunc(time.Until(at), a.ring)
-	default:
-		a.timer.Reset(time.Until(at))
-	}
 }
 
 func isClosed(c <-chan struct{}) bool {

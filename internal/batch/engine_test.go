@@ -107,7 +107,7 @@ func TestDropFailsUnwantedItemsWhereverTheyWait(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		d.requireEndedOnce(2, 3, 4, 5, 7)
 		require.NoError(t, errors.Join(d.errs[2], d.errs[4]))
-		require.Zero(t, d.engine.state.lanes[0].bytes)
+		require.Zero(t, d.engine.state.lanes[0].queue.bytes)
 	})
 }
 

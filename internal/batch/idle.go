@@ -44,7 +44,7 @@ func (e *Engine[T, W]) rested() {
 // free frees the memory that is kept for later items. There are no items now.
 func (s *state[T, W]) free() {
 	for _, l := range s.lanes {
-		l.queue, l.head, l.spares = nil, 0, nil
+		l.queue.free()
 	}
 	s.cutter, s.leaving = cutter{}, nil
 }

@@ -14,10 +14,13 @@ func kept(d *driver) (n int) {
 	defer d.engine.mu.Unlock()
 	s := &d.engine.state
 	for _, l := range s.lanes {
-		n += cap(l.queue)
-		for _, spare := range l.spares {
+		for _, b := range l.queue.blocks {
+			n += cap(b.items)
+		}
+		for _, spare := range l.queue.spares {
 			n += cap(spare)
 		}
+		n += len(l.queue.ids.slots) + cap(l.queue.sorted)
 	}
 	return n + cap(s.leaving) + len(s.cutter.seen.slots) + cap(s.cutter.taken)
 }

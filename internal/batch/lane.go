@@ -11,9 +11,7 @@ type lane[T, W any] struct {
 	open   bool // items are in it; see spread.go
 	ran    bool // a batch has ended since it was opened
 
-	queue  []Entry[T]
-	head   int       // index of the first item in the queue; those before it have left
-	bytes  int       // size of the queued items
+	queue  queue[T]
 	since  time.Time // the first item has waited at least since then
 	urgent int       // how many items at the front of the queue do not wait for more
 
@@ -23,30 +21,19 @@ type lane[T, W any] struct {
 	limits     Limits    // at the latest dispatch
 
 	inFlight int
-	spares   [][]Entry[T] // the memory of batches that succeeded, at most one for each slot
 }
 
-func (l *lane[T, W]) pending() []Entry[T] { return l.queue[l.head:] }
+func (l *lane[T, W]) queued() int { return l.queue.n }
 
-func (l *lane[T, W]) queued() int { return len(l.queue) - l.head }
+// isFull reports whether a full batch is queued.
+func (l *lane[T, W]) isFull() bool {
+	return l.queue.n >= l.limits.Count || l.limits.filled(l.queue.bytes)
+}
 
 func (l *lane[T, W]) hasWork() bool { return len(l.retries) > 0 || l.queued() > 0 }
 
 // makeUrgent sends what is queued now without waiting for more items.
 func (l *lane[T, W]) makeUrgent() { l.urgent = l.queued() }
-
-// push appends a copy of e to the queue. It reports whether the queue was empty.
-func (l *lane[T, W]) push(e *Entry[T]) (first bool) {
-	n := l.queued()
-	if l.head > n && len(l.queue) == cap(l.queue) {
-		l.queue = append(l.queue[:0], l.pending()...) // move to the front rather than grow
-		clear(l.queue[n:cap(l.queue)])
-		l.head = 0
-	}
-	l.queue = append(l.queue, *e)
-	l.bytes += e.Size
-	return n == 0
-}
 
 // takeRetry takes the first batch that waits for a retry, or nil.
 func (l *lane[T, W]) takeRetry() *Batch[T, W] {
@@ -56,26 +43,6 @@ func (l *lane[T, W]) takeRetry() *Batch[T, W] {
 	next := l.retries[0]
 	l.retries = slices.Delete(l.retries, 0, 1)
 	return next
-}
-
-// emptyList returns an empty list for n items, in the memory of an earlier batch where that is large enough.
-func (l *lane[T, W]) emptyList(n int) []Entry[T] {
-	if last := len(l.spares) - 1; last >= 0 {
-		spare := l.spares[last]
-		l.spares = l.spares[:last]
-		if cap(spare) >= n {
-			return spare
-		}
-	}
-	return make([]Entry[T], 0, n)
-}
-
-// keepSpare keeps the memory of a batch for a later one, unless the lane already keeps as many as it has slots.
-func (l *lane[T, W]) keepSpare(items []Entry[T], slots int) {
-	if len(l.spares) < slots {
-		clear(items)
-		l.spares = append(l.spares, items[:0])
-	}
 }
 
 // putBack keeps the batches that are to run again after a run of b.
@@ -105,11 +72,12 @@ func (l *lane[T, W]) remove(unwanted func(*T) bool, part func(*Batch[T, W]) W) (
 		removed = append(removed, out...)
 		return kept
 	}
-	if queue := split(l.pending()); len(queue) < l.queued() {
-		l.queue, l.head, l.bytes, l.urgent = queue, 0, 0, min(l.urgent, len(queue))
-		for i := range queue {
-			l.bytes += queue[i].Size
+	if kept := split(l.queue.appendTo(nil)); len(kept) < l.queued() {
+		l.queue.empty()
+		for i := range kept {
+			l.queue.push(&kept[i], l.limits)
 		}
+		l.urgent = min(l.urgent, len(kept))
 	}
 	splitAll := func(batches []*Batch[T, W]) (kept []*Batch[T, W]) {
 		for _, b := range batches {
@@ -144,5 +112,5 @@ func (l *lane[T, W]) appendTo(items []Entry[T]) []Entry[T] {
 	for _, b := range l.retries {
 		items = append(items, b.Items...)
 	}
-	return append(items, l.pending()...)
+	return l.queue.appendTo(items)
 }

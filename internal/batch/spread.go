@@ -68,22 +68,20 @@ func (s *state[T, W]) spread() {
 // open moves the queued items of a lane to it.
 func (s *state[T, W]) open(l *lane[T, W]) {
 	from := s.laneAt(l.number)
-	pending, urgent := from.pending(), from.urgent
+	pending, urgent := from.queue.appendTo(nil), from.urgent
 	l.open, l.since, l.limits, l.resume = true, from.since, from.limits, from.resume
-	from.queue, from.head, from.bytes, from.urgent = pending[:0], 0, 0, 0
+	from.queue.empty()
+	from.urgent = 0
 	for i := range pending {
-		e := pending[i]
-		to := from
+		e, to := &pending[i], from
 		if s.laneAt(s.cfg.home(e.ID)) == l {
 			to = l
 		}
-		to.queue = append(to.queue, e) // in from it is at or before its old place
-		to.bytes += e.Size
+		to.queue.push(e, to.limits)
 		if i < urgent {
 			to.urgent++
 		}
 	}
-	clear(pending[len(from.queue):])
 }
 
 // close moves the queued items of a lane to the one that they have come from. The memory of the lane becomes free.
@@ -94,8 +92,9 @@ func (s *state[T, W]) close(l *lane[T, W]) {
 		to.since = l.since
 	}
 	urgent := l.urgent > 0
-	for _, e := range l.pending() {
-		to.push(&e)
+	pending := l.queue.appendTo(nil)
+	for i := range pending {
+		to.queue.push(&pending[i], to.limits)
 	}
 	if urgent {
 		to.makeUrgent() // a few other items then count as urgent, which does no harm
@@ -129,7 +128,7 @@ func (s *state[T, W]) adapt(b *Batch[T, W], r Result[T, W], now time.Time) {
 		if l.inFlight > 0 || l == b.lane {
 			busy++
 		}
-		if l.queued() >= l.limits.Count || l.limits.filled(l.bytes) {
+		if l.isFull() {
 			full++
 		}
 		e.heard = e.heard && l.ran

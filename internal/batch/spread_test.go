@@ -137,7 +137,7 @@ func TestQueuedItemsMoveWhenALaneOpensOrCloses(t *testing.T) {
 		require.Equal(t, []int{0}, d.openLanes())
 		d.mustClose()
 		require.Equal(t, []int{16, 20, 18, 22}, d.ran()[6])
-		require.Zero(t, d.engine.state.lanes[0].bytes)
+		require.Zero(t, d.engine.state.lanes[0].queue.bytes)
 	})
 }
 
@@ -311,7 +311,7 @@ func TestLanesCloseWhileBatchesAreFarFromFull(t *testing.T) {
 			if lane.open {
 				open = append(open, lane.number)
 			} else {
-				require.Zero(t, cap(lane.queue), "a closed lane keeps no memory")
+				require.Equal(t, queue[parcel]{}, lane.queue, "a closed lane keeps no memory")
 			}
 		}
 		require.True(t, slices.Equal([]int{0, 1, 2, 3}, open), "%v", open)

@@ -47,28 +47,50 @@ func (s *state[T, W]) makeAllUrgent() {
 	}
 }
 
-// apply applies the result of a batch. took is how long the batch ran.
-func (s *state[T, W]) apply(b *Batch[T, W], r Result[T, W], took time.Duration) {
+// tally is what the state has to know about items that got their final result. It is computed without the mutex.
+type tally struct {
+	items, bytes int
+	of           []epochItems
+}
+
+// epochItems is how many of the items an epoch counts.
+type epochItems struct {
+	epoch *epoch
+	items int
+}
+
+func tallyOf[T any](items []Entry[T]) tally {
+	t := tally{items: len(items), bytes: sizeOf(items)}
+	var of *epochItems
+	for i := range items {
+		if e := items[i].epoch; of == nil || of.epoch != e {
+			t.of = append(t.of, epochItems{epoch: e})
+			of = &t.of[len(t.of)-1]
+		}
+		of.items++
+	}
+	return t
+}
+
+// apply applies the result of a batch, with the tallies of its lists. took is how long the batch ran.
+func (s *state[T, W]) apply(b *Batch[T, W], r Result[T, W], done, failed tally, took time.Duration) {
 	l := b.lane
 	if b.Candidate {
 		s.running--
 	} else {
 		l.inFlight--
 		s.inFlight--
-		if len(r.Done)+len(r.Failed) > 0 {
+		if done.items+failed.items > 0 {
 			s.pace.record(took)
 		}
 	}
-	s.succeed(r.Done)
-	s.fail(r.Failed)
-	if final := len(r.Done)+len(r.Failed) > 0; final || r.Wait > 0 {
+	s.succeed(done)
+	s.fail(failed)
+	if final := done.items+failed.items > 0; final || r.Wait > 0 {
 		s.failing = !final
 	}
 	now := time.Now()
 	l.putBack(b, r, now, s.cfg.InOrder)
-	if len(r.Done) == len(b.Items) {
-		l.keepSpare(b.Items, s.cfg.Slots)
-	}
 	s.epochs.turn()
 	s.epochs.split(now)
 	s.adapt(b, r, now)
@@ -76,26 +98,24 @@ func (s *state[T, W]) apply(b *Batch[T, W], r Result[T, W], took time.Duration) 
 }
 
 // succeed counts items as done and frees their room.
-func (s *state[T, W]) succeed(items []Entry[T]) {
-	s.complete(items)
-	s.totals.Done += uint64(len(items))
-	s.buffered -= len(items)
-	for i := range items {
-		s.bytes -= items[i].Size
-	}
+func (s *state[T, W]) succeed(t tally) {
+	s.complete(t)
+	s.totals.Done += uint64(t.items)
+	s.buffered -= t.items
+	s.bytes -= t.bytes
 }
 
 // fail counts items as failed. They keep their room.
-func (s *state[T, W]) fail(items []Entry[T]) {
-	s.complete(items)
-	s.totals.Failed += uint64(len(items))
+func (s *state[T, W]) fail(t tally) {
+	s.complete(t)
+	s.totals.Failed += uint64(t.items)
 }
 
-func (s *state[T, W]) complete(items []Entry[T]) {
-	for i := range items {
-		items[i].epoch.live--
+func (s *state[T, W]) complete(t tally) {
+	for _, of := range t.of {
+		of.epoch.live -= of.items
 	}
-	s.live -= len(items)
+	s.live -= t.items
 }
 
 // remove removes the unwanted items from the queues and from the batches that wait to run again.
