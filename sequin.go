@@ -179,7 +179,7 @@ func newDialer(timeout time.Duration) *net.Dialer { return &net.Dialer{Timeout: 
 func newTransport(timeout time.Duration) *http.Transport {
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         newDialer(timeout).DialContext,
+		DialContext:         transport.Dial(newDialer(timeout)),
 		ForceAttemptHTTP2:   true,
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		MaxIdleConnsPerHost: idlePerHost,
