@@ -10,6 +10,9 @@ import (
 func TestTheHoldFollowsTheMedianOfRuns(t *testing.T) {
 	var p pace
 	require.Equal(t, MaxHold, p.hold(), "nothing known yet")
+	p.record(100 * time.Microsecond)
+	require.Equal(t, time.Millisecond, p.hold())
+	p = pace{}
 	p.record(5 * time.Millisecond)
 	require.Equal(t, 10*time.Millisecond, p.hold())
 	for range 7 {
