@@ -26,7 +26,7 @@ func (b *block[T]) pending() []Entry[T] { return b.items[b.from:] }
 
 // takes reports whether an item may join the block.
 func (b *block[T]) takes(size int, lim Limits) bool {
-	return len(b.pending()) < lim.Count && lim.Overhead+b.bytes+size <= lim.Bytes
+	return len(b.items) < lim.Count && lim.Overhead+b.bytes+size <= lim.Bytes
 }
 
 // wellFilled is how full a batch must be to leave as a block although items of the next block would fit too. The batches after it are

@@ -126,3 +126,19 @@ func TestAQueueIsSorted(t *testing.T) {
 	requireSound(t, q)
 	require.Equal(t, make([]Entry[parcel], len(q.sorted)), q.sorted, "it keeps nothing alive")
 }
+
+func TestAQueueThatIsNeverEmptyDoesNotGrow(t *testing.T) {
+	lim := Limits{Count: 8, Bytes: 1 << 20, Distinct: true}
+	c, q := new(cutter), queueOf(lim, parcels(1, 1, 1)...)
+	for range 1000 {
+		q.push(&parcels(1)[0], lim)
+		batch, _ := q.take(c, lim, nil, nil)
+		require.Len(t, batch, 1)
+	}
+	room := 0
+	for _, b := range q.blocks {
+		room += cap(b.items)
+	}
+	require.Less(t, room, 8*lim.Count)
+	requireSound(t, q)
+}
