@@ -93,9 +93,6 @@ func (s *state[T, W]) close(l *lane[T, W]) {
 	}
 	urgent := l.urgent > 0
 	pending := l.queue.appendTo(nil)
-	if to.limits.Count == 0 { // it has not had an item yet
-		to.limits = l.limits
-	}
 	for i := range pending {
 		to.queue.push(&pending[i], to.limits)
 	}
