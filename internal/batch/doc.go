@@ -20,7 +20,9 @@
 // # Who owns what
 //
 // The engine owns the queues, the batches in flight and the room that items take. Its mutex guards one struct, state.
-// Only engine.go takes the mutex; the methods of state and lane expect it to be held.
+// Only engine.go takes the mutex; the methods of state and lane expect it to be held. It is held for a few microseconds at most: a
+// goroutine that finds it held for longer sleeps, and waking up can take longer than a whole batch. That is why a queue is made of
+// blocks that leave as batches, and why the items of a result are counted before the mutex is taken.
 //
 // The caller owns what a run does (Config.Run), what a final result means (Config.Done), and failed items: they keep
 // their room until the caller releases it.
