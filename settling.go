@@ -120,13 +120,19 @@ func endWork(items []settleEntry) {
 	}
 }
 
-// longestSettleWait returns how long settles may wait for their next attempt. Leases would run out while a recovered server sits idle
-// if it were more than a second, half of the longest default margin, or more than half of what is left of a lease. It is no less than
-// half of the margin: with one of some milliseconds a Subscriber would make dozens of requests a second in an outage.
-func longestSettleWait(items []settleEntry, margin time.Duration) time.Duration {
-	now, wait := time.Now(), time.Second
+// The wait of settles for their next attempt is at most maxSettleWait, half of the longest default margin, and at least minSettleWait:
+// while messages become due one after the other a Subscriber makes ten requests a second in an outage, and not a hundred.
+const (
+	minSettleWait = 100 * time.Millisecond
+	maxSettleWait = time.Second
+)
+
+// longestSettleWait returns how long settles may wait for their next attempt: half of what is left of the first lease to end, so that
+// a server that comes back gets them in time.
+func longestSettleWait(items []settleEntry, now time.Time) time.Duration {
+	wait := maxSettleWait
 	for i := range items {
 		wait = min(wait, items[i].Item.state.Lease().Deadline.Sub(now)/2)
 	}
-	return max(wait, margin/2)
+	return max(wait, minSettleWait)
 }

@@ -250,13 +250,13 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 		return settleResult{Done: b.Items}
 	}
 	s.sub.counts.noteError(err)
-	return s.failed(kind, b, err, margin)
+	return s.failed(kind, b, err)
 }
 
 // failed decides what happens to a batch whose request failed. A settle that the server surely did not carry out is retried.
 // One that it may have carried out is retried only if that cannot settle another delivery: if the server fences its ack ids,
 // or if it is an ack on a stream that appends.
-func (s *settler) failed(kind SettlementKind, b *settleBatch, err error, margin time.Duration) settleResult {
+func (s *settler) failed(kind SettlementKind, b *settleBatch, err error) settleResult {
 	f := classify(err)
 	failed, again := b.Items, []settleEntry(nil)
 	switch {
@@ -274,7 +274,7 @@ func (s *settler) failed(kind SettlementKind, b *settleBatch, err error, margin 
 	if len(again) > 0 {
 		// Retry the batch without adding to it: one of its ids may cause the failure, and the second slot serves the rest.
 		r.Again = []*settleBatch{{Items: again}}
-		r.Wait = min(s.sub.client.cfg.Retry.wait(int(s.failures[kind].Add(1)-1), err), longestSettleWait(again, margin))
+		r.Wait = min(s.sub.client.cfg.Retry.wait(int(s.failures[kind].Add(1)-1), err), longestSettleWait(again, time.Now()))
 	}
 	return r
 }

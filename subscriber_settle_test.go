@@ -447,21 +447,24 @@ func TestAnAckShortlyBeforeItsDeadlineIsSentAtOnce(t *testing.T) {
 	}
 }
 
-// With half of a margin of some milliseconds between two attempts there would be hundreds.
 func TestASettleIsRepeatedSeldomAndInTime(t *testing.T) {
-	inBothModes(t, func(t *testing.T, w *world) {
-		sub := w.backlog(t, 1, 5*time.Second, sequin.SubscriberConfig{LeaseMargin: 20 * time.Millisecond})
-		down := w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503, Body: ownRefusal})
-		d := next(t, sub, time.Second)
-		require.NoError(t, d.Ack())
-		time.Sleep(time.Until(d.Deadline) - 200*time.Millisecond)
-		require.Less(t, w.Count(sequintest.Ack), 20)
-		down.Remove()
-		require.NoError(t, sub.Flush(w.ctx))
-		require.False(t, time.Now().After(d.Deadline))
-		require.NoError(t, sub.Close(w.ctx))
-		w.requireDone(t)
-	})
+	for _, row := range []struct{ ackWait, margin time.Duration }{{5 * time.Second, 20 * time.Millisecond}, {30 * time.Second, 0}, {30 * time.Second, 15 * time.Second}} {
+		t.Run(row.margin.String(), func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, w *world) {
+				sub := w.backlog(t, 1, row.ackWait, sequin.SubscriberConfig{LeaseMargin: row.margin})
+				down := w.Fault(sequintest.Fault{Op: sequintest.Ack, Status: 503, Body: ownRefusal})
+				d := next(t, sub, time.Second)
+				require.NoError(t, d.Ack())
+				time.Sleep(time.Until(d.Deadline) - 250*time.Millisecond)
+				require.Less(t, w.Count(sequintest.Ack), 50)
+				down.Remove()
+				require.NoError(t, sub.Flush(w.ctx))
+				require.False(t, time.Now().After(d.Deadline))
+				require.NoError(t, sub.Close(w.ctx))
+				w.requireDone(t)
+			})
+		})
+	}
 }
 
 func TestASettleIsNotRepeatedEverMoreOften(t *testing.T) {

@@ -26,7 +26,9 @@ func kept(d *driver) (n int) {
 }
 
 func TestAnEngineWithoutItemsFreesItsMemoryAfterAWhile(t *testing.T) {
-	withDriver(t, Config[parcel, int]{Lanes: 4}, func(t *testing.T, d *driver) {
+	cfg := Config[parcel, int]{Lanes: 4, Compare: func(a, b parcel) int { return b.n - a.n }, // the opposite of the order in which they come
+		Limits: func(int) Limits { return Limits{Count: 3, Bytes: 1000, Distinct: true} }}
+	withDriver(t, cfg, func(t *testing.T, d *driver) {
 		d.put(1, 2, 3, 4, 5)
 		require.NoError(t, d.engine.Flush(t.Context()))
 		time.Sleep(idleFor / 2)

@@ -56,7 +56,8 @@ func (l *lane[T, W]) putBack(b *Batch[T, W], r Result[T, W], now time.Time, inOr
 	case r.Aside:
 		l.makeCandidates(r.Again, resume, inOrder)
 	default:
-		if r.Wait > 0 {
+		// Another batch of the lane may have to run again before this one.
+		if r.Wait > 0 && (!now.Before(l.resume) || resume.Before(l.resume)) {
 			l.resume = resume
 		}
 		if len(r.Again) > 0 {

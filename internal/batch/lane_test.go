@@ -77,5 +77,39 @@ func TestTheMemoryOfHalvesIsNotKept(t *testing.T) {
 		d.put(1, 2, 3, 4, 5, 6, 7, 8, 9)
 		d.mustClose()
 		require.Len(t, d.engine.state.lanes[0].queue.spares, maxSpares)
+		requireSound(t, &d.engine.state.lanes[0].queue)
+	})
+}
+
+func TestTheBackoffOfALaterResultDoesNotDelayAnEarlierRetry(t *testing.T) {
+	withDriver(t, Config[parcel, int]{Slots: 2, Unordered: true}, func(t *testing.T, d *driver) {
+		d.result = func(b *parcelBatch) parcelResult {
+			if b.Work++; b.Work > 1 {
+				return parcelResult{Done: b.Items}
+			}
+			return parcelResult{Again: []*parcelBatch{b}, Wait: map[int]time.Duration{1: 3 * time.Second, 2: time.Minute}[b.Items[0].Item.n]}
+		}
+		d.put(1) // runs until 1 s, and again at 4 s
+		time.Sleep(time.Second / 2)
+		d.put(2)
+		d.engine.FlushLane(0) // runs until 1.5 s
+		time.Sleep(10 * time.Second)
+		require.Equal(t, 1, d.ended[1])
+		d.mustClose()
+		d.requireEndedOnce(1, 2)
+	})
+}
+
+func TestTheRestOfABatchRunsAgainUnchanged(t *testing.T) {
+	withDriver(t, Config[parcel, int]{}, func(t *testing.T, d *driver) {
+		d.result = func(b *parcelBatch) parcelResult {
+			if len(b.Items) == 1 {
+				return parcelResult{Done: b.Items}
+			}
+			return parcelResult{Done: b.Items[:1:1], Again: []*parcelBatch{{Items: b.Items[1:]}}}
+		}
+		d.put(1, 2, 3, 4)
+		d.mustClose()
+		d.requireEndedOnce(1, 2, 3, 4)
 	})
 }

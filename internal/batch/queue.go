@@ -99,18 +99,19 @@ func (q *queue[T]) take(c *cutter, lim Limits, avoid *IDSet, into []Entry[T]) (i
 // drop removes the first n items, and does not keep them alive. touched is the number of blocks whose sizes may be wrong.
 func (q *queue[T]) drop(n, touched int) {
 	q.n -= n
+	gone := 0 // blocks
 	for n > 0 {
-		b := &q.blocks[0]
+		b := &q.blocks[gone]
 		left := b.pending()[:min(n, len(b.pending()))]
 		clear(left)
 		n -= len(left)
 		if b.from += len(left); b.from == len(b.items) {
 			q.keepSpare(b.items)
-			q.blocks = slices.Delete(q.blocks, 0, 1)
-			touched--
+			gone++
 		}
 	}
-	for i := range max(0, touched) {
+	q.blocks = slices.Delete(q.blocks, 0, gone)
+	for i := range touched - gone {
 		b := &q.blocks[i]
 		b.bytes = sizeOf(b.pending())
 	}

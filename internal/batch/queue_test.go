@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -119,12 +120,58 @@ func TestTheMemoryOfBlocksIsUsedAgain(t *testing.T) {
 }
 
 func TestAQueueIsSorted(t *testing.T) {
-	q := queueOf(Limits{Count: 2, Bytes: 1000, Distinct: true}, parcels(5, 3, 4, 1, 2)...)
+	var keys []uint64
+	for i := range uint64(60) {
+		keys = append(keys, 7*i%20)
+	}
+	items := parcels(keys...)
+	for i := range items {
+		items[i].Size = 10 + i
+	}
 	byKey := func(a, b parcel) int { return int(a.key) - int(b.key) }
+	q := queueOf(Limits{Count: 7, Bytes: 1000, Distinct: true}, items...)
 	q.sort(byKey)
-	require.Equal(t, []int{3, 4, 1, 2, 0}, numbers(q.appendTo(nil)))
+	slices.SortStableFunc(items, func(a, b Entry[parcel]) int { return byKey(a.Item, b.Item) })
+	require.Equal(t, numbers(items), numbers(q.appendTo(nil)))
 	requireSound(t, q)
 	require.Equal(t, make([]Entry[parcel], len(q.sorted)), q.sorted, "it keeps nothing alive")
+}
+
+func TestABlockIsNoLargerThanABatch(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		lim    Limits
+		blocks int
+	}{
+		{"one batch", Limits{Count: 3, Bytes: 40, Overhead: 10}, 1},
+		{"count", Limits{Count: 2, Bytes: 1000}, 2},
+		{"bytes", Limits{Count: 9, Bytes: 29}, 2},
+		{"overhead", Limits{Count: 9, Bytes: 39, Overhead: 10}, 2},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			q := queueOf(row.lim, parcels(1, 2, 3)...) // of 10 bytes each
+			require.Len(t, q.blocks, row.blocks)
+		})
+	}
+}
+
+func TestTheFirstItemsOfALaneShareABlock(t *testing.T) {
+	s := newState(&Config[parcel, int]{Lanes: 1, Slots: 1, MaxBytes: 1 << 20, Limits: func(int) Limits { return Limits{Count: 3, Bytes: 1000} }})
+	for i, e := range parcels(1, 2, 3) {
+		s.enqueue(&e, 0, i > 0)
+	}
+	require.Len(t, s.lanes[0].queue.blocks, 1)
+}
+
+func TestUrgentItemsAreCountedWithThoseThatLeave(t *testing.T) {
+	l := &lane[parcel, int]{limits: Limits{Count: 3, Bytes: 1000}}
+	for _, e := range parcels(1, 2, 3) {
+		l.queue.push(&e, l.limits)
+	}
+	l.makeUrgent()
+	l.remove(func(p *parcel) bool { return p.n > 0 }, nil)
+	require.Equal(t, 1, l.queued())
+	require.Equal(t, 1, l.urgent)
 }
 
 func TestAQueueThatIsNeverEmptyDoesNotGrow(t *testing.T) {

@@ -350,3 +350,15 @@ func TestLanesThatWereOpenedWaitWhileTheServerIsUnavailable(t *testing.T) {
 		require.Equal(t, 64, l.most, "all are used again")
 	})
 }
+
+func TestUrgentItemsStayUrgentInTheLaneThatOpens(t *testing.T) {
+	s := newState(&Config[parcel, int]{Lanes: 1, MaxLanes: 2, Slots: 1, MaxBytes: 1 << 20, Limits: func(int) Limits { return Limits{Count: 9, Bytes: 1000} }})
+	for _, e := range parcels(1, 2, 3, 4, 5) {
+		s.enqueue(&e, s.cfg.home(e.ID), false)
+	}
+	s.makeAllUrgent()
+	s.tuner.want = 2
+	s.spread()
+	require.Equal(t, []int{2, 3}, []int{s.lanes[0].queued(), s.lanes[1].queued()})
+	require.Equal(t, []int{2, 3}, []int{s.lanes[0].urgent, s.lanes[1].urgent})
+}
