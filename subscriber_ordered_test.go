@@ -27,6 +27,8 @@ type orderCheck struct {
 	began int64 // the highest seq whose handling has begun
 	done  int64 // the highest seq that was handled
 	wrong []string
+
+	handlers sync.WaitGroup // a stop does not wait for a handler for more than a second
 }
 
 // begin notes that a handler begins with a message. Every earlier one must have been handled, and no later one begun.
@@ -59,6 +61,8 @@ func (c *orderCheck) handled(d sequin.Delivery) {
 
 // handle draws what becomes of a message.
 func (c *orderCheck) handle(ctx context.Context, d sequin.Delivery) error {
+	c.handlers.Add(1)
+	defer c.handlers.Done()
 	c.begin(d)
 	switch c.draw(12) {
 	case 0:
@@ -158,6 +162,7 @@ func TestOrderedKeepsTheOrderOverFailuresAndRestarts(t *testing.T) {
 					require.True(t, w.stopped(ctx, n, &c), "%d of %d handled; %v", c.done, n, c.wrong)
 					end()
 					all.Wait()
+					c.handlers.Wait()
 					require.Empty(t, c.wrong)
 				})
 			})
