@@ -2,6 +2,7 @@ package batch
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -94,6 +95,7 @@ func TestTheBackoffOfALaterResultDoesNotDelayAnEarlierRetry(t *testing.T) {
 		d.put(2)
 		d.engine.FlushLane(0) // runs until 1.5 s
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		require.Equal(t, 1, d.ended[1])
 		d.mustClose()
 		d.requireEndedOnce(1, 2)
