@@ -3,6 +3,8 @@ package sequin
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -156,4 +158,17 @@ func TestExpiredMessagesLeaveABatchThatIsRetried(t *testing.T) {
 	require.Equal(t, []string{"alive"}, keysOf(r.Failed))
 	r, _ = p.dropExpired(&messageBatch{Items: r.Failed}, now.Add(1))
 	require.Empty(t, r.Again, "a batch is never empty")
+}
+
+// net/http would copy the body of a batch to a TCPConn in pieces, with a new buffer for each request.
+func TestTheConnectionsOfAClientTakeABodyInOnePiece(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	c, err := newTransport(time.Minute).DialContext(t.Context(), "tcp", ln.Addr().String())
+	require.NoError(t, err)
+	_, copied := c.(*net.TCPConn)
+	require.False(t, copied)
+	require.Implements(t, (*io.ReaderFrom)(nil), c)
+	require.NoError(t, c.Close())
 }

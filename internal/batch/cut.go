@@ -19,15 +19,13 @@ func cut[T any](c *cutter, q *queue[T], lim Limits, avoid *IDSet, into []Entry[T
 		c.taken = c.taken[:0]
 	}
 	if lim.Distinct {
-		c.seen.Reset(lim.Count + len(into))
-	}
-	bytes, taken, last := lim.Overhead+sizeOf(into), 0, place{}
-	for i := range into {
-		if lim.Distinct {
-			c.seen.Add(into[i].ID)
+		c.seen.Reset(min(window, lim.Count) + len(into))
+		for i := range into {
+			c.seen.addOf(into[i].ID)
 		}
 	}
-	at := place{}
+	bytes, taken := lim.Overhead+sizeOf(into), 0
+	at, last := place{}, place{}
 	for i := 0; i < window && len(into) < lim.Count; i, at = i+1, q.after(at) {
 		e := q.at(at)
 		if choosy && e.ID != 0 && (avoid != nil && avoid.Has(e.ID) || lim.Distinct && !c.seen.Add(e.ID)) {

@@ -1,8 +1,6 @@
 package batch
 
-import (
-	"time"
-)
+import "time"
 
 // MaxHold is the longest that a partial batch waits for more items while other batches are in flight. With 50 ms the added
 // latency is hardly noticed, and a lane sends at most 20 small requests a second.

@@ -20,9 +20,10 @@
 // # Who owns what
 //
 // The engine owns the queues, the batches in flight and the room that items take. Its mutex guards one struct, state.
-// Only engine.go takes the mutex; the methods of state and lane expect it to be held. It is held for a few microseconds at most: a
-// goroutine that finds it held for longer sleeps, and waking up can take longer than a whole batch. That is why a queue is made of
-// blocks that leave as batches, and why the items of a result are counted before the mutex is taken.
+// Only engine.go takes the mutex; the methods of state and lane expect it to be held. While batches are full it
+// is held for a few microseconds: a goroutine that finds it held for longer sleeps, and waking up can take longer than a whole batch.
+// That is why a queue is made of blocks that leave as batches, and why the items of a result are counted before the mutex is taken.
+// A batch that is cut from parts of blocks is copied, which takes 20 to 50 µs for a thousand items.
 //
 // The caller owns what a run does (Config.Run), what a final result means (Config.Done), and failed items: they keep
 // their room until the caller releases it.
