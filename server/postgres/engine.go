@@ -54,6 +54,7 @@ type engine struct {
 	places places
 
 	// Of the goroutine that runs.
+	tags   tags // of its decisions
 	state  *state
 	epoch  int64       // of the database when the state was read
 	share  store.Share // of the messages that match
@@ -67,7 +68,7 @@ type engine struct {
 
 func (st *Store) engineOf(row consumerRow) *engine {
 	return st.consumers.get(row.id, func() *engine {
-		e := &engine{st: st, row: row, filter: store.NewFilter(row.Filter), salt: saltOf(row.uuid)}
+		e := &engine{st: st, row: row, filter: store.NewFilter(row.Filter), salt: saltOf(row.uuid), tags: newTags()}
 		e.places.engine = e
 		return e
 	})

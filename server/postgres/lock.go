@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -35,7 +34,7 @@ func (t *transaction) lock() (stored bool, err error) {
 	addAhead()
 	if !l.found && head == tryConsumerSQL {
 		// Another replica has the lock. What was decided until now is applied without it.
-		if stored, err = t.apply(t.follow(l.ops)); err != nil {
+		if err = t.apply(t.follow(l.ops)); err != nil {
 			return false, err
 		}
 		if err = e.st.options.fault("waits"); err != nil {
@@ -56,31 +55,19 @@ func (t *transaction) lock() (stored bool, err error) {
 			return false, err
 		}
 	}
-	more, err := t.apply(ops)
-	if err != nil {
+	if err = t.apply(ops); err != nil {
 		if !t.locked {
 			return false, errRefresh // without the lock some may have been replaced by a snapshot
 		}
 		return false, err
 	}
-	stored = stored || more
-	if t.unknown && !stored && e.state.n >= t.n && e.state.ops < int(e.state.n-t.n)+1 {
-		if stored, err = t.findOwn(); err != nil { // it is in the snapshot, if it was stored
+	if t.unknown && e.state.n >= t.own.n {
+		if stored, err = e.state.makers.stored(t.own); err != nil {
 			return false, err
 		}
 	}
 	t.now = max(l.now*1000, e.state.now)
 	return stored, nil
-}
-
-// findOwn looks whether the decision of an attempt before was stored. Decisions are kept from the last snapshot but one on.
-func (t *transaction) findOwn() (stored bool, err error) {
-	var tag int64
-	err = t.s.conn.QueryRow(t.s.ctx, t.e.st.q(findOpSQL), t.e.row.id, t.n).Scan(&tag)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, store.ErrUnknown
-	}
-	return tag == t.tag, err
 }
 
 // looked is what the database says of a consumer.
@@ -121,15 +108,14 @@ func (t *transaction) follow(ops []opRow) []opRow {
 	return ops[1:]
 }
 
-// apply applies decisions. stored says that that of an attempt before is among them.
-func (t *transaction) apply(ops []opRow) (stored bool, err error) {
+// apply applies decisions.
+func (t *transaction) apply(ops []opRow) error {
 	for _, op := range ops {
 		if err := t.e.state.apply(op.n, op.tag, op.body); err != nil {
-			return false, err
+			return err
 		}
-		stored = stored || t.tag != 0 && op.tag == t.tag
 	}
-	return stored, nil
+	return nil
 }
 
 // load reads the state from its snapshot. It returns the decisions since.

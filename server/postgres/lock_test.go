@@ -149,3 +149,58 @@ func TestAnOwnDecisionIsFoundBehindASnapshot(t *testing.T) {
 	require.Len(t, rest, 1)
 	require.NotEqual(t, got[0].Seq, rest[0].Seq)
 }
+
+// decideUntilSnapshots has a replica decide until it has written some snapshots.
+func decideUntilSnapshots(t *testing.T, schema string, c store.Consumer, more int) {
+	t.Helper()
+	conn := connect(t)
+	for last := int64(-1); more >= 0; {
+		got, err := c.Receive(t.Context(), 1, nil)
+		require.NoError(t, err)
+		require.NoError(t, c.Settle(t.Context(), []store.ID{got[0].ID}, store.Return))
+		var n int64
+		require.NoError(t, conn.QueryRow(t.Context(), "select coalesce(max(n), 0) from "+quoted(schema)+".snapshots").Scan(&n))
+		if n != last {
+			last = n
+			more--
+		}
+	}
+}
+
+// TestAnOwnDecisionIsKnownBehindManySnapshots has a replica look for its decision when the database has it no more.
+func TestAnOwnDecisionIsKnownBehindManySnapshots(t *testing.T) {
+	// The answer is lost at the first point after the decision was stored, and at the second before.
+	for name, where := range map[string]string{"stored": "decided", "not stored": "leases"} {
+		t.Run(name, func(t *testing.T) {
+			o := realTime(newSchema(t))
+			s, one := newConsumer(t, openWith(t, o), store.StreamOptions{})
+			send(t, s, store.Message{Key: "a"}, store.Message{Key: "b"})
+			lost := false
+			o.fault = func(point string) error {
+				if point != where || lost {
+					return nil
+				}
+				lost = true
+				if where == "leases" {
+					execute(t, "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'sequin' and pid <> pg_backend_pid()")
+				}
+				decideUntilSnapshots(t, o.Schema, one, 4)
+				return errors.New("the connection is lost")
+			}
+			_, c := onReplica(t, openWith(t, o))
+			shared(c) // then "leases" is called
+			got, err := c.Receive(t.Context(), 1, nil)
+			require.NoError(t, err)
+			require.Len(t, got, 1)
+			require.True(t, lost)
+			state, err := one.State(t.Context())
+			require.NoError(t, err)
+			require.Len(t, state.Outstanding, 1, "the message is leased once")
+			require.NoError(t, c.Settle(t.Context(), []store.ID{got[0].ID}, store.Ack))
+			rest, err := one.Receive(t.Context(), 9, nil)
+			require.NoError(t, err)
+			require.Len(t, rest, 1)
+			require.NotEqual(t, got[0].Seq, rest[0].Seq)
+		})
+	}
+}

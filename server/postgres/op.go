@@ -24,6 +24,7 @@ type state struct {
 	// purges is how many purges the state is known to follow. It is no part of decisions and snapshots.
 	purges int64
 	dead   map[int64]bool
+	makers makers
 
 	ops      int // since the last snapshot
 	opBytes  int // of them
@@ -162,6 +163,7 @@ func (s *state) apply(n, tag int64, body []byte) error {
 
 func (s *state) decided(n, tag int64, size int) {
 	s.n, s.tag = n, tag
+	s.makers.add(made{n, tag})
 	s.ops++
 	s.opBytes += size
 }
@@ -201,7 +203,7 @@ func (s *state) applyEntry(in *binary.Reader) {
 // appendTo appends the whole state, for a snapshot.
 func (s *state) appendTo(dst []byte) []byte {
 	dst = binary.AppendInt(append(dst, opFormat), s.now)
-	return s.AppendTo(binary.AppendInt(dst, s.trim))
+	return s.makers.appendTo(s.AppendTo(binary.AppendInt(dst, s.trim)))
 }
 
 // readState reads what appendTo wrote.
@@ -213,6 +215,7 @@ func readState(keyed bool, n, tag int64, body []byte) (*state, error) {
 	s := &state{keyed: keyed, n: n, tag: tag, snapshot: len(body)}
 	s.now, s.trim = in.Int(), in.Int()
 	s.Backlog = backlog.Read(s, in)
+	s.makers = readMakers(n, in)
 	s.prepare()
 	if in.Err() != nil {
 		return nil, fmt.Errorf("%w: the snapshot %d of a consumer cannot be decoded", store.ErrDamaged, n)

@@ -3,7 +3,6 @@ package postgres
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -108,7 +107,7 @@ func (e *engine) storeUnseen(settles []*request, sent *bool) (stored bool, err e
 		at := st.options.now()
 		now = &at
 	}
-	tag := rand.Int64()
+	tag := e.tags.next()
 	if e.own = append(e.own, tag); len(e.own) > 2*unseenInARow { // those whose attempts failed are never met
 		e.own = slices.Delete(e.own, 0, 1)
 	}

@@ -144,7 +144,6 @@ const (
 		left join (select * from {s}.marks where stream_id = $1 order by next_seq desc limit 1) m on true
 		left join {s}.stream_heads h on h.id = $1`
 	opsFromSQL      = `select n, tag, body from {s}.ops where consumer_id = $1 and n >= $2 order by n`
-	findOpSQL       = `select tag from {s}.ops where consumer_id = $1 and n = $2`
 	findSnapshotSQL = `select n, tag, body from {s}.snapshots where consumer_id = $1`
 	insertOpSQL     = `insert into {s}.ops (consumer_id, n, tag, body) values ($1, $2, $3, $4)`
 	// insertUnseenSQL numbers a decision itself, and puts the clock in: $5, or that of the database.

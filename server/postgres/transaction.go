@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -16,9 +15,8 @@ type transaction struct {
 	e     *engine
 	group []*request
 
-	tag     int64 // of the decision that an attempt may have stored, or 0
-	n       int64 // its number
-	unknown bool
+	own     made // the decision of the last attempt that made one
+	unknown bool // it may have been stored
 	wrote   bool
 	locked  bool
 
@@ -109,14 +107,14 @@ func (t *transaction) finish(changes bool) error {
 		return errRefresh
 	}
 	b := &pgx.Batch{}
-	t.tag, t.n = rand.Int64(), s.n+1
-	b.Queue(t.e.st.q(insertOpSQL), t.e.row.id, t.n, t.tag, t.d.body)
+	t.own = made{s.n + 1, t.e.tags.next()}
+	b.Queue(t.e.st.q(insertOpSQL), t.e.row.id, t.own.n, t.own.tag, t.d.body)
 	s.now = t.now
-	s.decided(t.n, t.tag, len(t.d.body))
+	s.decided(t.own.n, t.own.tag, len(t.d.body))
 	if s.wantsSnapshot() {
 		body := s.appendTo(nil)
 		b.Queue(t.e.st.q(deleteOpsSQL), t.e.row.id)
-		b.Queue(t.e.st.q(saveSnapshotSQL), t.e.row.id, t.n, t.tag, body)
+		b.Queue(t.e.st.q(saveSnapshotSQL), t.e.row.id, t.own.n, t.own.tag, body)
 		s.ops, s.opBytes, s.snapshot = 0, 0, len(body)
 	}
 	b.Queue("commit")
