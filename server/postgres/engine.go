@@ -61,7 +61,6 @@ type engine struct {
 	passed int64       // no message below matches that the state has not read
 	shared int         // for how many transactions the consumer still counts as one that other replicas serve too
 	unseen int         // how many decisions in a row were stored without a look at the state
-	own    []int64     // tags of such decisions that the state has not met
 	ahead  keysAhead
 	end    int64 // where the stream ended when it was last looked
 }

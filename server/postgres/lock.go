@@ -121,7 +121,7 @@ func (t *transaction) apply(ops []opRow) error {
 // load reads the state from its snapshot. It returns the decisions since.
 func (t *transaction) load() ([]opRow, error) {
 	e := t.e
-	e.state, e.passed, e.own = newState(e.row.stream.OneMessagePerKey), 0, nil
+	e.state, e.passed = newState(e.row.stream.OneMessagePerKey), 0
 	snapshot, err := t.queryOps(findSnapshotSQL, e.row.id)
 	if err != nil {
 		return nil, err

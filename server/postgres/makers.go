@@ -11,17 +11,19 @@ import (
 // made is a decision about a consumer that was made.
 type made struct{ n, tag int64 }
 
-// maker is what the tags of all decisions of one engine have in common.
-func (d made) maker() int64 { return d.tag >> 32 }
+func (d made) maker() int64 { return makerOf(d.tag) }
+
+// makerOf returns what the tags of all decisions of one engine have in common.
+func makerOf(tag int64) int64 { return tag >> 32 }
 
 // tags makes the tags of one engine. The high half is the engine's, and the low half counts, from a random number on.
-type tags struct{ last uint64 }
+type tags struct{ last int64 }
 
-func newTags() tags { return tags{rand.Uint64()} }
+func newTags() tags { return tags{int64(rand.Uint64())} }
 
 func (g *tags) next() int64 {
-	g.last = g.last&^0xffffffff | uint64(uint32(g.last)+1)
-	return int64(g.last)
+	g.last = makerOf(g.last)<<32 | int64(uint32(g.last)+1)
+	return g.last
 }
 
 // maxMakers is how many makers a state remembers. It is far above the number of replicas that share a consumer.

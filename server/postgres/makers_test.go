@@ -55,12 +55,12 @@ func TestTooManyMakersAreForgotten(t *testing.T) {
 }
 
 func TestTagsHaveAMaker(t *testing.T) {
-	for _, first := range []uint64{0, 7<<32 | 0xfffffffe, 1<<63 | 0xffffffff} {
+	for _, first := range []int64{0, 7<<32 | 0xfffffffe, -1<<63 | 0xffffffff} {
 		g := tags{first}
 		seen := map[int64]bool{}
 		for range 4 {
 			d := made{tag: g.next()}
-			require.Equal(t, int64(first)>>32, d.maker())
+			require.Equal(t, first>>32, d.maker())
 			require.False(t, seen[d.tag])
 			seen[d.tag] = true
 		}

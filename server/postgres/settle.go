@@ -107,13 +107,9 @@ func (e *engine) storeUnseen(settles []*request, sent *bool) (stored bool, err e
 		at := st.options.now()
 		now = &at
 	}
-	tag := e.tags.next()
-	if e.own = append(e.own, tag); len(e.own) > 2*unseenInARow { // those whose attempts failed are never met
-		e.own = slices.Delete(e.own, 0, 1)
-	}
 	b := beginOnly()
 	b.Queue(st.q(lockConsumerSQL), e.row.id)
-	b.Queue(st.q(insertUnseenSQL), e.row.id, e.row.stream.id, tag, []byte{opFormatUnseen}, now, d.body).Query(func(rows pgx.Rows) error {
+	b.Queue(st.q(insertUnseenSQL), e.row.id, e.row.stream.id, e.tags.next(), []byte{opFormatUnseen}, now, d.body).Query(func(rows pgx.Rows) error {
 		stored = rows.Next()
 		return rows.Err()
 	})
@@ -127,14 +123,7 @@ func (e *engine) storeUnseen(settles []*request, sent *bool) (stored bool, err e
 
 // served notes what others have decided since the last transaction.
 func (e *engine) served(ops []opRow) {
-	byOthers := false
-	for _, op := range ops {
-		i := slices.Index(e.own, op.tag)
-		if i >= 0 {
-			e.own = slices.Delete(e.own, i, i+1)
-		}
-		byOthers = byOthers || i < 0
-	}
+	byOthers := slices.ContainsFunc(ops, func(op opRow) bool { return makerOf(op.tag) != makerOf(e.tags.last) })
 	if e.shared = max(e.shared-1, 0); byOthers {
 		e.shared = sharedFor
 	}
