@@ -24,19 +24,6 @@ func (s *Scanner) Copied(value []byte) bool {
 	return len(value) > 0 && len(s.scratch) > 0 && &value[0] == &s.scratch[0]
 }
 
-// Verbatim consumes a string of size bytes in which nothing is escaped. It does not search the string, but trusts who wrote its
-// size. It consumes nothing and reports false if no quotes are around so many bytes.
-func (s *Scanner) Verbatim(size int64) (value []byte, ok bool) {
-	start := s.pos + 1
-	if !s.nextIs('"') || size < 0 || size >= int64(len(s.data)-start) || s.data[start+int(size)] != '"' {
-		return nil, false
-	}
-	end := start + int(size)
-	s.pos = end + 1
-	s.consumed()
-	return s.data[start:end:end], true
-}
-
 // StringOrNull is like String, and returns no bytes for null, as encoding/json does.
 func (s *Scanner) StringOrNull() []byte {
 	if !s.nextIs('"') && s.Null() {

@@ -430,27 +430,3 @@ func TestCopiedSaysWhetherAStringIsInTheBuffer(t *testing.T) {
 	require.NoError(t, s.Done())
 	require.Equal(t, []bool{false, true, false, false, true}, copied)
 }
-
-func TestAStringOfKnownSizeIsReadIfQuotesAreAroundIt(t *testing.T) {
-	text := `["abc",1]`
-	for size, ok := range map[int64]bool{3: true, 2: false, 4: false, 0: false, -1: false, 6: false, 7: false, 1 << 40: false, -1 << 62: false} {
-		var s Scanner
-		s.Reset([]byte(text))
-		s.Array()
-		s.Elem()
-		value, read := s.Verbatim(size)
-		require.Equal(t, ok, read, size)
-		if read {
-			require.Equal(t, "abc", string(value))
-			require.False(t, s.Copied(value))
-		} else {
-			require.Equal(t, "abc", string(s.String()), "nothing was consumed")
-		}
-		require.True(t, s.Elem())
-		_, read = s.Verbatim(0)
-		require.False(t, read, "a number")
-		require.EqualValues(t, 1, s.Int())
-		require.False(t, s.Elem())
-		require.NoError(t, s.Done())
-	}
-}

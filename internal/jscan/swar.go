@@ -3,6 +3,7 @@ package jscan
 import (
 	"bytes"
 	"math/bits"
+	"unicode/utf8"
 )
 
 // The functions of this file examine eight bytes in one word. Each mask has the high bit set of every byte that is searched
@@ -45,9 +46,12 @@ func escaped(w uint64) uint64 {
 func firstByte(mask uint64) int { return bits.TrailingZeros64(mask) >> 3 }
 
 // plainEnd returns the first index from i on whose byte is not plain ASCII, or len(s).
-func plainEnd[T text](s T, i int) int {
+func plainEnd(s []byte, i int) int {
 	// Four words at a time take half the time if there is nothing to find.
-	for ; i+32 <= len(s); i += 32 {
+	for start := i; i+32 <= len(s); i += 32 {
+		if i-start == near {
+			return plainEndAfar(s, i)
+		}
 		a, b, c, d := notPlain(load(s, i)), notPlain(load(s, i+8)), notPlain(load(s, i+16)), notPlain(load(s, i+24))
 		switch {
 		case a|b|c|d == 0:
@@ -67,6 +71,44 @@ func plainEnd[T text](s T, i int) int {
 		}
 	}
 	for i < len(s) && plain[s[i]] {
+		i++
+	}
+	return i
+}
+
+// A string of more than near plain bytes is likely to have many more. Package bytes searches them for a quote and a backslash with
+// vector instructions, and less is left to do. It searches at most ahead bytes at once, most of them in vain if there are other bytes
+// to find.
+const near, ahead = 96, 1024
+
+// plainEndAfar is plainEnd for a long string. It takes a third of the time for each byte.
+func plainEndAfar(s []byte, i int) int {
+	for {
+		part := s[i:min(i+ahead, len(s))]
+		if quote := bytes.IndexByte(part, '"'); quote >= 0 {
+			part = part[:quote]
+		}
+		if backslash := bytes.IndexByte(part, '\\'); backslash >= 0 {
+			part = part[:backslash]
+		}
+		n := rareEnd(part)
+		if i += n; n < ahead {
+			return i
+		}
+	}
+}
+
+// rareEnd returns the index of the first control byte or byte that is not ASCII, or len(s).
+func rareEnd(s []byte) (i int) {
+	for i+32 <= len(s) && rare(load(s, i))|rare(load(s, i+8))|rare(load(s, i+16))|rare(load(s, i+24)) == 0 {
+		i += 32
+	}
+	for ; i+8 <= len(s); i += 8 {
+		if mask := rare(load(s, i)); mask != 0 {
+			return i + firstByte(mask)
+		}
+	}
+	for i < len(s) && s[i] >= 0x20 && s[i] < utf8.RuneSelf {
 		i++
 	}
 	return i

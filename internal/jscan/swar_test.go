@@ -23,3 +23,26 @@ func TestIndexEscapeFindsWhatBytesIndexFinds(t *testing.T) {
 		}
 	}
 }
+
+func TestPlainBytesEndWhereALoopFindsTheirEnd(t *testing.T) {
+	others := []byte{'"', '\\', 0, 0x1f, 0x80, 0xff}
+	for range 20_000 {
+		s := make([]byte, rand.N(2*ahead+near))
+		for i := range s {
+			s[i] = "~ a#["[i%5]
+		}
+		for range rand.N(3) {
+			if len(s) > 0 {
+				s[rand.N(len(s))] = others[rand.N(len(others))]
+			}
+		}
+		from := rand.N(len(s) + 1)
+		want := from
+		for want < len(s) && plain[s[want]] {
+			want++
+		}
+		if got := plainEnd(s, from); got != want {
+			t.Fatalf("from %d in %q: %d, must be %d", from, s, got, want)
+		}
+	}
+}
