@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -295,6 +296,38 @@ func (b *stateBlocks) next(f *fetched, ackID string) *deliveryState {
 	s := &block[len(block)-1]
 	s.fetched, s.ackID = f, ackID
 	return s
+}
+
+// decode reads the deliveries of an answer.
+func (s *Subscriber) decode(a *answer, body []byte) error {
+	decoder, m, sorted := wire.Decoder{Bare: true}, wire.Message{}, true
+	for decoder.Reset(body); decoder.Next(&m); {
+		if last := len(a.deliveries) - 1; last >= 0 && a.deliveries[last].Seq > m.Seq {
+			sorted = false
+		}
+		state := a.states.next(a.fetched, m.AckID)
+		if m.ExpiredCount > 0 {
+			state.notes.Store(uint32(m.ExpiredCount))
+		}
+		a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, Headers: m.Headers, Seq: m.Seq, InsertedAt: m.InsertedAt,
+			UpdatedAt: m.UpdatedAt, AckID: m.AckID, Deadline: a.fetched.lease.Deadline, Attempt: m.DeliverCount,
+			Acknowledger: s.settler, state: state})
+	}
+	// Sort each answer by seq: the 2024 server returns batches in reverse.
+	if !sorted {
+		slices.SortStableFunc(a.deliveries, func(x, y Delivery) int { return cmp.Compare(x.Seq, y.Seq) })
+	}
+	return decoder.Err()
+}
+
+// decodeChanges reads the deliveries of an answer of a sink.
+func (s *Subscriber) decodeChanges(a *answer, body []byte) error {
+	decoder, m := wire.ChangeDecoder{}, wire.Change{}
+	for decoder.Reset(body); decoder.Next(&m); {
+		a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, AckID: m.AckID, Deadline: a.fetched.lease.Deadline,
+			Acknowledger: s.settler, state: a.states.next(a.fetched, m.AckID)})
+	}
+	return decoder.Err()
 }
 
 // fetched is what the deliveries of one receive have in common. Their states point to it.

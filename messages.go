@@ -197,12 +197,15 @@ func (c *Client) ReceiveMessages(ctx context.Context, stream, consumer string, o
 
 func (c *Client) receive(ctx context.Context, stream, consumer string, opts ReceiveOptions, retry retryPolicy) ([]ReceivedMessage, error) {
 	var got []ReceivedMessage
-	decoder := wire.Decoder{Each: func(m *wire.Message) { got = append(got, received(m)) }}
 	r := receiveRequest(consumerPath(stream, consumer), opts, false)
 	r.retry, r.got = retry, func() int { return len(got) }
 	err := c.do(ctx, r, func(_ http.Header, body []byte) error {
 		got = []ReceivedMessage{} // an earlier attempt may have filled it
-		return decoder.Decode(body)
+		decoder, m := wire.Decoder{}, wire.Message{}
+		for decoder.Reset(body); decoder.Next(&m); {
+			got = append(got, received(&m))
+		}
+		return decoder.Err()
 	})
 	if err != nil {
 		return nil, err

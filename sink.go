@@ -104,12 +104,15 @@ func (c *Client) ReceiveSink(ctx context.Context, sink string, opts ReceiveOptio
 		return nil, err
 	}
 	var got []SinkMessage
-	decoder := wire.ChangeDecoder{Each: func(m wire.Change) { got = append(got, SinkMessage(m)) }}
 	r := receiveRequest(sinkPath(sink), opts, false)
 	r.retry, r.got = unlessDamaged, func() int { return len(got) }
 	err := c.do(ctx, r, func(_ http.Header, body []byte) error {
 		got = []SinkMessage{} // an earlier attempt may have filled it
-		return decoder.Decode(body)
+		decoder, m := wire.ChangeDecoder{}, wire.Change{}
+		for decoder.Reset(body); decoder.Next(&m); {
+			got = append(got, SinkMessage(m))
+		}
+		return decoder.Err()
 	})
 	if err != nil {
 		return nil, err

@@ -135,8 +135,9 @@ func (b *deliveryBuffer) reuseLocked(ds []Delivery) {
 	}
 }
 
-// spare returns an empty slice for an answer, that of an earlier one if there is one. Only the given number of others are kept.
-func (b *deliveryBuffer) spare(others int) (ds []Delivery) {
+// spare returns an empty slice for an answer with about n deliveries, that of an earlier one if that is large enough. Only the given
+// number of others are kept.
+func (b *deliveryBuffer) spare(n, others int) (ds []Delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if last := len(b.spares) - 1; last >= 0 {
@@ -144,6 +145,9 @@ func (b *deliveryBuffer) spare(others int) (ds []Delivery) {
 		b.spares = b.spares[:last]
 	}
 	b.spares = slices.Delete(b.spares, min(len(b.spares), others), len(b.spares))
+	if cap(ds) < n {
+		ds = make([]Delivery, 0, n)
+	}
 	return ds
 }
 

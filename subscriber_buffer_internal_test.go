@@ -180,17 +180,17 @@ func TestASubscriberWithFewMessagesDoesNotKeepALargeSlice(t *testing.T) {
 	for range smallInARow + 1 {
 		require.NotZero(t, cap(large), "a busy Subscriber gets small answers, too")
 		b.add(append(large, buffered(now, 10).drain()...))
-		large = b.spare(2)
+		large = b.spare(0, 2)
 	}
 	require.Nil(t, large)
 	b.reuse(make([]Delivery, 0, 1000))
-	b.add(append(b.spare(2), buffered(now, 900).drain()...))
+	b.add(append(b.spare(0, 2), buffered(now, 900).drain()...))
 	b.reuse(make([]Delivery, 0, 1000))
-	b.add(append(b.spare(2), buffered(now, 10).drain()...))
-	require.NotNil(t, b.spare(2), "large answers come again")
+	b.add(append(b.spare(0, 2), buffered(now, 10).drain()...))
+	require.NotNil(t, b.spare(0, 2), "large answers come again")
 	b.reuse(make([]Delivery, 0, 1000))
 	b.dropSpares()
-	require.Nil(t, b.spare(2))
+	require.Nil(t, b.spare(0, 2))
 }
 
 func TestADeliveryBehindTheOneThatTheLoopSentIsNotLost(t *testing.T) {
@@ -380,7 +380,7 @@ func TestABufferUsesItsMemoryAgain(t *testing.T) {
 	b := buffered(now, 100)
 	for range 10_000 {
 		require.Len(t, b.read(1), 1)
-		b.add(append(b.spare(2), buffered(now, 1).drain()...))
+		b.add(append(b.spare(0, 2), buffered(now, 1).drain()...))
 		b.offerAdded(now)
 	}
 	require.Equal(t, 100, b.len())
@@ -421,19 +421,38 @@ func TestTheSliceOfAnAnswerIsUsedAgainWhenItsDeliveriesHaveLeft(t *testing.T) {
 			b.add(first)
 			b.add(second)
 			b.offerAdded(now)
-			require.Nil(t, b.spare(2))
+			require.Nil(t, b.spare(0, 2))
 			require.Equal(t, []string{"0", "1", "2", "0"}, leave(b, 4))
 			require.Equal(t, 4, b.len())
-			reused := b.spare(2)
+			reused := b.spare(0, 2)
 			require.Same(t, &first[0], &reused[:1][0])
 			require.Empty(t, reused)
 			require.Equal(t, make([]Delivery, 3), first, "it holds no message")
-			require.Nil(t, b.spare(2), "the second one is in use")
+			require.Nil(t, b.spare(0, 2), "the second one is in use")
 			require.Equal(t, []string{"1", "2", "3", "4"}, leave(b, 4))
 			require.Zero(t, b.len())
-			require.NotNil(t, b.spare(2))
+			require.NotNil(t, b.spare(0, 2))
 		})
 	}
+}
+
+// An append that has to grow a slice of a thousand deliveries copies 170 KB.
+func TestASliceHasRoomForTheAnswer(t *testing.T) {
+	b := buffered(time.Now(), 0)
+	for _, want := range []int{0, 10, 5, 100} {
+		ds := b.spare(want, 2)
+		require.Empty(t, ds)
+		require.GreaterOrEqual(t, cap(ds), want)
+		b.reuse(ds)
+	}
+	large := b.spare(50, 2)
+	require.Equal(t, 100, cap(large), "that of the last answer")
+
+	p := &receiving{size: 1000}
+	require.Zero(t, p.likely(1<<20), "no message was received yet")
+	p.each = 400
+	require.Equal(t, 1000, p.likely(500_000), "it asked for no more")
+	require.Equal(t, 562, p.likely(200_000), "somewhat more than 500")
 }
 
 func TestASmallAnswerDoesNotOccupyALargeSlice(t *testing.T) {
@@ -445,7 +464,7 @@ func TestASmallAnswerDoesNotOccupyALargeSlice(t *testing.T) {
 	require.Less(t, cap(b.later[0]), 20)
 	require.Equal(t, "9", b.later[0][9].Key)
 	require.Equal(t, make([]Delivery, 10), large)
-	require.Equal(t, 1000, cap(b.spare(2)))
+	require.Equal(t, 1000, cap(b.spare(0, 2)))
 }
 
 // The memory of the answers of a busy time is not kept.
@@ -455,7 +474,7 @@ func TestAsManySlicesAreKeptAsReceivesMayRun(t *testing.T) {
 		b.reuse(make([]Delivery, 3))
 	}
 	all := b.spares
-	require.NotNil(t, b.spare(2))
+	require.NotNil(t, b.spare(0, 2))
 	require.Len(t, b.spares, 2)
 	for _, gone := range all[2:10] {
 		require.Nil(t, gone)

@@ -1,7 +1,6 @@
 package sequin
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -29,6 +28,7 @@ type receiving struct {
 	wait     time.Duration // how long it may wait at the server
 	started  time.Time
 	lap      int // that of parallel when it started
+	each     int // the bytes of a message are likely to be so many; 0 if that is not known
 	spares   int // how many slices for other answers are kept
 	cancel   context.CancelFunc
 	answered atomic.Bool // the answer has begun to arrive
@@ -38,13 +38,21 @@ type receiving struct {
 // waits reports whether the receive waits at the server, as far as the client knows.
 func (p *receiving) waits() bool { return p.wait > 0 && !p.answered.Load() }
 
+// likely returns how many messages an answer of so many bytes is likely to hold at most, 0 if that is not known.
+func (p *receiving) likely(bytes int) int {
+	if p.each == 0 {
+		return 0
+	}
+	return min(p.size, (bytes+bytes/8)/p.each)
+}
+
 // answer is the outcome of a receive.
 type answer struct {
 	request     *receiving
 	fetched     *fetched
 	deliveries  []Delivery
-	bytes       int               // of the answer
-	states      [][]deliveryState // of the deliveries, in blocks
+	bytes       int         // of the answer
+	states      stateBlocks // of the deliveries
 	knowsWaited bool
 	err         error
 }
@@ -99,7 +107,7 @@ func (lp *subscriberLoop) startProbe(now, due time.Time) (next time.Time) {
 func (lp *subscriberLoop) startReceive(now time.Time, ask int, limited bool) {
 	lp.sub.full.Set(false)
 	p := &receiving{id: uuid.NewString(), size: ask, limited: limited, round: lp.window.Round(), started: now, lap: lp.parallel.Start(),
-		spares: lp.parallel.Size()}
+		each: lp.window.Each(), spares: lp.parallel.Size() + lp.windowSize()/MaxBatch}
 	if !slices.ContainsFunc(lp.receives, func(p *receiving) bool { return p.wait > 0 }) {
 		p.wait = lp.waitFor(now)
 	}
@@ -154,25 +162,9 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 	defer p.cancel()
 	s := lp.sub
 	a := answer{request: p}
-	states, sorted := stateBlocks{}, true
-	decoder := wire.Decoder{Bare: true, Each: func(m *wire.Message) {
-		if last := len(a.deliveries) - 1; last >= 0 && a.deliveries[last].Seq > m.Seq {
-			sorted = false
-		}
-		state := states.next(a.fetched, m.AckID)
-		if m.ExpiredCount > 0 {
-			state.notes.Store(uint32(m.ExpiredCount))
-		}
-		a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, Headers: m.Headers, Seq: m.Seq, InsertedAt: m.InsertedAt,
-			UpdatedAt: m.UpdatedAt, AckID: m.AckID, Deadline: a.fetched.lease.Deadline, Attempt: m.DeliverCount,
-			Acknowledger: s.settler, state: state})
-	}}
-	decode := decoder.Decode
+	decode := s.decode
 	if s.origin.sink != "" {
-		decode = (&wire.ChangeDecoder{Each: func(m wire.Change) {
-			a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, AckID: m.AckID, Deadline: a.fetched.lease.Deadline,
-				Acknowledger: s.settler, state: states.next(a.fetched, m.AckID)})
-		}}).Decode
+		decode = s.decodeChanges
 	}
 	bare := s.client.extensions().Has(wire.Bare) && s.origin.sink == ""
 	r := receiveRequest(s.origin.path, ReceiveOptions{BatchSize: p.size, WaitFor: p.wait}, bare)
@@ -189,18 +181,13 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 			waited = min(time.Duration(ms)*time.Millisecond, arrived.Sub(sent))
 		}
 		a.bytes = len(body)
-		a.deliveries = s.buffer.spare(p.spares) // now: a receive that waits needs no memory for its answer
+		a.deliveries = s.buffer.spare(p.likely(len(body)), p.spares) // now: a receive that waits needs no memory for its answer
 		// Only what this answer announces counts: several servers may share an address while one is upgraded.
 		announced, _ := wire.AnnouncedBy(h)
 		a.fetched = &fetched{holder: s.settler, origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard), extensions: announced}
-		return decode(body)
+		return decode(&a, body)
 	})
-	// Sort each answer by seq: the 2024 server returns batches in reverse.
-	if !sorted {
-		slices.SortStableFunc(a.deliveries, func(x, y Delivery) int { return cmp.Compare(x.Seq, y.Seq) })
-	}
 	s.client.hooks.deliver(s.origin, a.deliveries)
-	a.states = states.blocks
 	lp.answers <- &a // has room for every poller
 }
 
@@ -305,7 +292,7 @@ func (lp *subscriberLoop) account(a answer) {
 	}
 	lp.sub.counts.received.Add(uint64(n))
 	lp.window.Sized(n, a.bytes)
-	lp.sub.ledger.Add(a.fetched.lease, n, a.bytes, receivedStates{a.fetched, a.states})
+	lp.sub.ledger.Add(a.fetched.lease, n, a.bytes, receivedStates{a.fetched, a.states.blocks})
 	if a.fetched.extensions.Has(wire.Extend) {
 		lp.extends = true
 		if half := a.fetched.lease.Half(); half.Before(lp.nextKeep) {

@@ -42,9 +42,12 @@ func requireSameKey(t *testing.T, before, metadata string) {
 		for _, m := range metadatas {
 			messages = append(messages, `{"data":{"record":{},"metadata":`+m+`},"ack_id":"x"}`)
 		}
-		d := wire.ChangeDecoder{Each: func(m wire.Change) { last = m }}
-		err = d.Decode([]byte(`{"data":[` + strings.Join(messages, ",") + `]}`))
-		return last, err
+		var d wire.ChangeDecoder
+		all, err := changes(&d, `{"data":[`+strings.Join(messages, ",")+`]}`)
+		if err != nil {
+			return last, err
+		}
+		return all[len(all)-1], nil
 	}
 	if _, err := list(before); err != nil {
 		return

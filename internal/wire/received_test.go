@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -17,9 +18,12 @@ import (
 
 // decode returns the messages of an answer.
 func decode(body []byte, bare bool) (got []wire.Message, err error) {
-	d := wire.Decoder{Bare: bare, Each: func(m *wire.Message) { got = append(got, *m) }}
-	err = d.Decode(body)
-	return got, err
+	var m wire.Message
+	d := wire.Decoder{Bare: bare}
+	for d.Reset(body); d.Next(&m); {
+		got = append(got, m)
+	}
+	return got, d.Err()
 }
 
 func TestTheAnswerToAReceiveIsDecodedMessageByMessage(t *testing.T) {
@@ -81,6 +85,68 @@ func TestTheAnswerToAReceiveIsDecodedMessageByMessage(t *testing.T) {
 	}
 }
 
+// usualValues are the members of a message in the order in which servers write them, with values that are read quickly and others.
+// "" stands for a member that is missing.
+var usualValues = []struct {
+	before string // what is written before the value
+	values []string
+}{
+	{`{"ack_id":`, []string{`"a"`, `"3f2a7c10-0000-4000-8000-000000000001"`, `"\u0061"`, `"é"`, `""`, `null`, `1`}},
+	{`,"deliver_count":`, []string{"", "", `3`, `0`, `12`, `-1`, `null`, `01`, `1.5`, `1e2`, `9223372036854775808`, `x`}},
+	{`,"message":{"key":`, []string{`"k"`, `"orders.1"`, `"\"k"`, `"ключ"`, "\"k\xff\"", `""`, `null`, "\"\n\""}},
+	{`,"stream_id":`, []string{"", "", `"s"`, `"t"`, `null`, `"\n"`, `7`}},
+	{`,"data_hash":`, []string{"", "", `"5/bAEXdujbfNMwtUF0/Xb30CFrYSOHpf/PuB5vCRloM="`, `null`, `"\u00e9"`, `{}`}},
+	{`,"data":`, []string{"", `"d"`, `""`, `"` + strings.Repeat("x", 300) + `"`, `"{\"a\":[1,2]}"`, `"größe \ud83d\ude00"`, `null`, `7`, "\"\t\"", `"\x"`}},
+	{`,"seq":`, []string{"", `1`, `123456789012345678`, `1234567890123456789`, `-9`, `null`, `"1"`}},
+	{`,"inserted_at":`, []string{"", `"2026-11-23T12:36:41.281190Z"`, `"2026-11-23T12:36:41Z"`, `null`, `"yesterday"`, `5`}},
+	{`,"updated_at":`, []string{"", `"2026-11-23T12:36:41.281190Z"`, `"2026-11-23T12:36:42.281190Z"`, `null`}},
+	{`,"headers":`, []string{"", "", `{}`, `{"n":"1"}`, `{"n":"1","o":"\u00e9\n","p":""}`, `null`, `{"n":null}`, `[]`, `{"n":`}},
+	{`}`, []string{"x"}},
+	{`,"expired_count":`, []string{"", "", `2`, `null`, `x`}},
+	{`}`, []string{"x"}},
+}
+
+// drawElement writes an element. Most of its values are among the first few.
+func drawElement(r *rand.Rand) string {
+	var b strings.Builder
+	for _, m := range usualValues {
+		value := m.values[r.IntN(len(m.values))]
+		if r.IntN(4) > 0 {
+			value = m.values[r.IntN(min(3, len(m.values)))]
+		}
+		if value == "x" {
+			b.WriteString(m.before)
+		} else if value != "" {
+			b.WriteString(m.before + value)
+		}
+	}
+	return b.String()
+}
+
+func TestMessagesInTheOrderOfServersAreReadAsByEncodingJSON(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	read := 0
+	for range 50_000 {
+		body := []byte(`{"data":[` + drawElement(r) + `,` + drawElement(r) + `]}`)
+		want, valid, ok := naive(body)
+		require.True(t, ok)
+		got, err := decode(body, false)
+		require.Equal(t, valid, err == nil, "%s: %v", body, err)
+		bare, bareErr := decode(body, true)
+		if !valid {
+			continue
+		}
+		read++
+		require.Equal(t, want, got, "%s", body)
+		require.NoError(t, bareErr)
+		for i := range want {
+			want[i].StreamID, want[i].DataHash = "", ""
+		}
+		require.Equal(t, want, bare, "%s", body)
+	}
+	require.Greater(t, read, 5_000)
+}
+
 func TestABareDecoderLeavesOutStreamIDAndDataHash(t *testing.T) {
 	body := []byte(`{"data":[{"ack_id":"a","message":{"stream_id":"s","key":"k","data_hash":"h","data":"d"}}]}`)
 	got, err := decode(body, true)
@@ -112,6 +178,46 @@ func TestLargeDataIsReadByItsSizeOrSearched(t *testing.T) {
 	got, err := decode([]byte(`{"data":[{"ack_id":"a","message":{"key":"k","data":"`+large+`","data":"short"}}]}`), true)
 	require.NoError(t, err)
 	require.Equal(t, "short", got[0].Data, "the last one counts")
+}
+
+func TestSizesDoNotReplaceQuotes(t *testing.T) {
+	for _, data := range []string{`null"`, `"nulx`} {
+		_, err := decode([]byte(`{"data":[{"ack_id":"a","message":{"key":"k","size":3,"data":`+data+`,"seq":1}}]}`), true)
+		require.Error(t, err, data)
+	}
+}
+
+func TestADecoderIsReusedAfterAnError(t *testing.T) {
+	var d wire.Decoder
+	var m wire.Message
+	for _, row := range []struct {
+		body string
+		n    int
+		says string
+	}{
+		{`{"data":[{"ack_id":"a","message":{"key":"k"}},{"ack_id":"b","message":{}},{"ack_id":"c","message":{"key":"k"}}]}`, 1, `has no "key"`},
+		{`{}`, 0, `has no "data"`},
+		{`{"data":[{"ack_id":"a","message":{"key":"k"}},{`, 1, "ends"},
+		{`{"more":1,"data":[{"ack_id":"a","message":{"key":"k"}}]}`, 1, ""},
+	} {
+		d.Reset([]byte(row.body))
+		for n := range row.n {
+			require.True(t, d.Next(&m), "%s: %d", row.body, n)
+		}
+		for range 2 {
+			require.False(t, d.Next(&m), row.body)
+			if row.says == "" {
+				require.NoError(t, d.Err())
+			} else {
+				require.ErrorContains(t, d.Err(), row.says)
+			}
+		}
+	}
+	d.Reset([]byte(`{"data":[{"ack_id":"a","message":{"key":"k"}}]}`))
+	require.True(t, d.Next(&m))
+	d.Reset([]byte(`["b"]`)) // in the middle of a list
+	require.False(t, d.Next(&m))
+	require.ErrorContains(t, d.Err(), "expected an object")
 }
 
 // A program that keeps one message must not keep the answer or other messages alive.

@@ -23,10 +23,7 @@ type Change struct {
 // transform, the inner "data" is any value. The strings of a message share one allocation. A ChangeDecoder may be reused, by one
 // goroutine at a time.
 type ChangeDecoder struct {
-	// Each is called for every message, in the order of the answer.
-	Each func(Change)
-
-	scan               jscan.Scanner
+	list               list
 	ackID, data        []byte
 	found              bool   // the message has metadata with a table
 	schema, table, pks []byte // as parts of a key
@@ -34,14 +31,29 @@ type ChangeDecoder struct {
 	layout             layout // of the metadata of the message before; schema and table are those of it
 }
 
-// Decode reads one answer and calls Each for its messages. When it returns an error, Each may have been called for some of
-// them.
-func (d *ChangeDecoder) Decode(body []byte) error { return decodeList(&d.scan, body, d.element) }
+// Reset makes the ChangeDecoder read an answer from its beginning.
+func (d *ChangeDecoder) Reset(body []byte) { d.list.reset(body) }
 
-// element reads one element of the list. Here, as in change and metadata, members are first looked for in the order in which
+// Err returns the error that has ended Next, or nil.
+func (d *ChangeDecoder) Err() error { return d.list.err }
+
+// Next reads the next message into m. It reports false at the end of the answer and after an error.
+func (d *ChangeDecoder) Next(m *Change) bool {
+	if !d.list.next() {
+		return false
+	}
+	d.list.err = d.element()
+	if d.list.err != nil {
+		return false
+	}
+	d.join(m)
+	return true
+}
+
+// element reads one element of the list. In it, as in change and metadata, members are first looked for in the order in which
 // Sequin writes them, which takes a fifth of the time, and then in any order.
 func (d *ChangeDecoder) element() error {
-	s := &d.scan
+	s := &d.list.scan
 	d.ackID, d.data, d.found = d.ackID[:0], nil, false
 	mark := s.Mark()
 	s.Object()
@@ -73,13 +85,12 @@ func (d *ChangeDecoder) element() error {
 	if len(d.ackID) == 0 || !d.found && !nested {
 		return fmt.Errorf("a message of its list: %w", errors.Join(RequireField(len(d.ackID) > 0, "ack_id"), RequireField(d.found, "table_name")))
 	}
-	d.deliver()
 	return nil
 }
 
 // change reads the member "data".
 func (d *ChangeDecoder) change() {
-	s := &d.scan
+	s := &d.list.scan
 	if s.Kind() != jscan.Object {
 		d.data = s.Raw()
 		return
@@ -108,7 +119,7 @@ func (d *ChangeDecoder) change() {
 
 // metadata reads what the key is made of. Most messages have the layout of the one before.
 func (d *ChangeDecoder) metadata() {
-	s := &d.scan
+	s := &d.list.scan
 	if s.Kind() != jscan.Object {
 		s.Skip()
 		return
@@ -129,7 +140,7 @@ func (d *ChangeDecoder) metadata() {
 
 // otherMetadata reads metadata of another layout.
 func (d *ChangeDecoder) otherMetadata() {
-	s := &d.scan
+	s := &d.list.scan
 	d.schema, d.table, d.pks = d.schema[:0], d.table[:0], d.pks[:0]
 	base := s.Mark()
 	d.layout.begin()
@@ -155,14 +166,14 @@ func (d *ChangeDecoder) otherMetadata() {
 
 // skip skips the next member if it is that one. It is written with its quotes and the colon.
 func (d *ChangeDecoder) skip(member string) {
-	if d.scan.Member(member) {
-		d.scan.Skip()
+	if d.list.scan.Member(member) {
+		d.list.scan.Skip()
 	}
 }
 
 // primaryKey reads the array "record_pks".
 func (d *ChangeDecoder) primaryKey() {
-	s := &d.scan
+	s := &d.list.scan
 	if s.Kind() != jscan.Array {
 		s.Skip()
 		return
@@ -178,8 +189,8 @@ func (d *ChangeDecoder) primaryKey() {
 	}
 }
 
-// deliver calls Each.
-func (d *ChangeDecoder) deliver() {
+// join makes the strings of a message.
+func (d *ChangeDecoder) join(m *Change) {
 	head := append(d.head[:0], d.ackID...)
 	if d.found {
 		if len(d.schema) > 0 {
@@ -193,7 +204,7 @@ func (d *ChangeDecoder) deliver() {
 	text.Write(head)
 	text.Write(d.data)
 	all := text.String()
-	d.Each(Change{AckID: all[:len(d.ackID)], Key: all[len(d.ackID):len(head)], Data: all[len(head):]})
+	*m = Change{AckID: all[:len(d.ackID)], Key: all[len(d.ackID):len(head)], Data: all[len(head):]}
 }
 
 // appendToken appends a value as a token of a key of a stream, so that the key can be used for a message. What a token cannot

@@ -8,6 +8,15 @@ import (
 	"github.com/sequin-go/sequin/internal/wire"
 )
 
+// changes returns the messages of an answer of a sink.
+func changes(d *wire.ChangeDecoder, body string) (got []wire.Change, err error) {
+	var m wire.Change
+	for d.Reset([]byte(body)); d.Next(&m); {
+		got = append(got, m)
+	}
+	return got, d.Err()
+}
+
 func TestTheAnswerToAReceiveOfASinkIsDecodedMessageByMessage(t *testing.T) {
 	const metadata = `"metadata":{"table_name":"o.rders","table_schema":"public","record_pks":["1","a.b","", 7,"é"]}`
 	const key = "public.o%2Erders.1.a%2Eb.%00.7.%C3%A9"
@@ -33,9 +42,8 @@ func TestTheAnswerToAReceiveOfASinkIsDecodedMessageByMessage(t *testing.T) {
 		{"truncated", `{"data":[{"ack_id":"x"`, nil, "ends inside"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			var got []wire.Change
-			d := wire.ChangeDecoder{Each: func(m wire.Change) { got = append(got, m) }}
-			err := d.Decode([]byte(row.body))
+			var d wire.ChangeDecoder
+			got, err := changes(&d, row.body)
 			if row.says != "" {
 				require.ErrorContains(t, err, row.says)
 				return
