@@ -55,26 +55,26 @@ func newSettler(sub *Subscriber, repeatAcks bool) *settler {
 // so that a late ack would settle a message that another program is handling, or even a newer version of it.
 func (s *settler) Settle(ctx context.Context, d Delivery, how Settlement) error {
 	if how.Kind != Nack || d.state == nil {
-		return s.settle(ctx, d, how, false, true)
+		return s.settle(ctx, &d, how, false, true)
 	}
 	snoozed := d.state.isSnoozed() && s.sub.mode.handlers()
-	return s.settle(ctx, d, how, d.state.delaysNacks(), !snoozed)
+	return s.settle(ctx, &d, how, d.state.delaysNacks(), !snoozed)
 }
 
 // retry nacks a delivery whose handler has failed. counted reports whether that was an attempt at its message.
 func (s *settler) retry(d Delivery, after time.Duration, counted bool) {
-	_ = s.settle(context.Background(), d, Settlement{Kind: Nack, Delay: after}, d.state.delaysNacks(), counted)
+	_ = s.settle(context.Background(), &d, Settlement{Kind: Nack, Delay: after}, d.state.delaysNacks(), counted)
 }
 
 // returnAtStop nacks a delivery during a stop, after the stop has cancelled the waiting receives. After an earlier nack the
 // server could deliver the message to a receive that the stop cancels. If there is no stop the nack is sent after the time.
 func (s *settler) returnAtStop(d Delivery, otherwise time.Duration) {
-	_ = s.settle(context.Background(), d, Settlement{Kind: Nack, Delay: otherwise}, false, false)
+	_ = s.settle(context.Background(), &d, Settlement{Kind: Nack, Delay: otherwise}, false, false)
 }
 
 // settle settles a delivery. atServer reports whether the server delays a nack; otherwise the Subscriber does. counted reports
 // whether the server counts the delivery of a nack; one that does not announce attempts does.
-func (s *settler) settle(ctx context.Context, d Delivery, how Settlement, atServer, counted bool) error {
+func (s *settler) settle(ctx context.Context, d *Delivery, how Settlement, atServer, counted bool) error {
 	switch {
 	case d.state == nil || d.state.fetched.origin != s.sub.origin:
 		return ErrNotDelivered
@@ -123,7 +123,7 @@ func (s *settler) settle(ctx context.Context, d Delivery, how Settlement, atServ
 }
 
 // extend extends the lease of a delivery, and waits for the server's answer.
-func (s *settler) extend(ctx context.Context, d Delivery, wait time.Duration) error {
+func (s *settler) extend(ctx context.Context, d *Delivery, wait time.Duration) error {
 	if err := checkExtension(wait); err != nil {
 		return err
 	}
@@ -155,17 +155,17 @@ func (s *settler) endInTime(h *lease.Held) {
 }
 
 // newSettling returns the settling of a delivery.
-func (s *settler) newSettling(d Delivery) settling {
+func (s *settler) newSettling(d *Delivery) settling {
 	x := settling{ackID: d.AckID, state: d.state}
 	if s.sub.cfg.OnAckError != nil {
-		kept := d // a copy in this branch only: with the address of d, every delivery would escape to the heap
+		kept := *d // a copy in this branch only: with d itself, every delivery would escape to the heap
 		x.delivery = &kept
 	}
 	return x
 }
 
 // refuse counts a settle whose lease is over, makes the loop adapt its window, and returns the error.
-func (s *settler) refuse(d Delivery, ago time.Duration) error {
+func (s *settler) refuse(d *Delivery, ago time.Duration) error {
 	s.sub.counts.refusedLate.Add(1)
 	s.sub.late.Store(d.state.fetched)
 	s.sub.wake()
