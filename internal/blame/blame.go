@@ -66,27 +66,43 @@ const (
 type Tracker struct {
 	mu            sync.Mutex // guards all below; held for arithmetic only
 	controls      [recentControls]bool
-	controlled    int                          // controls recorded so far
-	real, empty   counts                       // successful controls so far: with messages, and without
-	failedByEmpty int                          // messages blamed on the evidence of empty sends only, since the latest success with messages
-	slowest       [len(counts{})]time.Duration // by size as in counts: the slowest recent success, 0 for none
+	controlled    int         // controls recorded so far
+	successes     []successes // the smallest sends first; most Publishers send few sizes
+	failedByEmpty int         // messages blamed on the evidence of empty sends only, since the latest success with messages
 }
 
-// counts are numbers of sends by size. Element i counts those of at least 2^i and less than 2^(i+1) bytes. The last one
-// stands for 16 MiB, more than a request can have.
-type counts [25]uint64
+// successes are the controls of about one size that have succeeded. There is at least one.
+type successes struct {
+	class         int           // of their size
+	filled, empty uint64        // how many so far: with messages, and without
+	slowest       time.Duration // the slowest recent one
+}
 
-func (c *counts) add(bytes int) { c[class(bytes)]++ }
+// largestClass stands for 16 MiB, more than a request can have.
+const largestClass = 24
 
-// class returns the element of counts for a send of that many bytes.
-func class(bytes int) int { return min(bits.Len(uint(max(1, bytes)))-1, len(counts{})-1) }
+// class returns the class of a send of that many bytes. Class i is for those of at least 2^i and less than 2^(i+1) bytes.
+func class(bytes int) int { return min(bits.Len(uint(max(1, bytes)))-1, largestClass) }
 
-// atLeast returns how many sends surely had at least that many bytes.
-func (c *counts) atLeast(bytes int) (n uint64) {
-	for _, of := range c[min(bits.Len(uint(max(1, bytes)-1)), len(c)-1):] {
-		n += of
+// ofLocked returns the successes of a class, which it adds where there were none.
+func (t *Tracker) ofLocked(class int) *successes {
+	i, found := slices.BinarySearchFunc(t.successes, class, func(s successes, class int) int { return s.class - class })
+	if !found {
+		t.successes = slices.Insert(t.successes, i, successes{class: class})
 	}
-	return n
+	return &t.successes[i]
+}
+
+// atLeastLocked returns how many sends that succeeded surely had at least that many bytes.
+func (t *Tracker) atLeastLocked(bytes int) (filled, empty uint64) {
+	least := min(bits.Len(uint(max(1, bytes)-1)), largestClass)
+	for i := range t.successes {
+		if s := &t.successes[i]; s.class >= least {
+			filled += s.filled
+			empty += s.empty
+		}
+	}
+	return filled, empty
 }
 
 // Succeeded records a send that succeeded and is a control: it holds none of the keys of a suspected batch. messages is
@@ -95,14 +111,14 @@ func (t *Tracker) Succeeded(messages, bytes int, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.recordLocked(true)
+	s := t.ofLocked(class(bytes))
 	if messages > 0 {
-		t.real.add(bytes)
+		s.filled++
 		t.failedByEmpty = 0
 	} else {
-		t.empty.add(bytes)
+		s.empty++
 	}
-	slowest := &t.slowest[class(bytes)]
-	*slowest = max(took, *slowest-*slowest/fading, 1) // 0 would mean that there is none
+	s.slowest = max(took, s.slowest-s.slowest/fading, 1) // 0 would mean that nothing is known
 }
 
 // SucceededFor records an empty send that was made as a control of c, and is as large as c asks.
@@ -147,11 +163,16 @@ func (t *Tracker) rateLocked() float64 {
 func (t *Tracker) Timeout(bytes int, limit time.Duration) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	of := max(0, class(bytes)-1)
-	slowest := float64(slices.Max(t.slowest[of:]))
-	for slowest == 0 && of > 0 {
-		of--
-		slowest = float64(t.slowest[of]) * max(1, float64(bytes)/max(smallBody, float64(int(2)<<of)))
+	slowest, of := 0.0, class(bytes)-1
+	for _, s := range slices.Backward(t.successes) { // the largest ones first
+		if s.class >= of {
+			slowest = max(slowest, float64(s.slowest))
+			continue
+		}
+		if slowest == 0 {
+			slowest = float64(s.slowest) * max(1, float64(bytes)/max(smallBody, float64(int(2)<<s.class)))
+		}
+		break
 	}
 	if slowest *= slowness; slowest == 0 || slowest >= float64(limit) {
 		return limit
@@ -162,14 +183,14 @@ func (t *Tracker) Timeout(bytes int, limit time.Duration) time.Duration {
 // Case is the evidence about one batch that failed without a stated reason. The zero Case has no evidence. It belongs to the
 // goroutine that attempts the batch, and is not safe for concurrent use.
 type Case struct {
-	refusals    int     // in a row, with a successful control between each two
-	evidence    float64 // -ln of the probability that an innocent batch is refused as often between controls
-	bracketed   bool    // a control succeeded before the latest refusal
-	pending     bool    // the latest refusal has no successful control after it yet
-	bytes       int     // least size of its controls
-	real, empty uint64  // the Tracker's successes of that size at the latest refusal
-	own         bool    // a control made for it has succeeded since the latest refusal
-	byMessages  bool    // a control with messages is part of the evidence
+	refusals      int     // in a row, with a successful control between each two
+	evidence      float64 // -ln of the probability that an innocent batch is refused as often between controls
+	bracketed     bool    // a control succeeded before the latest refusal
+	pending       bool    // the latest refusal has no successful control after it yet
+	bytes         int     // least size of its controls
+	filled, empty uint64  // the Tracker's successes of that size at the latest refusal
+	own           bool    // a control made for it has succeeded since the latest refusal
+	byMessages    bool    // a control with messages is part of the evidence
 }
 
 // Refused records that an attempt at the batch failed without a stated reason. Only sends of at least that many bytes are
@@ -186,7 +207,7 @@ func (t *Tracker) Refused(c *Case, bytes int) {
 	}
 	c.pending = true
 	c.bytes, c.own = bytes, false
-	c.real, c.empty = t.real.atLeast(bytes), t.empty.atLeast(bytes)
+	c.filled, c.empty = t.atLeastLocked(bytes)
 }
 
 // Controlled reports whether a control has succeeded since the latest refusal of the batch. Otherwise another attempt would
@@ -198,7 +219,8 @@ func (t *Tracker) Controlled(c *Case) bool {
 }
 
 func (t *Tracker) controlledLocked(c *Case) bool {
-	return !c.pending || c.own || t.real.atLeast(c.bytes) > c.real || t.empty.atLeast(c.bytes) > c.empty
+	filled, empty := t.atLeastLocked(c.bytes)
+	return !c.pending || c.own || filled > c.filled || empty > c.empty
 }
 
 // Decision is what to do with a batch that failed without a stated reason.
@@ -224,7 +246,8 @@ func (t *Tracker) Decide(c *Case, messages int) Decision {
 		c.pending = false
 		if c.bracketed {
 			c.evidence -= math.Log(max(rate, leastRate))
-			c.byMessages = c.byMessages || t.real.atLeast(c.bytes) > c.real
+			filled, _ := t.atLeastLocked(c.bytes)
+			c.byMessages = c.byMessages || filled > c.filled
 		}
 	}
 	switch {

@@ -1,8 +1,10 @@
 package blame
 
 import (
+	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -167,4 +169,21 @@ func TestAControlIsAtLeastAsLargeAsTheCaseAsks(t *testing.T) {
 		tr.Refused(&c, row.bytes)
 		require.False(t, tr.Controlled(&c), "it counts once")
 	}
+}
+
+func TestATrackerHasMemoryForTheSizesThatWereSentOnly(t *testing.T) {
+	var tr Tracker
+	require.LessOrEqual(t, unsafe.Sizeof(tr), uintptr(96))
+	for range 3 {
+		tr.Succeeded(1, 100, time.Millisecond)
+		tr.Succeeded(0, 120, time.Millisecond)
+		tr.Succeeded(1, 1<<20, time.Millisecond)
+		tr.Succeeded(1, 5000, time.Millisecond)
+	}
+	require.Len(t, tr.successes, 3)
+	for i := range 30 {
+		tr.Succeeded(1, 1<<i, time.Millisecond)
+	}
+	require.Len(t, tr.successes, largestClass+1)
+	require.True(t, slices.IsSortedFunc(tr.successes, func(a, b successes) int { return a.class - b.class }))
 }
