@@ -11,7 +11,6 @@ import (
 
 	"github.com/sequin-go/sequin/internal/batch"
 	"github.com/sequin-go/sequin/internal/blame"
-	"github.com/sequin-go/sequin/internal/flow"
 	"github.com/sequin-go/sequin/internal/lease"
 	"github.com/sequin-go/sequin/internal/transport"
 	"github.com/sequin-go/sequin/internal/wire"
@@ -202,7 +201,7 @@ func (p *Publisher) attempt(ctx context.Context, b *messageBatch) messageResult 
 func (p *Publisher) sent(b *messageBatch, bytes int, took time.Duration) {
 	if !b.Candidate { // a candidate is not a control, whether it succeeds or fails
 		p.tracker.Succeeded(len(b.Items), bytes, took)
-		p.size(b).Succeeded(bytes, took, p.timeout(), time.Now())
+		p.sizes.Succeeded(b.Lane(), bytes, took, p.timeout(), time.Now())
 	}
 	p.link.Succeeded(bytes, took, p.timeout())
 	if !p.delivered.Load() {
@@ -307,9 +306,8 @@ func (p *Publisher) shrink(b *messageBatch, wait time.Duration) messageResult {
 		left, right := p.halve(b)
 		return messageResult{Again: []*messageBatch{left, right}, Wait: wait}
 	}
-	size := p.size(b)
-	size.Failed(len(b.Work.body.JSON), time.Now())
-	if limit := size.Limit(); len(b.Work.body.JSON) > limit {
+	p.sizes.Failed(b.Lane(), len(b.Work.body.JSON), time.Now())
+	if len(b.Work.body.JSON) > p.sizes.Limit(b.Lane()) {
 		return p.cutAnew(b, wait)
 	}
 	left, right := p.halve(b)
@@ -327,7 +325,7 @@ func (p *Publisher) cutAnew(b *messageBatch, wait time.Duration) messageResult {
 // cutToSize cuts the first part off a batch that is larger than its lane's current size. The rest waits until that part is
 // sent and is cut then, because the size may have changed. cut is false if the batch is small enough.
 func (p *Publisher) cutToSize(b *messageBatch) (r messageResult, cut bool) {
-	size, limit, n := wire.SendOverhead, p.size(b).Limit(), 0
+	size, limit, n := wire.SendOverhead, p.sizes.Limit(b.Lane()), 0
 	for n < len(b.Items) && (n == 0 || size+b.Items[n].Size <= limit) {
 		size += b.Items[n].Size
 		n++
@@ -339,9 +337,6 @@ func (p *Publisher) cutToSize(b *messageBatch) (r messageResult, cut bool) {
 	first.Work.failures, rest.Work.uncut = b.Work.failures, true
 	return messageResult{Again: []*messageBatch{first, rest}}, true
 }
-
-// size returns the batch size of the batch's lane.
-func (p *Publisher) size(b *messageBatch) *flow.Size { return p.sizes[b.Lane()] }
 
 // timeout returns how long an attempt may take.
 func (p *Publisher) timeout() time.Duration { return p.client.attemptTimeout(request{}) }

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +39,7 @@ type Publisher struct {
 	receipts      receiptBook
 	failures      failures
 	jobs          backgroundJobs
-	sizes         []*flow.Size  // the batch size of each lane: MaxBatchBytes, or less after a 413 or a time-out; nil for a lane never used
+	sizes         flow.Sizes    // the batch size of each lane: MaxBatchBytes, or less after a 413 or a time-out
 	link          *flow.Link    // what all lanes send at once
 	tracker       blame.Tracker // results of recent sends, which show whether a message is at fault
 	outage        outage.Outage
@@ -72,7 +71,7 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 	p.outage.Begun, p.outage.Over = p.unavailable, p.availableAgain
 	p.receipts.outage = &p.outage
 	p.link = flow.NewLink(minBatchBytes, cfg.MaxBufferedBytes)
-	p.sizes = make([]*flow.Size, max(cfg.Lanes, most))
+	p.sizes.Smallest, p.sizes.Largest = minBatchBytes, cfg.MaxBatchBytes
 	p.engine = batch.New(batch.Config[outgoing, batchState]{
 		Lanes: cfg.Lanes, MaxLanes: most, MayGrow: p.mayGrow, Slots: 1, Limits: p.limits,
 		MaxItems: cfg.MaxBuffered, MaxBytes: cfg.MaxBufferedBytes, LaneItems: laneItems,
@@ -111,18 +110,15 @@ func (p *Publisher) Stats() PublisherStats {
 	return s
 }
 
-// limits returns the current limits of a lane's batches. It is called before any batch of the lane runs.
+// limits returns the current limits of a lane's batches.
 func (p *Publisher) limits(lane int) batch.Limits {
-	if p.sizes[lane] == nil {
-		p.sizes[lane] = flow.NewSize(minBatchBytes, p.cfg.MaxBatchBytes)
-	}
-	return batch.Limits{Count: p.cfg.MaxBatch, Bytes: p.sizes[lane].Limit(), Overhead: wire.SendOverhead, Distinct: !p.duplicateKeys.Load()}
+	return batch.Limits{Count: p.cfg.MaxBatch, Bytes: p.sizes.Limit(lane), Overhead: wire.SendOverhead, Distinct: !p.duplicateKeys.Load()}
 }
 
 // mayGrow reports whether more lanes may be tried. Where less than everything gets through at once, more would not help. It is
 // called with the engine's lock held, as limits is.
 func (p *Publisher) mayGrow() bool {
-	return !p.link.Limited() && !slices.ContainsFunc(p.sizes, func(s *flow.Size) bool { return s != nil && s.Limit() < p.cfg.MaxBatchBytes })
+	return !p.link.Limited() && !p.sizes.Limited()
 }
 
 // Send accepts a message with that key and data. It is short for SendMessage.

@@ -57,7 +57,7 @@ func (p *Publisher) refused(b *messageBatch, f requestFailure, err error, others
 	}
 	p.tracker.Failed()
 	if lost {
-		p.size(b).Failed(len(w.body.JSON), time.Now())
+		p.sizes.Failed(b.Lane(), len(w.body.JSON), time.Now())
 	}
 	w.doubt.refusals++
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -197,7 +197,7 @@ func (p *Publisher) afterControl(ctx context.Context, b *messageBatch, err error
 			// A server, or a proxy in front of it, has answered. A small control shows whether it answers others the same.
 			w.doubt.comparable = false
 			p.tracker.Refused(&w.doubt.blame, 0)
-		case len(w.body.JSON) > p.size(b).Limit():
+		case len(w.body.JSON) > p.sizes.Limit(b.Lane()):
 			return p.cutAnew(b, wait)
 		}
 	}

@@ -64,9 +64,9 @@ const (
 // Tracker records the results of a Publisher's recent sends. The zero value is ready to use. Its methods may be called
 // concurrently.
 type Tracker struct {
-	mu            sync.Mutex // guards all below; held for arithmetic only
-	controls      [recentControls]bool
+	mu            sync.Mutex  // guards all below; held for arithmetic only
 	controlled    int         // controls recorded so far
+	failed        uint32      // the latest recentControls of them, a bit for each: 1 if it failed
 	successes     []successes // the smallest sends first; most Publishers send few sizes
 	failedByEmpty int         // messages blamed on the evidence of empty sends only, since the latest success with messages
 }
@@ -135,23 +135,15 @@ func (t *Tracker) Failed() {
 }
 
 func (t *Tracker) recordLocked(ok bool) {
-	t.controls[t.controlled%recentControls] = ok
 	t.controlled++
+	if t.failed <<= 1; !ok {
+		t.failed |= 1
+	}
 }
 
 // rateLocked returns the share of recent controls that failed.
 func (t *Tracker) rateLocked() float64 {
-	n := min(t.controlled, recentControls)
-	failed := 0
-	for _, ok := range t.controls[:n] {
-		if !ok {
-			failed++
-		}
-	}
-	if n == 0 {
-		return 0
-	}
-	return float64(failed) / float64(n)
+	return float64(bits.OnesCount32(t.failed)) / float64(max(1, min(t.controlled, recentControls)))
 }
 
 // Timeout returns the time-out of an attempt at a suspected batch whose body has that many bytes. It is ten times as long as

@@ -173,7 +173,7 @@ func TestAControlIsAtLeastAsLargeAsTheCaseAsks(t *testing.T) {
 
 func TestATrackerHasMemoryForTheSizesThatWereSentOnly(t *testing.T) {
 	var tr Tracker
-	require.LessOrEqual(t, unsafe.Sizeof(tr), uintptr(96))
+	require.LessOrEqual(t, unsafe.Sizeof(tr), uintptr(64))
 	for range 3 {
 		tr.Succeeded(1, 100, time.Millisecond)
 		tr.Succeeded(0, 120, time.Millisecond)

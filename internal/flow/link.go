@@ -8,7 +8,7 @@ import (
 )
 
 // Link limits how many bytes the senders of one link send at once. Each of them alone may get through while all together time
-// out: a [Size] cannot help then if a single message is too large for a share of the link. There is no limit until such a
+// out: a [Sizes] cannot help then if a single message is too large for a share of the link. There is no limit until such a
 // time-out is recorded. Its methods may be called concurrently. They start no goroutine.
 type Link struct {
 	all   int // the bytes beyond which a limit makes no difference

@@ -1,7 +1,7 @@
 // Package flow decides how many messages a Subscriber has in flight, how large requests may be, and how long a receive waits.
 //
 // A [Window] is the prefetch window: how many messages may be in flight, and how many one receive asks for. It follows
-// [HandlingTimes], which keeps the latest times from a message's receive to its settle. [Size] limits the bytes of a request,
+// [HandlingTimes], which keeps the latest times from a message's receive to its settle. [Sizes] limits the bytes of a request,
 // [Link] those of all requests in flight, [Parallel] the number of receives, [Slots] that of requests with acks, and [Wait] how long
 // a receive waits at the server. [Ending] says how a stop ends one, and [Shrunk] whether the window has shrunk.
 //
