@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -75,10 +76,10 @@ func (c *Client) NewPublisher(stream string, cfg PublisherConfig) (*Publisher, e
 	p.engine = batch.New(batch.Config[outgoing, batchState]{
 		Lanes: cfg.Lanes, MaxLanes: most, MayGrow: p.mayGrow, Slots: 1, Limits: p.limits,
 		MaxItems: cfg.MaxBuffered, MaxBytes: cfg.MaxBufferedBytes, LaneItems: laneItems,
-		Linger: cfg.Linger, AsyncRelease: cfg.OnFailure != nil, Run: p.run, Done: p.done,
+		Linger: cfg.Linger, AsyncRelease: cfg.OnFailure != nil, Run: p.run, Done: p.done, Rest: p.receipts.free,
 		InOrder: cfg.Lanes == 1, Part: partWork,
 	})
-	p.failures.engine, p.failures.report, p.failures.stop = p.engine, p.onFailure(), make(chan struct{})
+	p.failures.engine, p.failures.report = p.engine, p.onFailure()
 	return p, nil
 }
 
@@ -352,7 +353,10 @@ func (p *Publisher) Flush(ctx context.Context) error {
 	if len(failed) == 0 {
 		return err
 	}
-	return join(&UnsentError{Failed: failed}, err)
+	if err == nil {
+		return &UnsentError{Failed: failed}
+	}
+	return errors.Join(&UnsentError{Failed: failed}, err)
 }
 
 // Close refuses further messages and sends the pending ones until ctx ends. It returns nil, or an *UnsentError with the

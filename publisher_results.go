@@ -72,7 +72,7 @@ type failures struct {
 	reporting bool
 	idle      chan struct{} // closed when the latest reportAll ends; nil if none has run
 	stopped   bool          // OnFailure is not called again: a Close has waited for its calls, or its ctx has ended
-	stop      chan struct{} // closed when stopped is set
+	stop      chan struct{} // closed when stopped is set; made by the first await
 }
 
 type failure struct {
@@ -129,6 +129,9 @@ func (f *failures) reportAll(idle chan struct{}) {
 	defer close(idle)
 	for {
 		f.mu.Lock()
+		if len(f.kept) == 0 {
+			f.kept, f.byKey = nil, nil // there may have been many
+		}
 		if len(f.kept) == 0 || f.stopped {
 			f.reporting = false
 			f.mu.Unlock()
@@ -183,12 +186,15 @@ func (f *failures) collect() []MessageError {
 // running when ctx ends.
 func (f *failures) await(ctx context.Context) {
 	f.mu.Lock()
-	idle := f.idle
+	if f.stop == nil {
+		f.stop = make(chan struct{})
+	}
+	idle, stop := f.idle, f.stop
 	f.mu.Unlock()
 	if idle != nil {
 		select {
 		case <-idle:
-		case <-f.stop:
+		case <-stop:
 		case <-ctx.Done():
 		}
 	}
@@ -198,14 +204,6 @@ func (f *failures) await(ctx context.Context) {
 		f.stopped = true
 		close(f.stop)
 	}
-}
-
-// join returns err if other is nil, and errors.Join of both otherwise.
-func join(err, other error) error {
-	if other == nil {
-		return err
-	}
-	return errors.Join(err, other)
 }
 
 // Receipt reports the final result of one message. It is a small value that may be copied. Its methods may be called at
@@ -305,11 +303,10 @@ func (b *receiptBlock) Complete(slot int, err error) (woke bool) {
 	defer b.mu.Unlock()
 	s := &b.states[slot]
 	s.over, s.err = true, err
-	if s.done == nil {
-		return false
+	if s.done != nil {
+		close(s.done)
 	}
-	close(s.done)
-	return true
+	return s.done != nil
 }
 
 // receiptBook makes receipts. It fills one block after another.
@@ -323,14 +320,18 @@ type receiptBook struct {
 func (b *receiptBook) next() Receipt {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch {
-	case b.block == nil:
-		b.block = &receiptBlock{outage: b.outage, states: make([]receiptState, firstReceipts)}
-	case b.used == len(b.block.states):
-		b.block, b.used = &receiptBlock{outage: b.outage, states: make([]receiptState, min(2*b.used, receiptsPerBlock))}, 0
+	if b.block == nil || b.used == len(b.block.states) {
+		b.block, b.used = &receiptBlock{outage: b.outage, states: make([]receiptState, min(max(firstReceipts, 2*b.used), receiptsPerBlock))}, 0
 	}
 	b.used++
 	return Receipt{block: b.block, slot: b.used - 1}
+}
+
+// free gives up the present block, which is garbage when nobody uses its receipts.
+func (b *receiptBook) free() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.block, b.used = nil, 0
 }
 
 // together gets the results of the messages of one SendAllSync. It wakes the caller once, after the last of them.

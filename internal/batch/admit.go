@@ -42,6 +42,9 @@ func (s *state[T, W]) hasRoom(size int) bool {
 
 // enqueue puts a copy of e into a lane. It reports whether a batch may leave now that could not leave before.
 func (s *state[T, W]) enqueue(e *Entry[T], lane int, urgent bool) (dispatch bool) {
+	if len(s.lanes) == 0 {
+		s.wake()
+	}
 	l, size := s.lanes[s.homes[lane]], e.Size
 	e.epoch = s.epochs.current()
 	var now time.Time

@@ -15,7 +15,7 @@ func (d *driver) some(ns ...int) (int, error) {
 	for _, n := range ns {
 		entries = append(entries, *parcel{n: n, key: uint64(n), size: 10}.entry())
 	}
-	lanes := len(d.engine.state.lanes)
+	lanes := d.engine.cfg.Lanes
 	return d.engine.AdmitSome(entries, func(e *Entry[parcel]) int { return e.Item.n % lanes })
 }
 

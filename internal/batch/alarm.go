@@ -23,3 +23,9 @@ func (a *alarm) set(at time.Time) {
 		a.timer.Reset(time.Until(at))
 	}
 }
+
+// free makes the alarm ring no more, and frees its timer.
+func (a *alarm) free() {
+	a.set(time.Time{})
+	a.timer = nil
+}

@@ -49,6 +49,9 @@ type Config[T, W any] struct {
 	// given to Drop if it was dropped, or ErrClosed if Close left it. It is called without the engine's lock and must not
 	// keep the slice.
 	Done func(items []Entry[T], err error)
+	// Rest is optional. It is called with the engine's lock held when the engine, which has had no items for a while, frees the
+	// memory that it keeps for later ones.
+	Rest func()
 }
 
 // Limits bound a batch.

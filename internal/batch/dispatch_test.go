@@ -55,6 +55,7 @@ func TestDispatchLetsOnlyTheOldestPartialBatchLeave(t *testing.T) {
 	filled := func(inFlight int) *state[parcel, int] {
 		cfg := &Config[parcel, int]{Lanes: 4, Slots: 1, Limits: func(int) Limits { return Limits{Count: 3, Bytes: 1000} }}
 		s := newState(cfg)
+		s.wake()
 		s.inFlight = inFlight
 		for i, ms := range []time.Duration{3, 5, 4} { // the fourth lane is empty
 			s.lanes[i].queue.push(parcel{n: i, key: 1}.entry(), cfg.Limits(i))

@@ -15,7 +15,7 @@
 // An idle engine has no goroutine. Each batch in flight has one, which ends when no other batch may leave. Each
 // goroutine that changes the state (by an admission, the end of a batch, or the alarm) decides under the lock which
 // batches leave next. Every admitted item therefore has a goroutine that will run it. No goroutine and no timer remains
-// after Close.
+// after Close. An engine that has had no items for ten seconds has no timer and no lanes; the next item makes them again.
 //
 // # Who owns what
 //

@@ -141,8 +141,10 @@ func (e *Engine[T, W]) await(ctx context.Context, w *waiter[T]) error {
 func (e *Engine[T, W]) FlushLane(lane int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.state.lanes[e.state.homes[lane]].makeUrgent()
-	e.dispatchLocked()
+	if s := &e.state; len(s.lanes) > 0 {
+		s.lanes[s.homes[lane]].makeUrgent()
+		e.dispatchLocked()
+	}
 }
 
 // Flush sends everything that was admitted before the call without waiting for more items, and waits for the final
@@ -229,6 +231,7 @@ func (e *Engine[T, W]) Drop(unwanted func(*T) bool, err error) {
 	defer e.mu.Unlock()
 	e.state.fail(tallyOf(dropped))
 	e.state.epochs.turn()
+	e.restLocked()
 }
 
 // Close refuses new items and waits until all others have their final result, or ctx ends. It returns the items that

@@ -101,13 +101,14 @@ func TestDropFailsUnwantedItemsWhereverTheyWait(t *testing.T) {
 			require.Equal(t, want, d.ended[n], "parcel %d", n)
 		}
 		require.Equal(t, 2, d.engine.state.live)
+		l := d.engine.state.lanes[0]
 		d.mu.Lock()
 		d.result = nil
 		d.mu.Unlock()
 		time.Sleep(2 * time.Hour)
 		d.requireEndedOnce(2, 3, 4, 5, 7)
 		require.NoError(t, errors.Join(d.errs[2], d.errs[4]))
-		require.Zero(t, d.engine.state.lanes[0].queue.bytes)
+		require.Zero(t, l.queue.bytes)
 	})
 }
 

@@ -7,13 +7,21 @@ import "time"
 type epoch struct {
 	live  int
 	began time.Time     // when its first item was admitted
-	done  chan struct{} // closed when this epoch and all before it have no live item
+	over  chan struct{} // see done; nil while nobody waits
+}
+
+// done returns a channel that is closed when this epoch and all before it have no live item.
+func (e *epoch) done() <-chan struct{} {
+	if e.over == nil {
+		e.over = make(chan struct{})
+	}
+	return e.over
 }
 
 // epochs are the epochs with live items, oldest first, and the one that new items join.
 type epochs []*epoch
 
-func newEpochs() epochs { return epochs{{done: make(chan struct{})}} }
+func newEpochs() epochs { return epochs{new(epoch)} }
 
 func (es epochs) current() *epoch { return es[len(es)-1] }
 
@@ -23,10 +31,10 @@ func (es *epochs) end() (done <-chan struct{}) {
 	list := *es
 	last := len(list) - 1
 	if list[last].live == 0 && last > 0 {
-		return list[last-1].done
+		return list[last-1].done()
 	}
-	done = list[last].done
-	*es = append(list, &epoch{done: make(chan struct{})})
+	done = list[last].done()
+	*es = append(list, new(epoch))
 	es.turn()
 	return done
 }
@@ -42,7 +50,7 @@ const (
 func (es *epochs) split(now time.Time) {
 	e := es.current()
 	if e.live > 0 && now.Sub(e.began) >= max(minEpoch, now.Sub(es.oldest())/epochsPerAge) {
-		*es = append(*es, &epoch{done: make(chan struct{})})
+		*es = append(*es, new(epoch))
 	}
 }
 
@@ -60,7 +68,9 @@ func (es epochs) oldest() time.Time {
 func (es *epochs) turn() {
 	list := *es
 	for len(list) > 1 && list[0].live == 0 {
-		close(list[0].done)
+		if list[0].over != nil {
+			close(list[0].over)
+		}
 		list[0] = nil
 		list = list[1:]
 	}

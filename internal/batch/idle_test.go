@@ -8,11 +8,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// kept returns for how many items an engine has memory.
+// kept returns for how much an engine without items has memory: for items, IDs, lanes, waiters, epochs and timers.
 func kept(d *driver) (n int) {
 	d.engine.mu.Lock()
 	defer d.engine.mu.Unlock()
 	s := &d.engine.state
+	for _, timer := range []*time.Timer{d.engine.rest.timer, d.engine.alarm.timer} {
+		if timer != nil {
+			n++
+		}
+	}
 	for _, l := range s.lanes {
 		for _, b := range l.queue.blocks {
 			n += cap(b.items)
@@ -22,7 +27,14 @@ func kept(d *driver) (n int) {
 		}
 		n += len(l.queue.ids.slots) + cap(l.queue.sorted)
 	}
-	return n + cap(s.leaving) + len(s.cutter.seen.slots) + cap(s.cutter.taken)
+	return n + len(s.lanes) + cap(s.leaving) + len(s.cutter.seen.slots) + cap(s.cutter.taken) + len(s.epochs) - 1 + cap(s.waiters)
+}
+
+// locked calls look with the engine's lock held.
+func locked(d *driver, look func(e *Engine[parcel, int])) {
+	d.engine.mu.Lock()
+	defer d.engine.mu.Unlock()
+	look(d.engine)
 }
 
 func TestAnEngineWithoutItemsFreesItsMemoryAfterAWhile(t *testing.T) {
@@ -44,6 +56,98 @@ func TestAnEngineWithoutItemsFreesItsMemoryAfterAWhile(t *testing.T) {
 		time.Sleep(2 * idleFor)
 		require.Zero(t, kept(d), "as often as it is used")
 		require.Equal(t, 1, d.ended[7])
+	})
+}
+
+func TestARestingEngineHasNoMemoryOfATroubledTime(t *testing.T) {
+	rests := 0
+	cfg := Config[parcel, int]{Lanes: 2, MaxItems: 4, Linger: time.Second, Rest: func() { rests++ }}
+	withDriver(t, cfg, func(t *testing.T, d *driver) {
+		d.result = func(b *parcelBatch) parcelResult { return parcelResult{Again: []*parcelBatch{b}, Wait: time.Second} }
+		for n := range 20 {
+			go d.put(n)
+			time.Sleep(time.Minute)
+		}
+		locked(d, func(e *Engine[parcel, int]) {
+			require.Greater(t, len(e.state.epochs), 1)
+			require.Len(t, e.state.waiters, 16)
+			require.NotNil(t, e.alarm.timer)
+		})
+		d.mu.Lock()
+		d.result = nil
+		d.mu.Unlock()
+		for range 20 { // each one for those that have found room
+			require.NoError(t, d.engine.Flush(t.Context()))
+			synctest.Wait()
+		}
+		var longer **epoch
+		locked(d, func(e *Engine[parcel, int]) { longer = &e.state.epochs[0] })
+		time.Sleep(time.Minute)
+		require.Zero(t, kept(d))
+		require.Len(t, d.ended, 20)
+		require.Equal(t, 1, rests)
+		locked(d, func(e *Engine[parcel, int]) { require.NotSame(t, longer, &e.state.epochs[0]) })
+		d.engine.FlushLane(1)
+		require.NoError(t, d.engine.Flush(t.Context()))
+		locked(d, func(e *Engine[parcel, int]) { require.Empty(t, e.state.lanes, "there is nothing to flush") })
+	})
+}
+
+func TestAnEngineThatHasRestedHasAsManyLanesAsBefore(t *testing.T) {
+	cfg := Config[parcel, int]{Lanes: 1, MaxLanes: 4, Limits: func(int) Limits { return Limits{Count: 100, Bytes: 10_000} }}
+	withDriver(t, cfg, func(t *testing.T, d *driver) {
+		for _, lanes := range []int{1, 4, 2} {
+			d.setLanes(lanes)
+			d.put(4)
+			require.NoError(t, d.engine.Flush(t.Context()))
+			time.Sleep(2 * idleFor)
+			require.Zero(t, kept(d))
+			before := len(d.ran())
+			_, err := d.engine.AdmitSome(parcels(4, 5, 6, 7), func(e *Entry[parcel]) int { return d.engine.Lane(e.ID) })
+			require.NoError(t, err)
+			require.NoError(t, d.engine.Flush(t.Context()))
+			require.Len(t, d.openLanes(), lanes)
+			require.Len(t, d.ran()[before:], lanes)
+		}
+	})
+}
+
+func TestALaneBacksOffAlthoughNothingIsLeft(t *testing.T) {
+	withDriver(t, Config[parcel, int]{}, func(t *testing.T, d *driver) {
+		d.result = func(b *parcelBatch) parcelResult {
+			return parcelResult{Failed: b.Items, Err: errRefused, Wait: 3 * idleFor}
+		}
+		d.put(1)
+		time.Sleep(2 * idleFor)
+		d.put(2)
+		d.mustClose()
+		require.Equal(t, 1, d.ended[1])
+		require.Equal(t, time.Second+3*idleFor, d.times()[1])
+	})
+}
+
+func TestAnEngineWhoseLastItemsAreDroppedRestsToo(t *testing.T) {
+	withDriver(t, Config[parcel, int]{Linger: time.Hour}, func(t *testing.T, d *driver) {
+		d.put(1, 2)
+		d.engine.Drop(func(*parcel) bool { return true }, errRefused)
+		time.Sleep(2 * idleFor)
+		require.Zero(t, kept(d))
+		require.NoError(t, d.engine.Flush(t.Context()))
+	})
+}
+
+func TestAnEngineThatRestsOpensNoLanes(t *testing.T) {
+	withDriver(t, Config[parcel, int]{Lanes: 1, MaxLanes: 4}, func(t *testing.T, d *driver) {
+		d.put(1)
+		require.NoError(t, d.engine.Flush(t.Context()))
+		d.engine.Suspend(errRefused)
+		d.setLanes(4)
+		time.Sleep(2 * idleFor)
+		d.engine.Resume()
+		require.Zero(t, kept(d))
+		d.put(4)
+		require.Equal(t, []int{0, 1, 2, 3}, d.openLanes())
+		d.mustClose()
 	})
 }
 
@@ -69,7 +173,7 @@ func TestAClosedEngineHasNoTimer(t *testing.T) {
 		d.put(1)
 		require.NoError(t, d.engine.Flush(t.Context()))
 		synctest.Wait() // Flush returns before the run has set the timer
-		require.True(t, d.engine.rest.set)
+		require.NotNil(t, d.engine.rest.timer)
 		_, _ = d.close(t.Context())
 		require.False(t, d.engine.rest.timer.Stop())
 		d.engine.rested() // it was about to run
@@ -82,6 +186,6 @@ func TestAnEngineThatCloseHasDrainedSetsNoTimer(t *testing.T) {
 		d.put(1)
 		_, _ = d.close(t.Context())
 		synctest.Wait()
-		require.False(t, d.engine.rest.set)
+		require.Nil(t, d.engine.rest.timer)
 	})
 }

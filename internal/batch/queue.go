@@ -136,9 +136,6 @@ func (q *queue[T]) appendTo(items []Entry[T]) []Entry[T] {
 // empty removes all items.
 func (q *queue[T]) empty() { q.blocks, q.n, q.bytes = nil, 0, 0 }
 
-// free frees the memory of an empty queue.
-func (q *queue[T]) free() { q.blocks, q.ids, q.room, q.spares, q.sorted = nil, IDSet{}, 0, nil, nil }
-
 // sort brings the items into the order of compare.
 func (q *queue[T]) sort(compare func(a, b T) int) {
 	if q.inOrder(compare) {

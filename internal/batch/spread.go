@@ -43,6 +43,15 @@ func (s *state[T, W]) addLanes(n int) {
 	}
 }
 
+// wake makes the lanes of an engine that has none. There are no items, so that all of them open at once.
+func (s *state[T, W]) wake() {
+	s.addLanes(s.tuner.want)
+	for _, l := range s.lanes {
+		l.open = true
+	}
+	s.findHomes()
+}
+
 // spread opens and closes lanes until as many are open as the tuner wants. Lanes for which it is too early are left to later
 // calls.
 func (s *state[T, W]) spread() {

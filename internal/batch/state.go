@@ -5,8 +5,8 @@ import "time"
 // state is what the mutex of an Engine guards. Its methods expect the mutex to be held. They do not wait.
 type state[T, W any] struct {
 	cfg     *Config[T, W]
-	lanes   []*lane[T, W]
-	homes   []uint8 // the number of laneAt of each home, which takes too long for each item
+	lanes   []*lane[T, W] // none while the engine rests
+	homes   []uint8       // the number of laneAt of each home, which takes too long for each item
 	cutter  cutter
 	leaving []*Batch[T, W] // scratch space of dispatch
 
@@ -33,11 +33,8 @@ type state[T, W any] struct {
 }
 
 func newState[T, W any](cfg *Config[T, W]) state[T, W] {
-	s := state[T, W]{cfg: cfg, tuner: newTuner(cfg.Lanes, cfg.mostLanes()), spreadOver: cfg.Lanes, epochs: newEpochs()}
-	s.addLanes(cfg.Lanes)
-	s.homes = make([]uint8, cfg.mostLanes())
-	s.findHomes()
-	return s
+	return state[T, W]{cfg: cfg, homes: make([]uint8, cfg.mostLanes()),
+		tuner: newTuner(cfg.Lanes, cfg.mostLanes()), spreadOver: cfg.Lanes, epochs: newEpochs()}
 }
 
 // makeAllUrgent sends everything that is queued now without waiting for more items.
