@@ -212,11 +212,12 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 		lp.attempts.count(a.deliveries)
 	}
 	f := a.fetched
+	lp.distance.Add(now, now.Sub(f.lease.Began))
 	f.readBefore = lp.readCount()
 	// The window limits the Subscriber if it kept this receive from asking for more, or lets the next one ask for little
 	// only. Both are checked, because with one poller half of the window may be free at both times, again and again.
 	small := lp.window.Small(lp.window.Ask(lp.room(lp.windowSize())))
-	f.batch = lp.window.NewBatch(f.lease, a.request.round, lp.more && (a.request.limited || small), lp.sub.buffer.len() == 0)
+	f.batch = lp.window.NewBatch(f.lease, a.request.round, lp.more && (a.request.limited || small), lp.starved())
 	late := lease.Past(now, f.lease.HandOverBy)
 	if late {
 		lp.window.Lost(now, a.request.size, false) // the answer was too slow
@@ -231,6 +232,16 @@ func (lp *subscriberLoop) handleAnswer(a answer) {
 		lp.moveFreshestFirst(a.deliveries)
 	}
 	lp.push(f, lp.keep(now, a, late, open))
+}
+
+// starved reports whether, when an answer arrives, the program waits for messages that a larger window would bring: it has most of
+// those in flight, or each request takes long. Otherwise most are in requests that take long because the server or this machine is
+// busy. A larger window would take memory, and make these requests take longer.
+func (lp *subscriberLoop) starved() bool {
+	s := lp.sub
+	inFlight, _ := s.ledger.InFlight()
+	held := inFlight - s.settler.acks.Stats().Live
+	return s.buffer.len() == 0 && (held > lp.window.Size()/2 || lp.distance.Far() || s.settler.distance.Far())
 }
 
 // keep returns three kinds of messages to the server: those beyond the number asked for, because no room is reserved for them;

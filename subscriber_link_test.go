@@ -19,7 +19,8 @@ import (
 // link is a way to the server on which each request takes a time, and what it has seen of a Subscriber.
 type link struct {
 	takes      func() time.Duration
-	receives   atomic.Int64 // that run
+	ackTakes   func() time.Duration // nil if as long
+	receives   atomic.Int64         // that run
 	acking     atomic.Int64
 	peak, acks most // of receives and of acks at once
 }
@@ -29,6 +30,7 @@ func always(d time.Duration) func() time.Duration { return func() time.Duration 
 // over takes half of the time on the way to the server, and half on the way back.
 func (l *link) over(behind http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		takes := l.takes
 		switch path.Base(r.URL.Path) {
 		case "receive":
 			l.peak.show(int(l.receives.Add(1)))
@@ -36,10 +38,13 @@ func (l *link) over(behind http.RoundTripper) http.RoundTripper {
 		case "ack":
 			l.acks.show(int(l.acking.Add(1)))
 			defer l.acking.Add(-1)
+			if l.ackTakes != nil {
+				takes = l.ackTakes
+			}
 		}
-		time.Sleep(l.takes() / 2)
+		time.Sleep(takes() / 2)
 		resp, err := behind.RoundTrip(r)
-		time.Sleep(l.takes() / 2)
+		time.Sleep(takes() / 2)
 		return resp, err
 	})
 }
@@ -106,6 +111,51 @@ func TestTwoReceivesRunAtOnceOverAShortLink(t *testing.T) {
 		require.EqualValues(t, 2, l.peak.Load())
 		closeNow(t, sub)
 	})
+}
+
+// More in flight than a few full answers take memory, and bring nothing where requests are quick or wait for a busy processor.
+func TestManyMessagesAreInFlightOnlyWhereThatHelps(t *testing.T) {
+	const near = 2 * time.Millisecond
+	for name, row := range map[string]struct {
+		takes, ackTakes time.Duration
+		group           int // how many messages the program reads before it acks them
+		many            bool
+	}{
+		"near":                         {near, near, 1, false},
+		"receives take long":           {far, near, 1, true},
+		"acks take long":               {near, far, 1, true},
+		"the program has them":         {near, near, 10_000, true},
+		"acks take a little longer":    {near, 9 * time.Millisecond, 1, false},
+		"the program has some of them": {near, near, 900, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inMode(t, server.Documented, func(t *testing.T, w *world) {
+				w.stream(t, "orders", spacious)
+				w.publish(t, "k", 120_000)
+				l := &link{takes: always(row.takes), ackTakes: always(row.ackTakes)}
+				sub := subscribe(t, w.through(t, l.over), sequin.SubscriberConfig{})
+				var held []sequin.Delivery
+				most := 0
+				for n := range 100_000 {
+					if held = append(held, <-sub.Deliveries()); len(held) == row.group || n == 99_999 {
+						for _, d := range held {
+							require.NoError(t, d.Ack())
+						}
+						held = held[:0]
+					}
+					if n%1000 == 0 {
+						most = max(most, sub.Stats().InFlight)
+					}
+				}
+				if row.many {
+					require.Greater(t, most, 6000)
+				} else {
+					require.LessOrEqual(t, most, 4096, "three full receives, rounded up to a power of two")
+				}
+				closeNow(t, sub)
+			})
+		})
+	}
 }
 
 func TestOneReceiveWaitsWhenALongLinkIsIdleAgain(t *testing.T) {

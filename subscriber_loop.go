@@ -25,6 +25,7 @@ type subscriberLoop struct {
 	receives    []*receiving // those that run
 	window      flow.Window
 	parallel    flow.Parallel
+	distance    flow.Distance // of receives
 	wait        flow.Wait
 
 	prefetched []*fetched // those with deliveries in the buffer, in its order

@@ -31,7 +31,8 @@ type settler struct {
 	nacks      func() *batch.Engine[settling, struct{}] // made when it is needed, because many programs never nack or extend
 	extender   func() *extend.Extender
 	slots      [Nack + 1]*flow.Slots
-	repeatAcks bool // the stream is known to append: a repeated ack cannot settle a newer message
+	distance   flow.Distance // of requests with acks
+	repeatAcks bool          // the stream is known to append: a repeated ack cannot settle a newer message
 	failures   [Nack + 1]atomic.Int32
 }
 
@@ -243,8 +244,12 @@ func (s *settler) run(ctx context.Context, kind SettlementKind, b *settleBatch) 
 	r.stream, r.consumer = s.sub.origin.names()
 	s.slots[kind].Begin()
 	err := s.sub.client.settle(ctx, r)
-	s.slots[kind].End(time.Since(now), margin, err == nil, errors.Is(err, context.DeadlineExceeded))
+	took := time.Since(now)
+	s.slots[kind].End(took, margin, err == nil, errors.Is(err, context.DeadlineExceeded))
 	if err == nil {
+		if kind == Ack {
+			s.distance.Add(now, took)
+		}
 		bodies.Put(body)
 		s.failures[kind].Store(0)
 		return settleResult{Done: b.Items}

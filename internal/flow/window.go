@@ -3,10 +3,11 @@
 // A [Window] is the prefetch window: how many messages may be in flight, and how many one receive asks for. It follows
 // [HandlingTimes], which keeps the latest times from a message's receive to its settle. [Sizes] limits the bytes of a request,
 // [Link] those of all requests in flight, [Parallel] the number of receives, [Slots] that of requests with acks, and [Wait] how long
-// a receive waits at the server. [Ending] says how a stop ends one, and [Shrunk] whether the window has shrunk.
+// a receive waits at the server. [Distance] tells whether the server is far. [Ending] says how a stop ends a receive, and [Shrunk]
+// whether the window has shrunk.
 //
-// Only the goroutine of the Subscriber's loop uses the Window, every [Batch], the Parallel, the Wait, every Ending and the Shrunk. HandlingTimes, Slots and
-// Link may be used from any goroutine: each settle adds its time.
+// Only the goroutine of the Subscriber's loop uses the Window, every [Batch], the Parallel, the Wait, every Ending and the Shrunk.
+// HandlingTimes, Slots, Distance and Link may be used from any goroutine: each settle adds its time.
 //
 // The package knows nothing of requests, of the channel or of settles. Its callers report events to it, and it returns
 // numbers.
@@ -21,7 +22,8 @@ import (
 // Window is how many messages may be in flight. The lease of a message runs while it waits in the buffer, so the window
 // follows the speed of the program. It doubles while twice as many messages would still be settled in time; otherwise it
 // shrinks to what the program manages. Once each receive may ask for all that one answer holds, the window doubles only if
-// the program has to wait for messages: a larger one would keep more messages from other processes, and do no more work.
+// the program waits for messages that a larger one would bring: otherwise it would keep more messages from other processes, and do no
+// more work.
 //
 // The arithmetic is Little's law: with twice as many messages in flight, a program that is busy takes at most twice as
 // long from a message's receive to its settle.
@@ -106,8 +108,8 @@ type Batch struct {
 }
 
 // NewBatch returns the Batch of a receive that started in the given round. limited reports whether the server had more
-// messages, and it was the window that limited the receive. starved reports whether the buffer was empty when the answer
-// arrived.
+// messages, and it was the window that limited the receive. starved reports whether the program waits for messages that a larger
+// window would bring.
 func (w *Window) NewBatch(l *lease.Lease, round Round, limited, starved bool) Batch {
 	limited = limited && (starved || w.size < w.parts*w.part())
 	return Batch{lease: l, round: round, limited: limited, settles: w.times.Count()}
