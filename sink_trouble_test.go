@@ -230,6 +230,17 @@ func TestAnActionThatIsNotKnownIsDelivered(t *testing.T) {
 	})
 }
 
+func TestAnAnswerOfASinkThatIsCutIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sequintest.Config{}, sequin.Config{})
+		w.Sink("orders", server.SinkOptions{})
+		w.Fault(sequintest.Fault{Op: sequintest.Receive, Status: 200, Body: `{"data":[{"data":{"id":1},"ack_id":"00000000-0000-4000-8000-000000000001"},{`, Count: 1})
+		got, err := w.client.ReceiveSink(w.ctx, "orders", sequin.ReceiveOptions{})
+		require.ErrorContains(t, err, "the text ends")
+		require.Empty(t, got)
+	})
+}
+
 // TestASinkWithATransformDeliversWhatItReturns holds a sink whose transform returns rows, and one value that is no row.
 func TestASinkWithATransformDeliversWhatItReturns(t *testing.T) {
 	overSink(t, func(t *testing.T, w *world, _ *server.Sink) {

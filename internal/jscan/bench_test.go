@@ -14,6 +14,7 @@ var benchTexts = []struct{ name, text string }{
 	{"text/10KiB", strings.Repeat(`{"name":"a sentence of some words, as many have, and a longer one"},`, 150)},
 	{"quotes/100B", strings.Repeat(`{"a":"b"},`, 10)},
 	{"umlauts/100B", strings.Repeat("grüße, da ", 10)},
+	{"words/10KiB", strings.Repeat(strings.Repeat("abcdefghi ", 10)+"é", 100)},
 	{"kanji/100B", strings.Repeat("世界世界", 9)[:99]},
 }
 

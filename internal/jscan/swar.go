@@ -77,14 +77,14 @@ func plainEnd(s []byte, i int) int {
 }
 
 // A string of more than near plain bytes is likely to have many more. Package bytes searches them for a quote and a backslash with
-// vector instructions, and less is left to do. It searches at most ahead bytes at once, most of them in vain if there are other bytes
-// to find.
+// vector instructions, and less is left to do. The first search is short, because it is in vain where other bytes end the plain ones;
+// each further one is twice as long, up to ahead.
 const near, ahead = 96, 1024
 
-// plainEndAfar is plainEnd for a long string. It takes a third of the time for each byte.
+// plainEndAfar is plainEnd for a long string. It takes two thirds of the time for each byte.
 func plainEndAfar(s []byte, i int) int {
-	for {
-		part := s[i:min(i+ahead, len(s))]
+	for size := 128; ; size = min(2*size, ahead) {
+		part := s[i:min(i+size, len(s))]
 		if quote := bytes.IndexByte(part, '"'); quote >= 0 {
 			part = part[:quote]
 		}
@@ -92,7 +92,7 @@ func plainEndAfar(s []byte, i int) int {
 			part = part[:backslash]
 		}
 		n := rareEnd(part)
-		if i += n; n < ahead {
+		if i += n; n < size {
 			return i
 		}
 	}

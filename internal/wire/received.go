@@ -27,7 +27,7 @@ type Message struct {
 // a message share one allocation, so that a program that keeps one message does not keep the answer or its other
 // messages alive. A Decoder may be reused, by one goroutine at a time.
 type Decoder struct {
-	// Bare leaves StreamID and DataHash empty, and trusts the sizes of data that a bare answer has.
+	// Bare leaves StreamID and DataHash empty, and trusts the sizes of data in messages that are written as usual.
 	Bare bool
 
 	list   list

@@ -49,6 +49,7 @@ func TestTheAnswerToAReceiveIsDecodedMessageByMessage(t *testing.T) {
 		{"headers", `{"data":[{"ack_id":"a","message":{"headers":{"n":"1","o":"\u00e9\n"},"key":"k"}},{"ack_id":"b","message":{"key":"l","headers":null}},
 			{"ack_id":"c","message":{"key":"m","headers":{},"headers":{"n":"1","\u006e":"2"}}}]}`, []wire.Message{
 			{AckID: "a", Key: "k", Headers: map[string]string{"n": "1", "o": "é\n"}}, message("b", "l", ""), {AckID: "c", Key: "m", Headers: map[string]string{"n": "2"}}}, ""},
+		{"headers twice", `{"data":[{"ack_id":"a","message":{"key":"k","headers":{"m":"1"},"headers":null}}]}`, []wire.Message{message("a", "k", "")}, ""},
 		{"headers a list", `{"data":[{"ack_id":"a","message":{"key":"k","headers":[]}}]}`, nil, "expected an object"},
 		{"a header a number", `{"data":[{"ack_id":"a","message":{"key":"k","headers":{"n":1}}}]}`, nil, "expected a string"},
 		{"nulls", `{"data":[{"ack_id":"a","deliver_count":null,"message":{"key":"k","data":null,"stream_id":null,"data_hash":null,
@@ -77,6 +78,7 @@ func TestTheAnswerToAReceiveIsDecodedMessageByMessage(t *testing.T) {
 			got, err := decode([]byte(row.body), false)
 			if row.says != "" {
 				require.ErrorContains(t, err, row.says)
+				require.Empty(t, got)
 				return
 			}
 			require.NoError(t, err)

@@ -46,6 +46,7 @@ func TestTheAnswerToAReceiveOfASinkIsDecodedMessageByMessage(t *testing.T) {
 			got, err := changes(&d, row.body)
 			if row.says != "" {
 				require.ErrorContains(t, err, row.says)
+				require.Empty(t, got)
 				return
 			}
 			require.NoError(t, err)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"testing"
@@ -203,4 +204,45 @@ func TestAnOwnDecisionIsKnownBehindManySnapshots(t *testing.T) {
 			require.NotEqual(t, got[0].Seq, rest[0].Seq)
 		})
 	}
+}
+
+// TestASnapshotWithoutMakersIsAsGoodWhileNoAnswerIsLost has a replica begin with a snapshot of an older program.
+func TestASnapshotWithoutMakersIsAsGoodWhileNoAnswerIsLost(t *testing.T) {
+	o := realTime(newSchema(t))
+	s, one := newConsumer(t, openWith(t, o), store.StreamOptions{})
+	send(t, s, store.Message{Key: "a"}, store.Message{Key: "b"})
+	decideUntilSnapshots(t, o.Schema, one, 1)
+	var n, tag int64
+	var body []byte
+	require.NoError(t, connect(t).QueryRow(t.Context(), "select n, tag, body from "+quoted(o.Schema)+".snapshots").Scan(&n, &tag, &body))
+	state, err := readState(false, n, tag, body)
+	require.NoError(t, err)
+	without := body[:len(body)-len(state.makers.appendTo(nil))]
+	execute(t, "update "+quoted(o.Schema)+".snapshots set body = '\\x"+hex.EncodeToString(without)+"'")
+	_, c := onReplica(t, openWith(t, o))
+	for range 3 {
+		got, err := c.Receive(t.Context(), 1, nil)
+		require.NoError(t, err)
+		require.Len(t, got, 1)
+		require.NoError(t, c.Settle(t.Context(), []store.ID{got[0].ID}, store.Return))
+	}
+}
+
+// TestNoTwoDecisionsHaveOneTag is what tells a decision from another one with its number, after the database has lost the first.
+func TestNoTwoDecisionsHaveOneTag(t *testing.T) {
+	o := realTime(newSchema(t))
+	s, one := newConsumer(t, openWith(t, o), store.StreamOptions{})
+	send(t, s, store.Message{Key: "a"})
+	for i := range 10 {
+		if i == 5 {
+			shared(one) // from now on settles are stored without a look at the state
+		}
+		got, err := one.Receive(t.Context(), 1, nil)
+		require.NoError(t, err)
+		require.NoError(t, one.Settle(t.Context(), []store.ID{got[0].ID}, store.Return))
+	}
+	var ops, tags int
+	require.NoError(t, connect(t).QueryRow(t.Context(), "select count(*), count(distinct tag) from "+quoted(o.Schema)+".ops").Scan(&ops, &tags))
+	require.Greater(t, ops, 4)
+	require.Equal(t, ops, tags)
 }
