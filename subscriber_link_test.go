@@ -131,13 +131,13 @@ func TestManyMessagesAreInFlightOnlyWhereThatHelps(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inMode(t, server.Documented, func(t *testing.T, w *world) {
 				w.stream(t, "orders", spacious)
-				w.publish(t, "k", 120_000)
+				w.publish(t, "k", 50_000)
 				l := &link{takes: always(row.takes), ackTakes: always(row.ackTakes)}
 				sub := subscribe(t, w.through(t, l.over), sequin.SubscriberConfig{})
 				var held []sequin.Delivery
 				most := 0
-				for n := range 100_000 {
-					if held = append(held, <-sub.Deliveries()); len(held) == row.group || n == 99_999 {
+				for n := range 40_000 {
+					if held = append(held, <-sub.Deliveries()); len(held) == row.group || n == 39_999 {
 						for _, d := range held {
 							require.NoError(t, d.Ack())
 						}

@@ -128,7 +128,7 @@ func drawElement(r *rand.Rand) string {
 func TestMessagesInTheOrderOfServersAreReadAsByEncodingJSON(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	read := 0
-	for range 50_000 {
+	for range 20_000 {
 		body := []byte(`{"data":[` + drawElement(r) + `,` + drawElement(r) + `]}`)
 		want, valid, ok := naive(body)
 		require.True(t, ok)
@@ -146,7 +146,7 @@ func TestMessagesInTheOrderOfServersAreReadAsByEncodingJSON(t *testing.T) {
 		}
 		require.Equal(t, want, bare, "%s", body)
 	}
-	require.Greater(t, read, 5_000)
+	require.Greater(t, read, 2_000)
 }
 
 func TestABareDecoderLeavesOutStreamIDAndDataHash(t *testing.T) {
