@@ -298,38 +298,6 @@ func (b *stateBlocks) next(f *fetched, ackID string) *deliveryState {
 	return s
 }
 
-// decode reads the deliveries of an answer.
-func (s *Subscriber) decode(a *answer, body []byte) error {
-	decoder, m, sorted := wire.Decoder{Bare: true}, wire.Message{}, true
-	for decoder.Reset(body); decoder.Next(&m); {
-		if last := len(a.deliveries) - 1; last >= 0 && a.deliveries[last].Seq > m.Seq {
-			sorted = false
-		}
-		state := a.states.next(a.fetched, m.AckID)
-		if m.ExpiredCount > 0 {
-			state.notes.Store(uint32(m.ExpiredCount))
-		}
-		a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, Headers: m.Headers, Seq: m.Seq, InsertedAt: m.InsertedAt,
-			UpdatedAt: m.UpdatedAt, AckID: m.AckID, Deadline: a.fetched.lease.Deadline, Attempt: m.DeliverCount,
-			Acknowledger: s.settler, state: state})
-	}
-	// Sort each answer by seq: the 2024 server returns batches in reverse.
-	if !sorted {
-		slices.SortStableFunc(a.deliveries, func(x, y Delivery) int { return cmp.Compare(x.Seq, y.Seq) })
-	}
-	return decoder.Err()
-}
-
-// decodeChanges reads the deliveries of an answer of a sink.
-func (s *Subscriber) decodeChanges(a *answer, body []byte) error {
-	decoder, m := wire.ChangeDecoder{}, wire.Change{}
-	for decoder.Reset(body); decoder.Next(&m); {
-		a.deliveries = append(a.deliveries, Delivery{Key: m.Key, Data: m.Data, AckID: m.AckID, Deadline: a.fetched.lease.Deadline,
-			Acknowledger: s.settler, state: a.states.next(a.fetched, m.AckID)})
-	}
-	return decoder.Err()
-}
-
 // fetched is what the deliveries of one receive have in common. Their states point to it.
 type fetched struct {
 	holder     holder          // the Subscriber's
@@ -341,6 +309,37 @@ type fetched struct {
 	batch      flow.Batch
 	readBefore uint64 // how many deliveries had left the buffer when the first of these was added
 	last       uint64 // position of the last of these, counting every delivery ever added to the buffer
+}
+
+// decode appends the deliveries of an answer to into. Their states come from states.
+func (f *fetched) decode(into []Delivery, states *stateBlocks, by Acknowledger, body []byte) ([]Delivery, error) {
+	decoder, m, sorted := wire.Decoder{Bare: true}, wire.Message{}, true
+	for decoder.Reset(body); decoder.Next(&m); {
+		if last := len(into) - 1; last >= 0 && into[last].Seq > m.Seq {
+			sorted = false
+		}
+		state := states.next(f, m.AckID)
+		if m.ExpiredCount > 0 {
+			state.notes.Store(uint32(m.ExpiredCount))
+		}
+		into = append(into, Delivery{Key: m.Key, Data: m.Data, Headers: m.Headers, Seq: m.Seq, InsertedAt: m.InsertedAt,
+			UpdatedAt: m.UpdatedAt, AckID: m.AckID, Deadline: f.lease.Deadline, Attempt: m.DeliverCount, Acknowledger: by, state: state})
+	}
+	// Sort each answer by seq: the 2024 server returns batches in reverse.
+	if !sorted {
+		slices.SortStableFunc(into, func(x, y Delivery) int { return cmp.Compare(x.Seq, y.Seq) })
+	}
+	return into, decoder.Err()
+}
+
+// decodeChanges is decode for an answer of a sink.
+func (f *fetched) decodeChanges(into []Delivery, states *stateBlocks, by Acknowledger, body []byte) ([]Delivery, error) {
+	decoder, m := wire.ChangeDecoder{}, wire.Change{}
+	for decoder.Reset(body); decoder.Next(&m); {
+		into = append(into, Delivery{Key: m.Key, Data: m.Data, AckID: m.AckID, Deadline: f.lease.Deadline, Acknowledger: by,
+			state: states.next(f, m.AckID)})
+	}
+	return into, decoder.Err()
 }
 
 // receivedStates is what the ledger knows of a receive: the states of its deliveries, in blocks.

@@ -162,9 +162,9 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 	defer p.cancel()
 	s := lp.sub
 	a := answer{request: p}
-	decode := s.decode
+	decode := (*fetched).decode
 	if s.origin.sink != "" {
-		decode = s.decodeChanges
+		decode = (*fetched).decodeChanges
 	}
 	bare := s.client.extensions().Has(wire.Bare) && s.origin.sink == ""
 	r := receiveRequest(s.origin.path, ReceiveOptions{BatchSize: p.size, WaitFor: p.wait}, bare)
@@ -181,11 +181,12 @@ func (lp *subscriberLoop) receive(ctx context.Context, p *receiving, terms lease
 			waited = min(time.Duration(ms)*time.Millisecond, arrived.Sub(sent))
 		}
 		a.bytes = len(body)
-		a.deliveries = s.buffer.spare(p.likely(len(body)), p.spares) // now: a receive that waits needs no memory for its answer
 		// Only what this answer announces counts: several servers may share an address while one is upgraded.
 		announced, _ := wire.AnnouncedBy(h)
 		a.fetched = &fetched{holder: s.settler, origin: s.origin, lease: lease.New(sent, waited, arrived, terms, *s.terms.Load(), s.hard), extensions: announced}
-		return decode(&a, body)
+		spare := s.buffer.spare(p.likely(len(body)), p.spares) // now: a receive that waits needs no memory for its answer
+		a.deliveries, err = decode(a.fetched, spare, &a.states, s.settler, body)
+		return err
 	})
 	s.client.hooks.deliver(s.origin, a.deliveries)
 	lp.answers <- &a // has room for every poller
