@@ -18,11 +18,12 @@ import (
 	"github.com/sequin-go/sequin/server"
 )
 
-// fillBuffer lets the window of a Subscriber grow on messages that are acked at once and come slowly, and then its buffer
+// fillBuffer lets the window of a Subscriber grow on messages that are acked at once and come from far, and then its buffer
 // fill up. It returns how many messages are buffered. The stream holds most.
 func (w *world) fillBuffer(t *testing.T, sub *sequin.Subscriber, most int) (buffered int) {
 	t.Helper()
-	defer w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 10 * time.Millisecond}).Remove()
+	defer w.Fault(sequintest.Fault{Op: sequintest.Receive, Delay: 20 * time.Millisecond}).Remove()
+	time.Sleep(2 * time.Minute) // quick receives count for as long
 	for round := range 20 {
 		w.publish(t, fmt.Sprintf("round_%d", round), most)
 		time.Sleep(2 * time.Second)

@@ -21,11 +21,14 @@ const distanceFor = time.Minute
 func (d *Distance) Add(now time.Time, took time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if now.Sub(d.since) >= distanceFor {
+	switch age := now.Sub(d.since); {
+	case age >= 2*distanceFor:
+		d.since, d.before, d.shortest = now, 0, max(1, took)
+	case age >= distanceFor:
 		d.since, d.before, d.shortest = now, d.shortest, max(1, took)
-		return
+	default:
+		d.shortest = max(1, min(d.shortest, took))
 	}
-	d.shortest = max(1, min(d.shortest, took))
 }
 
 // Far reports whether each round trip of the last minute took long.

@@ -27,4 +27,6 @@ func TestAServerIsFarIfEveryRoundTripTakesLong(t *testing.T) {
 	require.True(t, add(time.Minute, far))
 	require.False(t, add(time.Minute, 0))
 	require.False(t, add(time.Minute, far))
+	require.False(t, add(time.Second, 0))
+	require.True(t, add(2*time.Minute, far), "nothing is known of the minute before")
 }
