@@ -1,8 +1,11 @@
 package sequin_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"path"
@@ -21,8 +24,10 @@ type link struct {
 	takes      func() time.Duration
 	ackTakes   func() time.Duration // nil if as long
 	receives   atomic.Int64         // that run
+	asked      atomic.Int64         // messages, by these
 	acking     atomic.Int64
 	peak, acks most // of receives and of acks at once
+	mostAsked  most // messages, by receives at once
 }
 
 func always(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
@@ -35,6 +40,9 @@ func (l *link) over(behind http.RoundTripper) http.RoundTripper {
 		case "receive":
 			l.peak.show(int(l.receives.Add(1)))
 			defer l.receives.Add(-1)
+			n := batchSizeOf(r)
+			l.mostAsked.show(int(l.asked.Add(n)))
+			defer l.asked.Add(-n)
 		case "ack":
 			l.acks.show(int(l.acking.Add(1)))
 			defer l.acking.Add(-1)
@@ -47,6 +55,17 @@ func (l *link) over(behind http.RoundTripper) http.RoundTripper {
 		time.Sleep(takes() / 2)
 		return resp, err
 	})
+}
+
+// batchSizeOf returns how many messages a receive asks for.
+func batchSizeOf(r *http.Request) int64 {
+	text, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(text))
+	var asked struct {
+		Size int64 `json:"batch_size"`
+	}
+	_ = json.Unmarshal(text, &asked)
+	return asked.Size
 }
 
 // far is the round trip of a long link.
@@ -88,6 +107,8 @@ func TestTheZeroConfigUsesALongLinkAsTheBestSettingsDo(t *testing.T) {
 					if pollers == 0 {
 						require.GreaterOrEqual(t, int(l.peak.Load()), row.pending/2000, "half of what may be in flight, a thousand each")
 						require.LessOrEqual(t, int(l.peak.Load()), row.pending/500, "each asks for at least half of a full answer")
+						require.LessOrEqual(t, int(l.mostAsked.Load()), row.pending, "all together for no more than may be in flight")
+						require.GreaterOrEqual(t, int(l.mostAsked.Load()), row.pending/2)
 						require.GreaterOrEqual(t, int(l.acks.Load()), row.pending/2000)
 					}
 				}
